@@ -1,0 +1,1 @@
+"""One request, made reliable: retry, breaker, limits, cache, idempotency."""

@@ -1,0 +1,152 @@
+"""The conversation's values: messages, their parts, tool calls, results and stream events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from llm_client.usage import Usage
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+StreamEventType = Literal[
+    "token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end", "usage", "meta", "done"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to call a tool.
+
+    `arguments` is the decoded JSON object. When the model wrote something that is not a JSON object, it is
+    empty and `malformed` holds the text as it came, so that the model can be told.
+    """
+
+    id: str
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    malformed: str | None = None
+    signature: str | None = None
+    """Opaque vendor data that must travel back with the call (Google's thought signature)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """Text inside a message of several parts."""
+
+    text: str
+    cache: bool = False
+    """Ask the vendor to cache the prompt up to and including this part, where it has such a control."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPart:
+    """An image, a sound or a file: by URL, or as base64 data with its media type."""
+
+    media_type: str
+    """MIME type such as `image/png`, `audio/wav` or `application/pdf`."""
+    url: str | None = None
+    data: str | None = None
+    """Base64, without a `data:` prefix."""
+    name: str | None = None
+    width: int | None = None
+    """Pixels; declared sizes bound what an image can cost."""
+    height: int | None = None
+    cache: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReasoningPart:
+    """A vendor's reasoning or thinking block, carried back to it unchanged in later turns."""
+
+    provider: str
+    text: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    """The vendor's own block (signature, encrypted content, id), opaque to everybody else."""
+
+
+Part = TextPart | MediaPart | ReasoningPart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation. `content` is text or a list of parts."""
+
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @classmethod
+    def system(cls, content: str | Sequence[Part]) -> Message:
+        """Build an instruction to the model."""
+        return cls("system", _parts(content))
+
+    @classmethod
+    def user(cls, content: str | Sequence[Part]) -> Message:
+        """Build what the person says."""
+        return cls("user", _parts(content))
+
+    @classmethod
+    def assistant(cls, content: str | Sequence[Part] = "", tool_calls: Sequence[ToolCall] = ()) -> Message:
+        """Build what the model said."""
+        return cls("assistant", _parts(content), tuple(tool_calls))
+
+    @classmethod
+    def tool(cls, content: str | Sequence[Part], tool_call_id: str, name: str | None = None) -> Message:
+        """Build the answer to a tool call."""
+        return cls("tool", _parts(content), tool_call_id=tool_call_id, name=name)
+
+    @property
+    def text(self) -> str:
+        """The text of the message, without media and reasoning."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+
+
+def _parts(content: str | Sequence[Part]) -> str | tuple[Part, ...]:
+    return content if isinstance(content, str) else tuple(content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionResult:
+    """A model's whole answer."""
+
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    reasoning: tuple[ReasoningPart, ...] = ()
+    finish_reason: FinishReason = "stop"
+    model: str = ""
+    """The model that answered, as the vendor names it."""
+    provider: str = ""
+    request_id: str | None = None
+    refusal: str | None = None
+    """The model's own words when it refused, where the vendor marks a refusal."""
+    cached: bool = False
+    """Whether the answer came from this client's cache and cost nothing."""
+
+    def message(self) -> Message:
+        """Return the assistant message that continues the conversation."""
+        if not self.reasoning:
+            return Message("assistant", self.content, self.tool_calls)
+        text: tuple[Part, ...] = (TextPart(text=self.content),) if self.content else ()
+        return Message("assistant", (*self.reasoning, *text), self.tool_calls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEvent:
+    """One event of a streamed answer; the last one is `done` and carries the whole result.
+
+    `meta` events come from agents: `text` is `turn_start` or `tool_result`, `tool_call` the call it belongs to.
+    """
+
+    type: StreamEventType
+    text: str = ""
+    tool_call: ToolCall | None = None
+    usage: Usage | None = None
+    result: Any = None
+    """On `done`: the `CompletionResult` of an engine's stream, the `AgentResult` of an agent's."""

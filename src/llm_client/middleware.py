@@ -1,0 +1,125 @@
+"""The four places where a caller, or a host runtime, can step around a model or a tool.
+
+A model request passes two gates: the *call* (what was asked, once) and each *attempt* (what really goes out, after
+cache, retry and fallback have chosen). A tool call passes the same two. A middleware implements the gates it cares
+about by subclassing `ModelMiddleware` or `ToolMiddleware`; `proceed` runs the rest of the chain.
+
+Streaming is not a second path: a call that is streamed has an `emit` that receives events while the call runs, and
+still returns the whole result.
+
+`HOST` holds what a durable runtime has put around everything that runs in its context. It is outermost at every gate,
+so an agent that was built elsewhere is journaled and governed like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from llm_client.messages import CompletionResult, StreamEvent, ToolCall
+from llm_client.spec import RequestContext, RequestSpec
+
+if TYPE_CHECKING:
+    from llm_client.providers.base import Provider
+    from llm_client.tools.tool import Tool, ToolResult
+
+Emit = Callable[[StreamEvent], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """What the caller asked of a model."""
+
+    spec: RequestSpec
+    context: RequestContext
+    provider: Provider
+    """The first choice; a fallback or router may answer instead."""
+    emit: Emit | None = None
+    """Receives stream events as they arrive; `None` when nobody listens."""
+    transformed: bool = False
+    """Whether middleware or cache stand between this call and its attempts, so that their results may differ."""
+
+    def evolve(self, **changes: Any) -> ModelCall:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAttempt:
+    """One request that is about to leave the process."""
+
+    call: ModelCall
+    spec: RequestSpec
+    provider: Provider
+    number: int
+    """1 for the first attempt of the call."""
+
+    @property
+    def model(self) -> str:
+        """The model this attempt asks."""
+        return self.spec.model or self.provider.model
+
+    def evolve(self, **changes: Any) -> ModelAttempt:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolInvocation:
+    """One tool call on its way to its function."""
+
+    tool: Tool
+    call: ToolCall
+    arguments: dict[str, Any]
+    """Validated arguments as JSON values; a middleware may replace them."""
+    context: RequestContext
+    index: int = 0
+    """Place among the tool calls of the same model answer."""
+    attempt: int = 1
+    operation_id: str = ""
+    """Stable id of the operation, handed to the tool as its idempotency key; set by a host or by the agent."""
+    deadline: float | None = None
+    """The event loop's time at which the call is given up."""
+
+    def evolve(self, **changes: Any) -> ToolInvocation:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+ProceedCall = Callable[[ModelCall], Awaitable[CompletionResult]]
+ProceedAttempt = Callable[[ModelAttempt], Awaitable[CompletionResult]]
+ProceedTool = Callable[[ToolInvocation], Awaitable["ToolResult"]]
+
+
+class ModelMiddleware:
+    """Steps around model calls and their attempts; the base class passes everything on."""
+
+    async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        """Surround one call, cache, retries and fallbacks included."""
+        return await proceed(call)
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        """Surround one request to one provider."""
+        return await proceed(attempt)
+
+
+class ToolMiddleware:
+    """Steps around tool calls and their attempts; the base class passes everything on."""
+
+    async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Surround one tool call, retries included."""
+        return await proceed(invocation)
+
+    async def attempt_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Surround one execution of the tool's function."""
+        return await proceed(invocation)
+
+
+class Host(ModelMiddleware, ToolMiddleware):
+    """What a runtime puts around every model and tool call made in its context."""
+
+
+HOST: ContextVar[Host | None] = ContextVar("llm_client_host", default=None)
+"""The host of the current task, outermost at all four gates; `None` outside a runtime."""

@@ -1,0 +1,90 @@
+"""What is asked of a model, and on whose behalf."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from llm_client.messages import Message
+
+if TYPE_CHECKING:
+    from llm_client.tools.tool import Tool
+
+CacheMode = Literal["use", "bypass", "refresh"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh random id such as `req-3f2a…`."""
+    return f"{prefix}-{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSchema:
+    """A JSON Schema the model's answer must match."""
+
+    name: str
+    schema: Mapping[str, Any]
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSpec:
+    """One request to a model. Unset fields are left to the vendor.
+
+    `extra` goes into the vendor's request body as it is, for what this class does not name.
+    """
+
+    messages: Sequence[Message]
+    model: str | None = None
+    """Overrides the provider's model for this request."""
+    tools: Sequence[Tool] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of one tool."""
+    parallel_tool_calls: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    """Upper bound for the output, in tokens."""
+    stop: Sequence[str] = ()
+    seed: int | None = None
+    output_schema: OutputSchema | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    reasoning_tokens: int | None = None
+    """Upper bound for thinking, in tokens, where the vendor has one."""
+    timeout: float | None = None
+    """Seconds for all attempts together."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def evolve(self, **changes: Any) -> RequestSpec:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """Who asks, and for what: ids that follow a request through every layer."""
+
+    request_id: str = field(default_factory=lambda: new_id("req"))
+    trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    span_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    parent_span_id: str | None = None
+    tenant_id: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    job_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def child(self) -> RequestContext:
+        """Return the context of a nested operation: same trace, own span."""
+        return replace(self, parent_span_id=self.span_id, span_id=secrets.token_hex(8))
+
+    def with_job(self, job_id: str) -> RequestContext:
+        """Return a copy that belongs to a job."""
+        return replace(self, job_id=job_id)
+
+    def with_session(self, session_id: str) -> RequestContext:
+        """Return a copy that belongs to a session."""
+        return replace(self, session_id=session_id)
