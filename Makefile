@@ -1,0 +1,45 @@
+# Every target sets up what it needs in its own virtual environment; nothing else is installed on the machine.
+EXTRAS  := aiohttp,mcp,yaml
+RUNTIME := .venv/.runtime-stamp
+DEV     := .venv/.dev-stamp
+BENCH   := .venv-bench-peers/.stamp
+DOCS    := .venv-docs/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(RUNTIME) ## watch an agent do a real job (CRASH=1: kill it twice on the way)
+	.venv/bin/agent-runtime demo $(if $(filter-out 0,$(CRASH)),--crash)
+
+test: $(DEV) ## run every test, with coverage (ARGS="-k budget" narrows it)
+	scripts/test $(ARGS)
+
+lint: $(DEV) ## check format, lint rules, types and layers
+	scripts/lint
+
+format: $(DEV) ## format the code and fix what can be fixed
+	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+bench: $(RUNTIME) $(BENCH) ## compare with LangGraph and DBOS in one run (ARGS="--record" writes docs/benchmarks)
+	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
+
+docs: $(DOCS) ## build the documentation into build/docs and check its links
+	scripts/docs
+
+clean: ## remove everything the targets made
+	rm -rf .venv .venv-bench-peers .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(RUNTIME): pyproject.toml scripts/venv
+	scripts/venv .venv -e . && touch $@
+
+$(DEV): $(RUNTIME)
+	scripts/venv .venv -e '.[$(EXTRAS)]' --group dev && touch $@
+
+$(BENCH): benchmarks/runtime/peers/requirements.txt scripts/venv
+	scripts/venv .venv-bench-peers -r benchmarks/runtime/peers/requirements.txt && touch $@
+
+$(DOCS): docs/requirements.txt scripts/venv
+	scripts/venv .venv-docs -r docs/requirements.txt && touch $@
