@@ -16,7 +16,8 @@ LLMClientError
 │   └── ContentFiltered              the vendor's safety system refused
 ├── CircuitOpen                      the breaker lets nothing through; `.retry_after` seconds
 ├── IdempotencyConflict              the key was used for another request
-├── ToolError                        a tool's own failure, as the model will read it
+├── ToolError                        a tool's own failure, as the model will read it; never retried
+│   └── ModelRetry                   the tool asks the model to call it again, better
 ├── OutputInvalid                    the model did not produce the asked-for output type
 ├── ConfigurationError               wrong arguments, unknown model prefix, missing extra
 │   └── MissingDependency
@@ -186,6 +187,12 @@ class ToolError(LLMClientError):
     """A tool failed; the message is what the model reads."""
 
     code = "tool_error"
+
+
+class ModelRetry(ToolError):
+    """The tool asks the model to try again; the message says what to do better."""
+
+    code = "model_retry"
 
 
 class OutputInvalid(LLMClientError):

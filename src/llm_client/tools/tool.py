@@ -88,3 +88,7 @@ class Tool:
     requires_approval: bool = False
     approval_timeout: float = 3600.0
     strict: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as if it were not a tool: no validation, no middleware."""
+        return self.handler(*args, **kwargs)
