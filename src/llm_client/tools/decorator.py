@@ -1,0 +1,106 @@
+"""The decorator that makes a tool of a function."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, overload
+
+from llm_client.errors import ConfigurationError
+from llm_client.tools.schema import read_signature
+from llm_client.tools.tool import Effect, Reconcile, Tool
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+def check_name(name: str) -> str:
+    """Return a tool's name if every vendor accepts it.
+
+    Raises:
+        ConfigurationError: The name is not made of at most 64 letters, digits, `_` and `-`.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot be a tool's name: vendors accept at most 64 letters, digits, '_' and '-', "
+            "not starting with a digit"
+        )
+    return name
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect = "unsafe",
+    timeout: float | None = None,
+    retries: int | None = None,
+    requires_approval: bool = False,
+    approval_timeout: float = 3600.0,
+    reconcile: Reconcile | None = None,
+    strict: bool = False,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    effect: Effect = "unsafe",
+    timeout: float | None = None,
+    retries: int | None = None,
+    requires_approval: bool = False,
+    approval_timeout: float = 3600.0,
+    reconcile: Reconcile | None = None,
+    strict: bool = False,
+) -> Tool | Callable[[Callable[..., Any]], Tool]:
+    """Make a tool of a function; the result can still be called like the function.
+
+    The arguments' JSON Schema comes from the type hints, the texts from the docstring. A parameter annotated
+    `ToolContext` is filled in by the agent and hidden from the model. A plain function runs in a thread.
+
+    Args:
+        function: The function, when the decorator is used without parentheses.
+        name: Name shown to the model; by default the function's.
+        description: Text shown to the model; by default the docstring up to its sections.
+        effect: What happens when a call is lost in a crash; see `Effect`.
+        timeout: Seconds around all attempts; by default the agent's.
+        retries: Further attempts after a failure, for effects that may be repeated; by default the agent's.
+        requires_approval: Whether a person must agree before each call; a runtime asks, a bare agent refuses the call.
+        approval_timeout: Seconds a person has to answer.
+        reconcile: For `effect="reconcilable"`: tells whether a lost operation happened.
+        strict: Whether a value of the wrong type is refused instead of converted.
+
+    Raises:
+        ConfigurationError: The function cannot be described to a model.
+    """
+    names = dict(sys._getframe(1).f_locals)  # noqa: SLF001 -- annotations may use names local to the caller
+
+    def make(function: Callable[..., Any]) -> Tool:
+        if effect == "reconcilable" and reconcile is None:
+            raise ConfigurationError(f"tool {function!r}: effect='reconcilable' needs a reconcile function")
+        signature = read_signature(function, names=names, strict=strict)
+        return Tool(
+            name=check_name(name or str(getattr(function, "__name__", type(function).__name__))),
+            description=description if description is not None else signature.description,
+            parameters=signature.parameters,
+            handler=function,
+            validate=signature.validate,
+            takes_context=signature.takes_context,
+            effect=effect,
+            reconcile=reconcile,
+            timeout=timeout,
+            retries=retries,
+            requires_approval=requires_approval,
+            approval_timeout=approval_timeout,
+            strict=strict,
+        )
+
+    return make if function is None else make(function)

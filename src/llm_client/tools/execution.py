@@ -1,0 +1,120 @@
+"""Running a tool's function once: arguments in, `ToolResult` out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from llm_client.errors import ModelRetry, RunAborted, ToolError
+from llm_client.middleware import ToolInvocation
+from llm_client.tools.tool import Tool, ToolContext, ToolResult
+
+NOT_SERIALIZABLE = "result_not_serializable"
+"""`error_type` of a tool that ran but returned something JSON cannot hold."""
+
+
+async def execute(invocation: ToolInvocation) -> ToolResult:
+    """Run the function of a tool and turn what it returns or raises into a result.
+
+    `RunAborted` and cancellation pass through; every other exception becomes a failed result.
+    """
+    tool = invocation.tool
+    try:
+        returned = await call_handler(tool, _keywords(invocation))
+    except RunAborted:
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read
+        return failure_of(error)
+    return to_result(returned)
+
+
+def _keywords(invocation: ToolInvocation) -> dict[str, Any]:
+    tool = invocation.tool
+    keywords = tool.validate(invocation.arguments) if tool.validate else dict(invocation.arguments)
+    if tool.takes_context:
+        keywords[tool.takes_context] = ToolContext(
+            operation_id=invocation.operation_id,
+            idempotency_key=invocation.operation_id,
+            job_id=invocation.context.job_id,
+            attempt=invocation.attempt,
+            deadline=invocation.deadline,
+            request=invocation.context,
+        )
+    return keywords
+
+
+async def call_handler(tool: Tool, keywords: Mapping[str, Any]) -> Any:
+    """Call a tool's function: coroutine functions here, others in a thread with this task's context variables."""
+    handler = tool.handler
+    called = handler if inspect.isroutine(handler) else type(handler).__call__
+    if inspect.iscoroutinefunction(called):
+        return await handler(**keywords)
+    returned = await asyncio.to_thread(_without_stop_iteration, handler, keywords)
+    return await returned if inspect.isawaitable(returned) else returned
+
+
+def _without_stop_iteration(handler: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
+    """Call a function; a `StopIteration` it leaks could never reach the waiting coroutine."""
+    try:
+        return handler(**keywords)
+    except StopIteration as error:
+        raise RuntimeError("the tool raised StopIteration") from error
+
+
+def failure(message: str, error_type: str) -> ToolResult:
+    """Return a failed result whose content tells the model what went wrong."""
+    return ToolResult(content=f"Error: {message}", error=message, error_type=error_type)
+
+
+def failure_of(error: Exception) -> ToolResult:
+    """Return the failed result that stands for an exception."""
+    if isinstance(error, ModelRetry):
+        return failure(str(error), ModelRetry.code)
+    if isinstance(error, ToolError):
+        return failure(str(error), ToolError.code)
+    text = str(error)
+    name = type(error).__name__
+    return failure(f"{name}: {text}" if text else name, name)
+
+
+def to_result(returned: Any) -> ToolResult:
+    """Turn what a tool returned into JSON values and the text the model reads.
+
+    Text is passed on as it is, everything else is written as JSON. What JSON cannot hold is a failed result of type
+    `result_not_serializable`: the function has run, so calling it again is not the answer.
+    """
+    if isinstance(returned, ToolResult):
+        return returned
+    if isinstance(returned, str):
+        text = returned if returned.isascii() else returned.encode("utf-8", "replace").decode()
+        return ToolResult(content=text, value=text)
+    try:
+        written = orjson.dumps(returned, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        kind = type(returned).__name__
+        return failure(
+            f"the tool ran but returned a {kind} that cannot be written as JSON: {error}", NOT_SERIALIZABLE
+        )
+    value = returned if returned is None or isinstance(returned, bool | int) else orjson.loads(written)
+    return ToolResult(content="" if returned is None else written.decode(), value=value)
+
+
+def _plain(value: Any) -> Any:
+    """Translate what orjson does not know; it asks again for what is inside."""
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=repr)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+    if type(value).__module__ in {"decimal", "pathlib"}:
+        return str(value)
+    raise TypeError(f"type {type(value).__name__} is not JSON")
