@@ -128,6 +128,8 @@ class CompletionResult:
     """The model's own words when it refused, where the vendor marks a refusal."""
     cached: bool = False
     """Whether the answer came from this client's cache and cost nothing."""
+    saved: Usage | None = None
+    """What the answer had cost when it was first given, if it came from the cache."""
 
     def message(self) -> Message:
         """Return the assistant message that continues the conversation."""

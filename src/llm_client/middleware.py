@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_client.messages import CompletionResult, StreamEvent, ToolCall
-from llm_client.spec import RequestContext, RequestSpec
+from llm_client.spec import CacheMode, RequestContext, RequestSpec
 
 if TYPE_CHECKING:
     from llm_client.providers.base import Provider
@@ -39,7 +39,13 @@ class ModelCall:
     emit: Emit | None = None
     """Receives stream events as they arrive; `None` when nobody listens."""
     transformed: bool = False
-    """Whether middleware or cache stand between this call and its attempts, so that their results may differ."""
+    """Whether middleware, cache or idempotency stand between this call and its attempts, so that their results may
+    differ, or the call may have no attempt of its own."""
+    idempotency_key: str | None = None
+    """Calls with the same key, tenant and request share one answer; a host may prefix it."""
+    timeout: float | None = None
+    """Seconds for all attempts together; wins over the request's own."""
+    cache: CacheMode = "use"
 
     def evolve(self, **changes: Any) -> ModelCall:
         """Return a copy with some fields changed."""

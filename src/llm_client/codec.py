@@ -1,0 +1,202 @@
+"""The package's values as JSON values and back, for caches, recordings and saved conversations.
+
+Fields that hold their default are left out, unknown fields are ignored when reading, so that what an older or a newer
+version wrote can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from llm_client.messages import (
+    CompletionResult,
+    MediaPart,
+    Message,
+    Part,
+    ReasoningPart,
+    StreamEvent,
+    TextPart,
+    ToolCall,
+)
+from llm_client.spec import OutputSchema, RequestSpec
+from llm_client.tools.tool import Tool
+from llm_client.usage import Usage
+
+Json = dict[str, Any]
+V = TypeVar("V")
+
+_PART_TYPES: dict[str, type[TextPart | MediaPart | ReasoningPart]] = {
+    "text": TextPart,
+    "media": MediaPart,
+    "reasoning": ReasoningPart,
+}
+_PART_NAMES = {kind: name for name, kind in _PART_TYPES.items()}
+
+
+_VALUES: tuple[type[Any], ...] = (
+    CompletionResult,
+    MediaPart,
+    Message,
+    OutputSchema,
+    ReasoningPart,
+    RequestSpec,
+    StreamEvent,
+    TextPart,
+    ToolCall,
+    Usage,
+)
+_DEFAULTS: dict[type[Any], dict[str, Any]] = {
+    kind: {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(kind)
+    }
+    for kind in _VALUES
+}
+"""The fields of each value with their defaults; `MISSING` for a field that has none."""
+
+
+def _dump(value: Any) -> Json:
+    """Return the fields of a dataclass that differ from their default, as they are."""
+    entries = ((name, getattr(value, name), default) for name, default in _DEFAULTS[type(value)].items())
+    return {name: entry for name, entry, default in entries if entry is not default and entry != default}
+
+
+def _load(kind: type[V], data: Mapping[str, Any], **replaced: Any) -> V:
+    known = _DEFAULTS[kind]
+    return kind(**{name: entry for name, entry in data.items() if name in known} | replaced)
+
+
+def dump_part(part: Part) -> Json:
+    """Return a message part as JSON values."""
+    return {"type": _PART_NAMES[type(part)], **_dump(part)}
+
+
+def load_part(data: Mapping[str, Any]) -> Part:
+    """Read what `dump_part` wrote."""
+    return _load(_PART_TYPES[data["type"]], data)
+
+
+def dump_tool_call(call: ToolCall) -> Json:
+    """Return a tool call as JSON values."""
+    return _dump(call)
+
+
+def load_tool_call(data: Mapping[str, Any]) -> ToolCall:
+    """Read what `dump_tool_call` wrote."""
+    return _load(ToolCall, data)
+
+
+def dump_message(message: Message) -> Json:
+    """Return a message as JSON values."""
+    data = _dump(message)
+    if not isinstance(message.content, str):
+        data["content"] = [dump_part(part) for part in message.content]
+    if message.tool_calls:
+        data["tool_calls"] = [_dump(call) for call in message.tool_calls]
+    return data
+
+
+def load_message(data: Mapping[str, Any]) -> Message:
+    """Read what `dump_message` wrote."""
+    content = data.get("content", "")
+    return _load(
+        Message,
+        data,
+        content=content if isinstance(content, str) else tuple(load_part(part) for part in content),
+        tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
+    )
+
+
+def dump_usage(usage: Usage) -> Json:
+    """Return a usage as JSON values; the cost is decimal text."""
+    data = _dump(usage)
+    if usage.cost is not None:
+        data["cost"] = str(usage.cost)
+    return data
+
+
+def load_usage(data: Mapping[str, Any]) -> Usage:
+    """Read what `dump_usage` wrote."""
+    cost = data.get("cost")
+    return _load(Usage, data, cost=None if cost is None else Decimal(cost))
+
+
+def dump_result(result: CompletionResult) -> Json:
+    """Return a model's answer as JSON values."""
+    data = _dump(result)
+    data["usage"] = dump_usage(result.usage)
+    if result.saved is not None:
+        data["saved"] = dump_usage(result.saved)
+    if result.tool_calls:
+        data["tool_calls"] = [_dump(call) for call in result.tool_calls]
+    if result.reasoning:
+        data["reasoning"] = [dump_part(part) for part in result.reasoning]
+    return data
+
+
+def load_result(data: Mapping[str, Any]) -> CompletionResult:
+    """Read what `dump_result` wrote."""
+    saved = data.get("saved")
+    return _load(
+        CompletionResult,
+        data,
+        usage=load_usage(data.get("usage", {})),
+        saved=None if saved is None else load_usage(saved),
+        tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
+        reasoning=tuple(_load(ReasoningPart, part) for part in data.get("reasoning", ())),
+    )
+
+
+def dump_event(event: StreamEvent) -> Json:
+    """Return a stream event as JSON values.
+
+    Raises:
+        TypeError: It is an agent's last event, whose result is not a model's answer.
+    """
+    data = _dump(event)
+    if event.tool_call is not None:
+        data["tool_call"] = dump_tool_call(event.tool_call)
+    if event.usage is not None:
+        data["usage"] = dump_usage(event.usage)
+    if event.result is not None:
+        if not isinstance(event.result, CompletionResult):
+            raise TypeError("only events of a model's stream can be written")
+        data["result"] = dump_result(event.result)
+    return data
+
+
+def load_event(data: Mapping[str, Any]) -> StreamEvent:
+    """Read what `dump_event` wrote."""
+    call, usage, result = data.get("tool_call"), data.get("usage"), data.get("result")
+    return _load(
+        StreamEvent,
+        data,
+        tool_call=None if call is None else load_tool_call(call),
+        usage=None if usage is None else load_usage(usage),
+        result=None if result is None else load_result(result),
+    )
+
+
+def dump_tool(tool: Tool) -> Json:
+    """Return what a model is told of a tool, as JSON values."""
+    data: Json = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    return data | {"strict": True} if tool.strict else data
+
+
+def dump_spec(spec: RequestSpec) -> Json:
+    """Return what a request asks, as JSON values: everything that can change the answer, so not its time-out."""
+    data = _dump(spec)
+    data.pop("timeout", None)
+    data["messages"] = [dump_message(message) for message in spec.messages]
+    if spec.tools:
+        data["tools"] = [dump_tool(tool) for tool in spec.tools]
+    if spec.stop:
+        data["stop"] = list(spec.stop)
+    if spec.output_schema is not None:
+        data["output_schema"] = _dump(spec.output_schema)
+    if spec.extra:
+        data["extra"] = dict(spec.extra)
+    return data
