@@ -1,0 +1,297 @@
+"""Everything `agent_runtime` raises, as one tree.
+
+AgentRuntimeError
+├── InvalidInput                   fix the call
+│   ├── UnknownJob
+│   ├── UnknownAction
+│   ├── UnknownOperator
+│   ├── IdempotencyConflict        the key belongs to a different request
+│   ├── InvalidTransition          the job is not in a state that allows this
+│   ├── ActionAlreadyResolved
+│   ├── ResultNotSerializable      a step returned something that is not JSON
+│   └── ContentTooLarge
+├── JobEnded                       what `handle.result()` raises when the job did not succeed
+│   ├── JobFailed
+│   ├── JobCancelled
+│   └── JobTimedOut
+├── LimitReached                   give up, or raise the limit
+│   ├── BudgetExceededError
+│   ├── PolicyDenied
+│   └── ActionExpired
+├── StepFailed                     a recorded step's failure, raised again on replay
+├── ChildFailed
+├── ConcurrentSteps                two steps at once in one branch; use `context.gather`
+├── NondeterminismError            the operator's code no longer follows its own history
+├── StorageError                   look at the database
+│   ├── SchemaMismatch
+│   ├── StorageReadOnly
+│   ├── StorageFull
+│   └── StorageClosed
+├── ExecutorBusy                   another process executes the jobs of this file
+├── FenceLost                      another worker has taken the job
+└── BudgetRejected, DuplicateJob, SignalsPending    a storage's answers to the services above it
+
+`LimitReached` errors end an agent's run wherever they are raised: they are `llm_client.errors.RunAborted` as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from llm_client.errors import ConfigurationError, MissingDependency, RunAborted
+
+__all__ = ["ConfigurationError", "MissingDependency"]
+
+
+class AgentRuntimeError(Exception):
+    """Something in agent_runtime went wrong."""
+
+    code: ClassVar[str] = "RUNTIME_ERROR"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").split("\n")[0])
+
+
+class InvalidInput(AgentRuntimeError, ValueError):
+    """The call cannot be carried out as it is."""
+
+    code = "INVALID_INPUT"
+
+
+class UnknownJob(InvalidInput):
+    """There is no such job."""
+
+    code = "UNKNOWN_JOB"
+
+
+class UnknownAction(InvalidInput):
+    """There is no such action, or the resume token is wrong."""
+
+    code = "UNKNOWN_ACTION"
+
+
+class UnknownOperator(InvalidInput):
+    """No operator is registered under this name."""
+
+    code = "OPERATOR_NOT_FOUND"
+
+
+class IdempotencyConflict(InvalidInput):
+    """The idempotency key was used for a different request."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class InvalidTransition(InvalidInput):
+    """The job's state does not allow this."""
+
+    code = "INVALID_TRANSITION"
+
+
+class ActionAlreadyResolved(InvalidInput):
+    """Somebody else has resolved, cancelled or let this action expire."""
+
+    code = "ACTION_ALREADY_RESOLVED"
+
+
+class ResultNotSerializable(InvalidInput):
+    """The value cannot be written as JSON."""
+
+    code = "RESULT_NOT_SERIALIZABLE"
+
+
+class ContentTooLarge(InvalidInput):
+    """The value is larger than the journal accepts (`max_content_bytes`)."""
+
+    code = "CONTENT_TOO_LARGE"
+
+
+class JobEnded(AgentRuntimeError):
+    """The job ended without success.
+
+    Attributes:
+        job_id: The job.
+        error_code: Stable code of the cause, such as `BUDGET_EXCEEDED`.
+    """
+
+    code = "JOB_ENDED"
+
+    def __init__(
+        self, message: str | None = None, *, job_id: str = "", error_code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.error_code = error_code or self.code
+
+
+class JobFailed(JobEnded):
+    """The job failed."""
+
+    code = "EXECUTION_ERROR"
+
+
+class JobCancelled(JobEnded):
+    """The job was cancelled."""
+
+    code = "CANCELLED"
+
+
+class JobTimedOut(JobEnded):
+    """The job ran out of time."""
+
+    code = "TIMED_OUT"
+
+
+class LimitReached(AgentRuntimeError, RunAborted):
+    """A limit that people set was reached."""
+
+    code = "LIMIT_REACHED"
+
+
+class BudgetExceededError(LimitReached):
+    """A budget does not allow this."""
+
+    code = "BUDGET_EXCEEDED"
+
+
+class PolicyDenied(LimitReached):
+    """The policy does not allow this."""
+
+    code = "POLICY_DENIED"
+
+    def __init__(self, reason: str | None = None, *, policy_name: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason or ""
+        self.policy_name = policy_name
+
+
+class ActionExpired(LimitReached):
+    """Nobody answered in time."""
+
+    code = "ACTION_EXPIRED"
+
+
+class StepFailed(AgentRuntimeError):
+    """A step of the job failed.
+
+    Attributes:
+        step: Name of the step.
+        error_type: Name of the exception that the step raised.
+    """
+
+    code = "STEP_FAILED"
+
+    def __init__(self, message: str | None = None, *, step: str = "", error_type: str = "") -> None:
+        super().__init__(message)
+        self.step = step
+        self.error_type = error_type
+
+
+class ChildFailed(AgentRuntimeError):
+    """A child job did not succeed.
+
+    Attributes:
+        job_id: The child.
+        error_code: Stable code of its failure.
+    """
+
+    code = "CHILD_FAILED"
+
+    def __init__(
+        self, message: str | None = None, *, job_id: str = "", error_code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.error_code = error_code
+
+
+class ConcurrentSteps(AgentRuntimeError):
+    """Two steps run at the same time in one branch of a job; use `context.gather`."""
+
+    code = "CONCURRENT_STEPS"
+
+
+class NondeterminismError(AgentRuntimeError):
+    """The operator asked for another step than its journal records."""
+
+    code = "NONDETERMINISM"
+
+
+class StorageError(AgentRuntimeError):
+    """The storage failed."""
+
+    code = "STORAGE_ERROR"
+
+
+class SchemaMismatch(StorageError):
+    """The database belongs to another version of agent-runtime."""
+
+    code = "SCHEMA_MISMATCH"
+
+
+class StorageReadOnly(StorageError):
+    """The database cannot be written."""
+
+    code = "STORAGE_READ_ONLY"
+
+
+class StorageFull(StorageError):
+    """The disk is full; nothing of this change was written."""
+
+    code = "STORAGE_FULL"
+
+
+class StorageClosed(StorageError):
+    """The storage is closed."""
+
+    code = "STORAGE_CLOSED"
+
+
+class ExecutorBusy(AgentRuntimeError):
+    """Another process executes the jobs of this database file."""
+
+    code = "EXECUTOR_BUSY"
+
+
+class FenceLost(AgentRuntimeError):
+    """Another worker has taken this job; what was to be written is discarded."""
+
+    code = "FENCE_LOST"
+
+
+class BudgetRejected(AgentRuntimeError):
+    """A commit's reservation does not fit its budget; raised by storages, handled by the ledger.
+
+    Attributes:
+        budget_id: The budget that has no room.
+        settled: What is spent, as an `Amount`.
+        reserved: What running calls hold, as an `Amount`.
+    """
+
+    code = "BUDGET_REJECTED"
+
+    def __init__(self, budget_id: str, *, settled: Any, reserved: Any) -> None:
+        super().__init__(f"budget {budget_id!r} has no room")
+        self.budget_id = budget_id
+        self.settled = settled
+        self.reserved = reserved
+
+
+class DuplicateJob(AgentRuntimeError):
+    """A job with this idempotency key and request exists; raised by storages, handled by `jobs`.
+
+    Attributes:
+        job_id: The existing job.
+    """
+
+    code = "DUPLICATE_JOB"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} has this idempotency key")
+        self.job_id = job_id
+
+
+class SignalsPending(AgentRuntimeError):
+    """A suspend came too late: the job has received a signal; raised by storages, handled by the kernel."""
+
+    code = "SIGNALS_PENDING"

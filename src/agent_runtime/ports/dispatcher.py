@@ -1,0 +1,25 @@
+"""Who calls `advance`: a queue in this process, or one shared by many."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+Advance = Callable[[str], Awaitable[None]]
+"""Given a job id, makes progress. May be called twice, late, or on two machines at once; never raises."""
+
+
+class Dispatcher(Protocol):
+    """Calls `advance` for jobs that are due."""
+
+    async def start(self, advance: Advance) -> None:
+        """Begin to execute what was and will be submitted."""
+        ...
+
+    def submit(self, job_id: str, *, priority: int = 0) -> None:
+        """Ask for a job to be advanced. Submitting a job that is queued already changes nothing."""
+        ...
+
+    async def stop(self, *, drain: float) -> None:
+        """Take nothing more and wait up to `drain` seconds for what runs, then cancel it. Idempotent."""
+        ...

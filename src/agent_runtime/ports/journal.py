@@ -1,0 +1,343 @@
+"""The journal: the one write path, and what is read from it.
+
+A `Commit` is the only way to write. It is all or nothing, and it is refused when the writer no longer owns the job.
+Everything else in this project – resuming, live streams, audit, replay, billing – is a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import Charge, Counters, LedgerEntry
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+
+
+class NewEvent(NamedTuple):
+    """An event to append; the storage gives it its place (`seq`)."""
+
+    type: str
+    operation_id: str | None = None
+    data: Mapping[str, Any] = {}
+    content: bytes | None = None
+
+
+def placed(event: NewEvent, job_id: str, scope_id: str, seq: int, at: datetime) -> RuntimeEvent:
+    """Return an event as it stands in a journal."""
+    return RuntimeEvent(
+        type=event.type,
+        job_id=job_id,
+        scope_id=scope_id,
+        seq=seq,
+        timestamp=at,
+        operation_id=event.operation_id,
+        data=event.data,
+        content=event.content,
+    )
+
+
+class Signal(NamedTuple):
+    """An event for a job that somebody else may own: its owner appends it to the journal, or the next claim does.
+
+    `signal_id` is unique; sending the same one twice does nothing.
+    """
+
+    signal_id: str
+    job_id: str
+    type: str
+    operation_id: str | None = None
+    data: Mapping[str, Any] = {}
+    content: bytes | None = None
+
+
+class Timer(NamedTuple):
+    """Something that falls due: at `due_at`, `signal` is sent. One per `(job_id, key)`; setting it again moves it."""
+
+    job_id: str
+    key: str
+    due_at: datetime
+    type: str
+    """The signal's event type; `action.expired` also expires the action named in `data`."""
+    operation_id: str | None = None
+    data: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobChange:
+    """New values for some columns of a job's row."""
+
+    status: JobStatus
+    expect: frozenset[JobStatus] | None = None
+    """Refuse with `InvalidTransition` unless the job's status is one of these."""
+    error: str | None = None
+    error_code: str | None = None
+    result_ref: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    release: bool = False
+    """Give the job up: it has no owner afterwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionChange:
+    """A compare-and-set of a pending action; refused with `ActionAlreadyResolved` when it is no longer pending."""
+
+    action_id: str
+    status: ActionStatus
+    votes_before: int = 0
+    """How many votes the writer has seen; refused when there are more."""
+    resolution: Mapping[str, Any] | None = None
+    resolved_by: str | None = None
+    votes: tuple[Mapping[str, Any], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Everything that happens together.
+
+    With `job_id` and `fence` the commit is made by the job's owner and may append `events`. Without a fence it may
+    create jobs, actions and timers, send signals and change actions, but never append to an existing journal.
+    """
+
+    commit_id: str
+    at: datetime
+    job_id: str | None = None
+    fence: int | None = None
+    events: Sequence[NewEvent] = ()
+    job: JobChange | None = None
+    progress: float | None = None
+    require_no_signals: bool = False
+    """Refuse with `SignalsPending` when signals for the job wait to be folded."""
+    create: Sequence[tuple[JobRecord, Sequence[NewEvent]]] = ()
+    """New jobs, each with the first events of its journal."""
+    signals: Sequence[Signal] = ()
+    cancel_children_of: str | None = None
+    """Send a cancel signal to every child of this job that has not ended."""
+    new_actions: Sequence[ActionRecord] = ()
+    action_changes: Sequence[ActionChange] = ()
+    cancel_actions_of: str | None = None
+    """Cancel this job's pending actions, except those that reconcile a lost effect."""
+    set_timers: Sequence[Timer] = ()
+    clear_timers: Sequence[tuple[str, str]] = ()
+    """(job id, key) pairs."""
+    clear_timers_of: str | None = None
+    """A job all of whose timers end with it, except those of actions that outlive it."""
+    charges: Sequence[Charge] = ()
+    ledger: Sequence[LedgerEntry] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that is now ours to execute."""
+
+    job: JobRecord
+    events: Sequence[RuntimeEvent]
+    """Its whole journal, signals that had waited already folded in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A process that executes jobs."""
+
+    worker_id: str
+    queues: tuple[str, ...] = ("default",)
+    operators: tuple[str, ...] = ()
+    started_at: datetime
+    heartbeat_at: datetime
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Is told, on the event loop, of what has been written. Must be quick and must not raise."""
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """Learn of a commit made through this storage object; `first_seq` is the place of its first event."""
+        ...
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Learn of entries that a claim or a fold has added to a journal."""
+        ...
+
+    def changed_elsewhere(self) -> None:
+        """Learn that another process has written something."""
+        ...
+
+
+class Journal(Protocol):
+    """The write path, and reading a job's entries.
+
+    Implementations: memory, SQLite, Postgres; all pass `agent_runtime.testing.storage_contract`.
+    """
+
+    async def commit(self, commit: Commit) -> int:
+        """Write all of `commit` or nothing, and return the seq of its first event (0 without events).
+
+        A `commit_id` that was written before is not written again; its first seq is returned. When the caller is
+        cancelled while waiting, the commit happens or not, but never in part.
+
+        Raises:
+            FenceLost: Another worker owns the job now.
+            UnknownJob: There is no such job.
+            InvalidTransition: `JobChange.expect` does not hold.
+            IdempotencyConflict: A created job's key exists with another request (`DuplicateJob` with the same one).
+            ActionAlreadyResolved: A changed action is no longer pending, or has votes the writer has not seen.
+            SignalsPending: See `Commit.require_no_signals`.
+            BudgetRejected: A reservation does not fit.
+            StorageError: Nothing was written.
+        """
+        ...
+
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Take a job that is due and unowned: its fence grows, waiting signals are folded, its status is `running`.
+
+        Due means queued, or left running by a dead owner, or suspended with a signal waiting. Returns `None` for any
+        other job. Appends `job.started` the first time and `job.resumed` later, before the folded signals.
+        """
+        ...
+
+    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+        """Append the signals that wait for a job to its journal, for its owner, and return them. Raises `FenceLost`."""
+        ...
+
+    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+        """Return a job's entries in order, from the one after `after_seq`."""
+        ...
+
+    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries, in order."""
+        ...
+
+    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """Return `(job_id, priority)` of unowned jobs that `claim` would give, in the order they should run."""
+        ...
+
+    async def jobs_with_signals(self, owner: str) -> Sequence[str]:
+        """Return the jobs of `owner` for which signals wait."""
+        ...
+
+    async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
+        """Return timers that have fallen due, oldest first."""
+        ...
+
+    async def next_timer(self) -> datetime | None:
+        """Return when the next timer falls due."""
+        ...
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every later commit."""
+        ...
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop telling `listener`."""
+        ...
+
+
+class JobReader(Protocol):
+    """Reads jobs. A given `scope_id` hides other scopes' jobs."""
+
+    async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return a job, or `None`."""
+        ...
+
+    async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
+        """Return the job created under a key, or `None`."""
+        ...
+
+    async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- reads as what it is
+        """Return jobs, newest first."""
+        ...
+
+    async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
+        """Return how many jobs match, whatever the filter's `limit` and `before`."""
+        ...
+
+
+class ActionReader(Protocol):
+    """Reads actions. A given `scope_id` hides other scopes' actions."""
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        ...
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action whose resume token has this hash, or `None`."""
+        ...
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first; `before` is the last action id of the page before."""
+        ...
+
+
+class LedgerReader(Protocol):
+    """Reads what was spent."""
+
+    async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
+        """Return the counters of `(budget_id, window)` pairs, zero where nothing was ever charged."""
+        ...
+
+    async def ledger_entries(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        principal_id: str | None = None,
+        type: str | None = None,  # noqa: A002 -- the documented name
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerEntry]:
+        """Return entries in the order they were written; `after` is the last entry id of the page before."""
+        ...
+
+
+class Workers(Protocol):
+    """Who executes jobs, and whether they live."""
+
+    async def register_worker(self, worker: Worker) -> None:
+        """Store or renew a worker's row."""
+        ...
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """Return the workers that are registered."""
+        ...
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete a worker's row and free the jobs it owned."""
+        ...
+
+
+class Storage(Journal, JobReader, ActionReader, LedgerReader, Workers, Protocol):
+    """Everything one database does for the runtime."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is committed survives the process."""
+        ...
+
+    async def open(self) -> None:
+        """Open it and create or check its tables. Idempotent. Raises `StorageError` with what to do."""
+        ...
+
+    async def acquire_executor(self) -> bool:
+        """Become the process that executes this database's jobs, where there can be only one. Idempotent.
+
+        Returns whether this process may execute. Where many may, it always does.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was handed in, give up the executor's place and close. Idempotent."""
+        ...

@@ -1,0 +1,197 @@
+"""Checking a commit against the state, and applying it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    BudgetRejected,
+    DuplicateJob,
+    FenceLost,
+    IdempotencyConflict,
+    InvalidInput,
+    InvalidTransition,
+    SignalsPending,
+    UnknownAction,
+)
+from agent_runtime.ports.journal import ActionChange, Commit, JobChange, NewEvent, Signal, placed
+from agent_runtime.storage.memory.state import State
+from agent_runtime.values.action import ActionStatus, ActionType
+from agent_runtime.values.budget import Amount, Charge, Counters
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobRecord
+
+
+def check(state: State, commit: Commit) -> None:
+    """Raise what the port promises when `commit` cannot be made."""
+    if commit.job_id is not None and commit.fence is not None:
+        _check_owner(state, state.job(commit.job_id), commit)
+    elif commit.events or commit.job:
+        raise InvalidInput("only a fenced commit may extend a journal or change a job")
+    for job, _ in commit.create:
+        _check_new(state, job)
+    for change in commit.action_changes:
+        _check_action(state, change)
+    _check_charges(state, commit.charges)
+
+
+def _check_owner(state: State, job: JobRecord, commit: Commit) -> None:
+    if job.fence != commit.fence:
+        raise FenceLost
+    change = commit.job
+    if change is not None and change.expect is not None and job.status not in change.expect:
+        raise InvalidTransition(f"job {job.job_id!r} is {job.status}")
+    if commit.require_no_signals and state.signals.get(job.job_id):
+        raise SignalsPending
+
+
+def _check_new(state: State, job: JobRecord) -> None:
+    if job.idempotency_key is not None:
+        existing = state.keys.get((job.scope_id, job.idempotency_key))
+        if existing is not None:
+            if state.jobs[existing].request_hash == job.request_hash:
+                raise DuplicateJob(existing)
+            raise IdempotencyConflict(
+                f"key {job.idempotency_key!r} belongs to job {existing!r}, a different request"
+            )
+    if job.job_id in state.jobs:
+        raise DuplicateJob(job.job_id)
+
+
+def _check_action(state: State, change: ActionChange) -> None:
+    action = state.actions.get(change.action_id)
+    if action is None:
+        raise UnknownAction(f"no action {change.action_id!r}")
+    if not action.is_pending or len(action.votes) != change.votes_before:
+        raise ActionAlreadyResolved(f"action {change.action_id!r} is {action.status}")
+
+
+def _check_charges(state: State, charges: Sequence[Charge]) -> None:
+    asked: dict[tuple[str, str], Amount] = {}
+    for charge in charges:
+        if charge.limits is None:
+            continue
+        key = (charge.budget_id, charge.window)
+        now = state.counters.get(key, Counters())
+        before = asked.get(key, Amount())
+        if charge.limits.exceeded_by(now.settled + now.reserved + before, charge.reserve):
+            raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
+        asked[key] = before + charge.reserve
+
+
+def apply(state: State, commit: Commit) -> int:
+    """Make every change of a checked commit; return the seq of its first event."""
+    first_seq = 0
+    if commit.job_id is not None and commit.fence is not None:
+        first_seq = append(state, commit.job_id, commit.events, commit.at)
+        _change_job(state, commit.job_id, commit.job, commit)
+    for job, events in commit.create:
+        state.jobs[job.job_id] = job
+        if job.idempotency_key is not None:
+            state.keys[(job.scope_id, job.idempotency_key)] = job.job_id
+        append(state, job.job_id, events, commit.at)
+    for signal in commit.signals:
+        send(state, signal)
+    for action in commit.new_actions:
+        state.actions[action.action_id] = replace(action, resume_token=None)
+    for change in commit.action_changes:
+        _change_action(state, change, commit.at)
+    _move_timers(state, commit)
+    for charge in commit.charges:
+        now = state.counters.get((charge.budget_id, charge.window), Counters())
+        state.counters[(charge.budget_id, charge.window)] = Counters(
+            settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve
+        )
+    for entry in commit.ledger:
+        state.ledger.setdefault(entry.entry_id, entry)
+    if commit.cancel_children_of is not None:
+        _cancel_children(state, commit.cancel_children_of)
+    if commit.cancel_actions_of is not None:
+        _cancel_actions(state, commit.cancel_actions_of, commit.at)
+    return first_seq
+
+
+def _move_timers(state: State, commit: Commit) -> None:
+    for timer in commit.set_timers:
+        state.timers[(timer.job_id, timer.key)] = timer
+    for key in commit.clear_timers:
+        state.timers.pop(key, None)
+    if commit.clear_timers_of is not None:
+        for timer in list(state.timers.values()):
+            if timer.job_id == commit.clear_timers_of and not timer.data.get("outlives"):
+                del state.timers[(timer.job_id, timer.key)]
+
+
+def append(state: State, job_id: str, events: Sequence[NewEvent], at: datetime) -> int:
+    """Extend a journal; return the seq of the first new entry."""
+    job = state.jobs[job_id]
+    journal = state.journals.setdefault(job_id, [])
+    for seq, event in enumerate(events, job.last_seq + 1):
+        journal.append(placed(event, job_id, job.scope_id, seq, at))
+    state.put_job(job, last_seq=job.last_seq + len(events))
+    return job.last_seq + 1 if events else 0
+
+
+def fold_signals(state: State, job_id: str, at: datetime) -> Sequence[RuntimeEvent]:
+    """Move waiting signals into the journal."""
+    waiting = state.signals.pop(job_id, {})
+    before = state.jobs[job_id].last_seq
+    append(state, job_id, [NewEvent(s.type, s.operation_id, s.data, s.content) for s in waiting.values()], at)
+    return state.journals[job_id][before:]
+
+
+def send(state: State, signal: Signal) -> None:
+    """Store a signal, unless its job has ended or it was sent before."""
+    job = state.jobs.get(signal.job_id)
+    if job is not None and job.status.is_active:
+        state.signals.setdefault(signal.job_id, {}).setdefault(signal.signal_id, signal)
+
+
+def _change_job(state: State, job_id: str, change: JobChange | None, commit: Commit) -> None:
+    job = replace(state.jobs[job_id], updated_at=commit.at, starts=0)
+    if commit.progress is not None:
+        job = replace(job, progress=commit.progress)
+    if change is not None:
+        job = replace(
+            job,
+            status=change.status,
+            error=change.error if change.error is not None else job.error,
+            error_code=change.error_code if change.error_code is not None else job.error_code,
+            result_ref=change.result_ref if change.result_ref is not None else job.result_ref,
+            started_at=change.started_at or job.started_at,
+            completed_at=change.completed_at or job.completed_at,
+            owner=None if change.release else job.owner,
+        )
+        if job.status.is_terminal:
+            state.signals.pop(job_id, None)
+    state.jobs[job_id] = job
+
+
+def _cancel_children(state: State, parent: str) -> None:
+    for job in list(state.jobs.values()):
+        if job.parent_job_id == parent and job.status.is_active:
+            signal_id = f"{parent}:cancel:{job.job_id}"
+            reason = {"reason": "its parent has ended"}
+            send(state, Signal(signal_id, job.job_id, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason))
+
+
+def _change_action(state: State, change: ActionChange, at: datetime) -> None:
+    action = state.actions[change.action_id]
+    ended = change.status is not ActionStatus.PENDING
+    state.actions[change.action_id] = replace(
+        action,
+        status=change.status,
+        resolution=change.resolution if change.resolution is not None else action.resolution,
+        resolved_by=change.resolved_by or action.resolved_by,
+        resolved_at=at if ended else None,
+        votes=change.votes if change.votes is not None else action.votes,
+    )
+
+
+def _cancel_actions(state: State, job_id: str, at: datetime) -> None:
+    for action in list(state.actions.values()):
+        if action.job_id == job_id and action.is_pending and action.type != ActionType.RECONCILE:
+            state.actions[action.action_id] = replace(action, status=ActionStatus.CANCELLED, resolved_at=at)

@@ -1,0 +1,48 @@
+"""The dictionaries behind `MemoryStorage`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent_runtime.errors import UnknownJob
+from agent_runtime.ports.journal import Signal, Timer, Worker
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.budget import Counters, LedgerEntry
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobRecord, JobStatus
+
+
+@dataclass(slots=True)
+class State:
+    """Tables."""
+
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Job id by `(scope, idempotency key)`."""
+    journals: dict[str, list[RuntimeEvent]] = field(default_factory=dict)
+    commits: dict[str, int] = field(default_factory=dict)
+    signals: dict[str, dict[str, Signal]] = field(default_factory=dict)
+    """Signals that wait, by job and signal id."""
+    timers: dict[tuple[str, str], Timer] = field(default_factory=dict)
+    actions: dict[str, ActionRecord] = field(default_factory=dict)
+    ledger: dict[str, LedgerEntry] = field(default_factory=dict)
+    counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def job(self, job_id: str) -> JobRecord:
+        """Return a job or raise `UnknownJob`."""
+        try:
+            return self.jobs[job_id]
+        except KeyError:
+            raise UnknownJob(f"no job {job_id!r}") from None
+
+    def put_job(self, job: JobRecord, **changes: Any) -> None:
+        """Store a job with some columns changed."""
+        self.jobs[job.job_id] = replace(job, **changes)
+
+    def is_due(self, job: JobRecord) -> bool:
+        """Whether `claim` would give this job."""
+        if job.owner is not None or job.status.is_terminal or job.operator is None:
+            return False
+        return job.status in (JobStatus.QUEUED, JobStatus.RUNNING) or bool(self.signals.get(job.job_id))

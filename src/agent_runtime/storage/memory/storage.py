@@ -1,0 +1,235 @@
+"""All of `Storage` in dictionaries.
+
+A commit is checked as a whole before any of it is applied, and nothing in between awaits, so it is atomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent_runtime.errors import FenceLost
+from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, Timer, Worker
+from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
+from agent_runtime.storage.memory.state import State
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+
+
+class MemoryStorage:
+    """Storage that lives as long as the object."""
+
+    is_durable = False
+
+    def __init__(self) -> None:
+        self._state = State()
+        self._listeners: list[Listener] = []
+
+    async def open(self) -> None:
+        """Do nothing."""
+
+    async def acquire_executor(self) -> bool:
+        """Return `True`: nobody else can see this storage."""
+        return True
+
+    async def aclose(self) -> None:
+        """Do nothing: what was stored stays readable."""
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every later commit."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop telling `listener`."""
+        self._listeners.remove(listener)
+
+    async def commit(self, commit: Commit) -> int:
+        """Write all of `commit` or nothing."""
+        state = self._state
+        if (known := state.commits.get(commit.commit_id)) is not None:
+            return known
+        check(state, commit)
+        first_seq = apply(state, commit)
+        if commit.job_id is not None and commit.events:
+            state.commits[commit.commit_id] = first_seq
+        for listener in tuple(self._listeners):
+            listener.committed(commit, first_seq)
+        return first_seq
+
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Take a job that is due and unowned."""
+        state = self._state
+        job = state.jobs.get(job_id)
+        if job is None or not state.is_due(job):
+            return None
+        first = job.fence == 0
+        state.put_job(
+            job,
+            fence=job.fence + 1,
+            owner=owner,
+            status=JobStatus.RUNNING,
+            starts=job.starts + 1,
+            started_at=job.started_at or at,
+            updated_at=at,
+        )
+        start = RuntimeEventType.JOB_STARTED if first else RuntimeEventType.JOB_RESUMED
+        append(state, job_id, [NewEvent(start)], at)
+        fold_signals(state, job_id, at)
+        journal = state.journals[job_id]
+        self._announce(job_id, journal[job.last_seq :])
+        return Claim(job=state.jobs[job_id], events=tuple(journal))
+
+    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+        """Append the waiting signals to the journal of a job that is ours."""
+        state = self._state
+        job = state.job(job_id)
+        if job.fence != fence:
+            raise FenceLost
+        folded = fold_signals(state, job_id, at)
+        if folded:
+            self._announce(job_id, folded)
+        return folded
+
+    def _announce(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        for listener in tuple(self._listeners):
+            listener.folded(job_id, events)
+
+    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+        """Return a job's entries after `after_seq`."""
+        return self._state.journals.get(job_id, [])[after_seq : after_seq + limit]
+
+    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries."""
+        return self._state.journals.get(job_id, [])[-limit:]
+
+    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due."""
+        due = [job for job in self._state.jobs.values() if self._state.is_due(job)]
+        due.sort(key=lambda job: (-job.priority, job.job_id))
+        return [(job.job_id, job.priority) for job in due[:limit]]
+
+    async def jobs_with_signals(self, owner: str) -> Sequence[str]:
+        """Return jobs of `owner` for which signals wait."""
+        state = self._state
+        return [
+            job_id for job_id in state.signals if job_id in state.jobs and state.jobs[job_id].owner == owner
+        ]
+
+    async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
+        """Return timers that have fallen due."""
+        due = sorted((t for t in self._state.timers.values() if t.due_at <= now), key=lambda t: t.due_at)
+        return due[:limit]
+
+    async def next_timer(self) -> datetime | None:
+        """Return when the next timer falls due."""
+        return min((timer.due_at for timer in self._state.timers.values()), default=None)
+
+    async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return a job, or `None`."""
+        job = self._state.jobs.get(job_id)
+        return job if job is not None and scope_id in (None, job.scope_id) else None
+
+    async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
+        """Return the job created under a key, or `None`."""
+        job_id = self._state.keys.get((scope_id, idempotency_key))
+        return self._state.jobs[job_id] if job_id is not None else None
+
+    async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
+        """Return jobs, newest first."""
+        found = sorted(self._matching(filter), key=lambda job: job.job_id, reverse=True)
+        if filter.before is not None:
+            found = [job for job in found if job.job_id < filter.before]
+        return found[: filter.limit]
+
+    async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
+        """Return how many jobs match."""
+        return len(self._matching(filter))
+
+    def _matching(self, wanted: JobFilter) -> list[JobRecord]:
+        names = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
+        asked = [(name, value) for name in names if (value := getattr(wanted, name)) is not None]
+        return [
+            job
+            for job in self._state.jobs.values()
+            if all(getattr(job, name) == value for name, value in asked)
+            and (wanted.status is None or job.status in wanted.status)
+        ]
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        action = self._state.actions.get(action_id)
+        return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action whose resume token has this hash."""
+        return next((a for a in self._state.actions.values() if a.token_hash == token_hash), None)
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first."""
+        found = [
+            action
+            for action in self._state.actions.values()
+            if scope_id in (None, action.scope_id)
+            and job_id in (None, action.job_id)
+            and status in (None, action.status)
+            and (before is None or action.action_id < before)
+        ]
+        return sorted(found, key=lambda action: action.action_id, reverse=True)[:limit]
+
+    async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
+        """Return counters of `(budget_id, window)` pairs."""
+        nothing = Counters(settled=NOTHING, reserved=NOTHING)
+        return [self._state.counters.get(key, nothing) for key in keys]
+
+    async def ledger_entries(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        principal_id: str | None = None,
+        type: str | None = None,  # noqa: A002 -- the documented name
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerEntry]:
+        """Return entries in the order they were written."""
+        entries = list(self._state.ledger.values())
+        if after is not None:
+            place = next((i for i, entry in enumerate(entries) if entry.entry_id == after), len(entries))
+            entries = entries[place + 1 :]
+        found = (
+            entry
+            for entry in entries
+            if scope_id in (None, entry.scope_id)
+            and job_id in (None, entry.job_id)
+            and principal_id in (None, entry.principal_id)
+            and type in (None, entry.type)
+            and (since is None or entry.timestamp >= since)
+            and (until is None or entry.timestamp < until)
+        )
+        return [entry for entry, _ in zip(found, range(limit), strict=False)]
+
+    async def register_worker(self, worker: Worker) -> None:
+        """Store or renew a worker's row."""
+        self._state.workers[worker.worker_id] = worker
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """Return registered workers."""
+        return list(self._state.workers.values())
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete a worker's row and free the jobs it owned."""
+        self._state.workers.pop(worker_id, None)
+        for job in [job for job in self._state.jobs.values() if job.owner == worker_id]:
+            self._state.put_job(job, owner=None)

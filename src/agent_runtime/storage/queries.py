@@ -1,0 +1,73 @@
+"""Lists and filters as SQLAlchemy Core statements, for every SQL back end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
+
+from agent_runtime.storage import rows, schema
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.job import JobFilter
+
+
+def list_jobs(wanted: JobFilter) -> Select[Any]:
+    """Select jobs, newest first."""
+    table = schema.jobs
+    statement = select(*(table.c[name] for name in rows.JOB)).where(*_job_conditions(wanted))
+    if wanted.before is not None:
+        statement = statement.where(table.c.job_id < wanted.before)
+    return statement.order_by(table.c.job_id.desc()).limit(wanted.limit)
+
+
+def count_jobs(wanted: JobFilter) -> Select[Any]:
+    """Count jobs."""
+    return select(func.count(literal_column("*"))).select_from(schema.jobs).where(*_job_conditions(wanted))
+
+
+def _job_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    table = schema.jobs
+    names = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
+    conditions = [table.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+    if wanted.status is not None:
+        conditions.append(table.c.status.in_(sorted(wanted.status)))
+    return conditions
+
+
+def list_actions(
+    *, scope_id: str | None, job_id: str | None, status: ActionStatus | None, limit: int, before: str | None
+) -> Select[Any]:
+    """Select actions, newest first."""
+    table = schema.actions
+    asked = {"scope_id": scope_id, "job_id": job_id, "status": None if status is None else status.value}
+    conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
+    if before is not None:
+        conditions.append(table.c.action_id < before)
+    statement = select(*(table.c[name] for name in rows.ACTION)).where(*conditions)
+    return statement.order_by(table.c.action_id.desc()).limit(limit)
+
+
+def list_ledger(
+    *,
+    scope_id: str | None,
+    job_id: str | None,
+    principal_id: str | None,
+    type: str | None,  # noqa: A002 -- the port's name
+    since: Any,
+    until: Any,
+    after: str | None,
+    limit: int,
+) -> Select[Any]:
+    """Select ledger entries in the order they were written; times as the back end stores them."""
+    table = schema.ledger
+    asked = {"scope_id": scope_id, "job_id": job_id, "principal_id": principal_id, "type": type}
+    conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
+    if since is not None:
+        conditions.append(table.c.timestamp >= since)
+    if until is not None:
+        conditions.append(table.c.timestamp < until)
+    if after is not None:
+        place = select(table.c.id).where(table.c.event_id == after).scalar_subquery()
+        conditions.append(table.c.id > place)
+    statement = select(*(table.c[name] for name in rows.LEDGER)).where(*conditions)
+    return statement.order_by(table.c.id).limit(limit)

@@ -1,0 +1,111 @@
+"""Between values and table rows: the columns in order, what kind each is, and how records are built from them.
+
+Back ends turn the kinds `time` and `json` into what their driver takes; everything else goes through as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from agent_runtime.ports.journal import Worker
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
+from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
+
+Kind = Literal["plain", "time", "json"]
+Columns = Mapping[str, Kind]
+
+
+def _columns(names: str) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {"t": "time", "j": "json", "": "plain"}
+    return {name: kinds[kind] for name, _, kind in (word.partition(":") for word in names.split())}
+
+
+JOB: Columns = _columns(
+    "job_id scope_id principal_id session_id run_id parent_job_id parent_operation_id idempotency_key request_hash "
+    "operator queue priority depth status created_at:t updated_at:t started_at:t completed_at:t deadline:t progress "
+    "budgets:j inherited_budgets:j policy_ref:j versions:j metadata:j tags:j result_ref error error_code "
+    "fence owner last_seq starts"
+)
+EVENT: Columns = _columns("seq type at:t operation_id data:j content")
+TIMER: Columns = _columns("job_id key due_at:t type operation_id data:j")
+ACTION: Columns = _columns(
+    "action_id type job_id scope_id operation_id argument_hash payload:j status created_at:t expires_at:t "
+    "resolved_at:t resolved_by resolution:j default_resolution:j approvers:j quorum votes:j metadata:j token_hash"
+)
+LEDGER: Columns = _columns(
+    "event_id type job_id scope_id principal_id session_id run_id agent provider model tool_name input_tokens "
+    "output_tokens cached_tokens cache_write_tokens reasoning_tokens cost_units price_source status uncertain "
+    "duration_ms timestamp:t metadata:j"
+)
+WORKER: Columns = _columns("worker_id queues:j operators:j started_at:t heartbeat_at:t info:j")
+
+
+def job_row(job: JobRecord) -> list[Any]:
+    """Return a job's column values, in the order of `JOB`."""
+    row = {name: getattr(job, name) for name in JOB}
+    row["budgets"] = None if job.budgets is None else job.budgets.to_dict()
+    row["inherited_budgets"] = [[b.budget_id, b.spec.to_dict()] for b in job.inherited_budgets] or None
+    row["policy_ref"] = None if job.policy_ref is None else asdict(job.policy_ref)
+    row["versions"] = None if job.versions is None else asdict(job.versions)
+    return list(row.values())
+
+
+def job_record(row: Sequence[Any]) -> JobRecord:
+    """Build a job from its column values."""
+    values = dict(zip(JOB, row, strict=True))
+    values["status"] = JobStatus(values["status"])
+    if values["budgets"] is not None:
+        values["budgets"] = BudgetSpec.from_dict(values["budgets"])
+    values["inherited_budgets"] = tuple(
+        InheritedBudget(budget_id=budget_id, spec=BudgetSpec.from_dict(spec))
+        for budget_id, spec in values["inherited_budgets"] or ()
+    )
+    if values["policy_ref"] is not None:
+        values["policy_ref"] = PolicyRef(**values["policy_ref"])
+    if values["versions"] is not None:
+        values["versions"] = RunVersions(**values["versions"])
+    return JobRecord(**values)
+
+
+def action_row(action: ActionRecord) -> list[Any]:
+    """Return an action's column values, in the order of `ACTION`."""
+    return [getattr(action, name) for name in ACTION]
+
+
+def action_record(row: Sequence[Any]) -> ActionRecord:
+    """Build an action from its column values."""
+    values = dict(zip(ACTION, row, strict=True))
+    values["status"] = ActionStatus(values["status"])
+    values["approvers"] = None if values["approvers"] is None else tuple(values["approvers"])
+    values["votes"] = tuple(values["votes"])
+    return ActionRecord(**values)
+
+
+def ledger_row(entry: LedgerEntry) -> list[Any]:
+    """Return a ledger entry's column values, in the order of `LEDGER`."""
+    names = {"event_id": "entry_id", "cost_units": "cost"}
+    return [getattr(entry, names.get(name, name)) for name in LEDGER]
+
+
+def ledger_entry(row: Sequence[Any]) -> LedgerEntry:
+    """Build a ledger entry from its column values."""
+    values = dict(zip(LEDGER, row, strict=True))
+    values["entry_id"] = values.pop("event_id")
+    values["cost"] = values.pop("cost_units")
+    values["uncertain"] = bool(values["uncertain"])
+    return LedgerEntry(**values)
+
+
+def worker_row(worker: Worker) -> list[Any]:
+    """Return a worker's column values, in the order of `WORKER`."""
+    return [getattr(worker, name) for name in WORKER]
+
+
+def worker_record(row: Sequence[Any]) -> Worker:
+    """Build a worker from its column values."""
+    values = dict(zip(WORKER, row, strict=True))
+    return Worker(**{**values, "queues": tuple(values["queues"]), "operators": tuple(values["operators"])})

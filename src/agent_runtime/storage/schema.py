@@ -1,0 +1,259 @@
+"""The tables, declared once. SQLite's `schema.sql` and the migrations are checked against this module by tests.
+
+Times are whole microseconds since 1970 on SQLite and TIMESTAMPTZ on Postgres; `data`-like columns are JSON text and
+JSONB; `content` is bytes on both. Money is whole 10⁻¹⁰ dollars.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData()
+
+Time: TypeEngine[Any] = BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
+Json: TypeEngine[Any] = Text().with_variant(JSONB(), "postgresql")
+Serial: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _required(name: str, kind: TypeEngine[Any] | type, default: str | None = None) -> Column[Any]:
+    return Column(name, kind, nullable=False, server_default=None if default is None else text(default))
+
+
+jobs = Table(
+    "runtime_jobs",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    _required("scope_id", Text),
+    Column("principal_id", Text),
+    Column("session_id", Text),
+    Column("run_id", Text),
+    Column("parent_job_id", Text),
+    Column("parent_operation_id", Text),
+    Column("idempotency_key", Text),
+    Column("request_hash", Text),
+    Column("operator", Text),
+    _required("queue", Text),
+    _required("priority", Integer),
+    _required("depth", Integer),
+    _required("status", Text),
+    _required("created_at", Time),
+    _required("updated_at", Time),
+    Column("started_at", Time),
+    Column("completed_at", Time),
+    Column("deadline", Time),
+    _required("progress", Float),
+    Column("budgets", Json),
+    Column("inherited_budgets", Json),
+    Column("policy_ref", Json),
+    Column("versions", Json),
+    _required("metadata", Json),
+    _required("tags", Json),
+    Column("result_ref", Text),
+    Column("error", Text),
+    Column("error_code", Text),
+    _required("fence", BigInteger),
+    Column("owner", Text),
+    _required("last_seq", BigInteger),
+    _required("starts", Integer),
+    Index("runtime_jobs_by_scope", "scope_id", "job_id"),
+    Index(
+        "runtime_jobs_key",
+        "scope_id",
+        "idempotency_key",
+        unique=True,
+        sqlite_where=text("idempotency_key IS NOT NULL"),
+        postgresql_where=text("idempotency_key IS NOT NULL"),
+    ),
+    Index(
+        "runtime_jobs_children",
+        "parent_job_id",
+        sqlite_where=text("parent_job_id IS NOT NULL"),
+        postgresql_where=text("parent_job_id IS NOT NULL"),
+    ),
+    Index(
+        "runtime_jobs_ready",
+        "priority",
+        "job_id",
+        sqlite_where=text("owner IS NULL AND status IN ('queued', 'running')"),
+        postgresql_where=text("owner IS NULL AND status IN ('queued', 'running')"),
+    ),
+    Index(
+        "runtime_jobs_owned",
+        "owner",
+        sqlite_where=text("owner IS NOT NULL"),
+        postgresql_where=text("owner IS NOT NULL"),
+    ),
+)
+
+events = Table(
+    "runtime_events",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    _required("job_id", Text),
+    _required("seq", BigInteger),
+    Column("commit_id", Text),
+    _required("type", Text),
+    _required("at", Time),
+    Column("operation_id", Text),
+    _required("data", Json),
+    Column("content", LargeBinary),
+    UniqueConstraint("job_id", "seq", name="runtime_events_place"),
+    Index(
+        "runtime_events_commit",
+        "commit_id",
+        unique=True,
+        sqlite_where=text("commit_id IS NOT NULL"),
+        postgresql_where=text("commit_id IS NOT NULL"),
+    ),
+)
+
+signals = Table(
+    "runtime_signals",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    _required("signal_id", Text),
+    _required("job_id", Text),
+    _required("type", Text),
+    Column("operation_id", Text),
+    _required("data", Json),
+    Column("content", LargeBinary),
+    UniqueConstraint("job_id", "signal_id", name="runtime_signals_once"),
+)
+
+timers = Table(
+    "runtime_timers",
+    metadata,
+    _required("job_id", Text),
+    _required("key", Text),
+    _required("due_at", Time),
+    _required("type", Text),
+    Column("operation_id", Text),
+    _required("data", Json),
+    PrimaryKeyConstraint("job_id", "key", name="runtime_timers_key"),
+    Index("runtime_timers_due", "due_at"),
+)
+
+actions = Table(
+    "runtime_actions",
+    metadata,
+    Column("action_id", Text, primary_key=True),
+    _required("type", Text),
+    Column("job_id", Text),
+    _required("scope_id", Text),
+    Column("operation_id", Text),
+    Column("argument_hash", Text),
+    _required("payload", Json),
+    _required("status", Text),
+    _required("created_at", Time),
+    Column("expires_at", Time),
+    Column("resolved_at", Time),
+    Column("resolved_by", Text),
+    Column("resolution", Json),
+    Column("default_resolution", Json),
+    Column("approvers", Json),
+    _required("quorum", Integer),
+    _required("votes", Json),
+    _required("metadata", Json),
+    _required("token_hash", Text),
+    Index("runtime_actions_by_scope", "scope_id", "action_id"),
+    Index("runtime_actions_of_job", "job_id", "status"),
+    Index("runtime_actions_token", "token_hash", unique=True),
+    Index(
+        "runtime_actions_pending",
+        "action_id",
+        sqlite_where=text("status = 'pending'"),
+        postgresql_where=text("status = 'pending'"),
+    ),
+)
+
+ledger = Table(
+    "runtime_ledger",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    _required("event_id", Text),
+    _required("type", Text),
+    Column("job_id", Text),
+    _required("scope_id", Text),
+    Column("principal_id", Text),
+    Column("session_id", Text),
+    Column("run_id", Text),
+    Column("agent", Text),
+    Column("provider", Text),
+    Column("model", Text),
+    Column("tool_name", Text),
+    _required("input_tokens", BigInteger),
+    _required("output_tokens", BigInteger),
+    _required("cached_tokens", BigInteger),
+    _required("cache_write_tokens", BigInteger),
+    _required("reasoning_tokens", BigInteger),
+    Column("cost_units", BigInteger),
+    Column("price_source", Text),
+    _required("status", Text),
+    _required("uncertain", Boolean),
+    Column("duration_ms", BigInteger),
+    _required("timestamp", Time),
+    _required("metadata", Json),
+    UniqueConstraint("event_id", name="runtime_ledger_once"),
+    Index("runtime_ledger_of_job", "job_id"),
+    Index("runtime_ledger_by_scope", "scope_id", "timestamp"),
+)
+
+budget_counters = Table(
+    "runtime_budget_counters",
+    metadata,
+    _required("budget_id", Text),
+    _required("window", Text),
+    *(
+        _required(f"{state}_{dimension}", BigInteger, "0")
+        for state in ("settled", "reserved")
+        for dimension in ("tokens", "cost", "requests", "tool_calls", "turns")
+    ),
+    PrimaryKeyConstraint("budget_id", "window", name="runtime_budget_counters_key"),
+)
+
+workers = Table(
+    "runtime_workers",
+    metadata,
+    Column("worker_id", Text, primary_key=True),
+    _required("queues", Json),
+    _required("operators", Json),
+    _required("started_at", Time),
+    _required("heartbeat_at", Time),
+    _required("info", Json),
+)
+
+
+def sqlite_script() -> str:
+    """Return the SQL that makes all tables in a new SQLite file: the text of `sqlite/schema.sql`."""
+    from sqlalchemy.dialects import sqlite
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    from agent_runtime.storage.migrations import VERSION_TABLE
+
+    dialect = sqlite.dialect()
+    statements = [
+        f"CREATE TABLE {VERSION_TABLE} (\n\tversion_num VARCHAR(32) NOT NULL, \n\tCONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)\n)"
+    ]
+    for table in metadata.sorted_tables:
+        statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        statements.extend(str(CreateIndex(index).compile(dialect=dialect)).strip() for index in indexes)
+    return "".join(f"{statement};\n" for statement in statements)

@@ -1,0 +1,229 @@
+"""Applying one commit inside an open transaction. Runs in the writer thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    BudgetRejected,
+    DuplicateJob,
+    FenceLost,
+    IdempotencyConflict,
+    InvalidInput,
+    InvalidTransition,
+    SignalsPending,
+    UnknownAction,
+    UnknownJob,
+)
+from agent_runtime.ports.journal import ActionChange, Commit, NewEvent, Signal
+from agent_runtime.storage.rows import ACTION, JOB, LEDGER, TIMER, action_row, job_row, ledger_row
+from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.values import encode, from_json, from_time
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import DIMENSIONS, Amount, Charge, Counters
+from agent_runtime.values.job import JobRecord
+
+
+class AlreadyCommitted(Exception):
+    """This commit was made before."""
+
+    def __init__(self, first_seq: int) -> None:
+        super().__init__()
+        self.first_seq = first_seq
+
+
+def apply(db: sqlite3.Connection, commit: Commit) -> int:
+    """Make every change of `commit` and return the seq of its first event; raises as the port says."""
+    first_seq = 0
+    if commit.job_id is not None and commit.fence is not None:
+        first_seq = _extend(db, commit)
+    elif commit.events or commit.job:
+        raise InvalidInput("only a fenced commit may extend a journal or change a job")
+    for charge in commit.charges:
+        _charge(db, charge)
+    for job, events in commit.create:
+        _create(db, job, events, commit.at)
+    for signal in commit.signals:
+        send(db, signal)
+    if commit.new_actions:
+        db.executemany(
+            sql.INSERT_ACTION, [encode(ACTION, action_row(action)) for action in commit.new_actions]
+        )
+    for change in commit.action_changes:
+        _change_action(db, change, commit.at)
+    if commit.set_timers:
+        db.executemany(sql.SET_TIMER, [encode(TIMER, timer) for timer in commit.set_timers])
+    if commit.clear_timers:
+        db.executemany(sql.CLEAR_TIMER, commit.clear_timers)
+    if commit.ledger:
+        db.executemany(sql.INSERT_LEDGER, [encode(LEDGER, ledger_row(entry)) for entry in commit.ledger])
+    _end_of_job(db, commit)
+    return first_seq
+
+
+def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
+    if commit.cancel_children_of is not None:
+        db.execute(
+            sql.CANCEL_CHILDREN, (commit.cancel_children_of, from_json({"reason": "its parent has ended"}))
+        )
+    if commit.cancel_actions_of is not None:
+        db.execute(sql.CANCEL_ACTIONS, (from_time(commit.at), commit.cancel_actions_of))
+    if commit.clear_timers_of is not None:
+        db.execute(sql.CLEAR_TIMERS_OF, (commit.clear_timers_of,))
+    if commit.job is not None and commit.job.status.is_terminal:
+        db.execute(sql.DELETE_SIGNALS, (commit.job_id, 2**62))
+
+
+def _extend(db: sqlite3.Connection, commit: Commit) -> int:
+    """Check the fence, change the job's row, append the events."""
+    job_id, count, at = commit.job_id, len(commit.events), from_time(commit.at)
+    assert job_id is not None  # noqa: S101 -- the caller's condition, for the type checker
+    if commit.require_no_signals and db.execute(sql.HAS_SIGNALS, (job_id,)).fetchone()[0]:
+        _check_owner(db, commit)
+        raise SignalsPending
+    change = commit.job
+    if change is None:
+        row = db.execute(sql.TOUCH, (count, at, job_id, commit.fence)).fetchone()
+        if commit.progress is not None:
+            db.execute(sql.SET_PROGRESS, (commit.progress, job_id))
+    else:
+        if change.expect is not None:
+            _check_owner(db, commit)
+        row = db.execute(
+            sql.CHANGE_JOB,
+            (
+                count,
+                at,
+                change.status.value,
+                commit.progress,
+                change.error,
+                change.error_code,
+                change.result_ref,
+                None if change.started_at is None else from_time(change.started_at),
+                None if change.completed_at is None else from_time(change.completed_at),
+                change.release,
+                job_id,
+                commit.fence,
+            ),
+        ).fetchone()
+    if row is None:
+        _check_owner(db, commit)
+        raise FenceLost
+    first_seq: int = row[0] - count + 1
+    append(db, job_id, first_seq, commit.events, commit.at, commit.commit_id)
+    return first_seq if count else 0
+
+
+def _check_owner(db: sqlite3.Connection, commit: Commit) -> None:
+    """Say precisely why a fenced commit cannot be made: perhaps because it was made already."""
+    if (made := db.execute(sql.COMMITTED_SEQ, (commit.commit_id,)).fetchone()) is not None:
+        raise AlreadyCommitted(made[0])
+    row = db.execute(sql.JOB_STATE, (commit.job_id,)).fetchone()
+    if row is None:
+        raise UnknownJob(f"no job {commit.job_id!r}")
+    fence, status = row
+    if fence != commit.fence:
+        raise FenceLost
+    if commit.job is not None and commit.job.expect is not None and status not in commit.job.expect:
+        raise InvalidTransition(f"job {commit.job_id!r} is {status}")
+
+
+def append(
+    db: sqlite3.Connection,
+    job_id: str,
+    first_seq: int,
+    events: Sequence[NewEvent],
+    at: datetime,
+    commit_id: str | None = None,
+) -> None:
+    """Write events from `first_seq` on. Only the first carries the commit's id."""
+    moment = from_time(at)
+    rows = [
+        (
+            job_id,
+            seq,
+            commit_id if seq == first_seq else None,
+            event.type,
+            moment,
+            event.operation_id,
+            from_json(event.data),
+            event.content,
+        )
+        for seq, event in enumerate(events, first_seq)
+    ]
+    try:
+        db.executemany(sql.INSERT_EVENT, rows)
+    except sqlite3.IntegrityError:
+        row = db.execute(sql.COMMITTED_SEQ, (commit_id,)).fetchone()
+        if row is None:
+            raise
+        raise AlreadyCommitted(row[0]) from None
+
+
+def send(db: sqlite3.Connection, signal: Signal) -> None:
+    """Store a signal."""
+    signal_id, job_id, type_, operation_id, data, content = signal
+    db.execute(sql.SEND, (signal_id, job_id, type_, operation_id, from_json(data), content))
+
+
+def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
+    try:
+        db.execute(sql.INSERT_JOB, encode(JOB, job_row(replace(job, last_seq=len(events)))))
+    except sqlite3.IntegrityError:
+        existing = db.execute(sql.JOB_BY_KEY, (job.scope_id, job.idempotency_key)).fetchone()
+        if existing is None:
+            raise DuplicateJob(job.job_id) from None
+        job_id, request_hash = existing
+        if request_hash == job.request_hash:
+            raise DuplicateJob(job_id) from None
+        raise IdempotencyConflict(
+            f"key {job.idempotency_key!r} belongs to job {job_id!r}, a different request"
+        ) from None
+    append(db, job.job_id, 1, events, at)
+
+
+def _change_action(db: sqlite3.Connection, change: ActionChange, at: datetime) -> None:
+    pending = change.status is ActionStatus.PENDING
+    cursor = db.execute(
+        sql.CHANGE_ACTION,
+        (
+            change.status.value,
+            None if change.resolution is None else from_json(change.resolution),
+            change.resolved_by,
+            None if pending else from_time(at),
+            None if change.votes is None else from_json(change.votes),
+            change.action_id,
+            change.votes_before,
+        ),
+    )
+    if cursor.rowcount != 1:
+        row = db.execute(sql.ACTION_STATUS, (change.action_id,)).fetchone()
+        if row is None:
+            raise UnknownAction(f"no action {change.action_id!r}")
+        raise ActionAlreadyResolved(f"action {change.action_id!r} is {row[0]}")
+
+
+def _charge(db: sqlite3.Connection, charge: Charge) -> None:
+    """Move a budget's counters, after checking that the reservation fits; the one writer makes that atomic."""
+    key = (charge.budget_id, charge.window)
+    row = db.execute(sql.COUNTERS, key).fetchone()
+    now = Counters() if row is None else counters_of(row)
+    if charge.limits is not None and charge.limits.exceeded_by(now.settled + now.reserved, charge.reserve):
+        raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
+    if row is None:
+        db.execute(sql.NEW_COUNTERS, key)
+    changes = [getattr(amount, name) for amount in (charge.settle, charge.reserve) for name in DIMENSIONS]
+    db.execute(sql.CHARGE, (*changes, *key))
+
+
+def counters_of(row: Sequence[int]) -> Counters:
+    """Build counters from a row of `COUNTERS`."""
+    half = len(DIMENSIONS)
+    settled, reserved = (
+        Amount(**dict(zip(DIMENSIONS, part, strict=True))) for part in (row[:half], row[half:])
+    )
+    return Counters(settled=settled, reserved=reserved)

@@ -1,0 +1,78 @@
+"""Opening a SQLite file the way the journal needs it, and giving it its tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import Final, Literal
+
+from agent_runtime.errors import SchemaMismatch
+from agent_runtime.storage.migrations import HEAD, REVISIONS
+
+Durability = Literal["power", "process"]
+"""What a finished commit survives: a loss of power (`synchronous=FULL`), or only the death of the process (`NORMAL`)."""
+
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another process's transaction."""
+
+
+def connect(path: Path, *, durability: Durability = "power", read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection in WAL mode, without implicit transactions. To be used by one thread at a time."""
+    db = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        if read_only:
+            db.execute("PRAGMA query_only = ON")
+        else:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def ensure_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in a new file, migrate an older one, refuse a newer one."""
+    version = schema_version(db)
+    if version == HEAD:
+        return
+    if version is None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if schema_version(db) is None:
+                _create(db)
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    elif version in REVISIONS:
+        from agent_runtime.storage.migrations.run import upgrade
+
+        upgrade(f"sqlite:///{path}")
+    else:
+        raise SchemaMismatch(
+            f"{str(path)!r} has schema {version!r}, which this version of agent-runtime does not know; "
+            "it was written by a newer one: upgrade agent-runtime"
+        )
+
+
+def schema_version(db: sqlite3.Connection) -> str | None:
+    """Return the file's schema revision, `None` when it has no tables of ours."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'runtime_schema_version'").fetchone() is None:
+        return None
+    row = db.execute("SELECT version_num FROM runtime_schema_version").fetchone()
+    return None if row is None else row[0]
+
+
+def _create(db: sqlite3.Connection) -> None:
+    script = (
+        resources.files("agent_runtime.storage.sqlite").joinpath("schema.sql").read_text(encoding="utf-8")
+    )
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+    db.execute("INSERT INTO runtime_schema_version (version_num) VALUES (?)", (HEAD,))

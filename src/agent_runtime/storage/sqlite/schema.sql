@@ -1,0 +1,160 @@
+CREATE TABLE runtime_schema_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT runtime_schema_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE runtime_actions (
+	action_id TEXT NOT NULL, 
+	type TEXT NOT NULL, 
+	job_id TEXT, 
+	scope_id TEXT NOT NULL, 
+	operation_id TEXT, 
+	argument_hash TEXT, 
+	payload TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT, 
+	resolved_at BIGINT, 
+	resolved_by TEXT, 
+	resolution TEXT, 
+	default_resolution TEXT, 
+	approvers TEXT, 
+	quorum INTEGER NOT NULL, 
+	votes TEXT NOT NULL, 
+	metadata TEXT NOT NULL, 
+	token_hash TEXT NOT NULL, 
+	PRIMARY KEY (action_id)
+);
+CREATE INDEX runtime_actions_by_scope ON runtime_actions (scope_id, action_id);
+CREATE INDEX runtime_actions_of_job ON runtime_actions (job_id, status);
+CREATE INDEX runtime_actions_pending ON runtime_actions (action_id) WHERE status = 'pending';
+CREATE UNIQUE INDEX runtime_actions_token ON runtime_actions (token_hash);
+CREATE TABLE runtime_budget_counters (
+	budget_id TEXT NOT NULL, 
+	window TEXT NOT NULL, 
+	settled_tokens BIGINT DEFAULT 0 NOT NULL, 
+	settled_cost BIGINT DEFAULT 0 NOT NULL, 
+	settled_requests BIGINT DEFAULT 0 NOT NULL, 
+	settled_tool_calls BIGINT DEFAULT 0 NOT NULL, 
+	settled_turns BIGINT DEFAULT 0 NOT NULL, 
+	reserved_tokens BIGINT DEFAULT 0 NOT NULL, 
+	reserved_cost BIGINT DEFAULT 0 NOT NULL, 
+	reserved_requests BIGINT DEFAULT 0 NOT NULL, 
+	reserved_tool_calls BIGINT DEFAULT 0 NOT NULL, 
+	reserved_turns BIGINT DEFAULT 0 NOT NULL, 
+	CONSTRAINT runtime_budget_counters_key PRIMARY KEY (budget_id, window)
+);
+CREATE TABLE runtime_events (
+	id INTEGER NOT NULL, 
+	job_id TEXT NOT NULL, 
+	seq BIGINT NOT NULL, 
+	commit_id TEXT, 
+	type TEXT NOT NULL, 
+	at BIGINT NOT NULL, 
+	operation_id TEXT, 
+	data TEXT NOT NULL, 
+	content BLOB, 
+	PRIMARY KEY (id), 
+	CONSTRAINT runtime_events_place UNIQUE (job_id, seq)
+);
+CREATE UNIQUE INDEX runtime_events_commit ON runtime_events (commit_id) WHERE commit_id IS NOT NULL;
+CREATE TABLE runtime_jobs (
+	job_id TEXT NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	principal_id TEXT, 
+	session_id TEXT, 
+	run_id TEXT, 
+	parent_job_id TEXT, 
+	parent_operation_id TEXT, 
+	idempotency_key TEXT, 
+	request_hash TEXT, 
+	operator TEXT, 
+	queue TEXT NOT NULL, 
+	priority INTEGER NOT NULL, 
+	depth INTEGER NOT NULL, 
+	status TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	started_at BIGINT, 
+	completed_at BIGINT, 
+	deadline BIGINT, 
+	progress FLOAT NOT NULL, 
+	budgets TEXT, 
+	inherited_budgets TEXT, 
+	policy_ref TEXT, 
+	versions TEXT, 
+	metadata TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	result_ref TEXT, 
+	error TEXT, 
+	error_code TEXT, 
+	fence BIGINT NOT NULL, 
+	owner TEXT, 
+	last_seq BIGINT NOT NULL, 
+	starts INTEGER NOT NULL, 
+	PRIMARY KEY (job_id)
+);
+CREATE INDEX runtime_jobs_by_scope ON runtime_jobs (scope_id, job_id);
+CREATE INDEX runtime_jobs_children ON runtime_jobs (parent_job_id) WHERE parent_job_id IS NOT NULL;
+CREATE UNIQUE INDEX runtime_jobs_key ON runtime_jobs (scope_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE INDEX runtime_jobs_owned ON runtime_jobs (owner) WHERE owner IS NOT NULL;
+CREATE INDEX runtime_jobs_ready ON runtime_jobs (priority, job_id) WHERE owner IS NULL AND status IN ('queued', 'running');
+CREATE TABLE runtime_ledger (
+	id INTEGER NOT NULL, 
+	event_id TEXT NOT NULL, 
+	type TEXT NOT NULL, 
+	job_id TEXT, 
+	scope_id TEXT NOT NULL, 
+	principal_id TEXT, 
+	session_id TEXT, 
+	run_id TEXT, 
+	agent TEXT, 
+	provider TEXT, 
+	model TEXT, 
+	tool_name TEXT, 
+	input_tokens BIGINT NOT NULL, 
+	output_tokens BIGINT NOT NULL, 
+	cached_tokens BIGINT NOT NULL, 
+	cache_write_tokens BIGINT NOT NULL, 
+	reasoning_tokens BIGINT NOT NULL, 
+	cost_units BIGINT, 
+	price_source TEXT, 
+	status TEXT NOT NULL, 
+	uncertain BOOLEAN NOT NULL, 
+	duration_ms BIGINT, 
+	timestamp BIGINT NOT NULL, 
+	metadata TEXT NOT NULL, 
+	PRIMARY KEY (id), 
+	CONSTRAINT runtime_ledger_once UNIQUE (event_id)
+);
+CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
+CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);
+CREATE TABLE runtime_signals (
+	id INTEGER NOT NULL, 
+	signal_id TEXT NOT NULL, 
+	job_id TEXT NOT NULL, 
+	type TEXT NOT NULL, 
+	operation_id TEXT, 
+	data TEXT NOT NULL, 
+	content BLOB, 
+	PRIMARY KEY (id), 
+	CONSTRAINT runtime_signals_once UNIQUE (job_id, signal_id)
+);
+CREATE TABLE runtime_timers (
+	job_id TEXT NOT NULL, 
+	"key" TEXT NOT NULL, 
+	due_at BIGINT NOT NULL, 
+	type TEXT NOT NULL, 
+	operation_id TEXT, 
+	data TEXT NOT NULL, 
+	CONSTRAINT runtime_timers_key PRIMARY KEY (job_id, "key")
+);
+CREATE INDEX runtime_timers_due ON runtime_timers (due_at);
+CREATE TABLE runtime_workers (
+	worker_id TEXT NOT NULL, 
+	queues TEXT NOT NULL, 
+	operators TEXT NOT NULL, 
+	started_at BIGINT NOT NULL, 
+	heartbeat_at BIGINT NOT NULL, 
+	info TEXT NOT NULL, 
+	PRIMARY KEY (worker_id)
+);

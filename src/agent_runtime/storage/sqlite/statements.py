@@ -1,0 +1,117 @@
+"""The SQL of the write path. Parameters are always bound, never pasted; only column names of our own are formatted in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_runtime.storage.rows import ACTION, JOB, LEDGER, TIMER, WORKER, Columns
+from agent_runtime.values.budget import DIMENSIONS
+
+
+def _insert(table: str, columns: Columns, *, verb: str = "INSERT") -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({marks})"
+
+
+# The fence check and the new place in the journal are one statement: a plain SELECT would let a stale writer through.
+TOUCH: Final = """
+UPDATE runtime_jobs SET last_seq = last_seq + ?, updated_at = ?, starts = 0
+WHERE job_id = ? AND fence = ? RETURNING last_seq
+"""
+CHANGE_JOB: Final = """
+UPDATE runtime_jobs SET
+  last_seq = last_seq + ?, updated_at = ?, starts = 0, status = ?, progress = coalesce(?, progress),
+  error = coalesce(?, error), error_code = coalesce(?, error_code), result_ref = coalesce(?, result_ref),
+  started_at = coalesce(started_at, ?), completed_at = coalesce(?, completed_at),
+  owner = CASE WHEN ? THEN NULL ELSE owner END
+WHERE job_id = ? AND fence = ? RETURNING last_seq
+"""
+SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
+JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"
+HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
+INSERT_JOB: Final = _insert("runtime_jobs", JOB)
+JOB_BY_KEY: Final = "SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ?"
+INSERT_EVENT: Final = """
+INSERT INTO runtime_events (job_id, seq, commit_id, type, at, operation_id, data, content)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+COMMITTED_SEQ: Final = "SELECT seq FROM runtime_events WHERE commit_id = ?"
+
+CLAIM: Final = """
+UPDATE runtime_jobs SET
+  fence = fence + 1, owner = ?1, status = 'running', starts = starts + 1, updated_at = ?2,
+  started_at = coalesce(started_at, ?2)
+WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
+  AND (
+    status IN ('queued', 'running')
+    OR (
+      status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+      AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id)
+    )
+  )
+RETURNING last_seq
+"""
+DUE_JOBS: Final = """
+SELECT job_id, priority FROM runtime_jobs
+WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
+UNION
+SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+ORDER BY priority DESC, job_id LIMIT ?
+"""
+
+# A signal for a job that has ended, or that does not exist, goes nowhere; a repeated one does nothing.
+SEND: Final = """
+INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, operation_id, data, content)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM runtime_jobs
+WHERE job_id = ?2 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+"""
+CANCEL_CHILDREN: Final = """
+INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data)
+SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2 FROM runtime_jobs
+WHERE parent_job_id = ?1 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+"""
+WAITING_SIGNALS: Final = (
+    "SELECT id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ? ORDER BY id"
+)
+DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE job_id = ? AND id <= ?"
+ADD_SEQ: Final = """
+UPDATE runtime_jobs SET last_seq = last_seq + ? WHERE job_id = ? AND fence = ? RETURNING last_seq, scope_id
+"""
+
+INSERT_ACTION: Final = _insert("runtime_actions", ACTION)
+CHANGE_ACTION: Final = """
+UPDATE runtime_actions SET
+  status = ?, resolution = coalesce(?, resolution), resolved_by = coalesce(?, resolved_by), resolved_at = ?,
+  votes = coalesce(?, votes)
+WHERE action_id = ? AND status = 'pending' AND json_array_length(votes) = ?
+"""
+ACTION_STATUS: Final = "SELECT status FROM runtime_actions WHERE action_id = ?"
+CANCEL_ACTIONS: Final = """
+UPDATE runtime_actions SET status = 'cancelled', resolved_at = ?
+WHERE job_id = ? AND status = 'pending' AND type <> 'reconcile'
+"""
+
+SET_TIMER: Final = _insert("runtime_timers", TIMER, verb="REPLACE")
+CLEAR_TIMER: Final = "DELETE FROM runtime_timers WHERE job_id = ? AND key = ?"
+CLEAR_TIMERS_OF: Final = (
+    "DELETE FROM runtime_timers WHERE job_id = ? AND json_extract(data, '$.outlives') IS NOT 1"
+)
+
+NEW_COUNTERS: Final = 'INSERT OR IGNORE INTO runtime_budget_counters (budget_id, "window") VALUES (?, ?)'
+_SETTLED = ", ".join(f"settled_{name}" for name in DIMENSIONS)
+_RESERVED = ", ".join(f"reserved_{name}" for name in DIMENSIONS)
+COUNTERS: Final = (
+    f'SELECT {_SETTLED}, {_RESERVED} FROM runtime_budget_counters WHERE budget_id = ? AND "window" = ?'  # noqa: S608
+)
+_ADDED = ", ".join(
+    f"{state}_{name} = {state}_{name} + ?" for state in ("settled", "reserved") for name in DIMENSIONS
+)
+CHARGE: Final = f'UPDATE runtime_budget_counters SET {_ADDED} WHERE budget_id = ? AND "window" = ?'  # noqa: S608
+
+INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, verb="INSERT OR IGNORE")
+PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
+DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
+FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
+FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
+FORGET_OTHER_WORKERS: Final = "DELETE FROM runtime_workers WHERE worker_id <> ?"

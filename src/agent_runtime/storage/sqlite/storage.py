@@ -1,0 +1,357 @@
+"""`Storage` on one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from agent_runtime.errors import FenceLost
+from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, Timer, Worker, placed
+from agent_runtime.storage import rows
+from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.commit import append, apply, counters_of
+from agent_runtime.storage.sqlite.connection import Durability
+from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
+from agent_runtime.storage.sqlite.reader import Reader
+from agent_runtime.storage.sqlite.values import (
+    EVENT_COLUMNS,
+    decode,
+    encode,
+    event_record,
+    from_time,
+    timer_record,
+    to_time,
+)
+from agent_runtime.storage.sqlite.writer import Writer
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import Counters, LedgerEntry
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobFilter, JobRecord
+
+_JOB = ", ".join(rows.JOB)
+_ACTION = ", ".join(rows.ACTION)
+_TIMER = ", ".join(rows.TIMER)
+_EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = ?"  # noqa: S608 -- names from `rows`
+_INLINE_HISTORY: Final = 200
+"""Entries that a claim reads in the writer thread; a longer journal is read beside it."""
+
+
+class SQLiteStorage:
+    """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
+
+    Args:
+        path: The file; it is created when missing, its folder is not.
+        durability: `power` survives a loss of power, `process` only the death of the process and is faster.
+    """
+
+    is_durable = True
+
+    def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
+        self._path = Path(path)
+        self._writer = Writer(self._path, durability=durability, on_foreign_change=self._changed_elsewhere)
+        self._reader = Reader(self._path)
+        self._lock = ExecutorLock(self._path)
+        self._listeners: list[Listener] = []
+        self._opening: asyncio.Lock | None = None
+        self._is_open = False
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    async def open(self) -> None:
+        """Open the file and create or check its tables."""
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if not self._is_open:
+                await self._writer.start()
+                self._reader.start()
+                self._is_open = True
+
+    async def acquire_executor(self) -> bool:
+        """Take the file's executor lock, if no other process holds it, and free what a dead executor left."""
+        await self.open()
+        if not await asyncio.to_thread(self._lock.acquire):
+            return False
+        await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
+        await self._writer.run(lambda db: db.execute(sql.FORGET_OTHER_WORKERS, ("",)))
+        return True
+
+    async def aclose(self) -> None:
+        """Finish what was handed in, give up the executor's place and close the file."""
+        self._is_open = False
+        await self._writer.stop()
+        await self._reader.stop()
+        self._lock.release()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every later commit."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop telling `listener`."""
+        self._listeners.remove(listener)
+
+    async def commit(self, commit: Commit) -> int:
+        """Write all of `commit` or nothing."""
+
+        def tell(first_seq: int) -> None:
+            for listener in tuple(self._listeners):
+                listener.committed(commit, first_seq)
+
+        first_seq: int = await self._writer.run(lambda db: apply(db, commit), tell)
+        return first_seq
+
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Take a job that is due and unowned."""
+        claimed = await self._writer.run(lambda db: _claim(db, job_id, owner, at), self._tell_claimed)
+        if claimed is None:
+            return None
+        job, events, new = claimed
+        if len(events) < job.last_seq:
+            older = await self._reader.rows(
+                f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, job.last_seq - len(new))
+            )
+            events = [*(event_record(job_id, job.scope_id, row) for row in older), *new]
+        return Claim(job=job, events=events)
+
+    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+        """Append the waiting signals to the journal of a job that is ours."""
+        folded: list[RuntimeEvent] = await self._writer.run(
+            lambda db: _fold(db, job_id, fence, at, []), lambda events: self._tell_folded(job_id, events)
+        )
+        return folded
+
+    def _tell_claimed(self, claimed: tuple[JobRecord, Any, list[RuntimeEvent]] | None) -> None:
+        if claimed is not None:
+            self._tell_folded(claimed[0].job_id, claimed[2])
+
+    def _tell_folded(self, job_id: str, events: list[RuntimeEvent]) -> None:
+        if events:
+            for listener in tuple(self._listeners):
+                listener.folded(job_id, events)
+
+    def _changed_elsewhere(self) -> None:
+        for listener in tuple(self._listeners):
+            listener.changed_elsewhere()
+
+    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+        """Return a job's entries after `after_seq`."""
+        return await self._events(job_id, f"{_EVENTS} AND seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
+
+    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries."""
+        newest_first = await self._events(job_id, f"{_EVENTS} ORDER BY seq DESC LIMIT ?", limit)
+        return newest_first[::-1]
+
+    async def _events(self, job_id: str, statement: str, *parameters: int) -> list[RuntimeEvent]:
+        def read(db: sqlite3.Connection) -> list[RuntimeEvent]:
+            job = db.execute("SELECT scope_id FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone()
+            if job is None:
+                return []
+            return [event_record(job_id, job[0], row) for row in db.execute(statement, (job_id, *parameters))]
+
+        return await self._reader.run(read)
+
+    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due."""
+        found = await self._reader.rows(sql.DUE_JOBS, (limit,))
+        return [(job_id, priority) for job_id, priority in found]
+
+    async def jobs_with_signals(self, owner: str) -> Sequence[str]:
+        """Return jobs of `owner` for which signals wait."""
+        found = await self._reader.rows(
+            "SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id "
+            "WHERE j.owner = ?",
+            (owner,),
+        )
+        return [job_id for (job_id,) in found]
+
+    async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
+        """Return timers that have fallen due."""
+        found = await self._reader.rows(
+            f"SELECT {_TIMER} FROM runtime_timers WHERE due_at <= ? ORDER BY due_at LIMIT ?",  # noqa: S608
+            (from_time(now), limit),
+        )
+        return [timer_record(row) for row in found]
+
+    async def next_timer(self) -> datetime | None:
+        """Return when the next timer falls due."""
+        ((due_at,),) = await self._reader.rows("SELECT min(due_at) FROM runtime_timers")
+        return None if due_at is None else to_time(due_at)
+
+    async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return a job, or `None`."""
+        found = await self._reader.rows(f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = ?", (job_id,))  # noqa: S608
+        job = _job(found[0]) if found else None
+        return job if job is not None and scope_id in (None, job.scope_id) else None
+
+    async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
+        """Return the job created under a key, or `None`."""
+        found = await self._reader.rows(
+            f"SELECT {_JOB} FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ?",  # noqa: S608
+            (scope_id, idempotency_key),
+        )
+        return _job(found[0]) if found else None
+
+    async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
+        """Return jobs, newest first."""
+        from agent_runtime.storage import queries
+
+        return [_job(row) for row in await self._select(queries.list_jobs(filter))]
+
+    async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
+        """Return how many jobs match."""
+        from agent_runtime.storage import queries
+
+        ((count,),) = await self._select(queries.count_jobs(filter))
+        return int(count)
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        return await self._one_action("action_id", action_id, scope_id)
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action whose resume token has this hash."""
+        return await self._one_action("token_hash", token_hash, None)
+
+    async def _one_action(self, column: str, value: str, scope_id: str | None) -> ActionRecord | None:
+        found = await self._reader.rows(
+            f"SELECT {_ACTION} FROM runtime_actions WHERE {column} = ?",  # noqa: S608 -- one of two names above
+            (value,),
+        )
+        action = rows.action_record(decode(rows.ACTION, found[0])) if found else None
+        return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first."""
+        from agent_runtime.storage import queries
+
+        statement = queries.list_actions(
+            scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+        )
+        return [rows.action_record(decode(rows.ACTION, row)) for row in await self._select(statement)]
+
+    async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
+        """Return counters of `(budget_id, window)` pairs."""
+
+        def read(db: sqlite3.Connection) -> list[Counters]:
+            found = (db.execute(sql.COUNTERS, key).fetchone() for key in keys)
+            return [Counters() if row is None else counters_of(row) for row in found]
+
+        return await self._reader.run(read)
+
+    async def ledger_entries(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        principal_id: str | None = None,
+        type: str | None = None,  # noqa: A002 -- the documented name
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerEntry]:
+        """Return entries in the order they were written."""
+        from agent_runtime.storage import queries
+
+        statement = queries.list_ledger(
+            scope_id=scope_id,
+            job_id=job_id,
+            principal_id=principal_id,
+            type=type,
+            since=None if since is None else from_time(since),
+            until=None if until is None else from_time(until),
+            after=after,
+            limit=limit,
+        )
+        return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in await self._select(statement)]
+
+    async def _select(self, statement: Any) -> list[tuple[Any, ...]]:
+        """Run a SQLAlchemy Core statement on the reader's own connection."""
+        from sqlalchemy.dialects import sqlite
+
+        compiled = statement.compile(
+            dialect=sqlite.dialect(paramstyle="qmark"), compile_kwargs={"render_postcompile": True}
+        )
+        names = compiled.positiontup or ()
+        return await self._reader.rows(str(compiled), [compiled.params[name] for name in names])
+
+    async def register_worker(self, worker: Worker) -> None:
+        """Store or renew a worker's row."""
+        row = encode(rows.WORKER, rows.worker_row(worker))
+        await self._writer.run(lambda db: db.execute(sql.PUT_WORKER, row))
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """Return registered workers."""
+        found = await self._reader.rows(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
+        return [rows.worker_record(decode(rows.WORKER, row)) for row in found]
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete a worker's row and free the jobs it owned."""
+
+        def remove(db: sqlite3.Connection) -> None:
+            db.execute(sql.DELETE_WORKER, (worker_id,))
+            db.execute(sql.FREE_JOBS, (worker_id,))
+
+        await self._writer.run(remove)
+
+
+def _job(row: Sequence[Any]) -> JobRecord:
+    return rows.job_record(decode(rows.JOB, row))
+
+
+def _claim(
+    db: sqlite3.Connection, job_id: str, owner: str, at: datetime
+) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
+    """Return the job, the entries that were cheap to read, and those that are new; `None` when it is not ours."""
+    before = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
+    if before is None:
+        return None
+    job = _job(db.execute(f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone())  # noqa: S608
+    start = RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED
+    new = _fold(db, job_id, job.fence, at, [NewEvent(start)])
+    job = replace(job, last_seq=before[0] + len(new))
+    if before[0] > _INLINE_HISTORY:
+        return job, new, new
+    older = db.execute(f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, before[0]))
+    return job, [*(event_record(job_id, job.scope_id, row) for row in older), *new], new
+
+
+def _fold(
+    db: sqlite3.Connection, job_id: str, fence: int, at: datetime, first: list[NewEvent]
+) -> list[RuntimeEvent]:
+    """Append `first` and the waiting signals to a journal; return the new entries."""
+    waiting = db.execute(sql.WAITING_SIGNALS, (job_id,)).fetchall()
+    events = [
+        *first,
+        *(NewEvent(t, step, orjson.loads(data), content) for _, t, step, data, content in waiting),
+    ]
+    row = db.execute(sql.ADD_SEQ, (len(events), job_id, fence)).fetchone()
+    if row is None:
+        raise FenceLost
+    if not events:
+        return []
+    last_seq, scope_id = row
+    first_seq = last_seq - len(events) + 1
+    append(db, job_id, first_seq, events, at)
+    if waiting:
+        db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
+    return [placed(event, job_id, scope_id, seq, at) for seq, event in enumerate(events, first_seq)]

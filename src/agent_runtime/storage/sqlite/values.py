@@ -1,0 +1,78 @@
+"""Python values as SQLite stores them: times in whole microseconds, JSON as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from agent_runtime.ports.journal import Timer
+from agent_runtime.storage.rows import EVENT, Columns
+from agent_runtime.values.event import EPOCH, RuntimeEvent
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def from_time(moment: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def to_time(microseconds: int) -> datetime:
+    """Return the moment, in UTC."""
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def from_json(value: Any) -> str:
+    """Return JSON text."""
+    return orjson.dumps(value).decode()
+
+
+def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+    """Turn a row of Python values into what the driver takes."""
+    return [
+        value
+        if value is None or kind == "plain"
+        else from_time(value)
+        if kind == "time"
+        else from_json(value)
+        for kind, value in zip(columns.values(), row, strict=True)
+    ]
+
+
+def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+    """Turn a row from the driver into Python values."""
+    return [
+        value
+        if value is None or kind == "plain"
+        else to_time(value)
+        if kind == "time"
+        else orjson.loads(value)
+        for kind, value in zip(columns.values(), row, strict=True)
+    ]
+
+
+def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent:
+    """Build an event from a row in the order of `EVENT`."""
+    seq, type_, at, operation_id, data, content = row
+    return RuntimeEvent(
+        type=type_,
+        job_id=job_id,
+        scope_id=scope_id,
+        seq=seq,
+        timestamp=to_time(at),
+        operation_id=operation_id,
+        data=orjson.loads(data),
+        content=content,
+    )
+
+
+EVENT_COLUMNS = ", ".join(EVENT)
+
+
+def timer_record(row: Sequence[Any]) -> Timer:
+    """Build a timer from its columns."""
+    job_id, key, due_at, type_, operation_id, data = row
+    return Timer(job_id, key, to_time(due_at), type_, operation_id, orjson.loads(data))

@@ -1,0 +1,187 @@
+"""The one thread that writes: what arrives together is committed together.
+
+An fsync costs the same for one change as for a hundred. Operations that wait in the queue while a transaction is being
+written share the next one. An operation that is refused undoes nothing but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from agent_runtime.errors import StorageClosed
+from agent_runtime.storage.sqlite.commit import AlreadyCommitted
+from agent_runtime.storage.sqlite.connection import Durability, connect, ensure_schema
+from agent_runtime.storage.sqlite.errors import translated
+
+MAX_BATCH: Final = 500
+"""Operations in one transaction; bounds how long one of them waits for the others."""
+FOREIGN_CHECK_SECONDS: Final = 0.05
+"""How often to look whether another process has written."""
+
+Write = Callable[[sqlite3.Connection], Any]
+Then = Callable[[Any], None]
+
+
+@dataclass(slots=True)
+class _Operation:
+    write: Write
+    then: Then | None
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Runs write operations in batches, in the order they were handed in."""
+
+    def __init__(self, path: Path, *, durability: Durability, on_foreign_change: Callable[[], None]) -> None:
+        self._path = path
+        self._durability: Durability = durability
+        self._on_foreign_change = on_foreign_change
+        self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._version = 0
+
+    async def start(self) -> None:
+        """Open the file, make its tables and begin."""
+        self._loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="sqlite-writer", daemon=True)
+        self._thread.start()
+        try:
+            await opened
+        except BaseException:
+            self._thread = None
+            raise
+
+    async def run(self, write: Write, then: Then | None = None) -> Any:
+        """Run `write` inside a transaction and return its result once that is on disk.
+
+        `then` is called on the loop with the result, in commit order, even when the caller has been cancelled.
+        """
+        if self._thread is None or self._loop is None:
+            raise StorageClosed
+        operation = _Operation(write, then, self._loop.create_future())
+        self._queue.put(operation)
+        return await operation.future
+
+    async def stop(self) -> None:
+        """Finish what was handed in and close the file."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(thread.join)
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        assert self._loop is not None  # noqa: S101 -- set by `start`
+        try:
+            db = connect(self._path, durability=self._durability)
+            try:
+                ensure_schema(db, self._path)
+            except BaseException:
+                db.close()
+                raise
+        except sqlite3.Error as error:
+            self._loop.call_soon_threadsafe(opened.set_exception, translated(error, str(self._path)))
+            return
+        except BaseException as error:  # noqa: BLE001 -- handed to whoever waits in `start`
+            self._loop.call_soon_threadsafe(opened.set_exception, error)
+            return
+        self._loop.call_soon_threadsafe(opened.set_result, None)
+        self._version = _data_version(db)
+        try:
+            self._serve(db)
+        finally:
+            db.close()
+
+    def _serve(self, db: sqlite3.Connection) -> None:
+        while True:
+            try:
+                operation = self._queue.get(timeout=FOREIGN_CHECK_SECONDS)
+            except queue.Empty:
+                self._check_foreign(db)
+                continue
+            batch: list[_Operation] = []
+            while operation is not None:
+                batch.append(operation)
+                if len(batch) == MAX_BATCH:
+                    break
+                try:
+                    operation = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            stopping = operation is None
+            if batch:
+                self._write(db, batch)
+                self._tell(self._deliver, batch)
+                self._check_foreign(db)
+            if stopping:
+                return
+
+    def _write(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
+        """Commit a batch in one transaction, or one by one when anything in it fails."""
+        try:
+            self._transact(db, batch)
+        except BaseException as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if len(batch) == 1:
+                self._fail(batch[0], error)
+                return
+            for operation in batch:
+                self._write(db, [operation])
+
+    def _transact(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        for operation in batch:
+            operation.result = operation.write(db)
+        db.execute("COMMIT")
+
+    def _fail(self, operation: _Operation, error: BaseException) -> None:
+        if isinstance(error, AlreadyCommitted):
+            operation.result = error.first_seq
+            operation.then = None
+        elif isinstance(error, sqlite3.Error):
+            operation.error = translated(error, str(self._path))
+            operation.error.__cause__ = error
+        else:
+            operation.error = error
+
+    def _deliver(self, batch: list[_Operation]) -> None:
+        """On the loop: tell listeners, then wake the callers."""
+        for operation in batch:
+            if operation.error is None and operation.then is not None:
+                operation.then(operation.result)
+            if operation.future.done():
+                continue
+            if operation.error is not None:
+                operation.future.set_exception(operation.error)
+            else:
+                operation.future.set_result(operation.result)
+
+    def _check_foreign(self, db: sqlite3.Connection) -> None:
+        version = _data_version(db)
+        if version != self._version:
+            self._version = version
+            self._tell(self._on_foreign_change)
+
+    def _tell(self, callback: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None  # noqa: S101 -- set by `start`
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop was closed without closing the storage: nobody is left to be told
+            return
+
+
+def _data_version(db: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection has committed; never inside a transaction."""
+    version: int = db.execute("PRAGMA data_version").fetchone()[0]
+    return version

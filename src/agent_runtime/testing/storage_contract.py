@@ -1,0 +1,637 @@
+"""What every `Storage` must do. Subclass `StorageContract` and supply a `storage` fixture that yields an open one.
+
+The same suite judges memory, SQLite and Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    BudgetRejected,
+    DuplicateJob,
+    FenceLost,
+    IdempotencyConflict,
+    InvalidInput,
+    InvalidTransition,
+    SignalsPending,
+    UnknownAction,
+    UnknownJob,
+)
+from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.journal import (
+    ActionChange,
+    Commit,
+    JobChange,
+    NewEvent,
+    Signal,
+    Storage,
+    Timer,
+    Worker,
+)
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
+from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import InheritedBudget, JobFilter, JobRecord, JobStatus
+
+NOW = datetime(2026, 3, 29, 0, 59, 59, 123456, tzinfo=UTC)
+
+
+def job(**values: Any) -> JobRecord:
+    """Return a queued job with an operator."""
+    fields = {"job_id": new_id("job"), "operator": "op", "created_at": NOW, "updated_at": NOW, **values}
+    return JobRecord(**fields)
+
+
+def commit(**values: Any) -> Commit:
+    """Return a commit with a fresh id."""
+    return Commit(**{"commit_id": new_commit_id(), "at": NOW, **values})
+
+
+def action(job_id: str | None = None, **values: Any) -> ActionRecord:
+    """Return a pending action."""
+    fields = {"action_id": new_id("act"), "type": "confirm", "created_at": NOW, "token_hash": new_id("hash")}
+    return ActionRecord(**{**fields, "job_id": job_id, **values})
+
+
+class Recorder:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.types: list[tuple[str, int]] = []
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """Remember the commit's events with their places."""
+        self.types.extend((event.type, seq) for seq, event in enumerate(commit.events, first_seq))
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Remember folded events."""
+        self.types.extend((event.type, event.seq or 0) for event in events if event.job_id == job_id)
+
+    def changed_elsewhere(self) -> None:
+        """Nothing to remember."""
+
+
+class StorageContract:
+    """The suite."""
+
+    async def created(self, storage: Storage, **values: Any) -> JobRecord:
+        """Store a job with its first event."""
+        record = job(**values)
+        await storage.commit(commit(create=[(record, [NewEvent("job.created", None, {"n": 1}, b'"input"')])]))
+        return record
+
+    async def claimed(self, storage: Storage, **values: Any) -> JobRecord:
+        """Store a job and claim it."""
+        record = await self.created(storage, **values)
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        return claim.job
+
+    async def types(self, storage: Storage, job_id: str) -> list[str]:
+        """Return the types of a journal's entries."""
+        return [event.type for event in await storage.events(job_id)]
+
+    # -- values survive ------------------------------------------------------------------------------------------
+
+    async def test_a_job_comes_back_as_it_was_written(self, storage: Storage) -> None:
+        record = job(
+            scope_id="tenant",
+            principal_id="p",
+            session_id="s",
+            run_id="r",
+            parent_job_id="job-parent",
+            parent_operation_id="job-parent:1",
+            idempotency_key="k",
+            request_hash="h",
+            priority=3,
+            depth=2,
+            deadline=NOW + timedelta(hours=1),
+            budgets=BudgetSpec(max_cost=Decimal("0.1"), max_tokens=5),
+            inherited_budgets=(InheritedBudget(budget_id="run:x", spec=BudgetSpec(max_turns=3)),),
+            policy_ref=PolicyRef(name="prod", version="2"),
+            versions=RunVersions(operator_version="7"),
+            metadata={"a": [1, None, "ü"]},
+            tags={"team": "x"},
+        )
+        await storage.commit(commit(create=[(record, [])]))
+        assert await storage.get_job(record.job_id) == record
+
+    async def test_events_come_back_as_they_were_written(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        content = b"\x00\xff binary is fine"
+        data = {"text": "nul \x00 and ünïcode", "list": [1, 2.5, None, True]}
+        seq = await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("custom.x", "op-1", data, content)])
+        )
+        (event,) = await storage.events(owned.job_id, after_seq=seq - 1)
+        assert (event.type, event.operation_id, event.data, event.content) == (
+            "custom.x",
+            "op-1",
+            data,
+            content,
+        )
+        assert (event.seq, event.timestamp, event.scope_id) == (seq, NOW, "default")
+        assert event.event_id == f"{owned.job_id}:{seq}"
+
+    # -- claims and fences ---------------------------------------------------------------------------------------
+
+    async def test_claiming_a_queued_job_starts_it(self, storage: Storage) -> None:
+        record = await self.created(storage)
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        assert (claim.job.status, claim.job.owner, claim.job.fence, claim.job.starts) == (
+            "running",
+            "w1",
+            1,
+            1,
+        )
+        assert [(event.type, event.seq) for event in claim.events] == [("job.created", 1), ("job.started", 2)]
+        assert claim.job == await storage.get_job(record.job_id)
+
+    async def test_an_owned_job_cannot_be_claimed_again(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        assert await storage.claim(owned.job_id, owner="w2", at=NOW) is None
+
+    async def test_of_many_claimants_one_wins(self, storage: Storage) -> None:
+        record = await self.created(storage)
+        claims = await asyncio.gather(
+            *(storage.claim(record.job_id, owner=f"w{n}", at=NOW) for n in range(20))
+        )
+        assert len([claim for claim in claims if claim is not None]) == 1
+
+    async def test_a_job_without_operator_is_never_claimed(self, storage: Storage) -> None:
+        record = await self.created(storage, operator=None)
+        assert await storage.claim(record.job_id, owner="w", at=NOW) is None
+
+    async def test_an_ended_job_is_never_claimed(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        change = JobChange(status=JobStatus.SUCCEEDED, release=True, completed_at=NOW)
+        await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("job.succeeded")], job=change)
+        )
+        assert await storage.claim(owned.job_id, owner="w2", at=NOW) is None
+
+    async def test_a_stale_fence_cannot_write_anything(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        await storage.remove_worker("w1")
+        assert await storage.claim(owned.job_id, owner="w2", at=NOW) is not None
+        before = await storage.events(owned.job_id)
+        entry = LedgerEntry(entry_id="e", type="model_usage", timestamp=NOW)
+        with pytest.raises(FenceLost):
+            await storage.commit(
+                commit(
+                    job_id=owned.job_id,
+                    fence=1,
+                    events=[NewEvent("x")],
+                    ledger=[entry],
+                    new_actions=[action()],
+                )
+            )
+        with pytest.raises(FenceLost):
+            await storage.fold(owned.job_id, fence=1, at=NOW)
+        assert await storage.events(owned.job_id) == before
+        assert await storage.ledger_entries() == []
+        assert await storage.list_actions() == []
+
+    async def test_a_journal_grows_only_under_a_fence(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        with pytest.raises(InvalidInput):
+            await storage.commit(commit(job_id=owned.job_id, events=[NewEvent("x")]))
+
+    async def test_an_unknown_job_is_said_to_be_unknown(self, storage: Storage) -> None:
+        with pytest.raises(UnknownJob):
+            await storage.commit(commit(job_id="job-none", fence=1, events=[NewEvent("x")]))
+
+    async def test_starts_are_counted_until_the_journal_grows(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        for expected in (2, 3):
+            await storage.remove_worker("w1")
+            claim = await storage.claim(owned.job_id, owner="w1", at=NOW)
+            assert claim is not None
+            assert claim.job.starts == expected
+        await storage.commit(commit(job_id=owned.job_id, fence=3, events=[NewEvent("x")]))
+        found = await storage.get_job(owned.job_id)
+        assert found is not None
+        assert found.starts == 0
+
+    # -- commits -------------------------------------------------------------------------------------------------
+
+    async def test_a_refused_commit_changes_nothing(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        before = (await storage.get_job(owned.job_id), await storage.events(owned.job_id))
+        child = job(parent_job_id=owned.job_id)
+        with pytest.raises(UnknownAction):
+            await storage.commit(
+                commit(
+                    job_id=owned.job_id,
+                    fence=1,
+                    events=[NewEvent("x")],
+                    create=[(child, [NewEvent("job.created")])],
+                    set_timers=[Timer(owned.job_id, "t", NOW, "timer.fired")],
+                    charges=[Charge(budget_id="b", reserve=Amount(tokens=1))],
+                    action_changes=[ActionChange(action_id="act-none", status=ActionStatus.RESOLVED)],
+                )
+            )
+        assert (await storage.get_job(owned.job_id), await storage.events(owned.job_id)) == before
+        assert await storage.get_job(child.job_id) is None
+        assert await storage.next_timer() is None
+        assert (await storage.counters([("b", "")]))[0].reserved == Amount()
+
+    async def test_one_refused_commit_of_many_concurrent_ones_fails_alone(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        good = [commit(job_id=owned.job_id, fence=1, events=[NewEvent(f"custom.{n}")]) for n in range(50)]
+        bad = commit(job_id=owned.job_id, fence=0, events=[NewEvent("custom.bad")])
+        outcomes = await asyncio.gather(
+            *(storage.commit(c) for c in [*good[:25], bad, *good[25:]]), return_exceptions=True
+        )
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert [type(failure) for failure in failures] == [FenceLost]
+        places = [outcome for outcome in outcomes if isinstance(outcome, int)]
+        assert sorted(places) == list(range(3, 53))
+        assert [event.seq for event in await storage.events(owned.job_id)] == list(range(1, 53))
+
+    async def test_a_repeated_commit_is_not_written_again(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        repeated = commit(
+            job_id=owned.job_id,
+            fence=1,
+            events=[NewEvent("x"), NewEvent("y")],
+            charges=[Charge(budget_id="b", settle=Amount(tokens=7))],
+        )
+        first = await storage.commit(repeated)
+        await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent("z")]))
+        assert await storage.commit(repeated) == first
+        assert (await self.types(storage, owned.job_id))[2:] == ["x", "y", "z"]
+        assert (await storage.counters([("b", "")]))[0].settled == Amount(tokens=7)
+
+    async def test_a_repeated_final_commit_is_recognised_after_the_job_has_moved_on(
+        self, storage: Storage
+    ) -> None:
+        owned = await self.claimed(storage)
+        change = JobChange(status=JobStatus.WAITING, release=True, expect=frozenset({JobStatus.RUNNING}))
+        repeated = commit(job_id=owned.job_id, fence=1, events=[NewEvent("job.suspended")], job=change)
+        first = await storage.commit(repeated)
+        await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.wake")]))
+        assert await storage.claim(owned.job_id, owner="w2", at=NOW) is not None
+        assert await storage.commit(repeated) == first
+
+    async def test_a_status_changes_only_from_what_is_expected(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        change = JobChange(status=JobStatus.RUNNING, expect=frozenset({JobStatus.QUEUED}))
+        with pytest.raises(InvalidTransition):
+            await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent("x")], job=change))
+
+    async def test_listeners_hear_every_event_in_order(self, storage: Storage) -> None:
+        recorder = Recorder()
+        owned = await self.created(storage)
+        storage.listen(recorder)
+        await storage.claim(owned.job_id, owner="w", at=NOW)
+        for n in range(3):
+            await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent(f"custom.{n}")]))
+        storage.unlisten(recorder)
+        await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent("custom.unheard")]))
+        assert recorder.types == [("job.started", 2), ("custom.0", 3), ("custom.1", 4), ("custom.2", 5)]
+
+    async def test_a_cancelled_writer_leaves_whole_commits_only(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        pair = [NewEvent("custom.a"), NewEvent("custom.b")]
+        tasks = [
+            asyncio.ensure_future(storage.commit(commit(job_id=owned.job_id, fence=1, events=pair)))
+            for _ in range(20)
+        ]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent("custom.end")]))
+        types = (await self.types(storage, owned.job_id))[2:-1]
+        assert types == ["custom.a", "custom.b"] * (len(types) // 2)
+
+    # -- idempotent creation -------------------------------------------------------------------------------------
+
+    async def test_a_key_gives_one_job_per_scope(self, storage: Storage) -> None:
+        first = await self.created(storage, scope_id="a", idempotency_key="k", request_hash="h")
+        with pytest.raises(DuplicateJob) as caught:
+            await self.created(storage, scope_id="a", idempotency_key="k", request_hash="h")
+        assert caught.value.job_id == first.job_id
+        with pytest.raises(IdempotencyConflict):
+            await self.created(storage, scope_id="a", idempotency_key="k", request_hash="other")
+        other = await self.created(storage, scope_id="b", idempotency_key="k", request_hash="h")
+        assert await storage.find_job("b", "k") == await storage.get_job(other.job_id)
+        assert await storage.find_job("c", "k") is None
+
+    async def test_jobs_without_key_never_collide(self, storage: Storage) -> None:
+        await asyncio.gather(*(self.created(storage) for _ in range(10)))
+        assert await storage.count_jobs(JobFilter()) == 10
+
+    # -- signals -------------------------------------------------------------------------------------------------
+
+    async def test_a_signal_is_folded_once_into_its_owners_journal(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        signal = Signal("s1", owned.job_id, "action.resolved", "op-1", {"by": "me"}, b"{}")
+        await storage.commit(commit(signals=[signal]))
+        await storage.commit(commit(signals=[signal]))
+        assert await storage.jobs_with_signals("w1") == [owned.job_id]
+        (event,) = await storage.fold(owned.job_id, fence=1, at=NOW)
+        assert (event.type, event.operation_id, event.data, event.content) == signal[2:]
+        assert event.seq == 3
+        assert await storage.fold(owned.job_id, fence=1, at=NOW) == []
+        assert await storage.jobs_with_signals("w1") == []
+
+    async def test_a_suspend_is_refused_while_a_signal_waits(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.s")]))
+        change = JobChange(status=JobStatus.WAITING, release=True)
+        suspend = {"job_id": owned.job_id, "fence": 1, "events": [NewEvent("job.suspended")], "job": change}
+        with pytest.raises(SignalsPending):
+            await storage.commit(commit(**suspend, require_no_signals=True))
+        await storage.fold(owned.job_id, fence=1, at=NOW)
+        await storage.commit(commit(**suspend, require_no_signals=True))
+        found = await storage.get_job(owned.job_id)
+        assert found is not None
+        assert (found.status, found.owner) == (JobStatus.WAITING, None)
+
+    async def test_a_suspended_job_is_due_only_when_a_signal_waits(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        change = JobChange(status=JobStatus.WAITING, release=True)
+        await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("job.suspended")], job=change)
+        )
+        assert await storage.due_jobs() == []
+        assert await storage.claim(owned.job_id, owner="w2", at=NOW) is None
+        await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.s")]))
+        assert await storage.due_jobs() == [(owned.job_id, 0)]
+        claim = await storage.claim(owned.job_id, owner="w2", at=NOW)
+        assert claim is not None
+        assert [event.type for event in claim.events][-2:] == ["job.resumed", "custom.s"]
+
+    async def test_signals_for_ended_or_unknown_jobs_go_nowhere(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        change = JobChange(status=JobStatus.FAILED, release=True, completed_at=NOW)
+        await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("job.failed")], job=change)
+        )
+        signals = [Signal("s", owned.job_id, "custom.s"), Signal("s", "job-none", "custom.s")]
+        await storage.commit(commit(signals=signals))
+        assert await storage.due_jobs() == []
+
+    async def test_a_parents_end_cancels_its_living_children(self, storage: Storage) -> None:
+        parent = await self.claimed(storage)
+        living = await self.claimed(storage, parent_job_id=parent.job_id)
+        change = JobChange(status=JobStatus.FAILED, release=True)
+        await storage.commit(
+            commit(
+                job_id=parent.job_id,
+                fence=1,
+                events=[NewEvent("job.failed")],
+                job=change,
+                cancel_children_of=parent.job_id,
+            )
+        )
+        (event,) = await storage.fold(living.job_id, fence=1, at=NOW)
+        assert event.type == "job.cancel_requested"
+
+    async def test_due_jobs_come_by_priority_then_age(self, storage: Storage) -> None:
+        low, high, late = [await self.created(storage, priority=priority) for priority in (0, 5, 0)]
+        assert [job_id for job_id, _ in await storage.due_jobs()] == [high.job_id, low.job_id, late.job_id]
+
+    # -- actions -------------------------------------------------------------------------------------------------
+
+    async def test_an_action_comes_back_as_it_was_written_but_for_its_token(self, storage: Storage) -> None:
+        asked = action(
+            "job-1",
+            scope_id="tenant",
+            operation_id="job-1:2",
+            argument_hash="h",
+            payload={"q": "?"},
+            expires_at=NOW + timedelta(seconds=1),
+            default_resolution={"approved": False},
+            approvers=("ann", "bob"),
+            quorum=2,
+            metadata={"k": 1},
+            resume_token="secret",  # noqa: S106 -- a test value
+        )
+        await storage.commit(commit(new_actions=[asked]))
+        found = await storage.get_action(asked.action_id)
+        assert found is not None
+        assert found.resume_token is None
+        assert await storage.find_action(asked.token_hash) == found
+        assert (found.payload, found.approvers, found.quorum) == (asked.payload, asked.approvers, 2)
+        assert found.expires_at == asked.expires_at
+        assert await storage.get_action(asked.action_id, scope_id="other") is None
+
+    async def test_of_many_resolvers_one_wins(self, storage: Storage) -> None:
+        asked = action()
+        await storage.commit(commit(new_actions=[asked]))
+
+        def resolve(n: int) -> Commit:
+            change = ActionChange(
+                action_id=asked.action_id,
+                status=ActionStatus.RESOLVED,
+                resolution={"n": n},
+                resolved_by=f"p{n}",
+            )
+            return commit(action_changes=[change])
+
+        outcomes = await asyncio.gather(
+            *(storage.commit(resolve(n)) for n in range(50)), return_exceptions=True
+        )
+        losers = [outcome for outcome in outcomes if isinstance(outcome, ActionAlreadyResolved)]
+        assert len(losers) == 49
+        found = await storage.get_action(asked.action_id)
+        assert found is not None
+        assert found.resolution is not None
+        assert found.resolved_by == f"p{found.resolution['n']}"
+        assert found.resolved_at == NOW
+
+    async def test_votes_are_counted_one_after_the_other(self, storage: Storage) -> None:
+        asked = action(quorum=2)
+        await storage.commit(commit(new_actions=[asked]))
+        vote = ActionChange(action_id=asked.action_id, status=ActionStatus.PENDING, votes=({"by": "a"},))
+        await storage.commit(commit(action_changes=[vote]))
+        with pytest.raises(ActionAlreadyResolved):
+            await storage.commit(commit(action_changes=[vote]))
+        found = await storage.get_action(asked.action_id)
+        assert found is not None
+        assert found.votes == ({"by": "a"},)
+        assert found.is_pending
+
+    async def test_a_jobs_end_cancels_its_questions_but_not_those_about_lost_effects(
+        self, storage: Storage
+    ) -> None:
+        owned = await self.claimed(storage)
+        question, lost = action(owned.job_id), action(owned.job_id, type="reconcile")
+        await storage.commit(commit(new_actions=[question, lost]))
+        await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("x")], cancel_actions_of=owned.job_id)
+        )
+        pending = await storage.list_actions(job_id=owned.job_id, status=ActionStatus.PENDING)
+        assert [found.action_id for found in pending] == [lost.action_id]
+
+    async def test_actions_are_listed_newest_first_and_by_page(self, storage: Storage) -> None:
+        asked = [action(scope_id="a") for _ in range(5)]
+        await storage.commit(commit(new_actions=[*asked, action(scope_id="b")]))
+        ids = sorted((one.action_id for one in asked), reverse=True)
+        page = await storage.list_actions(scope_id="a", limit=2)
+        assert [one.action_id for one in page] == ids[:2]
+        rest = await storage.list_actions(scope_id="a", before=ids[1])
+        assert [one.action_id for one in rest] == ids[2:]
+
+    # -- timers --------------------------------------------------------------------------------------------------
+
+    async def test_timers_fall_due_in_order_and_move_when_set_again(self, storage: Storage) -> None:
+        def timer(key: str, seconds: int) -> Timer:
+            return Timer(
+                "job-1", key, NOW + timedelta(seconds=seconds), "timer.fired", f"op-{key}", {"key": key}
+            )
+
+        await storage.commit(commit(set_timers=[timer("a", 30), timer("b", 10), timer("c", 20)]))
+        assert await storage.next_timer() == NOW + timedelta(seconds=10)
+        await storage.commit(commit(set_timers=[timer("a", 5)]))
+        due = await storage.due_timers(NOW + timedelta(seconds=10))
+        assert due == [timer("a", 5), timer("b", 10)]
+        await storage.commit(commit(clear_timers=[("job-1", "a")]))
+        assert await storage.due_timers(NOW + timedelta(seconds=5)) == []
+        outliving = Timer("job-1", "d", NOW, "action.expired", None, {"outlives": True})
+        await storage.commit(commit(set_timers=[outliving]))
+        await storage.commit(commit(clear_timers_of="job-1"))
+        assert await storage.due_timers(NOW + timedelta(days=1)) == [outliving]
+
+    # -- money ---------------------------------------------------------------------------------------------------
+
+    async def test_reservations_never_pass_the_limit(self, storage: Storage) -> None:
+        limits = Limits(tokens=1000, cost=50)
+
+        def reserve(tokens: int) -> Commit:
+            return commit(
+                charges=[Charge(budget_id="b", window="w", reserve=Amount(tokens=tokens), limits=limits)]
+            )
+
+        outcomes = await asyncio.gather(
+            *(storage.commit(reserve(30)) for _ in range(100)), return_exceptions=True
+        )
+        rejected = [outcome for outcome in outcomes if isinstance(outcome, BudgetRejected)]
+        assert len(rejected) == 100 - 33
+        assert rejected[-1].reserved == Amount(tokens=990)
+        (counters,) = await storage.counters([("b", "w")])
+        assert counters.reserved == Amount(tokens=990)
+
+    async def test_settling_moves_what_was_reserved(self, storage: Storage) -> None:
+        reserve = Charge(budget_id="b", reserve=Amount(tokens=10, cost=7), limits=Limits(tokens=10))
+        settle = Charge(budget_id="b", reserve=-reserve.reserve, settle=Amount(tokens=3, cost=2, requests=1))
+        await storage.commit(commit(charges=[reserve]))
+        await storage.commit(commit(charges=[settle]))
+        (counters,) = await storage.counters([("b", "")])
+        assert (counters.settled, counters.reserved) == (Amount(tokens=3, cost=2, requests=1), Amount())
+
+    async def test_two_budgets_are_reserved_together_or_not_at_all(self, storage: Storage) -> None:
+        roomy = Charge(budget_id="a", reserve=Amount(cost=5), limits=Limits(cost=100))
+        tight = Charge(budget_id="b", reserve=Amount(cost=5), limits=Limits(cost=4))
+        with pytest.raises(BudgetRejected) as caught:
+            await storage.commit(commit(charges=[roomy, tight]))
+        assert caught.value.budget_id == "b"
+        assert [counters.reserved for counters in await storage.counters([("a", ""), ("b", "")])] == [
+            Amount()
+        ] * 2
+
+    async def test_a_ledger_entry_is_written_once(self, storage: Storage) -> None:
+        entry = LedgerEntry(
+            entry_id="e1",
+            type="model_usage",
+            job_id="j",
+            scope_id="a",
+            principal_id="p",
+            model="m",
+            provider="v",
+            input_tokens=3,
+            output_tokens=4,
+            cost=None,
+            uncertain=True,
+            duration_ms=5,
+            timestamp=NOW,
+            metadata={"x": 1},
+        )
+        await storage.commit(commit(ledger=[entry]))
+        await storage.commit(commit(ledger=[entry]))
+        assert await storage.ledger_entries() == [entry]
+
+    async def test_ledger_entries_are_filtered_and_paged(self, storage: Storage) -> None:
+        entries = [
+            LedgerEntry(
+                entry_id=f"e{n}",
+                type="model_usage" if n % 2 else "tool_usage",
+                scope_id="ab"[n % 2],
+                timestamp=NOW + timedelta(seconds=n),
+            )
+            for n in range(6)
+        ]
+        await storage.commit(commit(ledger=entries))
+        assert [e.entry_id for e in await storage.ledger_entries(scope_id="b")] == ["e1", "e3", "e5"]
+        assert [e.entry_id for e in await storage.ledger_entries(after="e3", limit=1)] == ["e4"]
+        window = await storage.ledger_entries(
+            since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)
+        )
+        assert [e.entry_id for e in window] == ["e2", "e3"]
+        assert [e.entry_id for e in await storage.ledger_entries(type="tool_usage")] == ["e0", "e2", "e4"]
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def test_events_are_read_by_cursor(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        for n in range(8):
+            await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent(f"custom.{n}")]))
+        assert [event.seq for event in await storage.events(owned.job_id, after_seq=4, limit=3)] == [5, 6, 7]
+        assert [event.seq for event in await storage.tail(owned.job_id, 2)] == [9, 10]
+        assert await storage.events("job-none") == []
+
+    async def test_jobs_are_listed_by_filter_and_page(self, storage: Storage) -> None:
+        ours = [await self.created(storage, scope_id="a", principal_id=f"p{n % 2}") for n in range(6)]
+        other = await self.created(storage, scope_id="b")
+        ids = [one.job_id for one in ours][::-1]
+        page = await storage.list_jobs(JobFilter(scope_id="a", limit=4))
+        assert [one.job_id for one in page] == ids[:4]
+        rest = await storage.list_jobs(JobFilter(scope_id="a", before=ids[3]))
+        assert [one.job_id for one in rest] == ids[4:]
+        assert await storage.count_jobs(JobFilter(scope_id="a", principal_id="p1", limit=1)) == 3
+        assert await storage.count_jobs(JobFilter(status=frozenset({JobStatus.RUNNING}))) == 0
+        assert await storage.get_job(other.job_id, scope_id="a") is None
+
+    async def test_many_readers_see_only_whole_commits(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        done = asyncio.Event()
+
+        async def read() -> None:
+            while not done.is_set():
+                types = (await self.types(storage, owned.job_id))[2:]
+                assert types == ["custom.a", "custom.b"] * (len(types) // 2)
+                await asyncio.sleep(0)
+
+        readers = [asyncio.ensure_future(read()) for _ in range(4)]
+        for _ in range(50):
+            pair = [NewEvent("custom.a"), NewEvent("custom.b")]
+            await storage.commit(commit(job_id=owned.job_id, fence=1, events=pair))
+        done.set()
+        await asyncio.gather(*readers)
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    async def test_a_removed_worker_frees_its_jobs(self, storage: Storage) -> None:
+        worker = Worker(
+            worker_id="w1", operators=("a", "b"), started_at=NOW, heartbeat_at=NOW, info={"pid": 1}
+        )
+        await storage.register_worker(worker)
+        await storage.register_worker(worker)
+        assert await storage.list_workers() == [worker]
+        owned = await self.claimed(storage)
+        await storage.remove_worker("w1")
+        assert await storage.list_workers() == []
+        assert await storage.due_jobs() == [(owned.job_id, 0)]

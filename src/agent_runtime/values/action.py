@@ -1,0 +1,91 @@
+"""An action: a question a job asks a person, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from agent_runtime.values.context import DEFAULT_SCOPE
+
+
+class ActionStatus(StrEnum):
+    """Where an action stands."""
+
+    PENDING = "pending"
+    RESOLVED = "resolved"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class ActionType(StrEnum):
+    """Common kinds of questions; any other text is allowed too."""
+
+    CONFIRM = "confirm"
+    CHOOSE = "choose"
+    INPUT = "input"
+    UPLOAD = "upload"
+    REAUTH = "reauth"
+    APPLY_CHANGES = "apply_changes"
+    APPROVAL = "approval"
+    RECONCILE = "reconcile"
+    CUSTOM = "custom"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionSpec:
+    """A question to ask."""
+
+    type: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """What the person needs to decide; JSON values."""
+    job_id: str | None = None
+    """The job that asks; filled in inside a job."""
+    scope_id: str | None = None
+    timeout_seconds: float | None = None
+    """After this long the action expires; `None` waits for ever."""
+    default_resolution: Mapping[str, Any] | None = None
+    """Answer to use when the action expires; without one the wait fails with `ActionExpired`."""
+    approvers: Sequence[str] | None = None
+    """Principals who may answer; `None` is everybody who can see the action."""
+    quorum: int = 1
+    """Different approvers who must say yes."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRecord:
+    """An action as it is stored."""
+
+    action_id: str
+    type: str
+    job_id: str | None = None
+    scope_id: str = DEFAULT_SCOPE
+    operation_id: str | None = None
+    """The step that waits."""
+    argument_hash: str | None = None
+    """Hash of the arguments an approval was given for."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    status: ActionStatus = ActionStatus.PENDING
+    created_at: datetime
+    expires_at: datetime | None = None
+    resolved_at: datetime | None = None
+    resolved_by: str | None = None
+    resolution: Mapping[str, Any] | None = None
+    default_resolution: Mapping[str, Any] | None = None
+    approvers: tuple[str, ...] | None = None
+    quorum: int = 1
+    votes: tuple[Mapping[str, Any], ...] = ()
+    """Resolutions so far, while a quorum is collected: `{"by", "resolution"}`."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    token_hash: str = ""
+    """SHA-256 of the resume token; the token itself is never stored."""
+    resume_token: str | None = field(default=None, repr=False)
+    """Only on the record that `require_action` returns, once."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the action still waits for an answer."""
+        return self.status is ActionStatus.PENDING

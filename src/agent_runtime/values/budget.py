@@ -1,0 +1,135 @@
+"""What is spent, reserved and allowed, in the units that counters add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
+from agent_runtime.values.money import to_units
+
+DIMENSIONS = ("tokens", "cost", "requests", "tool_calls", "turns")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """Quantities of everything a budget counts; `cost` in 10⁻¹⁰ dollars. May be negative, to take back."""
+
+    tokens: int = 0
+    cost: int = 0
+    requests: int = 0
+    tool_calls: int = 0
+    turns: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(**{name: getattr(self, name) + getattr(other, name) for name in DIMENSIONS})
+
+    def __neg__(self) -> Amount:
+        return Amount(**{name: -getattr(self, name) for name in DIMENSIONS})
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in DIMENSIONS)
+
+    def to_dict(self) -> dict[str, int]:
+        """Return the non-zero quantities."""
+        return {name: value for name in DIMENSIONS if (value := getattr(self, name))}
+
+
+NOTHING = Amount()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Upper bounds for settled plus reserved; `None` is no bound."""
+
+    tokens: int | None = None
+    cost: int | None = None
+    requests: int | None = None
+    tool_calls: int | None = None
+    turns: int | None = None
+
+    @classmethod
+    def of(cls, spec: BudgetSpec) -> Limits:
+        """Return what a run's budget bounds (its running time is kept by the kernel)."""
+        return cls(
+            tokens=spec.max_tokens,
+            cost=None if spec.max_cost is None else to_units(spec.max_cost),
+            tool_calls=spec.max_tool_calls,
+            turns=spec.max_turns,
+        )
+
+    def exceeded_by(self, used: Amount, asked: Amount) -> str | None:
+        """Return the first dimension that `asked` adds to and that would pass its bound, if any."""
+        for name in DIMENSIONS:
+            limit: int | None = getattr(self, name)
+            if (
+                limit is not None
+                and getattr(asked, name) > 0
+                and getattr(used, name) + getattr(asked, name) > limit
+            ):
+                return name
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A change of one budget's counters, made in the commit that records its cause.
+
+    With `limits`, the commit is refused (`BudgetRejected`) when settled + reserved + `reserve` would pass them.
+    """
+
+    budget_id: str
+    window: str = ""
+    """Start of the window as ISO text; empty for budgets without one."""
+    reserve: Amount = NOTHING
+    settle: Amount = NOTHING
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Where a budget's counters stand in one window."""
+
+    settled: Amount = NOTHING
+    reserved: Amount = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One provider attempt or tool call, and what it cost. Append-only."""
+
+    entry_id: str
+    """Unique per attempt: operation id and attempt number."""
+    type: str
+    """`model_usage`, `tool_usage` or `connector_usage`."""
+    job_id: str | None = None
+    scope_id: str = DEFAULT_SCOPE
+    principal_id: str | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    agent: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    tool_name: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost: int | None = 0
+    """10⁻¹⁰ dollars; `None` when no price is known."""
+    price_source: str | None = None
+    status: str = "completed"
+    """`completed` or `failed`."""
+    uncertain: bool = False
+    """The answer was lost; the cost is the reserved maximum."""
+    duration_ms: int | None = None
+    timestamp: datetime
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def total_tokens(self) -> int:
+        """Input plus output."""
+        return self.input_tokens + self.output_tokens

@@ -1,0 +1,139 @@
+"""A job: a durable function with an input, in a scope."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING_ACTION = "waiting_action"
+    SLEEPING = "sleeping"
+    WAITING = "waiting"
+    """For a child, a message or a reservation."""
+    BLOCKED = "blocked"
+    """Needs an operator of the system, or a deploy; nothing is lost."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the job has ended."""
+        return self in TERMINAL
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job has not ended."""
+        return self not in TERMINAL
+
+
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+SUSPENDED = frozenset({JobStatus.WAITING_ACTION, JobStatus.SLEEPING, JobStatus.WAITING, JobStatus.BLOCKED})
+
+_FAILURES = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: _FAILURES | {JobStatus.RUNNING},
+    JobStatus.RUNNING: _FAILURES | SUSPENDED | {JobStatus.SUCCEEDED, JobStatus.RUNNING},
+    **{status: _FAILURES | {JobStatus.RUNNING} for status in SUSPENDED},
+    **{status: frozenset[JobStatus]() for status in TERMINAL},
+}
+"""From each status, the statuses a job may go to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What to create a job from."""
+
+    scope_id: str = DEFAULT_SCOPE
+    principal_id: str | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    parent_job_id: str | None = None
+    idempotency_key: str | None = None
+    budgets: BudgetSpec | None = None
+    policy_ref: PolicyRef | None = None
+    versions: RunVersions | None = None
+    deadline_seconds: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedBudget:
+    """A budget of an ancestor that a job spends from as well."""
+
+    budget_id: str
+    spec: BudgetSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """A job as it is stored. Its input and result are in its journal, not here."""
+
+    job_id: str
+    scope_id: str = DEFAULT_SCOPE
+    principal_id: str | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    parent_job_id: str | None = None
+    parent_operation_id: str | None = None
+    """The step of the parent that waits for this job."""
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+    operator: str | None = None
+    """Registered name of what executes the job; `None` for jobs that a `JobManager` drives by hand."""
+    queue: str = "default"
+    priority: int = 0
+    """Higher runs first."""
+    depth: int = 0
+    """Ancestors above this job."""
+    status: JobStatus = JobStatus.QUEUED
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    deadline: datetime | None = None
+    progress: float = 0.0
+    """0 to 1."""
+    budgets: BudgetSpec | None = None
+    inherited_budgets: tuple[InheritedBudget, ...] = ()
+    policy_ref: PolicyRef | None = None
+    versions: RunVersions | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    result_ref: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+    fence: int = 0
+    """Grows with every claim; a writer with an older fence is refused."""
+    owner: str | None = None
+    """The worker that executes the job now."""
+    last_seq: int = 0
+    starts: int = 0
+    """Claims since the last journal entry; too many mean a crash loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list: newest first, `limit` at a time, `before` continues after the last one seen."""
+
+    scope_id: str | None = None
+    principal_id: str | None = None
+    session_id: str | None = None
+    parent_job_id: str | None = None
+    status: frozenset[JobStatus] | None = None
+    operator: str | None = None
+    before: str | None = None
+    """Job id of the last job of the page before."""
+    limit: int = 100
