@@ -1,0 +1,31 @@
+"""How the servers that speak OpenAI's Chat Completions differ from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDialect:
+    """One server's way to speak Chat Completions. The defaults fit most compatible servers."""
+
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_field: str = "seed"
+    required_choice: str = "required"
+    """What `tool_choice` says when the model must call some tool."""
+    streams_usage: bool = True
+    """Usage comes in a stream when `stream_options` asks for it; without, it comes anyway."""
+    reasoning: Literal["effort", "object"] = "effort"
+    """`reasoning_effort: …`, or OpenRouter's `reasoning: {effort, max_tokens}`."""
+    carried_reasoning: tuple[str, ...] = ()
+    """Fields of an assistant message that the server wants back in later turns."""
+    output_schema: bool = True
+    """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
+
+
+OPENAI = ChatDialect(max_tokens_field="max_completion_tokens")
+COMPATIBLE = ChatDialect()
+OPENROUTER = ChatDialect(reasoning="object", carried_reasoning=("reasoning_details",))
+MISTRAL = ChatDialect(seed_field="random_seed", required_choice="any", streams_usage=False)
+DEEPSEEK = ChatDialect(carried_reasoning=("reasoning_content",), output_schema=False)

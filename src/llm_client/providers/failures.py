@@ -1,0 +1,314 @@
+"""From a vendor's error to our error tree: by status, by the vendor's code, and last by its words.
+
+Vendors agree on little. The codes come from the error references of OpenAI, Anthropic and Google and from the error
+bodies of the compatible servers (OpenRouter, Groq, Mistral, DeepSeek, xAI, vLLM, Ollama); the words are looked at
+only where a vendor gives different failures the same code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from llm_client.errors import (
+    AuthenticationError,
+    ContentFiltered,
+    ContextLengthExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    QuotaExceeded,
+    RateLimited,
+)
+from llm_client.providers.transport import Headers
+
+MAX_MESSAGE = 2000
+"""Characters of a vendor's message that are kept."""
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id", "apim-request-id", "cf-ray")
+
+_BY_CODE: dict[str, type[ProviderError]] = {
+    **dict.fromkeys(
+        ("insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active",
+         "insufficient_credits", "insufficient_balance"),
+        QuotaExceeded,
+    ),
+    **dict.fromkeys(
+        ("rate_limit_exceeded", "rate_limit_error", "resource_exhausted", "too_many_requests", "slow_down"),
+        RateLimited,
+    ),
+    **dict.fromkeys(
+        ("context_length_exceeded", "context_window_exceeded", "string_above_max_length", "request_too_large",
+         "model_context_window_exceeded"),
+        ContextLengthExceeded,
+    ),
+    **dict.fromkeys(
+        ("model_not_found", "model_not_available", "model_decommissioned", "invalid_model", "deploymentnotfound"),
+        ModelNotFound,
+    ),
+    **dict.fromkeys(
+        ("content_filter", "content_policy_violation", "responsibleaipolicyviolation", "invalid_prompt",
+         "image_content_policy_violation", "bio_policy", "misalignment_policy_violation", "prohibited_content",
+         "safety"),
+        ContentFiltered,
+    ),
+    **dict.fromkeys(
+        ("authentication_error", "invalid_api_key", "api_key_invalid", "permission_error", "permission_denied",
+         "unauthenticated", "invalid_authentication"),
+        AuthenticationError,
+    ),
+    **dict.fromkeys(
+        ("overloaded_error", "server_error", "api_error", "internal_server_error", "internal", "unavailable",
+         "overloaded", "service_unavailable"),
+        ProviderUnavailable,
+    ),
+    **dict.fromkeys(("timeout_error", "request_timeout", "deadline_exceeded"), ProviderTimeout),
+    **dict.fromkeys(
+        ("invalid_request_error", "invalid_argument", "failed_precondition", "not_found_error", "invalid_image",
+         "unsupported_image_media_type"),
+        InvalidRequest,
+    ),
+}  # fmt: skip
+
+_TOO_LONG = re.compile(
+    r"maximum context length|prompt is too long|context window|context[_ ]length|exceeds? the context|exceed context"
+    r"|input token count.{0,40}exceeds|maximum prompt length|too many (input )?tokens|input is too long",
+    re.IGNORECASE,
+)
+_OUT_OF_CREDIT = re.compile(
+    r"credit balance is too low|insufficient (balance|credits?|quota)|out of credits", re.IGNORECASE
+)
+_UNKNOWN_MODEL = re.compile(
+    r"models?\b.{0,120}(not found|does not exist|not exist|not supported|invalid|decommissioned)"
+    r"|(invalid|unknown|no such) model|not a valid model|^model: ",
+    re.IGNORECASE | re.DOTALL,
+)
+_TITLE = re.compile(r"<title[^>]*>\s*(.{1,200}?)\s*</title>", re.IGNORECASE | re.DOTALL)
+_SECONDS = re.compile(r"^(\d+(?:\.\d+)?)s$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who was asked, and with which secrets, so that no message repeats them."""
+
+    provider: str
+    model: str
+    secrets: tuple[str, ...] = ()
+
+    def scrub(self, text: str) -> str:
+        """Return a text without the secrets, cut to a readable length."""
+        for secret in self.secrets:
+            if len(secret) >= 4:
+                text = text.replace(secret, "<REDACTED:api_key>")
+        return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorError:
+    """What an error body says, whatever its shape."""
+
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    """Codes and types, the most telling first, in lower case."""
+    status: int | None = None
+    """A status inside the body, where a proxy answers 200 and puts it there."""
+    retry_after: float | None = None
+    request_id: str | None = None
+
+
+def failure_of_response(status: int, headers: Headers, body: bytes, origin: Origin) -> ProviderError:
+    """Return the error that an HTTP response means."""
+    error = read_vendor_error(_decode(body))
+    message = error.message or _describe_body(status, headers, body)
+    waited = error.retry_after if error.retry_after is not None else retry_after(headers)
+    return _build(
+        error,
+        message,
+        status=status,
+        origin=origin,
+        waited=waited,
+        request_id=request_id(headers) or error.request_id,
+    )
+
+
+def failure_of_event(payload: Any, origin: Origin, *, request_id: str | None = None) -> ProviderError:
+    """Return the error that an error object inside a 200 answer or stream means."""
+    error = read_vendor_error(payload)
+    message = error.message or "the provider reported an error without a message"
+    return _build(
+        error,
+        message,
+        status=error.status,
+        origin=origin,
+        waited=error.retry_after,
+        request_id=request_id or error.request_id,
+    )
+
+
+def request_id(headers: Headers) -> str | None:
+    """Return the vendor's id of a request."""
+    for name in _REQUEST_ID_HEADERS:
+        value = headers.get(name)
+        if value:
+            return value
+    return None
+
+
+def retry_after(headers: Headers) -> float | None:
+    """Return the seconds the vendor asks to wait.
+
+    A date is compared with the response's own `Date`, so that a wrong clock on this side cannot matter.
+    """
+    try:
+        milliseconds = headers.get("retry-after-ms")
+        if milliseconds:
+            return max(float(milliseconds) / 1000, 0.0)
+        value = headers.get("retry-after", "")
+        if not value:
+            return None
+        if value.replace(".", "", 1).strip().isdigit():
+            return float(value)
+        then, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
+        return max((then - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def read_vendor_error(payload: Any) -> VendorError:
+    """Read an error body of any vendor; what is not understood is left out."""
+    if isinstance(payload, list) and payload:
+        payload = payload[0]  # Google wraps an error of a stream into a list
+    if not isinstance(payload, Mapping):
+        return VendorError()
+    inner = payload.get("error")
+    if isinstance(inner, str):
+        inner = {"message": inner, "code": payload.get("code"), "type": payload.get("type")}
+    if not isinstance(inner, Mapping):
+        inner = payload
+    details = [detail for detail in _list(inner.get("details")) if isinstance(detail, Mapping)]
+    reasons = [detail.get("reason") for detail in details]
+    codes = (*reasons, inner.get("code"), inner.get("type"), inner.get("status"), *_inner_codes(inner))
+    status = inner.get("code") if isinstance(inner.get("code"), int) else None
+    return VendorError(
+        message=_message(inner),
+        codes=tuple(code.lower() for code in codes if isinstance(code, str) and code),
+        status=status if status is not None and 400 <= status < 600 else None,
+        retry_after=_retry_delay(details),
+        request_id=_text(payload.get("request_id")),
+    )
+
+
+def _build(
+    error: VendorError,
+    message: str,
+    *,
+    status: int | None,
+    origin: Origin,
+    waited: float | None,
+    request_id: str | None,
+) -> ProviderError:
+    cls = _classify(error, status if status is not None else error.status, message)
+    prefix = f"{origin.provider} answered {status}: " if status is not None else f"{origin.provider}: "
+    return cls(
+        origin.scrub(prefix + message),
+        status=status,
+        provider=origin.provider,
+        model=origin.model,
+        request_id=request_id,
+        retry_after=waited,
+        vendor_code=error.codes[0] if error.codes else None,
+    )
+
+
+def _classify(error: VendorError, status: int | None, message: str) -> type[ProviderError]:
+    by_code = next((_BY_CODE[code] for code in error.codes if code in _BY_CODE), None)
+    if by_code is QuotaExceeded or status == 402:
+        return QuotaExceeded
+    if status in (None, 400, 403, 404, 413, 422, 429):
+        by_words = _classify_words(message, status)
+        if by_words is not None and by_code in (None, InvalidRequest, RateLimited):
+            return by_words
+    if by_code is not None and (status is None or by_code is not InvalidRequest or 400 <= status < 500):
+        return by_code
+    return _classify_status(status)
+
+
+def _classify_words(message: str, status: int | None) -> type[ProviderError] | None:
+    if _OUT_OF_CREDIT.search(message):
+        return QuotaExceeded
+    if status == 429:
+        return None
+    if _TOO_LONG.search(message):
+        return ContextLengthExceeded
+    return ModelNotFound if _UNKNOWN_MODEL.search(message) else None
+
+
+def _classify_status(status: int | None) -> type[ProviderError]:
+    if status is None or status >= 500 or status in (409, 425):
+        return ProviderUnavailable
+    by_status: dict[int, type[ProviderError]] = {
+        401: AuthenticationError,
+        403: AuthenticationError,
+        408: ProviderTimeout,
+        413: ContextLengthExceeded,
+        429: RateLimited,
+    }
+    return by_status.get(status, InvalidRequest)
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _describe_body(status: int, headers: Headers, body: bytes) -> str:
+    if 300 <= status < 400:
+        return "a redirect, which is not followed; check base_url"
+    text = body[: 4 * MAX_MESSAGE].decode("utf-8", "replace").strip()
+    if "html" in headers.get("content-type", "") or text[:1] == "<":
+        title = _TITLE.search(text)
+        return f"an HTML page instead of JSON{f': {title.group(1)}' if title else ''}"
+    return text[:500] or "no explanation"
+
+
+def _message(inner: Mapping[str, Any]) -> str:
+    for name in ("message", "detail", "msg"):
+        value = inner.get(name)
+        if isinstance(value, str) and value:
+            raw = inner.get("metadata")
+            upstream = raw.get("raw") if isinstance(raw, Mapping) else None
+            return f"{value} ({upstream})" if isinstance(upstream, str) else value
+        if value:
+            return orjson.dumps(value, default=str).decode()
+    return ""
+
+
+def _inner_codes(inner: Mapping[str, Any]) -> Iterator[Any]:
+    for name in ("innererror", "inner_error"):  # Azure says there why its filter refused
+        nested = inner.get(name)
+        if isinstance(nested, Mapping):
+            yield nested.get("code")
+
+
+def _retry_delay(details: list[Mapping[str, Any]]) -> float | None:
+    for detail in details:
+        found = _SECONDS.match(str(detail.get("retryDelay", "")))
+        if found:
+            return float(found.group(1))
+    return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

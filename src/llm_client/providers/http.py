@@ -1,0 +1,243 @@
+"""The default transport: httpx2's own connection pool, driven without the client above it.
+
+`httpx2.AsyncClient` adds cookies, redirects, authentication flows and header merging to each request; a model
+provider needs none of them, and leaving them out makes a small request measurably cheaper
+(`benchmarks/client/run.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
+
+from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
+from llm_client.network import NETWORK
+from llm_client.providers.proxies import proxy_for
+from llm_client.providers.transport import (
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    TransportOptions,
+    make_ssl_context,
+)
+
+if TYPE_CHECKING:
+    import ssl
+    from urllib.parse import SplitResult
+
+    from httpcore2 import AsyncConnectionPool, Proxy, Response
+
+_MAX_TARGETS = 256
+_INFLATED_PIECE = 1024 * 1024
+
+
+class HttpcoreTransport:
+    """HTTP/1.1 with pooled connections, on httpcore2.
+
+    Args:
+        options: Proxy, certificates and limits.
+    """
+
+    def __init__(self, options: TransportOptions | None = None) -> None:
+        self._options = options or TransportOptions()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = WeakKeyDictionary()
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request and return when the response's headers have arrived."""
+        NETWORK.check(request.url.partition("?")[0])
+        loop = asyncio.get_running_loop()
+        pools = self._pools.get(loop)
+        if pools is None:
+            pools = self._pools[loop] = _Pools(self._options)
+        return await pools.send(request)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        pools = self._pools.pop(asyncio.get_running_loop(), None)
+        if pools is not None:
+            await pools.aclose()
+
+
+class _Pools:
+    """The connection pools of one event loop: one for direct connections, one per proxy."""
+
+    def __init__(self, options: TransportOptions) -> None:
+        self._options = options
+        self._pools: dict[tuple[str, str | None], AsyncConnectionPool] = {}
+        self._targets: dict[str, tuple[AsyncConnectionPool, Any, bytes]] = {}
+        self._ssl_context: ssl.SSLContext | None = None
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        from httpcore2 import Request
+
+        pool, url, host = self._targets.get(request.url) or self._resolve(request.url)
+        headers = [(b"host", host)]
+        headers += [
+            (name.encode("ascii"), _header_value(name, value)) for name, value in request.headers.items()
+        ]
+        headers.append((b"content-length", b"%d" % len(request.body)))
+        timeouts = request.timeouts
+        phases = {
+            "connect": timeouts.connect,
+            "read": timeouts.read,
+            "write": timeouts.write,
+            "pool": timeouts.pool,
+        }
+        with _mapped_errors():
+            response = await pool.handle_async_request(
+                Request(b"POST", url, headers=headers, content=request.body, extensions={"timeout": phases})
+            )
+        return _HttpcoreResponse(response)
+
+    async def aclose(self) -> None:
+        pools, self._pools, self._targets = self._pools, {}, {}
+        for pool in pools.values():
+            await pool.aclose()
+
+    def _resolve(self, address: str) -> tuple[AsyncConnectionPool, Any, bytes]:
+        from httpcore2 import URL
+
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(f"not an HTTP URL: {address!r}")
+        proxy = proxy_for(parts, self._options)
+        key = (parts.scheme, proxy.geturl() if proxy is not None else None)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = self._make_pool(proxy, encrypted=parts.scheme == "https")
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        host = parts.netloc.rpartition("@")[2].encode("idna" if not parts.netloc.isascii() else "ascii")
+        url = URL(
+            scheme=parts.scheme,
+            host=parts.hostname.encode("idna" if not parts.hostname.isascii() else "ascii"),
+            port=parts.port,
+            target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        )
+        self._targets[address] = target = (pool, url, host)
+        return target
+
+    def _make_pool(self, proxy: SplitResult | None, *, encrypted: bool) -> AsyncConnectionPool:
+        from httpcore2 import AsyncConnectionPool, default_ssl_context
+
+        # Loading the system's certificates takes some ten milliseconds, so plain HTTP does without.
+        if encrypted and self._ssl_context is None:
+            self._ssl_context = make_ssl_context(self._options) or default_ssl_context()
+        return AsyncConnectionPool(
+            ssl_context=self._ssl_context,
+            proxy=None if proxy is None else _httpcore_proxy(proxy),
+            max_connections=self._options.max_connections,
+            max_keepalive_connections=self._options.max_keepalive_connections,
+            keepalive_expiry=self._options.keepalive_seconds,
+        )
+
+
+class _HttpcoreResponse:
+    """A response of httpcore2 whose body has not been read."""
+
+    __slots__ = ("_headers", "_response", "status")
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self._headers: dict[str, str] | None = None
+        self.status = response.status
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in self._response.headers
+            }
+        return self._headers
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        encoding = self._encoding()
+        stream: Any = self._response.stream
+        with _mapped_errors():
+            if encoding is None:
+                async for chunk in stream:
+                    yield chunk
+                return
+            inflate = _Inflate(encoding)
+            async for chunk in stream:
+                for piece in inflate.feed(chunk):
+                    yield piece
+
+    async def aclose(self) -> None:
+        stream: Any = self._response.stream
+        await stream.aclose()
+
+    def _encoding(self) -> str | None:
+        for name, value in self._response.headers:
+            if len(name) == 16 and name.lower() == b"content-encoding":
+                encoding = value.decode("latin-1").strip().lower()
+                return None if encoding in ("", "identity") else encoding
+        return None
+
+
+class _Inflate:
+    """Decompresses a body in pieces of bounded size, so that a small body cannot become a huge one at once."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise InvalidResponse(f"the answer is compressed with {encoding!r}, which was not asked for")
+        # 32 + MAX_WBITS: zlib recognises gzip and zlib headers by itself.
+        self._object = zlib.decompressobj(32 + zlib.MAX_WBITS)
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        try:
+            while chunk:
+                piece = self._object.decompress(chunk, _INFLATED_PIECE)
+                if piece:
+                    yield piece
+                chunk = self._object.unconsumed_tail
+        except zlib.error as error:
+            raise InvalidResponse(f"the compressed answer is damaged: {error}") from error
+
+
+def _header_value(name: str, value: str) -> bytes:
+    try:
+        return value.encode("ascii")
+    except UnicodeEncodeError:
+        # The value may be a key, so it is not repeated.
+        raise ConfigurationError(f"the value of the header {name!r} holds characters outside ASCII") from None
+
+
+def _httpcore_proxy(proxy: SplitResult) -> Proxy:
+    from httpcore2 import URL, Proxy
+
+    url = URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port, target="/")
+    if proxy.username is None:
+        return Proxy(url)
+    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
+    return Proxy(url, headers=[(b"Proxy-Authorization", b"Basic " + b64encode(credentials))])
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    """Turn httpcore2's exceptions into ours; none of their texts can hold a header's value."""
+    import httpcore2
+
+    try:
+        yield
+    except httpcore2.ConnectTimeout:
+        raise ProviderTimeout("no connection to the provider within the connect time-out") from None
+    except httpcore2.PoolTimeout:
+        raise ProviderTimeout("no free connection within the pool time-out") from None
+    except httpcore2.TimeoutException as error:
+        phase = "write" if isinstance(error, httpcore2.WriteTimeout) else "read"
+        raise ProviderTimeout(f"the provider was silent for longer than the {phase} time-out") from None
+    except (httpcore2.NetworkError, httpcore2.RemoteProtocolError, httpcore2.ProxyError) as error:
+        raise ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
+    except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol):
+        # h11 quotes the offending header value, which may be a key.
+        raise ConfigurationError(
+            "a header value or the URL holds characters that HTTP does not allow"
+        ) from None

@@ -1,0 +1,164 @@
+"""The faster transport, on aiohttp: install the extra `aiohttp` and pass `transport=AiohttpTransport()`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary
+
+from llm_client.errors import (
+    ConfigurationError,
+    ConnectionFailed,
+    InvalidResponse,
+    MissingDependency,
+    ProviderTimeout,
+)
+from llm_client.network import NETWORK
+from llm_client.providers.proxies import proxy_for
+from llm_client.providers.transport import (
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    TransportOptions,
+    make_ssl_context,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import BasicAuth, ClientResponse, ClientSession
+
+
+class AiohttpTransport:
+    """HTTP/1.1 with pooled connections, on aiohttp.
+
+    Args:
+        options: Proxy, certificates and limits.
+
+    Raises:
+        MissingDependency: aiohttp is not installed.
+    """
+
+    def __init__(self, options: TransportOptions | None = None) -> None:
+        try:
+            import aiohttp  # noqa: F401 - only to say early that it is missing
+        except ImportError as error:
+            raise MissingDependency("aiohttp", "aiohttp") from error
+        self._options = options or TransportOptions()
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = WeakKeyDictionary()
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request and return when the response's headers have arrived."""
+        from aiohttp import ClientTimeout
+        from yarl import URL
+
+        NETWORK.check(request.url.partition("?")[0])
+        proxy, auth = self._proxy(request.url)
+        timeouts = request.timeouts
+        with _mapped_errors():
+            response = await self._session().post(
+                URL(request.url, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                allow_redirects=False,
+                proxy=proxy,
+                proxy_auth=auth,
+                timeout=ClientTimeout(
+                    total=None, connect=timeouts.pool, sock_connect=timeouts.connect, sock_read=timeouts.read
+                ),
+            )
+        return _AiohttpResponse(response)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.close()
+
+    def _session(self) -> ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            session = self._sessions[loop] = self._open_session()
+        return session
+
+    def _open_session(self) -> ClientSession:
+        from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
+        options = self._options
+        connector = TCPConnector(
+            limit=options.max_connections,
+            keepalive_timeout=options.keepalive_seconds,
+            ssl=make_ssl_context(options) or True,
+        )
+        return ClientSession(
+            connector=connector,
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+        )
+
+    def _proxy(self, url: str) -> tuple[str | None, BasicAuth | None]:
+        from aiohttp import BasicAuth
+
+        proxy = proxy_for(urlsplit(url), self._options)
+        if proxy is None:
+            return None, None
+        auth = (
+            None
+            if proxy.username is None
+            else BasicAuth(unquote(proxy.username), unquote(proxy.password or ""))
+        )
+        return proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl(), auth
+
+
+class _AiohttpResponse:
+    """A response of aiohttp whose body has not been read."""
+
+    __slots__ = ("_headers", "_response", "status")
+
+    def __init__(self, response: ClientResponse) -> None:
+        self._response = response
+        self._headers: dict[str, str] | None = None
+        self.status = response.status
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = {name.lower(): value for name, value in self._response.headers.items()}
+        return self._headers
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        with _mapped_errors():
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+
+    async def aclose(self) -> None:
+        # A body that was read to its end has released the connection already; any other closes it.
+        self._response.close()
+
+
+@contextmanager
+def _mapped_errors() -> Iterator[None]:
+    """Turn aiohttp's exceptions into ours."""
+    import aiohttp
+
+    try:
+        yield
+    except aiohttp.InvalidURL as error:
+        raise ConfigurationError(f"not an HTTP URL: {error}") from None
+    except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+        raise ProviderTimeout(
+            f"the provider did not answer in time: {str(error) or type(error).__name__}"
+        ) from None
+    except aiohttp.ContentTypeError as error:
+        raise InvalidResponse(f"the answer could not be read: {error}") from error
+    except aiohttp.ClientPayloadError as error:
+        raise ConnectionFailed(f"the answer was cut off: {error}") from error
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
+    except ValueError:
+        # aiohttp refuses a header value with a line break; the value may be a key.
+        raise ConfigurationError(
+            "a header value or the URL holds characters that HTTP does not allow"
+        ) from None

@@ -1,0 +1,370 @@
+"""A provider over HTTP: sends what a wire format writes, reads what it reads, and names every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from typing import Any
+
+import orjson
+
+from llm_client.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    InvalidResponse,
+    ProviderError,
+    ProviderTimeout,
+    StreamInterrupted,
+)
+from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.providers.answer import events_of
+from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.failures import (
+    Origin,
+    failure_of_event,
+    failure_of_response,
+    request_id,
+)
+from llm_client.providers.http import HttpcoreTransport
+from llm_client.providers.sse import ServerSentEvent, SSEParser
+from llm_client.providers.transport import (
+    HttpRequest,
+    HttpResponse,
+    Timeouts,
+    Transport,
+    TransportOptions,
+    read_body,
+)
+from llm_client.providers.wire import StreamReader, WireFormat
+from llm_client.spec import RequestContext, RequestSpec
+
+ApiKey = str | Callable[[], str | Awaitable[str]]
+"""A key, or a function that returns a fresh one for each request (short-lived tokens)."""
+
+_MAX_ERROR_BYTES = 1024 * 1024
+_DRAIN_SECONDS = 0.1
+"""How long a stream that has said its last word may take to end, so that its connection can be used again."""
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
+
+
+class HttpProvider:
+    """What all vendors' providers share.
+
+    Args:
+        name: Vendor name as price tables know it.
+        model: Model asked when a request names none.
+        base_url: Where the vendor's API begins.
+        wire: How the vendor writes requests and answers.
+        api_key: The key; without it the first set one of `key_variables` is read at each call.
+        key_variables: Environment variables that hold the key, the usual one first.
+        key_required: Whether the vendor refuses requests without a key.
+        key_header: Header that carries the key, and what stands before the key in it.
+        headers: Further headers of each request.
+        transport: How to send; the caller closes it. By default each provider has its own.
+        transport_options: Proxy, certificates and limits of that own transport.
+        timeouts: Seconds per phase of a request.
+        capabilities: What the vendor can do.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        model: str,
+        base_url: str,
+        wire: WireFormat,
+        api_key: ApiKey | None = None,
+        key_variables: Sequence[str] = (),
+        key_required: bool = True,
+        key_header: tuple[str, str] = ("authorization", "Bearer "),
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        transport_options: TransportOptions | None = None,
+        timeouts: Timeouts | None = None,
+        capabilities: Capabilities | None = None,
+    ) -> None:
+        if not model:
+            raise ConfigurationError("a provider needs the name of a model")
+        if not base_url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"base_url must begin with http:// or https://, not {base_url!r}")
+        self._name = name
+        self._model = model
+        self._base_url = base_url.rstrip("/")
+        self._wire = wire
+        self._api_key = api_key
+        self._key_variables = tuple(key_variables)
+        self._key_required = key_required
+        self._key_header = key_header
+        self._headers = {
+            "content-type": "application/json",
+            "user-agent": "agent-runtime",
+            **_lowered(headers),
+        }
+        self._owns_transport = transport is None
+        self._transport = transport or HttpcoreTransport(transport_options)
+        self._timeouts = timeouts or Timeouts()
+        self._capabilities = capabilities or Capabilities()
+
+    @property
+    def name(self) -> str:
+        """Vendor name as price tables know it."""
+        return self._name
+
+    @property
+    def model(self) -> str:
+        """Model asked when a request names none."""
+        return self._model
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go."""
+        return self._base_url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the vendor can do by itself."""
+        return self._capabilities
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name={self._name!r}, model={self._model!r}, base_url={self._base_url!r})"
+        )
+
+    async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
+        """Ask the model and return its whole answer."""
+        del context  # nothing of it goes to the vendor
+        model = spec.model or self._model
+        body = self._wire.encode(spec, model, stream=False)
+        origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
+        with readable(origin):
+            return self._wire.decode(payload, origin, request_id(headers))
+
+    async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
+        """Ask the model and yield its answer as it comes; the last event is `done` with the whole result."""
+        del context
+        model = spec.model or self._model
+        body = self._wire.encode(spec, model, stream=True)
+        origin, response = await self._send(
+            self._wire.path(model, stream=True), body, model, accept="text/event-stream"
+        )
+        try:
+            with _blamed(origin):
+                await _refuse_failure(response, origin)
+                if _is_json(response):
+                    result = await self._read_unstreamed(response, origin)
+                    for event in events_of(result):
+                        yield event
+                else:
+                    reader = self._wire.reader(origin, request_id(response.headers))
+                    async with aclosing(_read_stream(response, reader, origin)) as events:
+                        async for event in events:
+                            yield event
+                    with readable(origin):
+                        result = reader.result()
+        finally:
+            await response.aclose()
+        yield StreamEvent(type="done", usage=result.usage, result=result)
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+        """Return one vector per text. Raises `ConfigurationError` where the vendor has no embeddings."""
+        raise ConfigurationError(f"{self._name} has no embeddings")
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; a transport that was passed in stays open."""
+        if self._owns_transport:
+            await self._transport.aclose()
+
+    async def _post(
+        self, path: str, body: dict[str, Any], model: str
+    ) -> tuple[Origin, Mapping[str, str], Any]:
+        """Send a body and return the decoded JSON of a 200 answer."""
+        origin, response = await self._send(path, body, model, accept="application/json")
+        with _blamed(origin):
+            if response.status != 200:
+                await _refuse_failure(response, origin)
+            content = await read_body(response)
+            return origin, response.headers, _loads(content, response, origin)
+
+    async def _send(
+        self, path: str, body: dict[str, Any], model: str, *, accept: str
+    ) -> tuple[Origin, HttpResponse]:
+        key = await self._key()
+        origin = Origin(provider=self._name, model=model, secrets=(key,) if key else ())
+        headers = {**self._headers, "accept": accept}
+        if key:
+            headers[self._key_header[0]] = self._key_header[1] + key
+        if accept == "application/json":
+            headers["accept-encoding"] = "gzip, deflate"
+        request = HttpRequest(
+            url=self._base_url + path, headers=headers, body=_dumps(body), timeouts=self._timeouts
+        )
+        with _blamed(origin):
+            return origin, await self._transport.send(request)
+
+    async def _key(self) -> str | None:
+        key = self._api_key
+        if callable(key):
+            fresh = key()
+            key = await fresh if inspect.isawaitable(fresh) else fresh
+        if key is None:
+            key = next(filter(None, map(os.environ.get, self._key_variables)), None)
+        key = key.strip() if key else None
+        if not key and self._key_required:
+            variables = " or ".join(self._key_variables)
+            raise AuthenticationError(
+                f"no API key for {self._name}: set {variables} or pass api_key=", provider=self._name
+            )
+        return key
+
+    async def _read_unstreamed(self, response: HttpResponse, origin: Origin) -> CompletionResult:
+        """Read the whole answer of a server that was asked for a stream and did not give one."""
+        payload = _loads(await read_body(response), response, origin)
+        with readable(origin):
+            return self._wire.decode(payload, origin, request_id(response.headers))
+
+
+async def _read_stream(
+    response: HttpResponse, reader: StreamReader, origin: Origin
+) -> AsyncGenerator[StreamEvent]:
+    """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
+    parser = SSEParser()
+    with _interrupting(reader, parser, origin):
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                for event in parser.feed(chunk):
+                    for stream_event in _read_event(event, reader, origin):
+                        yield stream_event
+                if reader.complete:
+                    await _drain(chunks)
+                    return
+        for event in filter(_is_whole, parser.close()):
+            for stream_event in _read_event(event, reader, origin):
+                yield stream_event
+    if not reader.may_end():
+        raise _interrupted(reader, origin, "the stream ended without its end marker")
+
+
+@contextmanager
+def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> Iterator[None]:
+    """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed."""
+    try:
+        yield
+    except ConnectionFailed as error:
+        raise _interrupted(reader, origin, str(error)) from error
+    except ProviderTimeout as error:
+        if not parser.delivered:
+            raise
+        raise _interrupted(reader, origin, str(error)) from error
+    except ProviderError as error:
+        error.usage = error.usage or reader.draft.usage
+        raise
+
+
+def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) -> Sequence[StreamEvent]:
+    if event.data == b"[DONE]":
+        return reader.read_done_mark()
+    with readable(origin):
+        return reader.read(orjson.loads(event.data))
+
+
+async def _drain(chunks: AsyncGenerator[bytes]) -> None:
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _is_whole(event: ServerSentEvent) -> bool:
+    """Whether the last event, which lacks its line end, is complete all the same."""
+    if event.data == b"[DONE]":
+        return True
+    try:
+        orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
+    partial = reader.result(partial=True)
+    error = StreamInterrupted(
+        f"{origin.provider}: {reason}",
+        provider=origin.provider,
+        model=origin.model,
+        request_id=reader.draft.request_id,
+        usage=reader.draft.usage,
+    )
+    error.partial = partial
+    return error
+
+
+async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:
+    """Raise the error that a status other than 200 means."""
+    if response.status == 200:
+        return
+    try:
+        body = await read_body(response, _MAX_ERROR_BYTES)
+    except ProviderError:
+        body = b""  # the status alone says what happened
+    raise failure_of_response(response.status, response.headers, body, origin)
+
+
+def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:
+    """Decode a 200 answer. Raises what an error object inside it means, or `InvalidResponse`."""
+    try:
+        payload = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        what = "an HTML page" if content.lstrip()[:1] == b"<" else "nothing" if not content else "no JSON"
+        raise InvalidResponse(
+            f"{origin.provider} answered 200 with {what} ({len(content)} bytes)",
+            status=response.status,
+            request_id=request_id(response.headers),
+        ) from None
+    if isinstance(payload, dict) and payload.get("error") and not payload.get("status"):
+        raise failure_of_event(payload, origin, request_id=request_id(response.headers))
+    return payload
+
+
+def _is_json(response: HttpResponse) -> bool:
+    media_type = response.headers.get("content-type", "")
+    return "json" in media_type or "html" in media_type
+
+
+def _dumps(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise ConfigurationError(f"the request cannot be written as JSON: {error}") from error
+
+
+@contextmanager
+def _blamed(origin: Origin) -> Iterator[None]:
+    """Add who was asked to errors that do not know it yet."""
+    try:
+        yield
+    except ProviderError as error:
+        error.provider = error.provider or origin.provider
+        error.model = error.model or origin.model
+        raise
+
+
+@contextmanager
+def readable(origin: Origin) -> Iterator[None]:
+    """Turn a failed reading of a vendor's JSON into `InvalidResponse`."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise InvalidResponse(
+            f"{origin.provider} answered 200 in a form this client does not know: {type(error).__name__}: {error}",
+            status=200,
+            provider=origin.provider,
+            model=origin.model,
+        ) from error
+
+
+def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {name.lower(): value for name, value in (headers or {}).items()}

@@ -1,0 +1,231 @@
+"""OpenAI's Chat Completions, as OpenAI and the compatible servers speak it: requests and whole answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from llm_client.messages import (
+    CompletionResult,
+    MediaPart,
+    Message,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+)
+from llm_client.providers.answer import finish_reason, merge_extra
+from llm_client.providers.chat_dialect import OPENAI, ChatDialect
+from llm_client.providers.failures import Origin
+from llm_client.providers.media import audio_format, data_url, require_data
+from llm_client.providers.openai_chat_answer import (
+    read_call,
+    read_content,
+    read_finish,
+    read_reasoning,
+    read_usage,
+)
+from llm_client.providers.openai_chat_stream import ChatStreamReader
+from llm_client.providers.strict_schema import close_objects
+from llm_client.spec import OutputSchema, RequestSpec
+from llm_client.tools.tool import Tool
+
+_CHOICES = ("auto", "none", "required")
+
+
+class ChatFormat:
+    """Writes and reads Chat Completions.
+
+    Args:
+        provider: Vendor name, which marks the reasoning parts that are its own.
+        dialect: How the server differs from the others.
+    """
+
+    def __init__(self, provider: str, dialect: ChatDialect = OPENAI) -> None:
+        self._provider = provider
+        self._dialect = dialect
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """Return what follows the base URL."""
+        return "/chat/completions"
+
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+        """Return the request's body."""
+        dialect = self._dialect
+        body: dict[str, Any] = {"model": model, "messages": self._messages(spec.messages)}
+        if spec.tools:
+            body["tools"] = [_tool(tool) for tool in spec.tools]
+        if spec.tool_choice is not None:
+            body["tool_choice"] = self._tool_choice(spec.tool_choice)
+        optional = {
+            "parallel_tool_calls": spec.parallel_tool_calls if spec.tools else None,
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            dialect.max_tokens_field: spec.max_tokens,
+            "stop": list(spec.stop) or None,
+            dialect.seed_field: spec.seed,
+        }
+        body.update((name, value) for name, value in optional.items() if value is not None)
+        self._put_reasoning(body, spec)
+        if spec.output_schema is not None:
+            self._put_output_schema(body, spec.output_schema)
+        if stream:
+            body["stream"] = True
+            if dialect.streams_usage:
+                body["stream_options"] = {"include_usage": True}
+        return merge_extra(body, spec.extra) if spec.extra else body
+
+    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+        """Read a whole answer."""
+        choice = payload["choices"][0]
+        message = choice["message"]
+        text, thoughts = read_content(message.get("content"))
+        calls = tuple(read_call(call) for call in message.get("tool_calls") or ())
+        stated = choice.get("finish_reason")
+        return CompletionResult(
+            content=text,
+            tool_calls=calls,
+            usage=read_usage(payload.get("usage")),
+            reasoning=read_reasoning(self._provider, message, thoughts),
+            finish_reason=finish_reason(read_finish(stated), calls),
+            model=payload.get("model") or origin.model,
+            provider=origin.provider,
+            request_id=request_id or payload.get("id"),
+            refusal=message.get("refusal") or None,
+        )
+
+    def reader(self, origin: Origin, request_id: str | None) -> ChatStreamReader:
+        """Return the reader of a new stream."""
+        return ChatStreamReader(origin, request_id)
+
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        encoded: list[dict[str, Any]] = []
+        held: list[
+            dict[str, Any]
+        ] = []  # media of tool results, which may only follow the last of the results
+        for message in messages:
+            if held and message.role != "tool":
+                encoded.append({"role": "user", "content": held})
+                held = []
+            if message.role == "tool":
+                encoded.append(
+                    {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+                )
+                held += _tool_media(message)
+            elif message.role == "assistant":
+                encoded.append(self._assistant(message))
+            else:
+                content = message.content
+                encoded.append(
+                    {
+                        "role": message.role,
+                        "content": content if isinstance(content, str) else _parts(content),
+                    }
+                )
+                if message.name:
+                    encoded[-1]["name"] = message.name
+        if held:
+            encoded.append({"role": "user", "content": held})
+        return encoded
+
+    def _assistant(self, message: Message) -> dict[str, Any]:
+        text = message.content if isinstance(message.content, str) else message.text
+        encoded: dict[str, Any] = {
+            "role": "assistant",
+            "content": text or (None if message.tool_calls else ""),
+        }
+        if message.name:
+            encoded["name"] = message.name
+        if message.tool_calls:
+            encoded["tool_calls"] = [_call(call) for call in message.tool_calls]
+        if self._dialect.carried_reasoning and not isinstance(message.content, str):
+            for part in message.content:
+                if isinstance(part, ReasoningPart) and part.provider == self._provider:
+                    carried = self._dialect.carried_reasoning
+                    encoded.update((name, value) for name, value in part.data.items() if name in carried)
+        return encoded
+
+    def _tool_choice(self, choice: str) -> Any:
+        if choice not in _CHOICES:
+            return {"type": "function", "function": {"name": choice}}
+        return self._dialect.required_choice if choice == "required" else choice
+
+    def _put_reasoning(self, body: dict[str, Any], spec: RequestSpec) -> None:
+        if self._dialect.reasoning == "effort":
+            if spec.reasoning_effort is not None:
+                body["reasoning_effort"] = spec.reasoning_effort
+            return
+        wanted = {"effort": spec.reasoning_effort, "max_tokens": spec.reasoning_tokens}
+        if spec.reasoning_tokens is not None:
+            del wanted["effort"]  # OpenRouter takes one of the two
+        chosen = {name: value for name, value in wanted.items() if value is not None}
+        if chosen:
+            body["reasoning"] = chosen
+
+    def _put_output_schema(self, body: dict[str, Any], output: OutputSchema) -> None:
+        if not self._dialect.output_schema:
+            text = orjson.dumps(output.schema).decode()
+            instruction = (
+                f"Answer with one JSON object that matches this JSON Schema, and nothing else:\n{text}"
+            )
+            body["messages"] = [{"role": "system", "content": instruction}, *body["messages"]]
+            body["response_format"] = {"type": "json_object"}
+            return
+        schema, strict = strict_or_free(output.schema, strict=output.strict)
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": output.name, "schema": schema, "strict": strict},
+        }
+
+
+def strict_or_free(schema: Mapping[str, Any], *, strict: bool) -> tuple[Mapping[str, Any], bool]:
+    """Return a schema the vendor can enforce and `True`, or the schema as it is and `False`."""
+    closed = close_objects(schema) if strict else None
+    return (schema, False) if closed is None else (closed, True)
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
+    if tool.strict:
+        function["parameters"], function["strict"] = strict_or_free(tool.parameters, strict=True)
+    return {"type": "function", "function": function}
+
+
+def _parts(parts: Sequence[Any]) -> list[dict[str, Any]]:
+    encoded: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, TextPart):
+            encoded.append({"type": "text", "text": part.text})
+        elif isinstance(part, MediaPart):
+            encoded.append(_media(part))
+    return encoded
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.media_type.startswith("image/"):
+        return {"type": "image_url", "image_url": {"url": data_url(part)}}
+    if part.media_type.startswith("audio/"):
+        return {
+            "type": "input_audio",
+            "input_audio": {"data": require_data(part), "format": audio_format(part)},
+        }
+    require_data(part)
+    return {"type": "file", "file": {"filename": part.name or "file", "file_data": data_url(part)}}
+
+
+def _tool_media(message: Message) -> list[dict[str, Any]]:
+    if isinstance(message.content, str):
+        return []
+    media = [_media(part) for part in message.content if isinstance(part, MediaPart)]
+    label = {"type": "text", "text": f"Attached to the result of tool call {message.tool_call_id}:"}
+    return [label, *media] if media else []

@@ -1,0 +1,155 @@
+"""OpenAI's Responses API: requests. Nothing is stored at OpenAI; reasoning travels encrypted with the conversation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from llm_client.errors import ConfigurationError
+from llm_client.messages import CompletionResult, MediaPart, Message, ReasoningPart, TextPart, ToolCall
+from llm_client.providers.answer import merge_extra
+from llm_client.providers.failures import Origin
+from llm_client.providers.media import data_url, refuse
+from llm_client.providers.openai_chat import strict_or_free
+from llm_client.providers.openai_responses_answer import read_answer
+from llm_client.providers.openai_responses_stream import ResponsesStreamReader
+from llm_client.providers.turn_order import in_order, own_parts
+from llm_client.spec import RequestSpec
+from llm_client.tools.tool import Tool
+
+_REASONING_MODEL = re.compile(r"(^|/)(o\d|gpt-[5-9]|gpt-\d\d|codex)")
+"""Models that reason; OpenAI refuses to be asked for encrypted reasoning by the others."""
+_CHOICES = ("auto", "none", "required")
+
+
+class ResponsesFormat:
+    """Writes and reads the Responses API.
+
+    Args:
+        provider: Vendor name, which marks the reasoning parts that are its own.
+    """
+
+    def __init__(self, provider: str) -> None:
+        self._provider = provider
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """Return what follows the base URL."""
+        return "/responses"
+
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+        """Return the request's body."""
+        if spec.stop:
+            raise ConfigurationError("OpenAI's Responses API has no stop sequences; use api='chat'")
+        body: dict[str, Any] = {"model": model, "input": self._input(spec.messages), "store": False}
+        if _REASONING_MODEL.search(model):
+            body["include"] = ["reasoning.encrypted_content"]
+        if spec.tools:
+            body["tools"] = [_tool(tool) for tool in spec.tools]
+        if spec.tool_choice is not None:
+            choice = spec.tool_choice
+            body["tool_choice"] = choice if choice in _CHOICES else {"type": "function", "name": choice}
+        optional = {
+            "parallel_tool_calls": spec.parallel_tool_calls if spec.tools else None,
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            "max_output_tokens": spec.max_tokens,
+            "reasoning": {"effort": spec.reasoning_effort} if spec.reasoning_effort is not None else None,
+        }
+        body.update((name, value) for name, value in optional.items() if value is not None)
+        if spec.output_schema is not None:
+            schema, strict = strict_or_free(spec.output_schema.schema, strict=spec.output_schema.strict)
+            output = {
+                "type": "json_schema",
+                "name": spec.output_schema.name,
+                "schema": schema,
+                "strict": strict,
+            }
+            body["text"] = {"format": output}
+        if stream:
+            body["stream"] = True
+        return merge_extra(body, spec.extra) if spec.extra else body
+
+    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+        """Read a whole answer."""
+        return read_answer(payload, origin, request_id)
+
+    def reader(self, origin: Origin, request_id: str | None) -> ResponsesStreamReader:
+        """Return the reader of a new stream."""
+        return ResponsesStreamReader(origin, request_id)
+
+    def _input(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        for message in messages:
+            content = message.content
+            if message.role == "tool":
+                output = content if isinstance(content, str) else _output(content)
+                items.append(
+                    {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
+                )
+            elif message.role == "assistant":
+                items += self._assistant(message)
+            else:
+                parts = (
+                    content
+                    if isinstance(content, str)
+                    else [_part(part) for part in content if _is_input(part)]
+                )
+                items.append({"role": message.role, "content": parts})
+        return items
+
+    def _assistant(self, message: Message) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        own = own_parts(message, self._provider)
+        if message.text:
+            items.append({"role": "assistant", "content": message.text})
+            phase = next((part.data["phase"] for part in own if "phase" in part.data), None)
+            if phase is not None:
+                items[0]["phase"] = phase
+        items += [_call(call) for call in message.tool_calls]
+        return in_order(items, [part for part in own if "item" in part.data], "item")
+
+
+def _is_input(part: Any) -> bool:
+    return not isinstance(part, ReasoningPart)
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "input_text", "text": part.text}
+    return _media(part)
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.media_type.startswith("image/"):
+        return {"type": "input_image", "detail": "auto", "image_url": data_url(part)}
+    if part.media_type.startswith(("audio/", "video/")):
+        refuse(part, "OpenAI's Responses API")
+    if part.url:
+        return {"type": "input_file", "file_url": part.url}
+    return {"type": "input_file", "filename": part.name or "file", "file_data": data_url(part)}
+
+
+def _output(parts: Sequence[Any]) -> str | list[dict[str, Any]]:
+    if any(isinstance(part, MediaPart) for part in parts):
+        return [_part(part) for part in parts if _is_input(part)]
+    return "".join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
+    return {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    # The Responses API makes functions strict unless told otherwise.
+    parameters, strict = strict_or_free(tool.parameters, strict=tool.strict)
+    return {
+        "type": "function",
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters,
+        "strict": strict,
+    }

@@ -1,0 +1,141 @@
+"""Streams of OpenAI's Responses API: typed events, ended by the whole response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.providers.answer import AnswerDraft
+from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.openai_responses_answer import (
+    check_status,
+    phase_part,
+    read_answer,
+    read_finish,
+    read_other_item,
+    read_usage,
+)
+
+_LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+
+
+class ResponsesStreamReader:
+    """Reads one stream of the Responses API.
+
+    Args:
+        origin: Who was asked.
+        request_id: The vendor's id of the request, if a header gave it.
+    """
+
+    def __init__(self, origin: Origin, request_id: str | None) -> None:
+        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self._origin = origin
+        self._whole: CompletionResult | None = None
+        self._thinking = False
+        self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
+            "response.output_text.delta": self._text,
+            "response.reasoning_summary_text.delta": self._thought,
+            "response.reasoning_text.delta": self._thought,
+            "response.reasoning_summary_part.added": self._thought_part,
+            "response.refusal.delta": self._refusal,
+            "response.output_item.added": self._item_added,
+            "response.function_call_arguments.delta": self._arguments,
+            "response.output_item.done": self._item_done,
+            "response.created": self._created,
+            "error": self._error,
+        } | dict.fromkeys(_LAST, self._end)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole response has come."""
+        return self._whole is not None
+
+    def may_end(self) -> bool:
+        """Whether the stream may end here: only after the whole response."""
+        return self._whole is not None
+
+    def read(self, payload: Any) -> list[StreamEvent]:
+        """Take one event; unknown types are skipped."""
+        kind = payload.get("type")
+        handler = self._handlers.get(kind) if kind else None
+        if handler is not None:
+            return handler(payload)
+        return self._error(payload) if payload.get("error") else []
+
+    def read_done_mark(self) -> list[StreamEvent]:
+        """Take `[DONE]`, which some compatible servers add."""
+        return []
+
+    def result(self, *, partial: bool = False) -> CompletionResult:
+        """Return the whole answer, or what has arrived of it."""
+        return self.draft.result(partial=partial) if self._whole is None else self._whole
+
+    def _text(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        return [self.draft.add_text(event["delta"])]
+
+    def _thought(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        self._thinking = True
+        return [StreamEvent(type="reasoning", text=event["delta"])]
+
+    def _thought_part(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        return [StreamEvent(type="reasoning", text="\n\n")] if self._thinking else []
+
+    def _refusal(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        self.draft.refusal.append(event["delta"])
+        return []
+
+    def _created(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        response = event.get("response") or {}
+        self.draft.model = response.get("model") or self.draft.model
+        self.draft.request_id = self.draft.request_id or response.get("id")
+        return []
+
+    def _item_added(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        item = event["item"]
+        if item.get("type") != "function_call":
+            return []
+        key = event["output_index"]
+        events = [self.draft.open_call(key, item.get("call_id") or "", item["name"])]
+        if item.get("arguments"):
+            events.append(self.draft.add_arguments(key, item["arguments"]))
+        return events
+
+    def _arguments(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        return [self.draft.add_arguments(event["output_index"], event["delta"])]
+
+    def _item_done(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        item, key = event["item"], event["output_index"]
+        kind = item.get("type")
+        if kind == "function_call":
+            events: list[StreamEvent] = []
+            if not self.draft.has_call(key):
+                events.append(self.draft.open_call(key, item.get("call_id") or "", item["name"]))
+            self.draft.set_arguments(key, item.get("arguments"))
+            return [*events, self.draft.close_call(key)]
+        if kind == "message":
+            if item.get("phase"):
+                self.draft.reasoning.append(phase_part(self._origin.provider, item["phase"]))
+        elif kind:
+            self.draft.reasoning.append(read_other_item(item, key, self._origin.provider))
+        return []
+
+    def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        payload = event if event.get("error") else {"error": {k: v for k, v in event.items() if k != "type"}}
+        raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
+
+    def _end(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        response = event["response"]
+        draft = self.draft
+        draft.usage = read_usage(response.get("usage"))
+        check_status(response, self._origin, draft.request_id, draft.usage)
+        draft.finish_reason = read_finish(response)
+        events = draft.close_open_calls()
+        if response.get("output"):
+            whole = read_answer(response, self._origin, draft.request_id)
+            # A call without an id got a fresh one when it began; the events have said it already.
+            self._whole = replace(whole, tool_calls=draft.result().tool_calls or whole.tool_calls)
+        else:
+            self._whole = draft.result()  # some compatible servers end with an empty response
+        return [*events, StreamEvent(type="usage", usage=draft.usage)]

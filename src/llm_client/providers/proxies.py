@@ -1,0 +1,32 @@
+"""Which proxy a URL goes through: the one that was given, or the environment's."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from llm_client.errors import ConfigurationError
+from llm_client.providers.transport import TransportOptions
+
+
+def proxy_for(url: SplitResult, options: TransportOptions) -> SplitResult | None:
+    """Return the proxy's URL for a target, or `None` to connect directly.
+
+    Raises:
+        ConfigurationError: The proxy's URL is not an HTTP URL.
+    """
+    address = options.proxy or (_from_environment(url) if options.trust_env else None)
+    if not address:
+        return None
+    proxy = urlsplit(address if "://" in address else f"http://{address}")
+    if proxy.scheme not in ("http", "https") or not proxy.hostname:
+        raise ConfigurationError(f"only HTTP proxies are supported, not {proxy.scheme or address}://")
+    return proxy
+
+
+def _from_environment(url: SplitResult) -> str | None:
+    proxies = getproxies()
+    address = proxies.get(url.scheme) or proxies.get("all")
+    if not address or proxy_bypass(url.netloc.rpartition("@")[2]):
+        return None
+    return address

@@ -1,0 +1,132 @@
+"""The port to HTTP: send one request, read its answer in pieces.
+
+A transport knows bytes, connections and time, nothing of models. It raises `ConnectionFailed`, `ProviderTimeout` and
+`ConfigurationError`; statuses and bodies are the caller's business.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from llm_client.errors import ConfigurationError, InvalidResponse
+
+Headers = Mapping[str, str]
+
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+"""Largest body of an answer that is read at once; embeddings of a big batch stay well below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds that each phase of a request may take; `None` waits for ever."""
+
+    connect: float | None = 10.0
+    read: float | None = 600.0
+    """Longest silence while waiting for the answer; a model may think for minutes before its first byte."""
+    write: float | None = 60.0
+    pool: float | None = 60.0
+    """Longest wait for a free connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportOptions:
+    """How to reach the network."""
+
+    proxy: str | None = None
+    """URL of an HTTP proxy; without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count."""
+    trust_env: bool = True
+    """Whether the environment's proxy variables are read."""
+    ca_bundle: str | Path | None = None
+    """PEM file or directory of certificate authorities to trust instead of the system's."""
+    ssl_context: ssl.SSLContext | None = None
+    """A ready-made context, for client certificates; overrides `ca_bundle`."""
+    max_connections: int = 1000
+    max_keepalive_connections: int = 100
+    keepalive_seconds: float = 20.0
+    """How long an idle connection is kept."""
+
+    def __repr__(self) -> str:
+        # A proxy URL may hold a password.
+        return f"TransportOptions(proxy={'set' if self.proxy else None}, ca_bundle={self.ca_bundle!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """A POST request whose body is in memory."""
+
+    url: str
+    headers: Headers
+    body: bytes
+    timeouts: Timeouts
+
+
+class HttpResponse(Protocol):
+    """An answer whose headers have arrived and whose body is still on its way."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Response headers, names in lower case."""
+        ...
+
+    def chunks(self) -> AsyncGenerator[bytes]:
+        """Yield the decoded body as it arrives. Raises `ConnectionFailed` when it is cut, `ProviderTimeout` on silence."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it if the body was not read to its end. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Sends requests. One instance serves any number of tasks and event loops.
+
+    Connections belong to the event loop they were opened on. Cancelling `send` or the reading of a response closes
+    its connection. `aclose` closes the connections of the running loop, may be called twice, and is called by
+    whoever made the transport.
+    """
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        """Send a request and return when the response's headers have arrived."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close connections."""
+        ...
+
+
+async def read_body(response: HttpResponse, limit: int = MAX_RESPONSE_BYTES) -> bytes:
+    """Return the whole body and release the connection. Raises `InvalidResponse` above `limit` bytes."""
+    try:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise InvalidResponse(f"the answer is larger than {limit} bytes", status=response.status)
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    finally:
+        await response.aclose()
+
+
+def make_ssl_context(options: TransportOptions) -> ssl.SSLContext | None:
+    """Return the context the options ask for, or `None` for the transport's default."""
+    if options.ssl_context is not None or options.ca_bundle is None:
+        return options.ssl_context
+    path = Path(options.ca_bundle)
+    try:
+        return ssl.create_default_context(
+            cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"the CA bundle {str(path)!r} cannot be read: {error}") from error

@@ -1,0 +1,68 @@
+"""The port to a vendor's format: a request in, an answer out, no I/O in between.
+
+A wire format is pure: it turns values into JSON and JSON into values, so every one of them is tested without a
+network, and one provider class does the sending for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.providers.answer import AnswerDraft
+from llm_client.providers.failures import Origin
+from llm_client.spec import RequestSpec
+
+
+class StreamReader(Protocol):
+    """Reads one streamed answer, event by event."""
+
+    draft: AnswerDraft
+    """What has arrived."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the vendor's end marker has been seen."""
+        ...
+
+    def read(self, payload: Any) -> Sequence[StreamEvent]:
+        """Take the JSON of one event. Raises `ProviderError` when it reports a failure; unknown events give nothing."""
+        ...
+
+    def read_done_mark(self) -> Sequence[StreamEvent]:
+        """Take the literal `[DONE]` that ends some vendors' streams."""
+        ...
+
+    def may_end(self) -> bool:
+        """Whether the stream may end here without its marker, because nothing can be missing any more."""
+        ...
+
+    def result(self, *, partial: bool = False) -> CompletionResult:
+        """Return the whole answer, or what has arrived of it."""
+        ...
+
+
+class WireFormat(Protocol):
+    """One vendor API's way to write requests and answers."""
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """Return what follows the base URL."""
+        ...
+
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+        """Return the request's body. Raises `ConfigurationError` for what the API cannot express."""
+        ...
+
+    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+        """Read a whole answer.
+
+        Raises:
+            ProviderError: The answer reports a failure. A `LookupError`, `TypeError`, `ValueError` or
+                `AttributeError` means that it does not have the promised form.
+        """
+        ...
+
+    def reader(self, origin: Origin, request_id: str | None) -> StreamReader:
+        """Return the reader of a new stream."""
+        ...
