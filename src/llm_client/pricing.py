@@ -180,7 +180,12 @@ class PriceBook:
             self._table = PriceTable()
 
     def prices(
-        self, provider: str, model: str, conditions: Mapping[str, str] | None = None
+        self,
+        provider: str,
+        model: str,
+        conditions: Mapping[str, str] | None = None,
+        *,
+        asked: str | None = None,
     ) -> ModelPrices | None:
         """Return the unit prices of a model that hold now, or `None` when they are not known.
 
@@ -188,19 +193,30 @@ class PriceBook:
             provider: Vendor name, such as `openai`.
             model: Model name as the vendor writes it.
             conditions: What prices may depend on, such as `{"service_tier": "priority"}`.
+            asked: The name the model was asked by, if the vendor answered with a longer one.
         """
-        override = self._override(provider, model)
+        override = self._override(provider, model) or (self._override(provider, asked) if asked else None)
         if override is not None or provider in UNPRICED_PROVIDERS:
             return override
         self.load()
-        return self._table.prices(provider, model, self._clock(), conditions) if self._table else None
+        if self._table is None:
+            return None
+        now = self._clock()
+        known = self._table.prices(provider, model, now, conditions)
+        return known or (self._table.prices(provider, asked, now, conditions) if asked else None)
 
     def cost(self, provider: str, model: str, usage: Usage) -> Decimal | None:
         """Return what one response cost, or `None` when no price is known."""
         return self.price(provider, model, usage).cost
 
     def price(
-        self, provider: str, model: str, usage: Usage, conditions: Mapping[str, str] | None = None
+        self,
+        provider: str,
+        model: str,
+        usage: Usage,
+        conditions: Mapping[str, str] | None = None,
+        *,
+        asked: str | None = None,
     ) -> Usage:
         """Return a response's usage with its cost and the source of the price.
 
@@ -211,7 +227,7 @@ class PriceBook:
             usage = replace(usage, requests=1)
         if usage.cost is not None:
             return usage if usage.price_source else replace(usage, price_source="vendor")
-        prices = self.prices(provider, model, conditions)
+        prices = self.prices(provider, model, conditions, asked=asked)
         cost = prices.cost(usage) if prices else None
         return usage.with_cost(cost, prices.source if prices and cost is not None else None)
 

@@ -1,0 +1,31 @@
+"""Canonical hashes of requests: equal exactly when the answer may be shared."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import orjson
+
+from llm_client.codec import dump_spec
+from llm_client.providers.base import Provider
+from llm_client.spec import RequestSpec
+
+VERSION = 1
+"""Part of every hash; raised when the form of what is hashed changes."""
+
+
+def _digest(value: Any) -> str:
+    text = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.sha256(text).hexdigest()
+
+
+def request_hash(spec: RequestSpec, provider: Provider) -> str:
+    """Return a hash of everything that can change the answer: the request, the model, and where it lives."""
+    where = [provider.name, spec.model or provider.model, str(getattr(provider, "base_url", None) or "")]
+    return _digest([VERSION, where, dump_spec(spec)])
+
+
+def scoped_key(tenant_id: str | None, key: str) -> str:
+    """Return a caller's key so that no two tenants' keys can be equal."""
+    return _digest([VERSION, tenant_id, key])
