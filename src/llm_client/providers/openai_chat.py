@@ -11,6 +11,7 @@ from llm_client.messages import (
     CompletionResult,
     MediaPart,
     Message,
+    Part,
     ReasoningPart,
     TextPart,
     ToolCall,
@@ -201,7 +202,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _parts(parts: Sequence[Any]) -> list[dict[str, Any]]:
+def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, TextPart):

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from llm_client.errors import ConfigurationError
-from llm_client.messages import CompletionResult, MediaPart, Message, ReasoningPart, TextPart, ToolCall
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, refuse
@@ -92,11 +92,7 @@ class ResponsesFormat:
             elif message.role == "assistant":
                 items += self._assistant(message)
             else:
-                parts = (
-                    content
-                    if isinstance(content, str)
-                    else [_part(part) for part in content if _is_input(part)]
-                )
+                parts = content if isinstance(content, str) else _parts(content)
                 items.append({"role": message.role, "content": parts})
         return items
 
@@ -112,14 +108,12 @@ class ResponsesFormat:
         return in_order(items, [part for part in own if "item" in part.data], "item")
 
 
-def _is_input(part: Any) -> bool:
-    return not isinstance(part, ReasoningPart)
-
-
-def _part(part: Any) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"type": "input_text", "text": part.text}
-    return _media(part)
+def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
+    return [
+        {"type": "input_text", "text": part.text} if isinstance(part, TextPart) else _media(part)
+        for part in parts
+        if not isinstance(part, ReasoningPart)
+    ]
 
 
 def _media(part: MediaPart) -> dict[str, Any]:
@@ -132,9 +126,9 @@ def _media(part: MediaPart) -> dict[str, Any]:
     return {"type": "input_file", "filename": part.name or "file", "file_data": data_url(part)}
 
 
-def _output(parts: Sequence[Any]) -> str | list[dict[str, Any]]:
+def _output(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
     if any(isinstance(part, MediaPart) for part in parts):
-        return [_part(part) for part in parts if _is_input(part)]
+        return _parts(parts)
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 

@@ -1,0 +1,57 @@
+"""Anthropic's models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from llm_client.providers.anthropic_request import DEFAULT_MAX_TOKENS, MessagesFormat
+from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.http_provider import ApiKey, HttpProvider
+from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+API_VERSION = "2023-06-01"
+
+
+class AnthropicProvider(HttpProvider):
+    """Models of Anthropic, over the Messages API.
+
+    Args:
+        model: Model asked when a request names none, such as `claude-sonnet-4-6`.
+        api_key: The key, or a function that returns one; without it `ANTHROPIC_API_KEY` is read at each call.
+        base_url: Where the API begins, without `/v1`, as Anthropic's own SDK takes it; without it
+            `ANTHROPIC_BASE_URL`, then Anthropic itself.
+        default_max_tokens: Output limit of requests that set none; the API demands one.
+        headers: Further headers of each request, such as `anthropic-beta`.
+        transport: How to send; the caller closes it.
+        transport_options: Proxy, certificates and limits of the default transport.
+        timeouts: Seconds per phase of a request.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        default_max_tokens: int = DEFAULT_MAX_TOKENS,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        transport_options: TransportOptions | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        super().__init__(
+            name="anthropic",
+            model=model,
+            base_url=base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL,
+            wire=MessagesFormat(default_max_tokens),
+            api_key=api_key,
+            key_variables=("ANTHROPIC_API_KEY",),
+            key_header=("x-api-key", ""),
+            headers={"anthropic-version": API_VERSION, **(headers or {})},
+            transport=transport,
+            transport_options=transport_options,
+            timeouts=timeouts,
+            capabilities=Capabilities(supports_embeddings=False),
+        )

@@ -1,0 +1,210 @@
+"""Requests of Anthropic's Messages API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.providers.answer import merge_extra
+from llm_client.providers.anthropic_answer import PROVIDER, read_message
+from llm_client.providers.anthropic_stream import MessagesStreamReader
+from llm_client.providers.failures import Origin
+from llm_client.providers.media import decode_text, refuse, require_data
+from llm_client.providers.strict_schema import without_constraints
+from llm_client.providers.turn_order import in_order, own_parts
+from llm_client.spec import RequestSpec
+from llm_client.tools.tool import Tool
+
+DEFAULT_MAX_TOKENS = 8192
+_LEAST_BUDGET = 1024
+"""Smallest thinking budget that Anthropic accepts."""
+_BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
+_EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
+_BUDGET_MODEL = re.compile(r"claude-(3|(opus|sonnet|haiku)-4($|-[0-5]($|\D)|-20)|4)")
+"""Models before 4.6: they think within a budget; newer ones decide themselves, guided by an effort."""
+_CACHED = {"type": "ephemeral"}
+
+
+class MessagesFormat:
+    """Writes and reads the Messages API.
+
+    Args:
+        default_max_tokens: Output limit of requests that set none.
+    """
+
+    def __init__(self, default_max_tokens: int = DEFAULT_MAX_TOKENS) -> None:
+        self._default_max_tokens = default_max_tokens
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """Return what follows the base URL."""
+        return "/v1/messages"
+
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+        """Return the request's body."""
+        body: dict[str, Any] = {
+            "model": model,
+            "max_tokens": spec.max_tokens or self._default_max_tokens,
+            "messages": _messages(spec.messages),
+        }
+        system = _system(spec.messages)
+        optional = {
+            "system": system or None,
+            "tools": [_tool(tool) for tool in spec.tools] or None,
+            "tool_choice": _tool_choice(spec),
+            "temperature": spec.temperature,
+            "top_p": spec.top_p,
+            "stop_sequences": list(spec.stop) or None,
+        }
+        body.update((name, value) for name, value in optional.items() if value is not None)
+        _put_thinking(body, spec, model)
+        if spec.output_schema is not None:
+            schema = without_constraints(spec.output_schema.schema)
+            body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+        if stream:
+            body["stream"] = True
+        return merge_extra(body, spec.extra) if spec.extra else body
+
+    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+        """Read a whole answer."""
+        return read_message(payload, origin, request_id)
+
+    def reader(self, origin: Origin, request_id: str | None) -> MessagesStreamReader:
+        """Return the reader of a new stream."""
+        return MessagesStreamReader(origin, request_id)
+
+
+def _system(messages: Sequence[Message]) -> str | list[dict[str, Any]]:
+    """Return the instructions: a plain text where there is one, else blocks."""
+    blocks: list[dict[str, Any]] = []
+    for message in messages:
+        if message.role == "system":
+            blocks += _blocks(message.content)
+    if len(blocks) == 1 and "cache_control" not in blocks[0]:
+        return str(blocks[0]["text"])
+    return blocks
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the turns; results of parallel tool calls share one user turn, as the API demands."""
+    turns: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] | None = None
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role == "tool":
+            if results is None:
+                results = []
+                turns.append({"role": "user", "content": results})
+            results.append(_tool_result(message))
+            continue
+        if message.role == "user" and results is not None:
+            results += _blocks(message.content)  # two user turns in a row would be two turns of one person
+            results = None
+            continue
+        results = None
+        if message.role == "user":
+            content = message.content
+            turns.append(
+                {"role": "user", "content": content if isinstance(content, str) else _blocks(content)}
+            )
+        elif blocks := _assistant(message):
+            turns.append({"role": "assistant", "content": blocks})
+    return turns
+
+
+def _assistant(message: Message) -> str | list[dict[str, Any]]:
+    if isinstance(message.content, str) and not message.tool_calls:
+        return message.content
+    blocks = _blocks(message.content)
+    for call in message.tool_calls:
+        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments})
+    return in_order(blocks, [part for part in own_parts(message, PROVIDER) if "block" in part.data], "block")
+
+
+def _tool_result(message: Message) -> dict[str, Any]:
+    content = message.content
+    result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
+    if content:
+        result["content"] = content if isinstance(content, str) else _blocks(content)
+    return result
+
+
+def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    blocks: list[dict[str, Any]] = []
+    for part in content:
+        if isinstance(part, ReasoningPart) or (isinstance(part, TextPart) and not part.text):
+            continue
+        block: dict[str, Any] = (
+            {"type": "text", "text": part.text} if isinstance(part, TextPart) else _media(part)
+        )
+        if part.cache:
+            block["cache_control"] = _CACHED
+        blocks.append(block)
+    return blocks
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    image = part.media_type.startswith("image/")
+    if not image and part.media_type != "application/pdf" and not part.media_type.startswith("text/"):
+        refuse(part, "Anthropic's API")
+    source: dict[str, Any]
+    if part.url:
+        source = {"type": "url", "url": part.url}
+    elif part.media_type.startswith("text/"):
+        source = {"type": "text", "media_type": "text/plain", "data": decode_text(part)}
+    else:
+        source = {"type": "base64", "media_type": part.media_type, "data": require_data(part)}
+    block: dict[str, Any] = {"type": "image" if image else "document", "source": source}
+    if part.name and not image:
+        block["title"] = part.name
+    return block
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    encoded: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.parameters,
+    }
+    if tool.strict:
+        encoded["input_schema"] = without_constraints(tool.parameters)
+        encoded["strict"] = True
+    return encoded
+
+
+def _tool_choice(spec: RequestSpec) -> dict[str, Any] | None:
+    if not spec.tools:
+        return None
+    named = {"auto": "auto", "none": "none", "required": "any"}
+    choice: dict[str, Any] | None = None
+    if spec.tool_choice is not None:
+        kind = named.get(spec.tool_choice)
+        choice = {"type": kind} if kind else {"type": "tool", "name": spec.tool_choice}
+    if spec.parallel_tool_calls is False and (choice is None or choice["type"] != "none"):
+        choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
+    return choice
+
+
+def _put_thinking(body: dict[str, Any], spec: RequestSpec, model: str) -> None:
+    """Ask for thinking: within a budget where one is named or the model knows nothing else, else by effort."""
+    effort = spec.reasoning_effort
+    if effort == "none":
+        body["thinking"] = {"type": "disabled"}
+    elif spec.reasoning_tokens is not None or (effort is not None and _BUDGET_MODEL.search(model)):
+        _put_budget(body, spec, spec.reasoning_tokens or _BUDGETS[effort or "low"])
+    elif effort is not None:
+        body["thinking"] = {"type": "adaptive"}
+        body["output_config"] = {"effort": _EFFORTS[effort]}
+
+
+def _put_budget(body: dict[str, Any], spec: RequestSpec, budget: int) -> None:
+    if spec.max_tokens is None:
+        body["max_tokens"] += budget  # the default bounds the answer, the budget the thinking before it
+    else:
+        budget = min(budget, spec.max_tokens - 1)  # thinking counts as output, which the caller has bounded
+    if budget >= _LEAST_BUDGET:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}

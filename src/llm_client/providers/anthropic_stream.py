@@ -1,0 +1,133 @@
+"""Streams of Anthropic's Messages API: blocks that start, grow and stop, ended by `message_stop`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.providers.answer import AnswerDraft
+from llm_client.providers.anthropic_answer import read_other_block, read_refusal, read_stop, read_usage
+from llm_client.providers.failures import Origin, failure_of_event
+
+_GROWING = {"thinking_delta": "thinking", "signature_delta": "signature"}
+
+
+class MessagesStreamReader:
+    """Reads one stream of the Messages API.
+
+    Args:
+        origin: Who was asked.
+        request_id: The vendor's id of the request, if a header gave it.
+    """
+
+    def __init__(self, origin: Origin, request_id: str | None) -> None:
+        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self._origin = origin
+        self._done = False
+        self._usage: dict[str, Any] = {}
+        self._blocks: dict[int, dict[str, Any]] = {}  # open blocks that are neither text nor a tool call
+        self._input: dict[int, list[str]] = {}
+        self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
+            "content_block_delta": self._grow,
+            "content_block_start": self._start,
+            "content_block_stop": self._stop,
+            "message_start": self._begin,
+            "message_delta": self._message_delta,
+            "message_stop": self._end,
+            "error": self._error,
+        }
+
+    @property
+    def complete(self) -> bool:
+        """Whether `message_stop` has come."""
+        return self._done
+
+    def may_end(self) -> bool:
+        """Whether the stream may end here: only after `message_stop`."""
+        return self._done
+
+    def read(self, payload: Any) -> list[StreamEvent]:
+        """Take one event; `ping` and unknown types are skipped."""
+        handler = self._handlers.get(payload.get("type"))
+        return handler(payload) if handler is not None else []
+
+    def read_done_mark(self) -> list[StreamEvent]:
+        """Take `[DONE]`, which some proxies add."""
+        return []
+
+    def result(self, *, partial: bool = False) -> CompletionResult:
+        """Return the whole answer, or what has arrived of it."""
+        return self.draft.result(partial=partial)
+
+    def _begin(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        message = event["message"]
+        self.draft.model = message.get("model") or self.draft.model
+        self.draft.request_id = self.draft.request_id or message.get("id")
+        return self._count(message.get("usage"))
+
+    def _start(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        index, block = event["index"], event["content_block"]
+        kind = block.get("type")
+        if kind == "text":
+            return [self.draft.add_text(block["text"])] if block.get("text") else []
+        if kind == "tool_use":
+            events = [self.draft.open_call(index, block["id"], block["name"])]
+            if block.get("input"):  # proxies send whole calls at once
+                events.append(self.draft.add_arguments(index, orjson.dumps(block["input"]).decode()))
+            return events
+        self._blocks[index] = dict(block)
+        return [StreamEvent(type="reasoning", text=block["thinking"])] if block.get("thinking") else []
+
+    def _grow(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        index, delta = event["index"], event["delta"]
+        kind = delta.get("type")
+        if kind == "text_delta":
+            return [self.draft.add_text(delta["text"])]
+        if kind == "input_json_delta":
+            if self.draft.has_call(index):
+                return [self.draft.add_arguments(index, delta["partial_json"])]
+            self._input.setdefault(index, []).append(delta["partial_json"])
+        elif kind in _GROWING:
+            name = _GROWING[kind]
+            block = self._blocks[index]
+            block[name] = (block.get(name) or "") + delta[name]
+            if kind == "thinking_delta":
+                return [StreamEvent(type="reasoning", text=delta["thinking"])]
+        return []
+
+    def _stop(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        index = event["index"]
+        if self.draft.has_call(index):
+            return [self.draft.close_call(index)]
+        block = self._blocks.pop(index, None)
+        if block is not None:
+            if index in self._input:
+                block["input"] = orjson.loads("".join(self._input.pop(index)) or "{}")
+            self.draft.reasoning.append(read_other_block(block, index))
+        return []
+
+    def _message_delta(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        delta = event.get("delta") or {}
+        self.draft.finish_reason = read_stop(delta.get("stop_reason")) or self.draft.finish_reason
+        refusal = read_refusal(delta, "".join(self.draft.text))
+        if refusal:
+            self.draft.refusal[:] = [refusal]
+        return self._count(event.get("usage"))
+
+    def _end(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        self._done = True
+        return self.draft.close_open_calls()
+
+    def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        raise failure_of_event(event, self._origin, request_id=self.draft.request_id)
+
+    def _count(self, usage: Mapping[str, Any] | None) -> list[StreamEvent]:
+        """Take a usage object; later ones are cumulative and may leave out what has not changed."""
+        if not usage:
+            return []
+        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        self.draft.usage = read_usage(self._usage)
+        return [StreamEvent(type="usage", usage=self.draft.usage)]

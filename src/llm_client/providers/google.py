@@ -1,0 +1,76 @@
+"""Google's Gemini models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_client.providers.google_request import GenerateContentFormat
+from llm_client.providers.http_provider import ApiKey, HttpProvider, readable
+from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+
+DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
+DEFAULT_EMBEDDING_MODEL = "gemini-embedding-001"
+
+
+class GoogleProvider(HttpProvider):
+    """Gemini models, over the Gemini API's `generateContent`.
+
+    Args:
+        model: Model asked when a request names none, such as `gemini-3-pro`.
+        api_key: The key, or a function that returns one; without it `GEMINI_API_KEY`, then `GOOGLE_API_KEY` is read
+            at each call.
+        base_url: Where the API begins, without a version path, as Google's own SDK takes it; without it
+            `GEMINI_BASE_URL`, then Google itself.
+        api_version: Version path.
+        embedding_model: Model that `embed` asks by default.
+        headers: Further headers of each request.
+        transport: How to send; the caller closes it.
+        transport_options: Proxy, certificates and limits of the default transport.
+        timeouts: Seconds per phase of a request.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: ApiKey | None = None,
+        base_url: str | None = None,
+        api_version: str = "v1beta",
+        embedding_model: str = DEFAULT_EMBEDDING_MODEL,
+        headers: Mapping[str, str] | None = None,
+        transport: Transport | None = None,
+        transport_options: TransportOptions | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._embedding_model = embedding_model
+        self._version = api_version
+        super().__init__(
+            name="google",
+            model=model,
+            base_url=base_url or os.environ.get("GEMINI_BASE_URL") or DEFAULT_BASE_URL,
+            wire=GenerateContentFormat(api_version),
+            api_key=api_key,
+            key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+            key_header=("x-goog-api-key", ""),
+            headers=headers,
+            transport=transport,
+            transport_options=transport_options,
+            timeouts=timeouts,
+        )
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+        """Return one vector per text, in their order."""
+        if not texts:
+            return []
+        name = f"models/{(model or self._embedding_model).removeprefix('models/')}"
+        body: dict[str, Any] = {
+            "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
+        }
+        origin, _, payload = await self._post(f"/{self._version}/{name}:batchEmbedContents", body, name)
+        with readable(origin):
+            vectors = [list(row["values"]) for row in payload["embeddings"]]
+            if len(vectors) != len(texts):
+                raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
+            return vectors

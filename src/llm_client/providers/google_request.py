@@ -1,0 +1,185 @@
+"""Requests of Google's `generateContent`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.providers.answer import merge_extra
+from llm_client.providers.failures import Origin
+from llm_client.providers.google_answer import PROVIDER, is_own_id, read_response
+from llm_client.providers.google_stream import GenerateContentReader
+from llm_client.providers.turn_order import own_parts
+from llm_client.spec import RequestSpec
+from llm_client.tools.tool import Tool
+
+_BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_LEVELS = {
+    "none": "minimal",
+    "minimal": "minimal",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+}
+_BUDGET_MODEL = re.compile(r"gemini-2\.5")
+"""Gemini 2.5 thinks within a budget; Gemini 3 and later take a level."""
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
+
+class GenerateContentFormat:
+    """Writes and reads `generateContent`.
+
+    Args:
+        api_version: Version path.
+    """
+
+    def __init__(self, api_version: str = "v1beta") -> None:
+        self._version = api_version
+
+    def path(self, model: str, *, stream: bool) -> str:
+        """Return what follows the base URL."""
+        name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        method = "streamGenerateContent?alt=sse" if stream else "generateContent"
+        return f"/{self._version}/{quote(name, safe='/')}:{method}"
+
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+        """Return the request's body."""
+        body: dict[str, Any] = {"contents": _contents(spec.messages)}
+        system = [
+            part for message in spec.messages if message.role == "system" for part in _parts(message.content)
+        ]
+        if system:
+            body["systemInstruction"] = {"parts": system}
+        if spec.tools:
+            body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in spec.tools]}]
+            if spec.tool_choice is not None:
+                body["toolConfig"] = {"functionCallingConfig": _tool_choice(spec.tool_choice)}
+        config = _generation_config(spec, model)
+        if config:
+            body["generationConfig"] = config
+        return merge_extra(body, spec.extra) if spec.extra else body
+
+    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+        """Read a whole answer."""
+        return read_response(payload, origin, request_id)
+
+    def reader(self, origin: Origin, request_id: str | None) -> GenerateContentReader:
+        """Return the reader of a new stream."""
+        return GenerateContentReader(origin, request_id)
+
+
+def _contents(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the turns; the answers to parallel calls share one user turn."""
+    turns: list[dict[str, Any]] = []
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    answering = False
+    for message in messages:
+        if message.role == "system":
+            continue
+        if message.role == "tool":
+            parts = _function_response(message, names)
+            if answering:
+                turns[-1]["parts"] += parts
+            else:
+                turns.append({"role": "user", "parts": parts})
+            answering = True
+            continue
+        answering = False
+        parts = _model_parts(message) if message.role == "assistant" else _parts(message.content)
+        if parts:
+            turns.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
+    return turns
+
+
+def _model_parts(message: Message) -> list[dict[str, Any]]:
+    parts = _parts(message.content)
+    own = own_parts(message, PROVIDER)
+    signature = next((part.data["text_signature"] for part in own if "text_signature" in part.data), None)
+    if signature is not None:
+        if not parts:
+            parts.append({"text": ""})
+        parts[-1]["thoughtSignature"] = signature
+    for call in message.tool_calls:
+        function: dict[str, Any] = {"name": call.name, "args": call.arguments}
+        if not is_own_id(call.id):
+            function["id"] = call.id
+        part: dict[str, Any] = {"functionCall": function}
+        if call.signature is not None:
+            part["thoughtSignature"] = call.signature
+        parts.append(part)
+    return parts
+
+
+def _function_response(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
+    call_id = message.tool_call_id or ""
+    response: dict[str, Any] = {
+        "name": message.name or names.get(call_id, ""),
+        "response": {"result": message.text},
+    }
+    if call_id and not is_own_id(call_id):
+        response["id"] = call_id
+    media = (
+        []
+        if isinstance(message.content, str)
+        else [part for part in message.content if isinstance(part, MediaPart)]
+    )
+    return [{"functionResponse": response}, *(_media(part) for part in media)]
+
+
+def _parts(content: str | Sequence[Part]) -> list[dict[str, Any]]:
+    if isinstance(content, str):
+        return [{"text": content}] if content else []
+    parts: list[dict[str, Any]] = []
+    for part in content:
+        if isinstance(part, TextPart):
+            if part.text:
+                parts.append({"text": part.text})
+        elif not isinstance(part, ReasoningPart):
+            parts.append(_media(part))
+    return parts
+
+
+def _media(part: MediaPart) -> dict[str, Any]:
+    if part.url:
+        return {"fileData": {"mimeType": part.media_type, "fileUri": part.url}}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data or ""}}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.parameters}
+
+
+def _tool_choice(choice: str) -> dict[str, Any]:
+    mode = _MODES.get(choice)
+    return {"mode": mode} if mode else {"mode": "ANY", "allowedFunctionNames": [choice]}
+
+
+def _generation_config(spec: RequestSpec, model: str) -> dict[str, Any]:
+    optional = {
+        "temperature": spec.temperature,
+        "topP": spec.top_p,
+        "maxOutputTokens": spec.max_tokens,
+        "stopSequences": list(spec.stop) or None,
+        "seed": spec.seed,
+        "thinkingConfig": _thinking_config(spec, model),
+    }
+    config: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
+    if spec.output_schema is not None:
+        config["responseMimeType"] = "application/json"
+        config["responseJsonSchema"] = spec.output_schema.schema
+    return config
+
+
+def _thinking_config(spec: RequestSpec, model: str) -> dict[str, Any] | None:
+    if spec.reasoning_tokens is not None:
+        return {"thinkingBudget": spec.reasoning_tokens, "includeThoughts": spec.reasoning_tokens > 0}
+    effort = spec.reasoning_effort
+    if effort is None:
+        return None
+    if _BUDGET_MODEL.search(model):
+        return {"thinkingBudget": _BUDGETS[effort], "includeThoughts": effort != "none"}
+    return {"thinkingLevel": _LEVELS[effort], "includeThoughts": effort != "none"}

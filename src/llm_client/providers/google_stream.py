@@ -1,0 +1,98 @@
+"""Streams of Google's `generateContent`: chunks of the same form as a whole answer, the last with a finish reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.providers.answer import AnswerDraft
+from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.google_answer import (
+    check_prompt,
+    make_reasoning,
+    read_call,
+    read_finish,
+    read_usage,
+)
+
+
+class GenerateContentReader:
+    """Reads one stream of `generateContent`.
+
+    Args:
+        origin: Who was asked.
+        request_id: The vendor's id of the request, if a header gave it.
+    """
+
+    def __init__(self, origin: Origin, request_id: str | None) -> None:
+        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self._origin = origin
+        self._thoughts: list[str] = []
+        self._signatures: list[str] = []
+        self._calls = 0
+
+    @property
+    def complete(self) -> bool:
+        """Never before the end of the body: Google has no end marker, and usage may follow the finish reason."""
+        return False
+
+    def may_end(self) -> bool:
+        """Whether the stream may end here: after a finish reason."""
+        return self.draft.finish_reason is not None
+
+    def read(self, payload: Any) -> list[StreamEvent]:
+        """Take one chunk."""
+        if isinstance(payload, list) or payload.get("error"):
+            raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
+        draft = self.draft
+        events: list[StreamEvent] = []
+        draft.model = payload.get("modelVersion") or draft.model
+        draft.request_id = draft.request_id or payload.get("responseId")
+        usage = payload.get("usageMetadata")
+        if usage:
+            draft.usage = read_usage(usage)
+        check_prompt(payload, self._origin, draft.request_id, read_usage(usage))
+        for candidate in (payload.get("candidates") or ())[:1]:
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                self._read_part(part, events)
+            draft.finish_reason = read_finish(candidate.get("finishReason")) or draft.finish_reason
+        if usage and draft.finish_reason:
+            events.append(StreamEvent(type="usage", usage=draft.usage))
+        return events
+
+    def read_done_mark(self) -> list[StreamEvent]:
+        """Take `[DONE]`, which some proxies add."""
+        return []
+
+    def result(self, *, partial: bool = False) -> CompletionResult:
+        """Return the whole answer, or what has arrived of it."""
+        self.draft.reasoning = list(make_reasoning("".join(self._thoughts), self._signatures))
+        return self.draft.result(partial=partial)
+
+    def _read_part(self, part: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        if "functionCall" in part:
+            self._read_call(part, events)
+            return
+        text = part.get("text")
+        if text is None:
+            return
+        if part.get("thought"):
+            self._thoughts.append(text)
+            events.append(StreamEvent(type="reasoning", text=text))
+            return
+        if part.get("thoughtSignature"):
+            self._signatures.append(part["thoughtSignature"])
+        if text:
+            events.append(self.draft.add_text(text))
+
+    def _read_call(self, part: Mapping[str, Any], events: list[StreamEvent]) -> None:
+        call = read_call(part)
+        key = self._calls
+        self._calls += 1
+        events.append(self.draft.open_call(key, call.id, call.name, call.signature))
+        arguments = call.malformed if call.malformed is not None else orjson.dumps(call.arguments).decode()
+        events.append(self.draft.add_arguments(key, arguments))
+        events.append(self.draft.close_call(key))
