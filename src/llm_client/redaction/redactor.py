@@ -1,0 +1,285 @@
+"""Redacting values of any shape: a walk that keeps types, shares what did not change, and never raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from copy import copy
+from dataclasses import fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from operator import is_
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from llm_client.redaction.key_names import kind_of_name
+from llm_client.redaction.rules import RedactionRule
+from llm_client.redaction.scanner import MARK, Scanner
+
+T = TypeVar("T")
+
+MAX_DEPTH = 64
+_TOO_DEEP = "<REDACTED:too_deep>"
+_CYCLE = "<REDACTED:cycle>"
+_UNREADABLE = "<REDACTED:unreadable>"
+
+_HARMLESS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, Enum, type(None), type)
+_SCALARS = frozenset({bool, int, float, type(None)})
+"""Those of them that JSON knows, for a quick test."""
+
+_NUMBERS_TOO = frozenset({"password", "secret", "card_number", "api_key", "custom"})
+"""Kinds whose numbers are secrets as well: `{"password": 123456}`, but not `{"token": 7}`."""
+
+_SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_SCHEMA_KEYS = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
+
+
+class Redactor:
+    """Takes secrets out of values.
+
+    Args:
+        rules: Shapes to take out besides the known ones, such as `EMAIL` or your own.
+        keys: Further names whose values are secret, in any spelling that `kind_of_name` would read.
+        defaults: Whether the known names and shapes are taken out.
+        max_depth: Containers nested deeper are replaced as a whole.
+    """
+
+    def __init__(
+        self,
+        rules: Iterable[RedactionRule] = (),
+        *,
+        keys: Iterable[str] = (),
+        defaults: bool = True,
+        max_depth: int = MAX_DEPTH,
+    ) -> None:
+        self._scanner = Scanner(tuple(rules), defaults=defaults)
+        self._keys = frozenset(_letters(key) for key in keys)
+        self._defaults = defaults
+        self._max_depth = max_depth
+
+    def redact(self, value: T) -> T:
+        """Return the value without secrets.
+
+        Mappings, lists, tuples, sets, dataclasses, bytes and texts keep their type; what did not change is shared with
+        the input, which itself is never changed. A pydantic model becomes a dict, an exception its text, and an object
+        of another type the text it prints as if that holds a secret. Never raises: what cannot be read is replaced.
+        """
+        try:
+            return cast("T", _Walk(self.kind_of, self._scanner, value).any(value, self._max_depth))
+        except Exception:  # noqa: BLE001 - a sink must get something, and never the secret
+            return cast("T", _UNREADABLE)
+
+    def text(self, text: str) -> str:
+        """Return one text without secrets."""
+        return self.redact(text)
+
+    def kind_of(self, name: str) -> str | None:
+        """Return which kind of secret a value of this name is, or `None` for a harmless name."""
+        if self._keys and _letters(name) in self._keys:
+            return "custom"
+        return kind_of_name(name) if self._defaults else None
+
+
+class _Walk:
+    """One pass over one value. `forced` is the kind that a name above has given to everything below it."""
+
+    def __init__(self, kind_of: Callable[[str], str | None], scanner: Scanner, value: object) -> None:
+        self._kind_of = kind_of
+        self._scanner = scanner
+        self._innocent = scanner.innocent(_texts_of(value))
+        self._seen: dict[tuple[int, str | None], tuple[object, object]] = {}
+
+    def any(self, value: object, room: int, forced: str | None = None) -> object:
+        if isinstance(value, str):
+            return self._text(value, forced)
+        if type(value) in _SCALARS or isinstance(value, _HARMLESS):
+            return f"<REDACTED:{forced}>" if forced in _NUMBERS_TOO and _is_number(value) else value
+        if room <= 0:
+            return _TOO_DEEP
+        key = (id(value), forced)
+        if key not in self._seen:
+            self._seen[key] = (value, _CYCLE)  # holds the value, so that its id stays taken
+            try:
+                result = self._container(value, room - 1, forced)
+            except Exception:  # noqa: BLE001 - one unreadable object must not cost the rest of a record
+                result = _UNREADABLE
+            self._seen[key] = (value, result)
+        return self._seen[key][1]
+
+    def _text(self, text: str, forced: str | None) -> str:
+        if forced:
+            return text if not text or MARK.fullmatch(text) else f"<REDACTED:{forced}>"
+        return text if text in self._innocent else self._scanner.clean(text)
+
+    def _container(self, value: object, room: int, forced: str | None) -> object:
+        if isinstance(value, (dict, Mapping)):
+            return self._mapping(value, room, forced)
+        if isinstance(value, (list, tuple)):
+            return self._sequence(value, room, forced)
+        if isinstance(value, (set, frozenset)):
+            items = [self.any(item, room, forced) for item in value]
+            return value if all(map(is_, items, value)) else type(value)(items)
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._dataclass(value, room, forced)
+        return self._opaque(value, room, forced)
+
+    def _opaque(self, value: object, room: int, forced: str | None) -> object:
+        """Redact what is neither text nor container."""
+        if isinstance(value, (bytes, bytearray)):
+            text = value.decode("latin-1")
+            cleaned = self._text(text, forced)
+            return value if cleaned is text else type(value)(cleaned.encode("latin-1"))
+        if isinstance(value, BaseException):
+            return self._text(f"{type(value).__name__}: {value}", forced)
+        dump = getattr(value, "model_dump", None)
+        if callable(dump):
+            return self.any(dump(), room, forced)
+        text = str(value)
+        cleaned = self._text(text, forced)
+        return value if cleaned is text else cleaned
+
+    def _mapping(self, value: Mapping[Any, object], room: int, forced: str | None) -> object:
+        changed = False
+        result: dict[object, object] = {}
+        named = self._kind_in_pair(value)
+        for key, item in value.items():
+            kind = forced or (self._kind(key) if isinstance(key, (str, bytes)) else None)
+            if kind or named:
+                kind = self._kind_of_item(value, key, item, kind, named, forced)
+            new_key = key
+            if isinstance(key, str) and key not in self._innocent:
+                cleaned = self._scanner.clean(key)
+                new_key = key if cleaned is key else _free_name(cleaned, value, result)
+            if kind is None and (type(item) in _SCALARS or (type(item) is str and item in self._innocent)):
+                new = item  # the common case, without a call
+            else:
+                new = self.any(item, room, kind)
+            changed = changed or new is not item or new_key is not key
+            result[new_key] = new
+        return result if changed else value
+
+    def _kind_of_item(
+        self,
+        mapping: Mapping[Any, object],
+        key: object,
+        item: object,
+        kind: str | None,
+        named: str | None,
+        forced: str | None,
+    ) -> str | None:
+        """Correct what a name says by what stands beside it."""
+        if key == "value" and named:
+            return named
+        if kind == "token" and "logprob" in mapping:  # a unit of text
+            return forced
+        return forced if isinstance(item, Mapping) and _is_schema(item) else kind
+
+    def _kind_in_pair(self, value: Mapping[Any, object]) -> str | None:
+        """Read `{"name": "Authorization", "value": "…"}`."""
+        if "value" not in value:
+            return None
+        name = value.get("name", value.get("key"))
+        return self._kind(name) if isinstance(name, (str, bytes)) else None
+
+    def _sequence(self, value: list[object] | tuple[object, ...], room: int, forced: str | None) -> object:
+        pairs = not forced and _are_pairs(value)
+        items = [self._pair(item, room) if pairs else self.any(item, room, forced) for item in value]
+        if all(map(is_, items, value)):
+            return value
+        if isinstance(value, list):
+            return items
+        return value._make(items) if hasattr(value, "_make") else tuple(items)
+
+    def _pair(self, pair: Any, room: int) -> object:
+        kind = self._kind(pair[0])
+        if kind is None:
+            return self.any(pair, room)
+        second = self.any(pair[1], room, kind)
+        return pair if second is pair[1] else type(pair)((pair[0], second))
+
+    def _kind(self, name: str | bytes) -> str | None:
+        return self._kind_of(name if isinstance(name, str) else name.decode("latin-1"))
+
+    def _dataclass(self, value: Any, room: int, forced: str | None) -> object:
+        changes = {}
+        for field in fields(value):
+            old = getattr(value, field.name, None)
+            kind = forced or self._kind_of(field.name)
+            new = self.any(old, room, kind)
+            if new is not old:
+                changes[field.name] = new
+        if not changes:
+            return value
+        result = copy(value)
+        for name, new in changes.items():
+            object.__setattr__(result, name, new)  # frozen ones too, and without their own checks
+        return result
+
+
+def _texts_of(value: object) -> list[str]:
+    """Gather the texts of a value, keys included, wherever the walk will meet them as texts."""
+    texts: list[str] = []
+    seen: set[int] = set()
+    todo: list[object] = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            texts.append(item)
+        elif type(item) not in _SCALARS and id(item) not in seen:
+            seen.add(id(item))
+            with suppress(
+                Exception
+            ):  # the walk will meet what cannot be read, and scan what is not listed here
+                todo.extend(_children(item))
+    return texts
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, (dict, Mapping)):
+        return (*value, *value.values())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in fields(value)]
+    return ()
+
+
+def _free_name(name: str, *taken: Mapping[Any, object]) -> str:
+    """Keep two secrets that were used as keys apart."""
+    while any(name in mapping for mapping in taken):
+        name += "'"
+    return name
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, Decimal)) and not isinstance(value, (bool, Enum))
+
+
+def _are_pairs(value: list[object] | tuple[object, ...]) -> bool:
+    """Whether a sequence is a list of names with values, as headers are."""
+    return bool(value) and all(
+        isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, bytes))
+        for item in value
+    )
+
+
+def _is_schema(value: Mapping[Any, object]) -> bool:
+    """Whether a mapping describes a secret instead of being one: a JSON Schema of an argument named `password`."""
+    kind = value.get("type")
+    return (isinstance(kind, str) and kind in _SCHEMA_TYPES) or not _SCHEMA_KEYS.isdisjoint(value)
+
+
+def _letters(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+@cache
+def _default() -> Redactor:
+    return Redactor()
+
+
+def redact(value: T) -> T:
+    """Return the value without secrets, by the default rules. See `Redactor.redact`."""
+    return _default().redact(value)

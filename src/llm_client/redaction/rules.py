@@ -1,0 +1,72 @@
+"""What a secret looks like: one rule per shape, and the optional rules for personal data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+Span = tuple[int, int, str]
+"""Start and end of a secret in a text, and its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedactionRule:
+    """A shape to take out of every text.
+
+    A group named `secret` limits what is replaced; without it the whole match is. Patterns of your own should not
+    backtrack without bound: they run over texts that strangers wrote.
+
+    Args:
+        kind: Word in the mark, `<REDACTED:kind>`.
+        pattern: Regular expression, as text or compiled.
+        literals: The rule is tried only on texts that contain one of these; a rule without is always tried.
+        check: Says whether a match is a secret after all.
+    """
+
+    kind: str
+    pattern: str | re.Pattern[str]
+    literals: tuple[str, ...] = ()
+    check: Callable[[re.Match[str]], bool] | None = None
+    _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not _KIND.fullmatch(self.kind):
+            raise ValueError(f"a kind is a word of letters, digits and underscores, not {self.kind!r}")
+        object.__setattr__(self, "_regex", re.compile(self.pattern))
+
+    @property
+    def mark(self) -> str:
+        """What stands where the secret was."""
+        return f"<REDACTED:{self.kind}>"
+
+    def may_occur_in(self, text: str) -> bool:
+        """Whether it is worth running the pattern over this text."""
+        return not self.literals or any(literal in text for literal in self.literals)
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Yield where the secrets of this shape are."""
+        group = "secret" if "secret" in self._regex.groupindex else 0
+        for match in self._regex.finditer(text):
+            if match.end(group) > match.start(group) and (self.check is None or self.check(match)):
+                yield match.start(group), match.end(group), self.kind
+
+    def end_of_match_at(self, text: str, position: int) -> int | None:
+        """Return where a secret that starts at `position` ends, or `None` if none starts there."""
+        match = self._regex.match(text, position)
+        return match.end() if match and (self.check is None or self.check(match)) else None
+
+
+EMAIL = RedactionRule(
+    "email",
+    r"(?<![\w.+-])(?<!://)[\w.+-]{1,64}+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}(?![\w-])",
+    ("@",),
+)
+PHONE = RedactionRule(
+    "phone",
+    r"(?<![\w.+-])(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}"
+    r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|[2-9]\d{2}([ .-])[2-9]\d{2}\1\d{4})(?![\w-])",
+)
+SSN = RedactionRule("ssn", r"(?<![\w.-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")
