@@ -1,4 +1,4 @@
-"""The default transport: httpx2's own connection pool, driven without the client above it.
+"""The default transport: httpx2's own connections (httpcore2), driven without the client above them.
 
 `httpx2.AsyncClient` adds cookies, redirects, authentication flows and header merging to each request; a model
 provider needs none of them, and leaving them out makes a small request measurably cheaper
@@ -12,12 +12,13 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
 from llm_client.network import NETWORK
+from llm_client.providers.connections import Connections, PooledResponse
 from llm_client.providers.proxies import proxy_for
 from llm_client.providers.transport import (
     Headers,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import ssl
     from urllib.parse import SplitResult
 
-    from httpcore2 import AsyncConnectionPool, Proxy, Response
+    from httpcore2 import URL, Proxy
 
 _MAX_TARGETS = 256
 _INFLATED_PIECE = 1024 * 1024
@@ -46,38 +47,38 @@ class HttpcoreTransport:
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = WeakKeyDictionary()
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = WeakKeyDictionary()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return when the response's headers have arrived."""
         NETWORK.check(request.url.partition("?")[0])
         loop = asyncio.get_running_loop()
-        pools = self._pools.get(loop)
-        if pools is None:
-            pools = self._pools[loop] = _Pools(self._options)
-        return await pools.send(request)
+        opened = self._loops.get(loop)
+        if opened is None:
+            opened = self._loops[loop] = _LoopConnections(self._options)
+        return await opened.send(request)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        pools = self._pools.pop(asyncio.get_running_loop(), None)
-        if pools is not None:
-            await pools.aclose()
+        opened = self._loops.pop(asyncio.get_running_loop(), None)
+        if opened is not None:
+            await opened.aclose()
 
 
-class _Pools:
-    """The connection pools of one event loop: one for direct connections, one per proxy."""
+class _LoopConnections:
+    """What one event loop has opened: connections by origin and proxy."""
 
     def __init__(self, options: TransportOptions) -> None:
         self._options = options
-        self._pools: dict[tuple[str, str | None], AsyncConnectionPool] = {}
-        self._targets: dict[str, tuple[AsyncConnectionPool, Any, bytes]] = {}
+        self._targets: dict[str, _Target] = {}
+        self._connections: dict[tuple[str, str, str | None], Connections] = {}
         self._ssl_context: ssl.SSLContext | None = None
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         from httpcore2 import Request
 
-        pool, url, host = self._targets.get(request.url) or self._resolve(request.url)
-        headers = [(b"host", host)]
+        target = self._targets.get(request.url) or self._resolve(request.url)
+        headers = [(b"host", target.host)]
         headers += [
             (name.encode("ascii"), _header_value(name, value)) for name, value in request.headers.items()
         ]
@@ -90,76 +91,91 @@ class _Pools:
             "pool": timeouts.pool,
         }
         with _mapped_errors():
-            response = await pool.handle_async_request(
-                Request(b"POST", url, headers=headers, content=request.body, extensions={"timeout": phases})
+            response = await target.connections.send(
+                Request(
+                    b"POST", target.url, headers=headers, content=request.body, extensions={"timeout": phases}
+                ),
+                wait=timeouts.pool,
             )
         return _HttpcoreResponse(response)
 
     async def aclose(self) -> None:
-        pools, self._pools, self._targets = self._pools, {}, {}
-        for pool in pools.values():
-            await pool.aclose()
+        connections, self._connections, self._targets = self._connections, {}, {}
+        for to_one_origin in connections.values():
+            await to_one_origin.aclose()
 
-    def _resolve(self, address: str) -> tuple[AsyncConnectionPool, Any, bytes]:
+    def _resolve(self, address: str) -> _Target:
         from httpcore2 import URL
 
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigurationError(f"not an HTTP URL: {address!r}")
-        proxy = proxy_for(parts, self._options)
-        key = (parts.scheme, proxy.geturl() if proxy is not None else None)
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = self._pools[key] = self._make_pool(proxy, encrypted=parts.scheme == "https")
-        if len(self._targets) >= _MAX_TARGETS:
-            self._targets.clear()
-        host = parts.netloc.rpartition("@")[2].encode("idna" if not parts.netloc.isascii() else "ascii")
         url = URL(
             scheme=parts.scheme,
-            host=parts.hostname.encode("idna" if not parts.hostname.isascii() else "ascii"),
+            host=_host_name(parts.hostname),
             port=parts.port,
             target=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
         )
-        self._targets[address] = target = (pool, url, host)
+        netloc = parts.netloc.rpartition("@")[2]
+        proxy = proxy_for(parts, self._options)
+        key = (parts.scheme, netloc, proxy.geturl() if proxy is not None else None)
+        if key not in self._connections:
+            self._connections[key] = self._open(url, proxy)
+        if len(self._targets) >= _MAX_TARGETS:
+            self._targets.clear()
+        target = _Target(url, _host_name(netloc), self._connections[key])
+        self._targets[address] = target
         return target
 
-    def _make_pool(self, proxy: SplitResult | None, *, encrypted: bool) -> AsyncConnectionPool:
+    def _open(self, url: URL, proxy: SplitResult | None) -> Connections:
         from httpcore2 import AsyncConnectionPool, default_ssl_context
 
         # Loading the system's certificates takes some ten milliseconds, so plain HTTP does without.
-        if encrypted and self._ssl_context is None:
+        if url.scheme == b"https" and self._ssl_context is None:
             self._ssl_context = make_ssl_context(self._options) or default_ssl_context()
-        return AsyncConnectionPool(
+        # The pool only serves as the factory that knows proxies; it never holds a connection.
+        factory = AsyncConnectionPool(
             ssl_context=self._ssl_context,
             proxy=None if proxy is None else _httpcore_proxy(proxy),
-            max_connections=self._options.max_connections,
-            max_keepalive_connections=self._options.max_keepalive_connections,
             keepalive_expiry=self._options.keepalive_seconds,
         )
+        return Connections(
+            lambda: factory.create_connection(url.origin),
+            max_connections=self._options.max_connections,
+            max_idle=self._options.max_keepalive_connections,
+        )
+
+
+class _Target(NamedTuple):
+    """A URL, taken apart once."""
+
+    url: URL
+    host: bytes
+    connections: Connections
 
 
 class _HttpcoreResponse:
     """A response of httpcore2 whose body has not been read."""
 
-    __slots__ = ("_headers", "_response", "status")
+    __slots__ = ("_headers", "_pooled", "status")
 
-    def __init__(self, response: Response) -> None:
-        self._response = response
+    def __init__(self, pooled: PooledResponse) -> None:
+        self._pooled = pooled
         self._headers: dict[str, str] | None = None
-        self.status = response.status
+        self.status = pooled.response.status
 
     @property
     def headers(self) -> Headers:
         if self._headers is None:
             self._headers = {
                 name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in self._response.headers
+                for name, value in self._pooled.response.headers
             }
         return self._headers
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         encoding = self._encoding()
-        stream: Any = self._response.stream
+        stream: Any = self._pooled.response.stream
         with _mapped_errors():
             if encoding is None:
                 async for chunk in stream:
@@ -171,11 +187,10 @@ class _HttpcoreResponse:
                     yield piece
 
     async def aclose(self) -> None:
-        stream: Any = self._response.stream
-        await stream.aclose()
+        await self._pooled.aclose()
 
     def _encoding(self) -> str | None:
-        for name, value in self._response.headers:
+        for name, value in self._pooled.response.headers:
             if len(name) == 16 and name.lower() == b"content-encoding":
                 encoding = value.decode("latin-1").strip().lower()
                 return None if encoding in ("", "identity") else encoding
@@ -200,6 +215,10 @@ class _Inflate:
                 chunk = self._object.unconsumed_tail
         except zlib.error as error:
             raise InvalidResponse(f"the compressed answer is damaged: {error}") from error
+
+
+def _host_name(host: str) -> bytes:
+    return host.encode("ascii" if host.isascii() else "idna")
 
 
 def _header_value(name: str, value: str) -> bytes:
