@@ -1,0 +1,72 @@
+"""`import llm_client` stays light: what is heavy is imported by those who use it."""
+
+import json
+import subprocess
+import sys
+
+HEAVY = {
+    "aiohttp", "alembic", "anthropic", "click", "genai_prices", "httpcore2", "httpx", "httpx2", "mcp", "openai",
+    "pydantic", "pydantic_settings", "rich", "sqlalchemy", "sqlite3",
+}  # fmt: skip
+MAX_RESIDENT_MB = 45
+
+PROBE = """
+import json, sys
+import {package}
+with open("/proc/self/status") as status:
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+print(json.dumps({{"modules": sorted(sys.modules), "resident_mb": peak / 1024}}))
+"""
+
+
+def modules_after_import(package: str) -> tuple[set[str], float]:
+    """Import a package in a fresh interpreter, without the coverage hook that this one may run under."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = {sys.path!r}\n" + PROBE.format(package=package),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer = json.loads(run.stdout)
+    return {name.partition(".")[0] for name in answer["modules"]}, answer["resident_mb"]
+
+
+def test_importing_llm_client_loads_nothing_heavy() -> None:
+    modules, _ = modules_after_import("llm_client")
+
+    assert modules & HEAVY == set()
+
+
+def test_importing_llm_client_takes_little_memory() -> None:
+    _, resident_mb = modules_after_import("llm_client")
+
+    assert resident_mb <= MAX_RESIDENT_MB
+
+
+def test_importing_llm_client_does_not_import_agent_runtime() -> None:
+    modules, _ = modules_after_import("llm_client")
+
+    assert "llm_client" in modules
+    assert "agent_runtime" not in modules
+
+
+def test_importing_agent_runtime_loads_no_server_and_no_optional_package() -> None:
+    modules, _ = modules_after_import("agent_runtime")
+
+    optional = {
+        "aiohttp",
+        "asyncpg",
+        "confluent_kafka",
+        "mcp",
+        "opentelemetry",
+        "procrastinate",
+        "redis",
+        "starlette",
+        "uvicorn",
+    }
+    assert modules & optional == set()

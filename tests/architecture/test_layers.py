@@ -1,0 +1,79 @@
+"""What import-linter's contracts in pyproject.toml cannot say: rules over rooms that come and go."""
+
+import tomllib
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE_ROOMS = {
+    "actions", "events", "jobs", "kernel", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
+    "values",
+}  # fmt: skip
+VENDORS = ("anthropic", "google", "openai", "scripted")
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        "llm_client", "agent_runtime", cache_dir=None, exclude_type_checking_imports=True
+    )
+
+
+@pytest.fixture(scope="module")
+def contracts() -> dict[str, dict[str, list[str]]]:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return {
+            contract["id"]: contract for contract in tomllib.load(file)["tool"]["importlinter"]["contracts"]
+        }
+
+
+def test_every_core_room_is_kept_free_of_io(
+    graph: grimp.ImportGraph, contracts: dict[str, dict[str, list[str]]]
+) -> None:
+    rooms = {child for child in graph.find_children("agent_runtime") if child.partition(".")[2] in CORE_ROOMS}
+
+    assert rooms == set(contracts["pure-core"]["source_modules"])
+
+
+def test_every_storage_back_end_is_kept_apart_from_the_others(
+    graph: grimp.ImportGraph, contracts: dict[str, dict[str, list[str]]]
+) -> None:
+    shared = {"agent_runtime.storage.migrations"}
+    back_ends = {
+        child for child in graph.find_children("agent_runtime.storage") if graph.find_children(child)
+    } - shared
+
+    assert back_ends == set(contracts["stores-independent"]["modules"])
+
+
+def test_vendors_do_not_know_each_other(graph: grimp.ImportGraph) -> None:
+    def vendor(module: str) -> str | None:
+        name = module.removeprefix("llm_client.providers.")
+        return next((vendor for vendor in VENDORS if name == vendor or name.startswith(f"{vendor}_")), None)
+
+    crossings = [
+        (importer, imported)
+        for importer in graph.find_children("llm_client.providers")
+        for imported in graph.find_modules_directly_imported_by(importer)
+        if vendor(importer) and vendor(imported) and vendor(importer) != vendor(imported)
+    ]
+
+    assert crossings == []
+
+
+def test_only_the_composition_root_names_a_concrete_store(graph: grimp.ImportGraph) -> None:
+    allowed = ("agent_runtime.app", "agent_runtime.storage", "agent_runtime.testing")
+    back_ends = {
+        child for child in graph.find_children("agent_runtime.storage") if graph.find_children(child)
+    }
+    importers = {
+        importer
+        for back_end in back_ends
+        for module in {back_end, *graph.find_descendants(back_end)}
+        for importer in graph.find_modules_that_directly_import(module)
+        if importer != "agent_runtime" and not importer.startswith(allowed)
+    }
+
+    assert importers == set()

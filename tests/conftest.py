@@ -1,0 +1,67 @@
+"""What every test runs under: a watched event loop, and no network but this machine's own."""
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+settings.register_profile("agent-runtime", deadline=None)  # no test depends on how fast a machine is
+settings.load_profile("agent-runtime")
+
+
+class NetworkForbiddenError(RuntimeError):
+    """A test tried to reach another machine."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def blocked_loops_are_errors() -> Iterator[BlockBuster]:
+    """Raise where our own code blocks a running event loop."""
+    with blockbuster_ctx(["llm_client", "agent_runtime"]) as guard:
+        yield guard
+
+
+@pytest.fixture(autouse=True, scope="session")
+def only_this_machine() -> Iterator[None]:
+    """Refuse names and addresses that are not loopback; Unix sockets pass."""
+    patch = pytest.MonkeyPatch()
+    connect, connect_ex, resolve = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        _refuse_others(self, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        _refuse_others(self, address)
+        return connect_ex(self, address)
+
+    def guarded_resolve(host: Any, *args: Any, **kwargs: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if isinstance(name, str) and name.endswith(".invalid"):  # reserved: never resolves, here or anywhere
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if not _is_loopback(name):
+            raise NetworkForbiddenError(f"a test tried to resolve {name!r}")
+        return resolve(host, *args, **kwargs)
+
+    patch.setattr(socket.socket, "connect", guarded_connect)
+    patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    patch.setattr(socket, "getaddrinfo", guarded_resolve)
+    yield
+    patch.undo()
+
+
+def _refuse_others(sock: socket.socket, address: Any) -> None:
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+        raise NetworkForbiddenError(f"a test tried to connect to {address!r}")
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host in (None, "", "localhost", "0.0.0.0", "::", socket.gethostname()):
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
