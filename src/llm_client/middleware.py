@@ -81,6 +81,8 @@ class ToolInvocation:
     arguments: dict[str, Any]
     """Validated arguments as JSON values; a middleware may replace them."""
     context: RequestContext
+    run_id: str = ""
+    """The agent's run the call belongs to."""
     index: int = 0
     """Place among the tool calls of the same model answer."""
     attempt: int = 1

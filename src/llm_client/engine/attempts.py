@@ -217,23 +217,33 @@ class Attempts:
         """Let one request leave the process, and price what comes back."""
         provider, hooks = attempt.provider, self._hooks
         about = {"provider": provider.name, "model": attempt.model, "number": attempt.number} if hooks else {}
-        estimate = await self._enter_rates(attempt)
+        estimate = await self._enter_rates(self._rates, attempt) if self._rates is not None else 0
         loading = None
         if self._prices.needs_loading(provider.name, attempt.model):
             loading = asyncio.get_running_loop().run_in_executor(None, self._prices.load)
-        await hooks.fire("request.attempt", attempt.call.context, spec=attempt.spec, **about)
+        if hooks:
+            await hooks.fire("request.attempt", attempt.call.context, spec=attempt.spec, **about)
         used = 0
         try:
             result = await self._exchange(attempt, loading)
             used = result.usage.total_tokens
+            if self._rates is not None and self._rates.counts_tokens:
+                self._estimator.learn(
+                    attempt.spec.messages,
+                    attempt.spec.tools,
+                    model=attempt.model,
+                    input_tokens=result.usage.input_tokens,
+                )
         except ProviderError as error:
             used = error.usage.total_tokens if error.usage is not None else 0
             self._complete_error(attempt, error)
             await hooks.fire("provider.error", attempt.call.context, error=error, **about)
             raise
         finally:
-            self._leave_rates(attempt, estimate, used)
-        await hooks.fire("provider.success", attempt.call.context, result=result, **about)
+            if self._rates is not None:
+                self._rates.settle(estimate, used)
+        if hooks:
+            await hooks.fire("provider.success", attempt.call.context, result=result, **about)
         return result
 
     async def _exchange(
@@ -249,21 +259,15 @@ class Attempts:
             await loading
         return replace(result, usage=self._price(attempt, result.model, result.usage))
 
-    async def _enter_rates(self, attempt: ModelAttempt) -> int:
-        if self._rates is None:
-            return 0
-        spec = attempt.spec
-        estimate = 0
-        if self._rates.counts_tokens:
+    async def _enter_rates(self, rates: RateGate, attempt: ModelAttempt) -> int:
+        """Wait for the rate limits; returns the tokens that were counted in advance."""
+        spec, estimate = attempt.spec, 0
+        if rates.counts_tokens:
             estimate = self._estimator.estimate(spec.messages, spec.tools, model=attempt.model) + (
                 spec.max_tokens or 0
             )
-        await self._rates.enter(estimate)
+        await rates.enter(estimate)
         return estimate
-
-    def _leave_rates(self, attempt: ModelAttempt, estimate: int, used: int) -> None:
-        if self._rates is not None:
-            self._rates.settle(estimate, used)
 
     async def _pump(
         self, attempt: ModelAttempt, emit: Emit, loading: asyncio.Future[None] | None

@@ -123,6 +123,7 @@ class ExecutionEngine:
         idempotency_key: str | None = None,
         timeout: float | None = None,
         cache: CacheMode = "use",
+        emit: Emit | None = None,
     ) -> CompletionResult:
         """Ask a model and return its whole answer.
 
@@ -132,13 +133,15 @@ class ExecutionEngine:
             idempotency_key: Calls with the same key, tenant and request share one answer.
             timeout: Seconds for all attempts together; wins over the request's own.
             cache: `use` it, `bypass` it, or `refresh` the entry.
+            emit: Receives the events of the answer as it comes; without it the answer is not streamed. An answer that was
+                remembered instead of given comes without events.
 
         Raises:
             ProviderError: The provider failed, and neither retry nor fallback helped.
             CircuitOpen: The provider is known to be down.
             IdempotencyConflict: The key was used for another request.
         """
-        return await self._run(spec, context, idempotency_key, timeout, cache, None)
+        return await self._run(spec, context, idempotency_key, timeout, cache, emit)
 
     async def stream(
         self,

@@ -1,0 +1,271 @@
+"""The agent: a model, its tools and its bounds, ready for any number of concurrent runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any
+
+from llm_client.agent.calls import Approve, ToolCalls
+from llm_client.agent.config import AgentConfig
+from llm_client.agent.conversation import Conversation
+from llm_client.agent.middleware.defaults import default_middleware
+from llm_client.agent.result import AgentResult
+from llm_client.agent.run import Equipment, Run
+from llm_client.agent.structured import OutputType
+from llm_client.agent.window import ContextWindow, DropOldest
+from llm_client.blocking import run_blocking
+from llm_client.engine.batch import run_batch
+from llm_client.engine.engine import ExecutionEngine
+from llm_client.engine.streams import EventQueue
+from llm_client.errors import ConfigurationError
+from llm_client.messages import Message, Part, StreamEvent
+from llm_client.middleware import Emit, ToolMiddleware
+from llm_client.providers.base import Provider
+from llm_client.spec import RequestContext, RequestSpec
+from llm_client.tools.registry import ToolRegistry
+from llm_client.tools.tool import Tool
+
+Prompt = str | Message | Sequence[Part]
+
+
+class Agent:
+    """A model that may call tools until it has an answer.
+
+    Runs share no conversation unless the caller passes one, so one agent serves many runs at the same time.
+
+    Args:
+        engine: Sends the requests. Without it the agent makes one of `provider` or `model`, and closes it.
+        provider: A provider, or a string such as `openai:gpt-5.2`.
+        model: `vendor:model` when it is all there is, else the model to ask the engine for.
+        tools: Tools, or functions to make tools of.
+        system_message: The instruction every run begins with.
+        use_middleware: Whether tools run through the default middleware; by default as `config` says, which is yes.
+        middleware: Further steps around tool calls, outside the default ones, the first one outermost.
+        output_type: What answers must be: a pydantic model, a dataclass, a typed dictionary, `list[int]`, ….
+        config: The bounds of a run.
+        window: What to leave out when a conversation exceeds `config.max_tokens`; by default the oldest.
+        request: Template of every request: temperature, reasoning effort, tool choice, vendor options.
+        approve: Says whether a tool that requires approval may run, where no runtime does. Without it, it may not.
+        name: Name for logs and runtimes.
+
+    Raises:
+        ConfigurationError: There is no model, a tool cannot be described, or two have the same name.
+    """
+
+    def __init__(
+        self,
+        engine: ExecutionEngine | None = None,
+        *,
+        provider: Provider | str | None = None,
+        model: str | None = None,
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        system_message: str | None = None,
+        use_middleware: bool | None = None,
+        middleware: Sequence[ToolMiddleware] = (),
+        output_type: Any = None,
+        config: AgentConfig | None = None,
+        window: ContextWindow | None = None,
+        request: RequestSpec | None = None,
+        approve: Approve | None = None,
+        name: str = "agent",
+    ) -> None:
+        self.name = name
+        self.config = config or AgentConfig()
+        self.tools = ToolRegistry(tools)
+        self._owns_engine = engine is None
+        self.engine, asked = _engine(engine, provider, model)
+        template = request or RequestSpec(messages=())
+        self.middleware = [*middleware, *_inner_middleware(self.config, use_middleware)]
+        self._equipment = Equipment(
+            engine=self.engine,
+            calls=ToolCalls(self.tools, self.middleware, self.config, approve),
+            config=self.config,
+            template=template if asked is None else template.evolve(model=asked),
+            window=window or DropOldest(),
+            output=None if output_type is None or output_type is str else OutputType(output_type),
+        )
+        self._system = self._system_messages(system_message)
+
+    def add_tool(self, tool: Tool | Callable[..., Any]) -> Tool:
+        """Add a tool for the runs that start from now on."""
+        return self.tools.add(tool)
+
+    def remove_tool(self, name: str) -> None:
+        """Remove a tool; unknown names are ignored."""
+        self.tools.remove(name)
+
+    async def run(
+        self,
+        prompt: Prompt | None,
+        *,
+        context: RequestContext | None = None,
+        conversation: Conversation | None = None,
+        messages: Sequence[Message] | None = None,
+        max_turns: int | None = None,
+        timeout: float | None = None,
+    ) -> AgentResult:
+        """Answer a prompt.
+
+        Failures of the model and exhausted bounds are a status of the result; only mistakes of the program and the
+        abortion of the run by a host are raised.
+
+        Args:
+            prompt: What the person says; `None` goes on with `messages` or `conversation` as they are.
+            context: On whose behalf; ids are generated when omitted.
+            conversation: Is continued and extended, unless the run fails.
+            messages: Messages before the prompt, such as those of an earlier result, instead of a conversation.
+            max_turns: Model calls, instead of the configured bound.
+            timeout: Seconds, instead of the configured bound.
+
+        Raises:
+            ConfigurationError: Something is wrong that no retry can mend.
+            RunAborted: A host or a middleware ended the run.
+        """
+        return await self._run(prompt, context, conversation, messages, max_turns, timeout, None)
+
+    async def stream(
+        self,
+        prompt: Prompt | None,
+        *,
+        context: RequestContext | None = None,
+        conversation: Conversation | None = None,
+        messages: Sequence[Message] | None = None,
+        max_turns: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[StreamEvent]:
+        """Answer a prompt and yield what happens; the last event is `done` with the `AgentResult`.
+
+        Arguments are those of `run`. `meta` events tell of turns and tool results. Closing the iterator cancels the run.
+        """
+        queue = EventQueue()
+        running = self._run(prompt, context, conversation, messages, max_turns, timeout, queue.emit)
+        task = asyncio.create_task(running)  # noqa: TID251 -- awaited or cancelled in the finally
+        task.add_done_callback(queue.close)
+        try:
+            async for event in queue:
+                yield event
+            result = await task
+            yield StreamEvent(type="done", usage=result.total_usage, result=result)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,))
+
+    def run_sync(self, prompt: Prompt | None, **options: Any) -> AgentResult:
+        """Answer a prompt in ordinary code; the arguments are those of `run`.
+
+        Raises:
+            ConfigurationError: The calling thread runs an event loop; use `await agent.run(…)` there.
+        """
+        return run_blocking(self.run(prompt, **options), "await agent.run(...)")
+
+    async def batch(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        context: RequestContext | None = None,
+        timeout: float | None = None,
+    ) -> list[AgentResult]:
+        """Answer many prompts, `config.batch_concurrency` at a time, and return the results in their order."""
+        parent = context or RequestContext()
+
+        async def answer(prompt: Prompt) -> AgentResult:
+            return await self.run(prompt, context=parent.child(), timeout=timeout)
+
+        results = await run_batch(prompts, answer, workers=self.config.batch_concurrency, keep_failures=False)
+        return [result for result in results if isinstance(result, AgentResult)]
+
+    async def aclose(self) -> None:
+        """Close the engine if the agent made it; may be called twice."""
+        if self._owns_engine:
+            await self.engine.aclose()
+
+    async def __aenter__(self) -> Agent:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _system_messages(self, text: str | None) -> tuple[Message, ...]:
+        """Return the system message as one object that all runs share, or none."""
+        output = self._equipment.output
+        if output is not None and not _enforces_schemas(self.engine.provider):
+            text = f"{text}\n\n{output.instruction}" if text else output.instruction
+        return (Message.system(text),) if text else ()
+
+    async def _run(
+        self,
+        prompt: Prompt | None,
+        context: RequestContext | None,
+        conversation: Conversation | None,
+        messages: Sequence[Message] | None,
+        max_turns: int | None,
+        timeout: float | None,
+        emit: Emit | None,
+    ) -> AgentResult:
+        if conversation is None:
+            run = self._start(prompt, context, Conversation(messages or ()), max_turns, emit)
+            return await run.finish(self.config.timeout if timeout is None else timeout)
+        if messages is not None:
+            raise ConfigurationError("a run continues a conversation or messages, not both")
+        async with conversation.lock:
+            run = self._start(prompt, context, conversation, max_turns, emit)
+            return await run.finish(self.config.timeout if timeout is None else timeout)
+
+    def _start(
+        self,
+        prompt: Prompt | None,
+        context: RequestContext | None,
+        conversation: Conversation,
+        max_turns: int | None,
+        emit: Emit | None,
+    ) -> Run:
+        earlier = conversation.messages
+        begun = bool(earlier) and earlier[0].role == "system"
+        history = [*(() if begun else self._system), *earlier]
+        if prompt is None and not earlier:
+            raise ConfigurationError("there is nothing to answer: give a prompt, messages or a conversation")
+        return Run(
+            equipment=self._equipment,
+            tools=tuple(self.tools),
+            messages=history if prompt is None else [*history, _as_message(prompt)],
+            conversation=conversation,
+            context=context or RequestContext(),
+            max_turns=self.config.max_turns if max_turns is None else max_turns,
+            known=len(history),
+            emit=emit,
+        )
+
+
+def _as_message(prompt: Prompt) -> Message:
+    return prompt if isinstance(prompt, Message) else Message.user(prompt)
+
+
+def _engine(
+    engine: ExecutionEngine | None, provider: Provider | str | None, model: str | None
+) -> tuple[ExecutionEngine, str | None]:
+    """Return the engine, and the model to ask it for when that is not its own."""
+    if engine is not None:
+        if provider is not None:
+            raise ConfigurationError("an agent has an engine or a provider, not both")
+        return engine, model
+    if provider is not None:
+        return ExecutionEngine(provider), model
+    if model is None:
+        raise ConfigurationError("an agent needs an engine, a provider, or a model such as 'openai:gpt-5.2'")
+    return ExecutionEngine(model), None
+
+
+def _inner_middleware(config: AgentConfig, use_middleware: bool | None) -> Sequence[ToolMiddleware]:
+    if config.middleware_chain is not None:
+        return config.middleware_chain
+    wanted = config.use_default_middleware if use_middleware is None else use_middleware
+    return default_middleware(config) if wanted else ()
+
+
+def _enforces_schemas(provider: Provider) -> bool:
+    return bool(getattr(getattr(provider, "capabilities", None), "supports_output_schema", True))

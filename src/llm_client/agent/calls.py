@@ -1,0 +1,133 @@
+"""Answering the tool calls of one model answer: every call gets a result, whatever it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from llm_client.agent.config import AgentConfig
+from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
+from llm_client.agent.together import together
+from llm_client.errors import ToolError
+from llm_client.messages import ToolCall
+from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
+from llm_client.spec import RequestContext
+from llm_client.tools.execution import execute, failure
+from llm_client.tools.registry import ToolRegistry
+from llm_client.tools.tool import ToolResult
+
+Approve = Callable[[ToolInvocation], Awaitable[bool] | bool]
+"""Says whether a tool that requires approval may run."""
+
+MAX_QUOTED = 500
+"""Characters of malformed arguments that are shown to the model again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The place of a model answer: which run, which turn, on whose behalf."""
+
+    run_id: str
+    number: int
+    context: RequestContext
+
+
+class ToolCalls:
+    """Runs tool calls through the gates.
+
+    From the outside in: the host's call gate, the middleware's, the host's attempt gate, the middleware's, the function.
+    A call that cannot be made (unknown tool, bad arguments) is answered before any gate.
+    """
+
+    def __init__(
+        self,
+        tools: ToolRegistry,
+        middleware: Sequence[ToolMiddleware],
+        config: AgentConfig,
+        approve: Approve | None = None,
+    ) -> None:
+        self._tools = tools
+        self._config = config
+        self._approve = approve
+        self._attempts = _chain(middleware, "attempt_tool", execute)
+        self._calls = _chain(middleware, "call_tool", self._attempt)
+
+    async def answer(self, calls: Sequence[ToolCall], turn: Turn) -> list[ToolResult]:
+        """Return one result per call, in order.
+
+        Raises:
+            RunAborted: A host or middleware ended the run; the other calls were cancelled.
+        """
+        if len(calls) == 1 or not self._config.parallel_tool_execution:
+            return [await self._answer(call, index, turn) for index, call in enumerate(calls)]
+        return await together([self._answer(call, index, turn) for index, call in enumerate(calls)])
+
+    async def _answer(self, call: ToolCall, index: int, turn: Turn) -> ToolResult:
+        invocation = self._check(call, index, turn)
+        if isinstance(invocation, ToolResult):
+            return invocation
+        host = HOST.get()
+        if host is not None:
+            return await host.call_tool(invocation, self._calls)
+        if invocation.tool.requires_approval and not await self._is_approved(invocation):
+            return failure(f"nobody approved the call of {call.name!r}", DENIED)
+        return await self._calls(invocation)
+
+    def _check(self, call: ToolCall, index: int, turn: Turn) -> ToolInvocation | ToolResult:
+        """Return the call as an invocation, or the result that tells the model why it is none."""
+        if index >= self._config.max_tool_calls_per_turn:
+            bound = self._config.max_tool_calls_per_turn
+            return failure(
+                f"not run: at most {bound} tool calls are made at once; call it again", TOO_MANY_CALLS
+            )
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self._tools.names()) or "none"
+            return failure(f"there is no tool named {call.name!r}; the tools are: {known}", UNKNOWN_TOOL)
+        if call.malformed is not None:
+            quoted = call.malformed[:MAX_QUOTED]
+            return failure(f"the arguments are not a JSON object: {quoted}", INVALID_ARGUMENTS)
+        if tool.validate is not None:
+            try:
+                tool.validate(call.arguments)
+            except ToolError as error:
+                return failure(f"the arguments do not match the tool's schema:\n{error}", INVALID_ARGUMENTS)
+        return ToolInvocation(
+            tool=tool,
+            call=call,
+            arguments=call.arguments,
+            context=turn.context,
+            run_id=turn.run_id,
+            index=index,
+            operation_id=f"{turn.run_id}/{turn.number}.{index}",
+        )
+
+    async def _is_approved(self, invocation: ToolInvocation) -> bool:
+        if self._approve is None:
+            return False
+        answer = self._approve(invocation)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def _attempt(self, invocation: ToolInvocation) -> ToolResult:
+        host = HOST.get()
+        if host is None:
+            return await self._attempts(invocation)
+        return await host.attempt_tool(invocation, self._attempts)
+
+
+def _chain(middleware: Sequence[ToolMiddleware], gate: str, last: ProceedTool) -> ProceedTool:
+    chain = last
+    for step in reversed(middleware):
+        if getattr(type(step), gate) is not getattr(ToolMiddleware, gate):
+            chain = _bound(getattr(step, gate), chain)
+    return chain
+
+
+def _bound(
+    step: Callable[[ToolInvocation, ProceedTool], Awaitable[ToolResult]], proceed: ProceedTool
+) -> ProceedTool:
+    async def run(invocation: ToolInvocation) -> ToolResult:
+        return await step(invocation, proceed)
+
+    return run

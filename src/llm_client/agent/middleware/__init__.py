@@ -1,0 +1,1 @@
+"""The default steps around a tool call, one per file."""

@@ -1,0 +1,47 @@
+"""The default chain of tool middleware. It is built once per agent, so that limits and breakers remember."""
+
+from __future__ import annotations
+
+from llm_client.agent.config import AgentConfig
+from llm_client.agent.middleware.budget import BudgetMiddleware
+from llm_client.agent.middleware.circuit_breaker import CircuitBreakerMiddleware
+from llm_client.agent.middleware.concurrency import ConcurrencyMiddleware
+from llm_client.agent.middleware.logs import LoggingMiddleware
+from llm_client.agent.middleware.policy import PolicyMiddleware
+from llm_client.agent.middleware.redaction import RedactionMiddleware
+from llm_client.agent.middleware.result_size import ResultSizeMiddleware
+from llm_client.agent.middleware.retry import RetryMiddleware
+from llm_client.agent.middleware.telemetry import TelemetryMiddleware
+from llm_client.agent.middleware.timeout import TimeoutMiddleware
+from llm_client.middleware import ToolMiddleware
+
+DEFAULT_RESULT_CHARACTERS = 50_000
+
+
+def default_middleware(config: AgentConfig | None = None) -> list[ToolMiddleware]:
+    """Return the default chain, outermost first."""
+    config = config or AgentConfig()
+    return [
+        TelemetryMiddleware(),
+        LoggingMiddleware(),
+        PolicyMiddleware(),
+        BudgetMiddleware(),
+        ConcurrencyMiddleware(),
+        TimeoutMiddleware(config.tool_timeout),
+        RetryMiddleware(config.tool_retry_attempts),
+        CircuitBreakerMiddleware(),
+        ResultSizeMiddleware(config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS),
+        RedactionMiddleware(),
+    ]
+
+
+def minimal_middleware(config: AgentConfig | None = None) -> list[ToolMiddleware]:
+    """Return a chain without limits of its own, for agents whose runtime enforces policy and budget."""
+    config = config or AgentConfig()
+    return [
+        LoggingMiddleware(),
+        TimeoutMiddleware(config.tool_timeout),
+        RetryMiddleware(config.tool_retry_attempts),
+        ResultSizeMiddleware(config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS),
+        RedactionMiddleware(),
+    ]

@@ -1,0 +1,47 @@
+"""Trying a broken tool again, where that cannot do harm."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from llm_client.agent.middleware.failures import is_malfunction
+from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
+from llm_client.tools.tool import ToolResult
+
+REPEATABLE = frozenset({"pure", "read", "idempotent"})
+"""Effects that may happen twice."""
+
+_chance = secrets.SystemRandom().random
+
+
+class RetryMiddleware(ToolMiddleware):
+    """Repeats calls whose tool broke, if the tool's effect may be repeated.
+
+    What a tool says on purpose (`ToolError`, `ModelRetry`) and what never reached it is not repeated.
+
+    Args:
+        retries: Further attempts, for tools that set none.
+        backoff: Seconds before the first of them; doubled for each further one.
+        max_backoff: Longest wait in seconds.
+    """
+
+    def __init__(self, retries: int = 2, *, backoff: float = 0.5, max_backoff: float = 10.0) -> None:
+        self._retries = retries
+        self._backoff = backoff
+        self._max_backoff = max_backoff
+
+    async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Run the call until it works or the attempts are used up."""
+        tool = invocation.tool
+        retries = self._retries if tool.retries is None else tool.retries
+        result = await proceed(invocation)
+        if tool.effect not in REPEATABLE:
+            return result
+        for attempt in range(1, retries + 1):
+            if not is_malfunction(result):
+                return result
+            delay = min(self._backoff * 2.0 ** (attempt - 1), self._max_backoff)
+            await asyncio.sleep(delay * (0.8 + 0.4 * _chance()))
+            result = await proceed(invocation.evolve(attempt=invocation.attempt + attempt))
+        return result

@@ -1,0 +1,249 @@
+"""One run of an agent: the loop of model and tools, from a prompt to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_client.agent.calls import ToolCalls, Turn
+from llm_client.agent.config import AgentConfig
+from llm_client.agent.conversation import Conversation
+from llm_client.agent.middleware.failures import MODEL_MISTAKES
+from llm_client.agent.middleware.result_size import truncate
+from llm_client.agent.result import AgentResult, RunStatus
+from llm_client.agent.structured import OutputType
+from llm_client.agent.window import ContextWindow
+from llm_client.engine.engine import ExecutionEngine
+from llm_client.engine.streams import events_of
+from llm_client.errors import (
+    ConfigurationError,
+    ContentFiltered,
+    InvalidResponse,
+    LLMClientError,
+    NetworkBlocked,
+    OutputInvalid,
+    ProviderError,
+    RunAborted,
+    ScriptExhausted,
+    ToolError,
+)
+from llm_client.messages import CompletionResult, Message, StreamEvent
+from llm_client.middleware import Emit
+from llm_client.pausing import TimeLimit
+from llm_client.spec import RequestContext, RequestSpec, new_id
+from llm_client.tokens import TokenEstimator
+from llm_client.tools.tool import Tool, ToolResult
+from llm_client.usage import Usage
+
+HIDDEN_ERROR = "Error: the tool failed."
+UNANSWERED = "Error: the run ended before this call was answered."
+REPAIR = "Your answer does not have the form that was asked for:\n{problems}\nAnswer again, with JSON alone."
+PROGRAM_MISTAKES = (ConfigurationError, NetworkBlocked, ScriptExhausted)
+"""Failures that no model and no retry can mend; they are raised instead of ending a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What all runs of an agent share."""
+
+    engine: ExecutionEngine
+    calls: ToolCalls
+    config: AgentConfig
+    template: RequestSpec
+    """Model and sampling of every request."""
+    window: ContextWindow
+    output: OutputType | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """The state of one run.
+
+    The messages only grow, and a message is the same object from turn to turn, so that a host can tell what is new.
+    """
+
+    equipment: Equipment
+    tools: Sequence[Tool]
+    messages: list[Message]
+    conversation: Conversation
+    context: RequestContext
+    max_turns: int
+    known: int
+    """How many of the messages were there before the run: the system's and the conversation's."""
+    emit: Emit | None = None
+    run_id: str = field(default_factory=lambda: new_id("run"))
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+    mistakes: int = 0
+    repairs: int = 0
+    estimator: TokenEstimator = field(default_factory=TokenEstimator)
+    """Per run: a run that is replayed learns the same and so cuts the same."""
+    has_called_tools: bool = False
+
+    async def finish(self, timeout: float | None) -> AgentResult:
+        """Run until the model is done or a bound is reached.
+
+        Raises:
+            RunAborted: A host or middleware ended the run.
+        """
+        if timeout is None:
+            return await self._settled()
+        limit = TimeLimit(timeout)
+        try:
+            async with limit:
+                return await self._settled()
+        except TimeoutError:
+            if not limit.expired:
+                raise
+        return self._end("timeout", error=LLMClientError(f"the run did not end within {timeout:g} seconds"))
+
+    async def _settled(self) -> AgentResult:
+        """Run the loop; a failure of the model is a result, a mistake of the program is raised."""
+        try:
+            return await self._loop()
+        except (RunAborted, *PROGRAM_MISTAKES):
+            raise
+        except LLMClientError as error:
+            if isinstance(error, ProviderError) and error.usage is not None:
+                self.usage += error.usage
+            return self._end("error", error=error)
+
+    async def _loop(self) -> AgentResult:
+        while self.turns < self.max_turns:
+            answer = await self._ask()
+            self.messages.append(answer.message())
+            ended = await self._call_tools(answer) if answer.tool_calls else self._conclude(answer)
+            if ended is not None:
+                return ended
+        return self._end("max_turns", error=LLMClientError(f"the run needs more than {self.max_turns} turns"))
+
+    async def _ask(self) -> CompletionResult:
+        """Make one model call."""
+        self.turns += 1
+        equipment = self.equipment
+        spec = self._spec(await self._fitting())
+        self._tell(StreamEvent(type="meta", text="turn_start"))
+        if self.emit is None:
+            answer = await equipment.engine.complete(spec, context=self.context)
+        else:
+            answer = await self._ask_aloud(spec)
+        self.usage += answer.usage
+        if equipment.config.max_tokens is not None and answer.usage.input_tokens:
+            self.estimator.learn(spec.messages, spec.tools, model="", input_tokens=answer.usage.input_tokens)
+        return answer
+
+    async def _ask_aloud(self, spec: RequestSpec) -> CompletionResult:
+        """Make one model call and pass its events on; an answer that was only remembered gets events here."""
+        spoken = False
+
+        def emit(event: StreamEvent) -> None:
+            nonlocal spoken
+            spoken = True
+            self._tell(event)
+
+        answer = await self.equipment.engine.complete(spec, context=self.context, emit=emit)
+        for event in () if spoken else events_of(answer):
+            self._tell(event)
+        return answer
+
+    def _spec(self, messages: Sequence[Message]) -> RequestSpec:
+        equipment = self.equipment
+        template = equipment.template
+        choice = template.tool_choice
+        return template.evolve(
+            messages=tuple(messages),
+            tools=self.tools,
+            tool_choice=None if self.has_called_tools and choice not in {"auto", "none"} else choice,
+            output_schema=equipment.output.schema if equipment.output else template.output_schema,
+            max_tokens=equipment.config.max_output_tokens or template.max_tokens,
+        )
+
+    async def _fitting(self) -> Sequence[Message]:
+        """Return the messages that fit the context window."""
+        config = self.equipment.config
+        if config.max_tokens is None:
+            return self.messages
+
+        def measure(messages: Sequence[Message]) -> int:
+            return self.estimator.estimate(messages)
+
+        limit = config.max_tokens - config.reserve_tokens - self.estimator.estimate((), self.tools)
+        if measure(self.messages) <= limit:
+            return self.messages
+        return await self.equipment.window.fit(self.conversation, self.messages, limit=limit, measure=measure)
+
+    async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
+        """Answer the model's tool calls, all of them."""
+        self.has_called_tools = True
+        turn = Turn(run_id=self.run_id, number=self.turns, context=self.context)
+        results = await self.equipment.calls.answer(answer.tool_calls, turn)
+        for call, result in zip(answer.tool_calls, results, strict=True):
+            self.messages.append(Message.tool(self._shown(result), call.id, call.name))
+            self._tell(StreamEvent(type="meta", text="tool_result", tool_call=call, result=result))
+        failed = [result for result in results if result.error is not None]
+        if failed and self.equipment.config.stop_on_tool_error:
+            return self._end("error", error=ToolError(failed[0].error))
+        mistaken = [result for result in failed if result.error_type in MODEL_MISTAKES]
+        self.mistakes = self.mistakes + 1 if mistaken else 0
+        if self.mistakes > self.equipment.config.max_tool_corrections:
+            problem = f"the model called tools wrongly in {self.mistakes} turns in a row: {mistaken[0].error}"
+            return self._end("error", error=ToolError(problem))
+        return None
+
+    def _shown(self, result: ToolResult) -> str:
+        """Return what the model reads of a result."""
+        config = self.equipment.config
+        if result.error is not None and not config.include_tool_errors_in_context:
+            return HIDDEN_ERROR
+        if config.max_tool_output_chars is not None:
+            result = truncate(result, config.max_tool_output_chars)
+        return result.content
+
+    def _conclude(self, answer: CompletionResult) -> AgentResult | None:
+        """Judge an answer without tool calls; `None` when the model has to mend it."""
+        if answer.finish_reason == "content_filter" or answer.refusal is not None:
+            return self._end("refused", error=ContentFiltered(answer.refusal))
+        if answer.finish_reason == "length":
+            return self._end("truncated", error=LLMClientError("the answer was cut at its token limit"))
+        if answer.finish_reason == "error":
+            return self._end("error", error=InvalidResponse("the provider ended the answer with an error"))
+        output = self.equipment.output
+        if output is None:
+            return self._end("success", output=answer.content)
+        try:
+            return self._end("success", output=output.parse(answer.content))
+        except OutputInvalid as error:
+            self.repairs += 1
+            if self.repairs > self.equipment.config.max_output_repairs:
+                return self._end("error", error=error)
+            self.messages.append(Message.user(REPAIR.format(problems=error)))
+            return None
+
+    def _end(
+        self, status: RunStatus, *, error: LLMClientError | None = None, output: Any = None
+    ) -> AgentResult:
+        """Close the run: no tool call stays unanswered, and the conversation grows unless the run failed."""
+        answered = {message.tool_call_id for message in self.messages if message.role == "tool"}
+        last = next((message for message in reversed(self.messages) if message.role == "assistant"), None)
+        for call in last.tool_calls if last is not None else ():
+            if call.id not in answered:
+                self.messages.append(Message.tool(UNANSWERED, call.id, call.name))
+        if status not in {"error", "timeout"}:
+            self.conversation.extend(self.messages[self.known :])
+        return AgentResult(
+            status=status,
+            content=last.text if last is not None and self.turns else "",
+            output=output,
+            turns=self.turns,
+            total_usage=self.usage,
+            messages=tuple(self.messages),
+            error=error,
+        )
+
+    def _tell(self, event: StreamEvent) -> None:
+        if self.emit is None:
+            return
+        if event.type.startswith("tool_call") and not self.equipment.config.stream_tool_calls:
+            return
+        self.emit(event)
