@@ -43,7 +43,9 @@ def json_reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     """Answer with JSON; header names are written with underscores."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(
-        pieces=(json.dumps(payload).encode(),), status=status, headers={"content-type": "application/json", **named}
+        pieces=(json.dumps(payload).encode(),),
+        status=status,
+        headers={"content-type": "application/json", **named},
     )
 
 
@@ -51,7 +53,8 @@ def sse_reply(*pieces: bytes | str | Action, **headers: str) -> Reply:
     """Answer with an event stream; `str` pieces that are no action are encoded."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     encoded = [
-        piece if isinstance(piece, bytes) or piece in ("reset", "close", "hang") else piece.encode() for piece in pieces
+        piece if isinstance(piece, bytes) or piece in ("reset", "close", "hang") else piece.encode()
+        for piece in pieces
     ]
     return Reply(pieces=encoded, headers={"content-type": "text/event-stream; charset=utf-8", **named})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from llm_client.providers.anthropic_request import DEFAULT_MAX_TOKENS, MessagesFormat
 from llm_client.providers.capabilities import Capabilities
@@ -11,7 +12,11 @@ from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
-API_VERSION = "2023-06-01"
+API_VERSION = "2026-10-21"
+SAMPLING_API_VERSION = "2023-06-01"
+"""The last version that takes `temperature`, `top_p` and `top_k`; newer ones refuse them (Anthropic's version
+history, 2026-10-21), and so do newer models under any version."""
+_SAMPLING = ("temperature", "top_p", "top_k")
 
 
 class AnthropicProvider(HttpProvider):
@@ -22,6 +27,8 @@ class AnthropicProvider(HttpProvider):
         api_key: The key, or a function that returns one; without it `ANTHROPIC_API_KEY` is read at each call.
         base_url: Where the API begins, without `/v1`, as Anthropic's own SDK takes it; without it
             `ANTHROPIC_BASE_URL`, then Anthropic itself.
+        api_version: The `anthropic-version` of all requests; by default the newest this class knows, or the last one
+            with sampling parameters for requests that use them.
         default_max_tokens: Output limit of requests that set none; the API demands one.
         headers: Further headers of each request, such as `anthropic-beta`.
         transport: How to send; the caller closes it.
@@ -35,12 +42,14 @@ class AnthropicProvider(HttpProvider):
         *,
         api_key: ApiKey | None = None,
         base_url: str | None = None,
+        api_version: str | None = None,
         default_max_tokens: int = DEFAULT_MAX_TOKENS,
         headers: Mapping[str, str] | None = None,
         transport: Transport | None = None,
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
+        self._api_version = api_version
         super().__init__(
             name="anthropic",
             model=model,
@@ -48,10 +57,13 @@ class AnthropicProvider(HttpProvider):
             wire=MessagesFormat(default_max_tokens),
             api_key=api_key,
             key_variables=("ANTHROPIC_API_KEY",),
-            key_header=("x-api-key", ""),
-            headers={"anthropic-version": API_VERSION, **(headers or {})},
+            headers=headers,
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
             capabilities=Capabilities(supports_embeddings=False),
         )
+
+    def _headers_for(self, body: Mapping[str, Any]) -> Mapping[str, str]:
+        sampled = any(name in body for name in _SAMPLING)
+        return {"anthropic-version": self._api_version or (SAMPLING_API_VERSION if sampled else API_VERSION)}

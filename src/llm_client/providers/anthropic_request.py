@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
 from llm_client.providers.answer import merge_extra
 from llm_client.providers.anthropic_answer import PROVIDER, read_message
@@ -14,7 +15,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, refuse, require_data
 from llm_client.providers.strict_schema import without_constraints
 from llm_client.providers.turn_order import in_order, own_parts
-from llm_client.spec import RequestSpec
+from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
 
 DEFAULT_MAX_TOKENS = 8192
@@ -60,8 +61,7 @@ class MessagesFormat:
         body.update((name, value) for name, value in optional.items() if value is not None)
         _put_thinking(body, spec, model)
         if spec.output_schema is not None:
-            schema = without_constraints(spec.output_schema.schema)
-            body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": schema}
+            body.setdefault("output_config", {})["format"] = _output_format(spec.output_schema)
         if stream:
             body["stream"] = True
         return merge_extra(body, spec.extra) if spec.extra else body
@@ -170,10 +170,20 @@ def _tool(tool: Tool) -> dict[str, Any]:
         "description": tool.description,
         "input_schema": tool.parameters,
     }
-    if tool.strict:
-        encoded["input_schema"] = without_constraints(tool.parameters)
+    strict = without_constraints(tool.parameters) if tool.strict else None
+    if strict is not None:
+        encoded["input_schema"] = strict
         encoded["strict"] = True
     return encoded
+
+
+def _output_format(output: OutputSchema) -> dict[str, Any]:
+    schema = without_constraints(output.schema)
+    if schema is None:
+        raise ConfigurationError(
+            f"Anthropic's API cannot enforce the output schema {output.name!r}: it has objects with free keys"
+        )
+    return {"type": "json_schema", "schema": schema}
 
 
 def _tool_choice(spec: RequestSpec) -> dict[str, Any] | None:

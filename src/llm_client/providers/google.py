@@ -23,7 +23,7 @@ class GoogleProvider(HttpProvider):
             at each call.
         base_url: Where the API begins, without a version path, as Google's own SDK takes it; without it
             `GEMINI_BASE_URL`, then Google itself.
-        api_version: Version path.
+        api_version: Version path: `v1`, or `v1beta` for features that are not stable yet.
         embedding_model: Model that `embed` asks by default.
         headers: Further headers of each request.
         transport: How to send; the caller closes it.
@@ -37,7 +37,7 @@ class GoogleProvider(HttpProvider):
         *,
         api_key: ApiKey | None = None,
         base_url: str | None = None,
-        api_version: str = "v1beta",
+        api_version: str = "v1",
         embedding_model: str = DEFAULT_EMBEDDING_MODEL,
         headers: Mapping[str, str] | None = None,
         transport: Transport | None = None,

@@ -37,7 +37,7 @@ class GenerateContentFormat:
         api_version: Version path.
     """
 
-    def __init__(self, api_version: str = "v1beta") -> None:
+    def __init__(self, api_version: str) -> None:
         self._version = api_version
 
     def path(self, model: str, *, stream: bool) -> str:

@@ -12,6 +12,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -55,7 +56,9 @@ class HttpcoreTransport:
         loop = asyncio.get_running_loop()
         opened = self._loops.get(loop)
         if opened is None:
-            opened = self._loops[loop] = _LoopConnections(self._options)
+            # The first import takes some forty milliseconds, which the event loop must not wait for.
+            await asyncio.to_thread(import_module, "httpcore2")
+            opened = self._loops.setdefault(loop, _LoopConnections(self._options))
         return await opened.send(request)
 
     async def aclose(self) -> None:
@@ -77,7 +80,7 @@ class _LoopConnections:
     async def send(self, request: HttpRequest) -> HttpResponse:
         from httpcore2 import Request
 
-        target = self._targets.get(request.url) or self._resolve(request.url)
+        target = self._targets.get(request.url) or await self._resolve(request.url)
         headers = [(b"host", target.host)]
         headers += [
             (name.encode("ascii"), _header_value(name, value)) for name, value in request.headers.items()
@@ -104,7 +107,7 @@ class _LoopConnections:
         for to_one_origin in connections.values():
             await to_one_origin.aclose()
 
-    def _resolve(self, address: str) -> _Target:
+    async def _resolve(self, address: str) -> _Target:
         from httpcore2 import URL
 
         parts = urlsplit(address)
@@ -119,6 +122,9 @@ class _LoopConnections:
         netloc = parts.netloc.rpartition("@")[2]
         proxy = proxy_for(parts, self._options)
         key = (parts.scheme, netloc, proxy.geturl() if proxy is not None else None)
+        if parts.scheme == "https" and self._ssl_context is None:
+            # Reads the certificate authorities from disk; plain HTTP does without.
+            self._ssl_context = await asyncio.to_thread(make_ssl_context, self._options)
         if key not in self._connections:
             self._connections[key] = self._open(url, proxy)
         if len(self._targets) >= _MAX_TARGETS:
@@ -128,11 +134,8 @@ class _LoopConnections:
         return target
 
     def _open(self, url: URL, proxy: SplitResult | None) -> Connections:
-        from httpcore2 import AsyncConnectionPool, default_ssl_context
+        from httpcore2 import AsyncConnectionPool
 
-        # Loading the system's certificates takes some ten milliseconds, so plain HTTP does without.
-        if url.scheme == b"https" and self._ssl_context is None:
-            self._ssl_context = make_ssl_context(self._options) or default_ssl_context()
         # The pool only serves as the factory that knows proxies; it never holds a connection.
         factory = AsyncConnectionPool(
             ssl_context=self._ssl_context,

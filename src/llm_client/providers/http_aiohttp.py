@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
@@ -41,23 +43,22 @@ class AiohttpTransport:
     """
 
     def __init__(self, options: TransportOptions | None = None) -> None:
-        try:
-            import aiohttp  # noqa: F401 - only to say early that it is missing
-        except ImportError as error:
-            raise MissingDependency("aiohttp", "aiohttp") from error
+        if find_spec("aiohttp") is None:
+            raise MissingDependency("aiohttp", "aiohttp")
         self._options = options or TransportOptions()
         self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = WeakKeyDictionary()
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return when the response's headers have arrived."""
+        NETWORK.check(request.url.partition("?")[0])
+        session = self._sessions.get(asyncio.get_running_loop()) or await self._open_session()
         from aiohttp import ClientTimeout
         from yarl import URL
 
-        NETWORK.check(request.url.partition("?")[0])
         proxy, auth = self._proxy(request.url)
         timeouts = request.timeouts
         with _mapped_errors():
-            response = await self._session().post(
+            response = await session.post(
                 URL(request.url, encoded=True),
                 data=request.body,
                 headers=request.headers,
@@ -76,27 +77,24 @@ class AiohttpTransport:
         if session is not None:
             await session.close()
 
-    def _session(self) -> ClientSession:
+    async def _open_session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
-            session = self._sessions[loop] = self._open_session()
-        return session
-
-    def _open_session(self) -> ClientSession:
-        from aiohttp import ClientSession, DummyCookieJar, TCPConnector
-
+        # Importing aiohttp and reading certificates are not for the event loop to wait for.
+        await asyncio.to_thread(import_module, "aiohttp")
         options = self._options
-        connector = TCPConnector(
-            limit=options.max_connections,
-            keepalive_timeout=options.keepalive_seconds,
-            ssl=make_ssl_context(options) or True,
-        )
-        return ClientSession(
-            connector=connector,
-            cookie_jar=DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-        )
+        context = await asyncio.to_thread(make_ssl_context, options)
+        if loop not in self._sessions:  # another task may have been faster
+            from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+
+            connector = TCPConnector(
+                limit=options.max_connections, keepalive_timeout=options.keepalive_seconds, ssl=context
+            )
+            self._sessions[loop] = ClientSession(
+                connector=connector,
+                cookie_jar=DummyCookieJar(),
+                skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            )
+        return self._sessions[loop]
 
     def _proxy(self, url: str) -> tuple[str | None, BasicAuth | None]:
         from aiohttp import BasicAuth

@@ -194,7 +194,7 @@ class HttpProvider:
     ) -> tuple[Origin, HttpResponse]:
         key = await self._key()
         origin = Origin(provider=self._name, model=model, secrets=(key,) if key else ())
-        headers = {**self._headers, "accept": accept}
+        headers = {**self._headers, **self._headers_for(body), "accept": accept}
         if key:
             headers[self._key_header[0]] = self._key_header[1] + key
         if accept == "application/json":
@@ -204,6 +204,11 @@ class HttpProvider:
         )
         with _blamed(origin):
             return origin, await self._transport.send(request)
+
+    def _headers_for(self, body: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return headers that depend on what is asked."""
+        del body
+        return {}
 
     async def _key(self) -> str | None:
         key = self._api_key

@@ -85,8 +85,8 @@ class ChatStreamReader:
                     events.append(self._think(thoughts))
                 if text:
                     events.append(draft.add_text(text))
-        if len(delta) == 1:
-            return
+            if len(delta) == 1:
+                return
         thought = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(thought, str) and thought:
             self._carries_content = self._carries_content or bool(delta.get("reasoning_content"))

@@ -2,17 +2,17 @@
 
 OpenAI's and Anthropic's strict modes accept a subset of JSON Schema: every object is closed
 (`additionalProperties: false`), and OpenAI wants every property required. Pydantic's schemas are neither, so they
-are rewritten here; a schema that says something the subset cannot say is left to the model's good will.
+are rewritten here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _ANTHROPIC_KEYWORDS = frozenset(
-    ("type", "enum", "const", "anyOf", "allOf", "oneOf", "$ref", "$defs", "definitions", "default", "description", "title",
-     "properties", "required", "additionalProperties", "items", "minItems", "format", "prefixItems", "nullable")
+    ("type", "enum", "const", "anyOf", "allOf", "oneOf", "$ref", "$defs", "definitions", "description", "title",
+     "properties", "required", "additionalProperties", "items")
 )  # fmt: skip
 _ANTHROPIC_FORMATS = frozenset(
     ("date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid")
@@ -25,52 +25,68 @@ _SUBSCHEMA_MAPS = ("properties", "$defs", "definitions")
 def close_objects(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a schema in OpenAI's strict subset, or `None` if it has objects with free keys.
 
-    Every property becomes required: a default has no meaning to a model that must always answer it. A `$ref` with
-    siblings is replaced by what it points to, as the vendor allows no siblings.
+    Every property becomes required, as the vendor demands. A `$ref` with siblings is replaced by what it points to,
+    as the vendor allows no siblings; where that would never end, the siblings go instead.
     """
     try:
-        return _closed(schema, schema)
+        return _closed(schema, schema, frozenset())
     except _FreeKeysError:
         return None
 
 
-def without_constraints(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema in Anthropic's subset: closed objects, and limits moved into descriptions.
+def without_constraints(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a schema in Anthropic's subset, or `None` if it has objects with free keys.
 
-    The vendor refuses `minimum`, `maxLength`, `pattern` and the like; the model still reads them in the description.
+    The vendor refuses `minimum`, `maxLength`, `pattern`, defaults and the like; they move into the description, where
+    the model still reads them.
     """
-    return _described(schema)
+    try:
+        return _described(schema)
+    except _FreeKeysError:
+        return None
 
 
 class _FreeKeysError(Exception):
     """An object accepts keys that are not listed."""
 
 
-def _closed(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+def _closed(schema: Mapping[str, Any], root: Mapping[str, Any], inlined: frozenset[str]) -> dict[str, Any]:
     reference = schema.get("$ref")
     if isinstance(reference, str) and len(schema) > 1:
-        target = _resolve(reference, root)
+        if reference in inlined:
+            return {"$ref": reference}
         siblings = {key: value for key, value in schema.items() if key != "$ref"}
-        return _closed({**target, **siblings}, root)
-    result = {key: _closed_value(key, value, root) for key, value in schema.items() if key != "default"}
-    if schema.get("type") == "object" or "properties" in schema:
-        if schema.get("additionalProperties", False) is not False:
-            raise _FreeKeysError
+        return _closed({**_resolve(reference, root), **siblings}, root, inlined | {reference})
+    only = schema.get("allOf")
+    if isinstance(only, list) and len(only) == 1 and isinstance(only[0], Mapping):
+        rest = {key: value for key, value in schema.items() if key != "allOf"}
+        return _closed({**rest, **only[0]}, root, inlined)
+    result: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key != "default" or value is not None:
+            result[key] = _map_subschemas(key, value, lambda child: _closed(child, root, inlined))
+    if _is_object(schema):
         result["additionalProperties"] = False
-        properties = schema.get("properties")
-        result["required"] = list(properties) if isinstance(properties, Mapping) else []
-        result.setdefault("properties", {})
+        result["required"] = list(schema.get("properties") or ())
     return result
 
 
-def _closed_value(key: str, value: Any, root: Mapping[str, Any]) -> Any:
+def _is_object(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema describes objects. Raises `_FreeKeysError` when they may have keys that are not listed."""
+    if schema.get("type") != "object" and "properties" not in schema:
+        return False
+    if schema.get("additionalProperties", False) is not False:
+        raise _FreeKeysError
+    return True
+
+
+def _map_subschemas(key: str, value: Any, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """Return a keyword's value with every schema inside it changed."""
     if key in _SUBSCHEMA_MAPS and isinstance(value, Mapping):
-        return {name: _closed(child, root) for name, child in value.items()}
+        return {name: change(child) for name, child in value.items()}
     if key in _SUBSCHEMA_LISTS and isinstance(value, list):
-        return [_closed(child, root) if isinstance(child, Mapping) else child for child in value]
-    if key in _SUBSCHEMAS and isinstance(value, Mapping):
-        return _closed(value, root)
-    return value
+        return [change(child) if isinstance(child, Mapping) else child for child in value]
+    return change(value) if key in _SUBSCHEMAS and isinstance(value, Mapping) else value
 
 
 def _resolve(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -86,18 +102,11 @@ def _described(schema: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in schema.items():
         if not _is_supported(key, value):
             moved.append(f"{key}: {value}")
-        elif key in _SUBSCHEMA_MAPS and isinstance(value, Mapping):
-            result[key] = {name: _described(child) for name, child in value.items()}
-        elif key in _SUBSCHEMA_LISTS and isinstance(value, list):
-            result["anyOf" if key == "oneOf" else key] = [
-                _described(child) if isinstance(child, Mapping) else child for child in value
-            ]
-        elif key in _SUBSCHEMAS and isinstance(value, Mapping):
-            result[key] = _described(value)
-        else:
-            result[key] = value
-    if schema.get("type") == "object" or "properties" in schema:
+        elif key != "type" or ("enum" not in schema and "const" not in schema):
+            result["anyOf" if key == "oneOf" else key] = _map_subschemas(key, value, _described)
+    if _is_object(schema):
         result["additionalProperties"] = False
+        result.setdefault("properties", {})
     if moved:
         notes = "{" + ", ".join(moved) + "}"
         result["description"] = f"{result['description']}\n\n{notes}" if result.get("description") else notes

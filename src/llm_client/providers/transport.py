@@ -119,10 +119,18 @@ async def read_body(response: HttpResponse, limit: int = MAX_RESPONSE_BYTES) -> 
         await response.aclose()
 
 
-def make_ssl_context(options: TransportOptions) -> ssl.SSLContext | None:
-    """Return the context the options ask for, or `None` for the transport's default."""
-    if options.ssl_context is not None or options.ca_bundle is None:
+def make_ssl_context(options: TransportOptions) -> ssl.SSLContext:
+    """Return the context the options ask for, by default the system's certificate authorities. Reads files.
+
+    Raises:
+        ConfigurationError: The CA bundle cannot be read.
+    """
+    if options.ssl_context is not None:
         return options.ssl_context
+    if options.ca_bundle is None:
+        from httpcore2 import default_ssl_context
+
+        return default_ssl_context()
     path = Path(options.ca_bundle)
     try:
         return ssl.create_default_context(
