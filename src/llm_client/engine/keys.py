@@ -15,7 +15,8 @@ VERSION = 1
 """Part of every hash; raised when the form of what is hashed changes."""
 
 
-def _digest(value: Any) -> str:
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of a value as canonical JSON, in hexadecimal."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     return hashlib.sha256(text).hexdigest()
 
@@ -23,9 +24,9 @@ def _digest(value: Any) -> str:
 def request_hash(spec: RequestSpec, provider: Provider) -> str:
     """Return a hash of everything that can change the answer: the request, the model, and where it lives."""
     where = [provider.name, spec.model or provider.model, str(getattr(provider, "base_url", None) or "")]
-    return _digest([VERSION, where, dump_spec(spec)])
+    return digest_of([VERSION, where, dump_spec(spec)])
 
 
 def scoped_key(tenant_id: str | None, key: str) -> str:
     """Return a caller's key so that no two tenants' keys can be equal."""
-    return _digest([VERSION, tenant_id, key])
+    return digest_of([VERSION, tenant_id, key])

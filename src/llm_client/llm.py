@@ -1,0 +1,212 @@
+"""The smallest way to ask a model: text in, text out, each call told to a logger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from llm_client.blocking import run_blocking
+from llm_client.engine.engine import ExecutionEngine
+from llm_client.messages import CompletionResult, Message
+from llm_client.providers.base import Provider
+from llm_client.spec import RequestContext, RequestSpec
+
+logger = logging.getLogger(__name__)
+
+
+class CallLogger(Protocol):
+    """Records model calls. What it raises is logged and never touches the call."""
+
+    async def start_llm_call(
+        self,
+        *,
+        provider: str,
+        model_id: str,
+        call_type: str,
+        prompt: str,
+        is_streaming: bool,
+        execution_log_id: str | None,
+        report_id: str | None,
+        completion_id: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> Any:
+        """Open a record and return it."""
+        ...
+
+    async def end_llm_call(
+        self,
+        log: Any,
+        *,
+        status: str,
+        response: str | None,
+        error_message: str | None,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        chunks_count: int | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        """Close a record with status `completed`, `failed` or `cancelled`."""
+        ...
+
+
+class LLM:
+    """One model, asked with text.
+
+    Args:
+        model: A string such as `openai:gpt-5.2`, a provider, or an engine.
+        llm_call_logger: Records every call.
+        system: Instruction every call begins with.
+    """
+
+    def __init__(
+        self,
+        model: str | Provider | ExecutionEngine,
+        *,
+        llm_call_logger: CallLogger | None = None,
+        system: str | None = None,
+    ) -> None:
+        self.engine = model if isinstance(model, ExecutionEngine) else ExecutionEngine(model)
+        self._logger = llm_call_logger
+        self._system = (Message.system(system),) if system else ()
+
+    def inference(self, prompt: str, **options: Any) -> str:
+        """Ask and return the answer, in ordinary code; the arguments are those of `inference_async`.
+
+        Raises:
+            ConfigurationError: The calling thread runs an event loop; use `await llm.inference_async(…)` there.
+        """
+        return run_blocking(self.inference_async(prompt, **options), "await llm.inference_async(...)")
+
+    async def inference_async(
+        self,
+        prompt: str,
+        *,
+        execution_log_id: str | None = None,
+        report_id: str | None = None,
+        completion_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        context: RequestContext | None = None,
+        **options: Any,
+    ) -> str:
+        """Ask and return the answer.
+
+        Args:
+            prompt: What to ask.
+            execution_log_id: For the logger: the execution the call belongs to.
+            report_id: For the logger.
+            completion_id: For the logger.
+            metadata: For the logger.
+            context: On whose behalf.
+            options: Further fields of `RequestSpec`, such as `temperature`.
+
+        Raises:
+            ProviderError: The model did not answer.
+        """
+        record = _Record(self._logger, self.engine, prompt, "inference")
+        await record.open(execution_log_id, report_id, completion_id, metadata)
+        try:
+            result = await self.engine.complete(self._spec(prompt, options), context=context)
+            record.result = result
+        except BaseException as error:
+            record.error = error
+            raise
+        finally:
+            await record.close()
+        return result.content
+
+    async def inference_stream(
+        self,
+        prompt: str,
+        *,
+        execution_log_id: str | None = None,
+        report_id: str | None = None,
+        completion_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        context: RequestContext | None = None,
+        **options: Any,
+    ) -> AsyncIterator[str]:
+        """Ask and yield the answer's text as it comes; the arguments are those of `inference_async`."""
+        record = _Record(self._logger, self.engine, prompt, "inference_stream")
+        await record.open(execution_log_id, report_id, completion_id, metadata)
+        try:
+            async for event in self.engine.stream(self._spec(prompt, options), context=context):
+                if event.type == "token":
+                    record.chunks.append(event.text)
+                    yield event.text
+                elif event.type == "done":
+                    record.result = event.result
+        except BaseException as error:
+            record.error = error
+            raise
+        finally:
+            await record.close()
+
+    def _spec(self, prompt: str, options: Mapping[str, Any]) -> RequestSpec:
+        return RequestSpec(messages=(*self._system, Message.user(prompt)), **options)
+
+
+class _Record:
+    """The log of one call: opened before it, closed after it however it ended."""
+
+    def __init__(
+        self, call_logger: CallLogger | None, engine: ExecutionEngine, prompt: str, call_type: str
+    ) -> None:
+        self._logger = call_logger
+        self._engine = engine
+        self._prompt = prompt
+        self._call_type = call_type
+        self._log: Any = None
+        self.result: CompletionResult | None = None
+        self.error: BaseException | None = None
+        self.chunks: list[str] = []
+
+    async def open(
+        self,
+        execution_log_id: str | None,
+        report_id: str | None,
+        completion_id: str | None,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        if self._logger is None:
+            return
+        provider = self._engine.provider
+        try:
+            self._log = await self._logger.start_llm_call(
+                provider=provider.name,
+                model_id=provider.model,
+                call_type=self._call_type,
+                prompt=self._prompt,
+                is_streaming=self._call_type == "inference_stream",
+                execution_log_id=execution_log_id,
+                report_id=report_id,
+                completion_id=completion_id,
+                metadata=metadata,
+            )
+        except Exception:
+            logger.exception("a model call could not be logged")
+            self._logger = None
+
+    async def close(self) -> None:
+        if self._logger is None:
+            return
+        usage = self.result.usage if self.result is not None else getattr(self.error, "usage", None)
+        partial = "".join(self.chunks) or None
+        try:
+            await self._logger.end_llm_call(
+                self._log,
+                status=self._status(),
+                response=self.result.content if self.result is not None else partial,
+                error_message=None if self.error is None else str(self.error),
+                input_tokens=usage.input_tokens if usage is not None else None,
+                output_tokens=usage.output_tokens if usage is not None else None,
+                chunks_count=len(self.chunks) if self._call_type == "inference_stream" else None,
+                metadata=None,
+            )
+        except Exception:
+            logger.exception("the end of a model call could not be logged")
+
+    def _status(self) -> str:
+        if self.result is not None:
+            return "completed"
+        return "failed" if isinstance(self.error, Exception) else "cancelled"

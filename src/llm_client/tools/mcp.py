@@ -1,0 +1,264 @@
+"""Tools of MCP servers, over stdio or streamable HTTP, that look like any others. Needs the extra `mcp`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from llm_client.errors import ConfigurationError, MissingDependency, ToolError
+from llm_client.network import NETWORK
+from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
+
+if TYPE_CHECKING:
+    from mcp import Client
+    from mcp import Tool as McpTool
+
+OPERATION_ID = "agent-runtime/operation-id"
+"""Name under which a call's operation id travels in its `_meta`, for servers that can tell repetitions."""
+MAX_PAGES = 100
+"""Pages of a server's list of tools that are read."""
+
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
+
+
+class McpServer:
+    """A connection to one MCP server.
+
+    The connection is made at the first use, lives in a task of its own, and is made anew when it was lost. A call that was
+    lost with it fails; whether it is repeated is up to the tool's effect class.
+
+    Args:
+        command: Program and arguments of a server that talks over stdin and stdout.
+        url: Address of a server that talks streamable HTTP, instead of `command`.
+        env: Further environment variables of the program.
+        cwd: Working directory of the program.
+        headers: Headers of every HTTP request, for authentication.
+        prefix: Put before the names of the tools, so that two servers' tools cannot clash.
+        only: Names of the tools to take, as the server names them; by default all.
+        effects: Effect classes by the server's tool names, for tools whose hints are missing or not to be trusted.
+        trust_hints: Whether `readOnlyHint` and `idempotentHint` count; otherwise a tool is `unsafe` unless `effects` says more.
+        connect_timeout: Seconds the connection may take.
+
+    Raises:
+        ConfigurationError: There is neither a command nor a URL, or there are both.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        url: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        headers: Mapping[str, str] | None = None,
+        prefix: str = "",
+        only: Collection[str] | None = None,
+        effects: Mapping[str, Effect] | None = None,
+        trust_hints: bool = True,
+        connect_timeout: float = 30.0,
+    ) -> None:
+        if (command is None) == (url is None):
+            raise ConfigurationError("an MCP server has either a command or a url")
+        self._command = list(command or ())
+        self._url = url
+        self._env = dict(env or {})
+        self._cwd = cwd
+        self._headers = dict(headers or {})
+        self._prefix = prefix
+        self._only = None if only is None else frozenset(only)
+        self._effects = dict(effects or {})
+        self._trust_hints = trust_hints
+        self._connect_timeout = connect_timeout
+        self._connection: _Connection | None = None
+        self._connecting = asyncio.Lock()
+
+    async def tools(self) -> list[Tool]:
+        """Return the server's tools.
+
+        Raises:
+            ToolError: The server cannot be reached or does not answer.
+            MissingDependency: The extra `mcp` is not installed.
+        """
+        client = await self._client()
+        found: list[McpTool] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await client.list_tools(cursor=cursor)
+            found.extend(page.tools)
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+
+    async def aclose(self) -> None:
+        """End the connection and the program; may be called twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def __aenter__(self) -> McpServer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _client(self) -> Client:
+        async with self._connecting:
+            if self._connection is None or self._connection.lost:
+                await self.aclose()
+                connection = _Connection(self._make_client)
+                await connection.open(self._connect_timeout)
+                self._connection = connection
+            return self._connection.client
+
+    def _make_client(self) -> Client:
+        try:
+            from mcp import Client, StdioServerParameters
+        except ImportError as error:
+            raise MissingDependency("mcp", "mcp") from error
+        if self._url is None:
+            program, *arguments = self._command
+            parameters = StdioServerParameters(command=program, args=arguments, env=self._env, cwd=self._cwd)
+            return Client(parameters)
+        NETWORK.check(self._url)
+        if not self._headers:
+            return Client(self._url)
+        import httpx2
+        from mcp.client.streamable_http import streamable_http_client
+
+        timeout = httpx2.Timeout(30.0, read=300.0)
+        http_client = httpx2.AsyncClient(headers=self._headers, timeout=timeout)
+        return Client(streamable_http_client(self._url, http_client=http_client))
+
+    def _tool(self, entry: McpTool) -> Tool:
+        name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
+        return Tool(
+            name=name,
+            description=entry.description or "",
+            parameters=entry.input_schema,
+            handler=self._handler(entry.name),
+            validate=_validator(entry.input_schema),
+            takes_context="ctx",
+            effect=self._effect(entry),
+        )
+
+    def _effect(self, entry: McpTool) -> Effect:
+        if entry.name in self._effects:
+            return self._effects[entry.name]
+        hints = entry.annotations
+        if hints is None or not self._trust_hints:
+            return "unsafe"
+        if hints.read_only_hint:
+            return "read"
+        return "idempotent" if hints.idempotent_hint else "unsafe"
+
+    def _handler(self, name: str) -> Callable[..., Any]:
+        async def call(*, arguments: dict[str, Any], ctx: ToolContext) -> ToolResult:
+            client = await self._client()
+            meta: Any = {OPERATION_ID: ctx.operation_id}
+            return _to_result(await client.call_tool(name, arguments, meta=meta))
+
+        return call
+
+
+class _Connection:
+    """An open client, entered and left in one task, as its cancel scopes demand."""
+
+    def __init__(self, make: Callable[[], Client]) -> None:
+        self._make = make
+        self._stop = asyncio.Event()
+        self._opened: asyncio.Future[Client] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> Client:
+        if self._opened is None:
+            raise ToolError("the MCP server is not connected")
+        return self._opened.result()
+
+    @property
+    def lost(self) -> bool:
+        return self._task is None or self._task.done()
+
+    async def open(self, timeout: float) -> None:
+        self._opened = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._live(self._opened))  # noqa: TID251 -- ended by `close`
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._opened)
+        except TimeoutError:
+            await self.close()
+            raise ToolError(f"the MCP server did not answer within {timeout:g} seconds") from None
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _live(self, opened: asyncio.Future[Client]) -> None:
+        try:
+            async with self._make() as client:
+                opened.set_result(client)
+                await self._stop.wait()
+        except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends a connection that is lost anyway
+            if not opened.done():
+                mapped = error if isinstance(error, ConfigurationError) else _unreachable(error)
+                opened.set_exception(mapped)
+        finally:
+            if not opened.done():
+                opened.cancel()
+
+    async def close(self) -> None:
+        self._stop.set()
+        task = self._task
+        if task is None or task.done():
+            return
+        if self._opened is None or not self._opened.done():
+            task.cancel()
+        await asyncio.wait((task,))
+
+
+def _unreachable(error: BaseException) -> ToolError:
+    """Return the first plain error inside nested groups as one that says what happened."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return ToolError(f"the MCP server cannot be reached: {type(error).__name__}: {error}")
+
+
+def _validator(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Return a check of arguments against a server's schema; they reach the handler as one argument.
+
+    A server's argument may have any name, so passing them on as keywords could clash.
+    """
+    validator = importlib.import_module("jsonschema").Draft202012Validator(dict(schema))
+
+    def validate(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        problems = [
+            f"- {'.'.join(map(str, problem.absolute_path)) or 'arguments'}: {problem.message}"
+            for problem in validator.iter_errors(dict(arguments))
+        ]
+        if problems:
+            raise ToolError("\n".join(problems[:10]))
+        return {"arguments": dict(arguments)}
+
+    return validate
+
+
+def _to_result(answer: Any) -> ToolResult:
+    """Turn a server's answer into a result: text as it is, other content by its kind."""
+    texts = [
+        block.text
+        if block.type == "text"
+        else f"[{block.type} {getattr(block, 'mime_type', '') or ''}]".replace(" ]", "]")
+        for block in answer.content
+    ]
+    content = "\n".join(texts)
+    if answer.is_error:
+        raise ToolError(content or "the tool failed without saying why")
+    value = answer.structured_content
+    return ToolResult(content=content, value=content if value is None else value)
