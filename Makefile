@@ -41,5 +41,5 @@ $(DEV): $(RUNTIME)
 $(BENCH): benchmarks/runtime/peers/requirements.txt scripts/venv
 	scripts/venv .venv-bench-peers -r benchmarks/runtime/peers/requirements.txt && touch $@
 
-$(DOCS): docs/requirements.txt scripts/venv
-	scripts/venv .venv-docs -r docs/requirements.txt && touch $@
+$(DOCS): scripts/docs-requirements.txt scripts/venv
+	scripts/venv .venv-docs -r scripts/docs-requirements.txt && touch $@
