@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,17 +63,19 @@ def sse_reply(*pieces: bytes | str | Action, **headers: str) -> Reply:
 class LoopbackServer:
     """Answers requests with the queued replies in turn; the last one answers all further requests."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None) -> None:
         self.replies = list(replies)
         self.requests: list[Received] = []
         self.connections = 0
         self.disconnected = asyncio.Event()
         """Set when a client has gone while it was being answered or kept waiting."""
+        self._arrived = asyncio.Event()
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -89,7 +92,22 @@ class LoopbackServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Wait, at most five seconds, until this many requests have arrived."""
+        async with asyncio.timeout(5):
+            while len(self.requests) < count:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def drop_connections(self) -> None:
+        """Close every connection, as a server does with idle ones."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in range(5):  # a client on the same loop sees the closing in its own turns
+            await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -100,6 +118,7 @@ class LoopbackServer:
         try:
             while (received := await _read_request(reader)) is not None:
                 self.requests.append(received)
+                self._arrived.set()
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
                 if not await self._answer(reply, reader, writer):
                     return

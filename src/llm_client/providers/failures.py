@@ -69,12 +69,9 @@ _BY_CODE: dict[str, type[ProviderError]] = {
         ProviderUnavailable,
     ),
     **dict.fromkeys(("timeout_error", "request_timeout", "deadline_exceeded"), ProviderTimeout),
-    **dict.fromkeys(
-        ("invalid_request_error", "invalid_argument", "failed_precondition", "not_found_error", "invalid_image",
-         "unsupported_image_media_type"),
-        InvalidRequest,
-    ),
 }  # fmt: skip
+_REFUSALS = ("invalid_request_error", "invalid_argument", "failed_precondition", "not_found_error")
+"""Codes that say no more than a status of 400 does."""
 
 _TOO_LONG = re.compile(
     r"maximum context length|prompt is too long|context window|context[_ ]length|exceeds? the context|exceed context"
@@ -228,14 +225,16 @@ def _build(
 
 def _classify(error: VendorError, status: int | None, message: str) -> type[ProviderError]:
     by_code = next((_BY_CODE[code] for code in error.codes if code in _BY_CODE), None)
-    if by_code is QuotaExceeded or status == 402:
+    if status == 402:
         return QuotaExceeded
-    if status in (None, 400, 403, 404, 413, 422, 429):
+    if by_code in (None, RateLimited) and status in (None, 400, 403, 404, 413, 422, 429):
         by_words = _classify_words(message, status)
-        if by_words is not None and by_code in (None, InvalidRequest, RateLimited):
+        if by_words is not None:
             return by_words
-    if by_code is not None and (status is None or by_code is not InvalidRequest or 400 <= status < 500):
+    if by_code is not None:
         return by_code
+    if status is None and any(code in _REFUSALS for code in error.codes):
+        return InvalidRequest
     return _classify_status(status)
 
 

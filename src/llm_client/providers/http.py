@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from base64 import b64encode
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
 from llm_client.network import NETWORK
 from llm_client.providers.connections import Connections, PooledResponse
-from llm_client.providers.proxies import proxy_for
+from llm_client.providers.proxies import proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
     HttpRequest,
     HttpResponse,
     TransportOptions,
+    check_header,
     make_ssl_context,
 )
 
@@ -83,7 +83,7 @@ class _LoopConnections:
         target = self._targets.get(request.url) or await self._resolve(request.url)
         headers = [(b"host", target.host)]
         headers += [
-            (name.encode("ascii"), _header_value(name, value)) for name, value in request.headers.items()
+            (name.encode("ascii"), check_header(name, value)) for name, value in request.headers.items()
         ]
         headers.append((b"content-length", b"%d" % len(request.body)))
         timeouts = request.timeouts
@@ -224,22 +224,12 @@ def _host_name(host: str) -> bytes:
     return host.encode("ascii" if host.isascii() else "idna")
 
 
-def _header_value(name: str, value: str) -> bytes:
-    try:
-        return value.encode("ascii")
-    except UnicodeEncodeError:
-        # The value may be a key, so it is not repeated.
-        raise ConfigurationError(f"the value of the header {name!r} holds characters outside ASCII") from None
-
-
 def _httpcore_proxy(proxy: SplitResult) -> Proxy:
     from httpcore2 import URL, Proxy
 
     url = URL(scheme=proxy.scheme, host=proxy.hostname or "", port=proxy.port, target="/")
-    if proxy.username is None:
-        return Proxy(url)
-    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}".encode()
-    return Proxy(url, headers=[(b"Proxy-Authorization", b"Basic " + b64encode(credentials))])
+    credentials = proxy_authorization(proxy)
+    return Proxy(url, headers=None if credentials is None else {"Proxy-Authorization": credentials})
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from llm_client.errors import (
@@ -19,17 +19,18 @@ from llm_client.errors import (
     ProviderTimeout,
 )
 from llm_client.network import NETWORK
-from llm_client.providers.proxies import proxy_for
+from llm_client.providers.proxies import proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
     HttpRequest,
     HttpResponse,
     TransportOptions,
+    check_header,
     make_ssl_context,
 )
 
 if TYPE_CHECKING:
-    from aiohttp import BasicAuth, ClientResponse, ClientSession
+    from aiohttp import ClientResponse, ClientSession
 
 
 class AiohttpTransport:
@@ -55,16 +56,16 @@ class AiohttpTransport:
         from aiohttp import ClientTimeout
         from yarl import URL
 
-        proxy, auth = self._proxy(request.url)
         timeouts = request.timeouts
+        headers, proxy, proxy_headers = self._route(request)
         with _mapped_errors():
             response = await session.post(
                 URL(request.url, encoded=True),
                 data=request.body,
-                headers=request.headers,
+                headers=headers,
                 allow_redirects=False,
                 proxy=proxy,
-                proxy_auth=auth,
+                proxy_headers=proxy_headers,
                 timeout=ClientTimeout(
                     total=None, connect=timeouts.pool, sock_connect=timeouts.connect, sock_read=timeouts.read
                 ),
@@ -96,18 +97,22 @@ class AiohttpTransport:
             )
         return self._sessions[loop]
 
-    def _proxy(self, url: str) -> tuple[str | None, BasicAuth | None]:
-        from aiohttp import BasicAuth
-
-        proxy = proxy_for(urlsplit(url), self._options)
+    def _route(self, request: HttpRequest) -> tuple[Headers, str | None, Headers | None]:
+        """Return the headers of a request, the proxy it goes through, and what only the proxy reads."""
+        for name, value in request.headers.items():
+            check_header(name, value)
+        url = urlsplit(request.url)
+        proxy = proxy_for(url, self._options)
         if proxy is None:
-            return None, None
-        auth = (
-            None
-            if proxy.username is None
-            else BasicAuth(unquote(proxy.username), unquote(proxy.password or ""))
-        )
-        return proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl(), auth
+            return request.headers, None, None
+        address = proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl()
+        credentials = proxy_authorization(proxy)
+        if credentials is None:
+            return request.headers, address, None
+        for_proxy = {"Proxy-Authorization": credentials}
+        if url.scheme == "https":
+            return request.headers, address, for_proxy
+        return {**request.headers, **for_proxy}, address, None  # the proxy itself reads a plain request
 
 
 class _AiohttpResponse:
@@ -143,7 +148,7 @@ def _mapped_errors() -> Iterator[None]:
 
     try:
         yield
-    except aiohttp.InvalidURL as error:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise ConfigurationError(f"not an HTTP URL: {error}") from None
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
         raise ProviderTimeout(
@@ -155,8 +160,3 @@ def _mapped_errors() -> Iterator[None]:
         raise ConnectionFailed(f"the answer was cut off: {error}") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
-    except ValueError:
-        # aiohttp refuses a header value with a line break; the value may be a key.
-        raise ConfigurationError(
-            "a header value or the URL holds characters that HTTP does not allow"
-        ) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+from base64 import b64encode
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from llm_client.errors import ConfigurationError
@@ -22,6 +23,14 @@ def proxy_for(url: SplitResult, options: TransportOptions) -> SplitResult | None
     if proxy.scheme not in ("http", "https") or not proxy.hostname:
         raise ConfigurationError(f"only HTTP proxies are supported, not {proxy.scheme or address}://")
     return proxy
+
+
+def proxy_authorization(proxy: SplitResult) -> str | None:
+    """Return the `Proxy-Authorization` that a proxy's URL asks for."""
+    if proxy.username is None:
+        return None
+    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return f"Basic {b64encode(credentials.encode()).decode()}"
 
 
 def _from_environment(url: SplitResult) -> str | None:

@@ -119,6 +119,15 @@ async def read_body(response: HttpResponse, limit: int = MAX_RESPONSE_BYTES) -> 
         await response.aclose()
 
 
+def check_header(name: str, value: str) -> bytes:
+    """Return a header's value as bytes. Raises `ConfigurationError`, without repeating the value, if HTTP forbids it."""
+    if not value.isascii() or not value.isprintable():
+        raise ConfigurationError(
+            f"the value of the header {name!r} holds characters that HTTP does not allow"
+        )
+    return value.encode("ascii")
+
+
 def make_ssl_context(options: TransportOptions) -> ssl.SSLContext:
     """Return the context the options ask for, by default the system's certificate authorities. Reads files.
 
