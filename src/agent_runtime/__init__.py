@@ -1,1 +1,159 @@
-"""Runs LLM agents as durable jobs."""
+"""Runs LLM agents as durable jobs: journaled, budgeted, approved, replayable.
+
+Names are imported when they are first used, so that `import agent_runtime` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_runtime.actions.manager import ActionManager
+    from agent_runtime.app import RuntimeKernel, open_storage
+    from agent_runtime.errors import (
+        ActionAlreadyResolved,
+        ActionExpired,
+        AgentRuntimeError,
+        BudgetExceededError,
+        ChildFailed,
+        ConcurrentSteps,
+        ExecutorBusy,
+        FenceLost,
+        IdempotencyConflict,
+        InvalidInput,
+        InvalidTransition,
+        JobCancelled,
+        JobEnded,
+        JobFailed,
+        JobTimedOut,
+        NondeterminismError,
+        PolicyDenied,
+        ResultNotSerializable,
+        StepFailed,
+        StorageError,
+        UnknownAction,
+        UnknownJob,
+        UnknownOperator,
+    )
+    from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
+    from agent_runtime.jobs.manager import JobManager
+    from agent_runtime.kernel.handle import ExecutionHandle
+    from agent_runtime.kernel.operator import Operator, OperatorResult
+    from agent_runtime.kernel.operator_context import OperatorContext, current_context
+    from agent_runtime.kernel.options import KernelOptions
+    from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
+    from agent_runtime.ledger.ledger import Ledger, UsageTotal
+    from agent_runtime.storage.memory.stores import (
+        InMemoryActionStore,
+        InMemoryJobStore,
+        InMemoryLedgerWriter,
+    )
+    from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
+    from agent_runtime.values.budget import LedgerEntry
+    from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
+    from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+    from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
+    from agent_runtime.values.orchestration import OrchestrationConfig
+
+_HOMES = {
+    "actions.manager": "ActionManager",
+    "app": "RuntimeKernel open_storage",
+    "errors": (
+        "ActionAlreadyResolved ActionExpired AgentRuntimeError BudgetExceededError ChildFailed ConcurrentSteps "
+        "ExecutorBusy FenceLost IdempotencyConflict InvalidInput InvalidTransition JobCancelled JobEnded JobFailed "
+        "JobTimedOut NondeterminismError PolicyDenied ResultNotSerializable StepFailed StorageError UnknownAction "
+        "UnknownJob UnknownOperator"
+    ),
+    "events.bus": "EventBus InMemoryEventBus Subscription",
+    "jobs.manager": "JobManager",
+    "kernel.handle": "ExecutionHandle",
+    "kernel.operator": "Operator OperatorResult",
+    "kernel.operator_context": "OperatorContext current_context",
+    "kernel.options": "KernelOptions",
+    "kernel.request": "ExecutionRequest ExecutionResult",
+    "ledger.ledger": "Ledger UsageTotal",
+    "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
+    "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
+    "values.budget": "LedgerEntry",
+    "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
+    "values.event": "RuntimeEvent RuntimeEventType",
+    "values.job": "JobFilter JobRecord JobSpec JobStatus",
+    "values.orchestration": "OrchestrationConfig",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "ActionAlreadyResolved",
+    "ActionExpired",
+    "ActionManager",
+    "ActionRecord",
+    "ActionSpec",
+    "ActionStatus",
+    "ActionType",
+    "AgentRuntimeError",
+    "BudgetExceededError",
+    "BudgetSpec",
+    "ChildFailed",
+    "ConcurrentSteps",
+    "EventBus",
+    "ExecutionContext",
+    "ExecutionHandle",
+    "ExecutionRequest",
+    "ExecutionResult",
+    "ExecutorBusy",
+    "FenceLost",
+    "IdempotencyConflict",
+    "InMemoryActionStore",
+    "InMemoryEventBus",
+    "InMemoryJobStore",
+    "InMemoryLedgerWriter",
+    "InvalidInput",
+    "InvalidTransition",
+    "JobCancelled",
+    "JobEnded",
+    "JobFailed",
+    "JobFilter",
+    "JobManager",
+    "JobRecord",
+    "JobSpec",
+    "JobStatus",
+    "JobTimedOut",
+    "KernelOptions",
+    "Ledger",
+    "LedgerEntry",
+    "NondeterminismError",
+    "Operator",
+    "OperatorContext",
+    "OperatorResult",
+    "OrchestrationConfig",
+    "PolicyDenied",
+    "PolicyRef",
+    "ResultNotSerializable",
+    "RunVersions",
+    "RuntimeEvent",
+    "RuntimeEventType",
+    "RuntimeKernel",
+    "StepFailed",
+    "StorageError",
+    "Subscription",
+    "UnknownAction",
+    "UnknownJob",
+    "UnknownOperator",
+    "UsageTotal",
+    "current_context",
+    "open_storage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

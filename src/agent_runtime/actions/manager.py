@@ -1,0 +1,266 @@
+"""`ActionManager`: asking, answering, listing and withdrawing questions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agent_runtime.actions.records import expiry_timer, hash_token, new_action
+from agent_runtime.actions.store import ActionStore
+from agent_runtime.actions.waiting import ACTION_HOST
+from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, InvalidInput, UnknownAction
+from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import ActionChange, Commit, Signal
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
+from agent_runtime.values.content import encode
+from agent_runtime.values.context import DEFAULT_SCOPE
+from agent_runtime.values.event import RuntimeEventType
+
+_EVENT_OF = {
+    ActionStatus.RESOLVED: RuntimeEventType.ACTION_RESOLVED,
+    ActionStatus.CANCELLED: RuntimeEventType.ACTION_CANCELLED,
+    ActionStatus.EXPIRED: RuntimeEventType.ACTION_EXPIRED,
+}
+_POLL_SECONDS = 0.25
+
+
+class ActionManager:
+    """Questions to people. Answers are compare-and-set: of many, one wins.
+
+    Inside a job, `require_action` is remembered and `wait_for_resolution` waits durably. Outside, both work on the
+    store alone.
+
+    Args:
+        store: Where actions are kept.
+        clock: What time it is.
+    """
+
+    def __init__(self, store: ActionStore, *, clock: Clock | None = None) -> None:
+        self._storage = store.storage
+        self._clock = clock or SystemClock()
+
+    async def require_action(self, spec: ActionSpec) -> ActionRecord:
+        """Ask a question. The record returned has the resume token; nobody will ever see it again."""
+        host = ACTION_HOST.get()
+        if host is not None and spec.job_id in (None, host.job_id):
+            return await host.open_action(spec)
+        if spec.quorum < 1:
+            raise InvalidInput("quorum is at least 1")
+        action = new_action(
+            spec,
+            scope_id=spec.scope_id or await self._scope_of(spec.job_id),
+            job_id=spec.job_id,
+            operation_id=None,
+            now=self._clock.now(),
+        )
+        await self._commit(new_actions=[action], set_timers=expiry_timer(action))
+        return action
+
+    async def _scope_of(self, job_id: str | None) -> str:
+        job = None if job_id is None else await self._storage.get_job(job_id)
+        return DEFAULT_SCOPE if job is None else job.scope_id
+
+    async def get(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord:
+        """Return an action. Raises `UnknownAction`."""
+        action = await self._storage.get_action(action_id, scope_id=scope_id)
+        if action is None:
+            raise UnknownAction(f"no action {action_id!r}")
+        return action
+
+    async def list_pending(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return unanswered actions, newest first."""
+        return await self._storage.list_actions(
+            scope_id=scope_id, job_id=job_id, status=ActionStatus.PENDING, limit=limit, before=before
+        )
+
+    async def resolve(
+        self, resume_token: str, resolution: Mapping[str, Any], resolved_by: str | None = None
+    ) -> ActionRecord:
+        """Answer the action that a resume token belongs to.
+
+        Raises:
+            UnknownAction: The token belongs to none.
+            ActionAlreadyResolved: Somebody was faster, or it has expired.
+            InvalidInput: The answer is not one for this type of action, or `resolved_by` may not give it.
+        """
+        action = await self._storage.find_action(hash_token(resume_token))
+        if action is None:
+            raise UnknownAction("this resume token belongs to no action")
+        return await self._resolve(action, resolution, resolved_by)
+
+    async def resolve_by_id(
+        self,
+        action_id: str,
+        resolution: Mapping[str, Any],
+        *,
+        resolved_by: str | None = None,
+        scope_id: str | None = None,
+    ) -> ActionRecord:
+        """Answer an action by its id: for trusted code and for people whose identity was checked."""
+        return await self._resolve(await self.get(action_id, scope_id=scope_id), resolution, resolved_by)
+
+    async def _resolve(
+        self, action: ActionRecord, resolution: Mapping[str, Any], resolved_by: str | None
+    ) -> ActionRecord:
+        answer = check_resolution(action, resolution)
+        while True:
+            if not action.is_pending:
+                raise ActionAlreadyResolved(f"action {action.action_id!r} is {action.status}")
+            if action.expires_at is not None and action.expires_at <= self._clock.now():
+                raise ActionAlreadyResolved(f"action {action.action_id!r} has expired")
+            self._check_approver(action, resolved_by)
+            votes = (*action.votes, {"by": resolved_by, "resolution": answer})
+            decided = len(votes) >= action.quorum or not _agrees(answer)
+            try:
+                await self._change(
+                    action,
+                    ActionStatus.RESOLVED if decided else ActionStatus.PENDING,
+                    resolution=answer if decided else None,
+                    resolved_by=resolved_by,
+                    votes=votes if action.quorum > 1 else None,
+                )
+            except ActionAlreadyResolved:
+                fresh = await self.get(action.action_id)
+                if not fresh.is_pending:
+                    raise
+                action = fresh
+                continue
+            return await self.get(action.action_id)
+
+    def _check_approver(self, action: ActionRecord, resolved_by: str | None) -> None:
+        if action.approvers is not None and resolved_by not in action.approvers:
+            raise InvalidInput(f"{resolved_by or 'an unnamed person'} is not an approver of this action")
+        if action.quorum > 1:
+            if resolved_by is None:
+                raise InvalidInput("an action with a quorum needs to know who answers")
+            if any(vote["by"] == resolved_by for vote in action.votes):
+                raise InvalidInput(f"{resolved_by} has answered already")
+
+    async def cancel(self, action_id: str, reason: str | None = None) -> ActionRecord:
+        """Withdraw a question; whoever waits for it sees `ActionExpired`."""
+        action = await self.get(action_id)
+        await self._change(action, ActionStatus.CANCELLED, reason=reason)
+        return await self.get(action_id)
+
+    async def _change(
+        self,
+        action: ActionRecord,
+        status: ActionStatus,
+        *,
+        resolution: Mapping[str, Any] | None = None,
+        resolved_by: str | None = None,
+        votes: tuple[Mapping[str, Any], ...] | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Change a pending action, and tell the job that waits for it, in one commit."""
+        ended = status is not ActionStatus.PENDING
+        signals = []
+        if ended and action.job_id is not None and action.operation_id is not None:
+            data = {"action_id": action.action_id, "type": action.type, "resolved_by": resolved_by}
+            if reason is not None:
+                data["reason"] = reason
+            signals.append(
+                Signal(
+                    f"action:{action.action_id}",
+                    action.job_id,
+                    _EVENT_OF[status],
+                    action.operation_id,
+                    data,
+                    None if resolution is None else encode(dict(resolution)),
+                )
+            )
+        change = ActionChange(
+            action_id=action.action_id,
+            status=status,
+            votes_before=len(action.votes),
+            resolution=resolution,
+            resolved_by=resolved_by if ended else None,
+            votes=votes,
+        )
+        timers = [(timer.job_id, timer.key) for timer in expiry_timer(action)] if ended else []
+        await self._commit(action_changes=[change], signals=signals, clear_timers=timers)
+
+    async def wait_for_resolution(self, action_id: str, timeout: float | None = None) -> ActionRecord:
+        """Wait for the answer and return the action with it.
+
+        Args:
+            action_id: The action.
+            timeout: Seconds this call waits; the action itself goes on. Inside a job the wait is durable.
+
+        Raises:
+            ActionExpired: It expired or was withdrawn.
+            TimeoutError: `timeout` has passed.
+        """
+        action = await self.get(action_id)
+        host = ACTION_HOST.get()
+        if host is not None and action.operation_id is not None and action.job_id == host.job_id:
+            return await host.await_action(action)
+        async with asyncio.timeout(timeout):
+            while True:
+                action = await self._expire_if_due(await self.get(action_id))
+                if action.status is ActionStatus.RESOLVED:
+                    return action
+                if not action.is_pending:
+                    raise ActionExpired(
+                        f"the {action.type} action {action_id} {action.status} without an answer"
+                    )
+                await self._changed(action)
+
+    async def _changed(self, action: ActionRecord) -> None:
+        """Wait a moment, not beyond the action's expiry."""
+        seconds = _POLL_SECONDS
+        if action.expires_at is not None:
+            seconds = min(seconds, max(0.0, (action.expires_at - self._clock.now()).total_seconds()))
+        await asyncio.sleep(seconds)
+
+    async def _expire_if_due(self, action: ActionRecord) -> ActionRecord:
+        """Let an action expire that no kernel looks after."""
+        if not action.is_pending or action.expires_at is None or action.expires_at > self._clock.now():
+            return action
+        default = action.default_resolution
+        status = ActionStatus.EXPIRED if default is None else ActionStatus.RESOLVED
+        by = None if default is None else "default"
+        with contextlib.suppress(ActionAlreadyResolved):
+            await self._change(action, status, resolution=default, resolved_by=by)
+        return await self.get(action.action_id)
+
+    async def _commit(self, **parts: Any) -> None:
+        await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+
+
+def check_resolution(action: ActionRecord, resolution: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer in the form of its action's type, or say what is wrong with it."""
+    answer = dict(resolution)
+    if action.type in (ActionType.APPROVAL, ActionType.CONFIRM):
+        given = answer.get("approved", answer.get("confirmed"))
+        if not isinstance(given, bool):
+            name = "approved" if action.type == ActionType.APPROVAL else "confirmed"
+            raise InvalidInput(f'a {action.type} is answered with {{"{name}": true}} or {{"{name}": false}}')
+        answer["approved"] = given
+        if action.type == ActionType.CONFIRM:
+            answer["confirmed"] = given
+    elif action.type == ActionType.CHOOSE:
+        choices = action.payload.get("choices")
+        if "choice" not in answer or (isinstance(choices, list) and answer["choice"] not in choices):
+            raise InvalidInput(f'a choose is answered with {{"choice": …}}, one of {choices}')
+    elif action.type == ActionType.INPUT and "value" not in answer:
+        raise InvalidInput('an input is answered with {"value": …}')
+    elif action.type == ActionType.RECONCILE and answer.get("outcome") not in ("done", "retry", "fail"):
+        raise InvalidInput('a reconcile is answered with {"outcome": "done"}, "retry" or "fail"')
+    encode(answer)
+    return answer
+
+
+def _agrees(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is a yes, of which a quorum may need several; one no decides."""
+    return bool(answer.get("approved", True))

@@ -1,0 +1,65 @@
+"""Building actions: their tokens, and the timers that let them expire."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from agent_runtime.ports.ids import new_id, new_token
+from agent_runtime.ports.journal import Timer
+from agent_runtime.values.action import ActionRecord, ActionSpec
+from agent_runtime.values.event import RuntimeEventType
+
+
+def hash_token(token: str) -> str:
+    """Return what is stored of a resume token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_action(
+    spec: ActionSpec,
+    *,
+    scope_id: str,
+    job_id: str | None,
+    operation_id: str | None,
+    now: datetime,
+    argument_hash: str | None = None,
+) -> ActionRecord:
+    """Build a pending action with a fresh token."""
+    token = new_token()
+    timeout = spec.timeout_seconds
+    return ActionRecord(
+        action_id=new_id("act"),
+        type=str(spec.type),
+        job_id=job_id,
+        scope_id=scope_id,
+        operation_id=operation_id,
+        argument_hash=argument_hash,
+        payload=dict(spec.payload),
+        created_at=now,
+        expires_at=None if timeout is None else now + timedelta(seconds=timeout),
+        default_resolution=None if spec.default_resolution is None else dict(spec.default_resolution),
+        approvers=None if spec.approvers is None else tuple(spec.approvers),
+        quorum=spec.quorum,
+        metadata=dict(spec.metadata),
+        token_hash=hash_token(token),
+        resume_token=token,
+    )
+
+
+def expiry_timer(action: ActionRecord) -> list[Timer]:
+    """Return the timer that lets an action expire, if it does."""
+    if action.expires_at is None:
+        return []
+    data = {"action_id": action.action_id}
+    key = f"action:{action.action_id}"
+    return [
+        Timer(
+            action.job_id or "",
+            key,
+            action.expires_at,
+            RuntimeEventType.ACTION_EXPIRED,
+            action.operation_id,
+            data,
+        )
+    ]

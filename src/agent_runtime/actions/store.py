@@ -1,0 +1,16 @@
+"""What an `ActionManager` needs of a store."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agent_runtime.ports.journal import Storage
+
+
+class ActionStore(Protocol):
+    """A view of a storage, as in `InMemoryActionStore()`."""
+
+    @property
+    def storage(self) -> Storage:
+        """The storage it is a view of."""
+        ...

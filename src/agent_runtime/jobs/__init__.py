@@ -1,0 +1,1 @@
+"""Jobs: their states, and driving them by hand."""

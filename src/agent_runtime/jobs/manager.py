@@ -1,0 +1,222 @@
+"""`JobManager`: creating, finding and driving jobs by hand.
+
+Jobs that a kernel executes are listed, read and cancelled here, but only their kernel moves them on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
+from agent_runtime.jobs.store import JobStore
+from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
+
+_EVENTS = {
+    JobStatus.RUNNING: RuntimeEventType.JOB_RESUMED,
+    JobStatus.SUCCEEDED: RuntimeEventType.JOB_SUCCEEDED,
+    JobStatus.FAILED: RuntimeEventType.JOB_FAILED,
+    JobStatus.CANCELLED: RuntimeEventType.JOB_CANCELLED,
+    JobStatus.TIMED_OUT: RuntimeEventType.JOB_TIMED_OUT,
+    **dict.fromkeys(SUSPENDED, RuntimeEventType.JOB_SUSPENDED),
+}
+
+
+class JobManager:
+    """The life of jobs: every transition is compare-and-set and leaves an event, exactly one of them terminal.
+
+    Args:
+        store: Where jobs are kept.
+        clock: What time it is.
+    """
+
+    def __init__(self, store: JobStore, *, clock: Clock | None = None) -> None:
+        self._storage = store.storage
+        self._clock = clock or SystemClock()
+
+    async def create(self, spec: JobSpec) -> JobRecord:
+        """Create a job, or return the one that this scope and idempotency key have created before.
+
+        Raises:
+            IdempotencyConflict: That one was created from another spec.
+        """
+        now = self._clock.now()
+        deadline = None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds)
+        job = JobRecord(
+            job_id=new_id("job"),
+            scope_id=spec.scope_id,
+            principal_id=spec.principal_id,
+            session_id=spec.session_id,
+            run_id=spec.run_id,
+            parent_job_id=spec.parent_job_id,
+            idempotency_key=spec.idempotency_key,
+            request_hash=_hash(spec),
+            created_at=now,
+            updated_at=now,
+            deadline=deadline,
+            budgets=spec.budgets,
+            policy_ref=spec.policy_ref,
+            versions=spec.versions,
+            metadata=dict(spec.metadata),
+            tags=dict(spec.tags),
+        )
+        return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {}))
+
+    async def add(self, job: JobRecord, created: NewEvent) -> JobRecord:
+        """Store a job with the first entry of its journal and, if it has one, the timer of its deadline."""
+        timers = []
+        if job.deadline is not None and job.operator is not None:
+            timers.append(Timer(job.job_id, "deadline", job.deadline, RuntimeEventType.JOB_DEADLINE_REACHED))
+        try:
+            await self._commit(create=[(job, [created])], set_timers=timers)
+        except DuplicateJob as error:
+            return await self.get(error.job_id)
+        return replace(job, last_seq=1)
+
+    async def get(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
+        """Return a job. Raises `UnknownJob`."""
+        job = await self._storage.get_job(job_id, scope_id=scope_id)
+        if job is None:
+            raise UnknownJob(f"no job {job_id!r}")
+        return job
+
+    async def list(self, filter: JobFilter | None = None) -> Sequence[JobRecord]:  # noqa: A002 -- the documented name
+        """Return jobs, newest first."""
+        return await self._storage.list_jobs(filter or JobFilter())
+
+    async def count(self, filter: JobFilter | None = None) -> int:  # noqa: A002
+        """Return how many jobs match."""
+        return await self._storage.count_jobs(filter or JobFilter())
+
+    async def start(self, job_id: str) -> JobRecord:
+        """Set a queued job running."""
+        return await self._move(
+            job_id, JobStatus.RUNNING, event=RuntimeEventType.JOB_STARTED, only=JobStatus.QUEUED
+        )
+
+    async def complete(self, job_id: str, result_ref: str | None = None) -> JobRecord:
+        """End a job with success."""
+        return await self._move(job_id, JobStatus.SUCCEEDED, result_ref=result_ref)
+
+    async def fail(self, job_id: str, error: str, error_code: str = "EXECUTION_ERROR") -> JobRecord:
+        """End a job with a failure."""
+        return await self._move(job_id, JobStatus.FAILED, error=error, error_code=error_code)
+
+    async def wait_for_action(self, job_id: str) -> JobRecord:
+        """Say that a job waits for a person."""
+        return await self._move(job_id, JobStatus.WAITING_ACTION)
+
+    async def resume(self, job_id: str) -> JobRecord:
+        """Set a waiting job running again; a job that a kernel has parked is given another chance."""
+        job = await self.get(job_id)
+        if job.operator is None:
+            return await self._move(job_id, JobStatus.RUNNING)
+        if job.status is not JobStatus.BLOCKED:
+            raise InvalidTransition(
+                f"job {job_id!r} is {job.status}; only a blocked job can be resumed by hand"
+            )
+        signal = Signal(f"retry:{new_id('sig')}", job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
+        await self._commit(signals=[signal])
+        return await self.get(job_id)
+
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, scope_id: str | None = None
+    ) -> JobRecord:
+        """Cancel a job. One that a kernel executes is asked to stop, and ends when its steps in flight have ended.
+
+        Raises:
+            InvalidTransition: It has ended already.
+        """
+        job = await self.get(job_id, scope_id=scope_id)
+        if job.status.is_terminal:
+            raise InvalidTransition(f"job {job_id!r} has ended: it is {job.status}")
+        if job.operator is None:
+            return await self._move(job_id, JobStatus.CANCELLED, error=reason, error_code="CANCELLED")
+        data = {} if reason is None else {"reason": reason}
+        await self._commit(
+            signals=[Signal(f"cancel:{job_id}", job_id, RuntimeEventType.JOB_CANCEL_REQUESTED, None, data)]
+        )
+        return await self.get(job_id)
+
+    async def update_progress(self, job_id: str, progress: float, message: str | None = None) -> JobRecord:
+        """Say how far a job is, from 0 to 1."""
+        if not 0.0 <= progress <= 1.0:
+            raise InvalidInput(f"progress is a fraction from 0 to 1, not {progress}")
+        job = self._by_hand(await self.get(job_id))
+        data = {"progress": progress, **({} if message is None else {"message": message})}
+        await self._commit(
+            job_id=job_id,
+            fence=job.fence,
+            events=[NewEvent(RuntimeEventType.JOB_PROGRESS, None, data)],
+            progress=progress,
+        )
+        return await self.get(job_id)
+
+    async def check_deadline(self, job_id: str) -> JobRecord:
+        """Time a job out if its deadline has passed."""
+        job = await self.get(job_id)
+        if job.deadline is None or job.status.is_terminal or job.deadline > self._clock.now():
+            return job
+        if job.operator is not None:
+            return job
+        return await self._move(
+            job_id, JobStatus.TIMED_OUT, error="the deadline has passed", error_code="TIMED_OUT"
+        )
+
+    def _by_hand(self, job: JobRecord) -> JobRecord:
+        if job.operator is not None:
+            raise InvalidTransition(f"job {job.job_id!r} is executed by a kernel, which alone moves it on")
+        return job
+
+    async def _move(
+        self,
+        job_id: str,
+        status: JobStatus,
+        *,
+        event: RuntimeEventType | None = None,
+        only: JobStatus | None = None,
+        **values: Any,
+    ) -> JobRecord:
+        """Change the status from whatever allows it; lose gracefully against a concurrent change."""
+        job = self._by_hand(await self.get(job_id))
+        if status not in TRANSITIONS[job.status] or (only is not None and job.status is not only):
+            raise InvalidTransition(f"job {job_id!r} is {job.status} and cannot become {status}")
+        now = self._clock.now()
+        data = {name: value for name, value in values.items() if value is not None}
+        change = JobChange(
+            status=status,
+            expect=frozenset({job.status}),
+            started_at=now if status is JobStatus.RUNNING else None,
+            completed_at=now if status.is_terminal else None,
+            **values,
+        )
+        await self._commit(
+            job_id=job_id,
+            fence=job.fence,
+            events=[NewEvent(event or _EVENTS[status], None, data)],
+            job=change,
+            clear_timers_of=job_id if status.is_terminal else None,
+        )
+        return await self.get(job_id)
+
+    async def _commit(self, **parts: Any) -> None:
+        await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+
+
+def _hash(spec: JobSpec) -> str:
+    """Return what two specs under one idempotency key must have in common."""
+    budgets = None if spec.budgets is None else spec.budgets.to_dict()
+    told = [spec.principal_id, spec.session_id, spec.parent_job_id, budgets, spec.deadline_seconds]
+    text = orjson.dumps(
+        [*told, dict(spec.metadata), dict(spec.tags)], option=orjson.OPT_SORT_KEYS, default=repr
+    )
+    return hashlib.blake2b(text, digest_size=16).hexdigest()

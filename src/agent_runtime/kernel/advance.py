@@ -1,0 +1,290 @@
+"""`advance`: given a job id, make progress. The whole contract between the runtime and whatever executes it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.actions.waiting import ACTION_HOST
+from agent_runtime.errors import (
+    AgentRuntimeError,
+    NondeterminismError,
+    SignalsPending,
+    StorageError,
+    UnknownOperator,
+)
+from agent_runtime.kernel.branch import CURRENT_BRANCH
+from agent_runtime.kernel.durable_context import DurableContext
+from agent_runtime.kernel.ending import Ending, end_of, finish, settle_lost_attempts
+from agent_runtime.kernel.guards import Guard
+from agent_runtime.kernel.operator import OperatorRegistry
+from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
+from agent_runtime.kernel.run import JobRun, RunServices
+from agent_runtime.kernel.waits import blocking
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import Commit, JobChange, NewEvent
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobStatus
+from llm_client.middleware import HOST
+from llm_client.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from llm_client.engine.engine import ExecutionEngine
+
+logger = logging.getLogger(__name__)
+
+
+class Executor:
+    """Executes claimed jobs in this process.
+
+    Args:
+        services: Storage, clock, bus and options.
+        registry: The operators this process knows.
+        guard: What stands around model and tool calls.
+        engine: For `context.model`.
+        tools: For `context.tool`.
+        resubmit: Called with a job that should be advanced again.
+    """
+
+    def __init__(
+        self,
+        services: RunServices,
+        *,
+        registry: OperatorRegistry,
+        guard: Guard,
+        engine: ExecutionEngine | None,
+        tools: Mapping[str, Tool],
+        resubmit: Callable[[str], None],
+    ) -> None:
+        self._services = services
+        self._registry = registry
+        self._guard = guard
+        self._engine = engine
+        self._tools = tools
+        self._resubmit = resubmit
+        self._draining = False
+        self.runs: dict[str, JobRun] = {}
+        """Runs in memory, by job."""
+
+    async def advance(self, job_id: str) -> None:
+        """Claim a job if it is due, and run it until it ends or has to wait. Never raises but for cancellation."""
+        services = self._services
+        if self._draining:
+            return
+        try:
+            claim = await services.storage.claim(job_id, owner=services.owner, at=services.clock.now())
+        except StorageError:
+            logger.exception("job %s could not be claimed; it will be tried again", job_id)
+            asyncio.get_running_loop().call_later(1.0, self._resubmit, job_id)
+            return
+        if claim is None:
+            return
+        run = JobRun(claim, services)
+        run.draining = self._draining
+        self.runs[job_id] = run
+        try:
+            await self._execute(run)
+        except StorageError as error:
+            run.lose(error)
+        except asyncio.CancelledError:
+            if run.lost is None:
+                raise
+        finally:
+            run.close()
+            del self.runs[job_id]
+        if isinstance(run.lost, StorageError):
+            logger.error("job %s was given up because the storage failed: %s", job_id, run.lost)
+            await self._release_when_possible(run)
+
+    def drain(self) -> None:
+        """Begin no further step: runs are released as soon as their steps in flight have ended."""
+        self._draining = True
+        for run in self.runs.values():
+            run.draining = True
+            run.attention.set()
+            run.check_idle()
+
+    async def _execute(self, run: JobRun) -> None:
+        options, history = self._services.options, run.history
+        if run.job.starts > options.max_starts:
+            error = f"the job was started {run.job.starts} times without any progress"
+            await finish(run, Ending(JobStatus.FAILED, error=error, error_code="CRASH_LOOP"))
+            return
+        await settle_lost_attempts(run)
+        if history.stop_request is not None:
+            await finish(run, Ending.of_request(history.stop_request))
+            return
+        try:
+            operator = self._registry.get(run.job.operator or "")
+        except UnknownOperator as error:
+            await park(run, str(error), error.code)
+            return
+        task = self._start(run, operator)
+        timer = self._limit_active_time(run)
+        try:
+            await self._supervise(run, task)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            await _unwind(task, options.cancel_timeout)
+
+    def _start(self, run: JobRun, operator: Any) -> asyncio.Task[Any]:
+        """Start the operator in a context of its own, in which models and tools are journaled."""
+        context = DurableContext(
+            run, guard=self._guard, registry=self._registry, engine=self._engine, tools=self._tools
+        )
+        variables = contextvars.copy_context()
+        for variable, value in (
+            (HOST, self._guard),
+            (CURRENT_BRANCH, run.root),
+            (CURRENT_CONTEXT, context),
+            (ACTION_HOST, context),
+        ):
+            variables.run(_set, variable, value)
+        created = run.history.created
+        given = None if created is None else created.body()
+        task = asyncio.get_running_loop().create_task(
+            operator.execute(given, context), name=f"job {run.job_id}", context=variables
+        )
+        task.add_done_callback(lambda _: run.attention.set())
+        return task
+
+    def _limit_active_time(self, run: JobRun) -> asyncio.TimerHandle | None:
+        budgets = run.job.budgets
+        if budgets is None or budgets.max_runtime_seconds is None:
+            return None
+        left = budgets.max_runtime_seconds - run.history.active_seconds(self._services.clock.now())
+
+        def stop() -> None:
+            run.out_of_time = True
+            run.attention.set()
+
+        return asyncio.get_running_loop().call_later(max(0.0, left), stop)
+
+    async def _supervise(self, run: JobRun, task: asyncio.Task[Any]) -> None:
+        """Watch over a running operator until the run has ended, one way or another."""
+        while True:
+            await run.attention.wait()
+            run.attention.clear()
+            if run.lost is not None:
+                return
+            if task.done():
+                await self._conclude(run, task)
+                return
+            if run.signals_waiting:
+                await run.fold()
+            request = run.history.stop_request
+            if request is not None or run.out_of_time:
+                run.stopping = True
+                await _unwind(task, self._services.options.cancel_timeout)
+                await finish(run, Ending.of_request(request) if request is not None else Ending.out_of_time())
+                return
+            if run.draining and not task.done() and run.is_quiet():
+                await _release(run)
+                return
+            if run.is_idle and await self._suspend(run):
+                return
+
+    async def _conclude(self, run: JobRun, task: asyncio.Task[Any]) -> None:
+        """Write how the operator ended."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, NondeterminismError):
+            await park(run, str(error), error.code)
+            return
+        await finish(run, end_of(task))
+
+    async def _suspend(self, run: JobRun) -> bool:
+        """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""
+        waits = set(run.root.waits())
+        status = (
+            JobStatus.WAITING_ACTION
+            if "action" in waits
+            else JobStatus.SLEEPING
+            if waits == {"timer"}
+            else JobStatus.WAITING
+        )
+        events = [
+            *_standing_still(run),
+            NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
+        ]
+        try:
+            await run.commit(events, job=JobChange(status=status, release=True), require_no_signals=True)
+        except SignalsPending:
+            await run.fold()
+            run.check_idle()
+            return False
+        run.close()
+        return True
+
+    async def _release_when_possible(self, run: JobRun) -> None:
+        """Give a job back whose run was lost to a broken storage, as soon as the storage works."""
+        delay = 0.5
+        while not self._draining:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 10.0)
+            try:
+                await self._services.storage.commit(_release_commit(run, "the storage failed"))
+            except StorageError:
+                continue
+            except AgentRuntimeError:
+                return
+            self._resubmit(run.job_id)
+            return
+
+
+def _set(variable: contextvars.ContextVar[Any], value: Any) -> None:
+    variable.set(value)
+
+
+def _standing_still(run: JobRun) -> list[NewEvent]:
+    """Return the entries by which tool calls that stand still as a whole may be entered again."""
+    events: dict[str, NewEvent] = {}
+    for branch in run.root.leaves():
+        for event in blocking(branch, "suspend", branch.waiting or "wait"):
+            step = run.history.steps.get(event.operation_id or "")
+            if step is not None and not step.may_reenter:
+                events[step.operation_id] = event
+    return list(events.values())
+
+
+async def park(run: JobRun, reason: str, code: str) -> None:
+    """Set a job aside until a worker can go on with it; nothing is lost."""
+    logger.error("job %s is blocked: %s", run.job_id, reason)
+    await run.commit(
+        [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
+        job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
+    )
+    run.close()
+
+
+async def _release(run: JobRun) -> None:
+    """Give a job up in the middle, with no step in flight, for another process or a later start."""
+    await run.commit(
+        [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
+        job=JobChange(status=JobStatus.RUNNING, release=True),
+    )
+    run.close()
+
+
+def _release_commit(run: JobRun, why: str) -> Commit:
+    return Commit(
+        commit_id=new_commit_id(),
+        at=run.services.clock.now(),
+        job_id=run.job_id,
+        fence=run.job.fence,
+        events=[NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"], "reason": why})],
+        job=JobChange(status=JobStatus.RUNNING, release=True),
+    )
+
+
+async def _unwind(task: asyncio.Task[Any], timeout: float) -> None:
+    """Cancel an operator and give it a bounded time to clean up."""
+    if task.done():
+        return
+    task.cancel()
+    _, pending = await asyncio.wait((task,), timeout=timeout)
+    if pending:
+        logger.warning("%s does not stop although it was cancelled; it is left behind", task.get_name())

@@ -1,0 +1,48 @@
+"""Child jobs: jobs that belong to a step of another job."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from agent_runtime.kernel.budgets import budgets_for_child
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobRecord
+
+
+def child_job(
+    run: JobRun,
+    operator: str,
+    content: bytes,
+    *,
+    operation_id: str,
+    budgets: BudgetSpec | None = None,
+    deadline_seconds: float | None = None,
+) -> tuple[JobRecord, NewEvent]:
+    """Build a child with its parent's scope, people, policy and budgets, and the first entry of its journal."""
+    parent, now = run.job, run.services.clock.now()
+    record = JobRecord(
+        job_id=new_id("job"),
+        scope_id=parent.scope_id,
+        principal_id=parent.principal_id,
+        session_id=parent.session_id,
+        run_id=parent.run_id,
+        parent_job_id=parent.job_id,
+        parent_operation_id=operation_id,
+        operator=operator,
+        queue=parent.queue,
+        priority=parent.priority,
+        depth=parent.depth + 1,
+        created_at=now,
+        updated_at=now,
+        deadline=None if deadline_seconds is None else now + timedelta(seconds=deadline_seconds),
+        budgets=budgets,
+        inherited_budgets=budgets_for_child(parent),
+        policy_ref=parent.policy_ref,
+        versions=parent.versions,
+    )
+    data = {"operator": operator, "parent_job_id": parent.job_id}
+    return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -1,0 +1,229 @@
+"""Tool calls and steps as journaled effects: recalled, intended, finished, or unknown.
+
+| effect class | after a crash between intent and outcome |
+| --- | --- |
+| `pure`, `read` | no intent is written; run again |
+| `idempotent` | run again with the same operation id |
+| `reconcilable` | ask `reconcile(operation_id)` |
+| `unsafe` | unknown: a person says done, retry or fail |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import orjson
+
+from agent_runtime.actions.records import new_action
+from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.history import Step
+from agent_runtime.kernel.waits import await_action, blocking, open_action
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.tools.tool import Effect, Reconcile, Reconciliation
+
+logger = logging.getLogger(__name__)
+
+REPEATABLE: Final = frozenset({"pure", "read", "idempotent"})
+WITHOUT_INTENT: Final = frozenset({"pure", "read"})
+RECONCILE_TIMEOUT: Final = 60.0
+"""Seconds a tool may take to find out whether an operation happened."""
+
+Outcome = RuntimeEvent | NewEvent
+"""A `completed` or `failed` entry: recorded earlier, or just now."""
+
+
+def hash_of(value: Any) -> str:
+    """Return a short hash of JSON values, the same for the same values in any order of keys."""
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+class JournaledEffect:
+    """One tool call or step of a job, from recall to outcome.
+
+    Args:
+        branch: Where it waits, if it has to.
+        kind: `tool` or `step`.
+        name: Of the tool or step.
+        place: Its place in the journal.
+        effect: Its effect class.
+        arguments: What it is called with; recorded with the intent.
+        reconcile: For the class `reconcilable`.
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        *,
+        kind: Literal["tool", "step"],
+        name: str,
+        place: str,
+        effect: Effect,
+        arguments: Mapping[str, Any],
+        reconcile: Reconcile | None = None,
+    ) -> None:
+        self.branch = branch
+        self.run = branch.run
+        self.kind: Literal["tool", "step"] = kind
+        self.name = name
+        self.effect: Effect = effect
+        self.operation_id = self.run.operation_id(place)
+        self.arguments = arguments
+        self._reconcile = reconcile
+        self._hash = hash_of(arguments)
+
+    @property
+    def step(self) -> Step | None:
+        """What the journal knows of it by now."""
+        return self.run.history.steps.get(self.operation_id)
+
+    async def recall(self) -> Outcome | None:
+        """Return the recorded outcome, or settle what a crash left open; `None` when it is to run (again)."""
+        step = self.run.history.match(self.operation_id, self.kind, self.name)
+        if step is None:
+            return None
+        self._warn_if_changed(step)
+        if step.outcome is not None:
+            return step.outcome
+        if step.state == "unknown":
+            return await self._ask_person(step)
+        if step.open_intent is None or step.may_reenter:
+            return None
+        return await self.settle_lost()
+
+    def _warn_if_changed(self, step: Step) -> None:
+        if step.input_hash is not None and step.input_hash != self._hash:
+            warn_changed(self.run.job_id, self.operation_id, self.kind, self.name)
+
+    async def intend(self, **parts: Any) -> None:
+        """Write the intent, where the effect class needs one and none is open."""
+        step = self.step
+        if self.effect in WITHOUT_INTENT and not parts:
+            return
+        if step is not None and step.open_intent is not None:
+            return
+        data = {"name": self.name, "input": self._hash, "effect": self.effect}
+        event = NewEvent(f"{self.kind}.started", self.operation_id, data, encode(dict(self.arguments)))
+        await self.run.commit([event], **parts)
+
+    async def finish(
+        self, *, ok: bool, data: Mapping[str, Any], content: bytes | None, **parts: Any
+    ) -> Outcome:
+        """Write the outcome."""
+        state = "completed" if ok else "failed"
+        described = {"name": self.name, "input": self._hash, **data}
+        outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
+        await self.run.commit([outcome], **parts)
+        return outcome
+
+    async def settle_lost(self) -> Outcome | None:
+        """Deal with an intent whose outcome was lost, by a crash or a time-out; `None` means: run it again."""
+        if self.effect in REPEATABLE:
+            return None
+        if self.effect == "reconcilable" and self._reconcile is not None:
+            answer = await self._ask_tool(self._reconcile)
+            if answer.outcome == "happened":
+                return await self._done(answer.result, by="reconcile")
+            if answer.outcome == "did_not_happen":
+                return None
+        step = self.step
+        number = step.unknowns if step is not None else 0
+        unknown = NewEvent(
+            f"{self.kind}.unknown", self.operation_id, {"name": self.name, "effect": self.effect}
+        )
+        action = self._question(number)
+        asked = NewEvent(
+            RuntimeEventType.ACTION_REQUIRED,
+            action.operation_id,
+            {"name": action.type, "action_id": action.action_id, "type": action.type, "expires_at": None},
+            encode(dict(action.payload)),
+        )
+        await self.run.commit(
+            [unknown, asked, *blocking(self.branch, action.operation_id or "", "action")],
+            new_actions=[action],
+        )
+        step = self.step
+        assert step is not None  # noqa: S101 -- the commit has just declared it
+        return await self._ask_person(step)
+
+    def _question(self, number: int) -> ActionRecord:
+        return unknown_effect_action(
+            kind=self.kind,
+            name=self.name,
+            operation_id=self.operation_id,
+            number=number,
+            job_id=self.run.job_id,
+            scope_id=self.run.job.scope_id,
+            now=self.run.services.clock.now(),
+            arguments=self.arguments,
+        )
+
+    async def _ask_tool(self, reconcile: Reconcile) -> Reconciliation:
+        try:
+            async with asyncio.timeout(RECONCILE_TIMEOUT):
+                return await reconcile(self.operation_id)
+        except Exception:
+            logger.exception("%s %r could not be reconciled", self.kind, self.name)
+            return Reconciliation(outcome="cannot_tell")
+
+    async def _ask_person(self, step: Step) -> Outcome | None:
+        """Wait until somebody has said what became of an operation."""
+        operation_id = f"{self.operation_id}!{step.unknowns - 1}"
+        action = await open_action(self.branch, operation_id, ActionSpec(type=ActionType.RECONCILE))
+        answer = (await await_action(self.branch, action)).resolution or {}
+        match answer.get("outcome"):
+            case "done":
+                return await self._done(answer.get("result"), by="person")
+            case "retry":
+                return None
+            case _:
+                reason = str(answer.get("error") or "a person found that it had failed")
+                data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
+                return await self.finish(ok=False, data=data, content=None)
+
+    async def _done(self, result: Any, *, by: str) -> Outcome:
+        return await self.finish(ok=True, data={"reconciled": by}, content=encode(result))
+
+
+def warn_changed(job_id: str, operation_id: str, kind: str, name: str) -> None:
+    """Say that a finished step would be asked something else today; its recorded outcome is used."""
+    logger.warning(
+        "job %s: %s %r at %s is asked something else than the journal records; the recorded outcome is used",
+        job_id,
+        kind,
+        name,
+        operation_id,
+    )
+
+
+def unknown_effect_action(
+    *,
+    kind: str,
+    name: str,
+    operation_id: str,
+    number: int,
+    job_id: str,
+    scope_id: str,
+    now: Any,
+    arguments: Mapping[str, Any] | None = None,
+) -> ActionRecord:
+    """Build the question what became of an operation whose outcome was lost."""
+    spec = ActionSpec(
+        type=ActionType.RECONCILE,
+        payload={
+            "message": f"The outcome of {kind} {name!r} was lost. Did it happen? Answer done, retry or fail.",
+            kind: name,
+            "operation_id": operation_id,
+            **({} if arguments is None else {"arguments": dict(arguments)}),
+        },
+    )
+    return new_action(
+        spec, scope_id=scope_id, job_id=job_id, operation_id=f"{operation_id}!{number}", now=now
+    )

@@ -1,0 +1,203 @@
+"""How a job ends: one terminal event, with everything that ends with it in the same commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
+from agent_runtime.kernel.effects import REPEATABLE, unknown_effect_action
+from agent_runtime.kernel.guards.models import lost_attempts
+from agent_runtime.kernel.guards.money import AtMost
+from agent_runtime.kernel.history import Step
+from agent_runtime.kernel.operator import OperatorResult, plain
+from agent_runtime.kernel.operator_context import as_operator_result
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobStatus
+from llm_client.codec import dump_usage
+from llm_client.errors import LLMClientError
+
+_TERMINAL_EVENT: Mapping[JobStatus, RuntimeEventType] = {
+    JobStatus.SUCCEEDED: RuntimeEventType.JOB_SUCCEEDED,
+    JobStatus.FAILED: RuntimeEventType.JOB_FAILED,
+    JobStatus.CANCELLED: RuntimeEventType.JOB_CANCELLED,
+    JobStatus.TIMED_OUT: RuntimeEventType.JOB_TIMED_OUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A terminal status, and why."""
+
+    status: JobStatus
+    result: OperatorResult | None = None
+    error: str | None = None
+    error_code: str | None = None
+    error_type: str | None = None
+
+    @classmethod
+    def of_request(cls, request: RuntimeEvent) -> Ending:
+        """Return how a job ends that was asked to stop."""
+        if request.type == RuntimeEventType.JOB_DEADLINE_REACHED:
+            return cls(JobStatus.TIMED_OUT, error="the job's deadline has passed", error_code="TIMED_OUT")
+        reason = request.data.get("reason")
+        return cls(JobStatus.CANCELLED, error=reason or "the job was cancelled", error_code="CANCELLED")
+
+    @classmethod
+    def out_of_time(cls) -> Ending:
+        """Return how a job ends that has used up its running time."""
+        return cls(
+            JobStatus.FAILED,
+            error="the budget's max_runtime_seconds are used up",
+            error_code="BUDGET_EXCEEDED",
+        )
+
+
+def end_of(task: asyncio.Task[Any]) -> Ending:
+    """Return how a job ends whose operator has returned or raised."""
+    if task.cancelled():
+        return Ending(JobStatus.FAILED, error="the operator cancelled itself", error_code="EXECUTION_ERROR")
+    error = task.exception()
+    if error is None:
+        result = as_operator_result(task.result())
+        if result.success:
+            return Ending(JobStatus.SUCCEEDED, result)
+        message = result.error or "the operator reported a failure"
+        return Ending(JobStatus.FAILED, result, message, result.error_code or "OPERATOR_FAILED")
+    if isinstance(error, AgentRuntimeError):
+        code = error.code
+    elif isinstance(error, LLMClientError):
+        code = error.code.upper()
+    else:
+        code = "EXECUTION_ERROR"
+    return Ending(
+        JobStatus.FAILED,
+        error=str(error) or type(error).__name__,
+        error_code=code,
+        error_type=type(error).__name__,
+    )
+
+
+async def finish(run: JobRun, ending: Ending) -> None:
+    """Write a job's end: lost effects settled, children cancelled, the parent told, timers and questions withdrawn."""
+    try:
+        content = _content(ending)
+    except (ResultNotSerializable, ContentTooLarge) as error:
+        ending = Ending(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
+        content = _content(ending)
+    lost_events, actions, parts = _lost(run)
+    data: dict[str, Any] = {"turns": run.history.turns, "usage": dump_usage(run.history.usage)}
+    if ending.error is not None:
+        data |= {
+            "error": ending.error[:4000],
+            "error_code": ending.error_code,
+            "error_type": ending.error_type,
+        }
+    job, now = run.job, run.services.clock.now()
+    signals = []
+    if job.parent_job_id is not None:
+        told = {
+            "job_id": job.job_id,
+            "status": ending.status.value,
+            **{k: data.get(k) for k in ("error", "error_code")},
+        }
+        signals.append(
+            Signal(
+                f"{job.job_id}:ended",
+                job.parent_job_id,
+                RuntimeEventType.CHILD_ENDED,
+                job.parent_operation_id,
+                told,
+                content,
+            )
+        )
+    await run.commit(
+        [*lost_events, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
+        job=JobChange(
+            status=ending.status,
+            error=ending.error,
+            error_code=ending.error_code,
+            completed_at=now,
+            release=True,
+        ),
+        signals=signals,
+        cancel_children_of=job.job_id,
+        cancel_actions_of=job.job_id,
+        clear_timers_of=job.job_id,
+        new_actions=actions,
+        **parts,
+    )
+    run.close()
+
+
+def _content(ending: Ending) -> bytes | None:
+    result = ending.result
+    if result is None:
+        return None
+    return encode({"content": result.content, "output_data": _plain_mapping(result.output_data)})
+
+
+def _plain_mapping(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: plain(value) for name, value in values.items()}
+
+
+async def settle_lost_attempts(run: JobRun) -> None:
+    """Bill the model calls whose answers died with an earlier process, at the most they can have cost."""
+    events: list[NewEvent] = []
+    ledger: list[Any] = []
+    charges: list[Any] = []
+    for step in run.history.lost_model_attempts():
+        more, parts = _lost_model_call(run, step)
+        events += more
+        ledger += parts["ledger"]
+        charges += parts["charges"]
+    if events:
+        await run.commit(events, ledger=ledger, charges=charges)
+
+
+def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str, Any]]:
+    intent = step.open_intent or {}
+    attempts = {int(intent["attempt"]): AtMost.from_intent(intent)}
+    return lost_attempts(step.operation_id, attempts, run.root, why="the answer was lost with the process")
+
+
+def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, Any]]:
+    """Return what settles every effect that is still open when its job ends."""
+    events: list[NewEvent] = []
+    actions: list[ActionRecord] = []
+    ledger: list[Any] = []
+    charges: list[Any] = []
+    for step in run.history.steps.values():
+        if step.open_intent is None or step.state == "blocked":
+            continue
+        if step.kind == "model":
+            more, parts = _lost_model_call(run, step)
+            events += more
+            ledger += parts["ledger"]
+            charges += parts["charges"]
+            continue
+        effect = step.open_intent.get("effect", "unsafe")
+        events.append(
+            NewEvent(f"{step.kind}.unknown", step.operation_id, {"name": step.name, "effect": effect})
+        )
+        if effect not in REPEATABLE:
+            actions.append(_question(run, step))
+    return events, actions, {"ledger": ledger, "charges": charges}
+
+
+def _question(run: JobRun, step: Step) -> ActionRecord:
+    return unknown_effect_action(
+        kind=step.kind,
+        name=step.name,
+        operation_id=step.operation_id,
+        number=step.unknowns,
+        job_id=run.job_id,
+        scope_id=run.job.scope_id,
+        now=run.services.clock.now(),
+    )

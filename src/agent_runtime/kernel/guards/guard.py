@@ -1,0 +1,64 @@
+"""The host of everything that runs inside a job. Outside of jobs it lets calls through untouched."""
+
+from __future__ import annotations
+
+from agent_runtime.kernel.branch import CURRENT_BRANCH
+from agent_runtime.kernel.guards.models import ModelGuard
+from agent_runtime.kernel.guards.tools import ToolGuard
+from llm_client.messages import CompletionResult
+from llm_client.middleware import (
+    Host,
+    ModelAttempt,
+    ModelCall,
+    ProceedAttempt,
+    ProceedCall,
+    ProceedTool,
+    ToolInvocation,
+)
+from llm_client.pricing import PriceBook
+from llm_client.tokens import TokenEstimator
+from llm_client.tools.tool import ToolResult
+
+
+class Guard(Host):
+    """Journals and bounds the calls of the job that the current task works for. One per kernel.
+
+    Args:
+        prices: What calls can cost at most.
+        estimator: How many tokens a request's input takes.
+    """
+
+    def __init__(self, prices: PriceBook, estimator: TokenEstimator) -> None:
+        self._models = ModelGuard(prices, estimator)
+        self._tools = ToolGuard()
+
+    async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        """Recall a model call, or let it happen."""
+        branch = CURRENT_BRANCH.get()
+        return await (proceed(call) if branch is None else self._models.call(branch, call, proceed))
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        """Reserve, ask, settle."""
+        branch = CURRENT_BRANCH.get()
+        return await (proceed(attempt) if branch is None else self._models.attempt(branch, attempt, proceed))
+
+    async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Recall a tool call, or let it happen."""
+        branch = CURRENT_BRANCH.get()
+        if branch is None:
+            return await proceed(invocation)
+        place = f"{branch.batch}.{invocation.index}" if branch.batch else branch.take_place()
+        return await self._tools.call(branch, place, invocation, proceed)
+
+    async def call_tool_at(self, place: str, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Run a tool call that has a place of its own, not one below a model's answer."""
+        branch = CURRENT_BRANCH.get()
+        assert branch is not None  # noqa: S101 -- only a job's context calls this
+        return await self._tools.call(branch, place, invocation, proceed)
+
+    async def attempt_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Write the intent before the tool's function runs."""
+        branch = CURRENT_BRANCH.get()
+        return await (
+            proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
+        )

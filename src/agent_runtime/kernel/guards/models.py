@@ -1,0 +1,371 @@
+"""Model calls inside a job."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.effects import warn_changed
+from agent_runtime.kernel.failures import describe_failure, recorded_failure
+from agent_runtime.kernel.guards.money import AtMost, at_most, entry_for, settlement
+from agent_runtime.kernel.history import Step
+from agent_runtime.ledger.reservations import Plan
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.budget import NOTHING, Amount, Charge
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.money import to_units
+from llm_client.codec import dump_message, dump_result, dump_usage, load_result
+from llm_client.errors import ProviderError, StreamInterrupted
+from llm_client.messages import CompletionResult, Message, StreamEvent
+from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
+from llm_client.pricing import PriceBook
+from llm_client.tokens import TokenEstimator
+from llm_client.usage import Usage
+
+NAME = "model"
+"""Step name of every model call: another model in new code is a changed input, not another step."""
+
+
+@dataclass(slots=True, eq=False)
+class _ModelStep:
+    """One model call of a run, shared by its two gates."""
+
+    branch: Branch
+    operation_id: str
+    input_hash: str
+    fresh: Sequence[Message]
+    """Messages that the call before, in the same branch, did not have."""
+    shared: int
+    """How many it did have."""
+    result: CompletionResult | None = None
+    """What the last attempt gave and the journal holds."""
+    open: dict[int, AtMost] = field(default_factory=dict)
+    """Attempts whose outcome is not written yet."""
+
+    @property
+    def recorded(self) -> Step | None:
+        return self.branch.run.history.steps.get(self.operation_id)
+
+
+_CURRENT: ContextVar[_ModelStep | None] = ContextVar("agent_runtime_model_call", default=None)
+
+
+class ModelGuard:
+    """Recalls, admits and settles model calls."""
+
+    def __init__(self, prices: PriceBook, estimator: TokenEstimator) -> None:
+        self._prices = prices
+        self._estimator = estimator
+
+    async def call(self, branch: Branch, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        """Return the recorded answer, or let the call happen and record how it ended."""
+        run = branch.run
+        with branch.step(NAME):
+            await run.admit_step()
+            step = self._next_step(branch, call)
+            recorded = run.history.match(step.operation_id, "model", NAME)
+            if recorded is not None:
+                if recorded.input_hash != step.input_hash:
+                    warn_changed(
+                        run.job_id, step.operation_id, "model call", call.spec.model or call.provider.model
+                    )
+                if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
+                    if outcome.type == RuntimeEventType.MODEL_FAILED:
+                        raise recorded_failure(outcome.data)
+                    return load_result(outcome.body())
+            token = _CURRENT.set(step)
+            try:
+                return await self._proceed(step, call, proceed)
+            finally:
+                _CURRENT.reset(token)
+
+    def _next_step(self, branch: Branch, call: ModelCall) -> _ModelStep:
+        """Take a place, and find out what is new in the conversation since the last call of this branch."""
+        place = branch.take_place()
+        branch.batch = place
+        messages = call.spec.messages
+        before = branch.conversation
+        shared = 0
+        while shared < len(before) and shared < len(messages) and before[shared] is messages[shared]:
+            shared += 1
+        branch.conversation = messages if isinstance(messages, tuple) else tuple(messages)
+        fresh = branch.conversation[shared:]
+        text = orjson.dumps(
+            [call.spec.model or call.provider.model, shared, [dump_message(message) for message in fresh]],
+            option=orjson.OPT_NON_STR_KEYS,
+            default=repr,
+        )
+        return _ModelStep(
+            branch=branch,
+            operation_id=branch.run.operation_id(place),
+            input_hash=hashlib.blake2b(text, digest_size=8).hexdigest(),
+            fresh=fresh,
+            shared=shared,
+        )
+
+    async def _proceed(self, step: _ModelStep, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        run = step.branch.run
+        key = call.idempotency_key
+        call = call.evolve(
+            idempotency_key=None if key is None else f"{run.job_id}:{key}", emit=_live(step, call.emit)
+        )
+        try:
+            result = await proceed(call)
+        except asyncio.CancelledError:
+            if not (run.closed or run.stopping or run.draining):
+                await asyncio.shield(self._give_up(step, asyncio.CancelledError("the call was cancelled")))
+            raise
+        except Exception as error:
+            await self._give_up(step, error)
+            raise
+        if result is not step.result:
+            data = {
+                "name": NAME,
+                "input": step.input_hash,
+                "final": True,
+                "cached": result.cached,
+                **_about(result),
+            }
+            event = NewEvent(
+                RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result))
+            )
+            await run.commit([event])
+        return result
+
+    async def _give_up(self, step: _ModelStep, error: BaseException) -> None:
+        """Record that the call failed for good, and settle attempts whose answer will never be known."""
+        events, parts = lost_attempts(step.operation_id, step.open, step.branch, why="the call was given up")
+        step.open.clear()
+        data = {"name": NAME, "input": step.input_hash, **describe_failure(error)}
+        events.append(NewEvent(RuntimeEventType.MODEL_FAILED, step.operation_id, data))
+        await step.branch.run.commit(events, **parts)
+
+    async def attempt(
+        self, branch: Branch, attempt: ModelAttempt, proceed: ProceedAttempt
+    ) -> CompletionResult:
+        """Reserve the worst case together with the intent, ask, and settle together with the outcome."""
+        step = _CURRENT.get()
+        if step is None:
+            return await proceed(attempt)
+        recorded = step.recorded
+        if recorded is not None and recorded.outcome is not None and step.result is None:
+            step.result = load_result(recorded.outcome.body())
+            return step.result
+        await branch.run.admit_step()
+        number = 1 + (recorded.attempts if recorded is not None else 0)
+        attempt, bound = await self._admit(step, attempt, number)
+        started_at = branch.run.services.clock.monotonic()
+        try:
+            result = await proceed(attempt)
+        except Exception as error:
+            await self._settle_failure(step, number, bound, error, started_at)
+            raise
+        await self._settle(step, attempt, number, bound, result, started_at)
+        return result
+
+    async def _admit(
+        self, step: _ModelStep, attempt: ModelAttempt, number: int
+    ) -> tuple[ModelAttempt, AtMost]:
+        """Commit the intent and the reservation; return the attempt with the output bound it was granted."""
+        run, provider, model = step.branch.run, attempt.provider.name, attempt.model
+        if self._prices.needs_loading(provider, model):
+            await asyncio.get_running_loop().run_in_executor(None, self._prices.load)
+        input_tokens = self._estimator.estimate(attempt.spec.messages, attempt.spec.tools, model=model)
+        wanted = attempt.spec.max_tokens or run.services.options.default_max_tokens
+
+        def cost_of(read: int, written: int) -> int | None:
+            cost = self._prices.worst_case(provider, model, read, written)
+            return None if cost is None else to_units(cost)
+
+        async def commit(plan: Plan | None, charges: Sequence[Charge]) -> AtMost:
+            tokens = plan.max_tokens if plan is not None else wanted
+            bound = at_most(attempt, input_tokens, tokens, cost_of, plan, step.branch.run.budgets.keys)
+            await run.commit([_intent(step, attempt, number, bound)], charges=charges)
+            step.open[number] = bound
+            return bound
+
+        if not run.budgets:
+            return attempt, await commit(None, [])
+        plan = await run.budgets.reserve_model_call(
+            input_tokens=input_tokens, output_tokens=wanted, cost_of=cost_of, commit=commit
+        )
+        granted = attempt.spec.evolve(max_tokens=plan.max_tokens)
+        return attempt.evolve(spec=granted), step.open[number]
+
+    async def _settle(
+        self,
+        step: _ModelStep,
+        attempt: ModelAttempt,
+        number: int,
+        bound: AtMost,
+        result: CompletionResult,
+        started_at: float,
+    ) -> None:
+        run = step.branch.run
+        duration = _milliseconds(run.services.clock.monotonic() - started_at)
+        usage = result.usage
+        spent = Amount(
+            tokens=usage.total_tokens,
+            cost=bound.cost or 0 if usage.cost is None else to_units(usage.cost),
+            requests=1,
+            turns=1,
+        )
+        data = {
+            "name": NAME,
+            "input": step.input_hash,
+            "attempt": number,
+            "final": not attempt.call.transformed,
+            "usage": dump_usage(usage),
+            "duration_ms": duration,
+            **_about(result),
+        }
+        event = NewEvent(
+            RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result))
+        )
+        entry = entry_for(
+            run, step.operation_id, number, bound, usage, duration_ms=duration, request_id=result.request_id
+        )
+        await run.commit([event], ledger=[entry], charges=settlement(bound, spent))
+        step.open.pop(number, None)
+        run.budgets.note_settled(bound.amount, spent)
+        step.result = result
+
+    async def _settle_failure(
+        self,
+        step: _ModelStep,
+        number: int,
+        bound: AtMost,
+        error: Exception,
+        started_at: float,
+    ) -> None:
+        """Bill what a failed attempt used: what the vendor said, nothing, or the maximum when its answer was lost."""
+        run = step.branch.run
+        duration = _milliseconds(run.services.clock.monotonic() - started_at)
+        usage, uncertain = _billed(error, bound)
+        spent = NOTHING
+        if usage.requests:
+            cost = bound.cost or 0 if usage.cost is None else to_units(usage.cost)
+            spent = Amount(tokens=usage.total_tokens, cost=cost, requests=1)
+        data = {"name": NAME, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
+        if usage.requests:
+            data["usage"] = dump_usage(usage)
+        event = NewEvent(
+            RuntimeEventType.MODEL_ATTEMPT_FAILED, step.operation_id, {**data, **describe_failure(error)}
+        )
+        entry = entry_for(
+            run,
+            step.operation_id,
+            number,
+            bound,
+            usage,
+            duration_ms=duration,
+            failed=True,
+            uncertain=uncertain,
+        )
+        await run.commit([event], ledger=[entry], charges=settlement(bound, spent))
+        step.open.pop(number, None)
+        run.budgets.note_settled(bound.amount, spent)
+
+
+def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
+    """Return what a failed attempt is billed with, and whether that is only an upper bound."""
+    if isinstance(error, ProviderError) and error.usage is not None:
+        return error.usage, False
+    answered = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
+    never_sent = isinstance(error, ProviderError) and error.code == "connection_failed"
+    if answered or never_sent or not isinstance(error, ProviderError):
+        return Usage(), False
+    if (
+        isinstance(error, StreamInterrupted)
+        and error.partial is not None
+        and error.partial.usage.output_tokens
+    ):
+        return error.partial.usage, True
+    return bound.usage(), True
+
+
+def _intent(step: _ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
+    """Build the entry that says a request is about to leave. Only what is new in the conversation goes into it."""
+    data = {
+        "name": NAME,
+        "input": step.input_hash,
+        "attempt": number,
+        "provider": attempt.provider.name,
+        "model": attempt.model,
+        "shared_messages": step.shared,
+        "at_most": bound.to_dict(),
+    }
+    content = None
+    if number == 1:
+        given: dict[str, Any] = {"messages": [dump_message(message) for message in step.fresh]}
+        if step.shared == 0 and attempt.spec.tools:
+            given["tools"] = [tool.name for tool in attempt.spec.tools]
+        content = encode(given)
+    return NewEvent(RuntimeEventType.MODEL_STARTED, step.operation_id, data, content)
+
+
+def _about(result: CompletionResult) -> dict[str, Any]:
+    about: dict[str, Any] = {
+        "model": result.model,
+        "provider": result.provider,
+        "finish": result.finish_reason,
+    }
+    if result.tool_calls:
+        about["tools"] = [call.name for call in result.tool_calls]
+    if result.request_id:
+        about["request_id"] = result.request_id
+    return about
+
+
+def _live(step: _ModelStep, emit: Emit | None) -> Emit | None:
+    """Send tokens to whoever watches the job, and to the caller who asked for them."""
+    run = step.branch.run
+    if not run.services.bus.has_listeners(run.job_id):
+        return emit
+
+    def both(event: StreamEvent) -> None:
+        if emit is not None:
+            emit(event)
+        if event.type in ("token", "reasoning") and event.text:
+            run.publish(
+                RuntimeEventType.MODEL_TOKEN,
+                step.operation_id,
+                {"text": event.text, "reasoning": event.type != "token"},
+            )
+
+    return both
+
+
+def lost_attempts(
+    operation_id: str, open_attempts: dict[int, AtMost], branch: Branch, *, why: str
+) -> tuple[list[NewEvent], dict[str, Any]]:
+    """Return the entries, ledger lines and charges that settle attempts at the most they can have cost."""
+    events: list[NewEvent] = []
+    ledger, charges = [], []
+    for number, bound in open_attempts.items():
+        usage = bound.usage()
+        data = {
+            "name": NAME,
+            "attempt": number,
+            "uncertain": True,
+            "usage": dump_usage(usage),
+            "error": why,
+            "error_type": "lost",
+        }
+        events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
+        ledger.append(entry_for(branch.run, operation_id, number, bound, usage, failed=True, uncertain=True))
+        spent = Amount(tokens=usage.total_tokens, cost=bound.cost or 0, requests=1)
+        charges.extend(settlement(bound, spent))
+    return events, {"ledger": ledger, "charges": charges}
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

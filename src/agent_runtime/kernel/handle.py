@@ -1,0 +1,160 @@
+"""A job from outside: its events, its result, its questions; in the process that runs it or in any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.errors import (
+    BudgetExceededError,
+    InvalidTransition,
+    JobCancelled,
+    JobFailed,
+    JobTimedOut,
+    PolicyDenied,
+)
+from agent_runtime.kernel.request import ExecutionResult
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.codec import load_usage
+from llm_client.usage import Usage
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.kernel import RuntimeKernel
+
+_PAGE = 500
+
+
+class ExecutionHandle:
+    """One job of a kernel.
+
+    Args:
+        kernel: The kernel whose storage holds the job.
+        job_id: The job.
+    """
+
+    def __init__(self, kernel: RuntimeKernel, job_id: str) -> None:
+        self._kernel = kernel
+        self.job_id = job_id
+
+    def __repr__(self) -> str:
+        return f"ExecutionHandle({self.job_id!r})"
+
+    async def status(self) -> JobStatus:
+        """Return where the job stands."""
+        return (await self.job()).status
+
+    async def job(self) -> JobRecord:
+        """Return the job's record."""
+        await self._kernel.start()
+        return await self._kernel.jobs.get(self.job_id)
+
+    async def events(self, after_seq: int = 0) -> AsyncIterator[RuntimeEvent]:
+        """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
+
+        Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
+        """
+        await self.job()
+        subscription = self._kernel.bus.stream(job_id=self.job_id)
+        last_seq = after_seq
+        try:
+            async for event in self._stored(last_seq):
+                last_seq = event.seq or last_seq
+                yield event
+                if event.is_terminal:
+                    return
+            async for event in subscription:
+                if event.seq is None and event.type != "gap":
+                    yield event
+                    continue
+                if event.seq is not None and event.seq <= last_seq:
+                    continue
+                caught_up = (event,) if event.seq == last_seq + 1 else None
+                async for next_event in _each(caught_up) if caught_up else self._stored(last_seq):
+                    last_seq = next_event.seq or last_seq
+                    yield next_event
+                    if next_event.is_terminal:
+                        return
+        finally:
+            subscription.detach()
+
+    async def _stored(self, after_seq: int) -> AsyncIterator[RuntimeEvent]:
+        while page := await self._kernel.storage.events(self.job_id, after_seq=after_seq, limit=_PAGE):
+            for event in page:
+                yield event
+            after_seq = page[-1].seq or after_seq
+
+    async def result(self, timeout: float | None = None) -> ExecutionResult:
+        """Wait for the job's end and return its result.
+
+        Args:
+            timeout: Seconds to wait; the job goes on.
+
+        Raises:
+            JobFailed: It failed; `BudgetExceededError` and `PolicyDenied` when that was why.
+            JobCancelled: It was cancelled.
+            JobTimedOut: Its deadline passed.
+            TimeoutError: `timeout` passed.
+        """
+        async with asyncio.timeout(timeout):
+            job = await self._kernel.wait_for_end(self.job_id)
+        (ended,) = await self._kernel.storage.tail(self.job_id, 1)
+        if job.status is JobStatus.SUCCEEDED:
+            return _result(job, ended)
+        raise _failure(job)
+
+    async def cancel(self, reason: str | None = None) -> None:
+        """Ask the job to stop. Does nothing when it has ended."""
+        await self._kernel.start()
+        try:
+            await self._kernel.jobs.cancel(self.job_id, reason)
+        except InvalidTransition:
+            return
+
+    async def get_pending_actions(self) -> Sequence[ActionRecord]:
+        """Return the questions the job waits for."""
+        await self._kernel.start()
+        return await self._kernel.actions.list_pending(job_id=self.job_id)
+
+    async def resolve_action(
+        self, action_id: str, resolution: Mapping[str, Any], *, resolved_by: str | None = None
+    ) -> ActionRecord:
+        """Answer one of the job's questions."""
+        await self._kernel.start()
+        return await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=resolved_by)
+
+
+async def _each(events: tuple[RuntimeEvent, ...]) -> AsyncIterator[RuntimeEvent]:
+    for event in events:
+        yield event
+
+
+def _result(job: JobRecord, ended: RuntimeEvent) -> ExecutionResult:
+    body = ended.body() or {}
+    output: Any = body.get("output_data") or None
+    if isinstance(output, dict) and output.keys() == {"output"}:
+        output = output["output"]
+    usage = ended.data.get("usage")
+    return ExecutionResult(
+        job_id=job.job_id,
+        status=job.status,
+        content=body.get("content", ""),
+        output=output,
+        usage=Usage() if usage is None else load_usage(usage),
+        turns=ended.data.get("turns", 0),
+    )
+
+
+def _failure(job: JobRecord) -> Exception:
+    message = job.error or f"job {job.job_id} {job.status}"
+    if job.status is JobStatus.CANCELLED:
+        return JobCancelled(message, job_id=job.job_id)
+    if job.status is JobStatus.TIMED_OUT:
+        return JobTimedOut(message, job_id=job.job_id)
+    if job.error_code == BudgetExceededError.code:
+        return BudgetExceededError(message)
+    if job.error_code == PolicyDenied.code:
+        return PolicyDenied(message)
+    return JobFailed(message, job_id=job.job_id, error_code=job.error_code)

@@ -1,0 +1,187 @@
+"""What a job's journal says has happened, indexed for a run that follows it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from agent_runtime.errors import NondeterminismError
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.codec import load_usage
+from llm_client.usage import Usage
+
+StepKind = Literal["model", "tool", "step", "action", "timer", "child", "value"]
+StepState = Literal["new", "started", "blocked", "resumed", "attempted", "unknown", "finished"]
+
+_DECLARING: Mapping[str, StepKind] = {
+    RuntimeEventType.ACTION_REQUIRED: "action",
+    RuntimeEventType.TIMER_SET: "timer",
+    RuntimeEventType.CHILD_STARTED: "child",
+}
+"""Everything else that has an operation id – recorded values, progress, events of the application – is a value."""
+_STEP_KINDS: Mapping[str, StepKind] = {"model": "model", "tool": "tool", "step": "step"}
+_STATES: Mapping[str, StepState] = {
+    "started": "started",
+    "blocked": "blocked",
+    "resumed": "resumed",
+    "attempt_failed": "attempted",
+    "unknown": "unknown",
+    "completed": "finished",
+    "failed": "finished",
+}
+_ARRIVALS = frozenset(
+    {
+        RuntimeEventType.ACTION_RESOLVED,
+        RuntimeEventType.ACTION_EXPIRED,
+        RuntimeEventType.ACTION_CANCELLED,
+        RuntimeEventType.TIMER_FIRED,
+        RuntimeEventType.CHILD_ENDED,
+    }
+)
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One operation of the job, as far as it has come."""
+
+    operation_id: str
+    kind: StepKind
+    name: str
+    input_hash: str | None
+    declaration: RuntimeEvent
+    """The event that began it."""
+    state: StepState = "new"
+    attempts: int = 0
+    """Intents so far."""
+    unknowns: int = 0
+    """How often a crash left it unknown whether the effect happened."""
+    open_intent: Mapping[str, Any] | None = None
+    """`data` of the newest intent, while no outcome or failure follows it."""
+    outcome: RuntimeEvent | None = None
+    """`completed` or `failed`."""
+    resumed: set[str] = field(default_factory=set)
+    """Waits inside it that had returned to its function when the run ended."""
+
+    @property
+    def may_reenter(self) -> bool:
+        """Whether its function stood still in a durable wait, so that running it again repeats nothing."""
+        return self.state == "blocked"
+
+
+class History:
+    """An index over a job's events; grows with every event that is applied."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, Step] = {}
+        self.arrived: dict[str, RuntimeEvent] = {}
+        """Answers to waits, by operation id."""
+        self.stop_request: RuntimeEvent | None = None
+        """The first request to cancel, or the reached deadline."""
+        self.created: RuntimeEvent | None = None
+        self.usage = Usage()
+        """What every attempt of a model call has used."""
+        self.turns = 0
+        """Answers of models."""
+        self._active = timedelta()
+        self._active_since: datetime | None = None
+        self._last_moment: datetime | None = None
+
+    def apply_all(self, events: Iterable[RuntimeEvent]) -> None:
+        """Learn from events, in their order."""
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: RuntimeEvent) -> None:
+        """Learn from one event."""
+        self._measure(event)
+        operation_id = event.operation_id
+        if operation_id is None:
+            self._apply_job_event(event)
+            return
+        if event.type in _ARRIVALS:
+            self.arrived.setdefault(operation_id, event)
+            return
+        family, _, state = event.type.partition(".")
+        if family in _STEP_KINDS and state in _STATES:
+            self._apply_step(operation_id, _STEP_KINDS[family], _STATES[state], event)
+        else:
+            self._declare(operation_id, _DECLARING.get(event.type, "value"), event)
+
+    def _apply_job_event(self, event: RuntimeEvent) -> None:
+        if event.type == RuntimeEventType.JOB_CREATED:
+            self.created = event
+        elif event.type in (RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED):
+            self.stop_request = self.stop_request or event
+
+    def _declare(self, operation_id: str, kind: StepKind, event: RuntimeEvent) -> Step:
+        step = self.steps.get(operation_id)
+        if step is None:
+            data = event.data
+            step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
+            self.steps[operation_id] = step
+        return step
+
+    def _apply_step(self, operation_id: str, kind: StepKind, state: StepState, event: RuntimeEvent) -> None:
+        step = self._declare(operation_id, kind, event)
+        data = event.data
+        step.state = state
+        if state == "started":
+            step.attempts += 1
+            step.open_intent = data
+        elif state in ("attempted", "finished"):
+            step.open_intent = None
+        elif state == "resumed":
+            step.resumed.add(data["wait"])
+        elif state == "blocked":
+            step.resumed.discard(data["wait"])
+            if not data.get("whole", True):
+                step.state = "resumed"
+        elif state == "unknown":
+            step.unknowns += 1
+            step.open_intent = None
+        if state == "finished":
+            step.outcome = event
+            if event.type == RuntimeEventType.MODEL_COMPLETED:
+                self.turns += 1
+        if "usage" in data:
+            self.usage += load_usage(data["usage"])
+
+    def match(self, operation_id: str, kind: StepKind, name: str) -> Step | None:
+        """Return the recorded step at this place, if any.
+
+        Raises:
+            NondeterminismError: Another kind of step, or one of another name, was recorded there.
+        """
+        step = self.steps.get(operation_id)
+        if step is not None and (step.kind != kind or step.name != name):
+            raise NondeterminismError(
+                f"at {operation_id!r} the code asks for {kind} {name!r}, but the journal records {step.kind} "
+                f"{step.name!r}; guard the new code with context.patched(...), or let the version that began this job "
+                "finish it"
+            )
+        return step
+
+    def lost_model_attempts(self) -> list[Step]:
+        """Return the model calls whose answer was lost with the process that asked."""
+        return [step for step in self.steps.values() if step.kind == "model" and step.open_intent is not None]
+
+    def active_seconds(self, now: datetime) -> float:
+        """Return how long the job has run so far, waits while suspended left out."""
+        running = now - self._active_since if self._active_since is not None else timedelta()
+        return (self._active + running).total_seconds()
+
+    def _measure(self, event: RuntimeEvent) -> None:
+        """Add up active time; a crashed stretch counts up to its last entry."""
+        if event.type in (RuntimeEventType.JOB_STARTED, RuntimeEventType.JOB_RESUMED):
+            if self._active_since is not None and self._last_moment is not None:
+                self._active += self._last_moment - self._active_since
+            self._active_since = event.timestamp
+        elif (
+            event.type in (RuntimeEventType.JOB_SUSPENDED, RuntimeEventType.JOB_BLOCKED)
+            and self._active_since
+        ):
+            self._active += event.timestamp - self._active_since
+            self._active_since = None
+        self._last_moment = event.timestamp

@@ -1,0 +1,364 @@
+"""`RuntimeKernel`: takes jobs, has them executed, and lets anybody follow them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from agent_runtime.actions.manager import ActionManager
+from agent_runtime.actions.store import ActionStore
+from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, StorageError
+from agent_runtime.events.bus import EventBus, InMemoryEventBus
+from agent_runtime.jobs.manager import JobManager
+from agent_runtime.jobs.store import JobStore
+from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.guards import Guard
+from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.kernel.local_dispatcher import LocalDispatcher
+from agent_runtime.kernel.news import News
+from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
+from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.kernel.run import RunServices
+from agent_runtime.kernel.stores import StorageView, shared_storage
+from agent_runtime.kernel.timers import TimerService
+from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.ledger.store import LedgerWriter
+from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.dispatcher import Dispatcher
+from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.journal import Commit, NewEvent, Signal, Storage, Worker
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from llm_client.pricing import PriceBook
+from llm_client.tokens import TokenEstimator
+from llm_client.tools.registry import ToolRegistry
+from llm_client.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from llm_client.agent.agent import Agent
+    from llm_client.engine.engine import ExecutionEngine
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_OPERATOR = "agent"
+StorageOpener = Callable[[str | None], Storage]
+
+
+class RuntimeKernel:
+    """Runs jobs on a storage.
+
+    `async with kernel:` starts it, recovering what an earlier process left unfinished, and drains it at the end.
+    Without that, the first `execute` starts it and `aclose` ends it.
+
+    Args:
+        engine: For `context.model`, and for a plain agent when `agent` is not given.
+        agent: Runs the requests that name no operator.
+        storage: Where everything is kept: a storage, a URL such as `sqlite:///runs.db`, or nothing for memory.
+        job_store: A view of a storage, instead of `storage`.
+        action_store: Likewise; all views must share one storage.
+        ledger_writer: Likewise.
+        event_bus: Delivers events in this process.
+        operators: Operators, agents and async functions that requests can name.
+        tools: For `context.tool`, besides the agent's.
+        dispatcher: Who calls `advance`; by default a queue in this process.
+        clock: What time it is.
+        options: Tuning.
+        prices: What calls cost at most; by default the engine's.
+        worker: Whether this process executes jobs, or only submits and follows them.
+
+    Raises:
+        ConfigurationError: The stores do not share one storage.
+    """
+
+    storage_opener: ClassVar[StorageOpener | None] = None
+    """Opens the storage of a URL, or one in memory; set by the composition root."""
+
+    def __init__(
+        self,
+        *,
+        engine: ExecutionEngine | None = None,
+        agent: Agent | None = None,
+        storage: Storage | str | None = None,
+        job_store: JobStore | None = None,
+        action_store: ActionStore | None = None,
+        ledger_writer: LedgerWriter | None = None,
+        event_bus: EventBus | None = None,
+        operators: Iterable[Any] | Mapping[str, Any] = (),
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        dispatcher: Dispatcher | None = None,
+        clock: Clock | None = None,
+        options: KernelOptions | None = None,
+        prices: PriceBook | None = None,
+        worker: bool = True,
+    ) -> None:
+        given = storage if not isinstance(storage, str) else None
+        shared = shared_storage(given, job_store, action_store, ledger_writer)
+        self._owns_storage = shared is None
+        self.storage: Storage = shared or self._open_storage(storage if isinstance(storage, str) else None)
+        view = StorageView(self.storage)
+        self.clock = clock or SystemClock()
+        self.options = options or KernelOptions()
+        self.bus: EventBus = event_bus or InMemoryEventBus()
+        self.jobs = JobManager(view, clock=self.clock)
+        self.actions = ActionManager(view, clock=self.clock)
+        self.ledger = Ledger(view)
+        self.worker_id = new_id("worker")
+        self.operators = OperatorRegistry(operators)
+        self._wants_to_execute = worker
+        self._add_default_agent(engine, agent)
+        self._dispatcher = dispatcher or LocalDispatcher(max_concurrency=self.options.max_concurrency)
+        services = RunServices(
+            storage=self.storage, clock=self.clock, bus=self.bus, owner=self.worker_id, options=self.options
+        )
+        main_engine = engine or (agent.engine if agent is not None else None)
+        self._executor = Executor(
+            services,
+            registry=self.operators,
+            guard=_guard(main_engine, prices),
+            engine=main_engine,
+            tools=_tools(tools, agent),
+            resubmit=self._dispatcher.submit,
+        )
+        self._timers = TimerService(self.storage, self.clock, sweep_interval=self.options.sweep_interval)
+        self._news = News(
+            self.storage,
+            bus=self.bus,
+            executor=self._executor,
+            dispatcher=self._dispatcher,
+            timers=self._timers,
+            owner=self.worker_id,
+        )
+        self._starting: asyncio.Lock | None = None
+        self._started = False
+        self._closed = False
+        self._upkeep: asyncio.Task[None] | None = None
+
+    @classmethod
+    def create(
+        cls, engine: ExecutionEngine | None = None, agent: Agent | None = None, **options: Any
+    ) -> RuntimeKernel:
+        """Build a kernel; the arguments are those of the class."""
+        return cls(engine=engine, agent=agent, **options)
+
+    @classmethod
+    def _open_storage(cls, url: str | None) -> Storage:
+        if cls.storage_opener is None:
+            raise ConfigurationError(
+                "no storage was given, and nothing opens one: import it from `agent_runtime`"
+            )
+        return cls.storage_opener(url)
+
+    def _add_default_agent(self, engine: ExecutionEngine | None, agent: Agent | None) -> None:
+        if agent is None and engine is not None:
+            from llm_client.agent.agent import Agent
+
+            agent = Agent(engine=engine)
+        if agent is not None and DEFAULT_OPERATOR not in self.operators:
+            self.operators.add(AgentOperator(agent, DEFAULT_OPERATOR))
+
+    @property
+    def executes(self) -> bool:
+        """Whether this process executes jobs now."""
+        return self._news.executes
+
+    async def start(self) -> None:
+        """Open the storage, recover what was left unfinished and begin to execute. Idempotent.
+
+        Raises:
+            StorageError: The storage cannot be used; the message says what to do.
+            ConfigurationError: An operator could not be found again after a restart.
+        """
+        if self._started and not self._closed:
+            return
+        if self._closed:
+            raise InvalidInput("this kernel is closed")
+        self._starting = self._starting or asyncio.Lock()
+        async with self._starting:
+            await self._start_once()
+
+    async def _start_once(self) -> None:
+        if not self._started:
+            self._check_operators()
+            await self.storage.open()
+            self._news.start()
+            self._started = True
+            if self._wants_to_execute:
+                await self._try_to_execute()
+            self._upkeep = asyncio.get_running_loop().create_task(self._keep_up(), name="kernel upkeep")
+
+    def _check_operators(self) -> None:
+        closures = self.operators.closures() if self.storage.is_durable else []
+        if closures:
+            raise ConfigurationError(
+                f"operator {closures[0]!r} is a function made inside another one; after a restart nobody could find it "
+                "again: define it at the top of a module"
+            )
+
+    async def _try_to_execute(self) -> None:
+        """Become the process that executes, if the storage lets us, and go on with what is due."""
+        if not await self.storage.acquire_executor():
+            return
+        await self._register()
+        self._news.executes = True
+        await self._dispatcher.start(self._executor.advance)
+        await self._retry_blocked()
+        await self._news.sweep()
+        self._timers.start()
+
+    async def _register(self) -> None:
+        now = self.clock.now()
+        info = {"pid": os.getpid(), "host": socket.gethostname()}
+        await self.storage.register_worker(
+            Worker(
+                worker_id=self.worker_id,
+                operators=self.operators.names(),
+                started_at=now,
+                heartbeat_at=now,
+                info=info,
+            )
+        )
+
+    async def _retry_blocked(self) -> None:
+        """Give jobs that were parked for want of their operator another chance, if it is here now."""
+        blocked = await self.storage.list_jobs(JobFilter(status=frozenset({JobStatus.BLOCKED}), limit=10_000))
+        signals = [
+            Signal(f"retry:{self.worker_id}", job.job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
+            for job in blocked
+            if job.operator in self.operators
+        ]
+        if signals:
+            await self.storage.commit(Commit(commit_id=new_commit_id(), at=self.clock.now(), signals=signals))
+
+    async def _keep_up(self) -> None:
+        """Renew the heartbeat, and take over from an executor that has gone."""
+        interval = min(self.options.heartbeat_interval, self.options.sweep_interval)
+        since_heartbeat = 0.0
+        while True:
+            await asyncio.sleep(interval)
+            since_heartbeat += interval
+            try:
+                if self._wants_to_execute and not self.executes:
+                    await self._try_to_execute()
+                elif self.executes and since_heartbeat >= self.options.heartbeat_interval:
+                    since_heartbeat = 0.0
+                    await self._register()
+                self._news.sweep_soon()
+            except StorageError as error:
+                logger.warning("the storage does not answer: %s", error)
+
+    async def execute(self, request: ExecutionRequest) -> ExecutionHandle:
+        """Accept a job and return its handle. From then on the job ends in exactly one terminal event.
+
+        Raises:
+            UnknownOperator: Nobody here knows the operator.
+            IdempotencyConflict: The key was used for a different request.
+            ResultNotSerializable: The input is not JSON.
+            ContentTooLarge: The input is too large.
+            ExecutorBusy: Another process executes this database's jobs, and it does not know the operator.
+        """
+        await self.start()
+        operator = request.operator or DEFAULT_OPERATOR
+        await self._check_executable(operator)
+        content = request.encoded_input()
+        now = self.clock.now()
+        seconds = request.deadline_seconds
+        job = JobRecord(
+            job_id=new_id("job"),
+            scope_id=request.scope_id,
+            principal_id=request.principal_id,
+            session_id=request.session_id,
+            run_id=request.run_id,
+            idempotency_key=request.idempotency_key,
+            request_hash=request.content_hash(content),
+            operator=operator,
+            queue=request.queue,
+            priority=request.priority,
+            created_at=now,
+            updated_at=now,
+            deadline=None if seconds is None else now + timedelta(seconds=seconds),
+            budgets=request.budgets,
+            policy_ref=request.policy_ref,
+            versions=request.versions,
+            metadata=dict(request.metadata),
+            tags=dict(request.tags),
+        )
+        created = NewEvent(RuntimeEventType.JOB_CREATED, None, {"operator": operator}, content)
+        return self.handle((await self.jobs.add(job, created)).job_id)
+
+    async def _check_executable(self, operator: str) -> None:
+        if self.executes:
+            self.operators.get(operator)
+            return
+        workers = await self.storage.list_workers()
+        if self._wants_to_execute and not any(operator in worker.operators for worker in workers):
+            pids = ", ".join(str(worker.info.get("pid")) for worker in workers) or "unknown"
+            raise ExecutorBusy(
+                f"another process (pid {pids}) executes the jobs of this database and does not know the operator "
+                f"{operator!r}; stop it, or use a database of your own"
+            )
+
+    def handle(self, job_id: str) -> ExecutionHandle:
+        """Return the handle of a job of this storage, whoever runs it."""
+        return ExecutionHandle(self, job_id)
+
+    async def wait_for_end(self, job_id: str) -> JobRecord:
+        """Wait until a job has ended and return its record. Raises `UnknownJob`."""
+        await self.start()
+        while True:
+            end = self._news.end_of(job_id)
+            job = await self.jobs.get(job_id)
+            if job.status.is_terminal:
+                self._news.forget(job_id)
+                return job
+            await asyncio.shield(end)
+
+    async def aclose(self) -> None:
+        """Stop: begin no further step, let those in flight end, release the jobs, close the storage. Idempotent."""
+        was_running = self._started and not self._closed
+        self._closed = True
+        if not was_running:
+            return
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+            await asyncio.gather(self._upkeep, return_exceptions=True)
+        self._executor.drain()
+        await self._dispatcher.stop(drain=self.options.drain_timeout)
+        await self._timers.stop()
+        await self._news.stop()
+        try:
+            if self.executes:
+                await self.storage.remove_worker(self.worker_id)
+        except StorageError as error:
+            logger.warning("the worker could not sign off: %s", error)
+        self._news.executes = False
+        if self._owns_storage:
+            await self.storage.aclose()
+
+    async def __aenter__(self) -> RuntimeKernel:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _guard(engine: ExecutionEngine | None, prices: PriceBook | None) -> Guard:
+    if engine is None:
+        return Guard(prices or PriceBook(), TokenEstimator())
+    return Guard(prices or engine.prices, engine.estimator)
+
+
+def _tools(tools: Iterable[Tool | Callable[..., Any]], agent: Agent | None) -> dict[str, Tool]:
+    known = {tool.name: tool for tool in ToolRegistry(tools)}
+    for tool in agent.tools if agent is not None else ():
+        known.setdefault(tool.name, tool)
+    return known

@@ -1,0 +1,153 @@
+"""What a kernel does about commits: wake jobs, feed the bus, tell who waits for a job's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from agent_runtime.events.bus import EventBus
+from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.timers import TimerService
+from agent_runtime.ports.dispatcher import Dispatcher
+from agent_runtime.ports.journal import Commit, Storage, placed
+from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEvent
+
+
+class News:
+    """The kernel's ear at its storage.
+
+    Args:
+        storage: What to listen to.
+        bus: Where events go.
+        executor: The runs in memory.
+        dispatcher: Where due jobs go, when this process executes.
+        timers: To be told of new timers.
+        owner: This worker's id.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        bus: EventBus,
+        executor: Executor,
+        dispatcher: Dispatcher,
+        timers: TimerService,
+        owner: str,
+    ) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._executor = executor
+        self._dispatcher = dispatcher
+        self._timers = timers
+        self._owner = owner
+        self.executes = False
+        """Whether due jobs are executed here."""
+        self._ends: dict[str, asyncio.Future[None]] = {}
+        self._sweep_wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._storage.listen(self)
+        self._task = asyncio.get_running_loop().create_task(self._sweep_on_demand(), name="sweep")
+
+    async def stop(self) -> None:
+        """Hear nothing more; whoever waits for a job's end is cancelled."""
+        self._storage.unlisten(self)
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for end in self._ends.values():
+            end.cancel()
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """React to a commit of this process."""
+        if commit.job is not None and commit.job.release:
+            run = self._executor.runs.get(commit.job_id or "")
+            if run is not None and run.job.fence == commit.fence:
+                run.close()
+        if commit.events and commit.job_id is not None:
+            self._publish(commit, first_seq)
+        for job, events in commit.create:
+            if self._bus.has_listeners(job.job_id):
+                for seq, event in enumerate(events, 1):
+                    self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, commit.at))
+            if self.executes and job.operator is not None:
+                self._dispatcher.submit(job.job_id, priority=job.priority)
+        for signal in commit.signals:
+            self.wake(signal.job_id)
+        if commit.cancel_children_of is not None:
+            self._sweep_wanted.set()
+        if commit.set_timers:
+            self._timers.hear(commit.set_timers)
+
+    def _publish(self, commit: Commit, first_seq: int) -> None:
+        job_id = commit.job_id or ""
+        if self._bus.has_listeners(job_id):
+            run = self._executor.runs.get(job_id)
+            scope_id = run.job.scope_id if run is not None else None
+            for seq, event in enumerate(commit.events, first_seq):
+                self._bus.publish_live(placed(event, job_id, scope_id or "default", seq, commit.at))
+        if commit.job is not None and commit.job.status.is_terminal:
+            self._ended(job_id)
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """React to entries that a claim or a fold has written."""
+        for event in events:
+            self._bus.publish_live(event)
+            if event.type in TERMINAL_TYPES:
+                self._ended(job_id)
+
+    def changed_elsewhere(self) -> None:
+        """React to another process's commit: anything may have happened."""
+        self._sweep_wanted.set()
+        self._bus.poke()
+        self._timers.look()
+
+    def wake(self, job_id: str) -> None:
+        """Bring a signal to its job: to the run in memory, or by advancing the job."""
+        run = self._executor.runs.get(job_id)
+        if run is not None and not run.closed:
+            run.wake()
+        elif self.executes:
+            self._dispatcher.submit(job_id)
+
+    def sweep_soon(self) -> None:
+        """Look for due jobs and waiting signals."""
+        self._sweep_wanted.set()
+
+    async def _sweep_on_demand(self) -> None:
+        while True:
+            await self._sweep_wanted.wait()
+            self._sweep_wanted.clear()
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Submit every due job, wake every run with signals, and see which awaited jobs have ended."""
+        if self.executes:
+            for job_id, priority in await self._storage.due_jobs():
+                self._dispatcher.submit(job_id, priority=priority)
+            for job_id in await self._storage.jobs_with_signals(self._owner):
+                self.wake(job_id)
+        for job_id in list(self._ends):
+            job = await self._storage.get_job(job_id)
+            if job is not None and job.status.is_terminal:
+                self._ended(job_id)
+
+    def end_of(self, job_id: str) -> asyncio.Future[None]:
+        """Return a future that is done when the job has ended; shared by all who wait for it."""
+        end = self._ends.get(job_id)
+        if end is None or end.done():
+            end = self._ends[job_id] = asyncio.get_running_loop().create_future()
+        return end
+
+    def forget(self, job_id: str) -> None:
+        """Nobody waits for this job's end any more."""
+        self._ends.pop(job_id, None)
+
+    def _ended(self, job_id: str) -> None:
+        end = self._ends.pop(job_id, None)
+        if end is not None and not end.done():
+            end.set_result(None)

@@ -1,0 +1,33 @@
+"""How a kernel behaves; every field is also a setting of the application (`AGENT_RUNTIME_<NAME>`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelOptions:
+    """Tuning of one kernel. Durations are seconds."""
+
+    max_concurrency: int = 100
+    """Jobs executed at the same time in this process."""
+    suspend_after: float = 0.1
+    """How long a job whose branches all wait stays in memory."""
+    drain_timeout: float = 30.0
+    """How long a stopping kernel waits for steps in flight."""
+    cancel_timeout: float = 5.0
+    """How long a cancelled job's code may take to clean up."""
+    max_starts: int = 5
+    """Starts without a new journal entry after which a job fails with `CRASH_LOOP`."""
+    max_events: int = 50_000
+    """Journal entries after which a job fails; use `continue_as_new` before."""
+    max_child_depth: int = 16
+    storage_patience: float = 30.0
+    """How long a commit is tried again while the storage fails."""
+    reservation_wait: float = 30.0
+    """How long a model call waits for budget that other calls have reserved."""
+    default_max_tokens: int = 4096
+    """Output bound of a request in a budgeted job that names none, in tokens."""
+    heartbeat_interval: float = 10.0
+    sweep_interval: float = 5.0
+    """How often timers and due jobs are looked for, besides being told."""

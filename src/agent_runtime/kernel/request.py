@@ -1,0 +1,96 @@
+"""What is asked of a kernel, and what comes back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.content import encode
+from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
+from agent_runtime.values.job import JobStatus
+from llm_client.codec import dump_message
+from llm_client.messages import Message
+from llm_client.usage import Usage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRequest:
+    """A job to run.
+
+    Give a `prompt` (or `messages`) for the kernel's agent, or the name of an `operator` and its `input`.
+    """
+
+    prompt: str | None = None
+    messages: Sequence[Message] | None = None
+    operator: str | None = None
+    """Registered name; `None` is the kernel's agent."""
+    input: Any = None
+    """JSON values for the operator."""
+    scope_id: str = DEFAULT_SCOPE
+    principal_id: str | None = None
+    session_id: str | None = None
+    run_id: str | None = None
+    budgets: BudgetSpec | None = None
+    policy_ref: PolicyRef | None = None
+    versions: RunVersions | None = None
+    idempotency_key: str | None = None
+    """A second request with the same key and content, in the same scope, gives the first one's job."""
+    deadline_seconds: float | None = None
+    """Wall-clock time after which the job is timed out, waits included."""
+    priority: int = 0
+    """Higher runs first."""
+    queue: str = "default"
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
+            raise InvalidInput(f"deadline_seconds is {self.deadline_seconds}; it must be positive")
+
+    def job_input(self) -> Any:
+        """Return the operator's input as JSON values."""
+        if self.prompt is None and self.messages is None:
+            return self.input
+        given: dict[str, Any] = dict(self.input) if isinstance(self.input, Mapping) else {}
+        if self.prompt is not None:
+            given["prompt"] = self.prompt
+        if self.messages is not None:
+            given["messages"] = [dump_message(message) for message in self.messages]
+        return given
+
+    def content_hash(self, job_input: bytes) -> str:
+        """Return what two requests under one idempotency key must have in common."""
+        budgets = self.budgets.to_dict() if self.budgets else None
+        rest = orjson.dumps([self.operator, budgets, self.deadline_seconds, self.principal_id])
+        return hashlib.blake2b(job_input + rest, digest_size=16).hexdigest()
+
+    def encoded_input(self) -> bytes:
+        """Return the input as journal content. Raises `ResultNotSerializable` or `ContentTooLarge`."""
+        return encode(self.job_input())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """How a job ended."""
+
+    job_id: str
+    status: JobStatus
+    content: str = ""
+    output: Any = None
+    """JSON values: what an operator's `output_data`, or an async function's return value, was."""
+    usage: Usage = field(default_factory=Usage)
+    """Everything the job spent, retries and failed attempts included, children not."""
+    turns: int = 0
+    """Model calls."""
+    artifacts: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def cost(self) -> Decimal | None:
+        """US dollars; `None` when no price is known."""
+        return self.usage.cost

@@ -1,0 +1,238 @@
+"""One run of one job: its history, its branches, its waits, and the only hand that writes its journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runtime.errors import ConcurrentSteps, FenceLost, StorageError
+from agent_runtime.events.bus import EventBus
+from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.budgets import RunBudgets
+from agent_runtime.kernel.history import History
+from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobRecord
+from llm_client.pausing import paused
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunServices:
+    """What every run of a kernel uses."""
+
+    storage: Storage
+    clock: Clock
+    bus: EventBus
+    owner: str
+    options: KernelOptions
+
+
+class JobRun:
+    """A claimed job while it is in this process's memory.
+
+    Args:
+        claim: The job and its journal.
+        services: The kernel's.
+    """
+
+    def __init__(self, claim: Claim, services: RunServices) -> None:
+        self.job: JobRecord = claim.job
+        self.services = services
+        self.history = History()
+        self.history.apply_all(claim.events)
+        self.budgets = RunBudgets(claim.job, services.storage, services.options)
+        self.root = Branch(self)
+        self.attention = asyncio.Event()
+        """Set whenever the supervisor has something to look at."""
+        self.signals_waiting = False
+        self.is_idle = False
+        """Every branch has been blocked for as long as a job may idle in memory."""
+        self.closed = False
+        """Nothing may be written any more: suspended, ended, or lost to another worker."""
+        self.stopping = False
+        """The operator is being cancelled; what it does not finish is settled with the job's end."""
+        self.draining = False
+        """No new step may begin: the process is going to stop."""
+        self.out_of_time = False
+        """The budget's running time is used up."""
+        self.lost: BaseException | None = None
+        """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
+        self._unwritten: list[NewEvent] = []
+        """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
+        self._waiters: dict[str, asyncio.Future[RuntimeEvent]] = {}
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._held_back = 0
+        """Branches that stand before a step which the stopping process does not begin."""
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+        return self.job.job_id
+
+    def operation_id(self, place: str) -> str:
+        """Return the stable name of the operation at a place."""
+        return f"{self.job.job_id}:{place}"
+
+    async def commit(self, events: Sequence[NewEvent], **parts: Any) -> int:
+        """Append events, and whatever else belongs to them, to the journal; return the first one's seq.
+
+        A failing storage is tried again for a while. When the job has been lost to another worker, or the storage
+        stays broken, the run ends here: the caller is cancelled and nothing more is written.
+        """
+        self.check_open()
+        held_back = len(self._unwritten)
+        events, self._unwritten = [*self._unwritten, *events], []
+        commit = Commit(
+            commit_id=new_commit_id(),
+            at=self.services.clock.now(),
+            job_id=self.job.job_id,
+            fence=self.job.fence,
+            events=events,
+            **parts,
+        )
+        try:
+            first_seq = await self._persist(commit)
+        except (FenceLost, StorageError) as error:
+            self.lose(error)
+            raise asyncio.CancelledError(str(error)) from error
+        for seq, event in enumerate(events[held_back:], first_seq + held_back):
+            self._learn(event, seq)
+        return first_seq
+
+    def record(self, event: NewEvent) -> None:
+        """Remember an event, to be written no later than the next commit."""
+        self.check_open()
+        self._unwritten.append(event)
+        self._learn(event, None)
+
+    def _learn(self, event: NewEvent, seq: int | None) -> None:
+        job = self.job
+        self.history.apply(placed(event, job.job_id, job.scope_id, seq or 0, self.services.clock.now()))
+
+    async def _persist(self, commit: Commit) -> int:
+        clock, options = self.services.clock, self.services.options
+        give_up_at = clock.monotonic() + options.storage_patience
+        delay = 0.05
+        while True:
+            try:
+                return await self.services.storage.commit(commit)
+            except StorageError as error:
+                if clock.monotonic() + delay > give_up_at:
+                    raise
+                logger.warning("job %s: %s; trying again in %.2f s", self.job.job_id, error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+
+    def check_open(self) -> None:
+        """Refuse to work for a run that has ended."""
+        if self.closed:
+            raise asyncio.CancelledError("this run of the job has ended")
+
+    async def admit_step(self) -> None:
+        """Let a step begin, unless the process is stopping: then stand still until the run is given up."""
+        self.check_open()
+        if self.draining:
+            self._held_back += 1
+            self.attention.set()
+            await asyncio.get_running_loop().create_future()
+
+    def lose(self, error: BaseException) -> None:
+        """Give the run up without writing anything more."""
+        self.closed = True
+        self.lost = self.lost or error
+        self.attention.set()
+
+    def wake(self) -> None:
+        """Learn that signals wait to be folded."""
+        self.signals_waiting = True
+        self.attention.set()
+
+    async def fold(self) -> None:
+        """Take waiting signals into the journal and hand them to the branches that wait for them."""
+        self.signals_waiting = False
+        try:
+            events = await self.services.storage.fold(
+                self.job.job_id, fence=self.job.fence, at=self.services.clock.now()
+            )
+        except FenceLost as error:
+            self.lose(error)
+            return
+        except StorageError as error:
+            logger.warning("job %s: signals cannot be read yet: %s", self.job.job_id, error)
+            asyncio.get_running_loop().call_later(1.0, self.wake)
+            return
+        self.history.apply_all(events)
+        for event in events:
+            waiter = self._waiters.pop(event.operation_id or "", None)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(event)
+
+    async def wait(self, branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
+        """Wait durably for the answer to an operation: the run may end here and another one return the answer."""
+        arrived = self.history.arrived.get(operation_id)
+        if arrived is not None:
+            return arrived
+        self.check_open()
+        if branch.waiting is not None or branch.in_step is not None:
+            raise ConcurrentSteps
+        answer: asyncio.Future[RuntimeEvent] = asyncio.get_running_loop().create_future()
+        self._waiters[operation_id] = answer
+        branch.waiting = kind
+        self.check_idle()
+        try:
+            async with paused():
+                return await answer
+        finally:
+            branch.waiting = None
+            self._waiters.pop(operation_id, None)
+            self.check_idle()
+
+    def check_idle(self) -> None:
+        """Start or stop the clock after which a job that only waits leaves the memory."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+        self.is_idle = False
+        if not self.closed and self.root.is_blocked():
+            delay = 0.0 if self.draining else self.services.options.suspend_after
+            self._idle_timer = asyncio.get_running_loop().call_later(delay, self._become_idle)
+
+    def _become_idle(self) -> None:
+        self._idle_timer = None
+        self.is_idle = self.root.is_blocked()
+        if self.is_idle:
+            self.attention.set()
+
+    def is_quiet(self) -> bool:
+        """Whether no step is in flight anywhere: every branch waits, or stands before its next step."""
+        return self._held_back + sum(1 for leaf in self.root.leaves() if leaf.waiting) >= len(
+            self.root.leaves()
+        )
+
+    def close(self) -> None:
+        """Write nothing any more and forget timers."""
+        self.closed = True
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
+    def publish(self, type_: str, operation_id: str | None, data: dict[str, Any]) -> None:
+        """Send a live event that is not stored."""
+        self.services.bus.publish_live(
+            RuntimeEvent(
+                type=type_,
+                job_id=self.job.job_id,
+                scope_id=self.job.scope_id,
+                timestamp=self.services.clock.now(),
+                operation_id=operation_id,
+                data=data,
+            )
+        )

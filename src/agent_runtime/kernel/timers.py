@@ -1,0 +1,134 @@
+"""Timers: rows that fall due and become signals. Whoever executes jobs also looks after them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent_runtime.errors import ActionAlreadyResolved, StorageError, UnknownAction
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import ActionChange, Commit, Signal, Storage, Timer
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEventType
+
+logger = logging.getLogger(__name__)
+
+
+class TimerService:
+    """Fires timers.
+
+    Args:
+        storage: Where they are.
+        clock: What time it is.
+        sweep_interval: Seconds after which it looks in any case; the clock may have been set.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, *, sweep_interval: float) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._sweep_interval = sweep_interval
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._next: datetime | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="timers")
+
+    def hear(self, timers: Sequence[Timer]) -> None:
+        """Learn of timers that were set, in case one is due before all others."""
+        if any(self._next is None or timer.due_at < self._next for timer in timers):
+            self._changed.set()
+
+    def look(self) -> None:
+        """Look at the table now."""
+        self._changed.set()
+
+    async def stop(self) -> None:
+        """Fire nothing more."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                while await self.fire_due():
+                    pass
+                self._next = await self._storage.next_timer()
+            except StorageError as error:
+                logger.warning("timers cannot be read: %s", error)
+                self._next = None
+                await asyncio.sleep(1.0)
+            wait = self._sweep_interval
+            if self._next is not None:
+                wait = min(wait, max(0.0, (self._next - self._clock.now()).total_seconds()))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def fire_due(self) -> int:
+        """Turn every timer that has fallen due into a signal; return how many there were."""
+        due = await self._storage.due_timers(self._clock.now())
+        plain = [timer for timer in due if timer.type != RuntimeEventType.ACTION_EXPIRED]
+        if plain:
+            await self._storage.commit(
+                Commit(
+                    commit_id=new_commit_id(),
+                    at=self._clock.now(),
+                    signals=[_signal(timer) for timer in plain],
+                    clear_timers=[(timer.job_id, timer.key) for timer in plain],
+                )
+            )
+        for timer in due:
+            if timer.type == RuntimeEventType.ACTION_EXPIRED:
+                await self._expire(timer)
+        return len(due)
+
+    async def _expire(self, timer: Timer) -> None:
+        """Let an action expire, with its default answer if it has one; too late if somebody was faster."""
+        action = await self._storage.get_action(timer.data["action_id"])
+        if action is None or not action.is_pending:
+            await self._storage.commit(self._clearing(timer))
+            return
+        default = action.default_resolution
+        change = ActionChange(
+            action_id=action.action_id,
+            status=ActionStatus.EXPIRED if default is None else ActionStatus.RESOLVED,
+            votes_before=len(action.votes),
+            resolution=default,
+            resolved_by=None if default is None else "default",
+        )
+        if default is not None:
+            data = {"action_id": action.action_id, "resolved_by": "default"}
+            timer = timer._replace(type=RuntimeEventType.ACTION_RESOLVED, data=data)
+        signal = _signal(timer)._replace(content=None if default is None else encode(dict(default)))
+        commit = Commit(
+            commit_id=new_commit_id(),
+            at=self._clock.now(),
+            signals=[signal] if timer.job_id else [],
+            action_changes=[change],
+            clear_timers=[(timer.job_id, timer.key)],
+        )
+        try:
+            await self._storage.commit(commit)
+        except (ActionAlreadyResolved, UnknownAction):
+            await self._storage.commit(self._clearing(timer))
+
+    def _clearing(self, timer: Timer) -> Commit:
+        return Commit(
+            commit_id=new_commit_id(), at=self._clock.now(), clear_timers=[(timer.job_id, timer.key)]
+        )
+
+
+def _signal(timer: Timer) -> Signal:
+    signal_id = f"timer:{timer.key}:{timer.due_at.isoformat()}"
+    return Signal(signal_id, timer.job_id, timer.type, timer.operation_id, timer.data)

@@ -1,0 +1,115 @@
+"""Durable waits: asking a person, and letting the tool calls around a wait know that they stood still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.actions.records import expiry_timer, new_action
+from agent_runtime.errors import ActionExpired
+from agent_runtime.kernel.branch import Branch
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
+from agent_runtime.values.content import decode, encode
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+
+
+async def open_action(
+    branch: Branch, operation_id: str, spec: ActionSpec, *, argument_hash: str | None = None
+) -> ActionRecord:
+    """Ask a question, or return the one that was asked here before. Only the first time has its resume token."""
+    run = branch.run
+    step = run.history.match(operation_id, "action", str(spec.type))
+    if step is not None:
+        return _recorded(step.declaration)
+    action = new_action(
+        spec,
+        scope_id=run.job.scope_id,
+        job_id=run.job.job_id,
+        operation_id=operation_id,
+        now=run.services.clock.now(),
+        argument_hash=argument_hash,
+    )
+    asked = NewEvent(
+        RuntimeEventType.ACTION_REQUIRED,
+        operation_id,
+        {
+            "name": action.type,
+            "action_id": action.action_id,
+            "type": action.type,
+            "expires_at": None if action.expires_at is None else action.expires_at.isoformat(),
+        },
+        encode(dict(action.payload)),
+    )
+    await run.commit(
+        [asked, *blocking(branch, operation_id, "action")],
+        new_actions=[action],
+        set_timers=expiry_timer(action),
+    )
+    return action
+
+
+def _recorded(asked: RuntimeEvent) -> ActionRecord:
+    expires_at = asked.data.get("expires_at")
+    return ActionRecord(
+        action_id=asked.data["action_id"],
+        type=asked.data["type"],
+        job_id=asked.job_id,
+        scope_id=asked.scope_id,
+        operation_id=asked.operation_id,
+        payload=asked.body() or {},
+        created_at=asked.timestamp,
+        expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+    )
+
+
+async def await_action(branch: Branch, action: ActionRecord) -> ActionRecord:
+    """Wait for the answer to an action and return the action with it.
+
+    Raises:
+        ActionExpired: Nobody answered in time, or it was cancelled, and there is no default answer.
+    """
+    assert action.operation_id is not None  # noqa: S101 -- made by `open_action`
+    answer = await wait(branch, action.operation_id, "action")
+    if answer.type != RuntimeEventType.ACTION_RESOLVED:
+        how = "expired" if answer.type == RuntimeEventType.ACTION_EXPIRED else "was cancelled"
+        raise ActionExpired(f"the {action.type} action {action.action_id} {how} before anybody answered")
+    return replace(
+        action,
+        status=ActionStatus.RESOLVED,
+        resolution=decode(answer.content) if answer.content else {},
+        resolved_by=answer.data.get("resolved_by"),
+        resolved_at=answer.timestamp,
+    )
+
+
+async def wait(branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
+    """Wait for an answer; before it reaches a tool's function, the journal says that the function goes on."""
+    answer = await branch.run.wait(branch, operation_id, kind)
+    resumed = [
+        NewEvent(f"{step.kind}.resumed", step.operation_id, {"name": step.name, "wait": operation_id})
+        for _, step in branch.enclosing_effects()
+        if step.open_intent is not None and operation_id not in step.resumed
+    ]
+    if resumed:
+        await branch.run.commit(resumed)
+    return answer
+
+
+def blocking(branch: Branch, operation_id: str, kind: str) -> Iterator[NewEvent]:
+    """Yield the entries that say which tool calls stand still when `branch` begins a wait.
+
+    A call may be entered again after a crash only if all of it stood still, so that is recorded too.
+    """
+    before, branch.waiting = branch.waiting, kind
+    try:
+        for effect_branch, step in branch.enclosing_effects():
+            if step.open_intent is not None:
+                data: dict[str, Any] = {"name": step.name, "wait": operation_id}
+                if not effect_branch.is_blocked():
+                    data["whole"] = False
+                yield NewEvent(f"{step.kind}.blocked", step.operation_id, data)
+    finally:
+        branch.waiting = before

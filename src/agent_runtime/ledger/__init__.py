@@ -1,0 +1,1 @@
+"""What calls cost, what may still be spent, and what is set aside while a call runs."""
