@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -171,6 +170,8 @@ def retry_after(headers: Headers) -> float | None:
             return None
         if value.replace(".", "", 1).strip().isdigit():
             return float(value)
+        from email.utils import parsedate_to_datetime
+
         then, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
         return max((then - now).total_seconds(), 0.0)
     except (ValueError, TypeError):

@@ -11,7 +11,6 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -19,7 +18,7 @@ from weakref import WeakKeyDictionary
 from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
 from llm_client.network import NETWORK
 from llm_client.providers.connections import Connections, PooledResponse
-from llm_client.providers.proxies import proxy_authorization, proxy_for
+from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
     HttpRequest,
@@ -57,7 +56,7 @@ class HttpcoreTransport:
         opened = self._loops.get(loop)
         if opened is None:
             # The first import takes some forty milliseconds, which the event loop must not wait for.
-            await asyncio.to_thread(import_module, "httpcore2")
+            await asyncio.to_thread(load_modules, "httpcore2")
             opened = self._loops.setdefault(loop, _LoopConnections(self._options))
         return await opened.send(request)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from llm_client.errors import (
     ProviderTimeout,
 )
 from llm_client.network import NETWORK
-from llm_client.providers.proxies import proxy_authorization, proxy_for
+from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
     HttpRequest,
@@ -81,7 +80,7 @@ class AiohttpTransport:
     async def _open_session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
         # Importing aiohttp and reading certificates are not for the event loop to wait for.
-        await asyncio.to_thread(import_module, "aiohttp")
+        await asyncio.to_thread(load_modules, "aiohttp")
         options = self._options
         context = await asyncio.to_thread(make_ssl_context, options)
         if loop not in self._sessions:  # another task may have been faster

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from importlib import import_module
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llm_client.errors import ConfigurationError
 from llm_client.providers.transport import TransportOptions
@@ -25,6 +25,12 @@ def proxy_for(url: SplitResult, options: TransportOptions) -> SplitResult | None
     return proxy
 
 
+def load_modules(*names: str) -> None:
+    """Import what a transport needs at its first request. Takes some tens of milliseconds, so call it in a thread."""
+    for name in (*names, "urllib.request"):
+        import_module(name)
+
+
 def proxy_authorization(proxy: SplitResult) -> str | None:
     """Return the `Proxy-Authorization` that a proxy's URL asks for."""
     if proxy.username is None:
@@ -34,6 +40,8 @@ def proxy_authorization(proxy: SplitResult) -> str | None:
 
 
 def _from_environment(url: SplitResult) -> str | None:
+    from urllib.request import getproxies, proxy_bypass  # brings the whole of http.client
+
     proxies = getproxies()
     address = proxies.get(url.scheme) or proxies.get("all")
     if not address or proxy_bypass(url.netloc.rpartition("@")[2]):
