@@ -9,6 +9,10 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+from support.services import postgres, postgres_dsn, redis_server, redis_url
+
+__all__ = ["postgres", "postgres_dsn", "redis_server", "redis_url"]  # fixtures for everybody
+
 settings.register_profile("agent-runtime", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("agent-runtime")
 
