@@ -72,7 +72,7 @@ class IdempotencyTracker:
     ) -> None:
         self._lease = request_timeout
         self._ttl = result_ttl
-        self._store = store or MemoryOutcomeStore(max_results)
+        self._store = MemoryOutcomeStore(max_results) if store is None else store
         self._flights: dict[str, _Flight] = {}
 
     @property

@@ -47,7 +47,7 @@ def read_signature(
         ConfigurationError: The function cannot be called by a model, with the parameter at fault.
     """
     hints = _hints(function, names)
-    docstring = parse_docstring(function)
+    docstring = parse_docstring(_routine(function))
     context: str | None = None
     fields: dict[str, tuple[Any, Any]] = {}
     for parameter in inspect.signature(function).parameters.values():
@@ -67,10 +67,14 @@ def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
+def _routine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what carries the hints and the docstring: of a callable object, its `__call__`."""
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
 def _hints(function: Callable[..., Any], names: Mapping[str, Any] | None) -> dict[str, Any]:
-    target = function if inspect.isroutine(function) else type(function).__call__
     try:
-        return typing.get_type_hints(target, localns=dict(names or {}), include_extras=True)
+        return typing.get_type_hints(_routine(function), localns=dict(names or {}), include_extras=True)
     except NameError as error:
         raise ConfigurationError(
             f"tool {_name(function)!r}: the annotation {error.name!r} is not known where the tool is made; "

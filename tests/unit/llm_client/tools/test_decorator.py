@@ -1,0 +1,95 @@
+"""The decorator and the registry."""
+
+import pytest
+
+from llm_client import ConfigurationError, Reconciliation, Tool, ToolRegistry, tool
+
+
+@tool
+def plain(x: int) -> int:
+    """Double."""
+    return x * 2
+
+
+async def was_it_sent(_operation_id: str) -> Reconciliation:
+    return Reconciliation(outcome="did_not_happen")
+
+
+def test_without_parentheses_everything_has_its_default() -> None:
+    assert isinstance(plain, Tool)
+    assert (plain.name, plain.effect, plain.timeout, plain.retries) == ("plain", "unsafe", None, None)
+    assert not plain.requires_approval
+
+
+def test_a_tool_can_still_be_called_like_its_function() -> None:
+    assert plain(4) == 8
+
+
+async def test_an_asynchronous_tool_can_still_be_awaited() -> None:
+    @tool()
+    async def later(x: int) -> int:
+        return x + 1
+
+    assert await later(1) == 2
+
+
+def test_every_option_reaches_the_tool() -> None:
+    @tool(
+        name="send-mail",
+        description="Send it.",
+        effect="reconcilable",
+        timeout=10,
+        retries=1,
+        requires_approval=True,
+        approval_timeout=60,
+        reconcile=was_it_sent,
+        strict=True,
+    )
+    def send(to: str) -> str:
+        """Something else."""
+        return to
+
+    assert (send.name, send.description, send.effect) == ("send-mail", "Send it.", "reconcilable")
+    assert (send.timeout, send.retries, send.requires_approval, send.approval_timeout) == (10, 1, True, 60)
+    assert send.reconcile is was_it_sent
+    assert send.strict
+
+
+def test_a_reconcilable_tool_needs_somebody_to_ask() -> None:
+    with pytest.raises(ConfigurationError, match="reconcile"):
+
+        @tool(effect="reconcilable")
+        def send(to: str) -> str:
+            return to
+
+
+@pytest.mark.parametrize("name", ["", "1st", "with space", "a.b", "x" * 65, "ünicode"])
+def test_names_that_vendors_refuse_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        ToolRegistry([Tool(name=name, description="", parameters={}, handler=print)])
+
+
+def test_a_registry_makes_tools_of_functions_and_keeps_their_order() -> None:
+    def zebra() -> str:
+        return "z"
+
+    registry = ToolRegistry([zebra, plain])
+
+    assert [entry.name for entry in registry] == ["zebra", "plain"]
+    assert registry.names() == ["plain", "zebra"]
+    assert "plain" in registry
+    assert registry.get("nothing") is None
+
+
+def test_two_tools_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="two tools named 'plain'"):
+        ToolRegistry([plain, plain])
+
+
+def test_a_removed_tool_is_gone_and_its_name_free() -> None:
+    registry = ToolRegistry([plain])
+    registry.remove("plain")
+    registry.remove("plain")
+    registry.add(plain)
+
+    assert len(registry) == 1
