@@ -22,7 +22,9 @@ from llm_client.messages import CompletionResult, StreamEvent, ToolCall
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
 
 if TYPE_CHECKING:
+    from llm_client.pricing import PriceBook
     from llm_client.providers.base import Provider
+    from llm_client.tokens import TokenEstimator
     from llm_client.tools.tool import Tool, ToolResult
 
 Emit = Callable[[StreamEvent], None]
@@ -46,6 +48,10 @@ class ModelCall:
     timeout: float | None = None
     """Seconds for all attempts together; wins over the request's own."""
     cache: CacheMode = "use"
+    prices: PriceBook | None = None
+    """The engine's, for a host that has to know what the call can cost."""
+    estimator: TokenEstimator | None = None
+    """The engine's, for a host that has to know how much the call reads."""
 
     def evolve(self, **changes: Any) -> ModelCall:
         """Return a copy with some fields changed."""

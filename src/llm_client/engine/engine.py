@@ -287,6 +287,8 @@ class ExecutionEngine:
             idempotency_key=idempotency_key,
             timeout=timeout,
             cache=cache,
+            prices=self.prices,
+            estimator=self.estimator,
         )
         host = HOST.get()
         return await (self._chain(call) if host is None else host.call(call, self._chain))

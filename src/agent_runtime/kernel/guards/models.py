@@ -176,13 +176,15 @@ class ModelGuard:
     ) -> tuple[ModelAttempt, AtMost]:
         """Commit the intent and the reservation; return the attempt with the output bound it was granted."""
         run, provider, model = step.branch.run, attempt.provider.name, attempt.model
-        if self._prices.needs_loading(provider, model):
-            await asyncio.get_running_loop().run_in_executor(None, self._prices.load)
-        input_tokens = self._estimator.estimate(attempt.spec.messages, attempt.spec.tools, model=model)
+        prices = attempt.call.prices or self._prices
+        estimator = attempt.call.estimator or self._estimator
+        if prices.needs_loading(provider, model):
+            await asyncio.get_running_loop().run_in_executor(None, prices.load)
+        input_tokens = estimator.estimate(attempt.spec.messages, attempt.spec.tools, model=model)
         wanted = attempt.spec.max_tokens or run.services.options.default_max_tokens
 
         def cost_of(read: int, written: int) -> int | None:
-            cost = self._prices.worst_case(provider, model, read, written)
+            cost = prices.worst_case(provider, model, read, written)
             return None if cost is None else to_units(cost)
 
         async def commit(plan: Plan | None, charges: Sequence[Charge]) -> AtMost:
