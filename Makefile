@@ -30,7 +30,7 @@ docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs
 
 clean: ## remove everything the targets made
-	rm -rf .venv .venv-bench-peers .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench-peers .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
 
 $(RUNTIME): pyproject.toml scripts/venv
 	scripts/venv .venv -e . && touch $@

@@ -49,14 +49,18 @@ class Usage:
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cost=sum(costs, Decimal(0)) if costs else None,
-            price_source=self.price_source if self.price_source == other.price_source else _merge_sources(self, other),
+            price_source=self.price_source
+            if self.price_source == other.price_source
+            else _merge_sources(self, other),
             requests=self.requests + other.requests,
             unpriced_requests=self.unpriced_requests + other.unpriced_requests,
         )
 
     def with_cost(self, cost: Decimal | None, source: str | None) -> Usage:
         """Return a copy of one response's usage, priced (`None`: no price known)."""
-        return replace(self, cost=cost, price_source=source, unpriced_requests=self.requests if cost is None else 0)
+        return replace(
+            self, cost=cost, price_source=source, unpriced_requests=self.requests if cost is None else 0
+        )
 
 
 def _merge_sources(one: Usage, other: Usage) -> str | None:
