@@ -23,14 +23,15 @@ lint: $(DEV) ## check format, lint rules, types and layers
 format: $(DEV) ## format the code and fix what can be fixed
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(RUNTIME) $(BENCH) ## compare with LangGraph and DBOS in one run (ARGS="--record" writes docs/benchmarks)
+bench: $(RUNTIME) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (ARGS="--record" writes docs/benchmarks)
+	.venv/bin/python benchmarks/client/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs
 
 clean: ## remove everything the targets made
-	rm -rf .venv .venv-bench-peers .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
+	rm -rf .venv .venv-bench-peers .venv-bench-client .venv-bench-litellm .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
 
 $(RUNTIME): pyproject.toml scripts/venv
 	scripts/venv .venv -e . && touch $@
