@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from copy import copy
 from dataclasses import fields, is_dataclass
-from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from operator import is_
 from typing import Any, TypeVar, cast
-from uuid import UUID
 
 from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.rules import RedactionRule
 from llm_client.redaction.scanner import MARK, Scanner
+from llm_client.redaction.survey import HARMLESS, JSON_SCALARS, survey
 
 T = TypeVar("T")
 
@@ -24,10 +22,6 @@ MAX_DEPTH = 64
 _TOO_DEEP = "<REDACTED:too_deep>"
 _CYCLE = "<REDACTED:cycle>"
 _UNREADABLE = "<REDACTED:unreadable>"
-
-_HARMLESS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, Enum, type(None), type)
-_SCALARS = frozenset({bool, int, float, type(None)})
-"""Those of them that JSON knows, for a quick test."""
 
 _NUMBERS_TOO = frozenset({"password", "secret", "card_number", "api_key", "custom"})
 """Kinds whose numbers are secrets as well: `{"password": 123456}`, but not `{"token": 7}`."""
@@ -67,7 +61,11 @@ class Redactor:
         of another type the text it prints as if that holds a secret. Never raises: what cannot be read is replaced.
         """
         try:
-            return cast("T", _Walk(self.kind_of, self._scanner, value).any(value, self._max_depth))
+            found = survey(value, self._max_depth)
+            innocent = self._scanner.innocent(found.texts)
+            if found.plain and innocent.issuperset(found.texts) and not any(map(self.kind_of, found.names)):
+                return value
+            return cast("T", _Walk(self.kind_of, self._scanner, innocent).any(value, self._max_depth))
         except Exception:  # noqa: BLE001 - a sink must get something, and never the secret
             return cast("T", _UNREADABLE)
 
@@ -85,16 +83,16 @@ class Redactor:
 class _Walk:
     """One pass over one value. `forced` is the kind that a name above has given to everything below it."""
 
-    def __init__(self, kind_of: Callable[[str], str | None], scanner: Scanner, value: object) -> None:
+    def __init__(self, kind_of: Callable[[str], str | None], scanner: Scanner, innocent: set[str]) -> None:
         self._kind_of = kind_of
         self._scanner = scanner
-        self._innocent = scanner.innocent(_texts_of(value))
+        self._innocent = innocent
         self._seen: dict[tuple[int, str | None], tuple[object, object]] = {}
 
     def any(self, value: object, room: int, forced: str | None = None) -> object:
         if isinstance(value, str):
             return self._text(value, forced)
-        if type(value) in _SCALARS or isinstance(value, _HARMLESS):
+        if type(value) in JSON_SCALARS or isinstance(value, HARMLESS):
             return f"<REDACTED:{forced}>" if forced in _NUMBERS_TOO and _is_number(value) else value
         if room <= 0:
             return _TOO_DEEP
@@ -152,7 +150,9 @@ class _Walk:
             if isinstance(key, str) and key not in self._innocent:
                 cleaned = self._scanner.clean(key)
                 new_key = key if cleaned is key else _free_name(cleaned, value, result)
-            if kind is None and (type(item) in _SCALARS or (type(item) is str and item in self._innocent)):
+            if kind is None and (
+                type(item) in JSON_SCALARS or (type(item) is str and item in self._innocent)
+            ):
                 new = item  # the common case, without a call
             else:
                 new = self.any(item, room, kind)
@@ -216,34 +216,6 @@ class _Walk:
         for name, new in changes.items():
             object.__setattr__(result, name, new)  # frozen ones too, and without their own checks
         return result
-
-
-def _texts_of(value: object) -> list[str]:
-    """Gather the texts of a value, keys included, wherever the walk will meet them as texts."""
-    texts: list[str] = []
-    seen: set[int] = set()
-    todo: list[object] = [value]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, str):
-            texts.append(item)
-        elif type(item) not in _SCALARS and id(item) not in seen:
-            seen.add(id(item))
-            with suppress(
-                Exception
-            ):  # the walk will meet what cannot be read, and scan what is not listed here
-                todo.extend(_children(item))
-    return texts
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, (dict, Mapping)):
-        return (*value, *value.values())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name, None) for field in fields(value)]
-    return ()
 
 
 def _free_name(name: str, *taken: Mapping[Any, object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from llm_client.redaction.assignments import assignment_spans
@@ -36,7 +36,7 @@ class Scanner:
             text = _with_marks(text, spans)
         return text
 
-    def innocent(self, texts: Sequence[str]) -> Set[str]:
+    def innocent(self, texts: Sequence[str]) -> set[str]:
         """Return those of the texts that hold no secret.
 
         All texts are looked at as one, which is several times cheaper than one by one. A line break between them

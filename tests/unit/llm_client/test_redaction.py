@@ -346,6 +346,11 @@ def test_redacting_twice_is_redacting_once(value: Any) -> None:
 
 
 @given(json_values)
+def test_a_secret_beside_a_value_does_not_change_how_the_value_is_read(value: Any) -> None:
+    assert redact({"beside": KEY, "it": value})["it"] == redact(value)
+
+
+@given(json_values)
 def test_json_stays_json_and_the_input_stays_as_it_was(value: Any) -> None:
     before = json.dumps(value)
 

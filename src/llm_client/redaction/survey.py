@@ -1,0 +1,75 @@
+"""A first look at a value: every text in it, and whether names or types call for a closer one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
+
+JSON_SCALARS = frozenset({bool, int, float, type(None)})
+HARMLESS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, Enum, type(None), type)
+"""Types whose values are never looked into."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Survey:
+    """What a value is made of."""
+
+    texts: list[str] = field(default_factory=list)
+    """Every text that could be found, keys included; a walk must scan what is missing here."""
+    names: set[str] = field(default_factory=set)
+    """What gives its name to another part of the value."""
+    plain: bool = True
+    """Whether the value is a tree of dicts, lists, tuples and scalars, so that texts and names tell all about it."""
+
+
+def survey(value: object, max_depth: int) -> Survey:
+    """Look at a value level by level, each container once, down to a depth."""
+    found = Survey()
+    seen: set[int] = set()
+    level: Iterable[object] = (value,)
+    for depth in range(max_depth + 1):
+        below: list[object] = []
+        for item in level:
+            if isinstance(item, str):
+                found.texts.append(item)
+            elif type(item) in JSON_SCALARS or isinstance(item, HARMLESS):
+                continue
+            elif id(item) in seen or depth == max_depth:
+                found.plain = False
+            else:
+                seen.add(id(item))
+                below += _look_into(item, found)
+        if not below:
+            break
+        level = below
+    return found
+
+
+def _look_into(item: object, found: Survey) -> Iterable[object]:
+    if type(item) is dict:
+        found.names.update(key for key in item if isinstance(key, str))
+        found.plain = found.plain and "value" not in item and not any(isinstance(key, bytes) for key in item)
+        return (*item, *item.values())
+    if type(item) is list or type(item) is tuple:
+        if len(item) == 2 and isinstance(item[0], str):
+            found.names.add(item[0])
+        return item
+    found.plain = False
+    with suppress(Exception):  # what cannot be read is the walk's to replace
+        return _parts(item)
+    return ()
+
+
+def _parts(item: object) -> Iterable[object]:
+    if isinstance(item, Mapping):
+        return (*item, *item.values())
+    if isinstance(item, (list, tuple, set, frozenset)):
+        return item
+    if is_dataclass(item) and not isinstance(item, type):
+        return [getattr(item, part.name, None) for part in fields(item)]
+    return ()
