@@ -1,0 +1,122 @@
+"""Storages that die at a chosen moment, for tests of what survives a crash.
+
+A `DyingStorage` stands for the process: once it has died nothing more is written through it, and whoever waits for it
+waits for ever, as code does in a process that is gone. What it wrapped holds what a restarted process would find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal, NoReturn
+
+from agent_runtime.kernel.kernel import RuntimeKernel
+from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, Worker
+from agent_runtime.values.event import RuntimeEvent
+
+Moment = Literal["before", "after"]
+Choice = Callable[[Commit], bool]
+
+
+def commit_of(type_: str, name: str | None = None) -> Choice:
+    """Choose the commit that writes an event of a type, and of a step's name if one is given."""
+
+    def chosen(commit: Commit) -> bool:
+        return any(
+            event.type == type_ and (name is None or event.data.get("name") == name)
+            for event in commit.events
+        )
+
+    return chosen
+
+
+def nth_commit(number: int) -> Choice:
+    """Choose the commit with this number, counted from 1."""
+    seen = 0
+
+    def chosen(commit: Commit) -> bool:
+        nonlocal seen
+        del commit
+        seen += 1
+        return seen == number
+
+    return chosen
+
+
+class DyingStorage:
+    """Passes everything on until it dies.
+
+    Args:
+        inner: The storage that survives.
+        chosen: Tells the commit at which to die.
+        moment: Whether that commit is still written.
+    """
+
+    def __init__(self, inner: Storage, chosen: Choice, *, moment: Moment = "after") -> None:
+        self._inner = inner
+        self._chosen = chosen
+        self._moment: Moment = moment
+        self.died = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def die(self) -> None:
+        """Die now."""
+        self.died.set()
+
+    async def _gone(self) -> NoReturn:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable: nobody completes the future")
+
+    async def commit(self, commit: Commit) -> int:
+        """Write a commit, or die before or after it."""
+        if self.died.is_set():
+            await self._gone()
+        if not self._chosen(commit):
+            return await self._inner.commit(commit)
+        if self._moment == "after":
+            await self._inner.commit(commit)
+        self.die()
+        return await self._gone()
+
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Claim a job while alive."""
+        if self.died.is_set():
+            await self._gone()
+        return await self._inner.claim(job_id, owner=owner, at=at)
+
+    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+        """Fold signals while alive."""
+        if self.died.is_set():
+            await self._gone()
+        return await self._inner.fold(job_id, fence=fence, at=at)
+
+    async def register_worker(self, worker: Worker) -> None:
+        """Register while alive."""
+        if not self.died.is_set():
+            await self._inner.register_worker(worker)
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Sign off while alive: a dead process does not."""
+        if not self.died.is_set():
+            await self._inner.remove_worker(worker_id)
+
+    async def aclose(self) -> None:
+        """Leave the inner storage open for the next process."""
+
+    def listen(self, listener: Listener) -> None:
+        """Pass on."""
+        self._inner.listen(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Pass on."""
+        self._inner.unlisten(listener)
+
+
+async def bury(kernel: RuntimeKernel, storage: DyingStorage, inner: Storage) -> None:
+    """Clear away a kernel whose storage has died, and free its jobs as an operating system frees a process's locks."""
+    storage.die()
+    await kernel.aclose()
+    await inner.remove_worker(kernel.worker_id)

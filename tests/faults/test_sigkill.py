@@ -1,0 +1,83 @@
+"""A real process, really killed with SIGKILL, at every journal boundary of every kind of step."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_runtime.storage.sqlite import SQLiteStorage
+from support import mixed_job
+from support.answers import check_promises
+from support.kernels import kernel
+from support.mixed_child import KILL_COMMIT
+
+pytestmark = pytest.mark.fault
+TESTS = Path(__file__).parent.parent
+
+
+def around_effect(kind: str, name: str) -> list[str]:
+    """Return the five moments around an effect that has an intent."""
+    started, completed = f"{kind}.started:{name}", f"{kind}.completed:{name}"
+    return [f"before:{started}", f"after:{started}", f"inside:{name}", f"after:{name}", f"after:{completed}"]
+
+
+MOMENTS = [
+    *around_effect("model", "model"),
+    "inside:look",
+    "after:look",
+    "after:tool.completed:look",
+    *around_effect("tool", "save"),
+    *around_effect("tool", "pay"),
+    "before:action.required:approval",
+    "after:action.required:approval",
+    "before:action.resolved",
+    "after:action.resolved",
+    *around_effect("step", "note"),
+    "before:timer.set",
+    "after:timer.set",
+    "before:timer.fired",
+    "after:timer.fired",
+    "before:action.required:confirm",
+    "after:action.required:confirm",
+    *around_effect("step", "seal"),
+    "before:job.succeeded",
+    "after:job.succeeded",
+]
+
+
+def run_child(database: Path, world: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the job in a process of its own, until it ends or is killed."""
+    return subprocess.run(
+        [sys.executable, "-m", "support.mixed_child", str(database)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), mixed_job.EFFECTS: str(world), **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_kill_loses_nothing_and_repeats_nothing(moment: str, tmp_path: Path) -> None:
+    database, world = tmp_path / "runs.db", tmp_path / "effects"
+    around_commit = moment.count(":") == 2 or "." in moment
+    variable = KILL_COMMIT if around_commit else mixed_job.KILL_AT
+    killed = await asyncio.to_thread(run_child, database, world, **{variable: moment})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = await asyncio.to_thread(run_child, database, world)
+    assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    assert told["output"] == mixed_job.RESULT
+    async with kernel(SQLiteStorage(database), operators=[mixed_job.mixed]) as k:
+        await check_promises(k.handle(told["job_id"]), world, k)
+        await k.storage.aclose()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM runtime_jobs").fetchone() == (1,)
+    connection.close()

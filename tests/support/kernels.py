@@ -1,0 +1,77 @@
+"""Kernels for tests: quick to suspend, quick to stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agent_runtime import ExecutionHandle, KernelOptions, RuntimeEvent, RuntimeKernel
+from agent_runtime.ports.journal import Storage
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.storage.sqlite import SQLiteStorage
+
+QUICK = KernelOptions(
+    suspend_after=0.01,
+    drain_timeout=2.0,
+    cancel_timeout=0.5,
+    sweep_interval=0.2,
+    storage_patience=0.2,
+    reservation_wait=0.5,
+)
+DOOMED = replace(QUICK, drain_timeout=0.0)
+"""For kernels whose storage dies: there is nothing to wait for."""
+BOUND = 20.0
+"""Seconds after which a test that waits has failed."""
+
+
+@asynccontextmanager
+async def opened(kind: str, folder: Path) -> AsyncIterator[Storage]:
+    """Open a storage of a kind for one test."""
+    storage: Storage = (
+        MemoryStorage() if kind == "memory" else SQLiteStorage(folder / "runs.db", durability="process")
+    )
+    await storage.open()
+    try:
+        yield storage
+    finally:
+        await storage.aclose()
+
+
+def kernel(storage: Any = None, **options: Any) -> RuntimeKernel:
+    """Build a kernel with quick options."""
+    return RuntimeKernel(storage=storage, **{"options": QUICK, **options})
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """Wait until a condition holds, and return what it gave."""
+    async with asyncio.timeout(BOUND):
+        while not (value := await condition()):
+            await asyncio.sleep(0.005)
+        return value
+
+
+async def status_becomes(handle: ExecutionHandle, *statuses: str) -> None:
+    """Wait until a job has one of these statuses."""
+
+    async def reached() -> bool:
+        return await handle.status() in statuses
+
+    await until(reached)
+
+
+async def journal(handle: ExecutionHandle) -> list[RuntimeEvent]:
+    """Return a job's stored events."""
+    await handle.job()
+    return list(await handle._kernel.storage.events(handle.job_id))
+
+
+async def types(handle: ExecutionHandle) -> list[str]:
+    """Return the types of a job's stored events."""
+    return [str(event.type) for event in await journal(handle)]
+
+
+async def pending(handle: ExecutionHandle) -> Any:
+    """Wait for a job's next question."""
+    return (await until(handle.get_pending_actions))[0]

@@ -1,0 +1,70 @@
+"""A process that runs the mixed job on a SQLite file, and kills itself with SIGKILL at a chosen moment.
+
+Usage: `python -m support.mixed_child DB`. `KILL_COMMIT=before:tool.started:pay` dies at a commit, `KILL_AT=inside:pay`
+around an effect; each only the first time. Prints the job's id and its result as JSON when the job has ended.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent_runtime import BudgetSpec, ExecutionRequest
+from agent_runtime.ports.journal import Commit
+from agent_runtime.storage.sqlite import SQLiteStorage
+from support import mixed_job
+from support.answers import answer_questions
+from support.kernels import kernel
+
+KILL_COMMIT = "KILL_COMMIT"
+
+
+class KillingStorage(SQLiteStorage):
+    """Kills its process at a chosen commit."""
+
+    async def commit(self, commit: Commit) -> int:
+        moment, _, what = os.environ.get(KILL_COMMIT, "").partition(":")
+        hit = bool(what) and _writes(commit, what) and not _marker().exists()
+        if hit and moment == "before":
+            _die()
+        seq = await super().commit(commit)
+        if hit:
+            _die()
+        return seq
+
+
+def _writes(commit: Commit, what: str) -> bool:
+    type_, _, name = what.partition(":")
+    written: Sequence[Any] = [*commit.events, *commit.signals]
+    return any(entry.type == type_ and (not name or entry.data.get("name") == name) for entry in written)
+
+
+def _marker() -> Path:
+    return Path(os.environ[mixed_job.EFFECTS] + ".killed")
+
+
+def _die() -> None:
+    _marker().touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(path: str) -> None:
+    """Run the job, or go on with it, answering its questions."""
+    world = Path(os.environ[mixed_job.EFFECTS])
+    async with kernel(KillingStorage(path, durability="process"), operators=[mixed_job.mixed]) as k:
+        request = ExecutionRequest(
+            operator="mixed", idempotency_key="the one", budgets=BudgetSpec(max_cost=1_000_000)
+        )
+        handle = await k.execute(request)
+        async with asyncio.timeout(20):
+            await answer_questions(handle, world)
+        print(json.dumps({"job_id": handle.job_id, "output": (await handle.result()).output}))
+        await k.storage.aclose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,120 @@
+"""A job of every kind of step, whose effects on the outside world are lines in a file.
+
+Each line is `kind operation_id`; what a crash must never lose or repeat can so be counted from outside.
+"""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from agent_runtime import ActionSpec, OperatorContext, current_context
+from llm_client import Agent, ExecutionEngine, FunctionProvider, ToolContext, tool
+from llm_client.messages import ToolCall
+from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.spec import RequestSpec
+
+EFFECTS = "EFFECTS_FILE"
+KILL_AT = "KILL_AT"
+"""`inside:<name>` or `after:<name>`: die before, or after, a function has had its effect."""
+STEPS = ("look", "save", "pay", "note", "seal")
+
+
+def effect(kind: str, operation_id: str) -> None:
+    """Have an effect on the world, and perhaps die around it."""
+    _die_if(f"inside:{kind}")
+    with Path(os.environ[EFFECTS]).open("a", encoding="utf-8") as file:
+        file.write(f"{kind} {operation_id}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    _die_if(f"after:{kind}")
+
+
+def _die_if(moment: str) -> None:
+    marker = Path(os.environ[EFFECTS] + ".killed")
+    if os.environ.get(KILL_AT) == moment and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def effects(path: Path) -> list[tuple[str, str]]:
+    """Return what has happened to the world, in order."""
+    if not path.exists():
+        return []
+    return [
+        (kind, operation)
+        for kind, _, operation in (line.partition(" ") for line in path.read_text().splitlines())
+    ]
+
+
+@tool(effect="read")
+async def look(what: str, *, ctx: ToolContext) -> str:
+    """Look at something."""
+    await asyncio.to_thread(effect, "look", ctx.operation_id)
+    return f"saw {what}"
+
+
+@tool(effect="idempotent")
+async def save(what: str, *, ctx: ToolContext) -> str:
+    """Save something."""
+    await asyncio.to_thread(effect, "save", ctx.operation_id)
+    return f"saved {what}"
+
+
+@tool(effect="unsafe")
+async def pay(amount: int, *, ctx: ToolContext) -> str:
+    """Pay, after asking whether to."""
+    answer = await current_context().action(ActionSpec(type="approval", payload={"amount": amount}))
+    assert answer.resolution == {"approved": True}
+    await asyncio.to_thread(effect, "pay", ctx.operation_id)
+    return f"paid {amount}"
+
+
+async def _model(spec: RequestSpec) -> Any:
+    """Decide by how far the conversation has come."""
+    turn = sum(message.role == "assistant" for message in spec.messages)
+    await asyncio.to_thread(effect, "model", f"turn-{turn}")
+    if turn == 0:
+        return [ToolCall("a", "look", {"what": "sky"}), ToolCall("b", "save", {"what": "day"})]
+    if turn == 1:
+        return ToolCall("c", "pay", {"amount": 5})
+    return "all done"
+
+
+def make_agent() -> Agent:
+    """Build the agent; its model costs a dollar per token."""
+    prices = PriceBook({"function:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
+    engine = ExecutionEngine(FunctionProvider(_model), prices=prices)
+    return Agent(engine=engine, tools=[look, save, pay])
+
+
+def note(text: str) -> str:
+    """Write a note: a step that may be repeated."""
+    effect("note", text)
+    return text
+
+
+def seal(text: str) -> str:
+    """Seal the job: a step that must not be repeated."""
+    effect("seal", text)
+    return text
+
+
+async def mixed(context: OperatorContext, given: Any) -> dict[str, Any]:
+    """Run the agent, write a note, sleep, ask, seal."""
+    answer = await make_agent().run("go", context=context.execution_ctx.to_request_context())
+    assert answer.status == "success", answer
+    noted = await context.step(note, "noted", effect="idempotent")
+    await context.sleep(0.02)
+    asked = await context.action(ActionSpec(type="confirm", payload={"message": "seal it?"}))
+    sealed = await context.step(seal, "sealed", effect="unsafe")
+    return {"answer": answer.content, "noted": noted, "confirmed": asked.resolution, "sealed": sealed}
+
+
+RESULT = {
+    "answer": "all done",
+    "noted": "noted",
+    "confirmed": {"approved": True, "confirmed": True},
+    "sealed": "sealed",
+}
