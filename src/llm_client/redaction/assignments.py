@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from llm_client.redaction.key_names import MAX_NAME_LENGTH, kind_of_name
 from llm_client.redaction.rules import Span
@@ -36,6 +37,19 @@ _PLACEHOLDER = re.compile(
 _MARK = "<REDACTED:"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Name:
+    """A name that something is assigned to."""
+
+    start: int
+    kind: str
+    close: str
+    """The quote right after the name, if it has one."""
+    sign: str
+    vague: bool
+    """Whether the name alone could just as well be about units of text."""
+
+
 def assignment_spans(text: str) -> Iterator[Span]:
     """Yield the values that a text assigns to names of secrets."""
     lowered = _lower(text)
@@ -49,14 +63,26 @@ def assignment_spans(text: str) -> Iterator[Span]:
     for match in sorted(found, key=re.Match.start):
         if match.start() < done:
             continue
-        start = _start_of_name(text, match.start())
-        close = match["close"] or ""
-        name_end = match.start("close") if close else match.start("sign")
-        kind = kind_of_name(text[start:name_end].rstrip())
-        span = _value_span(text, start, match.end(), close, match["sign"], kind) if kind else None
-        if span is not None and kind is not None:
+        name = _name(text, match)
+        span = _value_span(text, name, match.end()) if name else None
+        if span is not None and name is not None:
             done = span[1]
-            yield *span, kind
+            yield *span, name.kind
+
+
+def _name(text: str, match: re.Match[str]) -> _Name | None:
+    """Read the whole name around the word that was found, or `None` if it announces no secret."""
+    close, sign = match["close"] or "", match["sign"]
+    end = match.start("close") if close else match.start("sign")
+    start = _start_of_name(text, match.start())
+    kind = kind_of_name(text[start:end].rstrip())
+    if kind is None and text[start - 1 : start] == " ":  # `API key: …`
+        start = _start_of_name(text, start - 1)
+        kind = kind_of_name(text[start:end].rstrip())
+    if kind is None:
+        return None
+    vague = text[start:end].strip().lower() in {"token", "jwt"}
+    return _Name(start=start, kind=kind, close=close, sign=sign, vague=vague)
 
 
 def _lower(text: str) -> str:
@@ -73,21 +99,21 @@ def _start_of_name(text: str, position: int) -> int:
     return position + 1 if after_escape else position
 
 
-def _value_span(text: str, start: int, end: int, close: str, sign: str, kind: str) -> tuple[int, int] | None:
+def _value_span(text: str, name: _Name, end: int) -> tuple[int, int] | None:
     opening = _OPENING.match(text, end)
     if opening is None:
         return None
     quote = opening["mark"]
-    if quote and (close or not text.endswith(quote, 0, start)):
-        return _quoted(text, opening.end(), quote, kind)
+    if quote and (name.close or not text.endswith(quote, 0, name.start)):
+        return _quoted(text, opening.end(), quote, name)
     # A name right after a quote that it does not close stands inside that string, and so must its value.
     position = opening.end("space")
-    if kind in {"authorization", "cookie"}:
-        return _header(text, position, kind)
-    return _unquoted(text, start, position, sign, kind)
+    if name.kind in {"authorization", "cookie"}:
+        return _header(text, position, name.kind)
+    return _unquoted(text, name, position)
 
 
-def _quoted(text: str, begin: int, quote: str, kind: str) -> tuple[int, int] | None:
+def _quoted(text: str, begin: int, quote: str, name: _Name) -> tuple[int, int] | None:
     end = text.find(quote, begin)
     while end > begin and len(quote) == 1 and _is_escaped(text, end):
         end = text.find(quote, end + 1)
@@ -96,9 +122,8 @@ def _quoted(text: str, begin: int, quote: str, kind: str) -> tuple[int, int] | N
     value = text[begin:end]
     if not value or value.startswith(_MARK) or _PLACEHOLDER.fullmatch(value):
         return None
-    if kind == "token" and not (len(value) >= 16 or (len(value) >= 6 and _has_digit(value))):
-        return None
-    return begin, end
+    credible = not name.vague or len(value) >= 16 or _is_telling(value)
+    return (begin, end) if credible else None
 
 
 def _is_escaped(text: str, position: int) -> bool:
@@ -131,24 +156,28 @@ def _is_credential(word: str) -> bool:
     )
 
 
-def _unquoted(text: str, start: int, begin: int, sign: str, kind: str) -> tuple[int, int] | None:
+def _unquoted(text: str, name: _Name, begin: int) -> tuple[int, int] | None:
     match = _UNQUOTED.match(text, begin)
     if match is None:
         return None
     value = match[0].rstrip(".,:!?")
     calls = text[match.end() : match.end() + 1] in {"(", "["}
-    if not value or calls or _PLACEHOLDER.fullmatch(value) or kind_of_name(value):
+    if not value or calls or _PLACEHOLDER.fullmatch(value) or (kind_of_name(value) and not _has_digit(value)):
         return None
-    if _NUMBER.fullmatch(value) and kind not in {"password", "secret", "card_number"}:
+    if _NUMBER.fullmatch(value) and name.kind not in {"password", "secret", "card_number"}:
         return None
-    telling = len(value) >= 6 and _has_digit(value)
-    if kind == "token":
-        credible = telling or len(value) >= 20
-    elif text.endswith(sign, 0, begin):  # `name=value`, written without a space
-        credible = len(value) >= 3
-    else:
-        credible = telling or _fills_line(text, start, match.end())
-    return (begin, begin + len(value)) if credible else None
+    return (begin, begin + len(value)) if _is_credible(text, name, value, begin) else None
+
+
+def _is_credible(text: str, name: _Name, value: str, begin: int) -> bool:
+    if _is_telling(value) or len(value) >= 20:
+        return True
+    tight = text.endswith(name.sign, 0, begin)  # `name=value`, written without a space
+    if tight and text[name.start - 1 : name.start] in {"?", "&"}:
+        return len(value) >= 3
+    if name.kind == "token":  # also what models read and programs parse
+        return tight and not name.vague and len(value) >= 8
+    return len(value) >= 3 if tight else _fills_line(text, name.start, begin + len(value))
 
 
 def _fills_line(text: str, start: int, end: int) -> bool:
@@ -156,6 +185,10 @@ def _fills_line(text: str, start: int, end: int) -> bool:
     before = text[max(0, start - 80) : start].rpartition("\n")
     alone = (bool(before[1]) or start <= 80) and not before[2].strip(" \t-\"'")
     return alone and text[end : end + 3].lstrip(" \t\r")[:1] in {"", "\n"}
+
+
+def _is_telling(value: str) -> bool:
+    return len(value) >= 6 and _has_digit(value)
 
 
 def _has_digit(value: str) -> bool:

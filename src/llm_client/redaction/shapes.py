@@ -12,6 +12,7 @@ import binascii
 import re
 from functools import cache
 
+from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.rules import RedactionRule
 
 _AFTER = r"(?![A-Za-z0-9_-])"
@@ -86,6 +87,11 @@ def _holds_a_credential(match: re.Match[str]) -> bool:
     return digits or mixed
 
 
+def _is_secret_option(match: re.Match[str]) -> bool:
+    """Tell `--password x` from `--max-tokens 5`."""
+    return kind_of_name(match["name"]) is not None and (match["name"] != "token" or len(match["secret"]) >= 6)
+
+
 def _is_basic_auth(match: re.Match[str]) -> bool:
     value = match["secret"]
     try:
@@ -140,7 +146,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
         ),
         RedactionRule(
             "url_password",
-            r"://[^\s/?#:@\"'<>\\]{0,256}:(?P<secret>(?!\$?\{[^{}]{0,64}\}@)[^\s/?#\"'<>\\]{1,1024})@",
+            r"://[^\s/?#:\"'<>\\]{0,256}:(?P<secret>(?!\$?\{[^{}]{0,64}\}@)[^\s/?#\"'<>\\]{1,1024})@",
             ("://",),
         ),
         RedactionRule(
@@ -154,6 +160,12 @@ def literal_rules() -> tuple[RedactionRule, ...]:
             r"\b[Bb](?:asic|ASIC)[ ]{1,4}(?P<secret>[A-Za-z0-9+/]{6,}+={0,2})",
             ("asic ", "ASIC "),
             _is_basic_auth,
+        ),
+        RedactionRule(
+            "password",
+            r"(?<![\w-])--(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
+            ("--",),
+            _is_secret_option,
         ),
         RedactionRule("signature", query, ("ig=", "ignature=", "-Token=")),
         RedactionRule("api_key", google_query, ("key=",)),
