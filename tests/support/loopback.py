@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -40,6 +40,10 @@ class Reply:
     """Whether a status line and headers are sent before the pieces."""
 
 
+Answer = Callable[[Received], Reply]
+"""Chooses a reply by the request."""
+
+
 def json_reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     """Answer with JSON; header names are written with underscores."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -63,7 +67,7 @@ def sse_reply(*pieces: bytes | str | Action, **headers: str) -> Reply:
 class LoopbackServer:
     """Answers requests with the queued replies in turn; the last one answers all further requests."""
 
-    def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *replies: Reply | Answer, tls: ssl.SSLContext | None = None) -> None:
         self.replies = list(replies)
         self.requests: list[Received] = []
         self.connections = 0
@@ -120,6 +124,8 @@ class LoopbackServer:
                 self.requests.append(received)
                 self._arrived.set()
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+                if callable(reply):
+                    reply = reply(received)
                 if not await self._answer(reply, reader, writer):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -28,7 +28,7 @@ from llm_client.providers.openai_chat_answer import (
     read_usage,
 )
 from llm_client.providers.openai_chat_stream import ChatStreamReader
-from llm_client.providers.strict_schema import close_objects
+from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
 
@@ -178,12 +178,6 @@ class ChatFormat:
             "type": "json_schema",
             "json_schema": {"name": output.name, "schema": schema, "strict": strict},
         }
-
-
-def strict_or_free(schema: Mapping[str, Any], *, strict: bool) -> tuple[Mapping[str, Any], bool]:
-    """Return a schema the vendor can enforce and `True`, or the schema as it is and `False`."""
-    closed = close_objects(schema) if strict else None
-    return (schema, False) if closed is None else (closed, True)
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from llm_client.messages import CompletionResult, MediaPart, Message, Part, Reas
 from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, refuse
-from llm_client.providers.openai_chat import strict_or_free
 from llm_client.providers.openai_responses_answer import read_answer
 from llm_client.providers.openai_responses_stream import ResponsesStreamReader
+from llm_client.providers.strict_schema import strict_or_free
 from llm_client.providers.turn_order import in_order, own_parts
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool

@@ -34,6 +34,12 @@ def close_objects(schema: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
+def strict_or_free(schema: Mapping[str, Any], *, strict: bool) -> tuple[Mapping[str, Any], bool]:
+    """Return a schema the vendor can enforce and `True`, or the schema as it is and `False`."""
+    closed = close_objects(schema) if strict else None
+    return (schema, False) if closed is None else (closed, True)
+
+
 def without_constraints(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a schema in Anthropic's subset, or `None` if it has objects with free keys.
 
