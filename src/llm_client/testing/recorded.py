@@ -36,7 +36,7 @@ class RecordedProvider:
     """A provider whose answers are kept in a file, one JSON object a line.
 
     Secrets are redacted before anything is written. An answer is found by its request; equal requests get their answers in
-    the order of the recording, and the last one again and again.
+    the order of the recording, and the last one again and again. The file is read when the provider is made.
 
     Args:
         path: The file.
