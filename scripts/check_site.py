@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 def broken(site: Path) -> list[str]:
     """Return one line for each reference that leads nowhere."""
-    pages = {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
+    pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     found = []
     for path, page in pages.items():
         for reference in sorted(page.references):
