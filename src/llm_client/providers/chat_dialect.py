@@ -20,6 +20,8 @@ class ChatDialect:
     """`reasoning_effort: …`, or OpenRouter's `reasoning: {effort, max_tokens}`."""
     carried_reasoning: tuple[str, ...] = ()
     """Fields of an assistant message that the server wants back in later turns."""
+    short_call_ids: bool = False
+    """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
     output_schema: bool = True
     """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
 
@@ -27,5 +29,7 @@ class ChatDialect:
 OPENAI = ChatDialect(max_tokens_field="max_completion_tokens")
 COMPATIBLE = ChatDialect()
 OPENROUTER = ChatDialect(reasoning="object", carried_reasoning=("reasoning_details",))
-MISTRAL = ChatDialect(seed_field="random_seed", required_choice="any", streams_usage=False)
+MISTRAL = ChatDialect(
+    seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
+)
 DEEPSEEK = ChatDialect(carried_reasoning=("reasoning_content",), output_schema=False)

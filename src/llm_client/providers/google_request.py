@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,10 @@ _LEVELS = {
 }
 _BUDGET_MODEL = re.compile(r"gemini-2\.5")
 """Gemini 2.5 thinks within a budget; Gemini 3 and later take a level."""
+_UNSIGNED_MODEL = re.compile(r"gemini-[12]|gemma")
+"""Models that take function calls without a thought signature; Gemini 3 refuses them."""
+_FOREIGN_SIGNATURE = b64encode(b"skip_thought_signature_validator").decode()
+"""What Google's guide on thought signatures asks for on calls that another model has made."""
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 
@@ -48,7 +53,7 @@ class GenerateContentFormat:
 
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
-        body: dict[str, Any] = {"contents": _contents(spec.messages)}
+        body: dict[str, Any] = {"contents": _contents(spec.messages, model)}
         system = [
             part for message in spec.messages if message.role == "system" for part in _parts(message.content)
         ]
@@ -72,7 +77,7 @@ class GenerateContentFormat:
         return GenerateContentReader(origin, request_id)
 
 
-def _contents(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
     """Return the turns; the answers to parallel calls share one user turn."""
     turns: list[dict[str, Any]] = []
     names = {call.id: call.name for message in messages for call in message.tool_calls}
@@ -89,13 +94,13 @@ def _contents(messages: Sequence[Message]) -> list[dict[str, Any]]:
             answering = True
             continue
         answering = False
-        parts = _model_parts(message) if message.role == "assistant" else _parts(message.content)
+        parts = _model_parts(message, model) if message.role == "assistant" else _parts(message.content)
         if parts:
             turns.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
     return turns
 
 
-def _model_parts(message: Message) -> list[dict[str, Any]]:
+def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
     parts = _parts(message.content)
     own = own_parts(message, PROVIDER)
     signature = next((part.data["text_signature"] for part in own if "text_signature" in part.data), None)
@@ -103,13 +108,16 @@ def _model_parts(message: Message) -> list[dict[str, Any]]:
         if not parts:
             parts.append({"text": ""})
         parts[-1]["thoughtSignature"] = signature
-    for call in message.tool_calls:
+    foreign = all(call.signature is None for call in message.tool_calls) and not _UNSIGNED_MODEL.search(model)
+    for number, call in enumerate(message.tool_calls):
         function: dict[str, Any] = {"name": call.name, "args": call.arguments}
         if not is_own_id(call.id):
             function["id"] = call.id
         part: dict[str, Any] = {"functionCall": function}
         if call.signature is not None:
             part["thoughtSignature"] = call.signature
+        elif foreign and number == 0:
+            part["thoughtSignature"] = _FOREIGN_SIGNATURE
         parts.append(part)
     return parts
 

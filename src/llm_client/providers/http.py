@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
 from llm_client.network import NETWORK
@@ -25,6 +24,7 @@ from llm_client.providers.transport import (
     HttpResponse,
     TransportOptions,
     check_header,
+    forget_closed_loops,
     make_ssl_context,
 )
 
@@ -47,7 +47,7 @@ class HttpcoreTransport:
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = WeakKeyDictionary()
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopConnections] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return when the response's headers have arrived."""
@@ -57,6 +57,7 @@ class HttpcoreTransport:
         if opened is None:
             # The first import takes some forty milliseconds, which the event loop must not wait for.
             await asyncio.to_thread(load_modules, "httpcore2")
+            forget_closed_loops(self._loops)
             opened = self._loops.setdefault(loop, _LoopConnections(self._options))
         return await opened.send(request)
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
 
 from llm_client.errors import (
     ConfigurationError,
@@ -25,6 +24,7 @@ from llm_client.providers.transport import (
     HttpResponse,
     TransportOptions,
     check_header,
+    forget_closed_loops,
     make_ssl_context,
 )
 
@@ -46,7 +46,7 @@ class AiohttpTransport:
         if find_spec("aiohttp") is None:
             raise MissingDependency("aiohttp", "aiohttp")
         self._options = options or TransportOptions()
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, ClientSession] = WeakKeyDictionary()
+        self._sessions: dict[asyncio.AbstractEventLoop, ClientSession] = {}
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """Send a request and return when the response's headers have arrived."""
@@ -83,6 +83,7 @@ class AiohttpTransport:
         await asyncio.to_thread(load_modules, "aiohttp")
         options = self._options
         context = await asyncio.to_thread(make_ssl_context, options)
+        forget_closed_loops(self._sessions)
         if loop not in self._sessions:  # another task may have been faster
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -111,7 +112,11 @@ class ChatFormat:
                 held = []
             if message.role == "tool":
                 encoded.append(
-                    {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+                    {
+                        "role": "tool",
+                        "tool_call_id": self._call_id(message.tool_call_id or ""),
+                        "content": message.text,
+                    }
                 )
                 held += _tool_media(message)
             elif message.role == "assistant":
@@ -139,13 +144,18 @@ class ChatFormat:
         if message.name:
             encoded["name"] = message.name
         if message.tool_calls:
-            encoded["tool_calls"] = [_call(call) for call in message.tool_calls]
+            encoded["tool_calls"] = [_call(call, self._call_id(call.id)) for call in message.tool_calls]
         if self._dialect.carried_reasoning and not isinstance(message.content, str):
             for part in message.content:
                 if isinstance(part, ReasoningPart) and part.provider == self._provider:
                     carried = self._dialect.carried_reasoning
                     encoded.update((name, value) for name, value in part.data.items() if name in carried)
         return encoded
+
+    def _call_id(self, call_id: str) -> str:
+        if not self._dialect.short_call_ids or (len(call_id) == 9 and call_id.isalnum()):
+            return call_id
+        return sha256(call_id.encode()).hexdigest()[:9]
 
     def _tool_choice(self, choice: str) -> Any:
         if choice not in _CHOICES:
@@ -180,9 +190,9 @@ class ChatFormat:
         }
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, call_id: str) -> dict[str, Any]:
     arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

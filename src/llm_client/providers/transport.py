@@ -6,11 +6,12 @@ A transport knows bytes, connections and time, nothing of models. It raises `Con
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from llm_client.errors import ConfigurationError, InvalidResponse
 
@@ -59,8 +60,9 @@ class HttpRequest:
     """A POST request whose body is in memory."""
 
     url: str
-    headers: Headers
-    body: bytes
+    headers: Headers = field(repr=False)
+    """Hold the key, so no representation shows them."""
+    body: bytes = field(repr=False)
     timeouts: Timeouts
 
 
@@ -126,6 +128,12 @@ def check_header(name: str, value: str) -> bytes:
             f"the value of the header {name!r} holds characters that HTTP does not allow"
         )
     return value.encode("ascii")
+
+
+def forget_closed_loops(opened: dict[asyncio.AbstractEventLoop, Any]) -> None:
+    """Drop what belongs to loops that have ended without `aclose`: nothing can be closed on them any more."""
+    for loop in [loop for loop in opened if loop.is_closed()]:
+        del opened[loop]
 
 
 def make_ssl_context(options: TransportOptions) -> ssl.SSLContext:

@@ -298,8 +298,13 @@ def test_options_do_not_show_the_password_of_a_proxy() -> None:
     assert "secret" not in repr(TransportOptions(proxy="http://me:secret@localhost:1"))
 
 
-def test_connections_belong_to_the_loop_they_were_opened_on() -> None:
-    transport = HttpcoreTransport()
+def test_request_does_not_show_its_key() -> None:
+    assert "secret" not in repr(ask("http://localhost:1", b"secret", authorization="Bearer secret"))
+
+
+@pytest.mark.parametrize("kind", [HttpcoreTransport, AiohttpTransport])
+def test_connections_belong_to_the_loop_they_were_opened_on(kind: Any) -> None:
+    transport = kind()
 
     async def one_call() -> str:
         async with LoopbackServer(json_reply("x")) as server:

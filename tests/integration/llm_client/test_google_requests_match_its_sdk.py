@@ -71,8 +71,8 @@ def camel_case(value: Any) -> Any:
     renamed = {
         re.sub("_([a-z])", lambda found: found[1].upper(), name): child for name, child in value.items()
     }
-    if "mimeType" in renamed and "data" in renamed:  # base64 in either of its alphabets
-        renamed["data"] = renamed["data"].replace("-", "+").replace("_", "/")
+    for name in {"data", "thoughtSignature"} & renamed.keys():  # base64 in either of its alphabets
+        renamed[name] = renamed[name].replace("-", "+").replace("_", "/")
     return {name: child if name in opaque else camel_case(child) for name, child in renamed.items()}
 
 
@@ -106,7 +106,10 @@ HISTORY = [
         role="model",
         parts=[
             types.Part.from_text(text="Let me look."),
-            types.Part(function_call=types.FunctionCall(id="call_a", name="weather", args={"city": "Köln"})),
+            types.Part(
+                function_call=types.FunctionCall(id="call_a", name="weather", args={"city": "Köln"}),
+                thought_signature=b"skip_thought_signature_validator",
+            ),
             types.Part(function_call=types.FunctionCall(id="call_b", name="clock", args={})),
         ],
     ),

@@ -476,3 +476,27 @@ async def test_strict_tools_are_closed_and_others_stay_as_they_are() -> None:
         await complete(provider("chat", server), tools=[replace(WEATHER, strict=True)])
         function = server.requests[0].json["tools"][0]["function"]
         assert (function["strict"], function["parameters"]) == (True, closed)
+
+
+async def test_call_of_another_model_is_signed_for_gemini_3_and_left_alone_for_older_ones() -> None:
+    async with LoopbackServer(json_reply(google_wire.TEXT)) as server:
+        await complete(provider("google", server), tool_conversation())
+        signed = server.requests[-1].json["contents"][1]["parts"]
+        await complete(provider("google", server), tool_conversation(), model="gemini-2.5-flash")
+        unsigned = server.requests[-1].json["contents"][1]["parts"]
+    assert ["thoughtSignature" in part for part in signed] == [False, True, False]
+    assert not any("thoughtSignature" in part for part in unsigned)
+
+
+async def test_ids_of_other_vendors_are_shortened_for_mistral_and_still_match() -> None:
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        model = create_provider("mistral:mistral-large", api_key="k", base_url=server.url)
+        history = [*tool_conversation(), Message.assistant("", [ToolCall("D681PevKs", "clock", {})])]
+        await complete(model, history, seed=7, tools=[CLOCK], tool_choice="required")
+        body = server.requests[0].json
+    calls = [call["id"] for message in body["messages"] for call in message.get("tool_calls", ())]
+    results = [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
+    assert results == calls[:2]
+    assert all(len(call_id) == 9 and call_id.isalnum() for call_id in calls)
+    assert calls[2] == "D681PevKs"
+    assert (body["random_seed"], body["tool_choice"]) == (7, "any")
