@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from llm_client.errors import ConfigurationError, MissingDependency, ToolError
+from llm_client.errors import ConfigurationError, LLMClientError, MissingDependency, ToolError
 from llm_client.network import NETWORK
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
+    import httpx2
     from mcp import Client
     from mcp import Tool as McpTool
 
@@ -118,24 +119,30 @@ class McpServer:
                 self._connection = connection
             return self._connection.client
 
-    def _make_client(self) -> Client:
+    async def _lose(self, client: Client) -> None:
+        """Close a connection that turned out to be dead, unless somebody has made a new one since."""
+        async with self._connecting:
+            if self._connection is not None and self._connection.client is client:
+                await self.aclose()
+
+    def _make_client(self) -> tuple[Client, httpx2.AsyncClient | None]:
+        """Build the client, and what it leaves open; called in a thread, as imports and certificates take a while."""
         try:
             from mcp import Client, StdioServerParameters
+            from mcp.client.streamable_http import streamable_http_client
         except ImportError as error:
             raise MissingDependency("mcp", "mcp") from error
+        importlib.import_module("jsonschema")
         if self._url is None:
             program, *arguments = self._command
             parameters = StdioServerParameters(command=program, args=arguments, env=self._env, cwd=self._cwd)
-            return Client(parameters)
+            return Client(parameters), None
         NETWORK.check(self._url)
-        if not self._headers:
-            return Client(self._url)
         import httpx2
-        from mcp.client.streamable_http import streamable_http_client
 
         timeout = httpx2.Timeout(30.0, read=300.0)
         http_client = httpx2.AsyncClient(headers=self._headers, timeout=timeout)
-        return Client(streamable_http_client(self._url, http_client=http_client))
+        return Client(streamable_http_client(self._url, http_client=http_client)), http_client
 
     def _tool(self, entry: McpTool) -> Tool:
         name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
@@ -161,9 +168,18 @@ class McpServer:
 
     def _handler(self, name: str) -> Callable[..., Any]:
         async def call(*, arguments: dict[str, Any], ctx: ToolContext) -> ToolResult:
+            from mcp import MCPError
+            from mcp_types import CONNECTION_CLOSED
+
             client = await self._client()
             meta: Any = {OPERATION_ID: ctx.operation_id}
-            return _to_result(await client.call_tool(name, arguments, meta=meta))
+            try:
+                return _to_result(await client.call_tool(name, arguments, meta=meta))
+            except MCPError as error:
+                if error.code != CONNECTION_CLOSED:
+                    raise ToolError(str(error)) from error
+                await self._lose(client)
+                raise ConnectionError(f"the MCP server was lost during the call of {name!r}") from error
 
         return call
 
@@ -171,7 +187,7 @@ class McpServer:
 class _Connection:
     """An open client, entered and left in one task, as its cancel scopes demand."""
 
-    def __init__(self, make: Callable[[], Client]) -> None:
+    def __init__(self, make: Callable[[], tuple[Client, httpx2.AsyncClient | None]]) -> None:
         self._make = make
         self._stop = asyncio.Event()
         self._opened: asyncio.Future[Client] | None = None
@@ -201,17 +217,20 @@ class _Connection:
             raise
 
     async def _live(self, opened: asyncio.Future[Client]) -> None:
+        http_client: httpx2.AsyncClient | None = None
         try:
-            async with self._make() as client:
+            made, http_client = await asyncio.to_thread(self._make)
+            async with made as client:
                 opened.set_result(client)
                 await self._stop.wait()
-        except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends a connection that is lost anyway
+        except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends what is lost anyway
             if not opened.done():
-                mapped = error if isinstance(error, ConfigurationError) else _unreachable(error)
-                opened.set_exception(mapped)
+                opened.set_exception(error if isinstance(error, LLMClientError) else _unreachable(error))
         finally:
             if not opened.done():
                 opened.cancel()
+            if http_client is not None:
+                await http_client.aclose()
 
     async def close(self) -> None:
         self._stop.set()
