@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+from pydantic import create_model
 
 from support.services import postgres, postgres_dsn, redis_server, redis_url
 
@@ -24,6 +25,7 @@ class NetworkForbiddenError(RuntimeError):
 @pytest.fixture(autouse=True, scope="session")
 def blocked_loops_are_errors() -> Iterator[BlockBuster]:
     """Raise where our own code blocks a running event loop."""
+    create_model("Warm")  # pydantic looks for plugins when the first model of a process is made
     with blockbuster_ctx(["llm_client", "agent_runtime"]) as guard:
         yield guard
 

@@ -9,7 +9,8 @@ AgentRuntimeError
 │   ├── InvalidTransition          the job is not in a state that allows this
 │   ├── ActionAlreadyResolved
 │   ├── ResultNotSerializable      a step returned something that is not JSON
-│   └── ContentTooLarge
+│   ├── ContentTooLarge
+│   └── PolicyInvalid              a policy file is wrong; nothing of it is used
 ├── JobEnded                       what `handle.result()` raises when the job did not succeed
 │   ├── JobFailed
 │   ├── JobCancelled
@@ -20,6 +21,7 @@ AgentRuntimeError
 │   └── ActionExpired
 ├── StepFailed                     a recorded step's failure, raised again on replay
 ├── ChildFailed
+├── JournalLimitReached            use `context.continue_as_new`
 ├── ConcurrentSteps                two steps at once in one branch; use `context.gather`
 ├── NondeterminismError            the operator's code no longer follows its own history
 ├── StorageError                   look at the database
@@ -104,6 +106,20 @@ class ContentTooLarge(InvalidInput):
     """The value is larger than the journal accepts (`max_content_bytes`)."""
 
     code = "CONTENT_TOO_LARGE"
+
+
+class PolicyInvalid(InvalidInput):
+    """The policy is wrong; nothing of it is used. The message names every problem.
+
+    Attributes:
+        line: The first line of the file that is wrong.
+    """
+
+    code = "POLICY_INVALID"
+
+    def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class JobEnded(AgentRuntimeError):
@@ -203,6 +219,12 @@ class ChildFailed(AgentRuntimeError):
         super().__init__(message)
         self.job_id = job_id
         self.error_code = error_code
+
+
+class JournalLimitReached(AgentRuntimeError):
+    """The job's journal has become too long; split the work with `context.continue_as_new`."""
+
+    code = "JOURNAL_LIMIT"
 
 
 class ConcurrentSteps(AgentRuntimeError):

@@ -194,7 +194,7 @@ class Executor:
         if isinstance(error, NondeterminismError):
             await park(run, str(error), error.code)
             return
-        await finish(run, end_of(task))
+        await finish(run, end_of(run, task))
 
     async def _suspend(self, run: JobRun) -> bool:
         """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""

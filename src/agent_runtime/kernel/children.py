@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from agent_runtime.kernel.budgets import budgets_for_child
@@ -10,7 +11,7 @@ from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import RuntimeEventType
-from agent_runtime.values.job import JobRecord
+from agent_runtime.values.job import JobRecord, JobStatus
 
 
 def child_job(
@@ -45,4 +46,28 @@ def child_job(
         versions=parent.versions,
     )
     data = {"operator": operator, "parent_job_id": parent.job_id}
+    return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)
+
+
+def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
+    """Build the job that goes on in place of `run`'s: the same in everything but its input and its journal."""
+    before, now = run.job, run.services.clock.now()
+    record = replace(
+        before,
+        job_id=new_id("job"),
+        idempotency_key=None,
+        request_hash=None,
+        status=JobStatus.QUEUED,
+        created_at=now,
+        updated_at=now,
+        started_at=None,
+        progress=0.0,
+        inherited_budgets=budgets_for_child(before),
+        budgets=None,
+        fence=0,
+        owner=None,
+        last_seq=0,
+        starts=0,
+    )
+    data = {"operator": before.operator, "continues": before.job_id}
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

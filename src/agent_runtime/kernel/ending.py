@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
+from agent_runtime.kernel.children import successor_job
 from agent_runtime.kernel.effects import REPEATABLE, unknown_effect_action
 from agent_runtime.kernel.guards.models import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.operator import OperatorResult, plain
-from agent_runtime.kernel.operator_context import as_operator_result
+from agent_runtime.kernel.operator_context import ContinueAsNew, as_operator_result
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import JobStatus
+from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import dump_usage
 from llm_client.errors import LLMClientError
 
@@ -40,6 +41,8 @@ class Ending:
     error: str | None = None
     error_code: str | None = None
     error_type: str | None = None
+    successor: tuple[JobRecord, NewEvent] | None = None
+    """The job that goes on instead."""
 
     @classmethod
     def of_request(cls, request: RuntimeEvent) -> Ending:
@@ -59,11 +62,13 @@ class Ending:
         )
 
 
-def end_of(task: asyncio.Task[Any]) -> Ending:
+def end_of(run: JobRun, task: asyncio.Task[Any]) -> Ending:
     """Return how a job ends whose operator has returned or raised."""
     if task.cancelled():
         return Ending(JobStatus.FAILED, error="the operator cancelled itself", error_code="EXECUTION_ERROR")
     error = task.exception()
+    if isinstance(error, ContinueAsNew):
+        return _continued(run, error)
     if error is None:
         result = as_operator_result(task.result())
         if result.success:
@@ -84,6 +89,15 @@ def end_of(task: asyncio.Task[Any]) -> Ending:
     )
 
 
+def _continued(run: JobRun, request: ContinueAsNew) -> Ending:
+    """Return the end of a job that starts over with an empty journal."""
+    try:
+        content = encode(request.input)
+    except (ResultNotSerializable, ContentTooLarge) as error:
+        return Ending(JobStatus.FAILED, error=f"the input to continue with: {error}", error_code=error.code)
+    return Ending(JobStatus.SUCCEEDED, OperatorResult(), successor=successor_job(run, content))
+
+
 async def finish(run: JobRun, ending: Ending) -> None:
     """Write a job's end: lost effects settled, children cancelled, the parent told, timers and questions withdrawn."""
     try:
@@ -101,7 +115,11 @@ async def finish(run: JobRun, ending: Ending) -> None:
         }
     job, now = run.job, run.services.clock.now()
     signals = []
-    if job.parent_job_id is not None:
+    create = []
+    if ending.successor is not None:
+        create.append((ending.successor[0], [ending.successor[1]]))
+        data["continued_as"] = ending.successor[0].job_id
+    elif job.parent_job_id is not None:
         told = {
             "job_id": job.job_id,
             "status": ending.status.value,
@@ -126,6 +144,7 @@ async def finish(run: JobRun, ending: Ending) -> None:
             completed_at=now,
             release=True,
         ),
+        create=create,
         signals=signals,
         cancel_children_of=job.job_id,
         cancel_actions_of=job.job_id,

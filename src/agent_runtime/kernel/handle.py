@@ -87,7 +87,7 @@ class ExecutionHandle:
             after_seq = page[-1].seq or after_seq
 
     async def result(self, timeout: float | None = None) -> ExecutionResult:
-        """Wait for the job's end and return its result.
+        """Wait for the job's end and return its result; of a job that continues as a new one, the last one's.
 
         Args:
             timeout: Seconds to wait; the job goes on.
@@ -100,7 +100,10 @@ class ExecutionHandle:
         """
         async with asyncio.timeout(timeout):
             job = await self._kernel.wait_for_end(self.job_id)
-        (ended,) = await self._kernel.storage.tail(self.job_id, 1)
+            (ended,) = await self._kernel.storage.tail(job.job_id, 1)
+            while (successor := ended.data.get("continued_as")) is not None:
+                job = await self._kernel.wait_for_end(successor)
+                (ended,) = await self._kernel.storage.tail(job.job_id, 1)
         if job.status is JobStatus.SUCCEEDED:
             return _result(job, ended)
         raise _failure(job)

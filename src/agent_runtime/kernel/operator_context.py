@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from agent_runtime.errors import InvalidInput
@@ -26,6 +26,14 @@ from llm_client.tools.tool import Effect, Reconcile, Tool
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
+
+
+class ContinueAsNew(BaseException):
+    """A control-flow signal, not an error: the operator wants to start over with a new input."""
+
+    def __init__(self, input: Any) -> None:  # noqa: A002
+        super().__init__("the operator continues as a new job")
+        self.input = input
 
 
 class OperatorContext:
@@ -193,6 +201,13 @@ class OperatorContext:
         )
         below._tools = self._tools
         return below
+
+    def continue_as_new(self, input: Any = None) -> NoReturn:  # noqa: A002 -- as `child` names it
+        """End this job and go on as a new one, with an empty journal and this input. For work without an end.
+
+        Whoever waits for this job's result gets the last one's. Never returns.
+        """
+        raise ContinueAsNew(input)
 
     async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time and return their results in order.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.errors import ConcurrentSteps, FenceLost, StorageError
+from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
@@ -69,6 +69,7 @@ class JobRun:
         """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
         self._waiters: dict[str, asyncio.Future[RuntimeEvent]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._last_seq = claim.job.last_seq
         self._held_back = 0
         """Branches that stand before a step which the stopping process does not begin."""
 
@@ -103,6 +104,7 @@ class JobRun:
         except (FenceLost, StorageError) as error:
             self.lose(error)
             raise asyncio.CancelledError(str(error)) from error
+        self._last_seq = max(self._last_seq, first_seq + len(events) - 1)
         for seq, event in enumerate(events[held_back:], first_seq + held_back):
             self._learn(event, seq)
         return first_seq
@@ -137,8 +139,16 @@ class JobRun:
             raise asyncio.CancelledError("this run of the job has ended")
 
     async def admit_step(self) -> None:
-        """Let a step begin, unless the process is stopping: then stand still until the run is given up."""
+        """Let a step begin, unless the process is stopping: then stand still until the run is given up.
+
+        Raises:
+            JournalLimitReached: The journal is full.
+        """
         self.check_open()
+        if self._last_seq >= self.services.options.max_events:
+            raise JournalLimitReached(
+                f"the job's journal has {self._last_seq} entries; split the work with context.continue_as_new"
+            )
         if self.draining:
             self._held_back += 1
             self.attention.set()
