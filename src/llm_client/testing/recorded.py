@@ -36,7 +36,8 @@ class RecordedProvider:
     """A provider whose answers are kept in a file, one JSON object a line.
 
     Secrets are redacted before anything is written. An answer is found by its request; equal requests get their answers in
-    the order of the recording, and the last one again and again. The file is read when the provider is made.
+    the order of the recording, and the last one again and again. The file is read when the provider is made; on an event
+    loop use `open`.
 
     Args:
         path: The file.
@@ -73,6 +74,18 @@ class RecordedProvider:
             raise ConfigurationError(f"there is no recording at {self._path}")
         if provider is None and mode != "replay":
             raise ConfigurationError("recording needs a provider")
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        provider: Provider | None = None,
+        *,
+        mode: RecordMode = "auto",
+        redactor: Redactor | None = None,
+    ) -> RecordedProvider:
+        """Make a recorded provider without blocking the event loop; the arguments are those of the class."""
+        return await asyncio.to_thread(cls, path, provider, mode=mode, redactor=redactor)
 
     @property
     def name(self) -> str:

@@ -84,11 +84,11 @@ class TestReplayedRecording(ProviderContract):
 
     @asynccontextmanager
     async def hanging(self) -> AsyncIterator[Provider]:
-        yield await asyncio.to_thread(RecordedProvider, self.path, FunctionProvider(hang))
+        yield await RecordedProvider.open(self.path, FunctionProvider(hang))
 
     async def replay(self, inner: Provider) -> Provider:
-        recorder = await asyncio.to_thread(RecordedProvider, self.path, inner, mode="record")
+        recorder = await RecordedProvider.open(self.path, inner, mode="record")
         for spec in (SPEC, SPEC_WITH_TOOLS):
             await asyncio.gather(recorder.complete(spec, RequestContext()), return_exceptions=True)
             await asyncio.gather(collect(recorder, spec), return_exceptions=True)
-        return await asyncio.to_thread(RecordedProvider, self.path, mode="replay")
+        return await RecordedProvider.open(self.path, mode="replay")
