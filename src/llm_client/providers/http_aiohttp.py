@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from io import BytesIO
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,6 +31,9 @@ from llm_client.providers.transport import (
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
+
+
+_ONE_GO = 1024 * 1024
 
 
 class AiohttpTransport:
@@ -60,7 +64,8 @@ class AiohttpTransport:
         with _mapped_errors():
             response = await session.post(
                 URL(request.url, encoded=True),
-                data=request.body,
+                # aiohttp writes bytes in one go, which would hold the loop for as long as a large body takes.
+                data=request.body if len(request.body) < _ONE_GO else BytesIO(request.body),
                 headers=headers,
                 allow_redirects=False,
                 proxy=proxy,

@@ -181,11 +181,10 @@ class HttpProvider:
     async def _post(
         self, path: str, body: dict[str, Any], model: str
     ) -> tuple[Origin, Mapping[str, str], Any]:
-        """Send a body and return the decoded JSON of a 200 answer."""
+        """Send a body and return the decoded JSON of a successful answer."""
         origin, response = await self._send(path, body, model, accept="application/json")
         with _blamed(origin):
-            if response.status != 200:
-                await _refuse_failure(response, origin)
+            await _refuse_failure(response, origin)
             content = await read_body(response)
             return origin, response.headers, _loads(content, response, origin)
 
@@ -308,8 +307,8 @@ def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInt
 
 
 async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:
-    """Raise the error that a status other than 200 means."""
-    if response.status == 200:
+    """Raise the error that a status means, unless it is one of success."""
+    if 200 <= response.status < 300:
         return
     try:
         body = await read_body(response, _MAX_ERROR_BYTES)
@@ -319,13 +318,13 @@ async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:
-    """Decode a 200 answer. Raises what an error object inside it means, or `InvalidResponse`."""
+    """Decode a successful answer. Raises what an error object inside it means, or `InvalidResponse`."""
     try:
         payload = orjson.loads(content)
     except orjson.JSONDecodeError:
         what = "an HTML page" if content.lstrip()[:1] == b"<" else "nothing" if not content else "no JSON"
         raise InvalidResponse(
-            f"{origin.provider} answered 200 with {what} ({len(content)} bytes)",
+            f"{origin.provider} answered {response.status} with {what} ({len(content)} bytes)",
             status=response.status,
             request_id=request_id(response.headers),
         ) from None

@@ -113,6 +113,21 @@ async def test_server_that_closed_an_idle_connection_is_connected_to_again(make:
         assert await text(transport, ask(server.url)) == '"x"'
 
 
+async def test_idle_connection_is_not_used_again_after_its_time(make: Make) -> None:
+    transport = make(keepalive_seconds=0.000001)
+    async with LoopbackServer(json_reply("x")) as server:
+        for _ in range(3):
+            assert await text(transport, ask(server.url)) == '"x"'
+        assert server.connections == 3
+
+
+async def test_body_of_ten_megabytes_arrives_whole(make: Make) -> None:
+    body = b"x" * 10 * 1024 * 1024
+    async with LoopbackServer(json_reply("x")) as server:
+        await text(make(), ask(server.url, body))
+        assert server.requests[0].body == body
+
+
 async def test_refused_connection_is_connection_failed(make: Make) -> None:
     async with LoopbackServer(json_reply({})) as server:
         url = server.url
@@ -296,6 +311,16 @@ async def test_proxy_of_another_kind_is_refused_without_its_password(make: Make)
 
 def test_options_do_not_show_the_password_of_a_proxy() -> None:
     assert "secret" not in repr(TransportOptions(proxy="http://me:secret@localhost:1"))
+
+
+async def test_no_more_idle_connections_are_kept_than_allowed() -> None:
+    transport = HttpcoreTransport(TransportOptions(max_keepalive_connections=1))
+    async with LoopbackServer(json_reply("x")) as server:
+        await asyncio.gather(*(text(transport, ask(server.url)) for _ in range(5)))
+        opened = server.connections
+        await asyncio.gather(*(text(transport, ask(server.url)) for _ in range(2)))
+        await transport.aclose()
+    assert (opened, server.connections) == (5, 6)
 
 
 def test_request_does_not_show_its_key() -> None:

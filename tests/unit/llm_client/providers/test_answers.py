@@ -500,3 +500,72 @@ async def test_ids_of_other_vendors_are_shortened_for_mistral_and_still_match() 
     assert all(len(call_id) == 9 and call_id.isalnum() for call_id in calls)
     assert calls[2] == "D681PevKs"
     assert (body["random_seed"], body["tool_choice"]) == (7, "any")
+
+
+async def test_strict_tools_of_anthropic_carry_their_limits_in_words() -> None:
+    limited = {
+        "type": "object",
+        "properties": {"days": {"type": "integer", "minimum": 1}},
+        "required": ["days"],
+    }
+    free = {"type": "object", "additionalProperties": {"type": "string"}}
+    tools = [replace(WEATHER, strict=True, parameters=limited), replace(CLOCK, strict=True, parameters=free)]
+    async with LoopbackServer(json_reply(anthropic_wire.TEXT)) as server:
+        await complete(provider("anthropic", server), tools=tools)
+        first, second = server.requests[0].json["tools"]
+    assert first["strict"] is True
+    assert first["input_schema"]["properties"]["days"] == {"type": "integer", "description": "{minimum: 1}"}
+    assert first["input_schema"]["additionalProperties"] is False
+    assert (second.get("strict"), second["input_schema"]) == (None, free)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reasoning"),
+    [
+        ({"reasoning_effort": "high"}, {"effort": "high"}),
+        ({"reasoning_effort": "high", "reasoning_tokens": 900}, {"max_tokens": 900}),
+        ({}, None),
+    ],
+)
+async def test_openrouter_is_asked_for_reasoning_in_its_own_way(fields: Any, reasoning: Any) -> None:
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        await complete(provider("chat", server, dialect=OPENROUTER), **fields)
+        assert server.requests[0].json.get("reasoning") == reasoning
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "config"),
+    [
+        ("gemini-3-pro", "high", {"thinkingLevel": "high", "includeThoughts": True}),
+        ("gemini-3-pro", "none", {"thinkingLevel": "minimal", "includeThoughts": False}),
+        ("gemini-2.5-flash", "low", {"thinkingBudget": 1024, "includeThoughts": True}),
+        ("gemini-2.5-flash", "none", {"thinkingBudget": 0, "includeThoughts": False}),
+    ],
+)
+async def test_google_thinks_by_level_or_by_budget(model: str, effort: Any, config: Any) -> None:
+    async with LoopbackServer(json_reply(google_wire.TEXT)) as server:
+        await complete(provider("google", server), model=model, reasoning_effort=effort)
+        assert server.requests[0].json["generationConfig"]["thinkingConfig"] == config
+
+
+async def test_names_of_speakers_are_sent() -> None:
+    history = [
+        Message("user", "Hello!", name="ada"),
+        Message("assistant", "Hi.", name="bot"),
+        Message.user("Well?"),
+    ]
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        await complete(provider("chat", server), history)
+        assert [message.get("name") for message in server.requests[0].json["messages"]] == [
+            "ada",
+            "bot",
+            None,
+        ]
+
+
+async def test_media_of_the_last_tool_result_are_sent_too() -> None:
+    history = [*tool_conversation()[:4], Message.tool([TextPart(text="A chart."), image()], "call_b")]
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        await complete(provider("chat", server), history)
+        last = server.requests[0].json["messages"][-1]
+    assert (last["role"], [part["type"] for part in last["content"]]) == ("user", ["text", "image_url"])

@@ -343,3 +343,78 @@ async def test_stream_and_whole_answer_carry_the_same_reasoning_and_usage(vendor
     assert done.result.usage == whole.usage
     assert done.result.model == whole.model
     assert done.usage == whole.usage
+
+
+async def test_streamed_refusal_is_told_apart_from_text() -> None:
+    place = {"item_id": "msg", "output_index": 0, "content_index": 0}
+    refusals = [
+        {"type": "response.refusal.delta", **place, "delta": piece} for piece in ("I can't ", "help.")
+    ]
+    last = {"type": "response.completed", "response": responses_wire.response([])}
+    events = named_events([*refusals, last])
+    chunks = [
+        chat_wire.chunk({"refusal": "I can't "}),
+        chat_wire.chunk({"refusal": "help."}),
+        chat_wire.chunk({}, "stop"),
+    ]
+    async with LoopbackServer(sse_reply(*events), sse_reply(*data_events(chunks, done=True))) as server:
+        for vendor in ("responses", "chat"):
+            done = (await stream(provider(vendor, server)))[-1].result
+            assert (done.content, done.refusal) == ("", "I can't help.")
+
+
+async def test_stream_that_ends_with_an_empty_response_keeps_what_came_before() -> None:
+    events = [
+        *responses_wire.TEXT_STREAM[:-1],
+        {"type": "response.completed", "response": responses_wire.response([])},
+    ]
+    async with LoopbackServer(sse_reply(*named_events(events))) as server:
+        done = (await stream(provider("responses", server)))[-1].result
+    assert (done.content, done.usage.total_tokens) == (TEXT, 1163)
+    assert done.reasoning[0].data["item"] == responses_wire.REASONING
+
+
+async def test_call_that_is_only_reported_when_it_is_whole_is_not_missed() -> None:
+    item = responses_wire.CALLS[0]
+    events = [
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": responses_wire.response([item])},
+    ]
+    async with LoopbackServer(sse_reply(*named_events(events))) as server:
+        seen = await stream(provider("responses", server))
+    assert [event.type for event in seen] == ["tool_call_start", "tool_call_end", "usage", "done"]
+    assert seen[-1].result.tool_calls == (ToolCall("call_a", "weather", {"city": "Köln"}),)
+
+
+async def test_summary_parts_of_reasoning_are_set_apart() -> None:
+    place = {"item_id": "rs", "output_index": 0}
+    part = {"type": "response.reasoning_summary_part.added", **place, "summary_index": 0, "part": {}}
+    deltas = [
+        {"type": "response.reasoning_summary_text.delta", **place, "summary_index": i, "delta": text}
+        for i, text in enumerate(("First.", "Second."))
+    ]
+    events = [part, deltas[0], part, deltas[1], responses_wire.TEXT_STREAM[-1]]
+    async with LoopbackServer(sse_reply(*named_events(events))) as server:
+        seen = await stream(provider("responses", server))
+    assert "".join(event.text for event in seen if event.type == "reasoning") == "First.\n\nSecond."
+
+
+async def test_refusal_of_anthropic_at_the_end_of_a_stream_is_kept() -> None:
+    details = {"type": "refusal", "category": "cyber", "explanation": "This could enable cyber harm."}
+    end = {
+        "type": "message_delta",
+        "delta": {"stop_reason": "refusal", "stop_details": details},
+        "usage": None,
+    }
+    events = [anthropic_wire.TEXT_STREAM[0], end, {"type": "message_stop"}]
+    async with LoopbackServer(sse_reply(*named_events(events), "data: [DONE]\n\n")) as server:
+        done = (await stream(provider("anthropic", server)))[-1].result
+    assert (done.finish_reason, done.refusal) == ("content_filter", "This could enable cyber harm.")
+
+
+async def test_whole_tool_call_in_one_block_of_a_proxy_is_read() -> None:
+    block = {"type": "content_block_start", "index": 0, "content_block": anthropic_wire.CALLS[0]}
+    events = [anthropic_wire.TOOL_STREAM[0], block, *anthropic_wire.TOOL_STREAM[-2:]]
+    async with LoopbackServer(sse_reply(*named_events(events))) as server:
+        done = (await stream(provider("anthropic", server)))[-1].result
+    assert done.tool_calls == (ToolCall("toolu_a", "weather", {"city": "Köln"}),)
