@@ -70,7 +70,9 @@ PROGRAMS = [
 
 CASES = {
     "import": "import",
+    "turn": "agent runs of one turn, in memory",
     "sequential": "5 jobs × 100 steps, one after the other",
+    "sequential-intent": "the same, with an intent before each step",
     "concurrent": "1,000 jobs × 5 steps, 100 in flight",
     "agent": "durable agent runs of 25 turns",
     "suspended": "10,000 jobs suspended",
