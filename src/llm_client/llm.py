@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
 from llm_client.blocking import run_blocking
@@ -66,6 +66,7 @@ class LLM:
         llm_call_logger: CallLogger | None = None,
         system: str | None = None,
     ) -> None:
+        self._owns_engine = not isinstance(model, ExecutionEngine)
         self.engine = model if isinstance(model, ExecutionEngine) else ExecutionEngine(model)
         self._logger = llm_call_logger
         self._system = (Message.system(system),) if system else ()
@@ -125,7 +126,7 @@ class LLM:
         metadata: Mapping[str, Any] | None = None,
         context: RequestContext | None = None,
         **options: Any,
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Ask and yield the answer's text as it comes; the arguments are those of `inference_async`."""
         record = _Record(self._logger, self.engine, prompt, "inference_stream")
         await record.open(execution_log_id, report_id, completion_id, metadata)
@@ -141,6 +142,11 @@ class LLM:
             raise
         finally:
             await record.close()
+
+    async def aclose(self) -> None:
+        """Close the engine if it was made here; may be called twice."""
+        if self._owns_engine:
+            await self.engine.aclose()
 
     def _spec(self, prompt: str, options: Mapping[str, Any]) -> RequestSpec:
         return RequestSpec(messages=(*self._system, Message.user(prompt)), **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -134,7 +134,7 @@ class Agent:
         messages: Sequence[Message] | None = None,
         max_turns: int | None = None,
         timeout: float | None = None,
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Answer a prompt and yield what happens; the last event is `done` with the `AgentResult`.
 
         Arguments are those of `run`. `meta` events tell of turns and tool results. Closing the iterator cancels the run.

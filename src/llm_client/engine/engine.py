@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
@@ -151,7 +151,7 @@ class ExecutionEngine:
         idempotency_key: str | None = None,
         timeout: float | None = None,
         cache: CacheMode = "use",
-    ) -> AsyncIterator[StreamEvent]:
+    ) -> AsyncGenerator[StreamEvent, None]:
         """Ask a model and yield its answer as it comes; the last event is `done` with the whole result.
 
         Arguments and errors are those of `complete`. Nothing is tried again after the first piece of content. Closing

@@ -121,7 +121,7 @@ async def test_a_stream_that_is_closed_early_is_logged_with_what_had_come() -> N
     stream = LLM(ScriptedProvider([Chunks(["a", "b"])]), llm_call_logger=log).inference_stream("What?")
     async for _ in stream:
         break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
     assert (log.ended[0]["status"], log.ended[0]["response"], log.ended[0]["chunks_count"]) == (
         "cancelled",

@@ -612,7 +612,7 @@ async def test_closing_a_streamed_run_cancels_it() -> None:
         if event.type == "usage":
             break
     await asyncio.sleep(0)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
     await asyncio.wait_for(cancelled.wait(), BOUND)
 
@@ -658,7 +658,7 @@ async def test_a_provider_that_cannot_enforce_a_schema_is_told_it_in_the_prompt(
         supports_output_schema = False
 
     provider = ScriptedProvider(['```json\n{"value": [1, 2]}\n```'])
-    provider.capabilities = Simple()  # type: ignore[attr-defined]
+    provider.capabilities = Simple()
     result = await Agent(provider=provider, output_type=list[int], system_message="Count.").run("go")
 
     assert result.output == [1, 2]

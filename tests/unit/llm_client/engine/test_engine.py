@@ -348,7 +348,7 @@ async def test_closing_a_stream_cancels_its_call() -> None:
     stream = engine.stream(SPEC)
     async for _ in stream:
         break
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
 
     await asyncio.wait_for(cancelled.wait(), BOUND)
     assert engine._slots is not None
