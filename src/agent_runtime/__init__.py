@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         JobTimedOut,
         NondeterminismError,
         PolicyDenied,
+        PolicyInvalid,
         ResultNotSerializable,
         StepFailed,
         StorageError,
@@ -44,6 +45,17 @@ if TYPE_CHECKING:
     from agent_runtime.kernel.options import KernelOptions
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.ledger.ledger import Ledger, UsageTotal
+    from agent_runtime.policy.conditions import When
+    from agent_runtime.policy.engine import PolicyEngine
+    from agent_runtime.policy.policy import Policy
+    from agent_runtime.policy.rule import PolicyRule
+    from agent_runtime.policy.rules import (
+        ConstraintPolicy,
+        DataAccessPolicy,
+        ModelPolicy,
+        RedactionPolicy,
+        ToolPolicy,
+    )
     from agent_runtime.storage.memory.stores import (
         InMemoryActionStore,
         InMemoryJobStore,
@@ -55,15 +67,16 @@ if TYPE_CHECKING:
     from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
     from agent_runtime.values.orchestration import OrchestrationConfig
+    from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
 
 _HOMES = {
     "actions.manager": "ActionManager",
     "app": "RuntimeKernel open_storage",
     "errors": (
-        "ActionAlreadyResolved ActionExpired AgentRuntimeError BudgetExceededError ChildFailed ConcurrentSteps "
-        "ExecutorBusy FenceLost IdempotencyConflict InvalidInput InvalidTransition JobCancelled JobEnded JobFailed "
-        "JobTimedOut NondeterminismError PolicyDenied ResultNotSerializable StepFailed StorageError UnknownAction "
-        "UnknownJob UnknownOperator"
+        "ActionAlreadyResolved ActionExpired AgentRuntimeError BudgetExceededError ChildFailed "
+        "ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput InvalidTransition "
+        "JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied PolicyInvalid "
+        "ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob UnknownOperator"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "jobs.manager": "JobManager",
@@ -73,6 +86,11 @@ _HOMES = {
     "kernel.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
     "ledger.ledger": "Ledger UsageTotal",
+    "policy.conditions": "When",
+    "policy.engine": "PolicyEngine",
+    "policy.policy": "Policy",
+    "policy.rule": "PolicyRule",
+    "policy.rules": "ConstraintPolicy DataAccessPolicy ModelPolicy RedactionPolicy ToolPolicy",
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
@@ -80,6 +98,7 @@ _HOMES = {
     "values.event": "RuntimeEvent RuntimeEventType",
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
     "values.orchestration": "OrchestrationConfig",
+    "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -96,6 +115,8 @@ __all__ = [
     "BudgetSpec",
     "ChildFailed",
     "ConcurrentSteps",
+    "ConstraintPolicy",
+    "DataAccessPolicy",
     "EventBus",
     "ExecutionContext",
     "ExecutionHandle",
@@ -122,13 +143,23 @@ __all__ = [
     "KernelOptions",
     "Ledger",
     "LedgerEntry",
+    "ModelPolicy",
     "NondeterminismError",
     "Operator",
     "OperatorContext",
     "OperatorResult",
     "OrchestrationConfig",
+    "Policy",
+    "PolicyAction",
+    "PolicyContext",
+    "PolicyDecision",
     "PolicyDenied",
+    "PolicyEngine",
+    "PolicyInvalid",
     "PolicyRef",
+    "PolicyResult",
+    "PolicyRule",
+    "RedactionPolicy",
     "ResultNotSerializable",
     "RunVersions",
     "RuntimeEvent",
@@ -137,10 +168,12 @@ __all__ = [
     "StepFailed",
     "StorageError",
     "Subscription",
+    "ToolPolicy",
     "UnknownAction",
     "UnknownJob",
     "UnknownOperator",
     "UsageTotal",
+    "When",
     "current_context",
     "open_storage",
 ]
