@@ -323,7 +323,9 @@ async def looks_itself_up(context: OperatorContext, given: object) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), {1, 2}, 2**70, "\ud800", b"bytes", {"deep": [object()]}], ids=repr
+    "value",
+    [object(), {1, 2}, 2**70, "\ud800", b"bytes", {"deep": [object()]}],
+    ids=["object", "set", "huge", "surrogate", "bytes", "nested"],
 )
 async def test_a_result_that_cannot_be_encoded_is_finished_and_not_run_again(value: object) -> None:
     runs = 0
