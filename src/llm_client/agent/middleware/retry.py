@@ -41,7 +41,7 @@ class RetryMiddleware(ToolMiddleware):
         for attempt in range(1, retries + 1):
             if not is_malfunction(result):
                 return result
-            delay = min(self._backoff * 2.0 ** (attempt - 1), self._max_backoff)
+            delay = min(self._backoff * 2.0 ** min(attempt - 1, 60), self._max_backoff)
             await asyncio.sleep(delay * (0.8 + 0.4 * _chance()))
             result = await proceed(invocation.evolve(attempt=invocation.attempt + attempt))
         return result
