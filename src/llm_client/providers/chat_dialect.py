@@ -10,7 +10,8 @@ from typing import Literal
 class ChatDialect:
     """One server's way to speak Chat Completions. The defaults fit most compatible servers."""
 
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens", "by_model"] = "by_model"
+    """`by_model`: the newer name for OpenAI's reasoning models behind a gateway, which refuse the older one."""
     seed_field: str = "seed"
     required_choice: str = "required"
     """What `tool_choice` says when the model must call some tool."""
@@ -28,8 +29,12 @@ class ChatDialect:
 
 OPENAI = ChatDialect(max_tokens_field="max_completion_tokens")
 COMPATIBLE = ChatDialect()
-OPENROUTER = ChatDialect(reasoning="object", carried_reasoning=("reasoning_details",))
+OPENROUTER = ChatDialect(
+    max_tokens_field="max_tokens", reasoning="object", carried_reasoning=("reasoning_details",)
+)
 MISTRAL = ChatDialect(
     seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
 )
-DEEPSEEK = ChatDialect(carried_reasoning=("reasoning_content",), output_schema=False)
+DEEPSEEK = ChatDialect(
+    max_tokens_field="max_tokens", carried_reasoning=("reasoning_content",), output_schema=False
+)

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -89,8 +90,7 @@ class HttpProvider:
     ) -> None:
         if not model:
             raise ConfigurationError("a provider needs the name of a model")
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"base_url must begin with http:// or https://, not {base_url!r}")
+        _check_address(base_url)
         self._name = name
         self._model = model
         self._base_url = base_url.rstrip("/")
@@ -328,7 +328,8 @@ def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:
             status=response.status,
             request_id=request_id(response.headers),
         ) from None
-    if isinstance(payload, dict) and payload.get("error") and not payload.get("status"):
+    # A response object of OpenAI has an error of its own, which its reader knows.
+    if isinstance(payload, dict) and payload.get("error") and payload.get("object") != "response":
         raise failure_of_event(payload, origin, request_id=request_id(response.headers))
     return payload
 
@@ -338,9 +339,18 @@ def _is_json(response: HttpResponse) -> bool:
     return "json" in media_type or "html" in media_type
 
 
+def _check_address(base_url: str) -> None:
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"base_url must begin with http:// or https:// and a host, not {base_url!r}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # It would show up in representations and errors, so it is not repeated here either.
+        raise ConfigurationError("base_url must hold no credentials and no query; use api_key= or headers=")
+
+
 def _dumps(body: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(body)
     except TypeError as error:
         raise ConfigurationError(f"the request cannot be written as JSON: {error}") from error
 

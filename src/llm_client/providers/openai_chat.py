@@ -29,6 +29,7 @@ from llm_client.providers.openai_chat_answer import (
     read_usage,
 )
 from llm_client.providers.openai_chat_stream import ChatStreamReader
+from llm_client.providers.openai_models import reasons
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
@@ -64,7 +65,7 @@ class ChatFormat:
             "parallel_tool_calls": spec.parallel_tool_calls if spec.tools else None,
             "temperature": spec.temperature,
             "top_p": spec.top_p,
-            dialect.max_tokens_field: spec.max_tokens,
+            self._max_tokens_field(model): spec.max_tokens,
             "stop": list(spec.stop) or None,
             dialect.seed_field: spec.seed,
         }
@@ -156,6 +157,12 @@ class ChatFormat:
         if not self._dialect.short_call_ids or (len(call_id) == 9 and call_id.isalnum()):
             return call_id
         return sha256(call_id.encode()).hexdigest()[:9]
+
+    def _max_tokens_field(self, model: str) -> str:
+        field = self._dialect.max_tokens_field
+        if field != "by_model":
+            return field
+        return "max_completion_tokens" if reasons(model) else "max_tokens"
 
     def _tool_choice(self, choice: str) -> Any:
         if choice not in _CHOICES:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from llm_client.errors import ConfigurationError
-from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart, ToolCall
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
 from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, refuse
+from llm_client.providers.openai_models import reasons
 from llm_client.providers.openai_responses_answer import read_answer
 from llm_client.providers.openai_responses_stream import ResponsesStreamReader
+from llm_client.providers.openai_turn import turn_items
 from llm_client.providers.strict_schema import strict_or_free
-from llm_client.providers.turn_order import in_order, own_parts
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 
-_REASONING_MODEL = re.compile(r"(^|/)(o\d|gpt-[5-9]|gpt-\d\d|codex)")
-"""Models that reason; OpenAI refuses to be asked for encrypted reasoning by the others."""
 _CHOICES = ("auto", "none", "required")
 
 
@@ -44,7 +40,7 @@ class ResponsesFormat:
         if spec.stop:
             raise ConfigurationError("OpenAI's Responses API has no stop sequences; use api='chat'")
         body: dict[str, Any] = {"model": model, "input": self._input(spec.messages), "store": False}
-        if _REASONING_MODEL.search(model):
+        if reasons(model):
             body["include"] = ["reasoning.encrypted_content"]
         if spec.tools:
             body["tools"] = [_tool(tool) for tool in spec.tools]
@@ -90,22 +86,11 @@ class ResponsesFormat:
                     {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
                 )
             elif message.role == "assistant":
-                items += self._assistant(message)
+                items += turn_items(message, self._provider)
             else:
                 parts = content if isinstance(content, str) else _parts(content)
                 items.append({"role": message.role, "content": parts})
         return items
-
-    def _assistant(self, message: Message) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = []
-        own = own_parts(message, self._provider)
-        if message.text:
-            items.append({"role": "assistant", "content": message.text})
-            phase = next((part.data["phase"] for part in own if "phase" in part.data), None)
-            if phase is not None:
-                items[0]["phase"] = phase
-        items += [_call(call) for call in message.tool_calls]
-        return in_order(items, [part for part in own if "item" in part.data], "item")
 
 
 def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
@@ -130,11 +115,6 @@ def _output(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
     if any(isinstance(part, MediaPart) for part in parts):
         return _parts(parts)
     return "".join(part.text for part in parts if isinstance(part, TextPart))
-
-
-def _call(call: ToolCall) -> dict[str, Any]:
-    arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
-    return {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

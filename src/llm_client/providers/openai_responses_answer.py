@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_client.messages import CompletionResult, FinishReason, ReasoningPart, ToolCall
+from llm_client.messages import CompletionResult, FinishReason, ToolCall
 from llm_client.providers.answer import finish_reason, make_tool_call, whole_number
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.turn_order import carried
+from llm_client.providers.openai_turn import message_text, remember_turn
 from llm_client.usage import Usage
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -21,22 +21,21 @@ def read_answer(response: Mapping[str, Any], origin: Origin, request_id: str | N
     text: list[str] = []
     refusal: list[str] = []
     calls: list[ToolCall] = []
-    reasoning: list[ReasoningPart] = []
-    for position, item in enumerate(response["output"]):
+    output = response["output"]
+    for item in output:
         kind = item.get("type")
         if kind == "message":
-            _read_message(item, text, refusal)
-            if item.get("phase"):
-                reasoning.append(phase_part(origin.provider, item["phase"]))
+            text.append(message_text(item))
+            refusal += [
+                part["refusal"] for part in item.get("content") or () if part.get("type") == "refusal"
+            ]
         elif kind == "function_call":
             calls.append(make_tool_call(item.get("call_id") or "", item["name"], item.get("arguments") or ""))
-        else:
-            reasoning.append(read_other_item(item, position, origin.provider))
     return CompletionResult(
         content="".join(text),
         tool_calls=tuple(calls),
         usage=usage,
-        reasoning=tuple(reasoning),
+        reasoning=remember_turn(output, origin.provider),
         finish_reason=finish_reason(read_finish(response), tuple(calls)),
         model=response.get("model") or origin.model,
         provider=origin.provider,
@@ -65,20 +64,6 @@ def read_finish(response: Mapping[str, Any]) -> FinishReason | None:
     return _INCOMPLETE.get(reason or "", "other")
 
 
-def read_other_item(item: Mapping[str, Any], position: int, provider: str) -> ReasoningPart:
-    """Carry an item that is neither text nor a function call: reasoning, or the work of a built-in tool."""
-    pieces = item.get("summary") or item.get("content") if item.get("type") == "reasoning" else ()
-    text = "\n\n".join(piece.get("text", "") for piece in pieces or () if isinstance(piece, Mapping))
-    # The API gives `status` and empty fields, and refuses to take some of them back.
-    block = {name: value for name, value in item.items() if value is not None and name != "status"}
-    return carried(provider, text, "item", block, position)
-
-
-def phase_part(provider: str, phase: str) -> ReasoningPart:
-    """Carry what newer models say about a message: commentary, or the final answer."""
-    return ReasoningPart(provider=provider, data={"phase": phase})
-
-
 def read_usage(usage: Any) -> Usage:
     """Return one response's usage; OpenAI's buckets are inclusive already."""
     if not isinstance(usage, Mapping):
@@ -93,11 +78,3 @@ def read_usage(usage: Any) -> Usage:
         reasoning_tokens=whole_number(written.get("reasoning_tokens")),
         requests=1,
     )
-
-
-def _read_message(item: Mapping[str, Any], text: list[str], refusal: list[str]) -> None:
-    for part in item.get("content") or ():
-        if part.get("type") == "output_text":
-            text.append(part.get("text") or "")
-        elif part.get("type") == "refusal":
-            refusal.append(part.get("refusal") or "")

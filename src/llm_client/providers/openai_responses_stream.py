@@ -11,12 +11,11 @@ from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai_responses_answer import (
     check_status,
-    phase_part,
     read_answer,
     read_finish,
-    read_other_item,
     read_usage,
 )
+from llm_client.providers.openai_turn import opaque_part
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
@@ -33,6 +32,7 @@ class ResponsesStreamReader:
         self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
         self._whole: CompletionResult | None = None
+        self._items: dict[int, Mapping[str, Any]] = {}
         self._thinking = False
         self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
             "response.output_text.delta": self._text,
@@ -107,6 +107,7 @@ class ResponsesStreamReader:
 
     def _item_done(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item, key = event["item"], event["output_index"]
+        self._items[key] = item
         kind = item.get("type")
         if kind == "function_call":
             events: list[StreamEvent] = []
@@ -114,11 +115,8 @@ class ResponsesStreamReader:
                 events.append(self.draft.open_call(key, item.get("call_id") or "", item["name"]))
             self.draft.set_arguments(key, item.get("arguments"))
             return [*events, self.draft.close_call(key)]
-        if kind == "message":
-            if item.get("phase"):
-                self.draft.reasoning.append(phase_part(self._origin.provider, item["phase"]))
-        elif kind:
-            self.draft.reasoning.append(read_other_item(item, key, self._origin.provider))
+        if kind and kind != "message":
+            self.draft.reasoning.append(opaque_part(item, self._origin.provider))
         return []
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
@@ -132,10 +130,12 @@ class ResponsesStreamReader:
         check_status(response, self._origin, draft.request_id, draft.usage)
         draft.finish_reason = read_finish(response)
         events = draft.close_open_calls()
-        if response.get("output"):
-            whole = read_answer(response, self._origin, draft.request_id)
+        # Some compatible servers end with an empty response; what they said before counts then.
+        output = response.get("output") or [self._items[key] for key in sorted(self._items)]
+        if output:
+            whole = read_answer({**response, "output": output}, self._origin, draft.request_id)
             # A call without an id got a fresh one when it began; the events have said it already.
             self._whole = replace(whole, tool_calls=draft.result().tool_calls or whole.tool_calls)
         else:
-            self._whole = draft.result()  # some compatible servers end with an empty response
+            self._whole = draft.result()
         return [*events, StreamEvent(type="usage", usage=draft.usage)]

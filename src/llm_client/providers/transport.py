@@ -132,8 +132,9 @@ def check_header(name: str, value: str) -> bytes:
 
 def forget_closed_loops(opened: dict[asyncio.AbstractEventLoop, Any]) -> None:
     """Drop what belongs to loops that have ended without `aclose`: nothing can be closed on them any more."""
-    for loop in [loop for loop in opened if loop.is_closed()]:
-        del opened[loop]
+    for loop in list(opened):  # another thread's loop may be added meanwhile
+        if loop.is_closed():
+            opened.pop(loop, None)
 
 
 def make_ssl_context(options: TransportOptions) -> ssl.SSLContext:

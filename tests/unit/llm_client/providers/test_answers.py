@@ -272,19 +272,52 @@ async def test_openai_reasoning_goes_back_encrypted_and_in_its_place() -> None:
         assert sent["store"] is False
         assert sent["include"] == ["reasoning.encrypted_content"]
         assert sent["input"][1] == responses_wire.REASONING
+        assert [item.get("id") for item in sent["input"][2:4]] == ["fc_12345xyz", "fc_67890abc"]
         assert [item.get("call_id") for item in sent["input"][2:]] == ["call_a", "call_b", "call_a", "call_b"]
 
 
-async def test_openai_phase_of_a_message_goes_back() -> None:
+async def test_openai_message_goes_back_with_its_id_and_phase_behind_its_reasoning() -> None:
     for reply in (
         json_reply(responses_wire.TEXT),
         sse_reply(*named_events(responses_wire.TEXT_STREAM)),
     ):
-        sent = await sent_next("responses", reply)
-        assert sent["input"][1:3] == [
-            responses_wire.REASONING,
-            {"role": "assistant", "content": TEXT, "phase": "final_answer"},
-        ]
+        reasoning, message = (await sent_next("responses", reply))["input"][1:3]
+        assert reasoning == responses_wire.REASONING
+        assert (message["id"], message["phase"]) == (responses_wire.MESSAGE["id"], "final_answer")
+        assert message["content"][0]["text"] == TEXT
+
+
+async def test_openai_turn_of_several_messages_goes_back_as_it_came() -> None:
+    comment = {**responses_wire.MESSAGE, "id": "msg_1", "phase": "commentary"}
+    comment["content"] = [{"type": "output_text", "text": "Looking. ", "annotations": []}]
+    later = {**responses_wire.REASONING, "id": "rs_2"}
+    output = [responses_wire.REASONING, comment, responses_wire.CALLS[0], later, responses_wire.MESSAGE]
+    first = await answer("responses", json_reply(responses_wire.response(output)))
+    assert first.content == "Looking. " + TEXT
+    sent = await sent_next("responses", json_reply(responses_wire.response(output)))
+    ids = [item.get("id") for item in sent["input"][1:6]]
+    assert ids == [item["id"] for item in output]
+    assert [item["content"][0]["text"] for item in sent["input"] if item.get("type") == "message"] == [
+        "Looking. ",
+        TEXT,
+    ]
+
+
+@pytest.mark.parametrize("change", ["text", "calls", "encryption"])
+async def test_openai_turn_that_was_changed_goes_back_without_its_reasoning(change: str) -> None:
+    reasoning = {**responses_wire.REASONING, "encrypted_content": None if change == "encryption" else "x"}
+    output = [reasoning, responses_wire.MESSAGE, *responses_wire.CALLS]
+    async with LoopbackServer(json_reply(responses_wire.response(output))) as server:
+        model = provider("responses", server)
+        said = (await complete(model)).message()
+        if change == "text":
+            said = replace(said, content=(*said.content[:-1], TextPart(text="Something else.")))
+        if change == "calls":
+            said = replace(said, tool_calls=said.tool_calls[:1])
+        await complete(model, [said])
+        sent = server.requests[-1].json["input"]
+    assert [item.get("type", item.get("role")) for item in sent[:2]] == ["assistant", "function_call"]
+    assert not any("id" in item for item in sent)
 
 
 async def test_encrypted_reasoning_is_not_asked_of_models_that_do_not_reason() -> None:

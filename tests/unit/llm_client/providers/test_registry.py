@@ -198,6 +198,25 @@ def test_wrong_option_is_explained(options: dict[str, Any]) -> None:
         create_provider("openai:m", **options)
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@host/v1", "https://host/v1?key=secret", "https://host#secret"]
+)
+def test_address_with_a_secret_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="no credentials") as caught:
+        create_provider("openai:m", base_url=address)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [("gpt-5.2", "max_completion_tokens"), ("openai/o3", "max_completion_tokens"), ("llama-4", "max_tokens")],
+)
+async def test_gateway_is_told_the_output_limit_in_the_name_its_model_takes(model: str, field: str) -> None:
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        await complete(create_provider(f"litellm:{model}", base_url=server.url), max_tokens=5)
+        assert {"max_tokens", "max_completion_tokens"} & server.requests[0].json.keys() == {field}
+
+
 def test_key_is_not_in_the_representation() -> None:
     assert "secret" not in repr(create_provider("openai:m", api_key="sk-secret"))
 
