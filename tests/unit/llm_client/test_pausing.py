@@ -175,12 +175,15 @@ async def test_a_pause_lends_its_place_and_takes_one_back() -> None:
     assert slots.free == 1
 
 
-async def test_waiting_for_the_place_again_counts_against_no_clock() -> None:
+@pytest.mark.parametrize("clock_outside", [True, False])
+async def test_waiting_for_the_place_again_counts_against_no_clock(clock_outside: bool) -> None:
     slots = Slots(1)
     lent, taken = asyncio.Event(), asyncio.Event()
 
     async def waits() -> bool:
-        async with slots.occupied(), TimeLimit(0.02) as limit:
+        limit = TimeLimit(0.02)
+        first, second = (limit, slots.occupied()) if clock_outside else (slots.occupied(), limit)
+        async with first, second:
             async with paused():
                 lent.set()
                 await taken.wait()

@@ -144,6 +144,14 @@ def test_no_request_within_its_bounds_costs_more_than_the_worst_case(
     assert cost <= worst
 
 
+def test_a_tier_begins_above_its_start_and_applies_to_all_tokens() -> None:
+    prices = ModelPrices(input=Rate(Decimal(1), ((1_000, Decimal(2)), (5_000, Decimal(3)))))
+
+    costs = [prices.cost(Usage(input_tokens=tokens)) for tokens in (1_000, 1_001, 5_000, 5_001)]
+
+    assert costs == [Decimal("0.001"), Decimal("0.002002"), Decimal("0.01"), Decimal("0.015003")]
+
+
 def test_the_worst_case_assumes_the_dearest_bucket_and_the_tier_it_can_reach() -> None:
     prices = ModelPrices(
         input=Rate(Decimal(1), ((1_000, Decimal(2)),)),
