@@ -90,7 +90,7 @@ class SQLiteStorage:
         self._is_open = False
         await self._writer.stop()
         await self._reader.stop()
-        self._lock.release()
+        await asyncio.to_thread(self._lock.release)
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every later commit."""
