@@ -160,4 +160,4 @@ def merge_extra(body: dict[str, Any], extra: Any) -> dict[str, Any]:
 
 def whole_number(value: Any) -> int:
     """Return a token count, 0 where a vendor left it out."""
-    return value if isinstance(value, int) and value > 0 else 0
+    return int(value) if isinstance(value, int | float) and value > 0 else 0

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_client.providers.google_request import GenerateContentFormat
-from llm_client.providers.http_provider import ApiKey, HttpProvider, readable
+from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+from llm_client.providers.wire import readable
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 DEFAULT_EMBEDDING_MODEL = "gemini-embedding-001"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,15 +14,13 @@ import orjson
 from llm_client.errors import (
     AuthenticationError,
     ConfigurationError,
-    ConnectionFailed,
     InvalidResponse,
     ProviderError,
-    ProviderTimeout,
-    StreamInterrupted,
 )
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.event_stream import read_stream
 from llm_client.providers.failures import (
     Origin,
     failure_of_event,
@@ -31,7 +28,6 @@ from llm_client.providers.failures import (
     request_id,
 )
 from llm_client.providers.http import HttpcoreTransport
-from llm_client.providers.sse import ServerSentEvent, SSEParser
 from llm_client.providers.transport import (
     HttpRequest,
     HttpResponse,
@@ -40,16 +36,13 @@ from llm_client.providers.transport import (
     TransportOptions,
     read_body,
 )
-from llm_client.providers.wire import StreamReader, WireFormat
+from llm_client.providers.wire import WireFormat, readable
 from llm_client.spec import RequestContext, RequestSpec
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that returns a fresh one for each request (short-lived tokens)."""
 
 _MAX_ERROR_BYTES = 1024 * 1024
-_DRAIN_SECONDS = 0.1
-"""How long a stream that has said its last word may take to end, so that its connection can be used again."""
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class HttpProvider:
@@ -160,7 +153,7 @@ class HttpProvider:
                         yield event
                 else:
                     reader = self._wire.reader(origin, request_id(response.headers))
-                    async with aclosing(_read_stream(response, reader, origin)) as events:
+                    async with aclosing(read_stream(response, reader, origin)) as events:
                         async for event in events:
                             yield event
                     with readable(origin):
@@ -231,81 +224,6 @@ class HttpProvider:
             return self._wire.decode(payload, origin, request_id(response.headers))
 
 
-async def _read_stream(
-    response: HttpResponse, reader: StreamReader, origin: Origin
-) -> AsyncGenerator[StreamEvent]:
-    """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
-    parser = SSEParser()
-    with _interrupting(reader, parser, origin):
-        async with aclosing(response.chunks()) as chunks:
-            async for chunk in chunks:
-                for event in parser.feed(chunk):
-                    for stream_event in _read_event(event, reader, origin):
-                        yield stream_event
-                if reader.complete:
-                    await _drain(chunks)
-                    return
-        for event in filter(_is_whole, parser.close()):
-            for stream_event in _read_event(event, reader, origin):
-                yield stream_event
-    if not reader.may_end():
-        raise _interrupted(reader, origin, "the stream ended without its end marker")
-
-
-@contextmanager
-def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> Iterator[None]:
-    """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed."""
-    try:
-        yield
-    except ConnectionFailed as error:
-        raise _interrupted(reader, origin, str(error)) from error
-    except ProviderTimeout as error:
-        if not parser.delivered:
-            raise
-        raise _interrupted(reader, origin, str(error)) from error
-    except ProviderError as error:
-        error.usage = error.usage or reader.draft.usage
-        raise
-
-
-def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) -> Sequence[StreamEvent]:
-    if event.data == b"[DONE]":
-        return reader.read_done_mark()
-    with readable(origin):
-        return reader.read(orjson.loads(event.data))
-
-
-async def _drain(chunks: AsyncGenerator[bytes]) -> None:
-    with suppress(TimeoutError, ProviderError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
-
-
-def _is_whole(event: ServerSentEvent) -> bool:
-    """Whether the last event, which lacks its line end, is complete all the same."""
-    if event.data == b"[DONE]":
-        return True
-    try:
-        orjson.loads(event.data)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
-def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
-    partial = reader.result(partial=True)
-    error = StreamInterrupted(
-        f"{origin.provider}: {reason}",
-        provider=origin.provider,
-        model=origin.model,
-        request_id=reader.draft.request_id,
-        usage=reader.draft.usage,
-    )
-    error.partial = partial
-    return error
-
-
 async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:
     """Raise the error that a status means, unless it is one of success."""
     if 200 <= response.status < 300:
@@ -364,20 +282,6 @@ def _blamed(origin: Origin) -> Iterator[None]:
         error.provider = error.provider or origin.provider
         error.model = error.model or origin.model
         raise
-
-
-@contextmanager
-def readable(origin: Origin) -> Iterator[None]:
-    """Turn a failed reading of a vendor's JSON into `InvalidResponse`."""
-    try:
-        yield
-    except _UNREADABLE as error:
-        raise InvalidResponse(
-            f"{origin.provider} answered 200 in a form this client does not know: {type(error).__name__}: {error}",
-            status=200,
-            provider=origin.provider,
-            model=origin.model,
-        ) from error
 
 
 def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:

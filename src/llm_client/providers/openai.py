@@ -9,11 +9,11 @@ from typing import Any, Literal
 from llm_client.errors import ConfigurationError
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
-from llm_client.providers.http_provider import ApiKey, HttpProvider, readable
+from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.openai_chat import ChatFormat
 from llm_client.providers.openai_responses import ResponsesFormat
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
-from llm_client.providers.wire import WireFormat
+from llm_client.providers.wire import WireFormat, readable
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 

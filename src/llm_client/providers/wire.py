@@ -6,13 +6,17 @@ network, and one provider class does the sending for all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin
 from llm_client.spec import RequestSpec
+
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class StreamReader(Protocol):
@@ -66,3 +70,17 @@ class WireFormat(Protocol):
     def reader(self, origin: Origin, request_id: str | None) -> StreamReader:
         """Return the reader of a new stream."""
         ...
+
+
+@contextmanager
+def readable(origin: Origin) -> Iterator[None]:
+    """Turn a failed reading of a vendor's JSON into `InvalidResponse`."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise InvalidResponse(
+            f"{origin.provider} answered 200 in a form this client does not know: {type(error).__name__}: {error}",
+            status=200,
+            provider=origin.provider,
+            model=origin.model,
+        ) from error

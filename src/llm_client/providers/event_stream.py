@@ -1,0 +1,94 @@
+"""Following a vendor's event stream: to its end marker, or to the failure that has cut it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
+
+import orjson
+
+from llm_client.errors import ConnectionFailed, ProviderError, ProviderTimeout, StreamInterrupted
+from llm_client.messages import StreamEvent
+from llm_client.providers.failures import Origin
+from llm_client.providers.sse import ServerSentEvent, SSEParser
+from llm_client.providers.transport import HttpResponse
+from llm_client.providers.wire import StreamReader, readable
+
+_DRAIN_SECONDS = 0.1
+"""How long a stream that has said its last word may take to end, so that its connection can be used again."""
+
+
+async def read_stream(
+    response: HttpResponse, reader: StreamReader, origin: Origin
+) -> AsyncGenerator[StreamEvent]:
+    """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
+    parser = SSEParser()
+    with _interrupting(reader, parser, origin):
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                for event in parser.feed(chunk):
+                    for stream_event in _read_event(event, reader, origin):
+                        yield stream_event
+                if reader.complete:
+                    await _drain(chunks)
+                    return
+        for event in filter(_is_whole, parser.close()):
+            for stream_event in _read_event(event, reader, origin):
+                yield stream_event
+    if not reader.may_end():
+        raise _interrupted(reader, origin, "the stream ended without its end marker")
+
+
+@contextmanager
+def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> Iterator[None]:
+    """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed."""
+    try:
+        yield
+    except ConnectionFailed as error:
+        raise _interrupted(reader, origin, str(error)) from error
+    except ProviderTimeout as error:
+        if not parser.delivered:
+            raise
+        raise _interrupted(reader, origin, str(error)) from error
+    except ProviderError as error:
+        error.usage = error.usage or reader.draft.usage
+        raise
+
+
+def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) -> Sequence[StreamEvent]:
+    if event.data == b"[DONE]":
+        return reader.read_done_mark()
+    with readable(origin):
+        return reader.read(orjson.loads(event.data))
+
+
+async def _drain(chunks: AsyncGenerator[bytes]) -> None:
+    with suppress(TimeoutError, ProviderError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _is_whole(event: ServerSentEvent) -> bool:
+    """Whether the last event, which lacks its line end, is complete all the same."""
+    if event.data == b"[DONE]":
+        return True
+    try:
+        orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
+    partial = reader.result(partial=True)
+    error = StreamInterrupted(
+        f"{origin.provider}: {reason}",
+        provider=origin.provider,
+        model=origin.model,
+        request_id=reader.draft.request_id,
+        usage=reader.draft.usage,
+    )
+    error.partial = partial
+    return error
