@@ -73,11 +73,8 @@ class JobManager:
 
     async def add(self, job: JobRecord, created: NewEvent) -> JobRecord:
         """Store a job with the first entry of its journal and, if it has one, the timer of its deadline."""
-        timers = []
-        if job.deadline is not None and job.operator is not None:
-            timers.append(Timer(job.job_id, "deadline", job.deadline, RuntimeEventType.JOB_DEADLINE_REACHED))
         try:
-            await self._commit(create=[(job, [created])], set_timers=timers)
+            await self._commit(create=[(job, [created])], set_timers=deadline_timer(job))
         except DuplicateJob as error:
             return await self.get(error.job_id)
         return replace(job, last_seq=1)
@@ -156,6 +153,7 @@ class JobManager:
         await self._commit(
             job_id=job_id,
             fence=job.fence,
+            scope_id=job.scope_id,
             events=[NewEvent(RuntimeEventType.JOB_PROGRESS, None, data)],
             progress=progress,
         )
@@ -202,6 +200,7 @@ class JobManager:
         await self._commit(
             job_id=job_id,
             fence=job.fence,
+            scope_id=job.scope_id,
             events=[NewEvent(event or _EVENTS[status], None, data)],
             job=change,
             clear_timers_of=job_id if status.is_terminal else None,
@@ -210,6 +209,13 @@ class JobManager:
 
     async def _commit(self, **parts: Any) -> None:
         await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+
+
+def deadline_timer(job: JobRecord) -> list[Timer]:
+    """Return the timer of a job's deadline; a job driven by hand has none."""
+    if job.deadline is None or job.operator is None:
+        return []
+    return [Timer(job.job_id, "deadline", job.deadline, RuntimeEventType.JOB_DEADLINE_REACHED)]
 
 
 def _hash(spec: JobSpec) -> str:

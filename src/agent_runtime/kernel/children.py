@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from agent_runtime.kernel.budgets import budgets_for_child
 from agent_runtime.kernel.run import JobRun
@@ -21,7 +20,6 @@ def child_job(
     *,
     operation_id: str,
     budgets: BudgetSpec | None = None,
-    deadline_seconds: float | None = None,
 ) -> tuple[JobRecord, NewEvent]:
     """Build a child with its parent's scope, people, policy and budgets, and the first entry of its journal."""
     parent, now = run.job, run.services.clock.now()
@@ -39,7 +37,6 @@ def child_job(
         depth=parent.depth + 1,
         created_at=now,
         updated_at=now,
-        deadline=None if deadline_seconds is None else now + timedelta(seconds=deadline_seconds),
         budgets=budgets,
         inherited_budgets=budgets_for_child(parent),
         policy_ref=parent.policy_ref,

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
+from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.children import successor_job
 from agent_runtime.kernel.effects import REPEATABLE, unknown_effect_action
+from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.models import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.history import Step
@@ -73,7 +75,7 @@ def end_of(run: JobRun, task: asyncio.Task[Any]) -> Ending:
         result = as_operator_result(task.result())
         if result.success:
             return Ending(JobStatus.SUCCEEDED, result)
-        message = result.error or "the operator reported a failure"
+        message = public_text(result.error or "the operator reported a failure")
         return Ending(JobStatus.FAILED, result, message, result.error_code or "OPERATOR_FAILED")
     if isinstance(error, AgentRuntimeError):
         code = error.code
@@ -81,12 +83,8 @@ def end_of(run: JobRun, task: asyncio.Task[Any]) -> Ending:
         code = error.code.upper()
     else:
         code = "EXECUTION_ERROR"
-    return Ending(
-        JobStatus.FAILED,
-        error=str(error) or type(error).__name__,
-        error_code=code,
-        error_type=type(error).__name__,
-    )
+    message = public_text(str(error) or type(error).__name__)
+    return Ending(JobStatus.FAILED, error=message, error_code=code, error_type=type(error).__name__)
 
 
 def _continued(run: JobRun, request: ContinueAsNew) -> Ending:
@@ -115,10 +113,12 @@ async def finish(run: JobRun, ending: Ending) -> None:
         }
     job, now = run.job, run.services.clock.now()
     signals = []
-    create = []
+    create, timers = [], []
     if ending.successor is not None:
-        create.append((ending.successor[0], [ending.successor[1]]))
-        data["continued_as"] = ending.successor[0].job_id
+        successor, created = ending.successor
+        create.append((successor, [created]))
+        timers = deadline_timer(successor)
+        data["continued_as"] = successor.job_id
     elif job.parent_job_id is not None:
         told = {
             "job_id": job.job_id,
@@ -145,6 +145,7 @@ async def finish(run: JobRun, ending: Ending) -> None:
             release=True,
         ),
         create=create,
+        set_timers=timers,
         signals=signals,
         cancel_children_of=job.job_id,
         cancel_actions_of=job.job_id,

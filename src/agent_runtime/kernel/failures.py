@@ -9,14 +9,15 @@ from agent_runtime import errors
 from agent_runtime.errors import AgentRuntimeError, StepFailed
 from llm_client import errors as client_errors
 from llm_client.errors import LLMClientError, ProviderError
+from llm_client.redaction import redact
 
 MAX_ERROR_CHARACTERS: Final = 4000
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
-    """Return what the journal keeps of a failure: no stack, no objects, bounded text."""
+    """Return what the journal keeps of a failure: no stack, no objects, no secrets, bounded text."""
     data: dict[str, Any] = {
-        "error": (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS],
+        "error": public_text(str(error) or type(error).__name__),
         "error_type": type(error).__name__,
     }
     code = getattr(error, "code", None)
@@ -29,6 +30,12 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
         }
         data["provider_error"] = {name: value for name, value in details.items() if value is not None}
     return data
+
+
+def public_text(text: str) -> str:
+    """Return the text of a failure as everybody may read it."""
+    redacted = redact(text)
+    return str(redacted)[:MAX_ERROR_CHARACTERS]
 
 
 def recorded_failure(data: Mapping[str, Any], *, step: str = "") -> Exception:

@@ -12,6 +12,9 @@ from agent_runtime.ports.dispatcher import Dispatcher
 from agent_runtime.ports.journal import Commit, Storage, placed
 from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEvent
 
+_SWEEP_LIMIT = 100_000
+"""Jobs submitted by one sweep; what is beyond waits for the next."""
+
 
 class News:
     """The kernel's ear at its storage.
@@ -86,10 +89,8 @@ class News:
     def _publish(self, commit: Commit, first_seq: int) -> None:
         job_id = commit.job_id or ""
         if self._bus.has_listeners(job_id):
-            run = self._executor.runs.get(job_id)
-            scope_id = run.job.scope_id if run is not None else None
             for seq, event in enumerate(commit.events, first_seq):
-                self._bus.publish_live(placed(event, job_id, scope_id or "default", seq, commit.at))
+                self._bus.publish_live(placed(event, job_id, commit.scope_id, seq, commit.at))
         if commit.job is not None and commit.job.status.is_terminal:
             self._ended(job_id)
 
@@ -127,7 +128,7 @@ class News:
     async def sweep(self) -> None:
         """Submit every due job, wake every run with signals, and see which awaited jobs have ended."""
         if self.executes:
-            for job_id, priority in await self._storage.due_jobs():
+            for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT):
                 self._dispatcher.submit(job_id, priority=priority)
             for job_id in await self._storage.jobs_with_signals(self._owner):
                 self.wake(job_id)

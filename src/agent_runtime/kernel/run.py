@@ -96,6 +96,7 @@ class JobRun:
             at=self.services.clock.now(),
             job_id=self.job.job_id,
             fence=self.job.fence,
+            scope_id=self.job.scope_id,
             events=events,
             **parts,
         )

@@ -14,6 +14,7 @@ from agent_runtime.errors import (
 )
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome, hash_of
+from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.waits import await_action, open_action
 from agent_runtime.values.action import ActionSpec, ActionType
 from agent_runtime.values.content import decode, encode
@@ -143,7 +144,7 @@ async def _record(effect: JournaledEffect, result: ToolResult) -> ToolResult:
         content = encode({"content": result.content, "value": None})
     data: dict[str, Any] = {}
     if result.error is not None:
-        data = {"error": result.error[:2000], "error_type": result.error_type}
+        data = {"error": public_text(result.error), "error_type": result.error_type}
     budgets = effect.run.budgets
     counted = budgets and not budgets.limits_tool_calls
     parts = {"charges": budgets.charge_tool_call()} if counted else {}
