@@ -31,7 +31,7 @@ AgentRuntimeError
 │   └── StorageClosed
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
-└── BudgetRejected, DuplicateJob, SignalsPending    a storage's answers to the services above it
+└── AlreadySettled, BudgetRejected, DuplicateJob, SignalsPending    a storage's answers to the services above it
 
 `LimitReached` errors end an agent's run wherever they are raised: they are `llm_client.errors.RunAborted` as well.
 """
@@ -297,6 +297,12 @@ class BudgetRejected(AgentRuntimeError):
         self.budget_id = budget_id
         self.settled = settled
         self.reserved = reserved
+
+
+class AlreadySettled(AgentRuntimeError):
+    """This was settled, released or recorded before; nothing was changed."""
+
+    code = "ALREADY_SETTLED"
 
 
 class DuplicateJob(AgentRuntimeError):

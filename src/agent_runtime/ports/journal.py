@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry
+from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.standing_budget import Budget
 
 
 class NewEvent(NamedTuple):
@@ -95,6 +97,14 @@ class ActionChange:
     votes: tuple[Mapping[str, Any], ...] | None = None
 
 
+class StoredPolicy(NamedTuple):
+    """One version of a policy, as the values of its file."""
+
+    name: str
+    version: str
+    document: Mapping[str, Any]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
     """Everything that happens together.
@@ -107,6 +117,8 @@ class Commit:
     at: datetime
     job_id: str | None = None
     fence: int | None = None
+    scope_id: str = DEFAULT_SCOPE
+    """The job's scope, for listeners."""
     events: Sequence[NewEvent] = ()
     job: JobChange | None = None
     progress: float | None = None
@@ -128,6 +140,16 @@ class Commit:
     """A job all of whose timers end with it, except those of actions that outlive it."""
     charges: Sequence[Charge] = ()
     ledger: Sequence[LedgerEntry] = ()
+    unique_ledger: bool = False
+    """Refuse with `AlreadySettled` when one of the ledger entries is there; otherwise an entry that is, stays as it is."""
+    take_timers: Sequence[tuple[str, str]] = ()
+    """(job id, key) pairs to clear; refused with `AlreadySettled` when one is not there."""
+    budgets: Sequence[Budget] = ()
+    """Standing budgets to store, each in place of the one with its id."""
+    drop_budgets: Sequence[str] = ()
+    """Ids of standing budgets to delete. Their counters stay."""
+    policies: Sequence[StoredPolicy] = ()
+    """Versions of policies to keep; one that is there is left as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +209,7 @@ class Journal(Protocol):
             ActionAlreadyResolved: A changed action is no longer pending, or has votes the writer has not seen.
             SignalsPending: See `Commit.require_no_signals`.
             BudgetRejected: A reservation does not fit.
+            AlreadySettled: See `Commit.unique_ledger` and `Commit.take_timers`.
             StorageError: Nothing was written.
         """
         ...
@@ -221,6 +244,10 @@ class Journal(Protocol):
 
     async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
         """Return timers that have fallen due, oldest first."""
+        ...
+
+    async def get_timer(self, job_id: str, key: str) -> Timer | None:
+        """Return a timer that has not been cleared, or `None`."""
         ...
 
     async def next_timer(self) -> datetime | None:
@@ -287,6 +314,10 @@ class LedgerReader(Protocol):
         """Return the counters of `(budget_id, window)` pairs, zero where nothing was ever charged."""
         ...
 
+    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
+        """Return one entry, or `None`."""
+        ...
+
     async def ledger_entries(
         self,
         *,
@@ -300,6 +331,18 @@ class LedgerReader(Protocol):
         limit: int = 1000,
     ) -> Sequence[LedgerEntry]:
         """Return entries in the order they were written; `after` is the last entry id of the page before."""
+        ...
+
+
+class RuleReader(Protocol):
+    """Reads the rules that people have set for everybody."""
+
+    async def standing_budgets(self) -> Sequence[Budget]:
+        """Return all standing budgets, by id."""
+        ...
+
+    async def get_policy(self, name: str, version: str) -> StoredPolicy | None:
+        """Return a version of a policy, or `None`."""
         ...
 
 
@@ -319,7 +362,7 @@ class Workers(Protocol):
         ...
 
 
-class Storage(Journal, JobReader, ActionReader, LedgerReader, Workers, Protocol):
+class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Workers, Protocol):
     """Everything one database does for the runtime."""
 
     @property

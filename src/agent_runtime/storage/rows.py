@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Literal
 
-from agent_runtime.ports.journal import Worker
+from agent_runtime.ports.journal import StoredPolicy, Worker
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
+from agent_runtime.values.standing_budget import Budget
 
 Kind = Literal["plain", "time", "json"]
 Columns = Mapping[str, Kind]
@@ -41,6 +43,8 @@ LEDGER: Columns = _columns(
     "output_tokens cached_tokens cache_write_tokens reasoning_tokens cost_units price_source status uncertain "
     "duration_ms timestamp:t metadata:j"
 )
+BUDGET: Columns = _columns("budget_id scope_id limits:j updated_at:t")
+POLICY: Columns = _columns("name version document:j created_at:t")
 WORKER: Columns = _columns("worker_id queues:j operators:j started_at:t heartbeat_at:t info:j")
 
 
@@ -98,6 +102,16 @@ def ledger_entry(row: Sequence[Any]) -> LedgerEntry:
     values["cost"] = values.pop("cost_units")
     values["uncertain"] = bool(values["uncertain"])
     return LedgerEntry(**values)
+
+
+def budget_row(budget: Budget, at: datetime) -> list[Any]:
+    """Return a standing budget's column values, in the order of `BUDGET`."""
+    return [budget.budget_id, budget.scope_id, budget.to_dict(), at]
+
+
+def policy_row(policy: StoredPolicy, at: datetime) -> list[Any]:
+    """Return a policy version's column values, in the order of `POLICY`."""
+    return [policy.name, policy.version, dict(policy.document), at]
 
 
 def worker_row(worker: Worker) -> list[Any]:

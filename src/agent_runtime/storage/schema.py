@@ -229,6 +229,25 @@ budget_counters = Table(
     PrimaryKeyConstraint("budget_id", "window", name="runtime_budget_counters_key"),
 )
 
+budgets = Table(
+    "runtime_budgets",
+    metadata,
+    Column("budget_id", Text, primary_key=True),
+    Column("scope_id", Text),
+    _required("limits", Json),
+    _required("updated_at", Time),
+)
+
+policies = Table(
+    "runtime_policies",
+    metadata,
+    _required("name", Text),
+    _required("version", Text),
+    _required("document", Json),
+    _required("created_at", Time),
+    PrimaryKeyConstraint("name", "version", name="runtime_policies_key"),
+)
+
 workers = Table(
     "runtime_workers",
     metadata,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 
 from agent_runtime.errors import (
     ActionAlreadyResolved,
-    BudgetRejected,
     DuplicateJob,
     FenceLost,
     IdempotencyConflict,
@@ -25,7 +24,6 @@ from agent_runtime.errors import (
     UnknownAction,
     UnknownJob,
 )
-from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import (
     ActionChange,
     Commit,
@@ -36,30 +34,13 @@ from agent_runtime.ports.journal import (
     Timer,
     Worker,
 )
-from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
+from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.testing.money_contract import MoneyContract
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import InheritedBudget, JobFilter, JobRecord, JobStatus
-
-NOW = datetime(2026, 3, 29, 0, 59, 59, 123456, tzinfo=UTC)
-
-
-def job(**values: Any) -> JobRecord:
-    """Return a queued job with an operator."""
-    fields = {"job_id": new_id("job"), "operator": "op", "created_at": NOW, "updated_at": NOW, **values}
-    return JobRecord(**fields)
-
-
-def commit(**values: Any) -> Commit:
-    """Return a commit with a fresh id."""
-    return Commit(**{"commit_id": new_commit_id(), "at": NOW, **values})
-
-
-def action(job_id: str | None = None, **values: Any) -> ActionRecord:
-    """Return a pending action."""
-    fields = {"action_id": new_id("act"), "type": "confirm", "created_at": NOW, "token_hash": new_id("hash")}
-    return ActionRecord(**{**fields, "job_id": job_id, **values})
 
 
 class Recorder:
@@ -80,7 +61,7 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract:
+class StorageContract(MoneyContract):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:
@@ -505,83 +486,6 @@ class StorageContract:
         await storage.commit(commit(set_timers=[outliving]))
         await storage.commit(commit(clear_timers_of="job-1"))
         assert await storage.due_timers(NOW + timedelta(days=1)) == [outliving]
-
-    # -- money ---------------------------------------------------------------------------------------------------
-
-    async def test_reservations_never_pass_the_limit(self, storage: Storage) -> None:
-        limits = Limits(tokens=1000, cost=50)
-
-        def reserve(tokens: int) -> Commit:
-            return commit(
-                charges=[Charge(budget_id="b", window="w", reserve=Amount(tokens=tokens), limits=limits)]
-            )
-
-        outcomes = await asyncio.gather(
-            *(storage.commit(reserve(30)) for _ in range(100)), return_exceptions=True
-        )
-        rejected = [outcome for outcome in outcomes if isinstance(outcome, BudgetRejected)]
-        assert len(rejected) == 100 - 33
-        assert rejected[-1].reserved == Amount(tokens=990)
-        (counters,) = await storage.counters([("b", "w")])
-        assert counters.reserved == Amount(tokens=990)
-
-    async def test_settling_moves_what_was_reserved(self, storage: Storage) -> None:
-        reserve = Charge(budget_id="b", reserve=Amount(tokens=10, cost=7), limits=Limits(tokens=10))
-        settle = Charge(budget_id="b", reserve=-reserve.reserve, settle=Amount(tokens=3, cost=2, requests=1))
-        await storage.commit(commit(charges=[reserve]))
-        await storage.commit(commit(charges=[settle]))
-        (counters,) = await storage.counters([("b", "")])
-        assert (counters.settled, counters.reserved) == (Amount(tokens=3, cost=2, requests=1), Amount())
-
-    async def test_two_budgets_are_reserved_together_or_not_at_all(self, storage: Storage) -> None:
-        roomy = Charge(budget_id="a", reserve=Amount(cost=5), limits=Limits(cost=100))
-        tight = Charge(budget_id="b", reserve=Amount(cost=5), limits=Limits(cost=4))
-        with pytest.raises(BudgetRejected) as caught:
-            await storage.commit(commit(charges=[roomy, tight]))
-        assert caught.value.budget_id == "b"
-        assert [counters.reserved for counters in await storage.counters([("a", ""), ("b", "")])] == [
-            Amount()
-        ] * 2
-
-    async def test_a_ledger_entry_is_written_once(self, storage: Storage) -> None:
-        entry = LedgerEntry(
-            entry_id="e1",
-            type="model_usage",
-            job_id="j",
-            scope_id="a",
-            principal_id="p",
-            model="m",
-            provider="v",
-            input_tokens=3,
-            output_tokens=4,
-            cost=None,
-            uncertain=True,
-            duration_ms=5,
-            timestamp=NOW,
-            metadata={"x": 1},
-        )
-        await storage.commit(commit(ledger=[entry]))
-        await storage.commit(commit(ledger=[entry]))
-        assert await storage.ledger_entries() == [entry]
-
-    async def test_ledger_entries_are_filtered_and_paged(self, storage: Storage) -> None:
-        entries = [
-            LedgerEntry(
-                entry_id=f"e{n}",
-                type="model_usage" if n % 2 else "tool_usage",
-                scope_id="ab"[n % 2],
-                timestamp=NOW + timedelta(seconds=n),
-            )
-            for n in range(6)
-        ]
-        await storage.commit(commit(ledger=entries))
-        assert [e.entry_id for e in await storage.ledger_entries(scope_id="b")] == ["e1", "e3", "e5"]
-        assert [e.entry_id for e in await storage.ledger_entries(after="e3", limit=1)] == ["e4"]
-        window = await storage.ledger_entries(
-            since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)
-        )
-        assert [e.entry_id for e in window] == ["e2", "e3"]
-        assert [e.entry_id for e in await storage.ledger_entries(type="tool_usage")] == ["e0", "e2", "e4"]
 
     # -- reading -------------------------------------------------------------------------------------------------
 

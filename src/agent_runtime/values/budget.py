@@ -86,6 +86,8 @@ class Charge:
     reserve: Amount = NOTHING
     settle: Amount = NOTHING
     limits: Limits | None = None
+    forget_before: str = ""
+    """When the window is a new one: older ones of its kind before this key, in which nothing is reserved, are deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class LedgerEntry:
     entry_id: str
     """Unique per attempt: operation id and attempt number."""
     type: str
-    """`model_usage`, `tool_usage` or `connector_usage`."""
+    """`model_usage`, `tool_usage`, `connector_usage`, `adjustment` of one of these, or `budget_check`."""
     job_id: str | None = None
     scope_id: str = DEFAULT_SCOPE
     principal_id: str | None = None

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from agent_runtime.errors import (
     ActionAlreadyResolved,
+    AlreadySettled,
     BudgetRejected,
     DuplicateJob,
     FenceLost,
@@ -36,6 +37,10 @@ def check(state: State, commit: Commit) -> None:
     for change in commit.action_changes:
         _check_action(state, change)
     _check_charges(state, commit.charges)
+    if commit.unique_ledger and any(entry.entry_id in state.ledger for entry in commit.ledger):
+        raise AlreadySettled
+    if any(key not in state.timers for key in commit.take_timers):
+        raise AlreadySettled
 
 
 def _check_owner(state: State, job: JobRecord, commit: Commit) -> None:
@@ -100,13 +105,8 @@ def apply(state: State, commit: Commit) -> int:
     for change in commit.action_changes:
         _change_action(state, change, commit.at)
     _move_timers(state, commit)
-    for charge in commit.charges:
-        now = state.counters.get((charge.budget_id, charge.window), Counters())
-        state.counters[(charge.budget_id, charge.window)] = Counters(
-            settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve
-        )
-    for entry in commit.ledger:
-        state.ledger.setdefault(entry.entry_id, entry)
+    _spend(state, commit)
+    _set_rules(state, commit)
     if commit.cancel_children_of is not None:
         _cancel_children(state, commit.cancel_children_of)
     if commit.cancel_actions_of is not None:
@@ -114,10 +114,44 @@ def apply(state: State, commit: Commit) -> int:
     return first_seq
 
 
+def _spend(state: State, commit: Commit) -> None:
+    for charge in commit.charges:
+        if (charge.budget_id, charge.window) not in state.counters:
+            _forget_counters(state, charge)
+        now = state.counters.get((charge.budget_id, charge.window), Counters())
+        state.counters[(charge.budget_id, charge.window)] = Counters(
+            settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve
+        )
+    for entry in commit.ledger:
+        state.ledger.setdefault(entry.entry_id, entry)
+
+
+def _set_rules(state: State, commit: Commit) -> None:
+    state.budgets.update({budget.budget_id: budget for budget in commit.budgets})
+    for budget_id in commit.drop_budgets:
+        state.budgets.pop(budget_id, None)
+    for policy in commit.policies:
+        state.policies.setdefault((policy.name, policy.version), policy)
+
+
+def _forget_counters(state: State, charge: Charge) -> None:
+    """Delete a budget's old windows when a new one begins."""
+    if not charge.forget_before:
+        return
+    kind = charge.forget_before.partition(":")[0]
+    old = [
+        (budget_id, window)
+        for (budget_id, window), counters in state.counters.items()
+        if budget_id == charge.budget_id and kind <= window < charge.forget_before and not counters.reserved
+    ]
+    for key in old:
+        del state.counters[key]
+
+
 def _move_timers(state: State, commit: Commit) -> None:
     for timer in commit.set_timers:
         state.timers[(timer.job_id, timer.key)] = timer
-    for key in commit.clear_timers:
+    for key in (*commit.clear_timers, *commit.take_timers):
         state.timers.pop(key, None)
     if commit.clear_timers_of is not None:
         for timer in list(state.timers.values()):

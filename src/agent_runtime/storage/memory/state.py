@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
-from agent_runtime.ports.journal import Signal, Timer, Worker
+from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.budget import Counters, LedgerEntry
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.standing_budget import Budget
 
 
 @dataclass(slots=True)
@@ -28,6 +29,8 @@ class State:
     actions: dict[str, ActionRecord] = field(default_factory=dict)
     ledger: dict[str, LedgerEntry] = field(default_factory=dict)
     counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
 
     def job(self, job_id: str) -> JobRecord:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from agent_runtime.errors import FenceLost
-from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, Timer, Worker
+from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, StoredPolicy, Timer, Worker
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.standing_budget import Budget
 
 
 class MemoryStorage:
@@ -126,6 +127,10 @@ class MemoryStorage:
         """Return when the next timer falls due."""
         return min((timer.due_at for timer in self._state.timers.values()), default=None)
 
+    async def get_timer(self, job_id: str, key: str) -> Timer | None:
+        """Return a timer that has not been cleared, or `None`."""
+        return self._state.timers.get((job_id, key))
+
     async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
         """Return a job, or `None`."""
         job = self._state.jobs.get(job_id)
@@ -190,6 +195,18 @@ class MemoryStorage:
         """Return counters of `(budget_id, window)` pairs."""
         nothing = Counters(settled=NOTHING, reserved=NOTHING)
         return [self._state.counters.get(key, nothing) for key in keys]
+
+    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
+        """Return one entry, or `None`."""
+        return self._state.ledger.get(entry_id)
+
+    async def standing_budgets(self) -> Sequence[Budget]:
+        """Return all standing budgets, by id."""
+        return [budget for _, budget in sorted(self._state.budgets.items())]
+
+    async def get_policy(self, name: str, version: str) -> StoredPolicy | None:
+        """Return a version of a policy, or `None`."""
+        return self._state.policies.get((name, version))
 
     async def ledger_entries(
         self,

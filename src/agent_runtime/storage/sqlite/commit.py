@@ -9,6 +9,7 @@ from datetime import datetime
 
 from agent_runtime.errors import (
     ActionAlreadyResolved,
+    AlreadySettled,
     BudgetRejected,
     DuplicateJob,
     FenceLost,
@@ -20,7 +21,19 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.ports.journal import ActionChange, Commit, NewEvent, Signal
-from agent_runtime.storage.rows import ACTION, JOB, LEDGER, TIMER, action_row, job_row, ledger_row
+from agent_runtime.storage.rows import (
+    ACTION,
+    BUDGET,
+    JOB,
+    LEDGER,
+    POLICY,
+    TIMER,
+    action_row,
+    budget_row,
+    job_row,
+    ledger_row,
+    policy_row,
+)
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
@@ -43,8 +56,8 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         first_seq = _extend(db, commit)
     elif commit.events or commit.job:
         raise InvalidInput("only a fenced commit may extend a journal or change a job")
-    for charge in commit.charges:
-        _charge(db, charge)
+    if commit.charges or commit.ledger or commit.take_timers:
+        _spend(db, commit)
     for job, events in commit.create:
         _create(db, job, events, commit.at)
     for signal in commit.signals:
@@ -59,10 +72,27 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         db.executemany(sql.SET_TIMER, [encode(TIMER, timer) for timer in commit.set_timers])
     if commit.clear_timers:
         db.executemany(sql.CLEAR_TIMER, commit.clear_timers)
-    if commit.ledger:
-        db.executemany(sql.INSERT_LEDGER, [encode(LEDGER, ledger_row(entry)) for entry in commit.ledger])
+    if commit.budgets or commit.drop_budgets or commit.policies:
+        _set_rules(db, commit)
     _end_of_job(db, commit)
     return first_seq
+
+
+def _spend(db: sqlite3.Connection, commit: Commit) -> None:
+    for key in commit.take_timers:
+        if db.execute(sql.CLEAR_TIMER, key).rowcount != 1:
+            raise AlreadySettled
+    for charge in commit.charges:
+        _charge(db, charge)
+    rows = [encode(LEDGER, ledger_row(entry)) for entry in commit.ledger]
+    if db.executemany(sql.INSERT_LEDGER, rows).rowcount < len(rows) and commit.unique_ledger:
+        raise AlreadySettled
+
+
+def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
+    db.executemany(sql.PUT_BUDGET, [encode(BUDGET, budget_row(one, commit.at)) for one in commit.budgets])
+    db.executemany(sql.DROP_BUDGET, [(budget_id,) for budget_id in commit.drop_budgets])
+    db.executemany(sql.KEEP_POLICY, [encode(POLICY, policy_row(one, commit.at)) for one in commit.policies])
 
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
@@ -216,6 +246,9 @@ def _charge(db: sqlite3.Connection, charge: Charge) -> None:
         raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
     if row is None:
         db.execute(sql.NEW_COUNTERS, key)
+        if charge.forget_before:
+            kind = charge.forget_before.partition(":")[0]
+            db.execute(sql.FORGET_COUNTERS, (charge.budget_id, kind, charge.forget_before))
     changes = [getattr(amount, name) for amount in (charge.settle, charge.reserve) for name in DIMENSIONS]
     db.execute(sql.CHARGE, (*changes, *key))
 

@@ -43,6 +43,13 @@ CREATE TABLE runtime_budget_counters (
 	reserved_turns BIGINT DEFAULT 0 NOT NULL, 
 	CONSTRAINT runtime_budget_counters_key PRIMARY KEY (budget_id, window)
 );
+CREATE TABLE runtime_budgets (
+	budget_id TEXT NOT NULL, 
+	scope_id TEXT, 
+	limits TEXT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	PRIMARY KEY (budget_id)
+);
 CREATE TABLE runtime_events (
 	id INTEGER NOT NULL, 
 	job_id TEXT NOT NULL, 
@@ -128,6 +135,13 @@ CREATE TABLE runtime_ledger (
 );
 CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
 CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);
+CREATE TABLE runtime_policies (
+	name TEXT NOT NULL, 
+	version TEXT NOT NULL, 
+	document TEXT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	CONSTRAINT runtime_policies_key PRIMARY KEY (name, version)
+);
 CREATE TABLE runtime_signals (
 	id INTEGER NOT NULL, 
 	signal_id TEXT NOT NULL, 

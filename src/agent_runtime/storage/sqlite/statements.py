@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.storage.rows import ACTION, JOB, LEDGER, TIMER, WORKER, Columns
+from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
 from agent_runtime.values.budget import DIMENSIONS
 
 
@@ -109,7 +109,14 @@ _ADDED = ", ".join(
 )
 CHARGE: Final = f'UPDATE runtime_budget_counters SET {_ADDED} WHERE budget_id = ? AND "window" = ?'  # noqa: S608
 
+FORGET_COUNTERS: Final = f"""
+DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "window" < ?
+  AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}
+"""  # noqa: S608
 INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, verb="INSERT OR IGNORE")
+PUT_BUDGET: Final = _insert("runtime_budgets", BUDGET, verb="REPLACE")
+DROP_BUDGET: Final = "DELETE FROM runtime_budgets WHERE budget_id = ?"
+KEEP_POLICY: Final = _insert("runtime_policies", POLICY, verb="INSERT OR IGNORE")
 PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"

@@ -13,7 +13,16 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import FenceLost
-from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, Timer, Worker, placed
+from agent_runtime.ports.journal import (
+    Claim,
+    Commit,
+    Listener,
+    NewEvent,
+    StoredPolicy,
+    Timer,
+    Worker,
+    placed,
+)
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append, apply, counters_of
@@ -34,6 +43,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord
+from agent_runtime.values.standing_budget import Budget
 
 _JOB = ", ".join(rows.JOB)
 _ACTION = ", ".join(rows.ACTION)
@@ -188,6 +198,14 @@ class SQLiteStorage:
         ((due_at,),) = await self._reader.rows("SELECT min(due_at) FROM runtime_timers")
         return None if due_at is None else to_time(due_at)
 
+    async def get_timer(self, job_id: str, key: str) -> Timer | None:
+        """Return a timer that has not been cleared, or `None`."""
+        found = await self._reader.rows(
+            f"SELECT {_TIMER} FROM runtime_timers WHERE job_id = ? AND key = ?",  # noqa: S608
+            (job_id, key),
+        )
+        return timer_record(found[0]) if found else None
+
     async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
         """Return a job, or `None`."""
         found = await self._reader.rows(f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = ?", (job_id,))  # noqa: S608
@@ -256,6 +274,26 @@ class SQLiteStorage:
             return [Counters() if row is None else counters_of(row) for row in found]
 
         return await self._reader.run(read)
+
+    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
+        """Return one entry, or `None`."""
+        found = await self._reader.rows(
+            f"SELECT {', '.join(rows.LEDGER)} FROM runtime_ledger WHERE event_id = ?",  # noqa: S608
+            (entry_id,),
+        )
+        return rows.ledger_entry(decode(rows.LEDGER, found[0])) if found else None
+
+    async def standing_budgets(self) -> Sequence[Budget]:
+        """Return all standing budgets, by id."""
+        found = await self._reader.rows("SELECT limits FROM runtime_budgets ORDER BY budget_id")
+        return [Budget.from_dict(orjson.loads(limits)) for (limits,) in found]
+
+    async def get_policy(self, name: str, version: str) -> StoredPolicy | None:
+        """Return a version of a policy, or `None`."""
+        found = await self._reader.rows(
+            "SELECT document FROM runtime_policies WHERE name = ? AND version = ?", (name, version)
+        )
+        return StoredPolicy(name, version, orjson.loads(found[0][0])) if found else None
 
     async def ledger_entries(
         self,

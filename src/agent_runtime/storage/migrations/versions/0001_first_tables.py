@@ -65,6 +65,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("budget_id", "window", name="runtime_budget_counters_key"),
     )
     op.create_table(
+        "runtime_budgets",
+        sa.Column("budget_id", sa.Text, primary_key=True),
+        sa.Column("scope_id", sa.Text),
+        sa.Column("limits", Json, nullable=False),
+        sa.Column("updated_at", Time, nullable=False),
+    )
+    op.create_table(
         "runtime_events",
         sa.Column("id", Serial, primary_key=True, autoincrement=True),
         sa.Column("job_id", sa.Text, nullable=False),
@@ -182,6 +189,14 @@ def upgrade() -> None:
     op.create_index("runtime_ledger_by_scope", "runtime_ledger", ["scope_id", "timestamp"])
     op.create_index("runtime_ledger_of_job", "runtime_ledger", ["job_id"])
     op.create_table(
+        "runtime_policies",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("document", Json, nullable=False),
+        sa.Column("created_at", Time, nullable=False),
+        sa.PrimaryKeyConstraint("name", "version", name="runtime_policies_key"),
+    )
+    op.create_table(
         "runtime_signals",
         sa.Column("id", Serial, primary_key=True, autoincrement=True),
         sa.Column("signal_id", sa.Text, nullable=False),
@@ -220,9 +235,11 @@ def downgrade() -> None:
         "runtime_workers",
         "runtime_timers",
         "runtime_signals",
+        "runtime_policies",
         "runtime_ledger",
         "runtime_jobs",
         "runtime_events",
+        "runtime_budgets",
         "runtime_budget_counters",
         "runtime_actions",
     ):

@@ -1,0 +1,165 @@
+"""What every `Storage` must do about money: reservations, settlements, the ledger, and the rules people set."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agent_runtime.errors import AlreadySettled, BudgetRejected
+from agent_runtime.ports.journal import Commit, Storage, StoredPolicy, Timer
+from agent_runtime.testing.examples import NOW, commit
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
+from agent_runtime.values.standing_budget import Budget
+
+
+class MoneyContract:
+    """A part of `StorageContract`."""
+
+    async def test_reservations_never_pass_the_limit(self, storage: Storage) -> None:
+        limits = Limits(tokens=1000, cost=50)
+
+        def reserve(tokens: int) -> Commit:
+            return commit(
+                charges=[Charge(budget_id="b", window="w", reserve=Amount(tokens=tokens), limits=limits)]
+            )
+
+        outcomes = await asyncio.gather(
+            *(storage.commit(reserve(30)) for _ in range(100)), return_exceptions=True
+        )
+        rejected = [outcome for outcome in outcomes if isinstance(outcome, BudgetRejected)]
+        assert len(rejected) == 100 - 33
+        assert rejected[-1].reserved == Amount(tokens=990)
+        (counters,) = await storage.counters([("b", "w")])
+        assert counters.reserved == Amount(tokens=990)
+
+    async def test_settling_moves_what_was_reserved(self, storage: Storage) -> None:
+        reserve = Charge(budget_id="b", reserve=Amount(tokens=10, cost=7), limits=Limits(tokens=10))
+        settle = Charge(budget_id="b", reserve=-reserve.reserve, settle=Amount(tokens=3, cost=2, requests=1))
+        await storage.commit(commit(charges=[reserve]))
+        await storage.commit(commit(charges=[settle]))
+        (counters,) = await storage.counters([("b", "")])
+        assert (counters.settled, counters.reserved) == (Amount(tokens=3, cost=2, requests=1), Amount())
+
+    async def test_two_budgets_are_reserved_together_or_not_at_all(self, storage: Storage) -> None:
+        roomy = Charge(budget_id="a", reserve=Amount(cost=5), limits=Limits(cost=100))
+        tight = Charge(budget_id="b", reserve=Amount(cost=5), limits=Limits(cost=4))
+        with pytest.raises(BudgetRejected) as caught:
+            await storage.commit(commit(charges=[roomy, tight]))
+        assert caught.value.budget_id == "b"
+        assert [counters.reserved for counters in await storage.counters([("a", ""), ("b", "")])] == [
+            Amount()
+        ] * 2
+
+    async def test_a_ledger_entry_is_written_once(self, storage: Storage) -> None:
+        entry = LedgerEntry(
+            entry_id="e1",
+            type="model_usage",
+            job_id="j",
+            scope_id="a",
+            principal_id="p",
+            model="m",
+            provider="v",
+            input_tokens=3,
+            output_tokens=4,
+            cost=None,
+            uncertain=True,
+            duration_ms=5,
+            timestamp=NOW,
+            metadata={"x": 1},
+        )
+        await storage.commit(commit(ledger=[entry]))
+        await storage.commit(commit(ledger=[entry]))
+        assert await storage.ledger_entries() == [entry]
+
+    async def test_ledger_entries_are_filtered_and_paged(self, storage: Storage) -> None:
+        entries = [
+            LedgerEntry(
+                entry_id=f"e{n}",
+                type="model_usage" if n % 2 else "tool_usage",
+                scope_id="ab"[n % 2],
+                timestamp=NOW + timedelta(seconds=n),
+            )
+            for n in range(6)
+        ]
+        await storage.commit(commit(ledger=entries))
+        assert [e.entry_id for e in await storage.ledger_entries(scope_id="b")] == ["e1", "e3", "e5"]
+        assert [e.entry_id for e in await storage.ledger_entries(after="e3", limit=1)] == ["e4"]
+        window = await storage.ledger_entries(
+            since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)
+        )
+        assert [e.entry_id for e in window] == ["e2", "e3"]
+        assert [e.entry_id for e in await storage.ledger_entries(type="tool_usage")] == ["e0", "e2", "e4"]
+
+    async def test_a_unique_ledger_entry_refuses_everything_with_it(self, storage: Storage) -> None:
+        entry = LedgerEntry(entry_id="e1", type="model_usage", timestamp=NOW)
+        other = LedgerEntry(entry_id="e2", type="model_usage", timestamp=NOW)
+        spend = Charge(budget_id="b", settle=Amount(cost=1))
+        await storage.commit(commit(ledger=[entry], charges=[spend], unique_ledger=True))
+        with pytest.raises(AlreadySettled):
+            await storage.commit(commit(ledger=[other, entry], charges=[spend], unique_ledger=True))
+        (counters,) = await storage.counters([("b", "")])
+        assert counters.settled == Amount(cost=1)
+        assert await storage.get_ledger_entry("e1") == entry
+        assert await storage.get_ledger_entry("e2") is None
+
+    async def test_a_timer_is_taken_by_one(self, storage: Storage) -> None:
+        timer = Timer("", "r1", NOW, "budget.reservation_expired", None, {"n": 1})
+        await storage.commit(commit(set_timers=[timer]))
+        assert await storage.get_timer("", "r1") == timer
+        take = [
+            storage.commit(
+                commit(take_timers=[("", "r1")], charges=[Charge(budget_id="b", settle=Amount(cost=1))])
+            )
+            for _ in range(5)
+        ]
+        outcomes = await asyncio.gather(*take, return_exceptions=True)
+        assert sum(isinstance(outcome, AlreadySettled) for outcome in outcomes) == 4
+        (counters,) = await storage.counters([("b", "")])
+        assert counters.settled == Amount(cost=1)
+        assert await storage.get_timer("", "r1") is None
+
+    async def test_old_windows_without_reservations_are_forgotten_when_a_new_one_begins(
+        self, storage: Storage
+    ) -> None:
+        one = Amount(requests=1)
+
+        def spend(window: str, budget_id: str = "b", **more: Any) -> Charge:
+            return Charge(budget_id=budget_id, window=window, settle=one, **more)
+
+        await storage.commit(
+            commit(
+                charges=[
+                    spend("minute:01"),
+                    spend("minute:02", reserve=one),
+                    spend("minute:03"),
+                    spend("day:01"),
+                    spend(""),
+                    spend("minute:01", "other"),
+                ]
+            )
+        )
+        await storage.commit(commit(charges=[spend("minute:04", forget_before="minute:03")]))
+        keys = [("b", "minute:01"), ("b", "minute:02"), ("b", "minute:03"), ("b", "day:01"), ("b", "")]
+        counted = [c.settled.requests for c in await storage.counters([*keys, ("other", "minute:01")])]
+        assert counted == [0, 1, 1, 1, 1, 1]
+
+    async def test_standing_budgets_are_stored_replaced_and_dropped(self, storage: Storage) -> None:
+        first = Budget(scope_id="a", max_cost_daily=Decimal("0.1"), timezone="Europe/Berlin")
+        second = Budget(scope_id="a", max_cost_daily=Decimal("0.2"))
+        other = Budget(model="gpt-*", max_tokens_per_request=5, mode="estimate")
+        await storage.commit(commit(budgets=[first, other]))
+        await storage.commit(commit(budgets=[second]))
+        assert sorted(await storage.standing_budgets(), key=repr) == sorted([second, other], key=repr)
+        await storage.commit(commit(drop_budgets=[second.budget_id, "budget:unknown"]))
+        assert await storage.standing_budgets() == [other]
+
+    async def test_a_version_of_a_policy_never_changes(self, storage: Storage) -> None:
+        kept = StoredPolicy("p", "1", {"policy": "p", "rules": []})
+        await storage.commit(commit(policies=[kept]))
+        await storage.commit(commit(policies=[StoredPolicy("p", "1", {"rules": [1]})]))
+        assert await storage.get_policy("p", "1") == kept
+        assert await storage.get_policy("p", "2") is None
