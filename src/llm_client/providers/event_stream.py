@@ -42,10 +42,15 @@ async def read_stream(
 
 @contextmanager
 def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> Iterator[None]:
-    """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed."""
+    """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed.
+
+    A connection cut behind the last thing that an answer needs has cut nothing off.
+    """
     try:
         yield
     except ConnectionFailed as error:
+        if reader.may_end() and reader.draft.usage is not None:
+            return
         raise _interrupted(reader, origin, str(error)) from error
     except ProviderTimeout as error:
         if not parser.delivered:

@@ -124,6 +124,19 @@ async def test_stream_without_its_end_marker_is_interrupted_and_keeps_what_came(
     assert error.partial.finish_reason == "error"
 
 
+@pytest.mark.parametrize(
+    ("vendor", "missing"), [("chat", 1), ("responses", 0), ("anthropic", 0), ("google", 0)]
+)
+async def test_connection_cut_behind_the_last_thing_an_answer_needs_does_not_matter(
+    vendor: str, missing: int
+) -> None:
+    events = events_of(vendor)
+    async with LoopbackServer(sse_reply(*events[: len(events) - missing], "reset")) as server:
+        seen = await stream(provider(vendor, server))
+    assert seen[-1].result.content == TEXT
+    assert seen[-1].result.usage.output_tokens > 0
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_half_an_event_at_the_end_is_an_interruption_and_not_garbage(vendor: str) -> None:
     events = events_of(vendor)
