@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol
 
 from llm_client.blocking import run_blocking
@@ -131,12 +132,13 @@ class LLM:
         record = _Record(self._logger, self.engine, prompt, "inference_stream")
         await record.open(execution_log_id, report_id, completion_id, metadata)
         try:
-            async for event in self.engine.stream(self._spec(prompt, options), context=context):
-                if event.type == "token":
-                    record.chunks.append(event.text)
-                    yield event.text
-                elif event.type == "done":
-                    record.result = event.result
+            async with aclosing(self.engine.stream(self._spec(prompt, options), context=context)) as stream:
+                async for event in stream:
+                    if event.type == "token":
+                        record.chunks.append(event.text)
+                        yield event.text
+                    elif event.type == "done":
+                        record.result = event.result
         except BaseException as error:
             record.error = error
             raise

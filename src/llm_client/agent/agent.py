@@ -18,7 +18,7 @@ from llm_client.agent.window import ContextWindow, DropOldest
 from llm_client.blocking import run_blocking
 from llm_client.engine.batch import run_batch
 from llm_client.engine.engine import ExecutionEngine
-from llm_client.engine.streams import EventQueue
+from llm_client.engine.streams import EventQueue, abandon
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Message, Part, StreamEvent
 from llm_client.middleware import Emit, ToolMiddleware
@@ -149,9 +149,7 @@ class Agent:
             result = await task
             yield StreamEvent(type="done", usage=result.total_usage, result=result)
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+            await abandon(task)
 
     def run_sync(self, prompt: Prompt | None, **options: Any) -> AgentResult:
         """Answer a prompt in ordinary code; the arguments are those of `run`.

@@ -12,6 +12,7 @@ from llm_client.engine.hooks import Hooks
 from llm_client.engine.limits import RateGate
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, may_fail_over
+from llm_client.engine.streams import closing
 from llm_client.errors import CircuitOpen, LLMClientError, ProviderError, ProviderTimeout, StreamInterrupted
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt
@@ -274,8 +275,7 @@ class Attempts:
     ) -> CompletionResult:
         """Stream an answer: pass its events on and return what its last event carries."""
         result: CompletionResult | None = None
-        stream = attempt.provider.stream(attempt.spec, attempt.call.context)
-        try:
+        async with closing(attempt.provider.stream(attempt.spec, attempt.call.context)) as stream:
             async for event in stream:
                 if event.type == "done":
                     result = event.result
@@ -285,10 +285,6 @@ class Attempts:
                     emit(replace(event, usage=self._price(attempt, "", event.usage)))
                 else:
                     emit(event)
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
         if result is None:
             raise StreamInterrupted("the provider's stream ended without a result")
         return result

@@ -27,7 +27,7 @@ from llm_client.engine.keys import request_hash, scoped_key
 from llm_client.engine.limits import RateGate, RateLimits
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
-from llm_client.engine.streams import EventQueue, events_of
+from llm_client.engine.streams import EventQueue, abandon, events_of
 from llm_client.errors import ConfigurationError, ProviderTimeout
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelCall, ModelMiddleware, ProceedCall
@@ -177,9 +177,7 @@ class ExecutionEngine:
             await self._hooks.fire("stream.error", context, error=error)
             raise
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait((task,))
+            await abandon(task)
 
     async def batch_complete(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from llm_client.engine.hooks import Hooks
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome, OutcomeStore
+from llm_client.engine.streams import abandon
 from llm_client.errors import IdempotencyConflict
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelCall
@@ -127,13 +128,9 @@ class IdempotencyTracker:
 
     async def _end(self, key: str, flight: _Flight) -> None:
         """Cancel a flight nobody waits for any more, and wait until it has released everything."""
-        task = flight.running
-        if not task.done():
+        if not flight.running.done():
             self._land(key, flight)
-            task.cancel()
-            await asyncio.wait((task,))
-            if not task.cancelled():
-                task.exception()
+        await abandon(flight.running)
 
     def _land(self, key: str, flight: _Flight) -> None:
         """Take a flight off the board, unless a later one has its key already."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import orjson
 
@@ -42,14 +44,36 @@ class EventQueue:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        while True:
-            while self._events:
-                yield self._events.popleft()
+    def __aiter__(self) -> EventQueue:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        while not self._events:
             if self._closed:
-                return
+                raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+        return self._events.popleft()
+
+
+async def abandon(task: asyncio.Task[Any]) -> None:
+    """End a task nobody waits for any more, and wait until it has released everything."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait((task,))
+    if task.done() and not task.cancelled():
+        task.exception()  # a failure that nobody wants to hear of is not reported as forgotten
+
+
+@asynccontextmanager
+async def closing(stream: AsyncIterator[StreamEvent]) -> AsyncIterator[AsyncIterator[StreamEvent]]:
+    """Close a provider's stream at the end, if it is one that can be closed."""
+    try:
+        yield stream
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def events_of(result: CompletionResult) -> Iterator[StreamEvent]:

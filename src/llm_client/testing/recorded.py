@@ -21,6 +21,7 @@ from llm_client.codec import (
     load_usage,
 )
 from llm_client.engine.keys import digest_of
+from llm_client.engine.streams import closing
 from llm_client.errors import ConfigurationError, ProviderError, ScriptExhausted
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.base import Provider
@@ -123,9 +124,10 @@ class RecordedProvider:
             return
         events: list[dict[str, Any]] = []
         try:
-            async for event in self._recordable().stream(spec, context):
-                events.append(dump_event(event))
-                yield event
+            async with closing(self._recordable().stream(spec, context)) as stream:
+                async for event in stream:
+                    events.append(dump_event(event))
+                    yield event
         except ProviderError as error:
             await self._write(key, spec, events=events, error=_dump_error(error))
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 from llm_client.errors import ConfigurationError
 from llm_client.tools.schema import read_signature
@@ -82,6 +82,9 @@ def tool(
         ConfigurationError: The function cannot be described to a model.
     """
     names = dict(sys._getframe(1).f_locals)  # noqa: SLF001 -- annotations may use names local to the caller
+
+    if effect not in get_args(Effect):
+        raise ConfigurationError(f"effect={effect!r} is none of {', '.join(get_args(Effect))}")
 
     def make(function: Callable[..., Any]) -> Tool:
         if effect == "reconcilable" and reconcile is None:

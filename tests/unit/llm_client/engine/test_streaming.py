@@ -1,6 +1,7 @@
 """Streams: the same call with somebody listening."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -97,3 +98,17 @@ async def test_the_usage_inside_a_stream_is_priced() -> None:
     events = await collect(ExecutionEngine(ScriptedProvider(["hello"]), prices=prices).stream(SPEC))
 
     assert [event.usage.cost for event in events if event.usage is not None] == [Decimal("0.000003")] * 2
+
+
+async def test_a_failure_nobody_waits_for_is_not_reported_as_forgotten(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The call fails while its caller, who has seen enough, closes the stream."""
+    engine = ExecutionEngine(ScriptedProvider([Chunks(["a", "b", ProviderUnavailable("unheard")])]))
+    stream = engine.stream(SPEC)
+    await anext(stream)
+    await stream.aclose()
+    del stream
+    gc.collect()
+
+    assert "unheard" not in caplog.text

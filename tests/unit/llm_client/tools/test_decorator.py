@@ -93,3 +93,8 @@ def test_a_removed_tool_is_gone_and_its_name_free() -> None:
     registry.add(plain)
 
     assert len(registry) == 1
+
+
+def test_a_misspelt_effect_is_refused_before_it_can_do_harm() -> None:
+    with pytest.raises(ConfigurationError, match="'reed' is none of pure, read, idempotent"):
+        tool(effect="reed")  # type: ignore[call-overload]
