@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent_runtime.actions.manager import ActionManager
-    from agent_runtime.app import RuntimeKernel, open_storage
+    from agent_runtime.app import Runtime, RuntimeKernel, open_storage
     from agent_runtime.errors import (
         ActionAlreadyResolved,
         ActionExpired,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         RedactionPolicy,
         ToolPolicy,
     )
+    from agent_runtime.settings import Settings
     from agent_runtime.storage.memory.stores import (
         InMemoryActionStore,
         InMemoryJobStore,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "actions.manager": "ActionManager",
-    "app": "RuntimeKernel open_storage",
+    "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError BudgetExceededError ChildFailed "
         "ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput InvalidTransition "
@@ -91,6 +92,7 @@ _HOMES = {
     "policy.policy": "Policy",
     "policy.rule": "PolicyRule",
     "policy.rules": "ConstraintPolicy DataAccessPolicy ModelPolicy RedactionPolicy ToolPolicy",
+    "settings": "Settings",
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
@@ -162,9 +164,11 @@ __all__ = [
     "RedactionPolicy",
     "ResultNotSerializable",
     "RunVersions",
+    "Runtime",
     "RuntimeEvent",
     "RuntimeEventType",
     "RuntimeKernel",
+    "Settings",
     "StepFailed",
     "StorageError",
     "Subscription",

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from agent_runtime.errors import ConfigurationError
+from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.kernel.kernel import RuntimeKernel
 from agent_runtime.ports.journal import Storage
 
-__all__ = ["RuntimeKernel", "open_storage"]
+if TYPE_CHECKING:
+    from agent_runtime.ports.dispatcher import Dispatcher
+    from agent_runtime.settings import Settings
+    from llm_client.agent.agent import Agent
+    from llm_client.engine.engine import ExecutionEngine
+    from llm_client.providers.base import Provider
+    from llm_client.tools.tool import Tool
+
+__all__ = [
+    "Runtime",
+    "RuntimeKernel",
+    "import_object",
+    "load_app",
+    "make_provider",
+    "open_storage",
+    "sqlite_path",
+]
 
 
-def open_storage(url: str | None) -> Storage:
+def open_storage(url: str | None, *, durability: Literal["power", "process"] = "power") -> Storage:
     """Return the storage of a URL, not yet opened.
 
     Args:
         url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `memory://`, or `None` for memory.
+        durability: What a commit to SQLite survives; see `Settings.durability`.
 
     Raises:
         ConfigurationError: Nothing can open this URL.
@@ -25,19 +47,195 @@ def open_storage(url: str | None) -> Storage:
         from agent_runtime.storage.memory import MemoryStorage
 
         return MemoryStorage()
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        path = unquote(parts.path.removeprefix("/"))
-        if parts.netloc or not path:
-            raise ConfigurationError(
-                f"{url!r} names no file; write sqlite:///runs.db or sqlite:////var/lib/runs.db"
-            )
+    path = sqlite_path(url)
+    if path is not None:
         from agent_runtime.storage.sqlite import SQLiteStorage
 
-        return SQLiteStorage(Path(path))
+        return SQLiteStorage(path, durability=durability)
     raise ConfigurationError(
-        f"storage {parts.scheme or url!r} is not known; use sqlite:///<file> or memory://"
+        f"storage {urlsplit(url).scheme or url!r} is not known; use sqlite:///<file> or memory://"
     )
 
 
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL, `None` for other URLs.
+
+    Raises:
+        ConfigurationError: The URL names no file.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite":
+        return None
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc or not path:
+        raise ConfigurationError(
+            f"{url!r} names no file; write sqlite:///runs.db or sqlite:////var/lib/runs.db"
+        )
+    return Path(path)
+
+
 RuntimeKernel.storage_opener = staticmethod(open_storage)
+
+
+class Runtime:
+    """An application: settings turned into a kernel with its storage and its model.
+
+    `async with Runtime(tools=[...]) as runtime:` starts it and drains it at the end; `runtime.kernel` does the rest.
+
+    Args:
+        settings: By default those of the environment and of `agent-runtime.toml`.
+        engine: For `context.model` and the default agent; by default one for `settings.model`, if that is set.
+        agent: Runs the requests that name no operator.
+        operators: Operators, agents and async functions that requests can name.
+        tools: For `context.tool`, besides the agent's.
+        dispatcher: Who calls `advance`; by default a queue in this process.
+        worker: Whether this process executes jobs, or only submits and follows them.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+        StorageError: The folder of the default database cannot be made.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        engine: ExecutionEngine | None = None,
+        agent: Agent | None = None,
+        operators: Iterable[Any] | Mapping[str, Any] = (),
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        dispatcher: Dispatcher | None = None,
+        worker: bool = True,
+    ) -> None:
+        from agent_runtime.settings import Settings
+
+        self.settings = settings or Settings.load()
+        self._own_engine = _engine(self.settings) if engine is None and agent is None else None
+        self._storage = open_storage(self.settings.storage, durability=self.settings.durability)
+        _make_default_folder(self.settings.storage)
+        self.kernel = RuntimeKernel(
+            engine=engine or self._own_engine,
+            agent=agent,
+            storage=self._storage,
+            operators=operators,
+            tools=tools,
+            dispatcher=dispatcher,
+            options=self.settings.kernel_options(),
+            worker=worker,
+        )
+
+    async def aclose(self) -> None:
+        """Stop the kernel, and close the storage and the engine made here. Idempotent."""
+        try:
+            await self.kernel.aclose()
+        finally:
+            await self._storage.aclose()
+            if self._own_engine is not None:
+                await self._own_engine.aclose()
+
+    async def __aenter__(self) -> Runtime:
+        try:
+            await self.kernel.start()
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _engine(settings: Settings) -> ExecutionEngine | None:
+    if settings.model is None:
+        return None
+    from llm_client.engine.engine import ExecutionEngine
+
+    return ExecutionEngine(make_provider(settings.model, settings.base_url))
+
+
+def make_provider(model: str, base_url: str | None = None) -> Provider:
+    """Return the provider of a model.
+
+    Args:
+        model: `vendor:model`; with `base_url` the vendor may be left out.
+        base_url: Where its API is. Without a vendor, or with `openai`, the server there is one that is compatible with
+            OpenAI's Chat Completions, and needs no key unless it says so.
+
+    Raises:
+        ConfigurationError: The model names no vendor, or an unknown one.
+    """
+    from llm_client.providers.openai import OpenAIProvider
+    from llm_client.providers.registry import create_provider, known_prefixes
+
+    if base_url is None:
+        return create_provider(model)
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
+        raise ConfigurationError(f"{base_url!r} is not an address; write http://host:port/v1")
+    vendor, separator, name = model.partition(":")
+    if separator and vendor.lower() in known_prefixes() and vendor.lower() != "openai":
+        return create_provider(model, base_url=base_url)
+    if separator and vendor.lower() == "openai":
+        model = name
+    return OpenAIProvider(model, base_url=base_url, key_required=False)
+
+
+def _make_default_folder(url: str) -> None:
+    """Make the folder of the default database; that of a file the user has named is the user's to make."""
+    from agent_runtime.settings import default_database, storage_url
+
+    path = default_database()
+    if url != storage_url(path):
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the folder of the default database, {str(path.parent)!r}, cannot be made ({error.strerror}); "
+            "name another file with --db or AGENT_RUNTIME_STORAGE"
+        ) from error
+
+
+def import_object(path: str) -> Any:
+    """Return what `module:attribute` names; the current folder is searched first, as `python -m` does.
+
+    Raises:
+        ConfigurationError: The text has another form, the module cannot be imported, or it has no such attribute.
+    """
+    module_name, separator, attribute = path.partition(":")
+    if not (separator and module_name and attribute):
+        raise ConfigurationError(f"{path!r} does not name anything: write module:attribute")
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"{module_name!r} cannot be imported: {reason}") from error
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ConfigurationError(f"module {module_name!r} has no {attribute!r}") from None
+    return found
+
+
+def load_app(path: str) -> Runtime | RuntimeKernel:
+    """Return the application that `module:attribute` names: a `Runtime`, a `RuntimeKernel`, or what a factory makes.
+
+    Raises:
+        ConfigurationError: It names something else, or the factory fails.
+    """
+    found = import_object(path)
+    if not isinstance(found, Runtime | RuntimeKernel) and callable(found):
+        try:
+            found = found()
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{path!r} is no factory: it cannot be called without arguments: {error}"
+            ) from error
+    if not isinstance(found, Runtime | RuntimeKernel):
+        raise ConfigurationError(f"{path!r} is a {type(found).__name__}, not a Runtime or a RuntimeKernel")
+    return found

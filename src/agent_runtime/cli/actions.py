@@ -1,0 +1,154 @@
+"""`agent-runtime actions`: list and resolve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import click
+
+from agent_runtime.cli.amounts import moment
+from agent_runtime.cli.answers import choice_from, from_json
+from agent_runtime.cli.database import db_option, flag_for, reading, settings_for
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.questions import question_of
+from agent_runtime.cli.standing import is_alive
+from agent_runtime.cli.table import show_table
+from agent_runtime.cli.terminal import user_name
+from agent_runtime.values.action import ActionRecord, ActionStatus
+
+
+@click.group()
+def actions() -> None:
+    """List and answer the questions that jobs ask people."""
+
+
+@actions.command("list")
+@click.option("--job", metavar="JOB", help="Only this job's.")
+@click.option("--all", "everything", is_flag=True, help="Answered, expired and cancelled ones too.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--before", metavar="ACTION", help="Go on after this action: the last one of the page before.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@db_option
+def list_actions(
+    db: str | None, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
+) -> int:
+    """List the questions that wait for an answer, the newest first."""
+    return asyncio.run(_list(db, job, everything, limit, before, as_json))
+
+
+async def _list(
+    db: str | None, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
+) -> int:
+    async with reading(db) as kernel:
+        if before is not None:
+            await kernel.actions.get(before)
+        if job is not None:
+            await kernel.jobs.get(job)
+        found = await kernel.storage.list_actions(
+            job_id=job, status=None if everything else ActionStatus.PENDING, limit=limit, before=before
+        )
+    if as_json:
+        click.echo(json.dumps([_action_json(action) for action in found], indent=1, default=str))
+        return OK
+    if not found:
+        click.echo("no actions" if everything else "nobody waits for an answer")
+        return OK
+    rows = [
+        (
+            action.action_id,
+            action.type,
+            str(action.status),
+            moment(action.created_at),
+            question_of(action)[:100],
+        )
+        for action in found
+    ]
+    show_table(("action", "type", "status", "asked", "question"), rows)
+    if len(found) == limit:
+        click.echo(f"more: --before {found[-1].action_id}", err=True)
+    return OK
+
+
+@actions.command()
+@click.argument("action_id", metavar="ACTION")
+@click.option(
+    "--approve", "answers", flag_value="approve", multiple=True, help="Yes, to an approval or a confirm."
+)
+@click.option("--deny", "answers", flag_value="deny", multiple=True, help="No.")
+@click.option("--choice", metavar="TEXT", help="To a choose.")
+@click.option("--value", metavar="TEXT", help="To an input.")
+@click.option(
+    "--outcome", type=click.Choice(["done", "retry", "fail"]), help="To a reconcile: what became of it."
+)
+@click.option("--json", "as_json", metavar="JSON", help="Any answer, as a JSON object.")
+@click.option("--reason", metavar="TEXT", help="Goes with the answer; a model reads why it was refused.")
+@click.option("--by", metavar="NAME", help="Who answers (default: your user name).")
+@db_option
+def resolve(
+    db: str | None,
+    action_id: str,
+    answers: tuple[str, ...],
+    choice: str | None,
+    value: str | None,
+    outcome: str | None,
+    as_json: str | None,
+    reason: str | None,
+    by: str | None,
+) -> int:
+    """Answer a question. Of several answers the first one counts."""
+    given: list[dict[str, Any]] = [{"approved": answer == "approve"} for answer in answers]
+    given += [
+        {name: text}
+        for name, text in (("choice", choice), ("value", value), ("outcome", outcome))
+        if text is not None
+    ]
+    if as_json is not None:
+        given.append(from_json(as_json))
+    if len(given) != 1:
+        raise click.UsageError("give one answer: --approve, --deny, --choice, --value, --outcome or --json")
+    (resolution,) = given
+    if reason is not None:
+        resolution["reason"] = reason
+    return asyncio.run(_resolve(db, action_id, resolution, by or user_name()))
+
+
+async def _resolve(db: str | None, action_id: str, resolution: dict[str, Any], by: str) -> int:
+    async with reading(db) as kernel:
+        action = await kernel.actions.get(action_id)
+        if isinstance(resolution.get("choice"), str):
+            resolution["choice"] = choice_from(action, resolution["choice"])
+        answered = await kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
+        workers = await kernel.storage.list_workers()
+    if answered.status is ActionStatus.PENDING:
+        click.echo(f"{action_id}: {len(answered.votes)} of {answered.quorum} answers are given")
+        return OK
+    click.echo(f"{action_id} is {answered.status} by {by}")
+    if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
+        flag = flag_for(settings_for(db))
+        click.echo(
+            f"nothing executes its job now; go on with: agent-runtime jobs resume {answered.job_id}{flag}"
+        )
+    return OK
+
+
+def _action_json(action: ActionRecord) -> dict[str, Any]:
+    def text(value: Any) -> str | None:
+        return None if value is None else value.isoformat()
+
+    return {
+        "action_id": action.action_id,
+        "type": action.type,
+        "status": str(action.status),
+        "job_id": action.job_id,
+        "scope_id": action.scope_id,
+        "payload": dict(action.payload),
+        "created_at": text(action.created_at),
+        "expires_at": text(action.expires_at),
+        "resolved_at": text(action.resolved_at),
+        "resolved_by": action.resolved_by,
+        "resolution": None if action.resolution is None else dict(action.resolution),
+        "approvers": None if action.approvers is None else list(action.approvers),
+        "quorum": action.quorum,
+    }

@@ -1,0 +1,37 @@
+"""Numbers as people read them: money, tokens, durations, moments."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+
+def money(cost: Decimal | None) -> str:
+    """Return dollars with as many places as small amounts need."""
+    if cost is None:
+        return "no price"
+    if cost == 0:
+        return "$0"
+    return f"${cost:,.2f}" if cost >= 100 else f"${cost:,.6f}"
+
+
+def tokens(count: int) -> str:
+    """Return a number of tokens."""
+    return f"{count:,}"
+
+
+def seconds(duration: timedelta | float | None) -> str:
+    """Return a duration, exact where it is short."""
+    if duration is None:
+        return "–"
+    total = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    if total < 60:
+        return f"{total:.2f} s"
+    minutes, rest = divmod(round(total), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def moment(at: datetime | None) -> str:
+    """Return a moment in the local time zone."""
+    return "–" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

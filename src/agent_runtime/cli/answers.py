@@ -1,0 +1,117 @@
+"""From what a person types to a resolution of the action they were asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.action import ActionRecord, ActionType
+
+_YES: Final = frozenset({"y", "yes", "approve", "accept"})
+_NO: Final = frozenset({"n", "no", "deny", "reject"})
+
+
+def choices_of(action: ActionRecord) -> list[Any]:
+    """Return what may be chosen, of an action that gives a choice."""
+    choices = action.payload.get("choices")
+    return choices if isinstance(choices, list) else []
+
+
+def items_of(action: ActionRecord) -> Mapping[str, str]:
+    """Return the single packages that a confirmation is about, if it names any."""
+    packages = action.payload.get("packages")
+    return packages if action.type == ActionType.CONFIRM and isinstance(packages, dict) else {}
+
+
+def how_to_answer(action: ActionRecord) -> str:
+    """Return the options of `actions resolve` that answer this action."""
+    match action.type:
+        case ActionType.APPROVAL | ActionType.CONFIRM:
+            return "--approve (or --deny)"
+        case ActionType.CHOOSE:
+            return (
+                f"--choice {json.dumps(str(choices_of(action)[0]))}" if choices_of(action) else "--choice …"
+            )
+        case ActionType.INPUT:
+            return "--value …"
+        case ActionType.RECONCILE:
+            return "--outcome done (or retry, or fail)"
+        case _:
+            return "--json '{…}'"
+
+
+def prompt_for(action: ActionRecord) -> str:
+    """Return the words that ask for an answer at a terminal."""
+    match action.type:
+        case ActionType.APPROVAL:
+            return "[y]es or [n]o? "
+        case ActionType.CONFIRM:
+            return (
+                "[y]es to all, [n]o to all, or [e]ach by itself? " if items_of(action) else "[y]es or [n]o? "
+            )
+        case ActionType.CHOOSE:
+            return f"which of {', '.join(map(str, choices_of(action)))}? "
+        case ActionType.INPUT:
+            return "your answer: "
+        case ActionType.RECONCILE:
+            return "did it happen? [d]one, [r]etry or [f]ail: "
+        case _:
+            return "your answer, as JSON: "
+
+
+def understand(action: ActionRecord, text: str) -> dict[str, Any]:
+    """Return the resolution that a typed line means.
+
+    Raises:
+        InvalidInput: It means none.
+    """
+    lowered = text.strip().lower()
+    match action.type:
+        case ActionType.APPROVAL | ActionType.CONFIRM:
+            return {"approved" if action.type == ActionType.APPROVAL else "confirmed": is_yes(lowered)}
+        case ActionType.CHOOSE:
+            return {"choice": choice_from(action, text.strip())}
+        case ActionType.INPUT:
+            return {"value": text}
+        case ActionType.RECONCILE:
+            for outcome in ("done", "retry", "fail"):
+                if lowered and outcome.startswith(lowered):
+                    return {"outcome": outcome}
+            raise InvalidInput("answer done, retry or fail")
+        case _:
+            return from_json(text)
+
+
+def is_yes(text: str) -> bool:
+    """Return what a yes or no means.
+
+    Raises:
+        InvalidInput: It is neither.
+    """
+    if text.strip().lower() in _YES:
+        return True
+    if text.strip().lower() in _NO:
+        return False
+    raise InvalidInput("answer y or n")
+
+
+def choice_from(action: ActionRecord, text: str) -> Any:
+    """Return the choice that is written as `text`; choices need not be text themselves."""
+    return next((choice for choice in choices_of(action) if str(choice) == text), text)
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """Return a resolution written as JSON.
+
+    Raises:
+        InvalidInput: It is not a JSON object.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"the answer is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidInput('the answer is not a JSON object such as {"value": 1}')
+    return value

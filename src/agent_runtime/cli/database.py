@@ -1,0 +1,93 @@
+"""The database a command works on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from agent_runtime.errors import StorageError
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.ports.dispatcher import Dispatcher
+    from agent_runtime.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def db_option(command: Command) -> Command:
+    """Add `--db`."""
+    return click.option(
+        "--db",
+        metavar="FILE",
+        help="SQLite file or storage URL (default: AGENT_RUNTIME_STORAGE, else one file per user).",
+    )(command)
+
+
+def settings_for(db: str | None, **values: Any) -> Settings:
+    """Return the settings, with the database that `--db` names.
+
+    Raises:
+        ConfigurationError: A setting is wrong.
+    """
+    from agent_runtime.settings import Settings, storage_url
+
+    if db is not None:
+        values["storage"] = db if "://" in db else storage_url(Path(db))
+    return Settings.load(**{name: value for name, value in values.items() if value is not None})
+
+
+def name_of(settings: Settings) -> str:
+    """Return the database as people name it."""
+    from agent_runtime.app import sqlite_path
+
+    path = sqlite_path(settings.storage)
+    return settings.storage if path is None else str(path)
+
+
+def flag_for(settings: Settings) -> str:
+    """Return the option that another command needs to find this database; empty when it finds it by itself."""
+    from agent_runtime.settings import Settings
+
+    if settings.storage == Settings.load().storage:
+        return ""
+    import shlex
+
+    return f" --db {shlex.quote(name_of(settings))}"
+
+
+@asynccontextmanager
+async def reading(db: str | None) -> AsyncIterator[RuntimeKernel]:
+    """Open the database that exists, without executing anything.
+
+    Raises:
+        StorageError: There is none where `--db` says, or it cannot be used.
+    """
+    from agent_runtime.app import sqlite_path
+
+    settings = settings_for(db)
+    path = sqlite_path(settings.storage)
+    if db is not None and path is not None and not path.exists():
+        raise StorageError(f"there is no database {str(path)!r}")
+    async with opened(settings, worker=False) as kernel:
+        yield kernel
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings,
+    *,
+    operators: Mapping[str, Any] | None = None,
+    dispatcher: Dispatcher | None = None,
+    worker: bool = True,
+) -> AsyncIterator[RuntimeKernel]:
+    """Open a database with the operators of the command line."""
+    from agent_runtime.app import Runtime
+
+    plain = settings.model_copy(update={"model": None, "base_url": None})
+    async with Runtime(plain, operators=operators or {}, dispatcher=dispatcher, worker=worker) as runtime:
+        yield runtime.kernel

@@ -1,0 +1,168 @@
+"""`agent-runtime demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent_runtime.cli.chosen_jobs import ChosenJobs
+from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
+from agent_runtime.cli.exit_codes import FAILED, OK
+from agent_runtime.cli.following import follow
+from agent_runtime.cli.narrator import Narrator
+from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.questions import Questions
+from agent_runtime.cli.terminal import is_interactive
+from agent_runtime.cli.timeline import show_steps, steps_of
+from agent_runtime.errors import ExecutorBusy
+from agent_runtime.values.context import BudgetSpec
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.handle import ExecutionHandle
+    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.settings import Settings
+
+BUDGET = BudgetSpec(max_cost=Decimal("0.50"), max_turns=100)
+UNATTENDED_SECONDS = 3.0
+
+
+@click.command()
+@click.option(
+    "--crash", is_flag=True, help="Kill the process twice on the way, and show that nothing was lost."
+)
+@click.option("--out", default="demo-out", metavar="FOLDER", show_default=True, help="Where the report goes.")
+@click.option("--model", metavar="VENDOR:MODEL", help="A real model instead of the built-in one.")
+@click.option("--base-url", metavar="URL", help="Where the model's API is.")
+@click.option(
+    "--answer-after",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help=f"Answer the question with yes after so long (default: {UNATTENDED_SECONDS:g} without a terminal).",
+)
+@db_option
+def demo(
+    db: str | None, crash: bool, out: str, model: str | None, base_url: str | None, answer_after: float | None
+) -> int:
+    """Watch an agent audit the licences of the installed Python packages.
+
+    It reads their metadata, asks you about the doubtful ones, writes a report, and shows what each step cost. The model is
+    a built-in function with a made-up price; no key and no network is needed. With --model a real one does the same.
+    """
+    from agent_runtime.app import make_provider
+    from agent_runtime.demo.audit import AuditInput
+
+    if model is not None:
+        make_provider(model, base_url)
+    given = AuditInput(folder=str(Path(out).resolve()), model=model, base_url=base_url)
+    settings = settings_for(db)
+    if answer_after is None and not is_interactive():
+        answer_after = UNATTENDED_SECONDS
+    budget = BUDGET if model is None else BudgetSpec(max_turns=BUDGET.max_turns)
+    return asyncio.run(_demo(settings, given.to_json(), budget, crash=crash, answer_after=answer_after))
+
+
+async def _demo(
+    settings: Settings, given: dict[str, Any], budget: BudgetSpec, *, crash: bool, answer_after: float | None
+) -> int:
+    from agent_runtime.demo.audit import OPERATOR
+    from agent_runtime.kernel.request import ExecutionRequest
+
+    request = ExecutionRequest(operator=OPERATOR, input=given, budgets=budget)
+    if crash:
+        await _check_free(settings)
+    dispatcher = ChosenJobs()
+    async with opened(
+        settings, operators=known_operators(), dispatcher=dispatcher, worker=not crash
+    ) as kernel:
+        handle = await kernel.execute(request)
+        dispatcher.choose(handle.job_id)
+        _begin(settings, handle)
+        questions = Questions(kernel, click.echo, db_flag=flag_for(settings), answer_after=answer_after)
+        narrator = Narrator(click.echo)
+        if crash:
+            return await _crash(settings, kernel, handle, narrator, questions)
+        if not kernel.executes:
+            click.echo(
+                "another process executes the jobs of this database; this one begins when that one is done"
+            )
+        await follow(handle, narrator, questions)
+        return await _conclude(handle)
+
+
+def _begin(settings: Settings, handle: ExecutionHandle) -> None:
+    click.echo("An agent audits the licences of the Python packages that are installed.")
+    click.echo(f"job: {handle.job_id}")
+    click.echo(f"database: {name_of(settings)}")
+
+
+async def _conclude(handle: ExecutionHandle) -> int:
+    """Show what the job has given and what it cost; raises what ended it if it did not succeed."""
+    from agent_runtime.demo.proof import report_of
+
+    result = await handle.result()
+    events = [event async for event in handle.events()]
+    click.echo("")
+    click.echo(result.content)
+    click.echo("")
+    click.echo("what each step cost:")
+    show_steps(steps_of(events))
+    click.echo("")
+    report = report_of(events)
+    if report is None:
+        click.echo("the agent wrote no report", err=True)
+        return FAILED
+    click.echo(f"report: {report.path}")
+    return OK
+
+
+async def _check_free(settings: Settings) -> None:
+    """Refuse to demonstrate a crash where the process that would be killed is not the one that executes."""
+    async with opened(settings, dispatcher=ChosenJobs()) as kernel:
+        if not kernel.executes:
+            raise ExecutorBusy(
+                f"another process executes the jobs in {name_of(settings)}; stop it, or give the demo a database of its "
+                "own with --db"
+            )
+
+
+async def _crash(
+    settings: Settings,
+    kernel: RuntimeKernel,
+    handle: ExecutionHandle,
+    narrator: Narrator,
+    questions: Questions,
+) -> int:
+    """Let a child process do the job, kill it twice, and prove from the journal what that did: nothing."""
+    from agent_runtime.demo.crash import Killer
+
+    command = [
+        sys.executable,
+        "-m",
+        "agent_runtime.cli",
+        "jobs",
+        "resume",
+        handle.job_id,
+        "--db",
+        settings.storage,
+    ]
+    async with Killer(command, say=narrator.line) as killer:
+        await killer.guard(follow(handle, narrator, questions, see=killer.see))
+    code = await _conclude(handle)
+    return max(code, await _prove(kernel, handle, killer.kills))
+
+
+async def _prove(kernel: RuntimeKernel, handle: ExecutionHandle, kills: int) -> int:
+    from agent_runtime.demo.proof import prove
+
+    click.echo("")
+    click.echo(f"the process was killed with SIGKILL {kills} times; the journal and the ledger say:")
+    checks = await prove(kernel, handle.job_id)
+    for check in checks:
+        click.echo(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
+    click.echo(f"  see it yourself: agent-runtime jobs show {handle.job_id} --events")
+    return OK if kills == 2 and all(check.holds for check in checks) else FAILED

@@ -1,0 +1,98 @@
+"""The entry point: finds the command, runs it, and turns every expected failure into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
+
+_COMMANDS = {
+    "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
+    "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
+    "jobs": ("agent_runtime.cli.jobs", "jobs", "list, show, cancel and resume jobs"),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that `--help` and `--version` are quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in sorted(_COMMANDS.items())])
+
+
+def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    del parameter
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"agent-runtime {version('agent-runtime')}")
+        ctx.exit()
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version.",
+)
+def commands() -> None:
+    """Run LLM agents as durable jobs.
+
+    Every command works on a database (--db, or AGENT_RUNTIME_STORAGE); by default there is one per user.
+
+    Exit codes: 0 done, 1 the job or the operation failed, 2 wrong usage or input, 3 the database cannot be used, 4 a
+    limit was reached (budget, policy, deadline), 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: Instead of those of the process.
+    """
+    try:
+        result = commands.main(
+            None if arguments is None else list(arguments), prog_name="agent-runtime", standalone_mode=False
+        )
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return OK
+    except Exception as error:
+        sentence, code = describe(error)
+        if sentence is None:
+            raise
+        click.echo(f"agent-runtime: {sentence}", err=True)
+        return code
+    return result if isinstance(result, int) else OK
+
+
+def _silence_stdout() -> None:
+    """Let the interpreter's last flush go nowhere: whoever read our output has gone, as `head` does."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

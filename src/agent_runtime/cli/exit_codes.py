@@ -1,0 +1,56 @@
+"""What went wrong, as one sentence and an exit code: the only place that knows both."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_runtime.errors import (
+    AgentRuntimeError,
+    BudgetExceededError,
+    ExecutorBusy,
+    InvalidInput,
+    JobEnded,
+    JobTimedOut,
+    LimitReached,
+    PolicyDenied,
+    StorageError,
+)
+from llm_client.errors import ConfigurationError, LLMClientError
+from llm_client.redaction import redact
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+STORAGE: Final = 3
+LIMIT: Final = 4
+INTERRUPTED: Final = 130
+"""As shells report a process that SIGINT has ended."""
+
+_LIMIT_CODES: Final = frozenset({BudgetExceededError.code, PolicyDenied.code, JobTimedOut.code})
+
+
+def describe(error: BaseException) -> tuple[str | None, int]:
+    """Return the sentence and the exit code of an expected failure; no sentence for a defect of the program."""
+    code = _code(error)
+    if code is None:
+        return None, FAILED
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, JobEnded) and error.job_id and error.job_id not in text:
+        text = f"{error.job_id}: {text}"
+    return str(redact(text)), code
+
+
+def _code(error: BaseException) -> int | None:
+    match error:
+        case StorageError() | ExecutorBusy():
+            return STORAGE
+        case JobTimedOut() | LimitReached():
+            return LIMIT
+        case JobEnded():
+            return LIMIT if error.error_code in _LIMIT_CODES else FAILED
+        case InvalidInput() | ConfigurationError():
+            return USAGE
+        case AgentRuntimeError() | LLMClientError() | OSError() | TimeoutError():
+            return FAILED
+        case _:
+            return None

@@ -1,0 +1,51 @@
+"""Following a job to its end, whoever executes it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+
+if TYPE_CHECKING:
+    from agent_runtime.cli.narrator import Narrator
+    from agent_runtime.cli.questions import Questions
+    from agent_runtime.kernel.handle import ExecutionHandle
+
+_SETTLED = frozenset(
+    {RuntimeEventType.ACTION_RESOLVED, RuntimeEventType.ACTION_EXPIRED, RuntimeEventType.ACTION_CANCELLED}
+)
+
+See = Callable[[RuntimeEvent], Awaitable[None]]
+
+
+async def follow(
+    handle: ExecutionHandle,
+    narrator: Narrator,
+    questions: Questions,
+    *,
+    after_seq: int = 0,
+    see: See | None = None,
+) -> None:
+    """Tell a job's events and put its questions until it has ended.
+
+    Args:
+        handle: The job.
+        narrator: Tells the events.
+        questions: Puts the questions.
+        after_seq: Events up to here are known.
+        see: Is shown each event before the questions are.
+    """
+    try:
+        for action in await handle.get_pending_actions():
+            questions.ask(action.action_id)
+        async for event in handle.events(after_seq):
+            narrator.tell(event)
+            if see is not None:
+                await see(event)
+            if event.type == RuntimeEventType.ACTION_REQUIRED:
+                questions.ask(event.data["action_id"])
+            elif event.type in _SETTLED and "action_id" in event.data:
+                questions.settled(event.data["action_id"])
+    finally:
+        await questions.close()

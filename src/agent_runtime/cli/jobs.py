@@ -1,0 +1,257 @@
+"""`agent-runtime jobs`: list, show, cancel and resume."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent_runtime.cli.amounts import moment, money
+from agent_runtime.cli.chosen_jobs import ChosenJobs
+from agent_runtime.cli.database import db_option, flag_for, opened, reading, settings_for
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.following import follow
+from agent_runtime.cli.narrator import Narrator
+from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.questions import Questions, question_of
+from agent_runtime.cli.standing import standing
+from agent_runtime.cli.table import show_table
+from agent_runtime.cli.timeline import show_steps, steps_of
+from agent_runtime.errors import InvalidTransition, UnknownOperator
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.kernel import RuntimeKernel
+
+CANCEL_SECONDS = 10.0
+"""How long `cancel` waits for the job's end."""
+
+
+@click.group()
+def jobs() -> None:
+    """List, show, cancel and resume jobs."""
+
+
+@jobs.command("list")
+@click.option(
+    "--status",
+    multiple=True,
+    type=click.Choice([str(status) for status in JobStatus]),
+    help="May be repeated.",
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--before", metavar="JOB", help="Go on after this job: the last one of the page before.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@db_option
+def list_jobs(db: str | None, status: tuple[str, ...], limit: int, before: str | None, as_json: bool) -> int:
+    """List jobs, the newest first."""
+    return asyncio.run(_list(db, status, limit, before, as_json))
+
+
+async def _list(
+    db: str | None, status: tuple[str, ...], limit: int, before: str | None, as_json: bool
+) -> int:
+    async with reading(db) as kernel:
+        wanted = frozenset(JobStatus(name) for name in status) or None
+        if before is not None:
+            await kernel.jobs.get(before)
+        found = await kernel.jobs.list(JobFilter(status=wanted, limit=limit, before=before))
+        workers = await kernel.storage.list_workers()
+    if as_json:
+        click.echo(json.dumps([_job_json(job, standing(job, workers)) for job in found], indent=1))
+        return OK
+    if not found:
+        click.echo("no jobs")
+        return OK
+    rows = [
+        (job.job_id, standing(job, workers), job.operator or "–", moment(job.created_at), job.error or "")
+        for job in found
+    ]
+    show_table(
+        ("job", "status", "operator", "created", "error"), [(*row[:4], _short(row[4])) for row in rows]
+    )
+    if len(found) == limit:
+        click.echo(f"more: --before {found[-1].job_id}", err=True)
+    return OK
+
+
+@jobs.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--events", is_flag=True, help="Every entry of the journal instead of the steps.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@db_option
+def show(db: str | None, job_id: str, events: bool, as_json: bool) -> int:
+    """Show what a job did, step by step, and what it cost.
+
+    --events --json includes the private content of the entries: messages, arguments, results.
+    """
+    return asyncio.run(_show(db, job_id, events, as_json))
+
+
+async def _show(db: str | None, job_id: str, with_events: bool, as_json: bool) -> int:
+    async with reading(db) as kernel:
+        job = await kernel.jobs.get(job_id)
+        entries = await _journal(kernel, job_id)
+        pending = await kernel.actions.list_pending(job_id=job_id)
+        state = standing(job, await kernel.storage.list_workers())
+    if as_json:
+        told: dict[str, Any] = _job_json(job, state)
+        if with_events:
+            told["events"] = [_event_json(event) for event in entries]
+        else:
+            told["steps"] = [step.to_json() for step in steps_of(entries)]
+        told["pending_actions"] = [action.action_id for action in pending]
+        click.echo(json.dumps(told, indent=1, default=str))
+        return OK
+    _show_head(job, state)
+    for action in pending:
+        click.echo(f"waits for: {action.action_id}: {question_of(action)}")
+    click.echo("")
+    if with_events:
+        rows = [
+            (str(event.seq), moment(event.timestamp), event.type, _place(event), _data(event))
+            for event in entries
+        ]
+        show_table(("seq", "time", "type", "operation", "data"), rows, right=("seq",))
+    else:
+        show_steps(steps_of(entries))
+    return OK
+
+
+def _show_head(job: JobRecord, state: str) -> None:
+    click.echo(f"job: {job.job_id}")
+    click.echo(f"status: {state}")
+    click.echo(f"operator: {job.operator or '–'}")
+    if job.scope_id != "default":
+        click.echo(f"scope: {job.scope_id}")
+    click.echo(f"created: {moment(job.created_at)}")
+    if job.completed_at is not None:
+        click.echo(f"ended: {moment(job.completed_at)}")
+    if job.budgets is not None:
+        limits = ", ".join(
+            f"{name} {money(job.budgets.max_cost) if name == 'max_cost' else value}"
+            for name, value in job.budgets.to_dict().items()
+        )
+        click.echo(f"budget: {limits or 'none'}")
+    if job.error:
+        click.echo(f"error: {job.error_code}: {job.error}")
+
+
+async def _journal(kernel: RuntimeKernel, job_id: str) -> list[RuntimeEvent]:
+    found: list[RuntimeEvent] = []
+    while page := await kernel.storage.events(job_id, after_seq=len(found)):
+        found += page
+    return found
+
+
+@jobs.command()
+@click.argument("job_id", metavar="JOB")
+@click.option("--reason", help="Is kept with the job.")
+@db_option
+def cancel(db: str | None, job_id: str, reason: str | None) -> int:
+    """Cancel a job. Steps in flight are settled first, so that nothing is unaccounted for."""
+    return asyncio.run(_cancel(db, job_id, reason))
+
+
+async def _cancel(db: str | None, job_id: str, reason: str | None) -> int:
+    async with reading(db) as kernel:
+        await kernel.jobs.cancel(job_id, reason)
+    dispatcher = ChosenJobs()
+    async with opened(settings_for(db), operators=known_operators(), dispatcher=dispatcher) as kernel:
+        dispatcher.choose(job_id)
+        try:
+            async with asyncio.timeout(CANCEL_SECONDS):
+                job = await kernel.wait_for_end(job_id)
+        except TimeoutError:
+            click.echo(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
+            return OK
+    click.echo(f"{job_id} is {job.status}")
+    return OK
+
+
+@jobs.command()
+@click.argument("job_id", metavar="JOB")
+@db_option
+def resume(db: str | None, job_id: str) -> int:
+    """Go on with a job that was interrupted, waits, or is blocked, and follow it to its end.
+
+    What it has finished is not done again.
+    """
+    return asyncio.run(_resume(db, job_id))
+
+
+async def _resume(db: str | None, job_id: str) -> int:
+    operators = known_operators()
+    async with reading(db) as kernel:
+        job = await kernel.jobs.get(job_id)
+        if job.status.is_terminal:
+            raise InvalidTransition(f"job {job_id!r} has ended: it is {job.status}")
+        if job.operator not in operators:
+            raise UnknownOperator(
+                f"job {job_id!r} is executed by {job.operator!r}, which belongs to an application of its own; start that"
+            )
+        if job.status is JobStatus.BLOCKED:
+            await kernel.jobs.resume(job_id)
+    settings, dispatcher = settings_for(db), ChosenJobs()
+    async with opened(settings, operators=operators, dispatcher=dispatcher) as kernel:
+        dispatcher.choose(job_id)
+        if not kernel.executes:
+            click.echo("another process executes the jobs of this database; following it", err=True)
+        handle = kernel.handle(job_id)
+        narrator = Narrator(lambda line: click.echo(line, err=True))
+        questions = Questions(kernel, lambda line: click.echo(line, err=True), db_flag=flag_for(settings))
+        await follow(handle, narrator, questions, after_seq=job.last_seq)
+        result = await handle.result()
+    click.echo(result.content)
+    return OK
+
+
+def _job_json(job: JobRecord, state: str) -> dict[str, Any]:
+    def text(value: Any) -> str | None:
+        return None if value is None else value.isoformat()
+
+    return {
+        "job_id": job.job_id,
+        "status": str(job.status),
+        "standing": state,
+        "operator": job.operator,
+        "scope_id": job.scope_id,
+        "principal_id": job.principal_id,
+        "created_at": text(job.created_at),
+        "started_at": text(job.started_at),
+        "completed_at": text(job.completed_at),
+        "deadline": text(job.deadline),
+        "progress": job.progress,
+        "budgets": None if job.budgets is None else job.budgets.to_dict(),
+        "error": job.error,
+        "error_code": job.error_code,
+        "last_seq": job.last_seq,
+    }
+
+
+def _event_json(event: RuntimeEvent) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "type": event.type,
+        "timestamp": event.timestamp.isoformat(),
+        "operation_id": event.operation_id,
+        "data": dict(event.data),
+        "content": event.body(),
+    }
+
+
+def _place(event: RuntimeEvent) -> str:
+    """Return an operation's place in its job: the part of its id that says something."""
+    return (event.operation_id or "").removeprefix(f"{event.job_id}:")
+
+
+def _data(event: RuntimeEvent) -> str:
+    return _short(json.dumps(dict(event.data), ensure_ascii=False, default=str) if event.data else "", 120)
+
+
+def _short(text: str, length: int = 60) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else f"{flat[: length - 1]}…"

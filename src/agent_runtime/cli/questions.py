@@ -1,0 +1,151 @@
+"""Putting a job's questions to whoever watches it, while any other terminal may answer first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from agent_runtime.cli.answers import how_to_answer, is_yes, items_of, prompt_for, understand
+from agent_runtime.cli.terminal import Lines, is_interactive, user_name
+from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
+from agent_runtime.values.action import ActionRecord, ActionType
+
+if TYPE_CHECKING:
+    from agent_runtime.cli.narrator import Say
+    from agent_runtime.kernel.kernel import RuntimeKernel
+
+MAX_SHOWN: Final = 30
+"""Single items of a question that are printed."""
+
+
+class Questions:
+    """Asks, one question at a time.
+
+    Args:
+        kernel: Where the questions are.
+        say: Prints a line.
+        db_flag: What `actions resolve` needs besides the id to find this database.
+        answer_after: Seconds after which a yes-or-no question is answered with yes by itself; `None` never does.
+    """
+
+    def __init__(
+        self, kernel: RuntimeKernel, say: Say, *, db_flag: str = "", answer_after: float | None = None
+    ) -> None:
+        self._kernel = kernel
+        self._say = say
+        self._db_flag = db_flag
+        self._answer_after = answer_after
+        self._lines = Lines(sys.stdin.fileno()) if is_interactive() and answer_after is None else None
+        self._turn = asyncio.Lock()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def ask(self, action_id: str) -> None:
+        """Begin to ask, unless this question was asked before."""
+        if action_id not in self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks[action_id] = loop.create_task(self._ask(action_id), name=f"question {action_id}")
+
+    def settled(self, action_id: str) -> None:
+        """Learn that a question needs no answer any more."""
+        task = self._tasks.get(action_id)
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Ask nothing more.
+
+        Raises:
+            Exception: What went wrong with a question, other than an answer that somebody else gave first.
+        """
+        for task in self._tasks.values():
+            task.cancel()
+        outcomes = await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _ask(self, action_id: str) -> None:
+        async with self._turn:
+            action = await self._kernel.actions.get(action_id)
+            if not action.is_pending:
+                return
+            self._show(action)
+            resolution, by = await self._answer(action)
+            with contextlib.suppress(ActionAlreadyResolved):
+                await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
+
+    def _show(self, action: ActionRecord) -> None:
+        self._say("")
+        self._say(f"question: {question_of(action)}")
+        items = list(items_of(action).items())
+        for name, what in items[:MAX_SHOWN]:
+            self._say(f"  {name}: {what}")
+        if len(items) > MAX_SHOWN:
+            self._say(f"  … and {len(items) - MAX_SHOWN} more")
+        command = f"agent-runtime actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
+        self._say(f"  from any other terminal: {command}")
+
+    async def _answer(self, action: ActionRecord) -> tuple[Mapping[str, Any], str]:
+        """Return an answer and who gave it; waits for ever where only somebody else can answer."""
+        if self._answer_after is not None and action.type in (ActionType.APPROVAL, ActionType.CONFIRM):
+            self._say(f"  no terminal: in {self._answer_after:g} s this is answered with yes by itself")
+            await asyncio.sleep(self._answer_after)
+            self._say("  nobody has answered: answering yes, as nobody in particular")
+            return understand(action, "yes"), "nobody (answered by itself)"
+        if self._lines is not None:
+            return await self._answer_of_person(action, self._lines), user_name()
+        self._say("  waiting for an answer")
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable: nobody completes the future")
+
+    async def _answer_of_person(self, action: ActionRecord, lines: Lines) -> Mapping[str, Any]:
+        while True:
+            text = await self._typed(prompt_for(action), lines)
+            try:
+                if items_of(action) and text.lower() in ("e", "each"):
+                    return await self._each(action, lines)
+                return understand(action, text)
+            except InvalidInput as error:
+                self._say(f"  {error}")
+
+    async def _each(self, action: ActionRecord, lines: Lines) -> Mapping[str, Any]:
+        decisions = {}
+        for name, what in items_of(action).items():
+            while True:
+                text = await self._typed(f"  {name}: {what} – [y]es or [n]o? ", lines)
+                with contextlib.suppress(InvalidInput):
+                    decisions[name] = "accept" if is_yes(text) else "reject"
+                    break
+        return {
+            "confirmed": all(verdict == "accept" for verdict in decisions.values()),
+            "decisions": decisions,
+        }
+
+    async def _typed(self, prompt: str, lines: Lines) -> str:
+        click.echo(prompt, nl=False, err=not sys.stdout.isatty())
+        text = await lines.next()
+        if text is None:
+            self._say("")
+            self._say("  the terminal is closed; another one can still answer")
+            await asyncio.get_running_loop().create_future()
+            raise AssertionError("unreachable: nobody completes the future")
+        return text
+
+
+def question_of(action: ActionRecord) -> str:
+    """Return an action in one line."""
+    payload = action.payload
+    if isinstance(payload.get("message"), str):
+        return str(payload["message"])
+    if action.type == ActionType.APPROVAL and "tool" in payload:
+        import json
+
+        arguments = json.dumps(payload.get("arguments"), ensure_ascii=False, default=str)
+        shown = arguments if len(arguments) <= 500 else f"{arguments[:500]}…"
+        return f"may {payload['tool']} be called with {shown}?"
+    return f"{action.type}: {', '.join(payload) or 'no details'}"

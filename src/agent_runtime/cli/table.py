@@ -1,0 +1,47 @@
+"""Tables: drawn by rich for a terminal, plain columns for everything else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+
+def show_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), total: bool = False
+) -> None:
+    """Print a table.
+
+    Args:
+        headers: Names of the columns.
+        rows: Their texts.
+        right: Names of columns that hold numbers.
+        total: Whether the last row is a sum.
+    """
+    if sys.stdout.isatty():
+        _draw(headers, rows, right, total)
+        return
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
+        cells = [
+            cell.rjust(width) if header in right else cell.ljust(width)
+            for header, cell, width in zip(headers, row, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], total: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    for number, row in enumerate(rows, 1):
+        if total and number == len(rows):
+            table.add_section()
+        table.add_row(*(Text(cell) for cell in row))  # `Text`: cells are data, not rich's markup
+    Console().print(table)
