@@ -109,6 +109,7 @@ async def test_a_failure_nobody_waits_for_is_not_reported_as_forgotten(
     await anext(stream)
     await stream.aclose()
     del stream
+    await asyncio.sleep(0)  # the loop lets go of the task
     gc.collect()
 
     assert "unheard" not in caplog.text
