@@ -161,7 +161,7 @@ def make_provider(model: str, base_url: str | None = None) -> Provider:
     Args:
         model: `vendor:model`; with `base_url` the vendor may be left out.
         base_url: Where its API is. Without a vendor, or with `openai`, the server there is one that is compatible with
-            OpenAI's Chat Completions, and needs no key unless it says so.
+            OpenAI's Chat Completions, and needs no key unless it says so. Only with `openai` are OpenAI's prices used.
 
     Raises:
         ConfigurationError: The model names no vendor, or an unknown one.
@@ -177,8 +177,8 @@ def make_provider(model: str, base_url: str | None = None) -> Provider:
     if separator and vendor.lower() in known_prefixes() and vendor.lower() != "openai":
         return create_provider(model, base_url=base_url)
     if separator and vendor.lower() == "openai":
-        model = name
-    return OpenAIProvider(model, base_url=base_url, key_required=False)
+        return OpenAIProvider(name, base_url=base_url, key_required=False)
+    return OpenAIProvider(model, base_url=base_url, key_required=False, name="compatible")
 
 
 def _make_default_folder(url: str) -> None:

@@ -13,8 +13,11 @@ from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
 
 _COMMANDS = {
     "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
+    "costs": ("agent_runtime.cli.costs", "costs", "show what was spent"),
     "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
+    "doctor": ("agent_runtime.cli.doctor", "doctor", "check the installation, the database and the keys"),
     "jobs": ("agent_runtime.cli.jobs", "jobs", "list, show, cancel and resume jobs"),
+    "run": ("agent_runtime.cli.run", "run", "run an agent on a prompt, as a durable job"),
 }
 
 

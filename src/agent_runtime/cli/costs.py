@@ -1,0 +1,116 @@
+"""`agent-runtime costs`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from agent_runtime.cli.amounts import money, tokens
+from agent_runtime.cli.database import db_option, reading
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.table import show_table
+from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.money import to_dollars
+
+_PAGE: Final = 1000
+
+
+@dataclass(slots=True)
+class _Sum:
+    """Ledger entries that have something in common, added up."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: int = 0
+    unpriced: int = 0
+    uncertain: int = 0
+
+    def add(self, entry: LedgerEntry) -> None:
+        """Count one more."""
+        self.requests += 1
+        self.input_tokens += entry.input_tokens
+        self.output_tokens += entry.output_tokens
+        self.cost += entry.cost or 0
+        self.unpriced += entry.cost is None
+        self.uncertain += entry.uncertain
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values; `cost` is what is known to have been spent."""
+        return {
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": str(to_dollars(self.cost)),
+            "unpriced_requests": self.unpriced,
+            "uncertain_requests": self.uncertain,
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        """Return it as the cells of a table's row."""
+        known = money(to_dollars(self.cost))
+        cost = ("no price" if self.unpriced == self.requests else f"≥ {known}") if self.unpriced else known
+        return (
+            str(self.requests),
+            tokens(self.input_tokens),
+            tokens(self.output_tokens),
+            cost,
+            str(self.uncertain) if self.uncertain else "",
+        )
+
+
+@click.command()
+@click.option("--by", type=click.Choice(["job", "model", "scope"]), default="job", show_default=True)
+@click.option("--job", metavar="JOB", help="Only this job's.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows, the dearest first."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@db_option
+def costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool) -> int:
+    """Show what was spent, from the ledger: every request to a model, failed and lost ones too.
+
+    `uncertain` counts requests whose answer was lost; they are billed at the most they can have cost.
+    """
+    return asyncio.run(_costs(db, by, job, limit, as_json))
+
+
+async def _costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool) -> int:
+    sums: dict[str, _Sum] = {}
+    total = _Sum()
+    async with reading(db) as kernel:
+        if job is not None:
+            await kernel.jobs.get(job)
+        after: str | None = None
+        while page := await kernel.ledger.entries(job_id=job, after=after, limit=_PAGE):
+            for entry in page:
+                total.add(entry)
+                sums.setdefault(_key(entry, by), _Sum()).add(entry)
+            after = page[-1].entry_id
+    dearest = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))[:limit]
+    if as_json:
+        click.echo(json.dumps([{by: key, **entry.to_json()} for key, entry in dearest], indent=1))
+        return OK
+    if not dearest:
+        click.echo("nothing was spent")
+        return OK
+    headers = (by, "requests", "input tokens", "output tokens", "cost", "uncertain")
+    rows = [(key, *entry.cells()) for key, entry in dearest]
+    show_table(headers, [*rows, ("total", *total.cells())], right=headers[1:], total=True)
+    if len(sums) > limit:
+        click.echo(f"{len(sums) - limit} more; the total counts them too (--limit {len(sums)})", err=True)
+    return OK
+
+
+def _key(entry: LedgerEntry, by: str) -> str:
+    match by:
+        case "job":
+            return entry.job_id or "–"
+        case "model":
+            return f"{entry.provider}:{entry.model}" if entry.model else "–"
+        case _:
+            return entry.scope_id

@@ -1,0 +1,167 @@
+"""`agent-runtime doctor`: is everything here that is needed, and does it work?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import click
+
+from agent_runtime.cli.database import db_option, name_of, opened, settings_for
+from agent_runtime.cli.exit_codes import FAILED, OK, describe
+from agent_runtime.cli.standing import is_alive
+from agent_runtime.errors import AgentRuntimeError, ConfigurationError
+
+if TYPE_CHECKING:
+    from agent_runtime.settings import Settings
+
+Verdict = Literal["ok", "note", "problem"]
+
+EXTRAS: Final = {
+    "aiohttp": ("aiohttp",),
+    "mcp": ("mcp",),
+    "postgres": ("asyncpg", "procrastinate"),
+    "redis": ("redis",),
+    "kafka": ("confluent-kafka",),
+    "otel": ("opentelemetry-api", "opentelemetry-sdk"),
+    "yaml": ("pyyaml",),
+}
+KEYS: Final = {
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "openai": ("OPENAI_API_KEY",),
+}
+MIN_FREE_BYTES: Final = 100 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    verdict: Verdict
+    detail: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@db_option
+def doctor(db: str | None, as_json: bool) -> int:
+    """Check Python, packages, the database and the keys. No key is shown and nothing is sent.
+
+    The exit code is 1 when there is a problem.
+    """
+    findings = asyncio.run(_examine(db))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            click.echo(f"{finding.verdict:<7}  {finding.what:<{width}}  {finding.detail}")
+    return FAILED if any(finding.verdict == "problem" for finding in findings) else OK
+
+
+async def _examine(db: str | None) -> list[Finding]:
+    findings = [_python(), *_packages()]
+    try:
+        settings = settings_for(db)
+    except ConfigurationError as error:
+        return [*findings, Finding(what="settings", verdict="problem", detail=str(error)), *_keys()]
+    findings.append(_settings())
+    return [*findings, *await _database(settings), *_keys()]
+
+
+def _settings() -> Finding:
+    from agent_runtime.settings import SETTINGS_FILE
+
+    file = f" and {Path.cwd() / SETTINGS_FILE}" if Path(SETTINGS_FILE).exists() else ""
+    return Finding(what="settings", verdict="ok", detail=f"from the environment{file}")
+
+
+def _python() -> Finding:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding(what="python", verdict="ok", detail=detail)
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding(what="agent-runtime", verdict="ok", detail=version("agent-runtime"))
+    for extra, packages in EXTRAS.items():
+        found = {package: _version(package) for package in packages}
+        missing = [package for package, number in found.items() if number is None]
+        if missing:
+            detail = f"not installed: pip install 'agent-runtime[{extra}]'"
+            yield Finding(what=f"extra {extra}", verdict="note", detail=detail)
+        else:
+            detail = ", ".join(f"{package} {number}" for package, number in found.items())
+            yield Finding(what=f"extra {extra}", verdict="ok", detail=detail)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    """Look at the database; one that does not exist yet is not made."""
+    from agent_runtime.app import sqlite_path
+
+    name = name_of(settings)
+    path = sqlite_path(settings.storage)
+    findings = [] if path is None else [_disk(path)]
+    if path is not None and not await asyncio.to_thread(path.exists):
+        return [
+            Finding(what="database", verdict="note", detail=f"{name} is made by the first run"),
+            *findings,
+        ]
+    try:
+        async with opened(settings, worker=False) as kernel:
+            count = await kernel.jobs.count()
+            workers = [worker for worker in await kernel.storage.list_workers() if is_alive(worker)]
+    except (AgentRuntimeError, ConfigurationError) as error:
+        return [
+            Finding(what="database", verdict="problem", detail=describe(error)[0] or str(error)),
+            *findings,
+        ]
+    pids = ", ".join(str(worker.info.get("pid")) for worker in workers)
+    return [
+        Finding(what="database", verdict="ok", detail=f"{name}: its schema is current, {count} jobs"),
+        Finding(
+            what="executor", verdict="ok", detail=f"pid {pids}" if pids else "no process executes jobs now"
+        ),
+        *findings,
+    ]
+
+
+def _disk(path: Path) -> Finding:
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / 1024**3:,.1f} GiB free in {folder}"
+    if not os.access(folder, os.W_OK):
+        return Finding(what="disk", verdict="problem", detail=f"{folder} cannot be written")
+    return Finding(what="disk", verdict="ok" if free >= MIN_FREE_BYTES else "problem", detail=detail)
+
+
+def _keys() -> Iterator[Finding]:
+    """Say which vendors' keys are set; never what they are."""
+    from llm_client.providers.presets import PRESETS
+
+    vendors = {
+        **KEYS,
+        **{name: preset.key_variables for name, preset in PRESETS.items() if preset.key_required},
+    }
+    for vendor, variables in sorted(vendors.items()):
+        present = [variable for variable in variables if os.environ.get(variable)]
+        detail = f"{present[0]} is set" if present else f"{' or '.join(variables)} is not set"
+        yield Finding(what=f"key {vendor}", verdict="ok" if present else "note", detail=detail)

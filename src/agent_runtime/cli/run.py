@@ -1,0 +1,258 @@
+"""`agent-runtime run`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent_runtime.app import Runtime, load_app
+from agent_runtime.cli.amounts import money, tokens
+from agent_runtime.cli.chosen_jobs import ChosenJobs
+from agent_runtime.cli.database import db_option, flag_for, name_of, settings_for
+from agent_runtime.cli.exit_codes import OK, describe
+from agent_runtime.cli.following import follow
+from agent_runtime.cli.narrator import Narrator
+from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
+from agent_runtime.cli.questions import Questions
+from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.values.content import MAX_CONTENT_BYTES
+from agent_runtime.values.context import BudgetSpec
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.handle import ExecutionHandle
+    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.settings import Settings
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option("--file", "file", metavar="FILE", help="Read the prompt from a file; - is standard input.")
+@click.option(
+    "--model", metavar="VENDOR:MODEL", help="The model, such as openai:gpt-5.2 (or AGENT_RUNTIME_MODEL)."
+)
+@click.option(
+    "--base-url", metavar="URL", help="A server compatible with OpenAI's; the vendor may be left out."
+)
+@click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A tool. May be repeated.")
+@click.option("--system", metavar="TEXT", help="The agent's instruction.")
+@click.option("--max-cost", type=str, metavar="DOLLARS", help="What the run may cost.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens the run may use, in and out.")
+@click.option(
+    "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="When to give up."
+)
+@click.option(
+    "--app", metavar="MODULE:ATTRIBUTE", help="Run the agent of an application (or AGENT_RUNTIME_APP)."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the answer.")
+@db_option
+def run(
+    db: str | None,
+    prompt: str | None,
+    file: str | None,
+    model: str | None,
+    base_url: str | None,
+    tools: tuple[str, ...],
+    system: str | None,
+    max_cost: str | None,
+    max_tokens: int | None,
+    deadline: float | None,
+    app: str | None,
+    as_json: bool,
+) -> int:
+    """Run an agent on a prompt, as a durable job, and print its answer.
+
+    The prompt is the argument, a file, or standard input. The answer goes to standard output, everything else to standard
+    error. Ctrl-C stops this process and loses nothing: `agent-runtime jobs resume` goes on, `jobs cancel` ends the job.
+    """
+    text = read_prompt(prompt, file)
+    settings = settings_for(db, model=model, base_url=base_url, app=app)
+    limits = BudgetSpec(max_cost=_dollars(max_cost), max_tokens=max_tokens)
+    budgets = limits if limits.to_dict() else None
+    if settings.app is not None:
+        refused = [
+            name for name, given in (("--model", model), ("--tool", tools), ("--system", system)) if given
+        ]
+        if refused:
+            raise click.UsageError(
+                f"{refused[0]} belongs to the application's agent; it cannot be given with --app"
+            )
+        request = ExecutionRequest(prompt=text, budgets=budgets, deadline_seconds=deadline)
+        command = _Command(
+            request=request, settings=settings, as_json=as_json, runtime=load_app(settings.app)
+        )
+        return asyncio.run(command.run())
+    given = _described(text, settings, tools, system)
+    request = ExecutionRequest(
+        operator=OPERATOR, input=given.to_json(), budgets=budgets, deadline_seconds=deadline
+    )
+    return asyncio.run(_Command(request=request, settings=settings, as_json=as_json).run())
+
+
+def read_prompt(prompt: str | None, file: str | None) -> str:
+    """Return the prompt from wherever it was given.
+
+    Raises:
+        click.UsageError: It was given twice or not at all.
+        InvalidInput: It cannot be read, is empty, is not UTF-8, or is larger than a job's input may be.
+    """
+    if prompt is not None and file is not None:
+        raise click.UsageError("give the prompt as an argument or with --file, not both")
+    if prompt is None and file is None and sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no prompt: give it as an argument, with --file, or on standard input"
+        )
+    text = prompt if prompt not in (None, "-") else _decoded(_read_bytes(file))
+    if not text.strip():
+        raise InvalidInput("the prompt is empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput("the prompt is not UTF-8 text") from None
+    return text
+
+
+def _read_bytes(file: str | None) -> bytes:
+    limit = MAX_CONTENT_BYTES + 1
+    if file in (None, "-"):
+        data = sys.stdin.buffer.read(limit)
+    else:
+        try:
+            with Path(str(file)).open("rb") as opened:
+                data = opened.read(limit)
+        except OSError as error:
+            raise InvalidInput(f"the prompt cannot be read from {file!r}: {error.strerror}") from error
+    if len(data) == limit:
+        raise InvalidInput(f"the prompt is larger than a job's input may be ({MAX_CONTENT_BYTES:,} bytes)")
+    return data
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the prompt is not UTF-8 text (byte {error.start:,})") from None
+
+
+def _dollars(text: str | None) -> Any:
+    """Return an amount of money exactly as it was written."""
+    from decimal import Decimal, InvalidOperation
+
+    if text is None:
+        return None
+    try:
+        amount = Decimal(text.removeprefix("$"))
+    except InvalidOperation:
+        raise click.UsageError(f"--max-cost {text!r} is not an amount of dollars") from None
+    if not amount.is_finite() or amount <= 0:
+        raise click.UsageError(f"--max-cost {text!r} is not an amount of dollars above zero")
+    return amount
+
+
+def _described(text: str, settings: Settings, tools: tuple[str, ...], system: str | None) -> PromptedInput:
+    """Return the job's input, after seeing that an agent can be made of it."""
+    if settings.model is None:
+        raise ConfigurationError(
+            "no model is chosen: give --model vendor:model, such as openai:gpt-5.2, or set AGENT_RUNTIME_MODEL"
+        )
+    given = PromptedInput(
+        prompt=text, model=settings.model, base_url=settings.base_url, system=system, tools=tools
+    )
+    build_agent(given)
+    return given
+
+
+@dataclass(slots=True, kw_only=True)
+class _Command:
+    """One invocation."""
+
+    request: ExecutionRequest
+    settings: Settings
+    as_json: bool
+    runtime: Runtime | RuntimeKernel | None = None
+    """The user's application; without one, the command line's own."""
+
+    async def run(self) -> int:
+        """Execute the request and print what it gave."""
+        dispatcher = ChosenJobs()
+        runtime = self.runtime
+        if runtime is None:
+            plain = self.settings.model_copy(update={"model": None, "base_url": None})
+            runtime = Runtime(plain, operators=known_operators(), dispatcher=dispatcher)
+        async with runtime:
+            kernel = runtime.kernel if isinstance(runtime, Runtime) else runtime
+            handle = await kernel.execute(self.request)
+            dispatcher.choose(handle.job_id)
+            try:
+                return await self._follow(kernel, handle)
+            except asyncio.CancelledError:
+                self._say_how_to_go_on(handle)
+                raise
+
+    async def _follow(self, kernel: RuntimeKernel, handle: ExecutionHandle) -> int:
+        aloud = sys.stdout.isatty() and not self.as_json
+        narrator = Narrator(_say, speak=_speak if aloud else None)
+        narrator.line(f"job: {handle.job_id}")
+        if not kernel.executes:
+            narrator.line(
+                f"another process executes the jobs in {name_of(self.settings)}; this one begins when that one is done "
+                "(with --db it would have a database of its own)"
+            )
+        await follow(handle, narrator, Questions(kernel, narrator.line, db_flag=flag_for(self.settings)))
+        return await self._conclude(kernel, handle, narrator)
+
+    async def _conclude(self, kernel: RuntimeKernel, handle: ExecutionHandle, narrator: Narrator) -> int:
+        total = await kernel.ledger.total(job_id=handle.job_id)
+        told: dict[str, Any] = {
+            "job_id": handle.job_id,
+            "cost": None if total.unpriced else str(total.cost),
+            "input_tokens": total.input_tokens,
+            "output_tokens": total.output_tokens,
+            "requests": total.entries,
+        }
+        try:
+            result = await handle.result()
+        except Exception as error:
+            if self.as_json:
+                status, (sentence, _) = await handle.status(), describe(error)
+                code = getattr(error, "error_code", getattr(error, "code", None))
+                _print_json({**told, "status": str(status), "error": sentence, "error_code": code})
+            raise
+        if self.as_json:
+            _print_json(
+                {**told, "status": str(result.status), "content": result.content, "output": result.output}
+            )
+        elif narrator.spoken:
+            narrator.line("")
+        else:
+            click.echo(result.content)
+        cost = money(None if total.unpriced else total.cost)
+        _say(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
+        return OK
+
+    def _say_how_to_go_on(self, handle: ExecutionHandle) -> None:
+        flag = flag_for(self.settings)
+        _say("")
+        _say("stopping: what is in flight is finished first (Ctrl-C again stops at once)")
+        if self.runtime is None:
+            _say(f"go on with: agent-runtime jobs resume {handle.job_id}{flag}")
+        _say(f"end it with: agent-runtime jobs cancel {handle.job_id}{flag}")
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _speak(text: str) -> None:
+    click.echo(text, nl=False)
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    click.echo(json.dumps(values, indent=1, default=str))
