@@ -103,7 +103,7 @@ class ExecutionEngine:
             hooks=self._hooks,
             middleware=self._middleware,
         )
-        self._chain = _call_chain(self._middleware, self._observed)
+        self._chain = _call_chain(self._middleware, self._observed if self._hooks else self._deduplicated)
 
     @property
     def provider(self) -> Provider:
