@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.middleware import ToolInvocation
+from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Tool, ToolContext, ToolResult
 
 NOT_SERIALIZABLE = "result_not_serializable"
@@ -28,6 +28,8 @@ async def execute(invocation: ToolInvocation) -> ToolResult:
         returned = await call_handler(tool, _keywords(invocation))
     except RunAborted:
         raise
+    except SystemExit:
+        return failure("the tool tried to end the process", SystemExit.__name__)
     except Exception as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read
         return failure_of(error)
     return to_result(returned)
@@ -54,16 +56,8 @@ async def call_handler(tool: Tool, keywords: Mapping[str, Any]) -> Any:
     called = handler if inspect.isroutine(handler) else type(handler).__call__
     if inspect.iscoroutinefunction(called):
         return await handler(**keywords)
-    returned = await asyncio.to_thread(_without_stop_iteration, handler, keywords)
+    returned = await call_in_thread(handler, keywords, f"tool-{tool.name}")
     return await returned if inspect.isawaitable(returned) else returned
-
-
-def _without_stop_iteration(handler: Callable[..., Any], keywords: Mapping[str, Any]) -> Any:
-    """Call a function; a `StopIteration` it leaks could never reach the waiting coroutine."""
-    try:
-        return handler(**keywords)
-    except StopIteration as error:
-        raise RuntimeError("the tool raised StopIteration") from error
 
 
 def failure(message: str, error_type: str) -> ToolResult:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextvars
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -177,3 +179,54 @@ async def test_arguments_a_middleware_changed_are_checked_again() -> None:
 
     assert not result.success
     assert "count" in result.content
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_tool_cannot_end_the_process(asynchronous: bool) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def leave_later() -> None:
+        raise SystemExit(3)
+
+    result = await execute(invocation(tool(leave_later if asynchronous else leave)))
+
+    assert "tried to end the process" in result.content
+
+
+async def test_tools_that_hang_do_not_stop_others_from_running() -> None:
+    release = threading.Event()
+
+    @tool
+    def hang() -> None:
+        release.wait(30)
+
+    @tool
+    def fine() -> str:
+        return "fine"
+
+    hanging = [asyncio.create_task(execute(invocation(hang))) for _ in range(50)]
+    result = await asyncio.wait_for(execute(invocation(fine)), 5)
+    release.set()
+    await asyncio.wait(hanging)
+
+    assert result.content == "fine"
+
+
+def test_a_tool_that_never_ends_does_not_keep_the_process_alive() -> None:
+    program = """
+import asyncio, threading
+from llm_client import Agent, ScriptedProvider, ToolCall, tool
+
+@tool(timeout=0.05)
+def never() -> str:
+    threading.Event().wait()
+
+agent = Agent(provider=ScriptedProvider([[ToolCall("1", "never", {})], "gave up"]), tools=[never])
+print(asyncio.run(agent.run("go")).content)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert ended.stdout.strip() == "gave up"

@@ -1,0 +1,51 @@
+"""Plain functions off the event loop, each in a daemon thread of its own.
+
+The event loop's own pool would not do: a function that never returns keeps its place there for good, and the process
+from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> Any:
+    """Call a function in a new thread, with this task's context variables, and return what it returns.
+
+    When the wait is cancelled the thread runs on, as threads cannot be stopped; what it returns then is dropped.
+
+    Args:
+        function: What to call.
+        keywords: Its arguments.
+        name: Name of the thread.
+
+    Raises:
+        RuntimeError: The function raised `StopIteration`, which a coroutine cannot pass on.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def settle(setter: Callable[[Any], None], value: Any) -> None:
+        if not outcome.done():
+            setter(value)
+
+    def work() -> None:
+        setter: Callable[[Any], None] = outcome.set_result
+        try:
+            value = context.run(function, **keywords)
+        except StopIteration:
+            setter, value = outcome.set_exception, RuntimeError("the tool raised StopIteration")
+        except BaseException as error:  # noqa: BLE001 -- carried over to the caller, whatever it is
+            setter, value = outcome.set_exception, error
+        try:
+            loop.call_soon_threadsafe(settle, setter, value)
+        except RuntimeError:  # the loop has been closed: nobody waits any more
+            return
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    return await outcome
