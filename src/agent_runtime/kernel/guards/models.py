@@ -23,7 +23,7 @@ from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message, dump_result, dump_usage, load_result
-from llm_client.errors import ProviderError, StreamInterrupted
+from llm_client.errors import AuthenticationError, ConnectionFailed, ProviderError, StreamInterrupted
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing import PriceBook
@@ -32,6 +32,8 @@ from llm_client.usage import Usage
 
 NAME = "model"
 """Step name of every model call: another model in new code is a changed input, not another step."""
+_NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
+"""Failures without a status by which a request has not left: nobody listens there, or there is no key to send."""
 
 
 @dataclass(slots=True, eq=False)
@@ -282,7 +284,7 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
     if isinstance(error, ProviderError) and error.usage is not None:
         return error.usage, False
     answered = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
-    never_sent = isinstance(error, ProviderError) and error.code == "connection_failed"
+    never_sent = isinstance(error, ProviderError) and error.code in _NEVER_SENT
     if answered or never_sent or not isinstance(error, ProviderError):
         return Usage(), False
     if (
