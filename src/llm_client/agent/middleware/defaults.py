@@ -16,11 +16,14 @@ from llm_client.agent.middleware.timeout import TimeoutMiddleware
 from llm_client.middleware import ToolMiddleware
 
 DEFAULT_RESULT_CHARACTERS = 50_000
+SPARE_CHARACTERS = 10_000
+"""Redacted beyond what the model reads, so that a secret at the cut is seen whole."""
 
 
 def default_middleware(config: AgentConfig | None = None) -> list[ToolMiddleware]:
     """Return the default chain, outermost first."""
     config = config or AgentConfig()
+    characters = config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS
     return [
         TelemetryMiddleware(),
         LoggingMiddleware(),
@@ -30,18 +33,19 @@ def default_middleware(config: AgentConfig | None = None) -> list[ToolMiddleware
         TimeoutMiddleware(config.tool_timeout),
         RetryMiddleware(config.tool_retry_attempts),
         CircuitBreakerMiddleware(),
-        ResultSizeMiddleware(config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS),
-        RedactionMiddleware(),
+        ResultSizeMiddleware(characters),
+        RedactionMiddleware(max_characters=2 * characters + SPARE_CHARACTERS),
     ]
 
 
 def minimal_middleware(config: AgentConfig | None = None) -> list[ToolMiddleware]:
     """Return a chain without limits of its own, for agents whose runtime enforces policy and budget."""
     config = config or AgentConfig()
+    characters = config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS
     return [
         LoggingMiddleware(),
         TimeoutMiddleware(config.tool_timeout),
         RetryMiddleware(config.tool_retry_attempts),
-        ResultSizeMiddleware(config.max_tool_output_chars or DEFAULT_RESULT_CHARACTERS),
-        RedactionMiddleware(),
+        ResultSizeMiddleware(characters),
+        RedactionMiddleware(max_characters=2 * characters + SPARE_CHARACTERS),
     ]

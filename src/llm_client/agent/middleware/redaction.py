@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
+from llm_client.agent.middleware.result_size import truncate
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.redaction import Redactor
 from llm_client.tools.tool import ToolResult
+
+LARGE = 20_000
+"""Characters above which a result is redacted in a thread, to keep the event loop free."""
 
 
 class RedactionMiddleware(ToolMiddleware):
@@ -14,14 +19,22 @@ class RedactionMiddleware(ToolMiddleware):
 
     Args:
         redactor: Which secrets; by default the known shapes and names.
+        max_characters: Longer results are cut before they are redacted, as that takes time with the length. Leave room
+            over what the model reads in the end, so that no secret is cut in half there.
     """
 
-    def __init__(self, redactor: Redactor | None = None) -> None:
+    def __init__(self, redactor: Redactor | None = None, *, max_characters: int = 100_000) -> None:
         self._redactor = redactor or Redactor()
+        self._max_characters = max_characters
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Run the call and redact its result."""
-        result = await proceed(invocation)
+        result = truncate(await proceed(invocation), self._max_characters)
+        if len(result.content) > LARGE:
+            return await asyncio.to_thread(self._redacted, result)
+        return self._redacted(result)
+
+    def _redacted(self, result: ToolResult) -> ToolResult:
         redact = self._redactor.redact
         content = redact(result.content)
         value = content if result.value == result.content else redact(result.value)

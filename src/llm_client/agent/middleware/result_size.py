@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.tools.tool import ToolResult
 
+_NOTE = re.compile(r"\n\[… ([\d,]+) characters left out\]\Z")
+_NOTE_LENGTH = 60
+
 
 def truncate(result: ToolResult, max_characters: int) -> ToolResult:
     """Return a result whose content is at most so long, with a note of what is missing; errors stay errors.
 
-    The value of a result that was cut is the text that is left.
+    The value of a result that was cut is the text that is left. Cutting again counts what was missing before.
     """
-    missing = len(result.content) - max_characters
-    if missing <= 0:
+    content = result.content
+    if len(content) <= max_characters:
         return result
-    content = f"{result.content[:max_characters]}\n[… {missing:,} characters left out]"
-    return replace(result, content=content, value=content)
+    note = _NOTE.search(content, max(0, len(content) - _NOTE_LENGTH))
+    missing = len(content) - max_characters
+    if note is not None:
+        if note.start() <= max_characters:
+            return result
+        missing = note.start() - max_characters + int(note.group(1).replace(",", ""))
+    content = f"{content[:max_characters]}\n[… {missing:,} characters left out]"
+    error = result.error if result.error is None else result.error[:max_characters]
+    return replace(result, content=content, value=content, error=error)
 
 
 class ResultSizeMiddleware(ToolMiddleware):

@@ -19,6 +19,7 @@ from llm_client import (
     ModelRetry,
     PolicyMiddleware,
     RedactionMiddleware,
+    Redactor,
     RequestContext,
     RequestSpec,
     ResultSizeMiddleware,
@@ -38,6 +39,7 @@ from llm_client import (
     paused,
     tool,
 )
+from llm_client.agent.middleware.result_size import truncate
 from llm_client.agent.middleware.telemetry import ToolStatistics
 from llm_client.testing.cache_contract import FakeTime
 from llm_client.tools.execution import execute
@@ -355,6 +357,40 @@ async def test_a_long_result_is_cut_and_says_so() -> None:
 
     assert result.content == "xxxxxxxxxx\n[… 50 characters left out]"
     assert result.value == result.content
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "missing"), [(30, 10, 50), (10, 10, 50), (10, 30, 50), (59, 10, 50)]
+)
+def test_cutting_twice_says_how_much_is_missing_in_all(first: int, second: int, missing: int) -> None:
+    once = truncate(ToolResult(content="x" * 60), first)
+    twice = truncate(once, second)
+
+    assert twice.content == f"{'x' * min(first, second)}\n[… {missing} characters left out]"
+
+
+async def test_a_huge_result_full_of_secrets_is_cut_before_it_is_redacted() -> None:
+    seen: list[int] = []
+
+    class Counting(Redactor):
+        def redact(self, value: Any) -> Any:
+            seen.append(len(value or ""))
+            return super().redact(value)
+
+    @tool
+    async def huge() -> str:
+        return "password=hunter2hunter2 " * 100_000
+
+    step, size = RedactionMiddleware(Counting(), max_characters=3_000), ResultSizeMiddleware(1_000)
+
+    async def redacted(invocation: ToolInvocation) -> ToolResult:
+        return await step.call_tool(invocation, execute)
+
+    result = await size.call_tool(invoke(huge), redacted)
+
+    assert max(seen) < 3_100
+    assert "hunter2" not in result.content
+    assert len(result.content) < 1_100
 
 
 async def test_a_long_failure_stays_a_failure() -> None:
