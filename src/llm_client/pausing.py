@@ -156,6 +156,11 @@ class TimeLimit:
             self._timeout.reschedule(when)
 
 
+def enclosing_time_limit() -> TimeLimit | None:
+    """Return the innermost time limit around the running code, or `None`."""
+    return next((hold for hold in reversed(_HOLDS.get()) if isinstance(hold, TimeLimit)), None)
+
+
 class Slots:
     """A number of places; `async with slots.occupied():` holds one, and `paused()` gives it back meanwhile.
 

@@ -8,6 +8,7 @@ from llm_client.agent.middleware.failures import CIRCUIT_OPEN, is_malfunction
 from llm_client.engine.breaker import BreakerBoard, CircuitBreakerConfig
 from llm_client.errors import CircuitOpen
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
+from llm_client.pausing import enclosing_time_limit
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import ToolResult
 
@@ -36,7 +37,7 @@ class CircuitBreakerMiddleware(ToolMiddleware):
         try:
             result = await proceed(invocation)
         except asyncio.CancelledError:
-            (breaker.fail if _is_late(invocation) else breaker.abandon)(ticket)
+            (breaker.fail if _is_late() else breaker.abandon)(ticket)
             raise
         except BaseException:
             breaker.abandon(ticket)
@@ -50,6 +51,7 @@ class CircuitBreakerMiddleware(ToolMiddleware):
         return result
 
 
-def _is_late(invocation: ToolInvocation) -> bool:
-    """Whether a call is being cancelled because its time is up."""
-    return invocation.deadline is not None and asyncio.get_running_loop().time() >= invocation.deadline
+def _is_late() -> bool:
+    """Whether a call is being cancelled because the tool's time is up, rather than by somebody."""
+    limit = enclosing_time_limit()
+    return limit is not None and limit.expired

@@ -235,6 +235,32 @@ async def test_time_outs_break_the_circuit_and_cancellations_do_not() -> None:
     assert (late.error_type, refused.error_type) == ("timeout", "circuit_open")
 
 
+async def test_a_cancellation_after_a_long_durable_wait_is_not_taken_for_a_time_out() -> None:
+    waited, answered = asyncio.Event(), asyncio.Event()
+
+    @tool(timeout=0.02)
+    async def ask() -> None:
+        async with paused():
+            asyncio.get_running_loop().call_later(0.06, answered.set)
+            await answered.wait()
+        waited.set()
+        await asyncio.Event().wait()
+
+    step = breaker(1)
+
+    async def guarded(invocation: ToolInvocation) -> ToolResult:
+        return await step.call_tool(invocation, execute)
+
+    task = asyncio.create_task(TimeoutMiddleware().call_tool(invoke(ask), guarded))
+    await asyncio.wait_for(waited.wait(), BOUND)
+    task.cancel()
+    await asyncio.wait((task,))
+
+    assert task.cancelled()
+    assert (await step.call_tool(invoke(fine), execute)).success
+    assert step._board.of("tool", "ask").state == "closed"
+
+
 async def test_an_aborted_run_says_nothing_about_a_tool() -> None:
     act, attempts = failing(RunAborted("stop"))
     step = breaker(1)
