@@ -160,10 +160,10 @@ async def test_the_time_out_covers_all_attempts() -> None:
 async def test_a_durable_wait_does_not_count() -> None:
     answered = asyncio.Event()
 
-    @tool(timeout=0.02)
+    @tool(timeout=0.1)
     async def ask() -> str:
         async with paused():
-            asyncio.get_running_loop().call_later(0.06, answered.set)
+            asyncio.get_running_loop().call_later(0.2, answered.set)
             await answered.wait()
         return "yes"
 
@@ -238,10 +238,10 @@ async def test_time_outs_break_the_circuit_and_cancellations_do_not() -> None:
 async def test_a_cancellation_after_a_long_durable_wait_is_not_taken_for_a_time_out() -> None:
     waited, answered = asyncio.Event(), asyncio.Event()
 
-    @tool(timeout=0.02)
+    @tool(timeout=0.1)
     async def ask() -> None:
         async with paused():
-            asyncio.get_running_loop().call_later(0.06, answered.set)
+            asyncio.get_running_loop().call_later(0.2, answered.set)
             await answered.wait()
         waited.set()
         await asyncio.Event().wait()

@@ -259,11 +259,11 @@ async def test_an_attempt_that_waits_durably_occupies_no_place_and_no_time() -> 
 
     engine = ExecutionEngine(FunctionProvider(lambda _: "x"), max_concurrency=1)
     token = HOST.set(Waits())
-    blocked = asyncio.create_task(engine.complete(SPEC, timeout=0.02))
+    blocked = asyncio.create_task(engine.complete(SPEC, timeout=0.1))
     HOST.reset(token)
     await waiting.wait()
     other = await asyncio.wait_for(engine.complete(SPEC), BOUND)
-    asyncio.get_running_loop().call_later(0.06, go_on.set)  # well after the blocked call's time-out
+    asyncio.get_running_loop().call_later(0.2, go_on.set)  # well after the blocked call's time-out
     await go_on.wait()
 
     assert other.content == "x"
