@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ActionAlreadyResolved,
         ActionExpired,
         AgentRuntimeError,
+        AlreadySettled,
         BudgetExceededError,
         ChildFailed,
         ConcurrentSteps,
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     from agent_runtime.kernel.operator_context import OperatorContext, current_context
     from agent_runtime.kernel.options import KernelOptions
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
-    from agent_runtime.ledger.ledger import Ledger, UsageTotal
+    from agent_runtime.ledger.held import Reservation
+    from agent_runtime.ledger.ledger import Ledger
+    from agent_runtime.ledger.totals import UsageTotal
     from agent_runtime.policy.conditions import When
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.policy.policy import Policy
@@ -69,15 +72,17 @@ if TYPE_CHECKING:
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
     from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
+    from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetLine, BudgetStatus
 
 _HOMES = {
     "actions.manager": "ActionManager",
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
-        "ActionAlreadyResolved ActionExpired AgentRuntimeError BudgetExceededError ChildFailed "
-        "ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput InvalidTransition "
-        "JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied PolicyInvalid "
-        "ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob UnknownOperator"
+        "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
+        "ChildFailed ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
+        "InvalidTransition JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
+        "PolicyInvalid ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
+        "UnknownOperator"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "jobs.manager": "JobManager",
@@ -86,7 +91,9 @@ _HOMES = {
     "kernel.operator_context": "OperatorContext current_context",
     "kernel.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
-    "ledger.ledger": "Ledger UsageTotal",
+    "ledger.held": "Reservation",
+    "ledger.ledger": "Ledger",
+    "ledger.totals": "UsageTotal",
     "policy.conditions": "When",
     "policy.engine": "PolicyEngine",
     "policy.policy": "Policy",
@@ -101,6 +108,7 @@ _HOMES = {
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
     "values.orchestration": "OrchestrationConfig",
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
+    "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -113,8 +121,13 @@ __all__ = [
     "ActionStatus",
     "ActionType",
     "AgentRuntimeError",
+    "AlreadySettled",
+    "Budget",
+    "BudgetDecision",
     "BudgetExceededError",
+    "BudgetLine",
     "BudgetSpec",
+    "BudgetStatus",
     "ChildFailed",
     "ConcurrentSteps",
     "ConstraintPolicy",
@@ -162,6 +175,7 @@ __all__ = [
     "PolicyResult",
     "PolicyRule",
     "RedactionPolicy",
+    "Reservation",
     "ResultNotSerializable",
     "RunVersions",
     "Runtime",

@@ -1,32 +1,30 @@
-"""The budgets a run spends from: its own and its ancestors'."""
+"""The budgets a run spends from: its own, its ancestors', and the standing ones that match it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected
 from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.ledger.budget_book import Spender, run_budget, run_budget_id
+from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.reservations import (
     ApplicableBudget,
-    CostOf,
+    Demand,
     Plan,
     Shortage,
     plan_model_call,
-    reserve,
+    spend,
 )
-from agent_runtime.ports.journal import Storage
-from agent_runtime.values.budget import Amount, Charge, Counters, Limits
+from agent_runtime.ports.clock import Clock
+from agent_runtime.values.budget import DIMENSIONS, Amount, Charge, Counters
 from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 
 _POLL_SECONDS = 0.05
-
-
-def run_budget_id(job_id: str) -> str:
-    """Return the name of a run's own budget."""
-    return f"run:{job_id}"
 
 
 def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
@@ -39,105 +37,161 @@ def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
     return (*job.inherited_budgets, *own)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """A limit of which so much is used that people should know."""
+
+    budget: ApplicableBudget
+    dimension: str
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """A call for which everything it may use has been set aside."""
+
+    plan: Plan
+    crossings: tuple[Crossing, ...]
+
+
 class RunBudgets:
-    """Reserves for one run. Counters are shared rows; what is kept here is only what they were when last seen."""
+    """Reserves for one run.
 
-    def __init__(self, job: JobRecord, storage: Storage, options: KernelOptions) -> None:
-        self._storage = storage
+    Args:
+        job: The run's job.
+        ledger: Knows the standing budgets, and where counters were when last seen.
+        clock: In which windows calls fall.
+        options: How long to wait for other calls' reservations.
+    """
+
+    def __init__(self, job: JobRecord, ledger: Ledger, clock: Clock, options: KernelOptions) -> None:
+        self._ledger = ledger
+        self._clock = clock
         self._options = options
-        self.applicable: list[ApplicableBudget] = [
-            ApplicableBudget(budget_id=budget.budget_id, limits=Limits.of(budget.spec))
-            for budget in budgets_for_child(job)
-        ]
-        self._seen: list[Counters] | None = None
+        self._spender = Spender(
+            scope_id=job.scope_id, principal_id=job.principal_id, session_id=job.session_id
+        )
+        self._own = [run_budget(budget.budget_id, budget.spec) for budget in budgets_for_child(job)]
 
-    def __bool__(self) -> bool:
-        return bool(self.applicable)
+    async def refresh(self) -> None:
+        """Learn of standing budgets that others have stored or changed."""
+        await self._ledger.book.refresh(self._ledger.storage)
 
-    @property
-    def limits_tool_calls(self) -> bool:
-        """Whether any budget bounds the number of tool calls."""
-        return any(budget.limits.tool_calls is not None for budget in self.applicable)
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """Names of the counters, for the journal."""
-        return [budget.key for budget in self.applicable]
+    def applicable(self, *, model: str | None = None, provider: str | None = None) -> list[ApplicableBudget]:
+        """Return what a call of a model spends from now; without a model, a tool call."""
+        standing = self._ledger.book.applicable(
+            self._spender, self._clock.now(), model=model, provider=provider
+        )
+        return [*self._own, *standing] if standing else self._own
 
     async def reserve_model_call(
         self,
         *,
-        input_tokens: int,
-        output_tokens: int,
-        cost_of: CostOf,
-        commit: Callable[[Plan, Sequence[Charge]], Awaitable[Any]],
-    ) -> Plan:
+        model: str,
+        provider: str,
+        demand: Callable[[str], Awaitable[Demand]],
+        commit: Callable[[Plan], Awaitable[Any]],
+        degraded: Callable[[str, Shortage], Awaitable[None]],
+    ) -> Granted | None:
         """Plan a call, and commit its intent together with the reservation.
 
-        When only other calls' reservations are in the way it waits for them, without holding a concurrency slot.
+        When only other calls' reservations are in the way it waits for them, without holding a concurrency slot. Where
+        a budget degrades, its cheaper model is tried before the call is denied.
+
+        Args:
+            model: The model that is to be asked.
+            provider: Its provider.
+            demand: Returns what the call wants of a model.
+            commit: Commits the intent with the plan's charges.
+            degraded: Told of a cheaper model before it is tried; may refuse it.
+
+        Returns:
+            What was granted, or `None` when no budget applies and nothing was committed.
 
         Raises:
             BudgetExceededError: A budget has no room.
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._options.reservation_wait
+        tried, fresh = {model}, False
         while True:
-            if self._seen is None:
-                self._seen = list(await self._storage.counters(self.keys))
-            plan = plan_model_call(
-                list(zip(self.applicable, self._seen, strict=True)),
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cost_of=cost_of,
-            )
-            if isinstance(plan, Shortage):
-                plan_again = await self._reconsider(plan, loop.time() < give_up_at)
-                if not plan_again:
-                    raise BudgetExceededError(f"budget {plan.budget_id!r}: {plan.reason}")
+            budgets = self.applicable(model=model, provider=provider)
+            if not budgets:
+                return None
+            wanted = await demand(model)
+            seen = await self._seen(budgets, fresh=fresh)
+            plan = plan_model_call(list(zip(budgets, seen, strict=True)), wanted)
+            if isinstance(plan, Shortage) or (plan.max_tokens < wanted.output_tokens and not fresh):
+                if not fresh:
+                    fresh = True
+                    continue
+                assert isinstance(plan, Shortage)  # noqa: S101 -- what is fresh and fits is taken below
+                cheaper = plan.budget.degrade_to
+                if cheaper is not None and cheaper not in tried:
+                    await degraded(cheaper, plan)
+                    tried.add(cheaper)
+                    model, fresh = cheaper, False
+                elif plan.passing and loop.time() < give_up_at:
+                    async with paused():
+                        await asyncio.sleep(_POLL_SECONDS)
+                else:
+                    raise BudgetExceededError(plan.message)
                 continue
             try:
-                await commit(plan, reserve(self.applicable, plan.amount))
+                await commit(plan)
             except BudgetRejected:
-                self._seen = None
+                self._ledger.seen.forget(budget.key for budget in budgets)
                 continue
-            self._note(reserved=plan.amount)
-            return plan
+            self._ledger.seen.note(plan.charges)
+            return Granted(plan=plan, crossings=tuple(self._crossings(budgets, await self._seen(budgets))))
 
-    async def _reconsider(self, shortage: Shortage, may_wait: bool) -> bool:
-        """Look at the counters again before giving up, and wait a moment if that can help."""
-        fresh = list(await self._storage.counters(self.keys))
-        changed = fresh != self._seen
-        self._seen = fresh
-        if changed:
-            return True
-        if not (shortage.passing and may_wait):
-            return False
-        async with paused():
-            await asyncio.sleep(_POLL_SECONDS)
-        self._seen = None
-        return True
+    async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
+        keys = [budget.key for budget in budgets if budget.counted]
+        counters = iter(await self._ledger.seen.read(self._ledger.storage, keys, fresh=fresh))
+        return [next(counters) if budget.counted else Counters() for budget in budgets]
+
+    def _crossings(self, budgets: Sequence[ApplicableBudget], seen: Sequence[Counters]) -> list[Crossing]:
+        """Return the limits that are used beyond their threshold and of which nobody here has told yet."""
+        found = []
+        for budget, counters in zip(budgets, seen, strict=True):
+            if not budget.counted or budget.key in self._ledger.warned:
+                continue
+            used = counters.settled + counters.reserved
+            for name in DIMENSIONS:
+                limit: int | None = getattr(budget.limits, name)
+                if limit and getattr(used, name) >= budget.warning_threshold * limit:
+                    crossing = Crossing(budget=budget, dimension=name, used=getattr(used, name), limit=limit)
+                    found.append(crossing)
+                    break
+        return found
+
+    @property
+    def limits_tool_calls(self) -> bool:
+        """Whether any budget bounds the number of tool calls."""
+        return any(budget.limits.tool_calls is not None for budget in self.applicable())
+
+    def said(self, budget_id: str) -> str:
+        """Return how messages name a budget."""
+        found = (budget.said for budget in self.applicable() if budget.budget_id == budget_id)
+        return next(found, repr(budget_id))
 
     def charge_tool_call(self) -> list[Charge]:
         """Return the charges that count one tool call, refused where that passes a limit."""
-        one = Amount(tool_calls=1)
-        return [
-            *reserve(self.applicable, one),
-            *(
-                Charge(budget_id=budget.budget_id, window=budget.window, reserve=-one, settle=one)
-                for budget in self.applicable
-            ),
-        ]
+        return spend(self.applicable(), Amount(tool_calls=1), enforce=True)
 
-    def note_settled(self, reserved: Amount, spent: Amount) -> None:
-        """Remember a settlement that has been committed."""
-        self._note(reserved=-reserved, settled=spent)
+    def refuses_tool_call(self, index: int) -> ApplicableBudget | None:
+        """Return the budget that lets a model answer have no further tool call than `index` before this one."""
+        for budget in self.applicable():
+            limit = budget.limits.tool_calls
+            if not budget.counted and budget.on_exceed != "warn" and limit is not None and index >= limit:
+                return budget
+        return None
 
-    def _note(self, *, reserved: Amount, settled: Amount | None = None) -> None:
-        if self._seen is not None:
-            self._seen = [
-                Counters(
-                    settled=counters.settled + settled if settled is not None else counters.settled,
-                    reserved=counters.reserved + reserved,
-                )
-                for counters in self._seen
-            ]
+    def note(self, charges: Sequence[Charge]) -> None:
+        """Remember charges that have been committed."""
+        self._ledger.seen.note(charges)
+
+    def note_told(self, crossing: Crossing) -> None:
+        """Remember that people have been told of a crossing."""
+        self._ledger.note_warned(crossing.budget.key)

@@ -64,6 +64,7 @@ class RuntimeKernel:
         job_store: A view of a storage, instead of `storage`.
         action_store: Likewise; all views must share one storage.
         ledger_writer: Likewise.
+        ledger: Brings budgets that were set in code; by default one without.
         event_bus: Delivers events in this process.
         operators: Operators, agents and async functions that requests can name.
         tools: For `context.tool`, besides the agent's.
@@ -89,6 +90,7 @@ class RuntimeKernel:
         job_store: JobStore | None = None,
         action_store: ActionStore | None = None,
         ledger_writer: LedgerWriter | None = None,
+        ledger: Ledger | None = None,
         event_bus: EventBus | None = None,
         operators: Iterable[Any] | Mapping[str, Any] = (),
         tools: Iterable[Tool | Callable[..., Any]] = (),
@@ -99,7 +101,8 @@ class RuntimeKernel:
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
-        shared = shared_storage(given, job_store, action_store, ledger_writer)
+        ledger_view = None if ledger is None else ledger.writer
+        shared = shared_storage(given, job_store, action_store, ledger_writer, ledger_view)
         self._owns_storage = shared is None
         self.storage: Storage = shared or self._open_storage(storage if isinstance(storage, str) else None)
         view = StorageView(self.storage)
@@ -108,14 +111,19 @@ class RuntimeKernel:
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
-        self.ledger = Ledger(view)
+        self.ledger = ledger or Ledger(view, clock=self.clock)
         self.worker_id = new_id("worker")
         self.operators = OperatorRegistry(operators)
         self._wants_to_execute = worker
         self._add_default_agent(engine, agent)
         self._dispatcher = dispatcher or LocalDispatcher(max_concurrency=self.options.max_concurrency)
         services = RunServices(
-            storage=self.storage, clock=self.clock, bus=self.bus, owner=self.worker_id, options=self.options
+            storage=self.storage,
+            clock=self.clock,
+            bus=self.bus,
+            owner=self.worker_id,
+            options=self.options,
+            ledger=self.ledger,
         )
         main_engine = engine or (agent.engine if agent is not None else None)
         self._executor = Executor(
@@ -126,7 +134,9 @@ class RuntimeKernel:
             tools=_tools(tools, agent),
             resubmit=self._dispatcher.submit,
         )
-        self._timers = TimerService(self.storage, self.clock, sweep_interval=self.options.sweep_interval)
+        self._timers = TimerService(
+            self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
+        )
         self._news = News(
             self.storage,
             bus=self.bus,

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
+from agent_runtime.errors import (
+    AgentRuntimeError,
+    ConcurrentSteps,
+    FenceLost,
+    JournalLimitReached,
+    StorageError,
+)
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
@@ -33,6 +40,7 @@ class RunServices:
     bus: EventBus
     owner: str
     options: KernelOptions
+    ledger: Ledger
 
 
 class JobRun:
@@ -48,7 +56,7 @@ class JobRun:
         self.services = services
         self.history = History()
         self.history.apply_all(claim.events)
-        self.budgets = RunBudgets(claim.job, services.storage, services.options)
+        self.budgets = RunBudgets(claim.job, services.ledger, services.clock, services.options)
         self.root = Branch(self)
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""
@@ -67,7 +75,7 @@ class JobRun:
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
         self._unwritten: list[NewEvent] = []
         """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
-        self._waiters: dict[str, asyncio.Future[RuntimeEvent]] = {}
+        self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._last_seq = claim.job.last_seq
         self._held_back = 0
@@ -89,8 +97,9 @@ class JobRun:
         stays broken, the run ends here: the caller is cancelled and nothing more is written.
         """
         self.check_open()
-        held_back = len(self._unwritten)
-        events, self._unwritten = [*self._unwritten, *events], []
+        waiting, self._unwritten = self._unwritten, []
+        held_back = len(waiting)
+        events = [*waiting, *events]
         commit = Commit(
             commit_id=new_commit_id(),
             at=self.services.clock.now(),
@@ -105,6 +114,9 @@ class JobRun:
         except (FenceLost, StorageError) as error:
             self.lose(error)
             raise asyncio.CancelledError(str(error)) from error
+        except AgentRuntimeError:  # refused: nothing was written, so what had waited waits on
+            self._unwritten = [*waiting, *self._unwritten]
+            raise
         self._last_seq = max(self._last_seq, first_seq + len(events) - 1)
         for seq, event in enumerate(events[held_back:], first_seq + held_back):
             self._learn(event, seq)
@@ -167,7 +179,11 @@ class JobRun:
         self.attention.set()
 
     async def fold(self) -> None:
-        """Take waiting signals into the journal and hand them to the branches that wait for them."""
+        """Take waiting signals into the journal and hand them to the branches that wait for them.
+
+        An answered branch counts as live at once, before its task has run: otherwise the job, idle for long enough,
+        could be suspended on top of an answer that nobody will announce again.
+        """
         self.signals_waiting = False
         try:
             events = await self.services.storage.fold(
@@ -182,9 +198,11 @@ class JobRun:
             return
         self.history.apply_all(events)
         for event in events:
-            waiter = self._waiters.pop(event.operation_id or "", None)
-            if waiter is not None and not waiter.done():
+            branch, waiter = self._waiters.pop(event.operation_id or "", (None, None))
+            if branch is not None and waiter is not None and not waiter.done():
                 waiter.set_result(event)
+                branch.waiting = None
+        self.check_idle()
 
     async def wait(self, branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
         """Wait durably for the answer to an operation: the run may end here and another one return the answer."""
@@ -195,7 +213,7 @@ class JobRun:
         if branch.waiting is not None or branch.in_step is not None:
             raise ConcurrentSteps
         answer: asyncio.Future[RuntimeEvent] = asyncio.get_running_loop().create_future()
-        self._waiters[operation_id] = answer
+        self._waiters[operation_id] = (branch, answer)
         branch.waiting = kind
         self.check_idle()
         try:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from agent_runtime.errors import ActionAlreadyResolved, StorageError, UnknownAction
+from agent_runtime.ledger.held import RESERVATION_EXPIRED
+from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import ActionChange, Commit, Signal, Storage, Timer
@@ -17,6 +19,9 @@ from agent_runtime.values.event import RuntimeEventType
 
 logger = logging.getLogger(__name__)
 
+_NOT_FOR_JOBS = (RuntimeEventType.ACTION_EXPIRED, RESERVATION_EXPIRED)
+"""Timers that change more than a job's journal."""
+
 
 class TimerService:
     """Fires timers.
@@ -24,11 +29,13 @@ class TimerService:
     Args:
         storage: Where they are.
         clock: What time it is.
+        ledger: Settles reservations that nobody has settled.
         sweep_interval: Seconds after which it looks in any case; the clock may have been set.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, *, sweep_interval: float) -> None:
+    def __init__(self, storage: Storage, clock: Clock, *, sweep_interval: float, ledger: Ledger) -> None:
         self._storage = storage
+        self._ledger = ledger
         self._clock = clock
         self._sweep_interval = sweep_interval
         self._changed = asyncio.Event()
@@ -78,7 +85,7 @@ class TimerService:
     async def fire_due(self) -> int:
         """Turn every timer that has fallen due into a signal; return how many there were."""
         due = await self._storage.due_timers(self._clock.now())
-        plain = [timer for timer in due if timer.type != RuntimeEventType.ACTION_EXPIRED]
+        plain = [timer for timer in due if timer.type not in _NOT_FOR_JOBS]
         if plain:
             await self._storage.commit(
                 Commit(
@@ -91,6 +98,8 @@ class TimerService:
         for timer in due:
             if timer.type == RuntimeEventType.ACTION_EXPIRED:
                 await self._expire(timer)
+            elif timer.type == RESERVATION_EXPIRED:
+                await self._ledger.expire(timer)
         return len(due)
 
     async def _expire(self, timer: Timer) -> None:

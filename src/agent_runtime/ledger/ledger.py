@@ -1,51 +1,399 @@
-"""`Ledger`: what was spent, entry by entry and in sum."""
+"""`Ledger`: what was spent, what may still be, and what is set aside."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected, InvalidInput
+from agent_runtime.ledger.assessment import Assessment, assess
+from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget, run_budget_id
+from agent_runtime.ledger.corrections import correction
+from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
+from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
+from agent_runtime.ledger.recording import entry, fields_of, spent, usage_fields
+from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reserve, settle, spend
+from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
-from agent_runtime.values.budget import LedgerEntry
-from agent_runtime.values.money import to_dollars
+from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
+from agent_runtime.ledger.windows import zone
+from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.journal import Commit, Storage, Timer
+from agent_runtime.values.budget import Amount, Counters, LedgerEntry
+from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.money import to_units
+from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
+from llm_client.usage import Usage
 
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageTotal:
-    """Ledger entries, added up."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    cost: Decimal = Decimal(0)
-    """US dollars of everything that has a price."""
-    entries: int = 0
-    failed: int = 0
-    uncertain: int = 0
-    """Entries whose answer was lost, billed at the reserved maximum."""
-    unpriced: int = 0
-    """Entries without a known price: `cost` is a lower bound."""
-
-    @property
-    def total_tokens(self) -> int:
-        """Input plus output."""
-        return self.input_tokens + self.output_tokens
-
-
 class Ledger:
-    """Reads the append-only ledger.
+    """Keeps budgets, and reads and writes the append-only ledger.
+
+    Inside a kernel's jobs everything here happens by itself; the methods are for code that spends on its own, and for
+    people who look.
 
     Args:
-        writer: Where its entries are kept.
+        writer: Where entries, counters and budgets are kept.
+        clock: What time it is.
     """
 
-    def __init__(self, writer: LedgerWriter) -> None:
-        self._storage = writer.storage
+    def __init__(self, writer: LedgerWriter, *, clock: Clock | None = None) -> None:
+        self.writer = writer
+        self._clock = clock or SystemClock()
+        self.book = BudgetBook(self._clock)
+        self.seen = CounterCache()
+        self.warned: dict[Key, None] = {}
+        """Windows of budgets of whose threshold people have been told."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where everything is kept."""
+        return self.writer.storage
+
+    # -- budgets -------------------------------------------------------------------------------------------------
+
+    def set_budget(self, budget: Budget) -> None:
+        """Let a budget hold in this process from now on; what counts against it is shared with all others."""
+        self.book.set(budget)
+
+    def drop_budget(self, budget_id: str) -> bool:
+        """Forget a budget that was set in this process; return whether there was one."""
+        return self.book.drop(budget_id)
+
+    async def save_budget(self, budget: Budget) -> None:
+        """Store a budget for every process; within a second it holds for all of them."""
+        zone(budget.timezone)
+        await self._commit(budgets=[budget])
+        self.book.forget_stored()
+
+    async def delete_budget(self, budget_id: str) -> None:
+        """Delete a stored budget; what was counted against it stays."""
+        await self._commit(drop_budgets=[budget_id])
+        self.book.forget_stored()
+
+    async def budgets(self, *, scope_id: str | None = None) -> Sequence[Budget]:
+        """Return the budgets that hold here: set in this process, or stored; of one scope if asked."""
+        self.book.forget_stored()
+        await self.book.refresh(self.storage)
+        return [budget for budget in self.book.all() if scope_id in (None, budget.scope_id)]
+
+    async def status(self, budget: Budget, context: ExecutionContext | None = None) -> BudgetStatus:
+        """Return where a budget stands; `context` says whose, where each one has a budget of their own.
+
+        Raises:
+            InvalidInput: The budget is not about this context, or needs one.
+        """
+        return await status_of(budget, self.storage, self._clock.now(), context)
+
+    # -- questions -----------------------------------------------------------------------------------------------
+
+    async def check_budget(
+        self,
+        context: ExecutionContext,
+        pending_tokens: int = 0,
+        pending_cost: Decimal | float | str | int = 0,
+        *,
+        pending_tool_calls: int = 0,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> BudgetDecision:
+        """Ask whether one more call, of about this size, fits every budget. Nothing is set aside."""
+        found = await self.assess(
+            context,
+            pending_tokens,
+            pending_cost,
+            pending_tool_calls=pending_tool_calls,
+            model=model,
+            provider=provider,
+        )
+        return found.decision
+
+    async def require_budget(
+        self,
+        context: ExecutionContext,
+        pending_tokens: int = 0,
+        pending_cost: Decimal | float | str | int = 0,
+        **pending: Any,
+    ) -> BudgetDecision:
+        """Ask as `check_budget` does, record the answer in the ledger, and refuse where it is no.
+
+        Raises:
+            BudgetExceededError: A budget has no room.
+        """
+        found = await self.assess(context, pending_tokens, pending_cost, **pending)
+        asked = {"tokens": pending_tokens, "cost": str(pending_cost), **pending}
+        metadata = {"decision": found.decision.value, "reason": found.reason, "pending": asked}
+        now = self._clock.now()
+        check = entry(new_id("chk"), CHECK, now, fields_of(context), cost=0, metadata=metadata)
+        await self._commit(ledger=[check])
+        if found.decision is BudgetDecision.DENY:
+            raise BudgetExceededError(found.reason)
+        return found.decision
+
+    async def assess(
+        self,
+        context: ExecutionContext,
+        pending_tokens: int = 0,
+        pending_cost: Decimal | float | str | int = 0,
+        *,
+        pending_tool_calls: int = 0,
+        model: str | None = None,
+        provider: str | None = None,
+    ) -> Assessment:
+        """Return the decision of `check_budget` with its reason."""
+        pending = Amount(tool_calls=pending_tool_calls)
+        if not pending_tool_calls or pending_tokens or pending_cost:
+            cost = max(1, to_units(pending_cost))
+            pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1)
+        budgets = await self._applicable(context, model, provider)
+        counters = await self._counters(budgets)
+        return assess(zip(budgets, counters, strict=True), pending)
+
+    async def _applicable(
+        self, context: ExecutionContext, model: str | None, provider: str | None
+    ) -> list[ApplicableBudget]:
+        await self.book.refresh(self.storage)
+        execution: ExecutionContext = getattr(context, "execution_ctx", context)
+        spender = Spender(
+            scope_id=execution.scope_id,
+            principal_id=execution.principal_id,
+            session_id=execution.session_id,
+        )
+        found = self.book.applicable(spender, self._clock.now(), model=model, provider=provider)
+        run = execution.job_id or execution.run_id
+        if execution.budgets is not None and run is not None:
+            found.append(run_budget(run_budget_id(run), execution.budgets))
+        return found
+
+    async def _counters(self, budgets: Sequence[ApplicableBudget]) -> list[Counters]:
+        keys = [budget.key for budget in budgets if budget.counted]
+        read = iter(await self.storage.counters(keys)) if keys else iter(())
+        return [next(read) if budget.counted else Counters() for budget in budgets]
+
+    # -- spending by hand ----------------------------------------------------------------------------------------
+
+    async def record_model_usage(
+        self,
+        context: ExecutionContext,
+        usage: Usage,
+        *,
+        model: str | None = None,
+        provider: str | None = None,
+        entry_id: str | None = None,
+        duration_ms: int | None = None,
+    ) -> LedgerEntry:
+        """Write down one model call that was not made in a job, and count it in every budget.
+
+        Args:
+            context: On whose behalf.
+            usage: What the vendor billed.
+            model: Which model.
+            provider: Whose.
+            entry_id: A name of your own; the same one is written and counted once.
+            duration_ms: How long it took.
+        """
+        values = {"model": model, "provider": provider, "duration_ms": duration_ms, **usage_fields(usage)}
+        return await self._record(context, "model_usage", entry_id, spent(usage), values)
+
+    async def record_tool_usage(
+        self,
+        context: ExecutionContext,
+        tool_name: str,
+        *,
+        cost: Decimal | float | str | int = 0,
+        entry_id: str | None = None,
+        duration_ms: int | None = None,
+    ) -> LedgerEntry:
+        """Write down one tool call that was not made in a job, and count it in every budget."""
+        units = to_units(cost)
+        values = {"tool_name": tool_name, "cost": units, "duration_ms": duration_ms}
+        return await self._record(context, "tool_usage", entry_id, Amount(tool_calls=1, cost=units), values)
+
+    async def record_connector_usage(
+        self,
+        context: ExecutionContext,
+        connector: str,
+        *,
+        cost: Decimal | float | str | int = 0,
+        entry_id: str | None = None,
+    ) -> LedgerEntry:
+        """Write down one use of a source of data, and count its cost in every budget."""
+        units = to_units(cost)
+        values = {"cost": units, "metadata": {"connector": connector}}
+        return await self._record(context, "connector_usage", entry_id, Amount(cost=units), values)
+
+    async def _record(
+        self,
+        context: ExecutionContext,
+        type_: str,
+        entry_id: str | None,
+        amount: Amount,
+        values: Mapping[str, Any],
+    ) -> LedgerEntry:
+        budgets = await self._applicable(context, values.get("model"), values.get("provider"))
+        made = entry(entry_id or new_id("use"), type_, self._clock.now(), fields_of(context), **values)
+        charges = spend(budgets, amount)
+        try:
+            await self._commit(ledger=[made], charges=charges, unique_ledger=True)
+        except AlreadySettled:
+            return await self._entry(made.entry_id)
+        self.seen.note(charges)
+        return made
+
+    async def reserve(
+        self,
+        context: ExecutionContext,
+        *,
+        tokens: int = 0,
+        cost: Decimal | float | str | int = 0,
+        requests: int = 1,
+        tool_calls: int = 0,
+        model: str | None = None,
+        provider: str | None = None,
+        expires_in: float = 600.0,
+    ) -> Reservation:
+        """Set aside what a call may use at most, in every budget at once.
+
+        Args:
+            context: On whose behalf.
+            tokens: Input and output at most.
+            cost: US dollars at most.
+            requests: Requests to a provider.
+            tool_calls: Tool calls.
+            model: Which model.
+            provider: Whose.
+            expires_in: Seconds after which it counts as lost and is settled at its maximum, as `uncertain`.
+
+        Raises:
+            BudgetExceededError: A budget has no room.
+        """
+        amount = Amount(tokens=tokens, cost=to_units(cost), requests=requests, tool_calls=tool_calls)
+        budgets = await self._applicable(context, model, provider)
+        for budget in budgets:
+            enforced = None if budget.counted else budget.enforced
+            if enforced is not None and enforced.exceeded_by(Amount(), amount):
+                raise BudgetExceededError(f"budget {budget.said} allows no call of this size")
+        counted = [budget for budget in budgets if budget.counted]
+        made = Reservation(
+            reservation_id=new_id("rsv"),
+            amount=amount,
+            holds=tuple(Hold(budget.key, amount, budget.hard) for budget in counted),
+            expires_at=self._clock.now() + timedelta(seconds=expires_in),
+            about={**fields_of(context), "model": model, "provider": provider},
+        )
+        charges = [reserve(budget, amount) for budget in counted]
+        try:
+            await self._commit(charges=charges, set_timers=[made.timer])
+        except BudgetRejected as error:
+            said = next(budget.said for budget in counted if budget.budget_id == error.budget_id)
+            raise BudgetExceededError(f"budget {said} has no room for this call") from error
+        self.seen.note(charges)
+        return made
+
+    async def settle(self, reservation: Reservation, usage: Usage | None = None) -> LedgerEntry:
+        """Turn a reservation into what was really used, with one ledger entry.
+
+        Args:
+            reservation: From `reserve`.
+            usage: What was billed; `None` when the answer was lost: then the reserved maximum counts, as `uncertain`.
+
+        Raises:
+            AlreadySettled: It was settled or released before, or it has expired.
+        """
+        return await self._settle(reservation, usage)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give a reservation back: the call was not made.
+
+        Raises:
+            AlreadySettled: It was settled or released before, or it has expired.
+        """
+        charges = settle(reservation.holds, Amount())
+        await self._commit(charges=charges, take_timers=[reservation.timer_key])
+        self.seen.note(charges)
+
+    async def expire(self, timer: Timer) -> None:
+        """Settle a reservation that nobody has settled in time at its maximum; too late if somebody was faster."""
+        try:
+            await self._settle(Reservation.of_timer(timer), None)
+        except AlreadySettled:
+            return
+
+    async def expire_reservations(self) -> int:
+        """Settle every reservation that has expired; a running kernel does this by itself. Returns how many."""
+        due = [
+            timer
+            for timer in await self.storage.due_timers(self._clock.now())
+            if timer.type == RESERVATION_EXPIRED
+        ]
+        for timer in due:
+            await self.expire(timer)
+        return len(due)
+
+    async def _settle(self, reservation: Reservation, usage: Usage | None) -> LedgerEntry:
+        lost = usage is None
+        amount = reservation.amount if usage is None else spent(usage, if_unpriced=reservation.amount.cost)
+        charges = settle(reservation.holds, None if lost else amount)
+        values = (
+            {"input_tokens": amount.tokens, "cost": amount.cost, "price_source": "reserved maximum"}
+            if usage is None
+            else usage_fields(usage)
+        )
+        settled = {
+            "settled": [
+                [*hold.key, (hold.amount if lost else amount).to_dict()] for hold in reservation.holds
+            ]
+        }
+        made = entry(
+            reservation.reservation_id,
+            "model_usage" if reservation.amount.requests else "tool_usage",
+            self._clock.now(),
+            reservation.about,
+            uncertain=lost,
+            metadata=settled if lost or values["cost"] is None else {},
+            **values,
+        )
+        take = [reservation.timer_key]
+        await self._commit(ledger=[made], charges=charges, take_timers=take, unique_ledger=True)
+        self.seen.note(charges)
+        return made
+
+    async def reconcile(self, entry_id: str, usage: Usage) -> LedgerEntry:
+        """Correct an entry whose truth was not known: one that is `uncertain`, or that had no price.
+
+        The entry stays; the difference is a further one, with status `adjusted`, and moves the budgets' counters in the
+        windows the call was counted in.
+
+        Raises:
+            InvalidInput: There is no such entry, or nothing about it is uncertain.
+            AlreadySettled: It was corrected before.
+        """
+        made, charges = correction(await self._entry(entry_id), usage, self._clock.now())
+        await self._commit(ledger=[made], charges=charges, unique_ledger=True)
+        self.seen.note(charges)
+        return made
+
+    def note_warned(self, key: Key) -> None:
+        """Remember that people have been told of a window."""
+        if len(self.warned) > MAX_KEYS:
+            self.warned.clear()
+        self.warned[key] = None
+
+    async def _entry(self, entry_id: str) -> LedgerEntry:
+        found = await self.storage.get_ledger_entry(entry_id)
+        if found is None:
+            raise InvalidInput(f"no ledger entry {entry_id!r}")
+        return found
+
+    async def _commit(self, **parts: Any) -> None:
+        await self.storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+
+    # -- reading -------------------------------------------------------------------------------------------------
 
     async def entries(
         self,
@@ -60,7 +408,7 @@ class Ledger:
         limit: int = _PAGE,
     ) -> Sequence[LedgerEntry]:
         """Return entries in the order they were written; `after` is the last entry id of the page before."""
-        return await self._storage.ledger_entries(
+        return await self.storage.ledger_entries(
             scope_id=scope_id,
             job_id=job_id,
             principal_id=principal_id,
@@ -71,44 +419,37 @@ class Ledger:
             limit=limit,
         )
 
-    async def total(
-        self,
-        *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002
-        since: datetime | None = None,
-        until: datetime | None = None,
-    ) -> UsageTotal:
-        """Add up the entries that match."""
-        total = UsageTotal()
+    async def total(self, **filters: Any) -> UsageTotal:
+        """Add up the entries that match the filters of `entries`."""
+        totals = await self._totals(lambda _: "", filters)
+        return totals.get("", UsageTotal())
+
+    async def costs(
+        self, by: str = "model", *, timezone: str = "UTC", **filters: Any
+    ) -> Mapping[str, UsageTotal]:
+        """Add up the entries that match the filters of `entries`, group by group.
+
+        Args:
+            by: `scope`, `principal`, `session`, `model`, `provider`, `agent`, `tool`, `job` or `day`.
+            timezone: In which days begin.
+            **filters: As in `entries`.
+
+        Raises:
+            InvalidInput: Nothing can be grouped by this.
+        """
+        return dict(sorted((await self._totals(grouping(by, timezone), filters)).items()))
+
+    async def _totals(self, group: Any, filters: Mapping[str, Any]) -> dict[str, UsageTotal]:
+        totals: dict[str, UsageTotal] = {}
         after: str | None = None
-        while True:
-            page = await self.entries(
-                scope_id=scope_id,
-                job_id=job_id,
-                principal_id=principal_id,
-                type=type,
-                since=since,
-                until=until,
-                after=after,
-            )
-            total = _added(total, page)
-            if len(page) < _PAGE:
-                return total
+        while page := await self.entries(**filters, after=after, limit=_PAGE):
+            grouped: dict[str, list[LedgerEntry]] = {}
+            for one in page:
+                if one.type != CHECK:
+                    grouped.setdefault(group(one), []).append(one)
+            for name, entries in grouped.items():
+                totals[name] = totals.get(name, UsageTotal()).plus(entries)
             after = page[-1].entry_id
-
-
-def _added(total: UsageTotal, entries: Sequence[LedgerEntry]) -> UsageTotal:
-    return UsageTotal(
-        input_tokens=total.input_tokens + sum(entry.input_tokens for entry in entries),
-        output_tokens=total.output_tokens + sum(entry.output_tokens for entry in entries),
-        cached_tokens=total.cached_tokens + sum(entry.cached_tokens for entry in entries),
-        reasoning_tokens=total.reasoning_tokens + sum(entry.reasoning_tokens for entry in entries),
-        cost=total.cost + to_dollars(sum(entry.cost or 0 for entry in entries)),
-        entries=total.entries + len(entries),
-        failed=total.failed + sum(entry.status == "failed" for entry in entries),
-        uncertain=total.uncertain + sum(entry.uncertain for entry in entries),
-        unpriced=total.unpriced + sum(entry.cost is None for entry in entries),
-    )
+            if len(page) < _PAGE:
+                break
+        return totals

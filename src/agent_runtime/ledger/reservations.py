@@ -1,12 +1,15 @@
-"""Planning a model call within budgets: what to reserve, and how much output that leaves room for."""
+"""Planning a model call within budgets: what to set aside in each, and how much output that leaves room for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
+from agent_runtime.ledger.token_bounds import Unbounded
 from agent_runtime.values.budget import Amount, Charge, Counters, Limits
+from agent_runtime.values.money import to_dollars
+from agent_runtime.values.standing_budget import ExceedStrategy
 
 MIN_OUTPUT_TOKENS: Final = 16
 """A call that could not even answer with this much is not made."""
@@ -14,128 +17,244 @@ MIN_OUTPUT_TOKENS: Final = 16
 CostOf = Callable[[int, int], int | None]
 """Most that a call with so many input and output tokens can cost, in 10⁻¹⁰ dollars; `None` without a price."""
 
+Key = tuple[str, str]
+"""Names counters: budget id and window."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicableBudget:
-    """One budget that a call spends from."""
+    """One budget, in one window, that a call spends from."""
 
     budget_id: str
     limits: Limits
     window: str = ""
+    label: str = ""
+    """What people call it."""
+    counted: bool = True
+    """Whether it has counters; a bound on single requests has none."""
+    hard: bool = False
+    """Reserve an upper bound, not an estimate, and refuse what has none."""
+    on_exceed: ExceedStrategy = "deny"
+    degrade_to: str | None = None
+    flag_unpriced: bool = False
+    """Let calls through whose cost cannot be known; their entries in the ledger say so."""
+    warning_threshold: float = 0.8
+    forget_before: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """Names its counters."""
         return (self.budget_id, self.window)
+
+    @property
+    def said(self) -> str:
+        """How messages name it."""
+        return repr(self.label or self.budget_id) + (f" ({self.window})" if self.window else "")
+
+    @property
+    def enforced(self) -> Limits | None:
+        """The limits a commit is refused by."""
+        return None if self.on_exceed == "warn" else self.limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What one model call wants."""
+
+    model: str
+    estimate: int
+    """Input tokens, by a calibrated guess."""
+    bound_input: Callable[[], int | Unbounded]
+    """Returns the input tokens at most; asked only where a budget is hard."""
+    output_tokens: int
+    """Wanted at most."""
+    cost_of: CostOf
+
+    def input_for(self, budget: ApplicableBudget) -> int | Unbounded:
+        """Return the input tokens that a budget reckons with."""
+        if not budget.hard:
+            return self.estimate
+        bound = self.bound_input()
+        return bound if isinstance(bound, Unbounded) else max(bound, self.estimate)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is set aside in one budget while a call runs."""
+
+    key: Key
+    amount: Amount
+    hard: bool = False
+    """Whether the amount is an upper bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A call that fits: what it may cost at most."""
+    """A call that fits."""
 
-    amount: Amount
+    model: str
     max_tokens: int
     """Output bound, in tokens."""
+    input_tokens: int
+    """The most input that any of the budgets reckons with."""
+    holds: tuple[Hold, ...]
+    charges: tuple[Charge, ...]
+    """What sets the holds aside, all of them or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shortage:
     """A call that does not fit."""
 
-    budget_id: str
+    budget: ApplicableBudget
     dimension: str
     reason: str
     passing: bool = False
     """Whether it would fit if the calls that run now gave back what they have reserved."""
 
+    @property
+    def message(self) -> str:
+        """What is wrong, in a sentence."""
+        return f"budget {self.budget.said}: {self.reason}"
 
-def plan_model_call(
-    budgets: Sequence[tuple[ApplicableBudget, Counters]],
-    *,
-    input_tokens: int,
-    output_tokens: int,
-    cost_of: CostOf,
-) -> Plan | Shortage:
+
+def plan_model_call(budgets: Sequence[tuple[ApplicableBudget, Counters]], demand: Demand) -> Plan | Shortage:
     """Fit one call into every budget, with less output than wanted if need be."""
-    bound = output_tokens
+    output = demand.output_tokens
     for budget, counters in budgets:
-        fitted = _fit(budget, counters.settled + counters.reserved, input_tokens, bound, cost_of)
+        fitted = _fit(budget, counters.settled + counters.reserved, demand, output)
         if isinstance(fitted, Shortage):
-            alone = _fit(budget, counters.settled, input_tokens, output_tokens, cost_of)
-            return Shortage(
-                budget_id=fitted.budget_id,
-                dimension=fitted.dimension,
-                reason=fitted.reason,
-                passing=not isinstance(alone, Shortage),
-            )
-        bound = fitted
-    cost = cost_of(input_tokens, bound)
+            alone = _fit(budget, counters.settled, demand, demand.output_tokens)
+            passing = budget.counted and not isinstance(alone, Shortage)
+            return Shortage(budget=budget, dimension=fitted.dimension, reason=fitted.reason, passing=passing)
+        output = fitted
+    return _plan([budget for budget, _ in budgets if budget.counted], demand, output)
+
+
+def unbudgeted(demand: Demand) -> Plan:
+    """Return the plan of a call that no budget counts."""
+    return _plan([], demand, demand.output_tokens)
+
+
+def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, output: int) -> Plan:
+    holds, charges = [], []
+    most = demand.estimate
+    for budget in budgets:
+        tokens = _known(demand.input_for(budget), demand.estimate)
+        most = max(most, tokens)
+        cost = demand.cost_of(tokens, output) or 0
+        amount = Amount(tokens=tokens + output, cost=cost, requests=1, turns=1)
+        holds.append(Hold(budget.key, amount, budget.hard))
+        charges.append(reserve(budget, amount))
     return Plan(
-        amount=Amount(tokens=input_tokens + bound, cost=cost or 0, requests=1, turns=1),
-        max_tokens=bound,
+        model=demand.model,
+        max_tokens=output,
+        input_tokens=most,
+        holds=tuple(holds),
+        charges=tuple(charges),
     )
 
 
-def _fit(
-    budget: ApplicableBudget, used: Amount, input_tokens: int, bound: int, cost_of: CostOf
-) -> int | Shortage:
+def _known(tokens: int | Unbounded, estimate: int) -> int:
+    """Return the tokens of an input; only a budget that merely warns lets an unbounded one come this far."""
+    return estimate if isinstance(tokens, Unbounded) else tokens
+
+
+def _fit(budget: ApplicableBudget, used: Amount, demand: Demand, output: int) -> int | Shortage:
     """Return how much output one budget leaves room for."""
 
     def short(dimension: str, reason: str) -> Shortage:
-        return Shortage(budget_id=budget.budget_id, dimension=dimension, reason=reason)
+        return Shortage(budget=budget, dimension=dimension, reason=reason)
 
-    limits, least = budget.limits, min(bound, MIN_OUTPUT_TOKENS)
+    if budget.on_exceed == "warn":
+        return output
+    limits, least = budget.limits, min(output, MIN_OUTPUT_TOKENS)
     counted = limits.exceeded_by(used, Amount(requests=1, turns=1))
     if counted is not None:
         return short(counted, f"its limit of {getattr(limits, counted)} {counted} is reached")
+    if limits.tokens is None and limits.cost is None:
+        return output
+    tokens = demand.input_for(budget)
+    if isinstance(tokens, Unbounded):
+        return short("tokens", f"it is a hard limit, and {tokens.reason}")
     if limits.tokens is not None:
-        room = limits.tokens - used.tokens - input_tokens
+        room = limits.tokens - used.tokens - tokens
         if room < least:
+            left = limits.tokens - used.tokens
             return short(
-                "tokens", f"{limits.tokens - used.tokens} of {limits.tokens} tokens are left, too few"
+                "tokens", f"{left} of {limits.tokens} tokens are left; this call needs {tokens + least}"
             )
-        bound = min(bound, room)
+        output = min(output, room)
     if limits.cost is not None:
-        return _fit_cost(limits.cost, used.cost, input_tokens, bound, least, cost_of, short)
-    return bound
+        return _fit_cost(budget, limits.cost, used.cost, tokens, output, demand.cost_of)
+    return output
 
 
 def _fit_cost(
-    limit: int,
-    used: int,
-    input_tokens: int,
-    bound: int,
-    least: int,
-    cost_of: CostOf,
-    short: Callable[[str, str], Shortage],
+    budget: ApplicableBudget, limit: int, used: int, tokens: int, output: int, cost_of: CostOf
 ) -> int | Shortage:
-    money = limit - used
+    money, least = limit - used, min(output, MIN_OUTPUT_TOKENS)
 
-    def affordable(tokens: int) -> bool:
-        cost = cost_of(input_tokens, tokens)
+    def affordable(written: int) -> bool:
+        cost = cost_of(tokens, written)
         return cost is not None and cost <= money
 
-    if cost_of(input_tokens, bound) is None:
-        return short("cost", "no price is known for this model, so its cost cannot be bounded")
-    if affordable(bound):
-        return bound
+    if cost_of(tokens, output) is None:
+        if budget.flag_unpriced:
+            return output
+        reason = "no price is known for this model, so its cost cannot be bounded"
+        return Shortage(budget=budget, dimension="cost", reason=reason)
+    if affordable(output):
+        return output
     if not affordable(least):
-        return short("cost", f"{money / 10**10:.6f} of {limit / 10**10:.6f} dollars are left, too little")
-    low, high = least, bound
+        said = (
+            f"{to_dollars(money):.6f} of {to_dollars(limit):.6f} dollars are left, too little for this call"
+        )
+        return Shortage(budget=budget, dimension="cost", reason=said)
+    low, high = least, output
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if affordable(middle) else (low, middle)
     return low
 
 
-def reserve(budgets: Sequence[ApplicableBudget], amount: Amount) -> list[Charge]:
-    """Return the charges that set `amount` aside in every budget, or fail together."""
-    return [Charge(budget_id=b.budget_id, window=b.window, reserve=amount, limits=b.limits) for b in budgets]
+def reserve(budget: ApplicableBudget, amount: Amount) -> Charge:
+    """Return the charge that sets `amount` aside, refused where it does not fit."""
+    return Charge(
+        budget_id=budget.budget_id,
+        window=budget.window,
+        reserve=amount,
+        limits=budget.enforced,
+        forget_before=budget.forget_before,
+    )
 
 
-def settle(keys: Sequence[tuple[str, str]], reserved: Amount, spent: Amount) -> list[Charge]:
-    """Return the charges that turn a reservation into what was really spent."""
+def spend(budgets: Iterable[ApplicableBudget], amount: Amount, *, enforce: bool = False) -> list[Charge]:
+    """Return the charges that count something at once; unless `enforce` is set, whether it fits or not."""
     return [
-        Charge(budget_id=budget_id, window=window, reserve=-reserved, settle=spent)
-        for budget_id, window in keys
+        Charge(
+            budget_id=budget.budget_id,
+            window=budget.window,
+            settle=amount,
+            limits=budget.enforced if enforce else None,
+            forget_before=budget.forget_before,
+        )
+        for budget in budgets
+        if budget.counted
+    ]
+
+
+def settle(holds: Iterable[Hold], spent: Amount | None) -> list[Charge]:
+    """Return the charges that turn holds into what was really spent, or, if nobody knows, into all that was held.
+
+    A call without an answer is no turn.
+    """
+    return [
+        Charge(
+            budget_id=hold.key[0],
+            window=hold.key[1],
+            reserve=-hold.amount,
+            settle=replace(hold.amount, turns=0) if spent is None else spent,
+        )
+        for hold in holds
     ]

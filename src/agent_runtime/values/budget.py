@@ -24,7 +24,13 @@ class Amount:
     turns: int = 0
 
     def __add__(self, other: Amount) -> Amount:
-        return Amount(**{name: getattr(self, name) + getattr(other, name) for name in DIMENSIONS})
+        return Amount(
+            tokens=self.tokens + other.tokens,
+            cost=self.cost + other.cost,
+            requests=self.requests + other.requests,
+            tool_calls=self.tool_calls + other.tool_calls,
+            turns=self.turns + other.turns,
+        )
 
     def __neg__(self) -> Amount:
         return Amount(**{name: -getattr(self, name) for name in DIMENSIONS})
@@ -77,7 +83,8 @@ class Limits:
 class Charge:
     """A change of one budget's counters, made in the commit that records its cause.
 
-    With `limits`, the commit is refused (`BudgetRejected`) when settled + reserved + `reserve` would pass them.
+    With `limits`, the commit is refused (`BudgetRejected`) when settled + reserved would pass them in a quantity that
+    `reserve` and `settle` add to.
     """
 
     budget_id: str
@@ -105,7 +112,7 @@ class LedgerEntry:
     entry_id: str
     """Unique per attempt: operation id and attempt number."""
     type: str
-    """`model_usage`, `tool_usage`, `connector_usage`, `adjustment` of one of these, or `budget_check`."""
+    """`model_usage`, `tool_usage`, `connector_usage` or `budget_check`."""
     job_id: str | None = None
     scope_id: str = DEFAULT_SCOPE
     principal_id: str | None = None
@@ -124,7 +131,7 @@ class LedgerEntry:
     """10⁻¹⁰ dollars; `None` when no price is known."""
     price_source: str | None = None
     status: str = "completed"
-    """`completed` or `failed`."""
+    """`completed`, `failed`, or `adjusted`: the difference to an earlier entry, named in `metadata`, found out later."""
     uncertain: bool = False
     """The answer was lost; the cost is the reserved maximum."""
     duration_ms: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from agent_runtime.values.money import as_decimal
 from llm_client.spec import RequestContext
@@ -25,6 +25,10 @@ class BudgetSpec:
     """Model calls."""
     max_runtime_seconds: float | None = None
     """Active time; waiting for people, timers and children does not count."""
+    mode: Literal["estimate", "hard"] = "estimate"
+    """`estimate` reserves a calibrated estimate of the input; `hard` an upper bound, and refuses what has none."""
+    unpriced: Literal["deny", "flag"] = "deny"
+    """What to do about models without a known price when `max_cost` is set."""
 
     def __post_init__(self) -> None:
         if self.max_cost is not None:
@@ -35,7 +39,8 @@ class BudgetSpec:
         values = {name: getattr(self, name) for name in self.__slots__}
         if self.max_cost is not None:
             values["max_cost"] = str(self.max_cost)
-        return {name: value for name, value in values.items() if value is not None}
+        plain = {"mode": "estimate", "unpriced": "deny"}
+        return {name: value for name, value in values.items() if value not in (None, plain.get(name))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BudgetSpec:

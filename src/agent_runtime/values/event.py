@@ -59,7 +59,11 @@ class RuntimeEventType(StrEnum):
     ACTION_RESOLVED = "action.resolved"
     ACTION_EXPIRED = "action.expired"
     ACTION_CANCELLED = "action.cancelled"
+    POLICY_DECIDED = "policy.decided"
+    BUDGET_WARNED = "budget.warned"
+    BUDGET_DEGRADED = "budget.degraded"
     BUDGET_DENIED = "budget.denied"
+    BUDGET_OVERRUN = "budget.overrun"
     ARTIFACT_CREATED = "artifact.created"
 
 

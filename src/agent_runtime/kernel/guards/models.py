@@ -7,23 +7,28 @@ import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
 
+from agent_runtime.errors import BudgetExceededError
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
-from agent_runtime.kernel.guards.money import AtMost, at_most, entry_for, settlement
+from agent_runtime.kernel.guards.money import AtMost, entry_for, warn
 from agent_runtime.kernel.history import Step
-from agent_runtime.ledger.reservations import Plan
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ledger.recording import spent as spent_by
+from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
+from agent_runtime.ledger.token_bounds import bound_input, has_media
 from agent_runtime.ports.journal import NewEvent
-from agent_runtime.values.budget import NOTHING, Amount, Charge
+from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message, dump_result, dump_usage, load_result
-from llm_client.errors import AuthenticationError, ConnectionFailed, ProviderError, StreamInterrupted
+from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing import PriceBook
@@ -176,33 +181,66 @@ class ModelGuard:
     async def _admit(
         self, step: _ModelStep, attempt: ModelAttempt, number: int
     ) -> tuple[ModelAttempt, AtMost]:
-        """Commit the intent and the reservation; return the attempt with the output bound it was granted."""
-        run, provider, model = step.branch.run, attempt.provider.name, attempt.model
+        """Commit the intent and the reservation; return the attempt as it was granted."""
+        run, provider = step.branch.run, attempt.provider.name
+        await run.budgets.refresh()
+
+        async def commit(plan: Plan) -> None:
+            bound = AtMost.of(
+                plan, provider, self._cost_of(attempt, plan.model)(plan.input_tokens, plan.max_tokens)
+            )
+            await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
+            step.open[number] = bound
+
+        async def demand(model: str) -> Demand:
+            return await self._demand(run, attempt, model)
+
+        async def degraded(model: str, shortage: Shortage) -> None:
+            data = {"from": attempt.model, "to": model, "budget": shortage.message}
+            run.record(NewEvent(RuntimeEventType.BUDGET_DEGRADED, step.operation_id, data))
+
+        try:
+            granted = await run.budgets.reserve_model_call(
+                model=attempt.model, provider=provider, demand=demand, commit=commit, degraded=degraded
+            )
+        except BudgetExceededError as error:
+            run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, step.operation_id, {"reason": str(error)}))
+            raise
+        if granted is None:
+            await commit(unbudgeted(await demand(attempt.model)))
+            return attempt, step.open[number]
+        await warn(run, step.operation_id, granted.crossings)
+        plan = granted.plan
+        model = attempt.spec.model if plan.model == attempt.model else plan.model
+        spec = attempt.spec.evolve(max_tokens=plan.max_tokens, model=model)
+        return attempt.evolve(spec=spec), step.open[number]
+
+    async def _demand(self, run: JobRun, attempt: ModelAttempt, model: str) -> Demand:
+        """Return what an attempt wants of a model."""
         prices = attempt.call.prices or self._prices
         estimator = attempt.call.estimator or self._estimator
-        if prices.needs_loading(provider, model):
+        if prices.needs_loading(attempt.provider.name, model):
             await asyncio.get_running_loop().run_in_executor(None, prices.load)
-        input_tokens = estimator.estimate(attempt.spec.messages, attempt.spec.tools, model=model)
-        wanted = attempt.spec.max_tokens or run.services.options.default_max_tokens
+        spec = attempt.spec
+        return Demand(
+            model=model,
+            estimate=estimator.estimate(spec.messages, spec.tools, model=model),
+            bound_input=partial(bound_input, spec, model),
+            output_tokens=spec.max_tokens or run.services.options.default_max_tokens,
+            cost_of=self._cost_of(attempt, model),
+        )
+
+    def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
+        prices, provider = attempt.call.prices or self._prices, attempt.provider.name
+        media = has_media(attempt.spec.messages)
+        tier = attempt.spec.extra.get("service_tier")
+        conditions = {"service_tier": tier} if isinstance(tier, str) else None
 
         def cost_of(read: int, written: int) -> int | None:
-            cost = prices.worst_case(provider, model, read, written)
+            cost = prices.worst_case(provider, model, read, written, media=media, conditions=conditions)
             return None if cost is None else to_units(cost)
 
-        async def commit(plan: Plan | None, charges: Sequence[Charge]) -> AtMost:
-            tokens = plan.max_tokens if plan is not None else wanted
-            bound = at_most(attempt, input_tokens, tokens, cost_of, plan, step.branch.run.budgets.keys)
-            await run.commit([_intent(step, attempt, number, bound)], charges=charges)
-            step.open[number] = bound
-            return bound
-
-        if not run.budgets:
-            return attempt, await commit(None, [])
-        plan = await run.budgets.reserve_model_call(
-            input_tokens=input_tokens, output_tokens=wanted, cost_of=cost_of, commit=commit
-        )
-        granted = attempt.spec.evolve(max_tokens=plan.max_tokens)
-        return attempt.evolve(spec=granted), step.open[number]
+        return cost_of
 
     async def _settle(
         self,
@@ -216,12 +254,7 @@ class ModelGuard:
         run = step.branch.run
         duration = _milliseconds(run.services.clock.monotonic() - started_at)
         usage = result.usage
-        spent = Amount(
-            tokens=usage.total_tokens,
-            cost=bound.cost or 0 if usage.cost is None else to_units(usage.cost),
-            requests=1,
-            turns=1,
-        )
+        spent = spent_by(usage, if_unpriced=bound.cost or 0)
         data = {
             "name": NAME,
             "input": step.input_hash,
@@ -235,12 +268,24 @@ class ModelGuard:
             RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result))
         )
         entry = entry_for(
-            run, step.operation_id, number, bound, usage, duration_ms=duration, request_id=result.request_id
+            run,
+            step.operation_id,
+            number,
+            bound,
+            usage,
+            spent=spent,
+            duration_ms=duration,
+            request_id=result.request_id,
         )
-        await run.commit([event], ledger=[entry], charges=settlement(bound, spent))
+        charges = bound.settlement(spent)
+        await run.commit([event, *_overrun(step, bound, spent)], ledger=[entry], charges=charges)
         step.open.pop(number, None)
-        run.budgets.note_settled(bound.amount, spent)
+        run.budgets.note(charges)
         step.result = result
+        estimator = attempt.call.estimator or self._estimator
+        if bound.holds and usage.input_tokens:
+            spec = attempt.spec
+            estimator.learn(spec.messages, spec.tools, model=attempt.model, input_tokens=usage.input_tokens)
 
     async def _settle_failure(
         self,
@@ -254,10 +299,11 @@ class ModelGuard:
         run = step.branch.run
         duration = _milliseconds(run.services.clock.monotonic() - started_at)
         usage, uncertain = _billed(error, bound)
-        spent = NOTHING
-        if usage.requests:
-            cost = bound.cost or 0 if usage.cost is None else to_units(usage.cost)
-            spent = Amount(tokens=usage.total_tokens, cost=cost, requests=1)
+        spent: Amount | None = NOTHING
+        if uncertain:
+            spent = None
+        elif usage.requests:
+            spent = spent_by(usage, if_unpriced=bound.cost or 0, answered=False)
         data = {"name": NAME, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
         if usage.requests:
             data["usage"] = dump_usage(usage)
@@ -270,30 +316,45 @@ class ModelGuard:
             number,
             bound,
             usage,
+            spent=spent,
             duration_ms=duration,
             failed=True,
             uncertain=uncertain,
         )
-        await run.commit([event], ledger=[entry], charges=settlement(bound, spent))
+        charges = bound.settlement(spent)
+        overrun = _overrun(step, bound, spent) if spent is not None else []
+        await run.commit([event, *overrun], ledger=[entry], charges=charges)
         step.open.pop(number, None)
-        run.budgets.note_settled(bound.amount, spent)
+        run.budgets.note(charges)
+
+
+def _overrun(step: _ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
+    """Tell that a vendor billed more than the upper bound that was set aside; the ledger has the truth."""
+    hold = bound.overrun(spent)
+    if hold is None:
+        return []
+    data = {
+        "budget": hold.key[0],
+        "window": hold.key[1],
+        "reserved": hold.amount.to_dict(),
+        "spent": spent.to_dict(),
+    }
+    return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
 
 
 def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
-    """Return what a failed attempt is billed with, and whether that is only an upper bound."""
+    """Return what a failed attempt is billed with, and whether that is only an upper bound.
+
+    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code –
+    may have cost all that was set aside.
+    """
     if isinstance(error, ProviderError) and error.usage is not None:
         return error.usage, False
-    answered = isinstance(error, ProviderError) and error.status is not None and error.status >= 400
-    never_sent = isinstance(error, ProviderError) and error.code in _NEVER_SENT
-    if answered or never_sent or not isinstance(error, ProviderError):
-        return Usage(), False
-    if (
-        isinstance(error, StreamInterrupted)
-        and error.partial is not None
-        and error.partial.usage.output_tokens
-    ):
-        return error.partial.usage, True
-    return bound.usage(), True
+    if isinstance(error, ProviderError):
+        refused = error.status is not None and error.status >= 400
+        never_sent = error.code in _NEVER_SENT
+        return (Usage(), False) if refused or never_sent else (bound.usage(), True)
+    return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
 
 
 def _intent(step: _ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
@@ -303,7 +364,7 @@ def _intent(step: _ModelStep, attempt: ModelAttempt, number: int, bound: AtMost)
         "input": step.input_hash,
         "attempt": number,
         "provider": attempt.provider.name,
-        "model": attempt.model,
+        "model": bound.model,
         "shared_messages": step.shared,
         "at_most": bound.to_dict(),
     }
@@ -366,8 +427,7 @@ def lost_attempts(
         }
         events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
         ledger.append(entry_for(branch.run, operation_id, number, bound, usage, failed=True, uncertain=True))
-        spent = Amount(tokens=usage.total_tokens, cost=bound.cost or 0, requests=1)
-        charges.extend(settlement(bound, spent))
+        charges.extend(bound.settlement(None))
     return events, {"ledger": ledger, "charges": charges}
 
 

@@ -1,22 +1,29 @@
-"""The most a model call can cost, and the ledger line it ends as."""
+"""What a model call can cost at most, what is set aside for it, and the ledger line it ends as."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent_runtime.errors import AlreadySettled
+from agent_runtime.kernel.budgets import Crossing
 from agent_runtime.kernel.run import JobRun
-from agent_runtime.ledger.reservations import CostOf, Plan, settle
-from agent_runtime.values.budget import NOTHING, Amount, Charge, LedgerEntry
-from agent_runtime.values.money import to_dollars, to_units
-from llm_client.middleware import ModelAttempt
+from agent_runtime.ledger.held import dump_holds, load_holds
+from agent_runtime.ledger.recording import usage_fields
+from agent_runtime.ledger.reservations import Hold, Plan, settle
+from agent_runtime.ledger.totals import CHECK
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.money import to_dollars
 from llm_client.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtMost:
-    """What one attempt can use, and where that much is reserved. Written with the intent."""
+    """What one attempt can use, and what is set aside for it. Written with the intent."""
 
     provider: str = ""
     model: str = ""
@@ -24,9 +31,19 @@ class AtMost:
     output_tokens: int
     cost: int | None
     """10⁻¹⁰ dollars; `None` without a price."""
-    amount: Amount = NOTHING
-    """What is reserved, in every budget of `keys`."""
-    keys: tuple[tuple[str, str], ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan, provider: str, cost: int | None) -> AtMost:
+        """Bound an attempt by the plan it was granted."""
+        return cls(
+            provider=provider,
+            model=plan.model,
+            input_tokens=plan.input_tokens,
+            output_tokens=plan.max_tokens,
+            cost=cost,
+            holds=plan.holds,
+        )
 
     def usage(self) -> Usage:
         """Return it as the usage of a response."""
@@ -38,9 +55,8 @@ class AtMost:
         data: dict[str, Any] = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
         if self.cost is not None:
             data["cost_units"] = self.cost
-        if self.keys:
-            data["reserved"] = self.amount.to_dict()
-            data["budgets"] = [list(key) for key in self.keys]
+        if self.holds:
+            data["reserved"] = dump_holds(self.holds)
         return data
 
     @classmethod
@@ -53,34 +69,19 @@ class AtMost:
             input_tokens=bound["input_tokens"],
             output_tokens=bound["output_tokens"],
             cost=bound.get("cost_units"),
-            amount=Amount(**bound.get("reserved", {})),
-            keys=tuple((budget_id, window) for budget_id, window in bound.get("budgets", ())),
+            holds=load_holds(bound.get("reserved", ())),
         )
 
+    def settlement(self, spent: Amount | None) -> list[Charge]:
+        """Return the charges that turn what was set aside into what was spent, all of it when nobody knows."""
+        return settle(self.holds, spent)
 
-def at_most(
-    attempt: ModelAttempt,
-    input_tokens: int,
-    output_tokens: int,
-    cost_of: CostOf,
-    plan: Plan | None,
-    keys: Sequence[tuple[str, str]],
-) -> AtMost:
-    """Bound an attempt that may read and write so many tokens."""
-    return AtMost(
-        provider=attempt.provider.name,
-        model=attempt.model,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cost=cost_of(input_tokens, output_tokens),
-        amount=NOTHING if plan is None else plan.amount,
-        keys=() if plan is None else tuple(keys),
-    )
-
-
-def settlement(bound: AtMost, spent: Amount) -> list[Charge]:
-    """Return the charges that turn an attempt's reservation into what it spent."""
-    return settle(bound.keys, bound.amount, spent)
+    def overrun(self, spent: Amount) -> Hold | None:
+        """Return the first upper bound that the vendor's bill has passed."""
+        for hold in self.holds:
+            if hold.hard and (spent.tokens > hold.amount.tokens or spent.cost > hold.amount.cost):
+                return hold
+        return None
 
 
 def entry_for(
@@ -90,14 +91,22 @@ def entry_for(
     bound: AtMost,
     usage: Usage,
     *,
+    spent: Amount | None = None,
     duration_ms: int | None = None,
     failed: bool = False,
     uncertain: bool = False,
     request_id: str | None = None,
 ) -> LedgerEntry:
-    """Build the ledger line of one attempt."""
+    """Build the ledger line of one attempt; `spent` is what budgets counted, `None` all that was set aside."""
     job = run.job
-    unbilled = failed and not usage.requests
+    values = usage_fields(usage)
+    if failed and not usage.requests:
+        values["cost"] = 0
+    metadata: dict[str, Any] = {} if request_id is None else {"request_id": request_id}
+    if bound.holds and (uncertain or values["cost"] is None):
+        metadata["settled"] = [
+            [*hold.key, (hold.amount if spent is None else spent).to_dict()] for hold in bound.holds
+        ]
     return LedgerEntry(
         entry_id=f"{operation_id}#{number}",
         type="model_usage",
@@ -109,16 +118,38 @@ def entry_for(
         agent=job.operator,
         provider=bound.provider,
         model=bound.model,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cached_tokens=usage.cache_read_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        cost=0 if unbilled else None if usage.cost is None else to_units(usage.cost),
-        price_source=usage.price_source,
+        **values,
         status="failed" if failed else "completed",
         uncertain=uncertain,
         duration_ms=duration_ms,
         timestamp=run.services.clock.now(),
-        metadata={} if request_id is None else {"request_id": request_id},
+        metadata=metadata,
     )
+
+
+async def warn(run: JobRun, operation_id: str, crossings: Sequence[Crossing]) -> None:
+    """Write down that most of a budget is used: once per window, whichever job of whichever process is first."""
+    for crossing in crossings:
+        budget = crossing.budget
+        about = {
+            "budget": budget.label or budget.budget_id,
+            "window": budget.window,
+            "quantity": crossing.dimension,
+            "used": crossing.used,
+            "limit": crossing.limit,
+        }
+        job = run.job
+        once = LedgerEntry(
+            entry_id=f"warned:{budget.budget_id}:{budget.window}",
+            type=CHECK,
+            job_id=job.job_id,
+            scope_id=job.scope_id,
+            principal_id=job.principal_id,
+            cost=0,
+            timestamp=run.services.clock.now(),
+            metadata={"decision": "warn", **about},
+        )
+        told = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, about)
+        with contextlib.suppress(AlreadySettled):
+            await run.commit([told], ledger=[once], unique_ledger=True)
+        run.budgets.note_told(crossing)

@@ -16,8 +16,10 @@ from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome, hash_of
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.waits import await_action, open_action
+from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionSpec, ActionType
 from agent_runtime.values.content import decode, encode
+from agent_runtime.values.event import RuntimeEventType
 from llm_client.middleware import ProceedTool, ToolInvocation
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, to_result
 from llm_client.tools.tool import ToolResult
@@ -118,16 +120,20 @@ class ToolGuard:
 async def _intend(effect: JournaledEffect) -> None:
     """Write the intent, counted in the budgets where one bounds tool calls."""
     budgets = effect.run.budgets
+    await budgets.refresh()
     step = effect.step
     if not budgets.limits_tool_calls or (step is not None and step.open_intent is not None):
         await effect.intend()
         return
+    charges = budgets.charge_tool_call()
     try:
-        await effect.intend(charges=budgets.charge_tool_call())
+        await effect.intend(charges=charges)
     except BudgetRejected as error:
-        raise BudgetExceededError(
-            f"budget {error.budget_id!r}: its limit of tool calls is reached"
-        ) from error
+        said = budgets.said(error.budget_id)
+        reason = f"budget {said}: its limit of tool calls is reached"
+        effect.run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason}))
+        raise BudgetExceededError(reason) from error
+    budgets.note(charges)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:
@@ -146,9 +152,9 @@ async def _record(effect: JournaledEffect, result: ToolResult) -> ToolResult:
     if result.error is not None:
         data = {"error": public_text(result.error), "error_type": result.error_type}
     budgets = effect.run.budgets
-    counted = budgets and not budgets.limits_tool_calls
-    parts = {"charges": budgets.charge_tool_call()} if counted else {}
-    await effect.finish(ok=result.success, data=data, content=content, **parts)
+    charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
+    await effect.finish(ok=result.success, data=data, content=content, charges=charges)
+    budgets.note(charges)
     return result
 
 

@@ -82,9 +82,10 @@ def _check_charges(state: State, charges: Sequence[Charge]) -> None:
         key = (charge.budget_id, charge.window)
         now = state.counters.get(key, Counters())
         before = asked.get(key, Amount())
-        if charge.limits.exceeded_by(now.settled + now.reserved + before, charge.reserve):
+        added = charge.reserve + charge.settle
+        if charge.limits.exceeded_by(now.settled + now.reserved + before, added):
             raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
-        asked[key] = before + charge.reserve
+        asked[key] = before + added
 
 
 def apply(state: State, commit: Commit) -> int:

@@ -242,7 +242,9 @@ def _charge(db: sqlite3.Connection, charge: Charge) -> None:
     key = (charge.budget_id, charge.window)
     row = db.execute(sql.COUNTERS, key).fetchone()
     now = Counters() if row is None else counters_of(row)
-    if charge.limits is not None and charge.limits.exceeded_by(now.settled + now.reserved, charge.reserve):
+    if charge.limits is not None and charge.limits.exceeded_by(
+        now.settled + now.reserved, charge.reserve + charge.settle
+    ):
         raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
     if row is None:
         db.execute(sql.NEW_COUNTERS, key)

@@ -13,7 +13,11 @@ from agent_runtime.values.standing_budget import WindowKind
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe",
          "Pacific/Apia", "Atlantic/Azores", "America/Havana", "Africa/Casablanca", "Asia/Kathmandu"]  # fmt: skip
 TIMED = [WindowKind.MINUTE, WindowKind.HOUR, WindowKind.DAY, WindowKind.MONTH]
-moments = st.datetimes(min_value=datetime(2005, 1, 1), max_value=datetime(2036, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(
+    min_value=datetime(2005, 1, 1),  # noqa: DTZ001 -- hypothesis adds the zone
+    max_value=datetime(2036, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
 
 
 def span(kind: WindowKind, moment: str, name: str) -> tuple[str, float]:

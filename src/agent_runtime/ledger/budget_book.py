@@ -1,0 +1,136 @@
+"""Which budgets there are, and which of them something that costs is counted in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from agent_runtime.ledger.reservations import ApplicableBudget
+from agent_runtime.ledger.windows import window_at, zone
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.journal import Storage
+from agent_runtime.values.budget import Limits
+from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.standing_budget import EACH, Budget, WindowKind
+
+REFRESH_SECONDS: Final = 1.0
+"""How old what is known of the stored budgets may be when a call is admitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spender:
+    """On whose behalf something costs."""
+
+    scope_id: str
+    principal_id: str | None = None
+    session_id: str | None = None
+
+
+class BudgetBook:
+    """Standing budgets: those set in this process, and those that are stored for everybody.
+
+    Where both have the same id, the one set here holds here. Counters are shared either way.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._local: dict[str, Budget] = {}
+        self._stored: dict[str, Budget] = {}
+        self._by_scope: dict[str, list[Budget]] = {}
+        self._read_at: float | None = None
+
+    def set(self, budget: Budget) -> None:
+        """Let a budget hold in this process from now on."""
+        zone(budget.timezone)
+        self._local[budget.budget_id] = budget
+        self._index()
+
+    def drop(self, budget_id: str) -> bool:
+        """Forget a budget that was set in this process."""
+        found = self._local.pop(budget_id, None)
+        self._index()
+        return found is not None
+
+    def forget_stored(self) -> None:
+        """Read the stored budgets again before the next use."""
+        self._read_at = None
+
+    async def refresh(self, storage: Storage) -> None:
+        """Read the stored budgets, unless that was done a moment ago."""
+        now = self._clock.monotonic()
+        if self._read_at is not None and now - self._read_at < REFRESH_SECONDS:
+            return
+        self._read_at = now
+        stored = {budget.budget_id: budget for budget in await storage.standing_budgets()}
+        if stored != self._stored:
+            self._stored = stored
+            self._index()
+
+    def _index(self) -> None:
+        self._by_scope = {}
+        for budget in self.all():
+            self._by_scope.setdefault(_place(budget.scope_id), []).append(budget)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_scope)
+
+    def all(self) -> Sequence[Budget]:
+        """Return every budget that holds in this process, by id."""
+        return [budget for _, budget in sorted({**self._stored, **self._local}.items())]
+
+    def applicable(
+        self, spender: Spender, at: datetime, *, model: str | None = None, provider: str | None = None
+    ) -> list[ApplicableBudget]:
+        """Return the budgets, window by window, that a call of a model is counted in; without a model, a tool call."""
+        if not self._by_scope:
+            return []
+        found: list[ApplicableBudget] = []
+        places = dict.fromkeys((spender.scope_id, EACH))
+        for budget in (budget for place in places for budget in self._by_scope.get(place, ())):
+            counter_id = budget.counter_id(spender.scope_id, spender.principal_id, spender.session_id)
+            if counter_id is not None and budget.counts_model(model, provider):
+                found += windows_of(budget, counter_id, at)
+        return found
+
+
+def _place(scope_id: str | None) -> str:
+    return EACH if scope_id is None else scope_id
+
+
+def windows_of(budget: Budget, counter_id: str, at: datetime) -> Iterable[ApplicableBudget]:
+    """Return one applicable budget for each kind of window that has a limit."""
+    for kind in WindowKind:
+        limits = budget.limits(kind)
+        if limits is None:
+            continue
+        window = window_at(kind, at, budget.timezone)
+        yield ApplicableBudget(
+            budget_id=counter_id,
+            limits=limits,
+            window=window.key,
+            label=budget.label if kind is not WindowKind.REQUEST else f"{budget.label} per request",
+            counted=kind is not WindowKind.REQUEST,
+            hard=budget.mode == "hard",
+            on_exceed=budget.exceed_strategy,
+            degrade_to=budget.degrade_to,
+            flag_unpriced=budget.unpriced == "flag",
+            warning_threshold=budget.warning_threshold,
+            forget_before=window.forget_before,
+        )
+
+
+def run_budget(budget_id: str, spec: BudgetSpec) -> ApplicableBudget:
+    """Return a run's own limits as a budget."""
+    return ApplicableBudget(
+        budget_id=budget_id,
+        limits=Limits.of(spec),
+        hard=spec.mode == "hard",
+        flag_unpriced=spec.unpriced == "flag",
+    )
+
+
+def run_budget_id(job_id: str) -> str:
+    """Return the name of a run's own budget."""
+    return f"run:{job_id}"

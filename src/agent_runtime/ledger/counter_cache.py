@@ -1,0 +1,48 @@
+"""Where budgets' counters were when this process last saw or changed them: good for planning, never for deciding.
+
+A reservation is decided in the commit that makes it, against the rows themselves. Planning with what was last seen saves
+a read per call, and costs a second try when another process has spent meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from agent_runtime.ledger.reservations import Key
+from agent_runtime.ports.journal import Storage
+from agent_runtime.values.budget import Charge, Counters
+
+MAX_KEYS: Final = 10_000
+
+
+class CounterCache:
+    """Counters by budget and window."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Key, Counters] = {}
+
+    async def read(self, storage: Storage, keys: Sequence[Key], *, fresh: bool = False) -> list[Counters]:
+        """Return counters, as last seen or as they are."""
+        missing = list(keys) if fresh else [key for key in keys if key not in self._seen]
+        if missing:
+            if len(self._seen) > MAX_KEYS:
+                self._seen.clear()
+                missing = list(keys)
+            self._seen.update(zip(missing, await storage.counters(missing), strict=True))
+        return [self._seen.get(key) or Counters() for key in keys]
+
+    def note(self, charges: Iterable[Charge]) -> None:
+        """Learn of charges that have been committed."""
+        for charge in charges:
+            key = (charge.budget_id, charge.window)
+            seen = self._seen.get(key)
+            if seen is not None:
+                self._seen[key] = Counters(
+                    settled=seen.settled + charge.settle, reserved=seen.reserved + charge.reserve
+                )
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Read these again before the next use."""
+        for key in keys:
+            self._seen.pop(key, None)

@@ -1,0 +1,146 @@
+"""The most tokens a request's input can take, where a bound exists; what has none is named.
+
+No tokenizer gives more tokens than the text has bytes of UTF-8 – a token stands for at least one byte – but some
+normalise the text first, which can lengthen it. So text is counted by its longest normal form, and what vendors add
+around messages and tools by overheads that are declared here, generously.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llm_client.messages import MediaPart, Message, ReasoningPart
+from llm_client.spec import RequestSpec
+from llm_client.tools.tool import Tool
+
+PER_REQUEST: Final = 64
+"""Tokens a vendor may add to a request."""
+PER_MESSAGE: Final = 32
+"""Role, name and separators of one message, and as much for each tool call in it."""
+WITH_TOOLS: Final = 1024
+"""A vendor's own instructions when a request offers tools (Anthropic documents up to some 700)."""
+PER_TOOL: Final = 128
+"""Around a tool's name, description and schema."""
+
+_FORMS: Final = ("NFC", "NFD", "NFKC", "NFKD")
+_HARMLESS_EXTRAS: Final = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "metadata",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "safety_identifier",
+        "service_tier",
+        "store",
+        "top_k",
+        "top_logprobs",
+        "user",
+        "verbosity",
+    }
+)
+"""Fields of a vendor's request body that bring no further input and no second answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unbounded:
+    """Why no bound exists."""
+
+    reason: str
+
+
+def bound_input(spec: RequestSpec, model: str) -> int | Unbounded:
+    """Return the most tokens that the input of a request to a model can take."""
+    if foreign := sorted(spec.extra.keys() - _HARMLESS_EXTRAS):
+        return Unbounded(f"extra field {foreign[0]!r} may bring input of any size")
+    total = PER_REQUEST
+    for message in spec.messages:
+        tokens = _message(message, model)
+        if isinstance(tokens, Unbounded):
+            return tokens
+        total += tokens
+    if spec.tools:
+        total += WITH_TOOLS + sum(_tool(tool) for tool in spec.tools)
+    if spec.output_schema is not None:
+        total += PER_TOOL + _json_bytes(spec.output_schema.schema)
+    return total
+
+
+def has_media(messages: Iterable[Message]) -> bool:
+    """Whether anything but text goes in."""
+    return any(
+        isinstance(part, MediaPart)
+        for message in messages
+        if not isinstance(message.content, str)
+        for part in message.content
+    )
+
+
+def text_bytes(text: str) -> int:
+    """Return the bytes of a text's longest normal form."""
+    if text.isascii():
+        return len(text)
+    return max(_bytes(text), *(_bytes(unicodedata.normalize(form, text)) for form in _FORMS))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _json_bytes(value: Any) -> int:
+    """Return the length of a value's JSON at its longest: escaped, with blanks."""
+    return len(json.dumps(_plain(value), indent=2, default=str))
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _message(message: Message, model: str) -> int | Unbounded:
+    total = PER_MESSAGE * (1 + len(message.tool_calls)) + text_bytes(message.name or "")
+    total += sum(
+        text_bytes(call.name) + _json_bytes(call.arguments) + text_bytes(call.malformed or "")
+        for call in message.tool_calls
+    )
+    if isinstance(message.content, str):
+        return total + text_bytes(message.content)
+    for part in message.content:
+        if isinstance(part, MediaPart):
+            tokens = _image(part, model)
+            if isinstance(tokens, Unbounded):
+                return tokens
+            total += tokens
+        elif isinstance(part, ReasoningPart):
+            total += text_bytes(part.text) + _json_bytes(part.data)
+        else:
+            total += text_bytes(part.text)
+    return total
+
+
+def _image(part: MediaPart, model: str) -> int | Unbounded:
+    """Bound an image of declared size by the dearest of the vendors' published formulas."""
+    if not part.media_type.startswith("image/"):
+        return Unbounded(f"{part.media_type} has no bound on its tokens")
+    if not part.width or not part.height:
+        return Unbounded("an image without a declared width and height has no bound on its tokens")
+    width, height = part.width, part.height
+    tokens = 2833 + 5667 * _tiles(width, 512) * _tiles(height, 512) if "4o-mini" in model else 0
+    patches = (5 * _tiles(width, 32) * _tiles(height, 32) + 1) // 2
+    tiles = 258 * _tiles(width, 256) * _tiles(height, 256)
+    return max(tokens, 1000 + max(patches, tiles))
+
+
+def _tiles(pixels: int, size: int) -> int:
+    return -(-pixels // size)
+
+
+def _tool(tool: Tool) -> int:
+    return PER_TOOL + text_bytes(tool.name) + text_bytes(tool.description) + _json_bytes(tool.parameters)
