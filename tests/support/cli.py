@@ -7,7 +7,6 @@ import pty
 import signal
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,10 +172,3 @@ def _is_personal(name: str) -> bool:
     return name.endswith(("_API_KEY", "_BASE_URL", "_ENDPOINT")) or name.startswith(
         ("AGENT_RUNTIME_", "XDG_")
     )
-
-
-async def stop(running: Running) -> None:
-    """Make sure that a process is gone."""
-    with suppress(ProcessLookupError):
-        running.process.kill()
-    await running.process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,6 @@ async def _demo(
         settings, operators=known_operators(), dispatcher=dispatcher, worker=not crash
     ) as kernel:
         handle = await kernel.execute(request)
-        dispatcher.choose(handle.job_id)
         _begin(settings, handle)
         questions = Questions(kernel, click.echo, db_flag=flag_for(settings), answer_after=answer_after)
         narrator = Narrator(click.echo)
@@ -90,7 +90,7 @@ async def _demo(
             click.echo(
                 "another process executes the jobs of this database; this one begins when that one is done"
             )
-        await follow(handle, narrator, questions)
+        await follow(handle, narrator, questions, begin=partial(dispatcher.choose, handle.job_id))
         return await _conclude(handle)
 
 

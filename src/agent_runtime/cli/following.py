@@ -16,6 +16,7 @@ _SETTLED = frozenset(
     {RuntimeEventType.ACTION_RESOLVED, RuntimeEventType.ACTION_EXPIRED, RuntimeEventType.ACTION_CANCELLED}
 )
 
+Begin = Callable[[], None]
 See = Callable[[RuntimeEvent], Awaitable[None]]
 
 
@@ -25,6 +26,7 @@ async def follow(
     questions: Questions,
     *,
     after_seq: int = 0,
+    begin: Begin | None = None,
     see: See | None = None,
 ) -> None:
     """Tell a job's events and put its questions until it has ended.
@@ -34,12 +36,18 @@ async def follow(
         narrator: Tells the events.
         questions: Puts the questions.
         after_seq: Events up to here are known.
+        begin: Lets the job be executed; called when somebody listens, so that not a word of the model is missed.
         see: Is shown each event before the questions are.
     """
     try:
         for action in await handle.get_pending_actions():
             questions.ask(action.action_id)
-        async for event in handle.events(after_seq):
+        async for event in handle.events(max(0, after_seq - 1)):  # one that is known: it says that we listen
+            if begin is not None:
+                begin()
+                begin = None
+            if event.seq is not None and event.seq <= after_seq:
+                continue
             narrator.tell(event)
             if see is not None:
                 await see(event)

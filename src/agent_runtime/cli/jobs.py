@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -197,13 +198,13 @@ async def _resume(db: str | None, job_id: str) -> int:
             await kernel.jobs.resume(job_id)
     settings, dispatcher = settings_for(db), ChosenJobs()
     async with opened(settings, operators=operators, dispatcher=dispatcher) as kernel:
-        dispatcher.choose(job_id)
         if not kernel.executes:
             click.echo("another process executes the jobs of this database; following it", err=True)
         handle = kernel.handle(job_id)
         narrator = Narrator(lambda line: click.echo(line, err=True))
         questions = Questions(kernel, lambda line: click.echo(line, err=True), db_flag=flag_for(settings))
-        await follow(handle, narrator, questions, after_seq=job.last_seq)
+        begin = partial(dispatcher.choose, job_id)
+        await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
         result = await handle.result()
     click.echo(result.content)
     return OK

@@ -26,15 +26,19 @@ class Narrator:
         self._speak = speak
         self._mid_line = False
         self._newest: str | None = None
-        self.spoken = False
-        """Whether the words of the newest answer have been shown."""
+        self.spoken = ""
+        """The words of the newest answer that have been shown."""
 
     def line(self, text: str) -> None:
         """Say something on a line of its own."""
+        self.end_line()
+        self._say(text)
+
+    def end_line(self) -> None:
+        """End the line that the model's words stand on."""
         if self._mid_line and self._speak is not None:
             self._speak("\n")
             self._mid_line = False
-        self._say(text)
 
     def tell(self, event: RuntimeEvent) -> None:
         """Say what an event means, if it means something to a person."""
@@ -42,7 +46,7 @@ class Narrator:
             self._token(event)
             return
         if event.type == RuntimeEventType.MODEL_STARTED:
-            self.spoken = False
+            self.spoken = ""
         text = self._text(event)
         if text is not None:
             self.line(text)
@@ -54,7 +58,7 @@ class Narrator:
             return
         text = str(event.data["text"])
         self._speak(text)
-        self.spoken = True
+        self.spoken += text
         self._mid_line = not text.endswith("\n")
 
     def _text(self, event: RuntimeEvent) -> str | None:

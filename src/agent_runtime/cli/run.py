@@ -16,7 +16,7 @@ from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
-from agent_runtime.cli.following import follow
+from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
@@ -188,15 +188,19 @@ class _Command:
             runtime = Runtime(plain, operators=known_operators(), dispatcher=dispatcher)
         async with runtime:
             kernel = runtime.kernel if isinstance(runtime, Runtime) else runtime
+            listening = kernel.bus.stream(
+                event_types=()
+            )  # a job with a listener streams, from its first call on
             handle = await kernel.execute(self.request)
-            dispatcher.choose(handle.job_id)
             try:
-                return await self._follow(kernel, handle)
+                return await self._follow(kernel, handle, lambda: dispatcher.choose(handle.job_id))
             except asyncio.CancelledError:
                 self._say_how_to_go_on(handle)
                 raise
+            finally:
+                listening.detach()
 
-    async def _follow(self, kernel: RuntimeKernel, handle: ExecutionHandle) -> int:
+    async def _follow(self, kernel: RuntimeKernel, handle: ExecutionHandle, begin: Begin) -> int:
         aloud = sys.stdout.isatty() and not self.as_json
         narrator = Narrator(_say, speak=_speak if aloud else None)
         narrator.line(f"job: {handle.job_id}")
@@ -205,7 +209,8 @@ class _Command:
                 f"another process executes the jobs in {name_of(self.settings)}; this one begins when that one is done "
                 "(with --db it would have a database of its own)"
             )
-        await follow(handle, narrator, Questions(kernel, narrator.line, db_flag=flag_for(self.settings)))
+        questions = Questions(kernel, narrator.line, db_flag=flag_for(self.settings))
+        await follow(handle, narrator, questions, begin=begin)
         return await self._conclude(kernel, handle, narrator)
 
     async def _conclude(self, kernel: RuntimeKernel, handle: ExecutionHandle, narrator: Narrator) -> int:
@@ -229,12 +234,11 @@ class _Command:
             _print_json(
                 {**told, "status": str(result.status), "content": result.content, "output": result.output}
             )
-        elif narrator.spoken:
-            narrator.line("")
-        else:
+        elif narrator.spoken != result.content:
+            narrator.end_line()
             click.echo(result.content)
         cost = money(None if total.unpriced else total.cost)
-        _say(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
+        narrator.line(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
         return OK
 
     def _say_how_to_go_on(self, handle: ExecutionHandle) -> None:
