@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -84,9 +82,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        _silence_stdout()
-        return OK
     except Exception as error:
         sentence, code = describe(error)
         if sentence is None:
@@ -94,8 +89,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"agent-runtime: {sentence}", err=True)
         return code
     return result if isinstance(result, int) else OK
-
-
-def _silence_stdout() -> None:
-    """Let the interpreter's last flush go nowhere: whoever read our output has gone, as `head` does."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

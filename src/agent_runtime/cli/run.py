@@ -21,10 +21,11 @@ from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.errors import ConfigurationError, InvalidInput, JobFailed
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.values.content import MAX_CONTENT_BYTES
 from agent_runtime.values.context import BudgetSpec
+from llm_client.errors import ConnectionFailed
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.handle import ExecutionHandle
@@ -229,6 +230,12 @@ class _Command:
                 status, (sentence, _) = await handle.status(), describe(error)
                 code = getattr(error, "error_code", getattr(error, "code", None))
                 _print_json({**told, "status": str(status), "error": sentence, "error_code": code})
+            if isinstance(error, JobFailed) and error.error_code == ConnectionFailed.code.upper():
+                raise JobFailed(
+                    f"{error} (is {self.settings.base_url or 'the network'} reachable from here?)",
+                    job_id=error.job_id,
+                    error_code=error.error_code,
+                ) from error
             raise
         if self.as_json:
             _print_json(
