@@ -65,6 +65,12 @@ if TYPE_CHECKING:
         InMemoryJobStore,
         InMemoryLedgerWriter,
     )
+    from agent_runtime.storage.postgres.storage import PostgresStorage
+    from agent_runtime.storage.postgres.stores import (
+        PostgresActionStore,
+        PostgresJobStore,
+        PostgresLedgerWriter,
+    )
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
     from agent_runtime.values.budget import LedgerEntry
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
@@ -101,6 +107,8 @@ _HOMES = {
     "policy.rules": "ConstraintPolicy DataAccessPolicy ModelPolicy RedactionPolicy ToolPolicy",
     "settings": "Settings",
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
+    "storage.postgres.storage": "PostgresStorage",
+    "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
@@ -110,6 +118,8 @@ _HOMES = {
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
     "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
 }
+_EXTRAS = {"asyncpg": "postgres", "procrastinate": "postgres", "redis": "redis"}
+"""The extra that brings each optional package."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
@@ -174,6 +184,10 @@ __all__ = [
     "PolicyRef",
     "PolicyResult",
     "PolicyRule",
+    "PostgresActionStore",
+    "PostgresJobStore",
+    "PostgresLedgerWriter",
+    "PostgresStorage",
     "RedactionPolicy",
     "Reservation",
     "ResultNotSerializable",
@@ -201,7 +215,15 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    try:
+        module = importlib.import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        from agent_runtime.errors import MissingDependency
+
+        raise MissingDependency(error.name, _EXTRAS[error.name]) from error
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -37,7 +37,8 @@ def open_storage(url: str | None, *, durability: Literal["power", "process"] = "
     """Return the storage of a URL, not yet opened.
 
     Args:
-        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `memory://`, or `None` for memory.
+        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `postgresql://user@host/name`, `memory://`, or
+            `None` for memory.
         durability: What a commit to SQLite survives; see `Settings.durability`.
 
     Raises:
@@ -52,8 +53,12 @@ def open_storage(url: str | None, *, durability: Literal["power", "process"] = "
         from agent_runtime.storage.sqlite import SQLiteStorage
 
         return SQLiteStorage(path, durability=durability)
+    if urlsplit(url).scheme in ("postgresql", "postgres"):
+        from agent_runtime import PostgresStorage
+
+        return PostgresStorage(url)
     raise ConfigurationError(
-        f"storage {urlsplit(url).scheme or url!r} is not known; use sqlite:///<file> or memory://"
+        f"storage {urlsplit(url).scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
     )
 
 

@@ -61,8 +61,8 @@ class EventBus(Protocol):
         """Whether anybody would receive an event of this job."""
         ...
 
-    def poke(self) -> None:
-        """Tell every subscriber to a single job that it may have missed something."""
+    def poke(self, job_id: str | None = None) -> None:
+        """Tell the subscribers to a job, or to any single job, that they may have missed something."""
         ...
 
 
@@ -236,9 +236,10 @@ class InMemoryEventBus:
         """Whether anybody would receive an event of this job."""
         return bool(self._all) or job_id in self._by_job
 
-    def poke(self) -> None:
-        """Tell every subscriber to a single job that it may have missed something."""
-        for group in tuple(self._by_job.values()):
+    def poke(self, job_id: str | None = None) -> None:
+        """Tell the subscribers to a job, or to any single job, that they may have missed something."""
+        groups = tuple(self._by_job.values()) if job_id is None else (self._by_job.get(job_id, ()),)
+        for group in groups:
             for subscription in tuple(group):
                 subscription.poke()
 

@@ -9,7 +9,7 @@ from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.ports.dispatcher import Dispatcher
-from agent_runtime.ports.journal import Commit, Storage, placed
+from agent_runtime.ports.journal import Commit, ForeignChange, Storage, placed
 from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEvent
 
 _SWEEP_LIMIT = 100_000
@@ -101,11 +101,31 @@ class News:
             if event.type in TERMINAL_TYPES:
                 self._ended(job_id)
 
-    def changed_elsewhere(self) -> None:
-        """React to another process's commit: anything may have happened."""
-        self._sweep_wanted.set()
-        self._bus.poke()
-        self._timers.look()
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        """React to another process's commits; without `changes`, anything may have happened."""
+        if changes is None:
+            self._sweep_wanted.set()
+            self._bus.poke()
+            self._timers.look()
+            return
+        for kind, job_id in changes:
+            match kind:
+                case "created":
+                    self._submit(job_id)
+                case "woken":
+                    self.wake(job_id)
+                case "timer":
+                    self._timers.look()
+                case "grown":
+                    self._bus.poke(job_id)
+                case "ended":
+                    self._bus.poke(job_id)
+                    self._ended(job_id)
+
+    def _submit(self, job_id: str) -> None:
+        """Hand another process's job to our own queue, unless that process has handed it to a shared one."""
+        if self.executes:
+            self._dispatcher.submit(job_id)
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""

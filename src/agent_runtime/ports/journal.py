@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry
@@ -173,6 +173,17 @@ class Worker:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+ChangeKind = Literal["created", "woken", "grown", "ended", "timer"]
+
+
+class ForeignChange(NamedTuple):
+    """What another process has done to a job."""
+
+    kind: ChangeKind
+    """`woken`: a signal waits for it; `grown`: its journal has new entries; `timer`: one was set for it."""
+    job_id: str
+
+
 class Listener(Protocol):
     """Is told, on the event loop, of what has been written. Must be quick and must not raise."""
 
@@ -184,8 +195,8 @@ class Listener(Protocol):
         """Learn of entries that a claim or a fold has added to a journal."""
         ...
 
-    def changed_elsewhere(self) -> None:
-        """Learn that another process has written something."""
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        """Learn that another process has written something; without `changes`, anything may have happened."""
         ...
 
 
@@ -349,8 +360,8 @@ class RuleReader(Protocol):
 class Workers(Protocol):
     """Who executes jobs, and whether they live."""
 
-    async def register_worker(self, worker: Worker) -> None:
-        """Store or renew a worker's row."""
+    async def register_worker(self, worker: Worker) -> bool:
+        """Store or renew a worker's row; return whether there was one to renew."""
         ...
 
     async def list_workers(self) -> Sequence[Worker]:
@@ -359,6 +370,14 @@ class Workers(Protocol):
 
     async def remove_worker(self, worker_id: str) -> None:
         """Delete a worker's row and free the jobs it owned."""
+        ...
+
+    async def expire_workers(self, older_than: float) -> Sequence[str]:
+        """Delete the rows of workers that have not renewed them for `older_than` seconds.
+
+        The jobs of all workers that have no row are freed and returned. Nothing happens where only one process can
+        execute: there, taking the executor's place frees what a dead one has left.
+        """
         ...
 
 

@@ -93,10 +93,9 @@ class DyingStorage:
             await self._gone()
         return await self._inner.fold(job_id, fence=fence, at=at)
 
-    async def register_worker(self, worker: Worker) -> None:
+    async def register_worker(self, worker: Worker) -> bool:
         """Register while alive."""
-        if not self.died.is_set():
-            await self._inner.register_worker(worker)
+        return self.died.is_set() or await self._inner.register_worker(worker)
 
     async def remove_worker(self, worker_id: str) -> None:
         """Sign off while alive: a dead process does not."""

@@ -27,6 +27,7 @@ from agent_runtime.errors import (
 from agent_runtime.ports.journal import (
     ActionChange,
     Commit,
+    ForeignChange,
     JobChange,
     NewEvent,
     Signal,
@@ -57,7 +58,7 @@ class Recorder:
         """Remember folded events."""
         self.types.extend((event.type, event.seq or 0) for event in events if event.job_id == job_id)
 
-    def changed_elsewhere(self) -> None:
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """Nothing to remember."""
 
 
@@ -532,8 +533,8 @@ class StorageContract(MoneyContract):
         worker = Worker(
             worker_id="w1", operators=("a", "b"), started_at=NOW, heartbeat_at=NOW, info={"pid": 1}
         )
-        await storage.register_worker(worker)
-        await storage.register_worker(worker)
+        assert not await storage.register_worker(worker)
+        assert await storage.register_worker(worker)
         assert await storage.list_workers() == [worker]
         owned = await self.claimed(storage)
         await storage.remove_worker("w1")

@@ -237,9 +237,15 @@ class MemoryStorage:
         )
         return [entry for entry, _ in zip(found, range(limit), strict=False)]
 
-    async def register_worker(self, worker: Worker) -> None:
+    async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row."""
+        known = worker.worker_id in self._state.workers
         self._state.workers[worker.worker_id] = worker
+        return known
+
+    async def expire_workers(self, older_than: float) -> Sequence[str]:
+        """Do nothing: all workers live in this process."""
+        return ()
 
     async def list_workers(self) -> Sequence[Worker]:
         """Return registered workers."""

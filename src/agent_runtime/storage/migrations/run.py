@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from alembic import command
@@ -25,3 +26,12 @@ def upgrade(url: str, revision: str = "head") -> None:
 def downgrade(url: str, revision: str) -> None:
     """Take the database at `url` back to a revision, or to nothing with `base`."""
     command.downgrade(config(url), revision)
+
+
+def script(url: str, before: str | None, after: str, *, down: bool) -> str:
+    """Return the SQL that leads a Postgres database from one revision to another, without transaction control."""
+    settings = config(url)
+    settings.output_buffer = buffer = io.StringIO()
+    span = after if before is None else f"{before}:{after}"
+    (command.downgrade if down else command.upgrade)(settings, span, sql=True)
+    return buffer.getvalue()

@@ -118,6 +118,7 @@ PUT_BUDGET: Final = _insert("runtime_budgets", BUDGET, verb="REPLACE")
 DROP_BUDGET: Final = "DELETE FROM runtime_budgets WHERE budget_id = ?"
 KEEP_POLICY: Final = _insert("runtime_policies", POLICY, verb="INSERT OR IGNORE")
 PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
+HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
 FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"

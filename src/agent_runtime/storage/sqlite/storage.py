@@ -332,10 +332,21 @@ class SQLiteStorage:
         names = compiled.positiontup or ()
         return await self._reader.rows(str(compiled), [compiled.params[name] for name in names])
 
-    async def register_worker(self, worker: Worker) -> None:
+    async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row."""
         row = encode(rows.WORKER, rows.worker_row(worker))
-        await self._writer.run(lambda db: db.execute(sql.PUT_WORKER, row))
+
+        def put(db: sqlite3.Connection) -> bool:
+            known = db.execute(sql.HAS_WORKER, (worker.worker_id,)).fetchone()[0]
+            db.execute(sql.PUT_WORKER, row)
+            return bool(known)
+
+        renewed: bool = await self._writer.run(put)
+        return renewed
+
+    async def expire_workers(self, older_than: float) -> Sequence[str]:
+        """Do nothing: the executor's lock tells whether the one worker lives."""
+        return ()
 
     async def list_workers(self) -> Sequence[Worker]:
         """Return registered workers."""

@@ -1,0 +1,285 @@
+"""Applying operations to locked rows, one after the other, as if each were a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    AlreadySettled,
+    BudgetRejected,
+    DuplicateJob,
+    FenceLost,
+    IdempotencyConflict,
+    InvalidInput,
+    InvalidTransition,
+    SignalsPending,
+    UnknownAction,
+    UnknownJob,
+)
+from agent_runtime.ports.journal import Commit, JobChange, NewEvent, placed
+from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, LockedJob, LockedRows
+from agent_runtime.storage.postgres.values import from_json, to_json
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import NOTHING, Counters
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
+
+
+class Claimed(NamedTuple):
+    """A job as a claim has left it."""
+
+    job: LockedJob
+    new_events: Sequence[RuntimeEvent]
+
+
+def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> int:
+    """Make every change of `commit` and return the seq of its first event; raises as the port says."""
+    job = _check_owner(rows, commit)
+    _check_created(rows, commit.create)
+    _check_actions(rows, commit)
+    _check_settled(rows, commit)
+    charged = _check_charges(rows, commit)
+    first_seq = 0
+    if job is not None:
+        first_seq = rows.append(job, commit.events, encoded.events, commit.at, commit.commit_id)
+        _change_job(rows, job, commit)
+    for (record, events), (row, data) in zip(commit.create, encoded.created, strict=True):
+        _create(rows, record, row, events, data, commit.at)
+    _send(rows, commit, encoded)
+    _change_actions(rows, commit, encoded)
+    _move_timers(rows, commit, encoded)
+    _charge(rows, commit, charged)
+    for entry, row in zip(commit.ledger, encoded.ledger, strict=True):
+        rows.ledger_rows.setdefault(entry.entry_id, row)
+        rows.entries.add(entry.entry_id)
+    _set_rules(rows, commit, encoded)
+    if commit.job is not None and commit.job.status.is_terminal and job is not None:
+        rows.ended_jobs.append(job.job_id)
+        rows.signals[job.job_id] = []
+    return first_seq if commit.events else 0
+
+
+def _check_owner(rows: LockedRows, commit: Commit) -> LockedJob | None:
+    if commit.job_id is None or commit.fence is None:
+        if commit.events or commit.job:
+            raise InvalidInput("only a fenced commit may extend a journal or change a job")
+        return None
+    job = rows.jobs.get(commit.job_id)
+    if job is None:
+        raise UnknownJob(f"no job {commit.job_id!r}")
+    if job.fence != commit.fence:
+        raise FenceLost
+    change = commit.job
+    if change is not None and change.expect is not None and job.status not in change.expect:
+        raise InvalidTransition(f"job {job.job_id!r} is {job.status}")
+    if commit.require_no_signals and rows.signals.get(job.job_id):
+        raise SignalsPending
+    return job
+
+
+def _check_created(rows: LockedRows, created: Sequence[tuple[JobRecord, Any]]) -> None:
+    for job, _ in created:
+        known = rows.by_key.get((job.scope_id, job.idempotency_key or ""))
+        if job.idempotency_key is not None and known is not None:
+            job_id, request_hash = known
+            if request_hash == job.request_hash:
+                raise DuplicateJob(job_id)
+            raise IdempotencyConflict(
+                f"key {job.idempotency_key!r} belongs to job {job_id!r}, a different request"
+            )
+        if job.job_id in rows.jobs:
+            raise DuplicateJob(job.job_id)
+
+
+def _check_actions(rows: LockedRows, commit: Commit) -> None:
+    for change in commit.action_changes:
+        known = rows.actions.get(change.action_id)
+        if known is None:
+            raise UnknownAction(f"no action {change.action_id!r}")
+        status, votes = known
+        if status != ActionStatus.PENDING or votes != change.votes_before:
+            raise ActionAlreadyResolved(f"action {change.action_id!r} is {status}")
+
+
+def _check_settled(rows: LockedRows, commit: Commit) -> None:
+    if any(key not in rows.timers for key in commit.take_timers):
+        raise AlreadySettled
+    if commit.unique_ledger and any(entry.entry_id in rows.entries for entry in commit.ledger):
+        raise AlreadySettled
+
+
+def _check_charges(rows: LockedRows, commit: Commit) -> dict[Key, Counters]:
+    """Return the counters as the commit leaves them."""
+    after: dict[Key, Counters] = {}
+    for charge in commit.charges:
+        key = (charge.budget_id, charge.window)
+        now = after.get(key) or rows.counters[key]
+        added = charge.reserve + charge.settle
+        if charge.limits is not None and charge.limits.exceeded_by(now.settled + now.reserved, added):
+            raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
+        after[key] = Counters(settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve)
+    return after
+
+
+def _change_job(rows: LockedRows, job: LockedJob, commit: Commit) -> None:
+    job.updated_at, job.starts = commit.at, 0
+    if commit.progress is not None:
+        job.progress = commit.progress
+    if commit.job is not None:
+        _change_status(job, commit.job)
+    rows.change(job)
+
+
+def _change_status(job: LockedJob, change: JobChange) -> None:
+    job.status = change.status.value
+    job.error = job.error if change.error is None else change.error
+    job.error_code = job.error_code if change.error_code is None else change.error_code
+    job.result_ref = job.result_ref if change.result_ref is None else change.result_ref
+    job.started_at = job.started_at or change.started_at
+    job.completed_at = change.completed_at or job.completed_at
+    if change.release:
+        job.owner = None
+
+
+def _create(
+    rows: LockedRows,
+    record: JobRecord,
+    row: list[Any],
+    events: Sequence[NewEvent],
+    data: Sequence[str],
+    at: datetime,
+) -> None:
+    rows.job_rows.append(row)
+    job = LockedJob(
+        job_id=record.job_id,
+        scope_id=record.scope_id,
+        fence=record.fence,
+        fence_before=record.fence,
+        owner=record.owner,
+        operator=record.operator,
+        status=record.status.value,
+        last_seq=0,
+        starts=record.starts,
+        progress=record.progress,
+        error=record.error,
+        error_code=record.error_code,
+        result_ref=record.result_ref,
+        started_at=record.started_at,
+        completed_at=record.completed_at,
+        updated_at=record.updated_at,
+    )
+    rows.jobs[job.job_id] = job
+    rows.append(job, events, data, at, None)
+    if record.idempotency_key is not None:
+        rows.by_key[(record.scope_id, record.idempotency_key)] = (record.job_id, record.request_hash)
+    if record.parent_job_id is not None:
+        rows.children.setdefault(record.parent_job_id, []).append(record.job_id)
+
+
+def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+    """Send signals; one for a job that has ended, or that does not exist, goes nowhere."""
+    for signal, row in zip(commit.signals, encoded.signals, strict=True):
+        job = rows.jobs.get(signal.job_id)
+        if job is not None and job.is_active:
+            rows.signal_rows.append(row)
+    parent = commit.cancel_children_of
+    for job_id in rows.children.get(parent, ()) if parent is not None else ():
+        job = rows.jobs.get(job_id)
+        if job is not None and job.is_active:
+            data = to_json({"reason": "its parent has ended"})
+            signal_id = f"{parent}:cancel:{job_id}"
+            cancel = RuntimeEventType.JOB_CANCEL_REQUESTED.value
+            rows.signal_rows.append([signal_id, job_id, cancel, None, data, None])
+
+
+def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+    for action, row in zip(commit.new_actions, encoded.actions, strict=True):
+        rows.action_rows.append(row)
+        rows.actions[action.action_id] = (action.status.value, len(action.votes))
+    for change in commit.action_changes:
+        ended = change.status is not ActionStatus.PENDING
+        resolution = None if change.resolution is None else to_json(change.resolution)
+        votes = None if change.votes is None else to_json(change.votes)
+        at = commit.at if ended else None
+        rows.action_changes.append(
+            [change.action_id, change.status.value, resolution, change.resolved_by, at, votes]
+        )
+        count = change.votes_before if change.votes is None else len(change.votes)
+        rows.actions[change.action_id] = (change.status.value, count)
+    if commit.cancel_actions_of is not None:
+        rows.cancel_actions_of.append([commit.cancel_actions_of, commit.at])
+
+
+def _move_timers(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+    for timer, row in zip(commit.set_timers, encoded.timers, strict=True):
+        rows.timer_rows[(timer.job_id, timer.key)] = row
+        rows.timers.add((timer.job_id, timer.key))
+    for key in (*commit.take_timers, *commit.clear_timers):
+        rows.timer_rows[key] = None
+        rows.timers.discard(key)
+    if commit.clear_timers_of is not None:
+        rows.clear_timers_of.append(commit.clear_timers_of)
+        for key, set_row in rows.timer_rows.items():
+            if key[0] == commit.clear_timers_of and set_row and not from_json(set_row[-1]).get("outlives"):
+                rows.timer_rows[key] = None
+
+
+def _charge(rows: LockedRows, commit: Commit, charged: dict[Key, Counters]) -> None:
+    for charge in commit.charges:
+        key = (charge.budget_id, charge.window)
+        settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
+        rows.charges[key] = (settled + charge.settle, reserved + charge.reserve)
+        if charge.forget_before and key in rows.new_counters:
+            kind = charge.forget_before.partition(":")[0]
+            rows.forget_counters.append([charge.budget_id, kind, charge.forget_before])
+    rows.counters.update(charged)
+
+
+def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+    for budget, row in zip(commit.budgets, encoded.budgets, strict=True):
+        rows.budget_rows[budget.budget_id] = row
+    for budget_id in commit.drop_budgets:
+        rows.budget_rows[budget_id] = None
+    for policy, row in zip(commit.policies, encoded.policies, strict=True):
+        rows.policy_rows.setdefault((policy.name, policy.version), row)
+
+
+def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime) -> Claimed | None:
+    """Take a job that is due and unowned; `None` for any other."""
+    job = rows.jobs.get(job_id)
+    if job is None or job.owner is not None or job.operator is None:
+        return None
+    due = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+    if not due and not (job.status in SUSPENDED and rows.signals.get(job_id)):
+        return None
+    start = RuntimeEventType.JOB_STARTED if job.fence == 0 else RuntimeEventType.JOB_RESUMED
+    job.fence += 1
+    job.owner = owner
+    job.status = JobStatus.RUNNING.value
+    job.starts += 1
+    job.started_at = job.started_at or at
+    job.updated_at = at
+    return Claimed(job, _fold(rows, job, at, [NewEvent(start)]))
+
+
+def apply_fold(rows: LockedRows, job_id: str, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+    """Append the waiting signals to the journal of a job that is the caller's."""
+    job = rows.jobs.get(job_id)
+    if job is None or job.fence != fence:
+        raise FenceLost
+    return _fold(rows, job, at, [])
+
+
+def _fold(rows: LockedRows, job: LockedJob, at: datetime, first: list[NewEvent]) -> Sequence[RuntimeEvent]:
+    """Append `first` and the waiting signals to a journal; return the new entries."""
+    waiting = rows.signals.pop(job.job_id, [])
+    events = [*first, *(event for _, event in waiting)]
+    if not events:
+        return []
+    first_seq = rows.append(job, events, [to_json(event.data) for event in events], at, None)
+    rows.folded_signals.extend(signal for signal, _ in waiting)
+    rows.change(job)
+    return [placed(event, job.job_id, job.scope_id, seq, at) for seq, event in enumerate(events, first_seq)]

@@ -1,0 +1,154 @@
+"""The connections of one process: a pool, of which one connection writes and one listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
+from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_lost, mapped, translated
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[Any]
+    Pool = asyncpg.Pool[Any]
+
+logger = logging.getLogger(__name__)
+
+POOL_SIZE: Final = 10
+LEAST_CONNECTIONS: Final = 3
+"""One writes, one listens, and one is left to read."""
+CONNECT_TIMEOUT: Final = 5.0
+STATEMENT_TIMEOUT: Final = 30.0
+"""Seconds after which a server that does not answer is given up."""
+LEAST_VERSION: Final = 13
+
+
+class Connections:
+    """A pool of our own over an address, or a caller's.
+
+    Args:
+        source: A pool that the caller opens and closes, or the address of a database.
+    """
+
+    def __init__(self, source: str | Pool) -> None:
+        self._dsn = source if isinstance(source, str) else None
+        self._pool: Pool | None = None if isinstance(source, str) else source
+        self._writer: Connection | None = None
+        self.statement_timeout = STATEMENT_TIMEOUT
+
+    async def open(self) -> None:
+        """Open the pool, or check the caller's.
+
+        Raises:
+            StorageError: The server cannot be reached, or is too old.
+            ConfigurationError: The caller's pool is too small.
+        """
+        if self._dsn is not None and self._pool is None:
+            self._pool = await self._create_pool(self._dsn)
+        pool = self.pool
+        if pool.get_max_size() < LEAST_CONNECTIONS:
+            raise ConfigurationError(
+                f"the pool has room for {pool.get_max_size()} connections; give it at least {LEAST_CONNECTIONS} "
+                "(max_size): one writes, one listens, the others read"
+            )
+        async with self._mapped_connection() as connection:
+            version = connection.get_server_version().major
+        if version < LEAST_VERSION:
+            raise SchemaMismatch(
+                f"Postgres {version} is too old; agent-runtime needs {LEAST_VERSION} or newer"
+            )
+
+    async def _create_pool(self, dsn: str) -> Pool:
+        import asyncpg
+
+        with mapped():
+            try:
+                pool: Pool = await asyncpg.create_pool(
+                    dsn,
+                    min_size=1,
+                    max_size=POOL_SIZE,
+                    timeout=CONNECT_TIMEOUT,
+                    command_timeout=STATEMENT_TIMEOUT,
+                    max_inactive_connection_lifetime=300,
+                    reset=_leave_as_it_is,
+                )
+            except ValueError as error:  # its message may quote the address, and with it the password
+                raise ConfigurationError(
+                    "the address of the database is not valid; write postgresql://user:password@host:5432/name"
+                ) from error.__class__("hidden")
+        return pool
+
+    @property
+    def pool(self) -> Pool:
+        """The pool."""
+        if self._pool is None:
+            raise StorageClosed
+        return self._pool
+
+    @contextlib.asynccontextmanager
+    async def _mapped_connection(self) -> Any:
+        with mapped():
+            async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+                yield connection
+
+    async def writer(self) -> Connection:
+        """Return the connection that writes, a fresh one when the last was lost. For one task only."""
+        if self._writer is not None and self._writer.is_closed():
+            await self.abandon_writer()
+        if self._writer is None:
+            self._writer = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
+        return self._writer
+
+    async def abandon_writer(self) -> None:
+        """Give up the connection that writes, with whatever it was doing; the server rolls it back."""
+        connection, self._writer = self._writer, None
+        if connection is not None:
+            connection.terminate()
+            with contextlib.suppress(*DRIVER_ERRORS):
+                await self.pool.release(connection)
+
+    async def fetch(self, statement: str, *parameters: Any) -> Sequence[Any]:
+        """Return all rows of a query; it is asked again when the connection turns out to be stale.
+
+        Raises:
+            StorageError: The server cannot be reached, or refuses.
+        """
+        try:
+            return await self._fetch(statement, parameters)
+        except DRIVER_ERRORS as error:
+            if not is_lost(error):
+                raise translated(error) from error
+        with mapped():
+            return await self._fetch(statement, parameters)
+
+    async def _fetch(self, statement: str, parameters: Sequence[Any]) -> Sequence[Any]:
+        async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+            found: Sequence[Any] = await connection.fetch(statement, *parameters, timeout=STATEMENT_TIMEOUT)
+            return found
+
+    async def aclose(self) -> None:
+        """Give back the connection that writes; close a pool of our own."""
+        connection, self._writer = self._writer, None
+        pool = self._pool
+        if pool is None:
+            return
+        if connection is not None:
+            with contextlib.suppress(*DRIVER_ERRORS):
+                await pool.release(connection)
+        if self._dsn is not None:
+            self._pool = None
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await pool.close()
+            except DRIVER_ERRORS:
+                pool.terminate()
+
+
+async def _leave_as_it_is(connection: Any) -> None:
+    """Skip the round trip that resets a connection: those of our own pool are never left in another state."""

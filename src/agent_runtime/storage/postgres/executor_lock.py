@@ -1,0 +1,49 @@
+"""The place of the one process that executes a database's jobs without a shared queue: an advisory lock.
+
+The lock belongs to a connection and goes with it, so it dies with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
+from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+LOCK: Final = 0x61677274
+"""The number of the lock: "agrt"."""
+
+
+class ExecutorLock:
+    """An advisory lock on the database, held by a connection of its own."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._connection: PoolConnectionProxy[Any] | None = None
+
+    async def acquire(self) -> bool:
+        """Take the lock if nobody holds it; return whether it is ours."""
+        if self._connection is not None and not self._connection.is_closed():
+            return True
+        await self.release()
+        with mapped():
+            connection = await self._connections.pool.acquire(timeout=CONNECT_TIMEOUT)
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                await self._connections.pool.release(connection)
+                return False
+        self._connection = connection
+        return True
+
+    async def release(self) -> None:
+        """Give the lock up."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        with contextlib.suppress(*DRIVER_ERRORS):
+            if not connection.is_closed():
+                await connection.execute("SELECT pg_advisory_unlock_all()")
+            await self._connections.pool.release(connection)

@@ -1,0 +1,157 @@
+"""The rows a batch has locked.
+
+It sees them as they are while its operations are applied one after the other, and keeps what is to be written at its
+end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.budget import Amount, Counters
+from agent_runtime.values.job import TERMINAL
+
+Key = tuple[str, str]
+Row = list[Any]
+
+
+@dataclass(slots=True)
+class Needs:
+    """Which rows a batch reads or changes."""
+
+    jobs: set[str] = field(default_factory=set)
+    children_of: set[str] = field(default_factory=set)
+    keys: set[Key] = field(default_factory=set)
+    """(scope, idempotency key) pairs of jobs to be created."""
+    signals_of: set[str] = field(default_factory=set)
+    actions: set[str] = field(default_factory=set)
+    timers: set[Key] = field(default_factory=set)
+    """(job, key) pairs that are taken."""
+    entries: set[str] = field(default_factory=set)
+    """Ledger entries that must not be there."""
+    counters: set[Key] = field(default_factory=set)
+    """(budget, window) pairs."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EncodedCommit:
+    """The rows of a commit as the driver takes them.
+
+    They are made where the commit is handed in, so that what cannot be encoded concerns nobody else.
+    """
+
+    events: Sequence[str]
+    """JSON of each event's data."""
+    created: Sequence[tuple[Row, Sequence[str]]]
+    """Row of each new job, and JSON of its events' data."""
+    signals: Sequence[Row]
+    actions: Sequence[Row]
+    timers: Sequence[Row]
+    ledger: Sequence[Row]
+    budgets: Sequence[Row]
+    policies: Sequence[Row]
+
+
+@dataclass(slots=True, kw_only=True)
+class LockedJob:
+    """A job's row, locked by this transaction, with the changes made to it so far."""
+
+    job_id: str
+    scope_id: str
+    fence: int
+    owner: str | None
+    operator: str | None
+    status: str
+    last_seq: int
+    starts: int
+    progress: float
+    error: str | None
+    error_code: str | None
+    result_ref: str | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    updated_at: datetime
+    fence_before: int = -1
+    """The fence under which the row was locked."""
+    is_new: bool = False
+    """Inserted by this batch: its row needs no update unless it is changed later on."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job has not ended."""
+        return self.status not in TERMINAL
+
+
+@dataclass(slots=True)
+class LockedRows:
+    """The state that operations check and change. An operation checks everything before it changes anything."""
+
+    jobs: dict[str, LockedJob] = field(default_factory=dict)
+    children: dict[str, list[str]] = field(default_factory=dict)
+    by_key: dict[Key, tuple[str, str | None]] = field(default_factory=dict)
+    """Job id and request hash, by scope and idempotency key."""
+    signals: dict[str, list[tuple[int, NewEvent]]] = field(default_factory=dict)
+    """Waiting signals of the jobs that asked for them, by job."""
+    actions: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Status and number of votes, by action."""
+    timers: set[Key] = field(default_factory=set)
+    """Those of the asked-for timers that are there."""
+    entries: set[str] = field(default_factory=set)
+    """Those of the asked-for ledger entries that are there."""
+    counters: dict[Key, Counters] = field(default_factory=dict)
+    new_counters: set[Key] = field(default_factory=set)
+    """Counters that were inserted by this transaction."""
+
+    changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
+    event_rows: list[Row] = field(default_factory=list)
+    job_rows: list[Row] = field(default_factory=list)
+    signal_rows: list[Row] = field(default_factory=list)
+    folded_signals: list[int] = field(default_factory=list)
+    ended_jobs: list[str] = field(default_factory=list)
+    action_rows: list[Row] = field(default_factory=list)
+    action_changes: list[Row] = field(default_factory=list)
+    cancel_actions_of: list[Row] = field(default_factory=list)
+    timer_rows: dict[Key, Row | None] = field(default_factory=dict)
+    """The last word on each timer: its row, or that it goes."""
+    clear_timers_of: list[str] = field(default_factory=list)
+    charges: dict[Key, tuple[Amount, Amount]] = field(default_factory=dict)
+    """What to add to settled and reserved."""
+    forget_counters: list[Row] = field(default_factory=list)
+    ledger_rows: dict[str, Row] = field(default_factory=dict)
+    budget_rows: dict[str, Row | None] = field(default_factory=dict)
+    """The last word on each standing budget."""
+    policy_rows: dict[Key, Row] = field(default_factory=dict)
+
+    def append(
+        self,
+        job: LockedJob,
+        events: Sequence[NewEvent],
+        data: Sequence[str],
+        at: datetime,
+        commit_id: str | None,
+    ) -> int:
+        """Extend a journal; return the seq of the first new entry. Only that one carries the commit's id."""
+        first_seq = job.last_seq + 1
+        self.event_rows.extend(
+            [
+                job.job_id,
+                seq,
+                commit_id if seq == first_seq else None,
+                event.type,
+                at,
+                event.operation_id,
+                text,
+                event.content,
+            ]
+            for seq, event, text in zip(range(first_seq, first_seq + len(events)), events, data, strict=True)
+        )
+        job.last_seq += len(events)
+        return first_seq
+
+    def change(self, job: LockedJob) -> None:
+        """Remember that a job's row is to be written."""
+        self.changed_jobs[job.job_id] = job

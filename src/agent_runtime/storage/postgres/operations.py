@@ -1,0 +1,146 @@
+"""What a writer is asked to do: make a commit, claim a job, fold its signals. Each knows which rows it needs locked."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.ports.journal import Commit
+from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
+from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs
+from agent_runtime.storage.postgres.statements import SIGNAL
+from agent_runtime.storage.postgres.values import encode, to_json
+from agent_runtime.storage.rows import (
+    ACTION,
+    BUDGET,
+    JOB,
+    LEDGER,
+    POLICY,
+    TIMER,
+    action_row,
+    budget_row,
+    job_row,
+    ledger_row,
+    policy_row,
+)
+
+Then = Callable[[Any], None]
+
+
+@dataclass(slots=True, eq=False)
+class Operation(ABC):
+    """One request to the writer."""
+
+    future: asyncio.Future[Any]
+    then: Then | None = None
+    """Called with the result once it is on disk, in commit order, even when the caller has been cancelled."""
+    result: Any = None
+    error: BaseException | None = None
+    repeated: bool = False
+    """It was found to have been written before; nobody is told again."""
+
+    @property
+    def commit_id(self) -> str | None:
+        """The id under which the journal remembers it, if it does."""
+        return None
+
+    @abstractmethod
+    def need(self, needs: Needs) -> None:
+        """Say which rows are read or changed."""
+
+    @abstractmethod
+    def apply(self, rows: LockedRows) -> Any:
+        """Make the changes in memory and return the result; raises before anything is changed."""
+
+
+@dataclass(slots=True, eq=False)
+class CommitOperation(Operation):
+    """Makes a commit."""
+
+    commit: Commit = field(kw_only=True)
+    encoded: EncodedCommit = field(init=False)
+
+    def __post_init__(self) -> None:
+        commit, at = self.commit, self.commit.at
+        self.encoded = EncodedCommit(
+            events=[to_json(event.data) for event in commit.events],
+            created=[
+                (encode(JOB, job_row(replace(job, last_seq=len(events)))), [to_json(e.data) for e in events])
+                for job, events in commit.create
+            ],
+            signals=[encode(SIGNAL, signal) for signal in commit.signals],
+            actions=[encode(ACTION, action_row(action)) for action in commit.new_actions],
+            timers=[encode(TIMER, timer) for timer in commit.set_timers],
+            ledger=[encode(LEDGER, ledger_row(entry)) for entry in commit.ledger],
+            budgets=[encode(BUDGET, budget_row(budget, at)) for budget in commit.budgets],
+            policies=[encode(POLICY, policy_row(policy, at)) for policy in commit.policies],
+        )
+
+    @property
+    def commit_id(self) -> str | None:
+        """Its own, when it has events: an entry of the journal carries it."""
+        return self.commit.commit_id if self.commit.events and self.commit.fence is not None else None
+
+    def need(self, needs: Needs) -> None:
+        """Need whatever the commit mentions."""
+        commit = self.commit
+        needs.jobs.update(signal.job_id for signal in commit.signals)
+        if commit.job_id is not None and commit.fence is not None:
+            needs.jobs.add(commit.job_id)
+            if commit.require_no_signals:
+                needs.signals_of.add(commit.job_id)
+        for job, _ in commit.create:
+            needs.jobs.add(job.job_id)
+            if job.idempotency_key is not None:
+                needs.keys.add((job.scope_id, job.idempotency_key))
+        if commit.cancel_children_of is not None:
+            needs.children_of.add(commit.cancel_children_of)
+        needs.actions.update(change.action_id for change in commit.action_changes)
+        needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
+        needs.timers.update(commit.take_timers)
+        if commit.unique_ledger:
+            needs.entries.update(entry.entry_id for entry in commit.ledger)
+
+    def apply(self, rows: LockedRows) -> int:
+        """Apply the commit."""
+        return apply_commit(rows, self.commit, self.encoded)
+
+
+@dataclass(slots=True, eq=False)
+class ClaimOperation(Operation):
+    """Takes a job."""
+
+    job_id: str = field(kw_only=True)
+    owner: str = field(kw_only=True)
+    at: datetime = field(kw_only=True)
+
+    def need(self, needs: Needs) -> None:
+        """Need the job and its signals."""
+        needs.jobs.add(self.job_id)
+        needs.signals_of.add(self.job_id)
+
+    def apply(self, rows: LockedRows) -> Any:
+        """Apply the claim."""
+        return apply_claim(rows, self.job_id, self.owner, self.at)
+
+
+@dataclass(slots=True, eq=False)
+class FoldOperation(Operation):
+    """Takes the waiting signals into a journal."""
+
+    job_id: str = field(kw_only=True)
+    fence: int = field(kw_only=True)
+    at: datetime = field(kw_only=True)
+
+    def need(self, needs: Needs) -> None:
+        """Need the job and its signals."""
+        needs.jobs.add(self.job_id)
+        needs.signals_of.add(self.job_id)
+
+    def apply(self, rows: LockedRows) -> Any:
+        """Apply the fold."""
+        return apply_fold(rows, self.job_id, self.fence, self.at)

@@ -1,0 +1,237 @@
+"""The SQL of the write path, each statement for a whole batch: arrays in, one row per element.
+
+Parameters are always bound, never pasted; only column names of our own are formatted in. Rows are locked in sorted
+order – counters, jobs, actions, timers – so that batches of two processes wait for each other and do not deadlock.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
+from agent_runtime.values.budget import DIMENSIONS
+
+_NUMBERS: Final = {
+    **dict.fromkeys(("priority", "depth", "starts", "quorum"), "int4"),
+    "progress": "float8",
+    "uncertain": "bool",
+    "content": "bytea",
+    **dict.fromkeys(("fence", "last_seq", "seq", "cost_units", "duration_ms"), "int8"),
+    **dict.fromkeys((name for name in LEDGER if name.endswith("_tokens")), "int8"),
+}
+SIGNAL: Final[Columns] = {
+    "signal_id": "plain",
+    "job_id": "plain",
+    "type": "plain",
+    "operation_id": "plain",
+    "data": "json",
+    "content": "plain",
+}
+EVENT_ROW: Final[Columns] = {
+    "job_id": "plain",
+    "seq": "plain",
+    "commit_id": "plain",
+    "type": "plain",
+    "at": "time",
+    "operation_id": "plain",
+    "data": "json",
+    "content": "plain",
+}
+
+
+def _type(name: str, columns: Columns) -> str:
+    """Return the type in which a column's values are sent; JSON goes as text and is read by the server."""
+    return "timestamptz" if columns[name] == "time" else _NUMBERS.get(name, "text")
+
+
+def _insert(table: str, columns: Columns, conflict: str = "", *, first: int = 1) -> str:
+    """Return an INSERT of arrays, in their order; the parameters start with number `first`."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    arrays = ", ".join(f"${n}::{_type(name, columns)}[]" for n, name in enumerate(columns, first))
+    values = ", ".join(f'v."{name}"{"::jsonb" if kind == "json" else ""}' for name, kind in columns.items())
+    return (
+        f"INSERT INTO {table} ({names}) SELECT {values} "  # noqa: S608 -- names of our own
+        f"FROM unnest({arrays}) WITH ORDINALITY AS v({names}, place) ORDER BY v.place {conflict}"
+    )
+
+
+BEGIN: Final = """
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
+"""
+"""Every statement here finds its rows by key; a plan made while a table was small must not scan it when it is large."""
+
+# -- looking and locking -------------------------------------------------------------------------------------------
+
+_LOCKED = {
+    *("job_id", "scope_id", "fence", "owner", "operator", "status", "last_seq", "starts", "progress"),
+    *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at"),
+}
+LOCKED_JOB: Final[Columns] = {name: JOB[name] for name in JOB if name in _LOCKED}
+LOCK_JOBS: Final = f"""
+SELECT {", ".join(LOCKED_JOB)} FROM runtime_jobs WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR NO KEY UPDATE
+"""  # noqa: S608
+CHILDREN: Final = """
+SELECT parent_job_id, job_id FROM runtime_jobs
+WHERE parent_job_id = ANY($1::text[]) AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+"""
+JOBS_BY_KEY: Final = """
+SELECT j.scope_id, j.idempotency_key, j.job_id, j.request_hash
+FROM unnest($1::text[], $2::text[]) AS k(scope_id, idempotency_key)
+JOIN runtime_jobs j ON j.scope_id = k.scope_id AND j.idempotency_key = k.idempotency_key
+"""
+SIGNALS: Final = """
+SELECT job_id, id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ANY($1::text[]) ORDER BY id
+"""
+LOCK_ACTIONS: Final = """
+SELECT action_id, status, jsonb_array_length(votes) FROM runtime_actions
+WHERE action_id = ANY($1::text[]) ORDER BY action_id FOR NO KEY UPDATE
+"""
+LOCK_TIMERS: Final = """
+SELECT t.job_id, t.key FROM runtime_timers t
+WHERE (t.job_id, t.key) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY t.job_id, t.key FOR UPDATE
+"""
+KNOWN_ENTRIES: Final = "SELECT event_id FROM runtime_ledger WHERE event_id = ANY($1::text[])"
+COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = ANY($1::text[])"
+
+NEW_COUNTERS: Final = """
+INSERT INTO runtime_budget_counters (budget_id, "window")
+SELECT * FROM unnest($1::text[], $2::text[]) AS v(budget_id, "window") ORDER BY 1, 2
+ON CONFLICT DO NOTHING RETURNING budget_id, "window"
+"""
+_COUNTED = [f"{state}_{name}" for state in ("settled", "reserved") for name in DIMENSIONS]
+_COUNTERS = ", ".join(_COUNTED)
+LOCK_COUNTERS: Final = f"""
+SELECT budget_id, "window", {_COUNTERS} FROM runtime_budget_counters
+WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
+ORDER BY budget_id, "window" FOR NO KEY UPDATE
+"""  # noqa: S608
+COUNTERS: Final = f"""
+SELECT budget_id, "window", {_COUNTERS} FROM runtime_budget_counters
+WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""  # noqa: S608
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+_CHANGED = {
+    name: LOCKED_JOB[name] for name in LOCKED_JOB if name not in ("job_id", "scope_id", "operator", "fence")
+}
+CHANGED_JOB: Final[Columns] = {"job_id": "plain", "fence": "plain", **_CHANGED}
+"""What an update of a locked job is given, after the fence it was locked with."""
+_FIRST_EVENT_PARAMETER = len(CHANGED_JOB) + 2
+# The fence is part of the condition although the row is locked: a stale writer must find no way at all.
+WRITE: Final = f"""
+WITH changed AS (
+  UPDATE runtime_jobs AS j SET fence = v.fence, {", ".join(f"{name} = v.{name}" for name in _CHANGED)}
+  FROM unnest(
+    $1::int8[], {", ".join(f"${n}::{_type(name, CHANGED_JOB)}[]" for n, name in enumerate(CHANGED_JOB, 2))}
+  ) AS v(fence_before, {", ".join(CHANGED_JOB)})
+  WHERE j.job_id = v.job_id AND j.fence = v.fence_before
+  RETURNING 1
+), written AS (
+  {_insert("runtime_events", EVENT_ROW, first=_FIRST_EVENT_PARAMETER)}
+)
+SELECT count(*), pg_current_xact_id()::text FROM changed
+"""  # noqa: S608
+TRANSACTION_ID: Final = "SELECT pg_current_xact_id()::text"
+TRANSACTION_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
+
+INSERT_JOBS: Final = _insert("runtime_jobs", JOB)
+INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
+DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
+DELETE_SIGNALS_OF: Final = "DELETE FROM runtime_signals WHERE job_id = ANY($1::text[])"
+
+INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
+CHANGE_ACTIONS: Final = """
+UPDATE runtime_actions AS a SET
+  status = v.status, resolution = coalesce(v.resolution::jsonb, a.resolution),
+  resolved_by = coalesce(v.resolved_by, a.resolved_by), resolved_at = v.resolved_at,
+  votes = coalesce(v.votes::jsonb, a.votes)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+  AS v(action_id, status, resolution, resolved_by, resolved_at, votes)
+WHERE a.action_id = v.action_id AND a.status = 'pending'
+"""
+CANCEL_ACTIONS: Final = """
+UPDATE runtime_actions AS a SET status = 'cancelled', resolved_at = v.at
+FROM unnest($1::text[], $2::timestamptz[]) AS v(job_id, at)
+WHERE a.job_id = v.job_id AND a.status = 'pending' AND a.type <> 'reconcile'
+"""
+
+SET_TIMERS: Final = _insert(
+    "runtime_timers",
+    TIMER,
+    "ON CONFLICT (job_id, key) DO UPDATE SET due_at = excluded.due_at, type = excluded.type, "
+    "operation_id = excluded.operation_id, data = excluded.data",
+)
+CLEAR_TIMERS: Final = """
+DELETE FROM runtime_timers WHERE (job_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+CLEAR_TIMERS_OF: Final = """
+DELETE FROM runtime_timers WHERE job_id = ANY($1::text[]) AND (data -> 'outlives') IS DISTINCT FROM 'true'::jsonb
+"""
+
+_CHARGED = ", ".join(f"{name} = c.{name} + v.{name}" for name in _COUNTED)
+CHARGE: Final = f"""
+UPDATE runtime_budget_counters AS c SET {_CHARGED}
+FROM unnest($1::text[], $2::text[], {", ".join(f"${n}::int8[]" for n in range(3, 3 + len(_COUNTED)))})
+  AS v(budget_id, "window", {_COUNTERS})
+WHERE c.budget_id = v.budget_id AND c."window" = v."window"
+"""  # noqa: S608
+FORGET_COUNTERS: Final = f"""
+DELETE FROM runtime_budget_counters WHERE ctid IN (
+  SELECT c.ctid FROM runtime_budget_counters c
+  JOIN unnest($1::text[], $2::text[], $3::text[]) AS v(budget_id, since, before) ON c.budget_id = v.budget_id
+  WHERE c."window" COLLATE "C" >= v.since AND c."window" COLLATE "C" < v.before
+    AND {" AND ".join(f"c.reserved_{name} = 0" for name in DIMENSIONS)}
+  FOR UPDATE OF c SKIP LOCKED
+)
+"""  # noqa: S608
+INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id) DO NOTHING")
+PUT_BUDGETS: Final = _insert(
+    "runtime_budgets",
+    BUDGET,
+    "ON CONFLICT (budget_id) DO UPDATE SET scope_id = excluded.scope_id, limits = excluded.limits, "
+    "updated_at = excluded.updated_at",
+)
+DROP_BUDGETS: Final = "DELETE FROM runtime_budgets WHERE budget_id = ANY($1::text[])"
+KEEP_POLICIES: Final = _insert("runtime_policies", POLICY, "ON CONFLICT DO NOTHING")
+
+# -- workers -------------------------------------------------------------------------------------------------------
+
+# `xmax = 0` tells an inserted row from an updated one. `seen_at` is the server's clock: workers' clocks may disagree.
+PUT_WORKER: Final = (
+    _insert("runtime_workers", WORKER)
+    + "ON CONFLICT (worker_id) DO UPDATE SET queues = excluded.queues, operators = excluded.operators, "
+    "started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, info = excluded.info, "
+    "seen_at = clock_timestamp() RETURNING xmax = 0"
+)
+DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = $1"
+DELETE_STALE_WORKERS: Final = """
+DELETE FROM runtime_workers WHERE seen_at < clock_timestamp() - $1::interval RETURNING worker_id
+"""
+DELETE_LOCAL_WORKERS: Final = """
+DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local' AND worker_id <> ALL($1::text[])
+"""
+FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = $1"
+FREE_ABANDONED_JOBS: Final = """
+UPDATE runtime_jobs SET owner = NULL WHERE job_id IN (
+  SELECT j.job_id FROM runtime_jobs j
+  WHERE j.owner IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runtime_workers w WHERE w.worker_id = j.owner)
+  ORDER BY j.job_id FOR NO KEY UPDATE SKIP LOCKED
+) RETURNING job_id
+"""
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+DUE_JOBS: Final = """
+SELECT job_id, priority FROM (
+  SELECT job_id, priority FROM runtime_jobs
+  WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
+  UNION
+  SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+  WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+) AS due ORDER BY priority DESC, job_id LIMIT $1
+"""
+JOBS_WITH_SIGNALS: Final = """
+SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1
+"""

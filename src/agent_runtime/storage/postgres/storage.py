@@ -1,0 +1,426 @@
+"""`Storage` in a Postgres database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.ports.journal import (
+    Claim,
+    Commit,
+    ForeignChange,
+    Listener,
+    StoredPolicy,
+    Timer,
+    Worker,
+)
+from agent_runtime.storage import rows
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.announcements import Announcements
+from agent_runtime.storage.postgres.apply import Claimed
+from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.executor_lock import ExecutorLock
+from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
+from agent_runtime.storage.postgres.tables import check_tables, create_tables
+from agent_runtime.storage.postgres.transaction import counters_of
+from agent_runtime.storage.postgres.values import (
+    EVENT_COLUMNS,
+    decode,
+    encode,
+    event_record,
+    from_json,
+    from_text,
+    timer_record,
+    to_text,
+)
+from agent_runtime.storage.postgres.writer import Writer
+from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.budget import Counters, LedgerEntry
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.standing_budget import Budget
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_JOB = ", ".join(rows.JOB)
+_ONE_JOB = f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+_ACTION = ", ".join(rows.ACTION)
+_TIMER = ", ".join(rows.TIMER)
+_LEDGER = ", ".join(rows.LEDGER)
+_EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+
+
+class PostgresStorage:
+    """Storage in a database that any number of processes share.
+
+    Args:
+        source: The address of the database, `postgresql://user@host/name`, or an `asyncpg` pool of the caller's, which
+            the caller closes.
+        patience: Seconds to find out what became of a commit during which the connection was lost.
+    """
+
+    is_durable = True
+
+    def __init__(self, source: str | asyncpg.Pool[Any], *, patience: float = 30.0) -> None:
+        self._dsn = source if isinstance(source, str) else None
+        self._connections = Connections(source)
+        self._writer = Writer(self._connections, patience=patience)
+        self._announcements = Announcements(self._connections, self._changed_elsewhere)
+        self._lock = ExecutorLock(self._connections)
+        self._listeners: list[Listener] = []
+        self._opening: asyncio.Lock | None = None
+        self._is_open = False
+
+    def __repr__(self) -> str:
+        return "PostgresStorage(…)"
+
+    @property
+    def dsn(self) -> str | None:
+        """The address it was given; `None` over a caller's pool."""
+        return self._dsn
+
+    async def setup(self) -> None:
+        """Create the tables, or bring older ones up to date. Idempotent; as `agent-runtime migrate` does."""
+        was_open = self._is_open
+        await self._connections.open()
+        try:
+            await create_tables(self._connections)
+        finally:
+            if not was_open:
+                await self._connections.aclose()
+
+    async def open(self) -> None:
+        """Connect and check the tables.
+
+        Raises:
+            SchemaMismatch: The tables are missing, or of another version; the message says what to run.
+            StorageError: The server cannot be reached.
+        """
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if self._is_open:
+                return
+            try:
+                await self._connections.open()
+                await check_tables(self._connections)
+            except BaseException:
+                await self._connections.aclose()
+                raise
+            self._writer.start()
+            self._announcements.start()
+            self._is_open = True
+
+    async def acquire_executor(self) -> bool:
+        """Take the advisory lock of the one process that executes without a shared queue, unless another has it.
+
+        Where jobs come from a shared queue any number of workers execute, and nobody asks for this.
+        """
+        await self.open()
+        if not await self._lock.acquire():
+            return False
+        await self._connections.fetch(sql.DELETE_LOCAL_WORKERS, [])
+        await self._connections.fetch(sql.FREE_ABANDONED_JOBS)
+        return True
+
+    async def aclose(self) -> None:
+        """Finish what was handed in, give up the executor's place and disconnect."""
+        was_open, self._is_open = self._is_open, False
+        if was_open:
+            await self._writer.stop()
+            await self._announcements.stop()
+            await self._lock.release()
+        await self._connections.aclose()
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every later commit."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Stop telling `listener`."""
+        self._listeners.remove(listener)
+
+    def _changed_elsewhere(self, changes: Sequence[ForeignChange] | None) -> None:
+        for listener in tuple(self._listeners):
+            listener.changed_elsewhere(changes)
+
+    async def commit(self, commit: Commit) -> int:
+        """Write all of `commit` or nothing."""
+
+        def tell(first_seq: int) -> None:
+            self._announce(commit)
+            for listener in tuple(self._listeners):
+                listener.committed(commit, first_seq)
+
+        future = asyncio.get_running_loop().create_future()
+        first_seq: int = await self._writer.run(CommitOperation(future, tell, commit=commit))
+        return first_seq
+
+    def _announce(self, commit: Commit) -> None:
+        tell = self._announcements.tell
+        for job, _ in commit.create:
+            if job.operator is not None:
+                tell(ForeignChange("created", job.job_id))
+        for signal in commit.signals:
+            tell(ForeignChange("woken", signal.job_id))
+        if commit.job is not None and commit.job.status.is_terminal:
+            tell(ForeignChange("ended", commit.job_id or ""))
+        elif commit.events:
+            tell(ForeignChange("grown", commit.job_id or ""))
+        for timer in commit.set_timers:
+            tell(ForeignChange("timer", timer.job_id))
+
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Take a job that is due and unowned."""
+
+        def tell(claimed: Claimed | None) -> None:
+            if claimed is not None:
+                self._tell_folded(job_id, claimed.new_events)
+
+        future = asyncio.get_running_loop().create_future()
+        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at)
+        claimed: Claimed | None = await self._writer.run(operation)
+        if claimed is None:
+            return None
+        return await self._read_claim(claimed, owner, at)
+
+    async def _read_claim(self, claimed: Claimed, owner: str, at: datetime) -> Claim:
+        new = claimed.new_events
+        before = (new[0].seq or 1) - 1
+        found = await self._connections.fetch(_ONE_JOB, claimed.job.job_id)
+        job = replace(
+            rows.job_record(decode(rows.JOB, tuple(found[0]))),
+            fence=claimed.job.fence,
+            owner=owner,
+            status=JobStatus.RUNNING,
+            starts=claimed.job.starts,
+            updated_at=at,
+            started_at=claimed.job.started_at,
+            last_seq=before + len(new),
+        )
+        older = await self._connections.fetch(f"{_EVENTS} AND seq <= $2 ORDER BY seq", job.job_id, before)
+        return Claim(
+            job=job, events=[*(event_record(job.job_id, job.scope_id, tuple(row)) for row in older), *new]
+        )
+
+    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+        """Append the waiting signals to the journal of a job that is ours."""
+        future = asyncio.get_running_loop().create_future()
+        operation = FoldOperation(
+            future, lambda events: self._tell_folded(job_id, events), job_id=job_id, fence=fence, at=at
+        )
+        folded: Sequence[RuntimeEvent] = await self._writer.run(operation)
+        return folded
+
+    def _tell_folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        if events:
+            self._announcements.tell(ForeignChange("grown", job_id))
+            for listener in tuple(self._listeners):
+                listener.folded(job_id, events)
+
+    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+        """Return a job's entries after `after_seq`."""
+        return await self._events(job_id, f"{_EVENTS} AND seq > $2 ORDER BY seq LIMIT $3", after_seq, limit)
+
+    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries."""
+        newest_first = await self._events(job_id, f"{_EVENTS} ORDER BY seq DESC LIMIT $2", limit)
+        return newest_first[::-1]
+
+    async def _events(self, job_id: str, statement: str, *parameters: int) -> Sequence[RuntimeEvent]:
+        found = await self._connections.fetch(statement, to_text(job_id), *parameters)
+        if not found:
+            return []
+        ((scope_id,),) = await self._connections.fetch(
+            "SELECT scope_id FROM runtime_jobs WHERE job_id = $1", to_text(job_id)
+        )
+        return [event_record(job_id, from_text(scope_id), tuple(row)) for row in found]
+
+    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due."""
+        return [(job_id, priority) for job_id, priority in await self._connections.fetch(sql.DUE_JOBS, limit)]
+
+    async def jobs_with_signals(self, owner: str) -> Sequence[str]:
+        """Return jobs of `owner` for which signals wait."""
+        return [job_id for (job_id,) in await self._connections.fetch(sql.JOBS_WITH_SIGNALS, owner)]
+
+    async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
+        """Return timers that have fallen due."""
+        statement = f"SELECT {_TIMER} FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2"  # noqa: S608
+        return [timer_record(tuple(row)) for row in await self._connections.fetch(statement, now, limit)]
+
+    async def get_timer(self, job_id: str, key: str) -> Timer | None:
+        """Return a timer that has not been cleared, or `None`."""
+        statement = f"SELECT {_TIMER} FROM runtime_timers WHERE job_id = $1 AND key = $2"  # noqa: S608
+        found = await self._connections.fetch(statement, to_text(job_id), to_text(key))
+        return timer_record(tuple(found[0])) if found else None
+
+    async def next_timer(self) -> datetime | None:
+        """Return when the next timer falls due."""
+        ((due_at,),) = await self._connections.fetch("SELECT min(due_at) FROM runtime_timers")
+        moment: datetime | None = due_at
+        return moment
+
+    async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return a job, or `None`."""
+        job = await self._job(_ONE_JOB, job_id)
+        return job if job is not None and scope_id in (None, job.scope_id) else None
+
+    async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
+        """Return the job created under a key, or `None`."""
+        statement = f"SELECT {_JOB} FROM runtime_jobs WHERE scope_id = $1 AND idempotency_key = $2"  # noqa: S608
+        return await self._job(statement, scope_id, idempotency_key)
+
+    async def _job(self, statement: str, *parameters: str) -> JobRecord | None:
+        found = await self._connections.fetch(statement, *map(to_text, parameters))
+        return _job(found[0]) if found else None
+
+    async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
+        """Return jobs, newest first."""
+        from agent_runtime.storage import queries
+
+        return [_job(row) for row in await self._select(queries.list_jobs(filter))]
+
+    async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
+        """Return how many jobs match."""
+        from agent_runtime.storage import queries
+
+        ((count,),) = await self._select(queries.count_jobs(filter))
+        return int(count)
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        action = await self._action("action_id", action_id)
+        return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action whose resume token has this hash."""
+        return await self._action("token_hash", token_hash)
+
+    async def _action(self, column: str, value: str) -> ActionRecord | None:
+        statement = f"SELECT {_ACTION} FROM runtime_actions WHERE {column} = $1"  # noqa: S608 -- a name of ours
+        found = await self._connections.fetch(statement, to_text(value))
+        return _action(found[0]) if found else None
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first."""
+        from agent_runtime.storage import queries
+
+        statement = queries.list_actions(
+            scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+        )
+        return [_action(row) for row in await self._select(statement)]
+
+    async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
+        """Return counters of `(budget_id, window)` pairs."""
+        budgets, windows = [to_text(key[0]) for key in keys], [to_text(key[1]) for key in keys]
+        found = await self._connections.fetch(sql.COUNTERS, budgets, windows)
+        known = {(budget_id, window): counters_of(amounts) for budget_id, window, *amounts in found}
+        return [known.get(key, Counters()) for key in zip(budgets, windows, strict=True)]
+
+    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
+        """Return one entry, or `None`."""
+        statement = f"SELECT {_LEDGER} FROM runtime_ledger WHERE event_id = $1"  # noqa: S608
+        found = await self._connections.fetch(statement, to_text(entry_id))
+        return _entry(found[0]) if found else None
+
+    async def ledger_entries(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        principal_id: str | None = None,
+        type: str | None = None,  # noqa: A002 -- the documented name
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[LedgerEntry]:
+        """Return entries in the order they were written."""
+        from agent_runtime.storage import queries
+
+        statement = queries.list_ledger(
+            scope_id=scope_id,
+            job_id=job_id,
+            principal_id=principal_id,
+            type=type,
+            since=since,
+            until=until,
+            after=after,
+            limit=limit,
+        )
+        return [_entry(row) for row in await self._select(statement)]
+
+    async def standing_budgets(self) -> Sequence[Budget]:
+        """Return all standing budgets, by id."""
+        found = await self._connections.fetch("SELECT limits FROM runtime_budgets ORDER BY budget_id")
+        return [Budget.from_dict(from_json(limits)) for (limits,) in found]
+
+    async def get_policy(self, name: str, version: str) -> StoredPolicy | None:
+        """Return a version of a policy, or `None`."""
+        found = await self._connections.fetch(
+            "SELECT document FROM runtime_policies WHERE name = $1 AND version = $2",
+            to_text(name),
+            to_text(version),
+        )
+        return StoredPolicy(name, version, from_json(found[0][0])) if found else None
+
+    async def _select(self, statement: Any) -> Sequence[Any]:
+        """Run a SQLAlchemy Core statement."""
+        from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+
+        dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+        names = compiled.positiontup or ()
+        values = [compiled.params[name] for name in names]
+        return await self._connections.fetch(
+            str(compiled), *(to_text(value) if isinstance(value, str) else value for value in values)
+        )
+
+    async def register_worker(self, worker: Worker) -> bool:
+        """Store or renew a worker's row; return whether there was one to renew."""
+        row = encode(rows.WORKER, rows.worker_row(worker))
+        ((is_new,),) = await self._connections.fetch(sql.PUT_WORKER, *([value] for value in row))
+        return not is_new
+
+    async def list_workers(self) -> Sequence[Worker]:
+        """Return registered workers."""
+        found = await self._connections.fetch(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
+        return [rows.worker_record(decode(rows.WORKER, tuple(row))) for row in found]
+
+    async def remove_worker(self, worker_id: str) -> None:
+        """Delete a worker's row and free the jobs it owned."""
+        await self._connections.fetch(sql.DELETE_WORKER, worker_id)
+        await self._connections.fetch(sql.FREE_JOBS, worker_id)
+
+    async def expire_workers(self, older_than: float) -> Sequence[str]:
+        """Delete the rows of workers that have not renewed them for so many seconds, by the server's clock.
+
+        The jobs of all workers that have no row are freed and returned.
+        """
+        await self._connections.fetch(sql.DELETE_STALE_WORKERS, timedelta(seconds=older_than))
+        freed = await self._connections.fetch(sql.FREE_ABANDONED_JOBS)
+        return [job_id for (job_id,) in freed]
+
+
+def _job(row: Any) -> JobRecord:
+    return rows.job_record(decode(rows.JOB, tuple(row)))
+
+
+def _action(row: Any) -> ActionRecord:
+    return rows.action_record(decode(rows.ACTION, tuple(row)))
+
+
+def _entry(row: Any) -> LedgerEntry:
+    return rows.ledger_entry(decode(rows.LEDGER, tuple(row)))

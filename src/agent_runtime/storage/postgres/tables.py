@@ -1,0 +1,111 @@
+"""Making, checking and removing the tables.
+
+Alembic writes the SQL of the migrations; it is run on our own connection, in one transaction. So a pool is enough, and
+no second driver is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import resources
+from typing import Any, Final
+
+from agent_runtime.errors import SchemaMismatch
+from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
+from agent_runtime.storage.postgres.errors import MIGRATE, mapped
+
+_LOCK: Final = 0x61676D67
+"""Number of the advisory lock that lets one process migrate at a time: "agmg"."""
+QUEUE_TABLE: Final = "procrastinate_jobs"
+
+
+async def schema_version(connection: Any) -> str | None:
+    """Return the schema's revision, `None` when there are no tables of ours."""
+    if await connection.fetchval("SELECT to_regclass($1)", VERSION_TABLE) is None:
+        return None
+    version: str | None = await connection.fetchval(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608
+    return version
+
+
+async def check_tables(connections: Connections) -> None:
+    """Refuse a database whose tables are missing or of another version.
+
+    Raises:
+        SchemaMismatch: With what to run.
+    """
+    with mapped():
+        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+            version = await schema_version(connection)
+    if version == HEAD:
+        return
+    if version is None:
+        raise SchemaMismatch(f"the database has no tables of agent-runtime yet: {MIGRATE}")
+    if version in REVISIONS:
+        raise SchemaMismatch(f"the database has schema {version}, this agent-runtime needs {HEAD}: {MIGRATE}")
+    raise SchemaMismatch(
+        f"the database has schema {version!r}, which this version of agent-runtime does not know; "
+        "it was written by a newer one: upgrade agent-runtime"
+    )
+
+
+async def create_tables(connections: Connections) -> None:
+    """Bring the tables to the newest revision, and create those of the queue when its package is installed."""
+    await _migrate(connections, HEAD)
+    script = await asyncio.to_thread(_queue_script)
+    if script is None:
+        return
+    with mapped():
+        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            if await connection.fetchval("SELECT to_regclass($1)", QUEUE_TABLE) is None:
+                await connection.execute(script)
+
+
+async def migrate_tables(connections: Connections, revision: str) -> tuple[str | None, str | None]:
+    """Bring the tables to a revision, up or down; `base` removes them. Return the revisions before and after.
+
+    Raises:
+        SchemaMismatch: There is no such revision, or the database has one that this version does not know.
+    """
+    return await _migrate(connections, HEAD if revision == "head" else revision)
+
+
+async def _migrate(connections: Connections, revision: str) -> tuple[str | None, str | None]:
+    if revision not in (*REVISIONS, "base"):
+        raise SchemaMismatch(f"there is no schema {revision!r}; known are base, {', '.join(REVISIONS)}")
+    with mapped():
+        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+            before = await schema_version(connection)
+            if before is not None and before not in REVISIONS:
+                raise SchemaMismatch(
+                    f"the database has schema {before!r}, which this version of agent-runtime does not know; "
+                    "upgrade agent-runtime"
+                )
+            script = await asyncio.to_thread(_script, before, revision)
+            if script:
+                await connection.execute(script)
+            return before, await schema_version(connection)
+
+
+def _script(before: str | None, after: str) -> str:
+    """Return the SQL that leads from one revision to another, without its transaction control."""
+    from agent_runtime.storage.migrations.run import script
+
+    place: dict[str | None, int] = {
+        None: -1,
+        "base": -1,
+        **{revision: n for n, revision in enumerate(REVISIONS)},
+    }
+    if place[before] == place[after]:
+        return ""
+    return script("postgresql://", before, after, down=place[after] < place[before])
+
+
+def _queue_script() -> str | None:
+    """Return the SQL of procrastinate's tables, `None` when it is not installed."""
+    try:
+        return resources.files("procrastinate.sql").joinpath("schema.sql").read_text(encoding="utf-8")
+    except ModuleNotFoundError:
+        return None

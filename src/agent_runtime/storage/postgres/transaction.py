@@ -1,0 +1,193 @@
+"""The two ends of a batch's transaction: locking the rows it needs, and writing what it has made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
+from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
+from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[Any]
+
+_HALF = len(DIMENSIONS)
+
+
+def counters_of(row: Sequence[int]) -> Counters:
+    """Build counters from their columns."""
+    settled, reserved = (
+        Amount(**dict(zip(DIMENSIONS, part, strict=True))) for part in (row[:_HALF], row[_HALF:])
+    )
+    return Counters(settled=settled, reserved=reserved)
+
+
+async def lock(connection: Connection, needs: Needs) -> LockedRows:
+    """Lock and read the rows, in the order that all batches keep: counters, jobs, actions, timers."""
+    rows = LockedRows()
+    if needs.counters:
+        await _lock_counters(connection, rows, needs)
+    if needs.children_of:
+        for parent, child in await connection.fetch(sql.CHILDREN, list(needs.children_of)):
+            rows.children.setdefault(parent, []).append(child)
+            needs.jobs.add(child)
+    if needs.jobs:
+        for row in await connection.fetch(sql.LOCK_JOBS, _texts(needs.jobs)):
+            job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
+            job.fence_before = job.fence
+            rows.jobs[job.job_id] = job
+    if needs.keys:
+        for found in await connection.fetch(sql.JOBS_BY_KEY, *_pairs(needs.keys)):
+            scope_id, key, job_id, request_hash = (None if v is None else from_text(v) for v in found)
+            rows.by_key[(scope_id or "", key or "")] = (job_id or "", request_hash)
+    if needs.signals_of:
+        for job_id, signal, type_, step, data, content in await connection.fetch(
+            sql.SIGNALS, _texts(needs.signals_of)
+        ):
+            event = NewEvent(
+                from_text(type_), None if step is None else from_text(step), from_json(data), content
+            )
+            rows.signals.setdefault(from_text(job_id), []).append((signal, event))
+    await _lock_answers(connection, rows, needs)
+    return rows
+
+
+async def _lock_counters(connection: Connection, rows: LockedRows, needs: Needs) -> None:
+    """Lock the counters, after making those that are missing."""
+    found = await connection.fetch(sql.LOCK_COUNTERS, *_pairs(needs.counters))
+    if len(found) < len(needs.counters):
+        created = await connection.fetch(sql.NEW_COUNTERS, *_pairs(needs.counters))
+        rows.new_counters = {(from_text(budget_id), from_text(window)) for budget_id, window in created}
+        found = await connection.fetch(sql.LOCK_COUNTERS, *_pairs(needs.counters))
+    for budget_id, window, *amounts in found:
+        rows.counters[(from_text(budget_id), from_text(window))] = counters_of(amounts)
+
+
+async def _lock_answers(connection: Connection, rows: LockedRows, needs: Needs) -> None:
+    if needs.actions:
+        for action_id, status, votes in await connection.fetch(sql.LOCK_ACTIONS, _texts(needs.actions)):
+            rows.actions[from_text(action_id)] = (status, votes)
+    if needs.timers:
+        for job_id, key in await connection.fetch(sql.LOCK_TIMERS, *_pairs(needs.timers)):
+            rows.timers.add((from_text(job_id), from_text(key)))
+    if needs.entries:
+        for (event_id,) in await connection.fetch(sql.KNOWN_ENTRIES, _texts(needs.entries)):
+            rows.entries.add(from_text(event_id))
+
+
+async def write(connection: Connection, rows: LockedRows) -> str:
+    """Write every change and return the id of the transaction, by which its fate can be asked for later.
+
+    Raises:
+        RuntimeError: A locked row could not be updated, which cannot be.
+    """
+    await _write_money(connection, rows)
+    if rows.job_rows:
+        await connection.execute(sql.INSERT_JOBS, *_columns(rows.job_rows))
+    transaction_id = await _write_journals(connection, rows)
+    if rows.signal_rows:
+        await connection.execute(sql.INSERT_SIGNALS, *_columns(rows.signal_rows))
+    if rows.folded_signals:
+        await connection.execute(sql.DELETE_SIGNALS, rows.folded_signals)
+    if rows.ended_jobs:
+        await connection.execute(sql.DELETE_SIGNALS_OF, rows.ended_jobs)
+    await _write_actions(connection, rows)
+    await _write_timers(connection, rows)
+    await _write_rules(connection, rows)
+    return transaction_id
+
+
+async def _write_money(connection: Connection, rows: LockedRows) -> None:
+    if rows.forget_counters:
+        await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters))
+    if rows.charges:
+        charged = [
+            [*key, *(getattr(amount, name) for amount in amounts for name in DIMENSIONS)]
+            for key, amounts in rows.charges.items()
+        ]
+        await connection.execute(sql.CHARGE, *_raw_columns(charged))
+    if rows.ledger_rows:
+        await connection.execute(sql.INSERT_LEDGER, *_columns(rows.ledger_rows.values()))
+
+
+async def _write_journals(connection: Connection, rows: LockedRows) -> str:
+    """Update the jobs and append the events, in one statement."""
+    if not (rows.changed_jobs or rows.event_rows):
+        transaction_id: str = await connection.fetchval(sql.TRANSACTION_ID)
+        return transaction_id
+    jobs = [
+        [job.fence_before, *(getattr(job, name) for name in sql.CHANGED_JOB)]
+        for job in rows.changed_jobs.values()
+    ]
+    parameters = [
+        *_raw_columns(jobs, len(sql.CHANGED_JOB) + 1),
+        *_raw_columns(rows.event_rows, len(sql.EVENT_ROW)),
+    ]
+    row = await connection.fetchrow(sql.WRITE, *parameters)
+    assert row is not None  # noqa: S101 -- an aggregate always returns a row
+    if row[0] != len(jobs):
+        raise RuntimeError(f"{len(jobs) - row[0]} locked jobs were not there to be updated")
+    written: str = row[1]
+    return written
+
+
+async def _write_actions(connection: Connection, rows: LockedRows) -> None:
+    if rows.action_rows:
+        await connection.execute(sql.INSERT_ACTIONS, *_columns(rows.action_rows))
+    for (
+        change
+    ) in rows.action_changes:  # one by one: an action may change twice in a batch, and an UPDATE only once
+        await connection.execute(sql.CHANGE_ACTIONS, *_raw_columns([change]))
+    if rows.cancel_actions_of:
+        await connection.execute(sql.CANCEL_ACTIONS, *_raw_columns(rows.cancel_actions_of))
+
+
+async def _write_timers(connection: Connection, rows: LockedRows) -> None:
+    if rows.clear_timers_of:
+        await connection.execute(sql.CLEAR_TIMERS_OF, _texts(rows.clear_timers_of))
+    cleared = [key for key, row in rows.timer_rows.items() if row is None]
+    if cleared:
+        await connection.execute(sql.CLEAR_TIMERS, *_pairs(cleared))
+    timers = [row for row in rows.timer_rows.values() if row is not None]
+    if timers:
+        await connection.execute(sql.SET_TIMERS, *_columns(timers))
+
+
+async def _write_rules(connection: Connection, rows: LockedRows) -> None:
+    dropped = [budget_id for budget_id, row in rows.budget_rows.items() if row is None]
+    if dropped:
+        await connection.execute(sql.DROP_BUDGETS, _texts(dropped))
+    budgets = [row for row in rows.budget_rows.values() if row is not None]
+    if budgets:
+        await connection.execute(sql.PUT_BUDGETS, *_columns(budgets))
+    if rows.policy_rows:
+        await connection.execute(sql.KEEP_POLICIES, *_columns(rows.policy_rows.values()))
+
+
+def _texts(values: Iterable[str]) -> list[str]:
+    return [to_text(value) for value in values]
+
+
+def _pairs(keys: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Return two arrays of the keys, sorted: rows are inserted in this order."""
+    ordered = sorted(keys)
+    return [to_text(key[0]) for key in ordered], [to_text(key[1]) for key in ordered]
+
+
+def _columns(rows: Iterable[Row]) -> list[list[Any]]:
+    """Return encoded rows as columns."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _raw_columns(rows: Iterable[Row], width: int = 0) -> list[list[Any]]:
+    """Return rows that are not encoded yet as columns; of no rows, `width` empty ones."""
+    columns: list[list[Any]] = [
+        [to_text(value) if isinstance(value, str) else value for value in column]
+        for column in zip(*rows, strict=True)
+    ]
+    return columns or [[] for _ in range(width)]

@@ -1,0 +1,105 @@
+"""Python values as Postgres stores them: aware times as they are, JSON as text for JSONB, text without NUL.
+
+Neither TEXT nor JSONB can hold U+0000. It is written as U+001A "0" and U+001A itself as U+001A "1", and read back, so
+that what SQLite keeps is kept here too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from agent_runtime.ports.journal import Timer
+from agent_runtime.storage.rows import EVENT, Columns
+from agent_runtime.values.event import RuntimeEvent
+
+_JSON_CONTROL = re.compile(r"\\(u0000|u001a|.)")
+_JSON_ESCAPED = re.compile(r"\\(u001a[01]|.)")
+_TEXT_ESCAPED = re.compile("\x1a([01])")
+
+
+def to_text(value: str) -> str:
+    """Return text that Postgres can hold."""
+    if "\x00" not in value and "\x1a" not in value:
+        return value
+    return value.replace("\x1a", "\x1a1").replace("\x00", "\x1a0")
+
+
+def from_text(value: str) -> str:
+    """Return the text that `to_text` was given."""
+    if "\x1a" not in value:
+        return value
+    return _TEXT_ESCAPED.sub(lambda found: "\x00" if found[1] == "0" else "\x1a", value)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text that JSONB can hold."""
+    text = orjson.dumps(value).decode()
+    if "\\u0000" not in text and "\\u001a" not in text:
+        return text
+    escaped = {"u0000": r"\u001a0", "u001a": r"\u001a1"}
+    return _JSON_CONTROL.sub(lambda found: escaped.get(found[1], found[0]), text)
+
+
+def from_json(text: str) -> Any:
+    """Return the value of JSON text that `to_json` has written."""
+    if "\\u001a" in text:
+        plain = {"u001a0": r"\u0000", "u001a1": r"\u001a"}
+        text = _JSON_ESCAPED.sub(lambda found: plain.get(found[1], found[0]), text)
+    return orjson.loads(text)
+
+
+def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+    """Turn a row of Python values into what the driver takes."""
+    return [
+        value
+        if value is None or kind == "time"
+        else to_json(value)
+        if kind == "json"
+        else to_text(value)
+        if isinstance(value, str)
+        else value
+        for kind, value in zip(columns.values(), row, strict=True)
+    ]
+
+
+def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+    """Turn a row from the driver into Python values."""
+    return [
+        value
+        if value is None or kind == "time"
+        else from_json(value)
+        if kind == "json"
+        else from_text(value)
+        if isinstance(value, str)
+        else value
+        for kind, value in zip(columns.values(), row, strict=True)
+    ]
+
+
+def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent:
+    """Build an event from a row in the order of `EVENT`."""
+    seq, type_, at, operation_id, data, content = row
+    return RuntimeEvent(
+        type=from_text(type_),
+        job_id=job_id,
+        scope_id=scope_id,
+        seq=seq,
+        timestamp=at,
+        operation_id=None if operation_id is None else from_text(operation_id),
+        data=from_json(data),
+        content=content,
+    )
+
+
+EVENT_COLUMNS = ", ".join(EVENT)
+
+
+def timer_record(row: Sequence[Any]) -> Timer:
+    """Build a timer from its columns."""
+    job_id, key, due_at, type_, operation_id, data = row
+    operation = None if operation_id is None else from_text(operation_id)
+    return Timer(from_text(job_id), from_text(key), due_at, from_text(type_), operation, from_json(data))

@@ -1,0 +1,247 @@
+"""The one task of a process that writes: what arrives together is committed together.
+
+A commit of the server costs the same for one change as for a hundred. Operations that arrive while a transaction is
+being written share the next one. One that is refused by what it finds undoes nothing but itself; when the server
+refuses the whole, the operations are tried again one by one, so that only the culprit fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translated
+from agent_runtime.storage.postgres.locked_rows import Needs
+from agent_runtime.storage.postgres.operations import CommitOperation, Operation
+from agent_runtime.storage.postgres.transaction import lock, write
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[Any]
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH: Final = 200
+"""Operations in one transaction; bounds how long one of them, and the rows it locks, wait for the others."""
+CONFLICT_TRIES: Final = 20
+"""How often a transaction is tried that others get in the way of."""
+
+
+class OutcomeUnknown(Exception):
+    """The connection was lost while the server was committing."""
+
+    def __init__(self, transaction_id: str) -> None:
+        super().__init__()
+        self.transaction_id = transaction_id
+
+
+class Writer:
+    """Runs operations in batches, in the order they were handed in.
+
+    Args:
+        connections: Where its connection comes from.
+        patience: Seconds to find out what became of a commit during which the connection was lost.
+    """
+
+    def __init__(self, connections: Connections, *, patience: float) -> None:
+        self._connections = connections
+        self._patience = patience
+        self._queue: deque[Operation] = deque()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._stopping = False
+        self._task = asyncio.get_running_loop().create_task(self._serve(), name="postgres writer")
+
+    async def run(self, operation: Operation) -> Any:
+        """Do what an operation says and return its result once that is on disk."""
+        if self._task is None or self._stopping:
+            raise StorageClosed
+        self._queue.append(operation)
+        self._arrived.set()
+        return await operation.future
+
+    async def stop(self) -> None:
+        """Finish what was handed in."""
+        task, self._task = self._task, None
+        if task is not None:
+            self._stopping = True
+            self._arrived.set()
+            await task
+
+    async def _serve(self) -> None:
+        while True:
+            await self._arrived.wait()
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            batch = self._next_batch()
+            await self._write(batch)
+
+    def _next_batch(self) -> list[Operation]:
+        """Take operations that do not depend on rows which only exist when an earlier one of them is written."""
+        batch: list[Operation] = []
+        signalled: set[str] = set()
+        any_signalled = actions_cancelled = False
+        while self._queue and len(batch) < MAX_BATCH:
+            operation = self._queue[0]
+            needs = Needs()
+            operation.need(needs)
+            if needs.signals_of and (any_signalled or not signalled.isdisjoint(needs.signals_of)):
+                break
+            if needs.actions and actions_cancelled:
+                break
+            if isinstance(operation, CommitOperation):
+                signalled.update(signal.job_id for signal in operation.commit.signals)
+                any_signalled |= operation.commit.cancel_children_of is not None
+                actions_cancelled |= operation.commit.cancel_actions_of is not None
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _write(self, batch: list[Operation], *, careful: bool = False) -> None:
+        """Write a batch and tell everybody. `careful` looks first whether it has been written before."""
+        try:
+            await self._transact(batch, careful=careful)
+        except Exception as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
+            if len(batch) > 1:
+                for operation in batch:
+                    await self._write([operation], careful=True)
+            elif not careful and not isinstance(error, StorageError):
+                await self._write(batch, careful=True)
+            else:
+                batch[0].error = error
+                _deliver(batch)
+            return
+        _deliver(batch)
+
+    async def _transact(self, batch: list[Operation], *, careful: bool) -> None:
+        """Make one transaction of a batch; tried again when another one got in its way, or the connection was stale.
+
+        Raises:
+            StorageError: The server cannot be reached; nothing was written.
+            Exception: The server refused a statement.
+        """
+        for attempt in range(1, CONFLICT_TRIES + 1):
+            try:
+                return await self._attempt(batch, careful=careful)
+            except OutcomeUnknown as unknown:
+                if await self._was_written(batch, unknown.transaction_id):
+                    return None
+            except DRIVER_ERRORS as error:
+                if is_conflict(error):
+                    await asyncio.sleep(0.002 * attempt)
+                elif not is_lost(error):
+                    raise
+                elif attempt > 1:
+                    raise translated(error) from error
+        raise StorageError("other transactions got in the way too often; nothing was written")
+
+    async def _attempt(self, batch: list[Operation], *, careful: bool) -> None:
+        connection = await self._connections.writer()
+        for operation in batch:
+            operation.result, operation.error, operation.repeated = None, None, False
+        try:
+            async with asyncio.timeout(self._connections.statement_timeout):
+                transaction_id = await self._change(connection, batch, careful=careful)
+        except BaseException:
+            await self._connections.abandon_writer()
+            raise
+        if transaction_id is None:
+            return
+        try:
+            async with asyncio.timeout(self._connections.statement_timeout):
+                await connection.execute("COMMIT")
+        except BaseException as error:
+            await self._connections.abandon_writer()
+            if is_lost(error):
+                raise OutcomeUnknown(transaction_id) from error
+            raise
+
+    async def _change(self, connection: Connection, batch: list[Operation], *, careful: bool) -> str | None:
+        """Make a batch's changes up to the COMMIT; return `None` when there is nothing to commit."""
+        await connection.execute(sql.BEGIN)
+        if careful:
+            await _recognise(connection, batch)
+        todo = [operation for operation in batch if not operation.repeated]
+        needs = Needs()
+        for operation in todo:
+            operation.need(needs)
+        rows = await lock(connection, needs)
+        for operation in todo:
+            try:
+                operation.result = operation.apply(rows)
+            except AgentRuntimeError as error:
+                operation.error = error
+        refused = [operation for operation in todo if operation.error is not None]
+        if refused:
+            await _recognise(connection, refused)
+        if len(refused) == len(todo):
+            await connection.execute("ROLLBACK")
+            return None
+        return await write(connection, rows)
+
+    async def _was_written(self, batch: list[Operation], transaction_id: str) -> bool:
+        """Find out what became of a transaction during whose commit the connection was lost.
+
+        Raises:
+            StorageError: The server does not come back in time.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._patience
+        delay = 0.02
+        marks = [
+            operation.commit_id for operation in batch if operation.commit_id and operation.error is None
+        ]
+        while loop.time() < give_up_at:
+            try:
+                connection = await self._connections.writer()
+                status = await connection.fetchval(sql.TRANSACTION_STATUS, transaction_id)
+                if status != "in progress":
+                    if marks:  # the journal itself knows better than a server that may have been replaced
+                        return bool(await connection.fetch(sql.COMMITTED, marks[:1]))
+                    return bool(status == "committed")
+            except (*DRIVER_ERRORS, StorageError) as error:
+                logger.warning(
+                    "the connection was lost during a commit; its fate is not known yet: %s",
+                    type(error).__name__,
+                )
+                await self._connections.abandon_writer()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 1.0)
+        raise StorageError(
+            "the connection was lost during a commit and the server has not come back; it is not known whether it was written"
+        )
+
+
+async def _recognise(connection: Connection, operations: list[Operation]) -> None:
+    """Find the operations that the journal already holds: these have been made before."""
+    by_id = {operation.commit_id: operation for operation in operations if operation.commit_id is not None}
+    if by_id:
+        for commit_id, seq in await connection.fetch(sql.COMMITTED, list(by_id)):
+            operation = by_id[commit_id]
+            operation.result, operation.error, operation.repeated = seq, None, True
+
+
+def _deliver(batch: list[Operation]) -> None:
+    """Tell listeners, then wake the callers."""
+    for operation in batch:
+        error = operation.error
+        if error is None and operation.then is not None and not operation.repeated:
+            operation.then(operation.result)
+        if operation.future.done():
+            continue
+        if error is None:
+            operation.future.set_result(operation.result)
+        else:
+            operation.future.set_exception(translated(error) if isinstance(error, DRIVER_ERRORS) else error)
