@@ -5,6 +5,7 @@ AgentRuntimeError
 │   ├── UnknownJob
 │   ├── UnknownAction
 │   ├── UnknownOperator
+│   ├── UnknownPolicy
 │   ├── IdempotencyConflict        the key belongs to a different request
 │   ├── InvalidTransition          the job is not in a state that allows this
 │   ├── ActionAlreadyResolved
@@ -76,6 +77,12 @@ class UnknownOperator(InvalidInput):
     """No operator is registered under this name."""
 
     code = "OPERATOR_NOT_FOUND"
+
+
+class UnknownPolicy(InvalidInput):
+    """There is no such policy, or no such version of it."""
+
+    code = "POLICY_NOT_FOUND"
 
 
 class IdempotencyConflict(InvalidInput):

@@ -71,13 +71,16 @@ class JobManager:
         )
         return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {}))
 
-    async def add(self, job: JobRecord, created: NewEvent) -> JobRecord:
-        """Store a job with the first entry of its journal and, if it has one, the timer of its deadline."""
+    async def add(
+        self, job: JobRecord, *events: NewEvent, set_timers: Sequence[Timer] = (), **parts: Any
+    ) -> JobRecord:
+        """Store a job with the first entries of its journal, the timer of its deadline, and what else belongs to it."""
+        timers = [*set_timers, *([] if job.status.is_terminal else deadline_timer(job))]
         try:
-            await self._commit(create=[(job, [created])], set_timers=deadline_timer(job))
+            await self._commit(create=[(job, events)], set_timers=timers, **parts)
         except DuplicateJob as error:
             return await self.get(error.job_id)
-        return replace(job, last_seq=1)
+        return replace(job, last_seq=len(events))
 
     async def get(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
         """Return a job. Raises `UnknownJob`."""

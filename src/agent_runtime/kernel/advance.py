@@ -12,13 +12,17 @@ from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
     AgentRuntimeError,
     NondeterminismError,
+    PolicyInvalid,
     SignalsPending,
     StorageError,
     UnknownOperator,
+    UnknownPolicy,
 )
+from agent_runtime.kernel.admission import is_admitted
 from agent_runtime.kernel.branch import CURRENT_BRANCH
 from agent_runtime.kernel.durable_context import DurableContext
 from agent_runtime.kernel.ending import Ending, end_of, finish, settle_lost_attempts
+from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
@@ -119,8 +123,11 @@ class Executor:
             return
         try:
             operator = self._registry.get(run.job.operator or "")
-        except UnknownOperator as error:
+            run.governor = Governor(run, await self._services.policies.of_job(run.job.policy_ref))
+        except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
             await park(run, str(error), error.code)
+            return
+        if not await is_admitted(run):
             return
         task = self._start(run, operator)
         timer = self._limit_active_time(run)

@@ -36,6 +36,7 @@ class Branch:
         "batch",
         "children",
         "conversation",
+        "dropped_tools",
         "effect",
         "in_step",
         "parent",
@@ -59,6 +60,8 @@ class Branch:
         """A sibling has failed: no further step may begin here."""
         self.conversation: Sequence[Message] = ()
         """Messages of the last model call, to tell which are new in the next."""
+        self.dropped_tools: Sequence[str] = ()
+        """Patterns of tools that the model of the last call was not offered."""
         self.batch = ""
         """Place of the last model step, below which its tool calls stand."""
         self._next = 1

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.errors import ChildFailed, ContentTooLarge, InvalidInput, ResultNotSerializable, StepFailed
+from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.branch import CURRENT_BRANCH, Branch
 from agent_runtime.kernel.children import child_job
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
@@ -202,8 +203,13 @@ class DurableContext(OperatorContext):
             started = NewEvent(
                 RuntimeEventType.CHILD_STARTED, operation_id, {"name": name, "child_job_id": record.job_id}
             )
+            policies = run.services.policies
+            admission = admit(record, created, await policies.of_job(run.job.policy_ref))
             await run.commit(
-                [started, *blocking(branch, operation_id, "child")], create=[(record, [created])]
+                [started, *blocking(branch, operation_id, "child")],
+                create=[(admission.job, admission.events)],
+                signals=admission.refusal,
+                **admission.parts,
             )
         ended = await wait(branch, operation_id, "child")
         if ended.data.get("status") != "succeeded":

@@ -41,6 +41,16 @@ _ARRIVALS = frozenset(
     }
 )
 
+_ABOUT_MONEY = frozenset(
+    {
+        RuntimeEventType.BUDGET_WARNED,
+        RuntimeEventType.BUDGET_DEGRADED,
+        RuntimeEventType.BUDGET_DENIED,
+        RuntimeEventType.BUDGET_OVERRUN,
+    }
+)
+"""Told to people under the step that they are about; a run that is followed again needs none of them."""
+
 
 @dataclass(slots=True, eq=False)
 class Step:
@@ -77,6 +87,12 @@ class History:
         self.steps: dict[str, Step] = {}
         self.arrived: dict[str, RuntimeEvent] = {}
         """Answers to waits, by operation id."""
+        self.decisions: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
+        """What a policy has said, by operation id, then by action and name."""
+        self.models: set[str] = set()
+        """Model calls that have been let through or begun."""
+        self.tools: set[str] = set()
+        """Tool calls likewise."""
         self.stop_request: RuntimeEvent | None = None
         """The first request to cancel, or the reached deadline."""
         self.created: RuntimeEvent | None = None
@@ -100,6 +116,11 @@ class History:
         if operation_id is None:
             self._apply_job_event(event)
             return
+        if event.type == RuntimeEventType.POLICY_DECIDED:
+            self._apply_decision(operation_id, event.data)
+            return
+        if event.type in _ABOUT_MONEY:
+            return
         if event.type in _ARRIVALS:
             self.arrived.setdefault(operation_id, event)
             return
@@ -115,12 +136,19 @@ class History:
         elif event.type in (RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED):
             self.stop_request = self.stop_request or event
 
+    def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:
+        self.decisions.setdefault(operation_id, {})[(data["action"], data["name"])] = data
+        if data["decision"] != "deny" and data["action"] in ("model", "tool"):
+            (self.models if data["action"] == "model" else self.tools).add(operation_id)
+
     def _declare(self, operation_id: str, kind: StepKind, event: RuntimeEvent) -> Step:
         step = self.steps.get(operation_id)
         if step is None:
             data = event.data
             step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
             self.steps[operation_id] = step
+            if kind in ("model", "tool"):
+                (self.models if kind == "model" else self.tools).add(operation_id)
         return step
 
     def _apply_step(self, operation_id: str, kind: StepKind, state: StepState, event: RuntimeEvent) -> None:

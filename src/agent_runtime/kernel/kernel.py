@@ -17,6 +17,7 @@ from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput,
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
+from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
@@ -24,12 +25,14 @@ from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.kernel.news import News
 from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
 from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.run import RunServices
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
+from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.dispatcher import Dispatcher
 from agent_runtime.ports.ids import new_commit_id, new_id
@@ -64,6 +67,7 @@ class RuntimeKernel:
         job_store: A view of a storage, instead of `storage`.
         action_store: Likewise; all views must share one storage.
         ledger_writer: Likewise.
+        policy_engine: What jobs, models and tools may do; of several, requests choose by name, and the first is the rule.
         ledger: Brings budgets that were set in code; by default one without.
         event_bus: Delivers events in this process.
         operators: Operators, agents and async functions that requests can name.
@@ -91,6 +95,7 @@ class RuntimeKernel:
         action_store: ActionStore | None = None,
         ledger_writer: LedgerWriter | None = None,
         ledger: Ledger | None = None,
+        policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
         event_bus: EventBus | None = None,
         operators: Iterable[Any] | Mapping[str, Any] = (),
         tools: Iterable[Tool | Callable[..., Any]] = (),
@@ -112,6 +117,9 @@ class RuntimeKernel:
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
         self.ledger = ledger or Ledger(view, clock=self.clock)
+        engines = [policy_engine] if isinstance(policy_engine, PolicyEngine) else list(policy_engine or ())
+        self._policies = Policies(engines or [PolicyEngine()], self.storage)
+        self.policy = self._policies.main
         self.worker_id = new_id("worker")
         self.operators = OperatorRegistry(operators)
         self._wants_to_execute = worker
@@ -124,6 +132,7 @@ class RuntimeKernel:
             owner=self.worker_id,
             options=self.options,
             ledger=self.ledger,
+            policies=self._policies,
         )
         main_engine = engine or (agent.engine if agent is not None else None)
         self._executor = Executor(
@@ -272,6 +281,7 @@ class RuntimeKernel:
             ResultNotSerializable: The input is not JSON.
             ContentTooLarge: The input is too large.
             ExecutorBusy: Another process executes this database's jobs, and it does not know the operator.
+            UnknownPolicy: No policy has the name that the request asks for.
         """
         await self.start()
         operator = request.operator or DEFAULT_OPERATOR
@@ -300,7 +310,9 @@ class RuntimeKernel:
             tags=dict(request.tags),
         )
         created = NewEvent(RuntimeEventType.JOB_CREATED, None, {"operator": operator}, content)
-        return self.handle((await self.jobs.add(job, created)).job_id)
+        admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
+        added = await self.jobs.add(admission.job, *admission.events, **admission.parts)
+        return self.handle(added.job_id)
 
     async def _check_executable(self, operator: str) -> None:
         if self.executes:

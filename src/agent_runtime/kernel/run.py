@@ -18,8 +18,10 @@ from agent_runtime.errors import (
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
+from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.kernel.policies import Policies
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
@@ -41,6 +43,7 @@ class RunServices:
     owner: str
     options: KernelOptions
     ledger: Ledger
+    policies: Policies
 
 
 class JobRun:
@@ -57,6 +60,8 @@ class JobRun:
         self.history = History()
         self.history.apply_all(claim.events)
         self.budgets = RunBudgets(claim.job, services.ledger, services.clock, services.options)
+        self.governor = Governor(self)
+        """Asks the job's policy; set once its version has been found."""
         self.root = Branch(self)
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""

@@ -32,23 +32,25 @@ async def open_action(
         now=run.services.clock.now(),
         argument_hash=argument_hash,
     )
-    asked = NewEvent(
-        RuntimeEventType.ACTION_REQUIRED,
-        operation_id,
-        {
-            "name": action.type,
-            "action_id": action.action_id,
-            "type": action.type,
-            "expires_at": None if action.expires_at is None else action.expires_at.isoformat(),
-        },
-        encode(dict(action.payload)),
-    )
     await run.commit(
-        [asked, *blocking(branch, operation_id, "action")],
+        [asked_event(action), *blocking(branch, operation_id, "action")],
         new_actions=[action],
         set_timers=expiry_timer(action),
     )
     return action
+
+
+def asked_event(action: ActionRecord) -> NewEvent:
+    """Build the entry that says a question was asked."""
+    data: dict[str, Any] = {
+        "name": action.type,
+        "action_id": action.action_id,
+        "type": action.type,
+        "expires_at": None if action.expires_at is None else action.expires_at.isoformat(),
+    }
+    if action.argument_hash is not None:
+        data["argument_hash"] = action.argument_hash
+    return NewEvent(RuntimeEventType.ACTION_REQUIRED, action.operation_id, data, encode(dict(action.payload)))
 
 
 def _recorded(asked: RuntimeEvent) -> ActionRecord:
@@ -59,6 +61,7 @@ def _recorded(asked: RuntimeEvent) -> ActionRecord:
         job_id=asked.job_id,
         scope_id=asked.scope_id,
         operation_id=asked.operation_id,
+        argument_hash=asked.data.get("argument_hash"),
         payload=asked.body() or {},
         created_at=asked.timestamp,
         expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),

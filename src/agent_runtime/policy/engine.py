@@ -96,6 +96,11 @@ class PolicyEngine:
         self._policy = None
 
     @property
+    def name(self) -> str:
+        """By which requests choose it."""
+        return self._name
+
+    @property
     def policy(self) -> Policy:
         """The rules as they stand now, as one version that never changes."""
         if self._policy is None:

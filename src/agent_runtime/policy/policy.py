@@ -96,6 +96,11 @@ class Policy:
         """Its name and version, as jobs keep them."""
         return PolicyRef(name=self.name, version=self.version)
 
+    @property
+    def governs(self) -> bool:
+        """Whether it holds anything that could touch a job."""
+        return bool(self.rules) or bool(self.defaults)
+
     def concerns(self, action: PolicyAction) -> bool:
         """Whether any rule or default can touch this kind of action."""
         return bool(self._by_action[action]) or self.defaults.get(action) == "deny"

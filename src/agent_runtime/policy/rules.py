@@ -160,7 +160,7 @@ class ConstraintPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RedactionPolicy:
-    """What is taken out of what models read and of what tools are given and give back."""
+    """What is taken out of what models read and of what tools give back."""
 
     secrets: bool = True
     """Keys, tokens, passwords, card numbers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args, overload
 
 from llm_client.errors import ConfigurationError
@@ -44,6 +44,7 @@ def tool(
     approval_timeout: float = 3600.0,
     reconcile: Reconcile | None = None,
     strict: bool = False,
+    connectors: Iterable[str] = (),
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 
 
@@ -60,6 +61,7 @@ def tool(
     approval_timeout: float = 3600.0,
     reconcile: Reconcile | None = None,
     strict: bool = False,
+    connectors: Iterable[str] = (),
 ) -> Tool | Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a function; the result can still be called like the function.
 
@@ -77,6 +79,7 @@ def tool(
         approval_timeout: Seconds a person has to answer.
         reconcile: For `effect="reconcilable"`: tells whether a lost operation happened.
         strict: Whether a value of the wrong type is refused instead of converted.
+        connectors: Names of the sources of data it reaches, for a runtime's policy to decide about.
 
     Raises:
         ConfigurationError: The function cannot be described to a model.
@@ -104,6 +107,7 @@ def tool(
             requires_approval=requires_approval,
             approval_timeout=approval_timeout,
             strict=strict,
+            connectors=tuple(connectors),
         )
 
     return make if function is None else make(function)

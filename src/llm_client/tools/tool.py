@@ -88,6 +88,8 @@ class Tool:
     requires_approval: bool = False
     approval_timeout: float = 3600.0
     strict: bool = False
+    connectors: tuple[str, ...] = ()
+    """Names of the sources of data it reaches, for a policy to decide about."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as if it were not a tool: no validation, no middleware."""

@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
-from agent_runtime.errors import BudgetExceededError
+from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
+from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
 from agent_runtime.kernel.guards.money import AtMost, entry_for, warn
 from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.run import JobRun
@@ -32,6 +33,7 @@ from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientEr
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing import PriceBook
+from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
 from llm_client.usage import Usage
 
@@ -56,6 +58,8 @@ class _ModelStep:
     """What the last attempt gave and the journal holds."""
     open: dict[int, AtMost] = field(default_factory=dict)
     """Attempts whose outcome is not written yet."""
+    ruled: set[tuple[str, str]] = field(default_factory=set)
+    """Providers and models the policy has been asked about."""
 
     @property
     def recorded(self) -> Step | None:
@@ -79,6 +83,7 @@ class ModelGuard:
             await run.admit_step()
             step = self._next_step(branch, call)
             recorded = run.history.match(step.operation_id, "model", NAME)
+            branch.dropped_tools = _dropped_before(run, step)
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(
@@ -125,7 +130,7 @@ class ModelGuard:
             idempotency_key=None if key is None else f"{run.job_id}:{key}", emit=_live(step, call.emit)
         )
         try:
-            result = await proceed(call)
+            result = await proceed(await self._governed(step, call))
         except asyncio.CancelledError:
             if not (run.closed or run.stopping or run.draining):
                 await asyncio.shield(self._give_up(step, asyncio.CancelledError("the call was cancelled")))
@@ -146,6 +151,34 @@ class ModelGuard:
             )
             await run.commit([event])
         return result
+
+    async def _governed(self, step: _ModelStep, call: ModelCall) -> ModelCall:
+        """Ask the policy about the model that is to be asked, and return the call as it may happen."""
+        model = call.spec.model or call.provider.model
+        spec, _ = await self._rule(step, call.spec, call.provider.name, model, call.estimator)
+        return call if spec is call.spec else call.evolve(spec=spec)
+
+    async def _rule(
+        self,
+        step: _ModelStep,
+        spec: RequestSpec,
+        provider: str,
+        model: str,
+        estimator: TokenEstimator | None,
+    ) -> tuple[RequestSpec, str]:
+        """Return a request as the policy lets it leave, and the model it may ask. Raises `PolicyDenied`."""
+        branch = step.branch
+        if not branch.run.governor.governs_models:
+            return spec, model
+        tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
+        ruling = await rule_on_model(branch, branch.batch, provider, model, context_tokens=tokens)
+        step.ruled |= {(provider, model), (provider, ruling.model)}
+        bounds = ruling.constraints
+        if bounds.drop_tools:
+            branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
+        if bounds.redact:
+            step.fresh = redacted_messages(step.fresh, bounds.redact)
+        return ruling.applied(spec, model), ruling.model
 
     async def _give_up(self, step: _ModelStep, error: BaseException) -> None:
         """Record that the call failed for good, and settle attempts whose answer will never be known."""
@@ -184,6 +217,9 @@ class ModelGuard:
         """Commit the intent and the reservation; return the attempt as it was granted."""
         run, provider = step.branch.run, attempt.provider.name
         await run.budgets.refresh()
+        if (provider, attempt.model) not in step.ruled:
+            spec, _ = await self._rule(step, attempt.spec, provider, attempt.model, attempt.call.estimator)
+            attempt = attempt.evolve(spec=spec)
 
         async def commit(plan: Plan) -> None:
             bound = AtMost.of(
@@ -196,8 +232,13 @@ class ModelGuard:
             return await self._demand(run, attempt, model)
 
         async def degraded(model: str, shortage: Shortage) -> None:
+            nonlocal attempt
             data = {"from": attempt.model, "to": model, "budget": shortage.message}
             run.record(NewEvent(RuntimeEventType.BUDGET_DEGRADED, step.operation_id, data))
+            spec, ruled = await self._rule(step, attempt.spec, provider, model, attempt.call.estimator)
+            if ruled != model:
+                raise PolicyDenied(f"the budget asks for model {model!r}, the policy for {ruled!r} instead")
+            attempt = attempt.evolve(spec=spec)
 
         try:
             granted = await run.budgets.reserve_model_call(
@@ -326,6 +367,13 @@ class ModelGuard:
         await run.commit([event, *overrun], ledger=[entry], charges=charges)
         step.open.pop(number, None)
         run.budgets.note(charges)
+
+
+def _dropped_before(run: JobRun, step: _ModelStep) -> Sequence[str]:
+    """Return which tools were not offered when this call was made in an earlier run."""
+    recorded = run.history.decisions.get(step.operation_id, {}).values()
+    enforced = (decision.get("constraints", {}) for decision in recorded if not decision.get("dry_run"))
+    return [name for bounds in enforced for name in bounds.get("drop_tools", ())]
 
 
 def _overrun(step: _ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from agent_runtime.errors import (
-    ActionExpired,
     BudgetExceededError,
     BudgetRejected,
     ContentTooLarge,
     ResultNotSerializable,
 )
 from agent_runtime.kernel.branch import Branch
-from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome, hash_of
+from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.kernel.failures import public_text
-from agent_runtime.kernel.waits import await_action, open_action
+from agent_runtime.kernel.guards.model_policy import is_dropped
+from agent_runtime.kernel.guards.tool_policy import (
+    DENIED,
+    approval_for,
+    ask_approval,
+    redacted_result,
+    rule_on_tool,
+)
 from agent_runtime.ports.journal import NewEvent
-from agent_runtime.values.action import ActionSpec, ActionType
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.middleware import ProceedTool, ToolInvocation
@@ -48,17 +54,42 @@ class ToolGuard:
             )
             recorded = await effect.recall()
             if recorded is not None:
-                return read_tool_result(recorded)
-            if tool.requires_approval:
-                approved = await self._approve(own, effect, invocation)
-                if isinstance(approved, ToolResult):
-                    return await _record(effect, approved)
-                invocation = approved
+                return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+            ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
+            if isinstance(ruled, ToolResult):
+                return await _record(effect, ruled)
             token = _CURRENT.set(effect)
             try:
-                return await self._run(effect, invocation.evolve(operation_id=effect.operation_id), proceed)
+                return await self._run(effect, ruled.evolve(operation_id=effect.operation_id), proceed)
             finally:
                 _CURRENT.reset(token)
+
+    async def _rule(
+        self,
+        own: Branch,
+        dropped: Sequence[str],
+        effect: JournaledEffect,
+        invocation: ToolInvocation,
+    ) -> ToolInvocation | ToolResult:
+        """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it."""
+        if is_dropped(invocation.tool.name, dropped):
+            return failure("this tool may not be used here", DENIED)
+        if (budget := own.run.budgets.refuses_tool_call(invocation.index)) is not None:
+            return failure(f"budget {budget.said}: not run, one answer may not call more tools", DENIED)
+        result = rule_on_tool(own.run, effect.operation_id, invocation)
+        if isinstance(result, ToolResult):
+            return result
+        approval = approval_for(invocation.tool, result)
+        if approval is None:
+            return invocation
+        approved = await ask_approval(own, effect, invocation, approval, result)
+        if isinstance(approved, ToolResult) or approved is invocation:
+            return approved
+        edited = rule_on_tool(own.run, f"{effect.operation_id}?", approved)
+        if isinstance(edited, ToolResult):
+            return edited
+        effect.arguments = approved.arguments
+        return approved
 
     async def _run(
         self, effect: JournaledEffect, invocation: ToolInvocation, proceed: ProceedTool
@@ -69,36 +100,12 @@ class ToolGuard:
         while result.error_type == "timeout" and _intent_is_open(effect) and not repeated:
             settled = await effect.settle_lost()
             if settled is not None:
-                return read_tool_result(settled)
+                return redacted_result(read_tool_result(settled), effect.run, effect.operation_id)
             if effect.effect == "reconcilable":
                 break
             repeated = effect.effect == "idempotent"
             result = await proceed(invocation)
-        return await _record(effect, result)
-
-    async def _approve(
-        self, branch: Branch, effect: JournaledEffect, invocation: ToolInvocation
-    ) -> ToolInvocation | ToolResult:
-        """Ask a person; return the call as approved, or the result that says who refused and why."""
-        tool = invocation.tool
-        spec = ActionSpec(
-            type=ActionType.APPROVAL,
-            payload={"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect},
-            timeout_seconds=tool.approval_timeout,
-        )
-        operation_id = f"{effect.operation_id}?"
-        action = await open_action(branch, operation_id, spec, argument_hash=hash_of(invocation.arguments))
-        try:
-            answered = await await_action(branch, action)
-        except ActionExpired as error:
-            return failure(f"nobody approved this call: {error}", "denied")
-        answer = answered.resolution or {}
-        if not answer.get("approved"):
-            who = answered.resolved_by or "an approver"
-            reason = f": {answer['reason']}" if answer.get("reason") else ""
-            return failure(f"{who} refused this call{reason}", "denied")
-        edited = answer.get("arguments")
-        return invocation.evolve(arguments=dict(edited)) if isinstance(edited, dict) else invocation
+        return await _record(effect, redacted_result(result, effect.run, effect.operation_id))
 
     async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Write the intent, then let the function run in a branch of its own."""

@@ -1,0 +1,141 @@
+"""How a job begins: queued, refused, or waiting for a person's yes – with the decision as a part of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent_runtime.actions.records import expiry_timer, new_action
+from agent_runtime.errors import PolicyDenied
+from agent_runtime.kernel.ending import Ending, finish
+from agent_runtime.kernel.governor import context_of, decision_event, refusal_of
+from agent_runtime.kernel.policies import stored
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.kernel.waits import asked_event
+from agent_runtime.policy.policy import Policy
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.content import decode
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
+
+_PLACE = "[admission]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A job that is about to be stored, and what is stored with it."""
+
+    job: JobRecord
+    events: tuple[NewEvent, ...]
+    new_actions: Sequence[ActionRecord] = ()
+    policy: Policy | None = None
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Further parts of the commit that creates the job."""
+        timers = [timer for action in self.new_actions for timer in expiry_timer(action)]
+        return {"new_actions": self.new_actions, "set_timers": timers, "policies": stored(self.policy)}
+
+    @property
+    def refusal(self) -> list[Signal]:
+        """What tells a parent that its child was refused."""
+        job = self.job
+        if not job.status.is_terminal or job.parent_job_id is None:
+            return []
+        told = {
+            "job_id": job.job_id,
+            "status": job.status.value,
+            "error": job.error,
+            "error_code": job.error_code,
+        }
+        signal_id = f"{job.job_id}:ended"
+        return [
+            Signal(signal_id, job.parent_job_id, RuntimeEventType.CHILD_ENDED, job.parent_operation_id, told)
+        ]
+
+
+def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission:
+    """Ask the policy whether a job may begin, and return the job as it begins."""
+    if policy is None:
+        return Admission(job=job, events=(created,))
+    job = replace(job, policy_ref=policy.ref)
+    if not policy.concerns(PolicyAction.JOB):
+        return Admission(job=job, events=(created,), policy=policy)
+    asked = PolicySubject(action=PolicyAction.JOB, names=(job.operator or "",), context=context_of(job))
+    result = policy.decide(asked)
+    events = (created, decision_event(_operation_id(job), asked, result))
+    match result.enforced.decision:
+        case PolicyDecision.DENY:
+            return _refused(job, events, result, policy)
+        case PolicyDecision.REQUIRE_APPROVAL:
+            return _asking(job, events, result, policy)
+        case _:
+            return Admission(job=job, events=events, policy=policy)
+
+
+def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
+    error = refusal_of(result)
+    data = {"error": error, "error_code": PolicyDenied.code, "error_type": PolicyDenied.__name__, "turns": 0}
+    ended = NewEvent(RuntimeEventType.JOB_FAILED, None, data)
+    job = replace(
+        job,
+        status=JobStatus.FAILED,
+        error=error,
+        error_code=PolicyDenied.code,
+        completed_at=job.created_at,
+    )
+    return Admission(job=job, events=(*events, ended), policy=policy)
+
+
+def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
+    assert result.approval is not None  # noqa: S101 -- comes with this decision
+    payload = {"operator": job.operator, "principal": job.principal_id, "reason": refusal_of(result)}
+    approval = result.approval
+    spec = ActionSpec(
+        type=ActionType.APPROVAL,
+        payload=payload,
+        timeout_seconds=approval.timeout_seconds,
+        approvers=approval.approvers,
+        quorum=approval.quorum,
+    )
+    action = new_action(
+        spec,
+        scope_id=job.scope_id,
+        job_id=job.job_id,
+        operation_id=f"{_operation_id(job)}?",
+        now=job.created_at,
+    )
+    job = replace(job, status=JobStatus.WAITING_ACTION)
+    return Admission(job=job, events=(*events, asked_event(action)), new_actions=[action], policy=policy)
+
+
+def _operation_id(job: JobRecord) -> str:
+    return f"{job.job_id}:{_PLACE}"
+
+
+async def is_admitted(run: JobRun) -> bool:
+    """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval."""
+    operation_id = f"{_operation_id(run.job)}?"
+    if operation_id not in run.history.steps:
+        return True
+    answer = run.history.arrived.get(operation_id)
+    if answer is None:
+        suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
+        await run.commit([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
+        run.close()
+        return False
+    resolution = decode(answer.content) if answer.content else {}
+    if answer.type == RuntimeEventType.ACTION_RESOLVED and resolution.get("approved"):
+        return True
+    who = answer.data.get("resolved_by") or "an approver"
+    said = f": {resolution['reason']}" if resolution.get("reason") else ""
+    resolved = answer.type == RuntimeEventType.ACTION_RESOLVED
+    error = f"{who} refused this job{said}" if resolved else "nobody approved this job in time"
+    ending = Ending(
+        JobStatus.FAILED, error=error, error_code=PolicyDenied.code, error_type=PolicyDenied.__name__
+    )
+    await finish(run, ending)
+    return False
