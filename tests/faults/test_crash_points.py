@@ -87,8 +87,10 @@ async def test_a_job_that_crashes_at_every_start_is_given_up(kind: str, tmp_path
                 storage, lambda commit: any(e.type == "step.started" for e in commit.events), moment="before"
             )
             doomed = kernel(dying, operators=[crashing], options=DOOMED)
-            handle = await doomed.execute(ExecutionRequest(operator="crashing", idempotency_key="one"))
-            job_id = handle.job_id
+            if job_id is None:
+                job_id = (await doomed.execute(ExecutionRequest(operator="crashing"))).job_id
+            else:
+                await doomed.start()
             async with asyncio.timeout(BOUND):
                 await dying.died.wait()
             await bury(doomed, dying, storage)

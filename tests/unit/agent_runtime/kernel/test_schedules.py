@@ -100,6 +100,23 @@ async def test_a_resolution_that_arrives_while_the_job_suspends_wakes_it() -> No
         assert "job.suspended" not in await types(handle)
 
 
+async def test_an_answer_folded_while_the_job_turns_idle_is_not_suspended_upon() -> None:
+    """The idle clock runs out while the signals are being folded: the answered branch is live again at once."""
+    storage = SlowFolding()
+    async with kernel(storage, operators=[ask]) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        await handle.resolve_action((await pending(handle)).action_id, {"value": 1})
+        assert (await handle.result(timeout=BOUND)).output == 1
+
+
+class SlowFolding(MemoryStorage):
+    """A storage that takes longer to fold than a job may idle in memory."""
+
+    async def fold(self, job_id: str, *, fence: int, at: Any) -> Any:
+        await asyncio.sleep(QUICK.suspend_after * 3)
+        return await super().fold(job_id, fence=fence, at=at)
+
+
 async def ask(context: OperatorContext, given: object) -> Any:
     answered = await context.action(ActionSpec(type="input", payload={"q": "how many?"}))
     assert answered.resolution is not None
