@@ -1,0 +1,138 @@
+"""Owners, fences and signals: the schedules of two hands on one job, played exactly."""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime import (
+    ActionSpec,
+    ExecutionRequest,
+    OperatorContext,
+)
+from agent_runtime.ports.clock import SystemClock
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.faults import DyingStorage, bury, commit_of
+from llm_client import ExecutionEngine, FunctionProvider
+from llm_client.spec import RequestSpec
+from support.hooked_storage import HookedStorage
+from support.kernels import (
+    BOUND,
+    DOOMED,
+    QUICK,
+    kernel,
+    opened,
+    pending,
+    status_becomes,
+    types,
+)
+from support.operators import ask, asking, stepping
+
+pytestmark = pytest.mark.timeout(BOUND * 3)
+
+
+async def test_an_approval_for_a_job_inside_a_paid_call_neither_loses_nor_repeats_the_call() -> None:
+    """Branch A waits for a person, branch B is inside a call; the answer must not let a second worker in."""
+    calls, inside, release = 0, asyncio.Event(), asyncio.Event()
+
+    async def model(spec: RequestSpec) -> str:
+        nonlocal calls
+        calls += 1
+        inside.set()
+        await release.wait()
+        return "answer"
+
+    async def both(context: OperatorContext, given: object) -> list[object]:
+        asked, told = await context.gather(
+            context.action(ActionSpec(type="confirm")), context.model(asking())
+        )
+        return [asked.resolution["confirmed"], told.content]
+
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[both], engine=ExecutionEngine(FunctionProvider(model))) as k:
+        handle = await k.execute(ExecutionRequest(operator="both"))
+        await inside.wait()
+        await handle.resolve_action((await pending(handle)).action_id, {"confirmed": True})
+        assert await storage.claim(handle.job_id, owner="second", at=SystemClock().now()) is None
+        release.set()
+        assert (await handle.result()).output == [True, "answer"]
+        assert calls == 1
+        assert len(await k.ledger.entries(job_id=handle.job_id)) == 1
+
+
+async def test_a_resolution_that_arrives_while_the_job_suspends_wakes_it() -> None:
+    """The executor has seen no answer; the resolver commits and sees `running`; the executor suspends: nobody wakes."""
+    storage = MemoryStorage()
+
+    async def resolve() -> None:
+        (action,) = await storage.list_actions()
+        await resolver.actions.resolve_by_id(action.action_id, {"value": 42})
+
+    resolver = kernel(storage, worker=False)
+    hooked = HookedStorage(storage, commit_of("job.suspended"), resolve)
+    async with kernel(hooked, operators=[ask]) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        assert (await handle.result(timeout=BOUND)).output == 42
+        assert hooked.called
+        assert "job.suspended" not in await types(handle)
+
+
+async def test_an_answer_folded_while_the_job_turns_idle_is_not_suspended_upon() -> None:
+    """The idle clock runs out while the signals are being folded: the answered branch is live again at once."""
+    storage = SlowFolding()
+    async with kernel(storage, operators=[ask]) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        await handle.resolve_action((await pending(handle)).action_id, {"value": 1})
+        assert (await handle.result(timeout=BOUND)).output == 1
+
+
+class SlowFolding(MemoryStorage):
+    """A storage that takes longer to fold than a job may idle in memory."""
+
+    async def fold(self, job_id: str, *, fence: int, at: Any) -> Any:
+        await asyncio.sleep(QUICK.suspend_after * 3)
+        return await super().fold(job_id, fence=fence, at=at)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_a_restart_goes_on_with_queued_running_and_answered_jobs(kind: str, tmp_path: Path) -> None:
+    async with opened(kind, tmp_path) as storage:
+        dying = DyingStorage(storage, commit_of("step.completed"), moment="before")
+        doomed = kernel(
+            dying, operators=[ask, stepping], options=dataclasses.replace(DOOMED, max_concurrency=2)
+        )
+        asked = await doomed.execute(ExecutionRequest(operator="ask"))
+        await status_becomes(asked, "waiting_action")
+        running = await doomed.execute(ExecutionRequest(operator="stepping", input="a"))
+        async with asyncio.timeout(BOUND):
+            await dying.died.wait()
+        submitter = kernel(storage, worker=False)
+        queued = await submitter.execute(ExecutionRequest(operator="stepping", input="b"))
+        await submitter.handle(asked.job_id).resolve_action((await pending(asked)).action_id, {"value": 1})
+        await submitter.aclose()
+        await bury(doomed, dying, storage)
+        async with kernel(storage, operators=[ask, stepping]) as k:
+            results = [
+                (await k.handle(h.job_id).result(timeout=BOUND)).output for h in (asked, running, queued)
+            ]
+        assert results == [1, "a", "b"]
+
+
+async def test_a_second_resolver_in_another_kernel_is_refused_and_the_first_answer_counts() -> None:
+    storage = MemoryStorage()
+    other = kernel(storage, worker=False)
+    async with kernel(storage, operators=[ask]) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        action = await pending(handle)
+        outcomes = await asyncio.gather(
+            *(
+                one.actions.resolve_by_id(action.action_id, {"value": number}, resolved_by=f"p{number}")
+                for number, one in enumerate([k, other] * 100)
+            ),
+            return_exceptions=True,
+        )
+        winners = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+        assert len(winners) == 1
+        assert winners[0].resolution == {"value": (await handle.result()).output}
