@@ -12,6 +12,7 @@ import click
 from agent_runtime.errors import StorageError
 
 if TYPE_CHECKING:
+    from agent_runtime.app import Runtime
     from agent_runtime.kernel.kernel import RuntimeKernel
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
@@ -60,6 +61,19 @@ def flag_for(settings: Settings) -> str:
     return f" --db {shlex.quote(name_of(settings))}"
 
 
+def check_exists(db: str | None, settings: Settings) -> None:
+    """Refuse a file that `--db` names and that is not there; the default one is made when it is first needed.
+
+    Raises:
+        StorageError: There is no such file.
+    """
+    from agent_runtime.app import sqlite_path
+
+    path = sqlite_path(settings.storage)
+    if db is not None and path is not None and not path.exists():
+        raise StorageError(f"there is no database {str(path)!r}")
+
+
 @asynccontextmanager
 async def reading(db: str | None) -> AsyncIterator[RuntimeKernel]:
     """Open the database that exists, without executing anything.
@@ -67,12 +81,8 @@ async def reading(db: str | None) -> AsyncIterator[RuntimeKernel]:
     Raises:
         StorageError: There is none where `--db` says, or it cannot be used.
     """
-    from agent_runtime.app import sqlite_path
-
     settings = settings_for(db)
-    path = sqlite_path(settings.storage)
-    if db is not None and path is not None and not path.exists():
-        raise StorageError(f"there is no database {str(path)!r}")
+    check_exists(db, settings)
     async with opened(settings, worker=False) as kernel:
         yield kernel
 
@@ -84,10 +94,13 @@ async def opened(
     operators: Mapping[str, Any] | None = None,
     dispatcher: Dispatcher | None = None,
     worker: bool = True,
+    application: Runtime | RuntimeKernel | None = None,
 ) -> AsyncIterator[RuntimeKernel]:
-    """Open a database with the operators of the command line."""
+    """Start a kernel: that of the user's application, or one with the operators of the command line."""
     from agent_runtime.app import Runtime
 
-    plain = settings.model_copy(update={"model": None, "base_url": None})
-    async with Runtime(plain, operators=operators or {}, dispatcher=dispatcher, worker=worker) as runtime:
-        yield runtime.kernel
+    if application is None:
+        plain = settings.model_copy(update={"model": None, "base_url": None})
+        application = Runtime(plain, operators=operators or {}, dispatcher=dispatcher, worker=worker)
+    async with application:
+        yield application.kernel if isinstance(application, Runtime) else application

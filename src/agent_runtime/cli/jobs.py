@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_runtime.app import load_app
 from agent_runtime.cli.amounts import moment, money
 from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.database import db_option, flag_for, opened, reading, settings_for
+from agent_runtime.cli.database import check_exists, db_option, flag_for, opened, reading, settings_for
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.following import follow
 from agent_runtime.cli.narrator import Narrator
@@ -25,7 +26,9 @@ from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 
 if TYPE_CHECKING:
+    from agent_runtime.app import Runtime
     from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.settings import Settings
 
 CANCEL_SECONDS = 10.0
 """How long `cancel` waits for the job's end."""
@@ -175,39 +178,51 @@ async def _cancel(db: str | None, job_id: str, reason: str | None) -> int:
 
 @jobs.command()
 @click.argument("job_id", metavar="JOB")
+@click.option(
+    "--app", metavar="MODULE:ATTRIBUTE", help="The application whose job it is (or AGENT_RUNTIME_APP)."
+)
 @db_option
-def resume(db: str | None, job_id: str) -> int:
+def resume(db: str | None, job_id: str, app: str | None) -> int:
     """Go on with a job that was interrupted, waits, or is blocked, and follow it to its end.
 
-    What it has finished is not done again.
+    What it has finished is not done again. An application goes on with everything that is due in its database.
     """
-    return asyncio.run(_resume(db, job_id))
+    settings = settings_for(db, app=app)
+    application = None if settings.app is None else load_app(settings.app)
+    if application is None:
+        check_exists(db, settings)
+    return asyncio.run(_resume(settings, job_id, application))
 
 
-async def _resume(db: str | None, job_id: str) -> int:
-    operators = known_operators()
-    async with reading(db) as kernel:
+async def _resume(settings: Settings, job_id: str, application: Runtime | RuntimeKernel | None) -> int:
+    dispatcher = ChosenJobs()
+    async with opened(
+        settings, operators=known_operators(), dispatcher=dispatcher, application=application
+    ) as kernel:
         job = await kernel.jobs.get(job_id)
-        if job.status.is_terminal:
-            raise InvalidTransition(f"job {job_id!r} has ended: it is {job.status}")
-        if job.operator not in operators:
-            raise UnknownOperator(
-                f"job {job_id!r} is executed by {job.operator!r}, which belongs to an application of its own; start that"
-            )
+        _check_resumable(job, kernel)
         if job.status is JobStatus.BLOCKED:
             await kernel.jobs.resume(job_id)
-    settings, dispatcher = settings_for(db), ChosenJobs()
-    async with opened(settings, operators=operators, dispatcher=dispatcher) as kernel:
         if not kernel.executes:
             click.echo("another process executes the jobs of this database; following it", err=True)
         handle = kernel.handle(job_id)
         narrator = Narrator(lambda line: click.echo(line, err=True))
-        questions = Questions(kernel, lambda line: click.echo(line, err=True), db_flag=flag_for(settings))
+        questions = Questions(kernel, narrator.line, db_flag=flag_for(settings))
         begin = partial(dispatcher.choose, job_id)
         await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
         result = await handle.result()
     click.echo(result.content)
     return OK
+
+
+def _check_resumable(job: JobRecord, kernel: RuntimeKernel) -> None:
+    if job.status.is_terminal:
+        raise InvalidTransition(f"job {job.job_id!r} has ended: it is {job.status}")
+    if job.operator not in kernel.operators:
+        raise UnknownOperator(
+            f"job {job.job_id!r} is executed by {job.operator!r}, which is not known here; name the application that "
+            "knows it with --app"
+        )
 
 
 def _job_json(job: JobRecord, state: str) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.app import Runtime, load_app
+from agent_runtime.app import load_app
 from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.database import db_option, flag_for, name_of, settings_for
+from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
 from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.narrator import Narrator
@@ -28,6 +28,7 @@ from agent_runtime.values.context import BudgetSpec
 from llm_client.errors import ConnectionFailed
 
 if TYPE_CHECKING:
+    from agent_runtime.app import Runtime
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.kernel import RuntimeKernel
     from agent_runtime.settings import Settings
@@ -87,7 +88,7 @@ def run(
             )
         request = ExecutionRequest(prompt=text, budgets=budgets, deadline_seconds=deadline)
         command = _Command(
-            request=request, settings=settings, as_json=as_json, runtime=load_app(settings.app)
+            request=request, settings=settings, as_json=as_json, application=load_app(settings.app)
         )
         return asyncio.run(command.run())
     given = _described(text, settings, tools, system)
@@ -177,18 +178,18 @@ class _Command:
     request: ExecutionRequest
     settings: Settings
     as_json: bool
-    runtime: Runtime | RuntimeKernel | None = None
+    application: Runtime | RuntimeKernel | None = None
     """The user's application; without one, the command line's own."""
 
     async def run(self) -> int:
         """Execute the request and print what it gave."""
         dispatcher = ChosenJobs()
-        runtime = self.runtime
-        if runtime is None:
-            plain = self.settings.model_copy(update={"model": None, "base_url": None})
-            runtime = Runtime(plain, operators=known_operators(), dispatcher=dispatcher)
-        async with runtime:
-            kernel = runtime.kernel if isinstance(runtime, Runtime) else runtime
+        async with opened(
+            self.settings,
+            operators=known_operators(),
+            dispatcher=dispatcher,
+            application=self.application,
+        ) as kernel:
             listening = kernel.bus.stream(
                 event_types=()
             )  # a job with a listener streams, from its first call on
@@ -252,8 +253,10 @@ class _Command:
         flag = flag_for(self.settings)
         _say("")
         _say("stopping: what is in flight is finished first (Ctrl-C again stops at once)")
-        if self.runtime is None:
-            _say(f"go on with: agent-runtime jobs resume {handle.job_id}{flag}")
+        if self.application is not None and self.settings.app is not None:
+            _say(f"go on with: agent-runtime jobs resume {handle.job_id} --app {self.settings.app}")
+            return
+        _say(f"go on with: agent-runtime jobs resume {handle.job_id}{flag}")
         _say(f"end it with: agent-runtime jobs cancel {handle.job_id}{flag}")
 
 
