@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnknownAction,
         UnknownJob,
         UnknownOperator,
+        UnknownPolicy,
     )
     from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
     from agent_runtime.jobs.manager import JobManager
@@ -88,7 +89,7 @@ _HOMES = {
         "ChildFailed ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
         "InvalidTransition JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
         "PolicyInvalid ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
-        "UnknownOperator"
+        "UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "jobs.manager": "JobManager",
@@ -204,6 +205,7 @@ __all__ = [
     "UnknownAction",
     "UnknownJob",
     "UnknownOperator",
+    "UnknownPolicy",
     "UsageTotal",
     "When",
     "current_context",
