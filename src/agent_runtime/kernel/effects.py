@@ -19,8 +19,10 @@ from typing import Any, Final, Literal
 import orjson
 
 from agent_runtime.actions.records import new_action
+from agent_runtime.errors import NondeterminismError
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.history import Step
+from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, blocking, open_action
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
@@ -100,7 +102,7 @@ class JournaledEffect:
 
     def _warn_if_changed(self, step: Step) -> None:
         if step.input_hash is not None and step.input_hash != self._hash:
-            warn_changed(self.run.job_id, self.operation_id, self.kind, self.name)
+            warn_changed(self.run, self.operation_id, self.kind, self.name)
 
     async def intend(self, **parts: Any) -> None:
         """Write the intent, where the effect class needs one and none is open."""
@@ -192,15 +194,19 @@ class JournaledEffect:
         return await self.finish(ok=True, data={"reconciled": by}, content=encode(result))
 
 
-def warn_changed(job_id: str, operation_id: str, kind: str, name: str) -> None:
-    """Say that a finished step would be asked something else today; its recorded outcome is used."""
-    logger.warning(
-        "job %s: %s %r at %s is asked something else than the journal records; the recorded outcome is used",
-        job_id,
-        kind,
-        name,
-        operation_id,
-    )
+def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
+    """Record, once, that a finished step would be asked something else today; its recorded outcome is used.
+
+    Raises:
+        NondeterminismError: The kernel is strict.
+    """
+    said = f"{kind} {name!r} at {operation_id!r} is asked something else than the journal records"
+    if run.services.options.strict:
+        raise NondeterminismError(f"{said}, and the kernel is strict")
+    if operation_id not in run.history.warned:
+        logger.warning("job %s: %s; the recorded outcome is used", run.job_id, said)
+        data = {"warning": "changed_input", "step": operation_id, "kind": kind, "name": name}
+        run.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
 
 
 def unknown_effect_action(

@@ -105,6 +105,8 @@ async def finish(run: JobRun, ending: Ending) -> None:
         content = _content(ending)
     lost_events, actions, parts = _lost(run)
     data: dict[str, Any] = {"turns": run.history.turns, "usage": dump_usage(run.history.usage)}
+    if run.history.artifacts:
+        data["artifacts"] = list(run.history.artifacts)
     if ending.error is not None:
         data |= {
             "error": ending.error[:4000],

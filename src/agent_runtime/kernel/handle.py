@@ -147,6 +147,7 @@ def _result(job: JobRecord, ended: RuntimeEvent) -> ExecutionResult:
         output=output,
         usage=Usage() if usage is None else load_usage(usage),
         turns=ended.data.get("turns", 0),
+        artifacts=tuple(ended.data.get("artifacts", ())),
     )
 
 

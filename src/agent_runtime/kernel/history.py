@@ -96,6 +96,9 @@ class History:
         self.stop_request: RuntimeEvent | None = None
         """The first request to cancel, or the reached deadline."""
         self.created: RuntimeEvent | None = None
+        self.warned: set[str] = set()
+        """Steps whose changed input has been recorded."""
+        self.artifacts: list[Mapping[str, Any]] = []
         self.usage = Usage()
         """What every attempt of a model call has used."""
         self.turns = 0
@@ -133,6 +136,8 @@ class History:
     def _apply_job_event(self, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.JOB_CREATED:
             self.created = event
+        elif event.type == RuntimeEventType.JOB_WARNING:
+            self.warned.add(event.data["step"])
         elif event.type in (RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED):
             self.stop_request = self.stop_request or event
 
@@ -149,6 +154,8 @@ class History:
             self.steps[operation_id] = step
             if kind in ("model", "tool"):
                 (self.models if kind == "model" else self.tools).add(operation_id)
+            elif event.type == RuntimeEventType.ARTIFACT_CREATED:
+                self.artifacts.append(data)
         return step
 
     def _apply_step(self, operation_id: str, kind: StepKind, state: StepState, event: RuntimeEvent) -> None:

@@ -21,6 +21,8 @@ class KernelOptions:
     """Starts without a new journal entry after which a job fails with `CRASH_LOOP`."""
     max_events: int = 50_000
     """Journal entries after which a job fails; use `continue_as_new` before."""
+    strict: bool = False
+    """Park a job whose finished step would be asked something else today, instead of recording a warning."""
     max_child_depth: int = 16
     storage_patience: float = 30.0
     """How long a commit is tried again while the storage fails."""
@@ -28,6 +30,10 @@ class KernelOptions:
     """How long a model call waits for budget that other calls have reserved."""
     default_max_tokens: int = 4096
     """Output bound of a request in a budgeted job that names none, in tokens."""
-    heartbeat_interval: float = 10.0
+    queues: tuple[str, ...] = ()
+    """Queues that this process executes jobs of, where jobs come from a shared queue; none for all."""
+    heartbeat_interval: float = 2.0
+    worker_timeout: float = 7.0
+    """How long a worker that shows no sign of life keeps its jobs, where several may execute."""
     sweep_interval: float = 5.0
     """How often timers and due jobs are looked for, besides being told."""

@@ -89,6 +89,7 @@ class ExecutionResult:
     turns: int = 0
     """Model calls."""
     artifacts: tuple[Mapping[str, Any], ...] = ()
+    """What the operator told with `context.emit("artifact.created", …)`."""
 
     @property
     def cost(self) -> Decimal | None:

@@ -31,8 +31,6 @@ class RuntimeEventType(StrEnum):
     JOB_FAILED = "job.failed"
     JOB_CANCELLED = "job.cancelled"
     JOB_TIMED_OUT = "job.timed_out"
-    RUN_STARTED = "run.started"
-    RUN_COMPLETED = "run.completed"
     MODEL_STARTED = "model.started"
     MODEL_TOKEN = "model.token"  # noqa: S105 -- an event type, not a password
     MODEL_ATTEMPT_FAILED = "model.attempt_failed"

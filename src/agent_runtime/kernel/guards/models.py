@@ -86,9 +86,7 @@ class ModelGuard:
             branch.dropped_tools = _dropped_before(run, step)
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:
-                    warn_changed(
-                        run.job_id, step.operation_id, "model call", call.spec.model or call.provider.model
-                    )
+                    warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)
                 if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
                     if outcome.type == RuntimeEventType.MODEL_FAILED:
                         raise recorded_failure(outcome.data)

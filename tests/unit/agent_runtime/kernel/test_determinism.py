@@ -21,6 +21,7 @@ from support.kernels import (
     BOUND,
     DOOMED,
     QUICK,
+    journal,
     kernel,
     pending,
     status_becomes,
@@ -184,7 +185,31 @@ async def test_an_edited_prompt_warns_and_keeps_the_recorded_answer(caplog: pyte
         async with kernel(storage, operators=version("hello, please")) as k:
             await k.handle(handle.job_id).resolve_action(action.action_id, {"confirmed": True})
             assert (await k.handle(handle.job_id).result(timeout=BOUND)).output == "recorded"
+            warnings = [
+                event for event in await journal(k.handle(handle.job_id)) if event.type == "job.warning"
+            ]
+            assert [event.data["kind"] for event in warnings] == ["model call"]
     assert "is asked something else than the journal records" in caplog.text
+
+
+async def test_a_strict_kernel_parks_a_job_whose_finished_step_has_changed() -> None:
+    def version(text: str) -> Any:
+        async def operator(context: OperatorContext, given: object) -> None:
+            await context.step(identity, text)
+            await context.action(ActionSpec(type="confirm"))
+
+        return {"operator": operator}
+
+    storage = MemoryStorage()
+    async with kernel(storage, operators=version("old")) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        action = await pending(handle)
+        await status_becomes(handle, "waiting_action")
+    options = dataclasses.replace(QUICK, strict=True)
+    async with kernel(storage, operators=version("new"), options=options) as k:
+        await k.handle(handle.job_id).resolve_action(action.action_id, {"confirmed": True})
+        await status_becomes(k.handle(handle.job_id), "blocked")
+        assert "strict" in str((await k.handle(handle.job_id).job()).error)
 
 
 async def test_a_job_of_an_unknown_operator_waits_for_a_worker_that_knows_it() -> None:

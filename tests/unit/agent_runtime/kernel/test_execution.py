@@ -110,6 +110,17 @@ async def test_readers_beside_the_result_and_from_a_cursor_miss_nothing() -> Non
     assert cursors == [list(range(after + 1, total + 1)) for after in (0, 0, 5, 20)]
 
 
+async def test_artifacts_an_operator_tells_of_are_part_of_its_result() -> None:
+    async def maker(context: OperatorContext, given: object) -> None:
+        await context.emit("artifact.created", {"name": "report.md", "size": 12})
+        await context.sleep(0.05)
+
+    async with kernel(operators=[maker]) as k:
+        handle = await k.execute(ExecutionRequest(operator="maker"))
+        assert (await handle.result()).artifacts == ({"name": "report.md", "size": 12},)
+        assert (await types(handle)).count("artifact.created") == 1
+
+
 async def test_a_failing_operator_fails_its_job_with_the_reason() -> None:
     async with kernel(operators=[failing]) as k:
         handle = await k.execute(ExecutionRequest(operator="failing"))
