@@ -1,0 +1,40 @@
+"""What the code has, the documentation tells."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import errors as runtime_errors
+from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.values.event import RuntimeEventType
+
+ROOT = Path(__file__).parents[2]
+
+
+def documentation() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+@pytest.mark.parametrize("type_", list(RuntimeEventType))
+def test_every_event_type_is_in_the_journals_page(type_: str) -> None:
+    assert f"`{type_}`" in (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("option", [field.name for field in fields(KernelOptions)])
+def test_every_option_is_documented(option: str) -> None:
+    assert f"`{option}`" in documentation()
+
+
+def test_the_drawn_tree_of_errors_is_the_tree() -> None:
+    drawing = runtime_errors.__doc__ or ""
+    classes = [
+        value
+        for value in vars(runtime_errors).values()
+        if isinstance(value, type) and issubclass(value, runtime_errors.AgentRuntimeError)
+    ]
+    missing = [cls.__name__ for cls in classes if cls.__name__ not in drawing]
+    assert missing == []
+    codes = [cls.code for cls in classes]
+    assert len(set(codes)) == len(codes)
