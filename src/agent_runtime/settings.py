@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     cancel_timeout: float = Field(default=_DEFAULTS.cancel_timeout, ge=0)
     max_starts: int = Field(default=_DEFAULTS.max_starts, ge=1)
     max_events: int = Field(default=_DEFAULTS.max_events, ge=1)
+    strict: bool = _DEFAULTS.strict
     max_child_depth: int = Field(default=_DEFAULTS.max_child_depth, ge=0)
     storage_patience: float = Field(default=_DEFAULTS.storage_patience, ge=0)
     reservation_wait: float = Field(default=_DEFAULTS.reservation_wait, ge=0)
