@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     reservation_wait: float = Field(default=_DEFAULTS.reservation_wait, ge=0)
     default_max_tokens: int = Field(default=_DEFAULTS.default_max_tokens, ge=1)
     heartbeat_interval: float = Field(default=_DEFAULTS.heartbeat_interval, gt=0)
+    worker_timeout: float = Field(default=_DEFAULTS.worker_timeout, gt=0)
     sweep_interval: float = Field(default=_DEFAULTS.sweep_interval, gt=0)
+    queues: tuple[str, ...] = _DEFAULTS.queues
 
     @classmethod
     def settings_customise_sources(

@@ -72,12 +72,21 @@ class Executor:
         self._draining = False
         self.runs: dict[str, JobRun] = {}
         """Runs in memory, by job."""
+        self.busy: set[str] = set()
+        """Jobs that are being claimed or run."""
 
     async def advance(self, job_id: str) -> None:
         """Claim a job if it is due, and run it until it ends or has to wait. Never raises but for cancellation."""
-        services = self._services
         if self._draining:
             return
+        self.busy.add(job_id)
+        try:
+            await self._advance(job_id)
+        finally:
+            self.busy.discard(job_id)
+
+    async def _advance(self, job_id: str) -> None:
+        services = self._services
         try:
             claim = await services.storage.claim(job_id, owner=services.owner, at=services.clock.now())
         except StorageError:
@@ -106,6 +115,10 @@ class Executor:
     def drain(self) -> None:
         """Begin no further step: runs are released as soon as their steps in flight have ended."""
         self._draining = True
+        self.release_runs()
+
+    def release_runs(self) -> None:
+        """Release what runs now as soon as the steps in flight have ended; later claims are not concerned."""
         for run in self.runs.values():
             run.draining = True
             run.attention.set()

@@ -114,6 +114,7 @@ class JournaledEffect:
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
         event = NewEvent(f"{self.kind}.started", self.operation_id, data, encode(dict(self.arguments)))
         await self.run.commit([event], **parts)
+        await self.run.check_alive()
 
     async def finish(
         self, *, ok: bool, data: Mapping[str, Any], content: bytes | None, **parts: Any

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.actions.store import ActionStore
-from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, StorageError
+from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
@@ -21,6 +19,7 @@ from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.kernel.news import News
 from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
@@ -30,15 +29,16 @@ from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.run import RunServices
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
+from agent_runtime.kernel.upkeep import Upkeep
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, SystemClock
-from agent_runtime.ports.dispatcher import Dispatcher
-from agent_runtime.ports.ids import new_commit_id, new_id
-from agent_runtime.ports.journal import Commit, NewEvent, Signal, Storage, Worker
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.journal import NewEvent, Storage
 from agent_runtime.values.event import RuntimeEventType
-from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.job import JobRecord
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.registry import ToolRegistry
@@ -52,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_OPERATOR = "agent"
 StorageOpener = Callable[[str | None], Storage]
+QueueOpener = Callable[[Storage, KernelOptions], Dispatcher | None]
+Dispatch = Literal["auto", "local", "queue"]
 
 
 class RuntimeKernel:
@@ -72,18 +74,22 @@ class RuntimeKernel:
         event_bus: Delivers events in this process.
         operators: Operators, agents and async functions that requests can name.
         tools: For `context.tool`, besides the agent's.
-        dispatcher: Who calls `advance`; by default a queue in this process.
+        dispatcher: Who calls `advance`, instead of what `dispatch` chooses.
+        dispatch: `local`: a queue in this process; `queue`: one that all processes share, where jobs go to any worker;
+            `auto`: the shared one on a Postgres database, else the local one.
         clock: What time it is.
         options: Tuning.
         prices: What calls cost at most; by default the engine's.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
-        ConfigurationError: The stores do not share one storage.
+        ConfigurationError: The stores do not share one storage, or there is no shared queue for it.
     """
 
     storage_opener: ClassVar[StorageOpener | None] = None
     """Opens the storage of a URL, or one in memory; set by the composition root."""
+    queue_opener: ClassVar[QueueOpener | None] = None
+    """Returns the shared queue that belongs to a storage, if there is one; set by the composition root."""
 
     def __init__(
         self,
@@ -100,6 +106,7 @@ class RuntimeKernel:
         operators: Iterable[Any] | Mapping[str, Any] = (),
         tools: Iterable[Tool | Callable[..., Any]] = (),
         dispatcher: Dispatcher | None = None,
+        dispatch: Dispatch = "auto",
         clock: Clock | None = None,
         options: KernelOptions | None = None,
         prices: PriceBook | None = None,
@@ -124,7 +131,25 @@ class RuntimeKernel:
         self.operators = OperatorRegistry(operators)
         self._wants_to_execute = worker
         self._add_default_agent(engine, agent)
-        self._dispatcher = dispatcher or LocalDispatcher(max_concurrency=self.options.max_concurrency)
+        self._starting: asyncio.Lock | None = None
+        self._started = False
+        self._closed = False
+        self._assemble(
+            engine or (agent.engine if agent is not None else None),
+            prices=prices,
+            tools=_tools(tools, agent),
+            dispatcher=dispatcher or self._choose_dispatcher(dispatch),
+        )
+
+    def _assemble(
+        self,
+        engine: ExecutionEngine | None,
+        *,
+        prices: PriceBook | None,
+        tools: dict[str, Tool],
+        dispatcher: Dispatcher,
+    ) -> None:
+        """Put together what executes jobs."""
         services = RunServices(
             storage=self.storage,
             clock=self.clock,
@@ -133,31 +158,44 @@ class RuntimeKernel:
             options=self.options,
             ledger=self.ledger,
             policies=self._policies,
+            heartbeat=Heartbeat(
+                self.storage,
+                self.clock,
+                worker_id=self.worker_id,
+                queues=self.options.queues,
+                operators=self.operators.names,
+                dispatch="queue" if isinstance(dispatcher, SharedDispatcher) else "local",
+                timeout=self.options.worker_timeout,
+            ),
         )
-        main_engine = engine or (agent.engine if agent is not None else None)
-        self._executor = Executor(
+        executor = Executor(
             services,
             registry=self.operators,
-            guard=_guard(main_engine, prices),
-            engine=main_engine,
-            tools=_tools(tools, agent),
-            resubmit=self._dispatcher.submit,
+            guard=_guard(engine, prices),
+            engine=engine,
+            tools=tools,
+            resubmit=dispatcher.submit,
         )
-        self._timers = TimerService(
+        timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
         )
         self._news = News(
             self.storage,
             bus=self.bus,
-            executor=self._executor,
-            dispatcher=self._dispatcher,
-            timers=self._timers,
+            executor=executor,
+            dispatcher=dispatcher,
+            timers=timers,
             owner=self.worker_id,
         )
-        self._starting: asyncio.Lock | None = None
-        self._started = False
-        self._closed = False
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep = Upkeep(
+            services,
+            registry=self.operators,
+            executor=executor,
+            dispatcher=dispatcher,
+            timers=timers,
+            news=self._news,
+            wanted=self._wants_to_execute,
+        )
 
     @classmethod
     def create(
@@ -165,6 +203,18 @@ class RuntimeKernel:
     ) -> RuntimeKernel:
         """Build a kernel; the arguments are those of the class."""
         return cls(engine=engine, agent=agent, **options)
+
+    def _choose_dispatcher(self, dispatch: Dispatch) -> Dispatcher:
+        """Return the queue that all processes of a shared database use, or one in this process."""
+        opener = type(self).queue_opener
+        queue = opener(self.storage, self.options) if opener is not None and dispatch != "local" else None
+        if queue is not None:
+            return queue
+        if dispatch == "queue":
+            raise ConfigurationError(
+                "dispatch='queue' needs a Postgres database by its address; over a pool, give dispatcher=PostgresDispatcher(…)"
+            )
+        return LocalDispatcher(max_concurrency=self.options.max_concurrency)
 
     @classmethod
     def _open_storage(cls, url: str | None) -> Storage:
@@ -206,11 +256,8 @@ class RuntimeKernel:
         if not self._started:
             self._check_operators()
             await self.storage.open()
-            self._news.start()
             self._started = True
-            if self._wants_to_execute:
-                await self._try_to_execute()
-            self._upkeep = asyncio.get_running_loop().create_task(self._keep_up(), name="kernel upkeep")
+            await self._upkeep.start()
 
     def _check_operators(self) -> None:
         closures = self.operators.closures() if self.storage.is_durable else []
@@ -219,58 +266,6 @@ class RuntimeKernel:
                 f"operator {closures[0]!r} is a function made inside another one; after a restart nobody could find it "
                 "again: define it at the top of a module"
             )
-
-    async def _try_to_execute(self) -> None:
-        """Become the process that executes, if the storage lets us, and go on with what is due."""
-        if not await self.storage.acquire_executor():
-            return
-        await self._register()
-        self._news.executes = True
-        await self._dispatcher.start(self._executor.advance)
-        await self._retry_blocked()
-        await self._news.sweep()
-        self._timers.start()
-
-    async def _register(self) -> None:
-        now = self.clock.now()
-        info = {"pid": os.getpid(), "host": socket.gethostname()}
-        await self.storage.register_worker(
-            Worker(
-                worker_id=self.worker_id,
-                operators=self.operators.names(),
-                started_at=now,
-                heartbeat_at=now,
-                info=info,
-            )
-        )
-
-    async def _retry_blocked(self) -> None:
-        """Give jobs that were parked for want of their operator another chance, if it is here now."""
-        blocked = await self.storage.list_jobs(JobFilter(status=frozenset({JobStatus.BLOCKED}), limit=10_000))
-        signals = [
-            Signal(f"retry:{self.worker_id}", job.job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
-            for job in blocked
-            if job.operator in self.operators
-        ]
-        if signals:
-            await self.storage.commit(Commit(commit_id=new_commit_id(), at=self.clock.now(), signals=signals))
-
-    async def _keep_up(self) -> None:
-        """Renew the heartbeat, and take over from an executor that has gone."""
-        interval = min(self.options.heartbeat_interval, self.options.sweep_interval)
-        since_heartbeat = 0.0
-        while True:
-            await asyncio.sleep(interval)
-            since_heartbeat += interval
-            try:
-                if self._wants_to_execute and not self.executes:
-                    await self._try_to_execute()
-                elif self.executes and since_heartbeat >= self.options.heartbeat_interval:
-                    since_heartbeat = 0.0
-                    await self._register()
-                self._news.sweep_soon()
-            except StorageError as error:
-                logger.warning("the storage does not answer: %s", error)
 
     async def execute(self, request: ExecutionRequest) -> ExecutionHandle:
         """Accept a job and return its handle. From then on the job ends in exactly one terminal event.
@@ -315,11 +310,14 @@ class RuntimeKernel:
         return self.handle(added.job_id)
 
     async def _check_executable(self, operator: str) -> None:
-        if self.executes:
+        if self.executes and (operator in self.operators or not self.storage.is_shared):
             self.operators.get(operator)
             return
         workers = await self.storage.list_workers()
-        if self._wants_to_execute and not any(operator in worker.operators for worker in workers):
+        is_known = any(operator in worker.operators for worker in workers)
+        if self.executes and not is_known:
+            self.operators.get(operator)
+        elif self._wants_to_execute and not is_known:
             pids = ", ".join(str(worker.info.get("pid")) for worker in workers) or "unknown"
             raise ExecutorBusy(
                 f"another process (pid {pids}) executes the jobs of this database and does not know the operator "
@@ -347,19 +345,7 @@ class RuntimeKernel:
         self._closed = True
         if not was_running:
             return
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
-        self._executor.drain()
-        await self._dispatcher.stop(drain=self.options.drain_timeout)
-        await self._timers.stop()
-        await self._news.stop()
-        try:
-            if self.executes:
-                await self.storage.remove_worker(self.worker_id)
-        except StorageError as error:
-            logger.warning("the worker could not sign off: %s", error)
-        self._news.executes = False
+        await self._upkeep.stop()
         if self._owns_storage:
             await self.storage.aclose()
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
+from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.timers import TimerService
-from agent_runtime.ports.dispatcher import Dispatcher
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, Storage, placed
 from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEvent
+from agent_runtime.values.job import JobStatus
+
+logger = logging.getLogger(__name__)
 
 _SWEEP_LIMIT = 100_000
 """Jobs submitted by one sweep; what is beyond waits for the next."""
@@ -42,6 +47,7 @@ class News:
         self._bus = bus
         self._executor = executor
         self._dispatcher = dispatcher
+        self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
         self._owner = owner
         self.executes = False
@@ -77,12 +83,14 @@ class News:
             if self._bus.has_listeners(job.job_id):
                 for seq, event in enumerate(events, 1):
                     self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, commit.at))
-            if self.executes and job.operator is not None:
-                self._dispatcher.submit(job.job_id, priority=job.priority)
+            if job.operator is not None:
+                self._submit(job.job_id, priority=job.priority)
         for signal in commit.signals:
             self.wake(signal.job_id)
         if commit.cancel_children_of is not None:
             self._sweep_wanted.set()
+        if commit.job is not None and commit.job.release and commit.job.status is JobStatus.RUNNING:
+            self._submit(commit.job_id or "")  # given up in the middle; another process may go on
         if commit.set_timers:
             self._timers.hear(commit.set_timers)
 
@@ -110,9 +118,9 @@ class News:
             return
         for kind, job_id in changes:
             match kind:
-                case "created":
+                case "created" if self._queue is None:
                     self._submit(job_id)
-                case "woken":
+                case "woken" if self._queue is None or job_id in self._executor.runs:
                     self.wake(job_id)
                 case "timer":
                     self._timers.look()
@@ -122,18 +130,18 @@ class News:
                     self._bus.poke(job_id)
                     self._ended(job_id)
 
-    def _submit(self, job_id: str) -> None:
-        """Hand another process's job to our own queue, unless that process has handed it to a shared one."""
-        if self.executes:
-            self._dispatcher.submit(job_id)
+    def _submit(self, job_id: str, *, priority: int = 0) -> None:
+        """Have a job advanced, here or by whoever shares the queue."""
+        if self.executes or self._queue is not None:
+            self._dispatcher.submit(job_id, priority=priority)
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""
         run = self._executor.runs.get(job_id)
         if run is not None and not run.closed:
             run.wake()
-        elif self.executes:
-            self._dispatcher.submit(job_id)
+        else:
+            self._submit(job_id)
 
     def sweep_soon(self) -> None:
         """Look for due jobs and waiting signals."""
@@ -143,13 +151,19 @@ class News:
         while True:
             await self._sweep_wanted.wait()
             self._sweep_wanted.clear()
-            await self.sweep()
+            try:
+                await self.sweep()
+            except StorageError as error:
+                logger.warning("due jobs cannot be looked for now: %s", error)
 
     async def sweep(self) -> None:
         """Submit every due job, wake every run with signals, and see which awaited jobs have ended."""
         if self.executes:
-            for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT):
-                self._dispatcher.submit(job_id, priority=priority)
+            if self._queue is not None:
+                await self._queue.sweep()
+            else:
+                for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT):
+                    self._dispatcher.submit(job_id, priority=priority)
             for job_id in await self._storage.jobs_with_signals(self._owner):
                 self.wake(job_id)
         for job_id in list(self._ends):

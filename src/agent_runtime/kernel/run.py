@@ -19,6 +19,7 @@ from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
+from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
 from agent_runtime.kernel.policies import Policies
@@ -44,6 +45,7 @@ class RunServices:
     options: KernelOptions
     ledger: Ledger
     policies: Policies
+    heartbeat: Heartbeat
 
 
 class JobRun:
@@ -167,6 +169,22 @@ class JobRun:
             raise JournalLimitReached(
                 f"the job's journal has {self._last_seq} entries; split the work with context.continue_as_new"
             )
+        await self.check_alive()
+
+    async def check_alive(self) -> None:
+        """Go on only while nobody can have taken this worker for dead; to be awaited right before an effect begins.
+
+        A process that was paused finds out here whether its jobs were taken from it meanwhile.
+        """
+        heartbeat, delay = self.services.heartbeat, 0.05
+        while not heartbeat.is_fresh():
+            try:
+                await heartbeat.refresh()
+            except StorageError as error:
+                logger.warning("job %s stands still: %s", self.job.job_id, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)
+        self.check_open()
         if self.draining:
             self._held_back += 1
             self.attention.set()

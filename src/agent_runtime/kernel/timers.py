@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from agent_runtime.errors import ActionAlreadyResolved, StorageError, UnknownAction
+from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageError, UnknownAction
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
@@ -87,14 +87,17 @@ class TimerService:
         due = await self._storage.due_timers(self._clock.now())
         plain = [timer for timer in due if timer.type not in _NOT_FOR_JOBS]
         if plain:
-            await self._storage.commit(
-                Commit(
-                    commit_id=new_commit_id(),
-                    at=self._clock.now(),
-                    signals=[_signal(timer) for timer in plain],
-                    clear_timers=[(timer.job_id, timer.key) for timer in plain],
+            try:
+                await self._storage.commit(
+                    Commit(
+                        commit_id=new_commit_id(),
+                        at=self._clock.now(),
+                        signals=[_signal(timer) for timer in plain],
+                        take_timers=[(timer.job_id, timer.key) for timer in plain],
+                    )
                 )
-            )
+            except AlreadySettled:  # another worker has fired some of them: look again
+                return len(due)
         for timer in due:
             if timer.type == RuntimeEventType.ACTION_EXPIRED:
                 await self._expire(timer)

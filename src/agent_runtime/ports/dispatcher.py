@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Advance = Callable[[str], Awaitable[None]]
 """Given a job id, makes progress. May be called twice, late, or on two machines at once; never raises."""
@@ -22,4 +22,29 @@ class Dispatcher(Protocol):
 
     async def stop(self, *, drain: float) -> None:
         """Take nothing more and wait up to `drain` seconds for what runs, then cancel it. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class SharedDispatcher(Dispatcher, Protocol):
+    """A queue that several processes share: what one submits, another may execute.
+
+    A job that is submitted and not due is left out. Entries can get lost with the process that holds them, so that
+    every worker sweeps now and then.
+    """
+
+    async def open(self) -> None:
+        """Become able to submit, without executing anything. Idempotent.
+
+        Raises:
+            StorageError: The queue cannot be used; the message says what to do.
+        """
+        ...
+
+    async def sweep(self) -> None:
+        """Submit every due job that has no entry, and clear away the entries of dead workers.
+
+        Raises:
+            StorageError: The queue cannot be reached.
+        """
         ...

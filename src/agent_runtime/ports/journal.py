@@ -372,6 +372,14 @@ class Workers(Protocol):
         """Delete a worker's row and free the jobs it owned."""
         ...
 
+    async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
+        """Return the jobs a worker owns, each with its fence."""
+        ...
+
+    async def free_job(self, job_id: str, *, fence: int) -> bool:
+        """Take a job from its owner, if it still has this fence; return whether it was owned under it."""
+        ...
+
     async def expire_workers(self, older_than: float) -> Sequence[str]:
         """Delete the rows of workers that have not renewed them for `older_than` seconds.
 
@@ -387,6 +395,11 @@ class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Worker
     @property
     def is_durable(self) -> bool:
         """Whether what is committed survives the process."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may execute its jobs at the same time."""
         ...
 
     async def open(self) -> None:

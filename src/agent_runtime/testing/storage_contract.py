@@ -529,6 +529,12 @@ class StorageContract(MoneyContract):
 
     # -- workers -------------------------------------------------------------------------------------------------
 
+    async def test_a_job_is_taken_from_the_owner_it_is_known_to_have(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        assert await storage.free_job(owned.job_id, fence=1)
+        assert await storage.owned_jobs("w1") == []
+        assert await storage.due_jobs() == [(owned.job_id, 0)]
+
     async def test_a_removed_worker_frees_its_jobs(self, storage: Storage) -> None:
         worker = Worker(
             worker_id="w1", operators=("a", "b"), started_at=NOW, heartbeat_at=NOW, info={"pid": 1}
@@ -537,6 +543,10 @@ class StorageContract(MoneyContract):
         assert await storage.register_worker(worker)
         assert await storage.list_workers() == [worker]
         owned = await self.claimed(storage)
+        assert await storage.owned_jobs("w1") == [(owned.job_id, 1)]
+        assert not await storage.free_job(owned.job_id, fence=0)
+        assert await storage.due_jobs() == []
         await storage.remove_worker("w1")
         assert await storage.list_workers() == []
+        assert not await storage.free_job(owned.job_id, fence=1)
         assert await storage.due_jobs() == [(owned.job_id, 0)]

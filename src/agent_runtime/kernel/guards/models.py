@@ -200,6 +200,7 @@ class ModelGuard:
         await branch.run.admit_step()
         number = 1 + (recorded.attempts if recorded is not None else 0)
         attempt, bound = await self._admit(step, attempt, number)
+        await branch.run.check_alive()
         started_at = branch.run.services.clock.monotonic()
         try:
             result = await proceed(attempt)

@@ -23,6 +23,7 @@ class MemoryStorage:
     """Storage that lives as long as the object."""
 
     is_durable = False
+    is_shared = False
 
     def __init__(self) -> None:
         self._state = State()
@@ -242,6 +243,18 @@ class MemoryStorage:
         known = worker.worker_id in self._state.workers
         self._state.workers[worker.worker_id] = worker
         return known
+
+    async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
+        """Return the jobs a worker owns."""
+        return [(job.job_id, job.fence) for job in self._state.jobs.values() if job.owner == worker_id]
+
+    async def free_job(self, job_id: str, *, fence: int) -> bool:
+        """Take a job from its owner."""
+        job = self._state.jobs.get(job_id)
+        if job is None or job.owner is None or job.fence != fence:
+            return False
+        self._state.put_job(job, owner=None)
+        return True
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:
         """Do nothing: all workers live in this process."""

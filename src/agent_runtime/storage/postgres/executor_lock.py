@@ -25,9 +25,13 @@ class ExecutorLock:
         self._connections = connections
         self._connection: PoolConnectionProxy[Any] | None = None
 
+    def is_held(self) -> bool:
+        """Whether it is ours now; it is lost with its connection."""
+        return self._connection is not None and not self._connection.is_closed()
+
     async def acquire(self) -> bool:
         """Take the lock if nobody holds it; return whether it is ours."""
-        if self._connection is not None and not self._connection.is_closed():
+        if self.is_held():
             return True
         await self.release()
         with mapped():

@@ -210,7 +210,11 @@ DELETE_STALE_WORKERS: Final = """
 DELETE FROM runtime_workers WHERE seen_at < clock_timestamp() - $1::interval RETURNING worker_id
 """
 DELETE_LOCAL_WORKERS: Final = """
-DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local' AND worker_id <> ALL($1::text[])
+DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
+"""
+OWNED_JOBS: Final = "SELECT job_id, fence FROM runtime_jobs WHERE owner = $1"
+FREE_JOB: Final = """
+UPDATE runtime_jobs SET owner = NULL WHERE job_id = $1 AND fence = $2 AND owner IS NOT NULL RETURNING job_id
 """
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = $1"
 FREE_ABANDONED_JOBS: Final = """

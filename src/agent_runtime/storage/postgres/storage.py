@@ -64,6 +64,7 @@ class PostgresStorage:
     """
 
     is_durable = True
+    is_shared = True
 
     def __init__(self, source: str | asyncpg.Pool[Any], *, patience: float = 30.0) -> None:
         self._dsn = source if isinstance(source, str) else None
@@ -120,9 +121,11 @@ class PostgresStorage:
         Where jobs come from a shared queue any number of workers execute, and nobody asks for this.
         """
         await self.open()
+        if self._lock.is_held():
+            return True
         if not await self._lock.acquire():
             return False
-        await self._connections.fetch(sql.DELETE_LOCAL_WORKERS, [])
+        await self._connections.fetch(sql.DELETE_LOCAL_WORKERS)
         await self._connections.fetch(sql.FREE_ABANDONED_JOBS)
         return True
 
@@ -403,6 +406,15 @@ class PostgresStorage:
         """Delete a worker's row and free the jobs it owned."""
         await self._connections.fetch(sql.DELETE_WORKER, worker_id)
         await self._connections.fetch(sql.FREE_JOBS, worker_id)
+
+    async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
+        """Return the jobs a worker owns."""
+        found = await self._connections.fetch(sql.OWNED_JOBS, worker_id)
+        return [(job_id, fence) for job_id, fence in found]
+
+    async def free_job(self, job_id: str, *, fence: int) -> bool:
+        """Take a job from its owner."""
+        return bool(await self._connections.fetch(sql.FREE_JOB, job_id, fence))
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:
         """Delete the rows of workers that have not renewed them for so many seconds, by the server's clock.

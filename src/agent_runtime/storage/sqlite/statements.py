@@ -121,5 +121,6 @@ PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
+FREE_JOB: Final = "UPDATE runtime_jobs SET owner = NULL WHERE job_id = ? AND fence = ? AND owner IS NOT NULL"
 FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
 FORGET_OTHER_WORKERS: Final = "DELETE FROM runtime_workers WHERE worker_id <> ?"

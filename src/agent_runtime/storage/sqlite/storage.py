@@ -62,6 +62,7 @@ class SQLiteStorage:
     """
 
     is_durable = True
+    is_shared = False
 
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
         self._path = Path(path)
@@ -343,6 +344,18 @@ class SQLiteStorage:
 
         renewed: bool = await self._writer.run(put)
         return renewed
+
+    async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
+        """Return the jobs a worker owns."""
+        found = await self._reader.rows(
+            "SELECT job_id, fence FROM runtime_jobs WHERE owner = ?", (worker_id,)
+        )
+        return [(job_id, fence) for job_id, fence in found]
+
+    async def free_job(self, job_id: str, *, fence: int) -> bool:
+        """Take a job from its owner."""
+        freed: int = await self._writer.run(lambda db: db.execute(sql.FREE_JOB, (job_id, fence)).rowcount)
+        return freed == 1
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:
         """Do nothing: the executor's lock tells whether the one worker lives."""

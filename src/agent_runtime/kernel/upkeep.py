@@ -1,0 +1,153 @@
+"""The life of a process as a worker: it comes to execute, shows that it lives, finds what was left behind, and leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from agent_runtime.errors import StorageError
+from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.news import News
+from agent_runtime.kernel.operator import OperatorRegistry
+from agent_runtime.kernel.run import RunServices
+from agent_runtime.kernel.timers import TimerService
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import Commit, Signal
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobFilter, JobStatus
+
+logger = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Starts, keeps alive and stops the executing side of a kernel.
+
+    Args:
+        services: The kernel's.
+        registry: The operators this process knows.
+        executor: Runs jobs.
+        dispatcher: Brings them.
+        timers: Looked after by whoever executes.
+        news: Hears of commits.
+        wanted: Whether this process is to execute, or only to submit and follow.
+    """
+
+    def __init__(
+        self,
+        services: RunServices,
+        *,
+        registry: OperatorRegistry,
+        executor: Executor,
+        dispatcher: Dispatcher,
+        timers: TimerService,
+        news: News,
+        wanted: bool,
+    ) -> None:
+        self._services = services
+        self._storage = services.storage
+        self._registry = registry
+        self._executor = executor
+        self._dispatcher = dispatcher
+        self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
+        self._timers = timers
+        self._news = news
+        self._wanted = wanted
+        self._task: asyncio.Task[None] | None = None
+        services.heartbeat.on_lost = self._taken_for_dead
+
+    async def start(self) -> None:
+        """Listen to the storage, and begin to execute if this process may."""
+        if self._queue is not None:
+            await self._queue.open()
+        self._news.start()
+        if self._wanted:
+            await self._try_to_execute()
+        self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="kernel upkeep")
+
+    async def stop(self) -> None:
+        """Begin no further step, let those in flight end, release the jobs, sign off."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._executor.drain()
+        await self._dispatcher.stop(drain=self._services.options.drain_timeout)
+        await self._timers.stop()
+        await self._news.stop()
+        try:
+            if self._news.executes:
+                await self._storage.remove_worker(self._services.owner)
+        except StorageError as error:
+            logger.warning("the worker could not sign off: %s", error)
+        self._news.executes = False
+
+    async def _try_to_execute(self) -> None:
+        """Become a process that executes, if the storage lets us, and go on with what is due."""
+        if self._queue is None and not await self._storage.acquire_executor():
+            return
+        await self._services.heartbeat.beat()
+        self._news.executes = True
+        await self._dispatcher.start(self._executor.advance)
+        await self._retry_blocked()
+        await self._news.sweep()
+        self._timers.start()
+
+    async def _retry_blocked(self) -> None:
+        """Give jobs that were parked for want of their operator another chance, if it is here now."""
+        blocked = await self._storage.list_jobs(
+            JobFilter(status=frozenset({JobStatus.BLOCKED}), limit=10_000)
+        )
+        signals = [
+            Signal(f"retry:{self._services.owner}", job.job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
+            for job in blocked
+            if job.operator in self._registry
+        ]
+        if signals:
+            now = self._services.clock.now()
+            await self._storage.commit(Commit(commit_id=new_commit_id(), at=now, signals=signals))
+
+    async def _keep_up(self) -> None:
+        """Show that this worker lives, and look for what others have left behind."""
+        options = self._services.options
+        loop = asyncio.get_running_loop()
+        swept_at = loop.time()
+        while True:
+            await asyncio.sleep(min(options.heartbeat_interval, options.sweep_interval))
+            try:
+                await self._keep_executing()
+                if loop.time() - swept_at >= options.sweep_interval:
+                    swept_at = loop.time()
+                    await self._free_forgotten()
+                    self._news.sweep_soon()
+            except StorageError as error:
+                logger.warning("the storage does not answer: %s", error)
+
+    async def _keep_executing(self) -> None:
+        if not self._news.executes:
+            if self._wanted:
+                await self._try_to_execute()
+            return
+        await self._services.heartbeat.beat()
+        if not self._storage.is_shared:
+            return
+        for job_id in await self._storage.expire_workers(self._services.options.worker_timeout):
+            self._dispatcher.submit(job_id)
+        if self._queue is None and not await self._storage.acquire_executor():
+            logger.warning("another process executes the jobs of this database now; this one stops")
+            self._news.executes = False
+            self._executor.release_runs()
+
+    async def _free_forgotten(self) -> None:
+        """Free jobs that are said to be ours and are not: their claim succeeded, and its answer was lost."""
+        if not self._news.executes:
+            return
+        for job_id, fence in await self._storage.owned_jobs(self._services.owner):
+            if job_id not in self._executor.busy and await self._storage.free_job(job_id, fence=fence):
+                logger.warning("job %s was ours without being executed; it is due again", job_id)
+                self._dispatcher.submit(job_id)
+
+    def _taken_for_dead(self) -> None:
+        """Give up the jobs in memory: others have freed them. The worker itself is registered again."""
+        logger.warning("this worker was taken for dead, perhaps because it was paused; its jobs are given up")
+        self._executor.release_runs()
