@@ -28,6 +28,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def _check_effect(effect: Effect, reconcile: Reconcile | None) -> None:
+    if effect not in get_args(Effect):
+        raise ConfigurationError(f"effect={effect!r} is none of {', '.join(get_args(Effect))}")
+    if effect == "reconcilable" and reconcile is None:
+        raise ConfigurationError("effect='reconcilable' needs a reconcile function")
+
+
 @overload
 def tool(function: Callable[..., Any], /) -> Tool: ...
 
@@ -85,13 +92,9 @@ def tool(
         ConfigurationError: The function cannot be described to a model.
     """
     names = dict(sys._getframe(1).f_locals)  # noqa: SLF001 -- annotations may use names local to the caller
-
-    if effect not in get_args(Effect):
-        raise ConfigurationError(f"effect={effect!r} is none of {', '.join(get_args(Effect))}")
+    _check_effect(effect, reconcile)
 
     def make(function: Callable[..., Any]) -> Tool:
-        if effect == "reconcilable" and reconcile is None:
-            raise ConfigurationError(f"tool {function!r}: effect='reconcilable' needs a reconcile function")
         signature = read_signature(function, names=names, strict=strict)
         return Tool(
             name=check_name(name or str(getattr(function, "__name__", type(function).__name__))),
