@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from agent_runtime.ledger.reservations import ApplicableBudget
-from agent_runtime.ledger.windows import window_at, zone
+from agent_runtime.ledger.windows import load_zones, window_at
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.budget import Limits
@@ -39,11 +39,11 @@ class BudgetBook:
         self._local: dict[str, Budget] = {}
         self._stored: dict[str, Budget] = {}
         self._by_scope: dict[str, list[Budget]] = {}
+        self._new_zones: set[str] = set()
         self._read_at: float | None = None
 
     def set(self, budget: Budget) -> None:
         """Let a budget hold in this process from now on."""
-        zone(budget.timezone)
         self._local[budget.budget_id] = budget
         self._index()
 
@@ -58,18 +58,25 @@ class BudgetBook:
         self._read_at = None
 
     async def refresh(self, storage: Storage) -> None:
-        """Read the stored budgets, unless that was done a moment ago."""
+        """Read the stored budgets, unless that was done a moment ago, and the time zones of all.
+
+        Raises:
+            ConfigurationError: A budget's zone is not known here.
+        """
         now = self._clock.monotonic()
-        if self._read_at is not None and now - self._read_at < REFRESH_SECONDS:
-            return
-        self._read_at = now
-        stored = {budget.budget_id: budget for budget in await storage.standing_budgets()}
-        if stored != self._stored:
-            self._stored = stored
-            self._index()
+        if self._read_at is None or now - self._read_at >= REFRESH_SECONDS:
+            self._read_at = now
+            stored = {budget.budget_id: budget for budget in await storage.standing_budgets()}
+            if stored != self._stored:
+                self._stored = stored
+                self._index()
+        if self._new_zones:
+            await load_zones(self._new_zones)
+            self._new_zones = set()
 
     def _index(self) -> None:
         self._by_scope = {}
+        self._new_zones = {budget.timezone for budget in self.all()} - {"UTC"}
         for budget in self.all():
             self._by_scope.setdefault(_place(budget.scope_id), []).append(budget)
 

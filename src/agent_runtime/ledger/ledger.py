@@ -18,7 +18,7 @@ from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reser
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
-from agent_runtime.ledger.windows import zone
+from agent_runtime.ledger.windows import load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
@@ -58,7 +58,10 @@ class Ledger:
     # -- budgets -------------------------------------------------------------------------------------------------
 
     def set_budget(self, budget: Budget) -> None:
-        """Let a budget hold in this process from now on; what counts against it is shared with all others."""
+        """Let a budget hold in this process from now on; what counts against it is shared with all others.
+
+        A time zone that is not known here is told at the next call that asks about budgets.
+        """
         self.book.set(budget)
 
     def drop_budget(self, budget_id: str) -> bool:
@@ -67,7 +70,7 @@ class Ledger:
 
     async def save_budget(self, budget: Budget) -> None:
         """Store a budget for every process; within a second it holds for all of them."""
-        zone(budget.timezone)
+        await load_zones([budget.timezone])
         await self._commit(budgets=[budget])
         self.book.forget_stored()
 
@@ -88,6 +91,7 @@ class Ledger:
         Raises:
             InvalidInput: The budget is not about this context, or needs one.
         """
+        await load_zones([budget.timezone])
         return await status_of(budget, self.storage, self._clock.now(), context)
 
     # -- questions -----------------------------------------------------------------------------------------------
@@ -437,6 +441,7 @@ class Ledger:
         Raises:
             InvalidInput: Nothing can be grouped by this.
         """
+        await load_zones([timezone])
         return dict(sorted((await self._totals(grouping(by, timezone), filters)).items()))
 
     async def _totals(self, group: Any, filters: Mapping[str, Any]) -> dict[str, UsageTotal]:

@@ -6,9 +6,11 @@ that comes twice in autumn is two hours, and no two windows of a kind overlap.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache
 
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.values.standing_budget import WindowKind
@@ -42,9 +44,13 @@ def _key(kind: WindowKind, moment: datetime) -> str:
     return f"{kind.value}:{moment.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
 
-@lru_cache(maxsize=256)
+@cache
 def zone(name: str) -> tzinfo:
-    """Return a time zone by its name. Raises `ConfigurationError`."""
+    """Return a time zone by its name; the first time its file is read, so call `load_zones` before on an event loop.
+
+    Raises:
+        ConfigurationError: There is no such zone here.
+    """
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -56,6 +62,13 @@ def zone(name: str) -> tzinfo:
             f"time zone {name!r} is not known here; names are like 'Europe/Berlin' (`pip install tzdata` where the system "
             "has none)"
         ) from error
+
+
+async def load_zones(names: Iterable[str]) -> None:
+    """Read the files of time zones in a thread. Raises `ConfigurationError`."""
+    files = {name for name in names if name != "UTC"}
+    if files:
+        await asyncio.to_thread(lambda: [zone(name) for name in files])
 
 
 def window_at(kind: WindowKind, moment: datetime, timezone: str = "UTC") -> Window:
