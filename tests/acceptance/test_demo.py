@@ -53,7 +53,7 @@ async def check_costs(cli: CommandLine, ended: Ended) -> None:
     job = ended.value("job")
     ((total),) = re.findall(r"^ +total +[\d,]+ +\$([\d.]+)$", ended.out, re.MULTILINE)
     (entry,) = (await cli.run("costs", "--job", job, "--json")).json
-    assert Decimal(entry["cost"]) == Decimal(total) > 0
+    assert Decimal(entry["cost"]).quantize(Decimal(total)) == Decimal(total) > 0
     assert entry["uncertain_requests"] == entry["unpriced_requests"] == 0
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agent_runtime.cli.amounts import moment
 from agent_runtime.cli.answers import choice_from, from_json
-from agent_runtime.cli.database import db_option, flag_for, reading, settings_for
+from agent_runtime.cli.database import db_option, existing, flag_for, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.questions import question_of
 from agent_runtime.cli.standing import is_alive
 from agent_runtime.cli.table import show_table
 from agent_runtime.cli.terminal import user_name
 from agent_runtime.values.action import ActionRecord, ActionStatus
+
+if TYPE_CHECKING:
+    from agent_runtime.settings import Settings
 
 
 @click.group()
@@ -35,13 +38,13 @@ def list_actions(
     db: str | None, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
 ) -> int:
     """List the questions that wait for an answer, the newest first."""
-    return asyncio.run(_list(db, job, everything, limit, before, as_json))
+    return asyncio.run(_list(existing(db), job, everything, limit, before, as_json))
 
 
 async def _list(
-    db: str | None, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
+    settings: Settings, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
 ) -> int:
-    async with reading(db) as kernel:
+    async with reading(settings) as kernel:
         if before is not None:
             await kernel.actions.get(before)
         if job is not None:
@@ -111,11 +114,11 @@ def resolve(
     (resolution,) = given
     if reason is not None:
         resolution["reason"] = reason
-    return asyncio.run(_resolve(db, action_id, resolution, by or user_name()))
+    return asyncio.run(_resolve(existing(db), action_id, resolution, by or user_name(), flag_for(db)))
 
 
-async def _resolve(db: str | None, action_id: str, resolution: dict[str, Any], by: str) -> int:
-    async with reading(db) as kernel:
+async def _resolve(settings: Settings, action_id: str, resolution: dict[str, Any], by: str, flag: str) -> int:
+    async with reading(settings) as kernel:
         action = await kernel.actions.get(action_id)
         if isinstance(resolution.get("choice"), str):
             resolution["choice"] = choice_from(action, resolution["choice"])
@@ -126,7 +129,6 @@ async def _resolve(db: str | None, action_id: str, resolution: dict[str, Any], b
         return OK
     click.echo(f"{action_id} is {answered.status} by {by}")
     if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
-        flag = flag_for(settings_for(db))
         click.echo(
             f"nothing executes its job now; go on with: agent-runtime jobs resume {answered.job_id}{flag}"
         )

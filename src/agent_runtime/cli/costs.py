@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from agent_runtime.cli.amounts import money, tokens
-from agent_runtime.cli.database import db_option, reading
+from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.table import show_table
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.money import to_dollars
+
+if TYPE_CHECKING:
+    from agent_runtime.settings import Settings
 
 _PAGE: Final = 1000
 
@@ -76,13 +79,13 @@ def costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool) -
 
     `uncertain` counts requests whose answer was lost; they are billed at the most they can have cost.
     """
-    return asyncio.run(_costs(db, by, job, limit, as_json))
+    return asyncio.run(_costs(existing(db), by, job, limit, as_json))
 
 
-async def _costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool) -> int:
+async def _costs(settings: Settings, by: str, job: str | None, limit: int, as_json: bool) -> int:
     sums: dict[str, _Sum] = {}
     total = _Sum()
-    async with reading(db) as kernel:
+    async with reading(settings) as kernel:
         if job is not None:
             await kernel.jobs.get(job)
         after: str | None = None

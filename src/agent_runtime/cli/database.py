@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,39 +51,34 @@ def name_of(settings: Settings) -> str:
     return settings.storage if path is None else str(path)
 
 
-def flag_for(settings: Settings) -> str:
-    """Return the option that another command needs to find this database; empty when it finds it by itself."""
-    from agent_runtime.settings import Settings
-
-    if settings.storage == Settings.load().storage:
-        return ""
+def flag_for(db: str | None) -> str:
+    """Return the option that another command needs to find the database that `--db` named; empty without one."""
     import shlex
 
-    return f" --db {shlex.quote(name_of(settings))}"
+    if db is None:
+        return ""
+    return f" --db {shlex.quote(db if '://' in db else str(Path(db).absolute()))}"
 
 
-def check_exists(db: str | None, settings: Settings) -> None:
-    """Refuse a file that `--db` names and that is not there; the default one is made when it is first needed.
+def existing(db: str | None) -> Settings:
+    """Return the settings for a command that only looks: it makes no file that `--db` names.
 
     Raises:
+        ConfigurationError: A setting is wrong.
         StorageError: There is no such file.
     """
     from agent_runtime.app import sqlite_path
 
+    settings = settings_for(db)
     path = sqlite_path(settings.storage)
     if db is not None and path is not None and not path.exists():
         raise StorageError(f"there is no database {str(path)!r}")
+    return settings
 
 
 @asynccontextmanager
-async def reading(db: str | None) -> AsyncIterator[RuntimeKernel]:
-    """Open the database that exists, without executing anything.
-
-    Raises:
-        StorageError: There is none where `--db` says, or it cannot be used.
-    """
-    settings = settings_for(db)
-    check_exists(db, settings)
+async def reading(settings: Settings) -> AsyncIterator[RuntimeKernel]:
+    """Open the database without executing anything."""
     async with opened(settings, worker=False) as kernel:
         yield kernel
 
@@ -101,6 +97,8 @@ async def opened(
 
     if application is None:
         plain = settings.model_copy(update={"model": None, "base_url": None})
-        application = Runtime(plain, operators=operators or {}, dispatcher=dispatcher, worker=worker)
+        application = await asyncio.to_thread(
+            Runtime, plain, operators=operators or {}, dispatcher=dispatcher, worker=worker
+        )
     async with application:
         yield application.kernel if isinstance(application, Runtime) else application

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,10 +27,12 @@ from agent_runtime.values.context import BudgetSpec
 if TYPE_CHECKING:
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.kernel.request import ExecutionRequest
     from agent_runtime.settings import Settings
 
 BUDGET = BudgetSpec(max_cost=Decimal("0.50"), max_turns=100)
 UNATTENDED_SECONDS = 3.0
+KILLS = 2
 
 
 @click.command()
@@ -55,49 +58,80 @@ def demo(
     a built-in function with a made-up price; no key and no network is needed. With --model a real one does the same.
     """
     from agent_runtime.app import make_provider
-    from agent_runtime.demo.audit import AuditInput
+    from agent_runtime.demo.audit import OPERATOR, AuditInput
+    from agent_runtime.kernel.request import ExecutionRequest
 
     if model is not None:
         make_provider(model, base_url)
     given = AuditInput(folder=str(Path(out).resolve()), model=model, base_url=base_url)
-    settings = settings_for(db)
+    budget = BUDGET if model is None else BudgetSpec(max_turns=BUDGET.max_turns)
     if answer_after is None and not is_interactive():
         answer_after = UNATTENDED_SECONDS
-    budget = BUDGET if model is None else BudgetSpec(max_turns=BUDGET.max_turns)
-    return asyncio.run(_demo(settings, given.to_json(), budget, crash=crash, answer_after=answer_after))
+    show = _Show(
+        settings=settings_for(db),
+        request=ExecutionRequest(operator=OPERATOR, input=given.to_json(), budgets=budget),
+        db_flag=flag_for(db),
+        answer_after=answer_after,
+    )
+    return asyncio.run(show.crash() if crash else show.run())
 
 
-async def _demo(
-    settings: Settings, given: dict[str, Any], budget: BudgetSpec, *, crash: bool, answer_after: float | None
-) -> int:
-    from agent_runtime.demo.audit import OPERATOR
-    from agent_runtime.kernel.request import ExecutionRequest
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Show:
+    """One showing of the demo."""
 
-    request = ExecutionRequest(operator=OPERATOR, input=given, budgets=budget)
-    if crash:
-        await _check_free(settings)
-    dispatcher = ChosenJobs()
-    async with opened(
-        settings, operators=known_operators(), dispatcher=dispatcher, worker=not crash
-    ) as kernel:
-        handle = await kernel.execute(request)
-        _begin(settings, handle)
-        questions = Questions(kernel, click.echo, db_flag=flag_for(settings), answer_after=answer_after)
-        narrator = Narrator(click.echo)
-        if crash:
-            return await _crash(settings, kernel, handle, narrator, questions)
-        if not kernel.executes:
-            click.echo(
-                "another process executes the jobs of this database; this one begins when that one is done"
-            )
-        await follow(handle, narrator, questions, begin=partial(dispatcher.choose, handle.job_id))
-        return await _conclude(handle)
+    settings: Settings
+    request: ExecutionRequest
+    db_flag: str
+    """What another command needs to find the database."""
+    answer_after: float | None
 
+    async def run(self) -> int:
+        """Do the job in this process."""
+        dispatcher = ChosenJobs()
+        async with opened(self.settings, operators=known_operators(), dispatcher=dispatcher) as kernel:
+            handle = await self._begin(kernel)
+            if not kernel.executes:
+                click.echo("another process executes jobs here; this one begins when that one is done")
+            begin = partial(dispatcher.choose, handle.job_id)
+            await follow(handle, Narrator(click.echo), self._questions(kernel), begin=begin)
+            return await _conclude(handle)
 
-def _begin(settings: Settings, handle: ExecutionHandle) -> None:
-    click.echo("An agent audits the licences of the Python packages that are installed.")
-    click.echo(f"job: {handle.job_id}")
-    click.echo(f"database: {name_of(settings)}")
+    async def crash(self) -> int:
+        """Let a child process do the job, kill it twice, and prove from the journal what that did: nothing."""
+        from agent_runtime.demo.crash import Killer
+
+        await _check_free(self.settings)
+        async with opened(self.settings, operators=known_operators(), worker=False) as kernel:
+            handle = await self._begin(kernel)
+            narrator = Narrator(click.echo)
+            resume = ("jobs", "resume", handle.job_id, "--db", self.settings.storage)
+            command = [sys.executable, "-m", "agent_runtime.cli", *resume]
+            async with Killer(command, say=narrator.line) as killer:
+                await killer.guard(follow(handle, narrator, self._questions(kernel), see=killer.see))
+            code = await _conclude(handle)
+            return max(code, await self._prove(kernel, handle, killer.kills))
+
+    async def _begin(self, kernel: RuntimeKernel) -> ExecutionHandle:
+        handle = await kernel.execute(self.request)
+        click.echo("An agent audits the licences of the Python packages that are installed.")
+        click.echo(f"job: {handle.job_id}")
+        click.echo(f"database: {name_of(self.settings)}")
+        return handle
+
+    def _questions(self, kernel: RuntimeKernel) -> Questions:
+        return Questions(kernel, click.echo, db_flag=self.db_flag, answer_after=self.answer_after)
+
+    async def _prove(self, kernel: RuntimeKernel, handle: ExecutionHandle, kills: int) -> int:
+        from agent_runtime.demo.proof import prove
+
+        click.echo("")
+        click.echo(f"the process was killed with SIGKILL {kills} times; the journal and the ledger say:")
+        checks = await prove(kernel, handle.job_id)
+        for check in checks:
+            click.echo(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
+        click.echo(f"  see it yourself: agent-runtime jobs show {handle.job_id} --events{self.db_flag}")
+        return OK if kills == KILLS and all(check.holds for check in checks) else FAILED
 
 
 async def _conclude(handle: ExecutionHandle) -> int:
@@ -128,41 +162,3 @@ async def _check_free(settings: Settings) -> None:
                 f"another process executes the jobs in {name_of(settings)}; stop it, or give the demo a database of its "
                 "own with --db"
             )
-
-
-async def _crash(
-    settings: Settings,
-    kernel: RuntimeKernel,
-    handle: ExecutionHandle,
-    narrator: Narrator,
-    questions: Questions,
-) -> int:
-    """Let a child process do the job, kill it twice, and prove from the journal what that did: nothing."""
-    from agent_runtime.demo.crash import Killer
-
-    command = [
-        sys.executable,
-        "-m",
-        "agent_runtime.cli",
-        "jobs",
-        "resume",
-        handle.job_id,
-        "--db",
-        settings.storage,
-    ]
-    async with Killer(command, say=narrator.line) as killer:
-        await killer.guard(follow(handle, narrator, questions, see=killer.see))
-    code = await _conclude(handle)
-    return max(code, await _prove(kernel, handle, killer.kills))
-
-
-async def _prove(kernel: RuntimeKernel, handle: ExecutionHandle, kills: int) -> int:
-    from agent_runtime.demo.proof import prove
-
-    click.echo("")
-    click.echo(f"the process was killed with SIGKILL {kills} times; the journal and the ledger say:")
-    checks = await prove(kernel, handle.job_id)
-    for check in checks:
-        click.echo(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
-    click.echo(f"  see it yourself: agent-runtime jobs show {handle.job_id} --events")
-    return OK if kills == 2 and all(check.holds for check in checks) else FAILED

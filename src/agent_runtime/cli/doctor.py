@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
-from agent_runtime.cli.database import db_option, name_of, opened, settings_for
+from agent_runtime.cli.database import db_option, name_of, reading, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, describe
 from agent_runtime.cli.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
@@ -59,7 +59,7 @@ def doctor(db: str | None, as_json: bool) -> int:
 
     The exit code is 1 when there is a problem.
     """
-    findings = asyncio.run(_examine(db))
+    findings = list(_examine(db))
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -69,14 +69,17 @@ def doctor(db: str | None, as_json: bool) -> int:
     return FAILED if any(finding.verdict == "problem" for finding in findings) else OK
 
 
-async def _examine(db: str | None) -> list[Finding]:
-    findings = [_python(), *_packages()]
+def _examine(db: str | None) -> Iterator[Finding]:
+    yield _python()
+    yield from _packages()
     try:
         settings = settings_for(db)
     except ConfigurationError as error:
-        return [*findings, Finding(what="settings", verdict="problem", detail=str(error)), *_keys()]
-    findings.append(_settings())
-    return [*findings, *await _database(settings), *_keys()]
+        yield Finding(what="settings", verdict="problem", detail=str(error))
+    else:
+        yield _settings()
+        yield from _database(settings)
+    yield from _keys()
 
 
 def _settings() -> Finding:
@@ -111,34 +114,34 @@ def _version(package: str) -> str | None:
         return None
 
 
-async def _database(settings: Settings) -> list[Finding]:
+def _database(settings: Settings) -> Iterator[Finding]:
     """Look at the database; one that does not exist yet is not made."""
     from agent_runtime.app import sqlite_path
 
-    name = name_of(settings)
     path = sqlite_path(settings.storage)
-    findings = [] if path is None else [_disk(path)]
-    if path is not None and not await asyncio.to_thread(path.exists):
-        return [
-            Finding(what="database", verdict="note", detail=f"{name} is made by the first run"),
-            *findings,
-        ]
+    if path is not None:
+        yield _disk(path)
+        if not path.exists():
+            yield Finding(what="database", verdict="note", detail=f"{path} is made by the first run")
+            return
     try:
-        async with opened(settings, worker=False) as kernel:
-            count = await kernel.jobs.count()
-            workers = [worker for worker in await kernel.storage.list_workers() if is_alive(worker)]
+        yield from asyncio.run(_opened(settings))
     except (AgentRuntimeError, ConfigurationError) as error:
-        return [
-            Finding(what="database", verdict="problem", detail=describe(error)[0] or str(error)),
-            *findings,
-        ]
+        yield Finding(what="database", verdict="problem", detail=describe(error)[0] or str(error))
+
+
+async def _opened(settings: Settings) -> list[Finding]:
+    async with reading(settings) as kernel:
+        count = await kernel.jobs.count()
+        workers = [worker for worker in await kernel.storage.list_workers() if is_alive(worker)]
     pids = ", ".join(str(worker.info.get("pid")) for worker in workers)
     return [
-        Finding(what="database", verdict="ok", detail=f"{name}: its schema is current, {count} jobs"),
+        Finding(
+            what="database", verdict="ok", detail=f"{name_of(settings)}: its schema is current, {count} jobs"
+        ),
         Finding(
             what="executor", verdict="ok", detail=f"pid {pids}" if pids else "no process executes jobs now"
         ),
-        *findings,
     ]
 
 

@@ -12,7 +12,7 @@ import click
 from agent_runtime.app import load_app
 from agent_runtime.cli.amounts import moment, money
 from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.database import check_exists, db_option, flag_for, opened, reading, settings_for
+from agent_runtime.cli.database import db_option, existing, flag_for, opened, reading, settings_for
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.following import follow
 from agent_runtime.cli.narrator import Narrator
@@ -52,13 +52,13 @@ def jobs() -> None:
 @db_option
 def list_jobs(db: str | None, status: tuple[str, ...], limit: int, before: str | None, as_json: bool) -> int:
     """List jobs, the newest first."""
-    return asyncio.run(_list(db, status, limit, before, as_json))
+    return asyncio.run(_list(existing(db), status, limit, before, as_json))
 
 
 async def _list(
-    db: str | None, status: tuple[str, ...], limit: int, before: str | None, as_json: bool
+    settings: Settings, status: tuple[str, ...], limit: int, before: str | None, as_json: bool
 ) -> int:
-    async with reading(db) as kernel:
+    async with reading(settings) as kernel:
         wanted = frozenset(JobStatus(name) for name in status) or None
         if before is not None:
             await kernel.jobs.get(before)
@@ -92,11 +92,11 @@ def show(db: str | None, job_id: str, events: bool, as_json: bool) -> int:
 
     --events --json includes the private content of the entries: messages, arguments, results.
     """
-    return asyncio.run(_show(db, job_id, events, as_json))
+    return asyncio.run(_show(existing(db), job_id, events, as_json))
 
 
-async def _show(db: str | None, job_id: str, with_events: bool, as_json: bool) -> int:
-    async with reading(db) as kernel:
+async def _show(settings: Settings, job_id: str, with_events: bool, as_json: bool) -> int:
+    async with reading(settings) as kernel:
         job = await kernel.jobs.get(job_id)
         entries = await _journal(kernel, job_id)
         pending = await kernel.actions.list_pending(job_id=job_id)
@@ -157,14 +157,14 @@ async def _journal(kernel: RuntimeKernel, job_id: str) -> list[RuntimeEvent]:
 @db_option
 def cancel(db: str | None, job_id: str, reason: str | None) -> int:
     """Cancel a job. Steps in flight are settled first, so that nothing is unaccounted for."""
-    return asyncio.run(_cancel(db, job_id, reason))
+    return asyncio.run(_cancel(existing(db), job_id, reason))
 
 
-async def _cancel(db: str | None, job_id: str, reason: str | None) -> int:
-    async with reading(db) as kernel:
+async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
+    async with reading(settings) as kernel:
         await kernel.jobs.cancel(job_id, reason)
     dispatcher = ChosenJobs()
-    async with opened(settings_for(db), operators=known_operators(), dispatcher=dispatcher) as kernel:
+    async with opened(settings, operators=known_operators(), dispatcher=dispatcher) as kernel:
         dispatcher.choose(job_id)
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
@@ -188,13 +188,14 @@ def resume(db: str | None, job_id: str, app: str | None) -> int:
     What it has finished is not done again. An application goes on with everything that is due in its database.
     """
     settings = settings_for(db, app=app)
-    application = None if settings.app is None else load_app(settings.app)
-    if application is None:
-        check_exists(db, settings)
-    return asyncio.run(_resume(settings, job_id, application))
+    if settings.app is not None:
+        return asyncio.run(_resume(settings, job_id, flag_for(db), load_app(settings.app)))
+    return asyncio.run(_resume(existing(db), job_id, flag_for(db), None))
 
 
-async def _resume(settings: Settings, job_id: str, application: Runtime | RuntimeKernel | None) -> int:
+async def _resume(
+    settings: Settings, job_id: str, db_flag: str, application: Runtime | RuntimeKernel | None
+) -> int:
     dispatcher = ChosenJobs()
     async with opened(
         settings, operators=known_operators(), dispatcher=dispatcher, application=application
@@ -207,7 +208,7 @@ async def _resume(settings: Settings, job_id: str, application: Runtime | Runtim
             click.echo("another process executes the jobs of this database; following it", err=True)
         handle = kernel.handle(job_id)
         narrator = Narrator(lambda line: click.echo(line, err=True))
-        questions = Questions(kernel, narrator.line, db_flag=flag_for(settings))
+        questions = Questions(kernel, narrator.line, db_flag=db_flag)
         begin = partial(dispatcher.choose, job_id)
         await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
         result = await handle.result()

@@ -88,14 +88,20 @@ def run(
             )
         request = ExecutionRequest(prompt=text, budgets=budgets, deadline_seconds=deadline)
         command = _Command(
-            request=request, settings=settings, as_json=as_json, application=load_app(settings.app)
+            request=request,
+            settings=settings,
+            as_json=as_json,
+            db_flag=flag_for(db),
+            application=load_app(settings.app),
         )
         return asyncio.run(command.run())
     given = _described(text, settings, tools, system)
     request = ExecutionRequest(
         operator=OPERATOR, input=given.to_json(), budgets=budgets, deadline_seconds=deadline
     )
-    return asyncio.run(_Command(request=request, settings=settings, as_json=as_json).run())
+    return asyncio.run(
+        _Command(request=request, settings=settings, as_json=as_json, db_flag=flag_for(db)).run()
+    )
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str:
@@ -178,6 +184,8 @@ class _Command:
     request: ExecutionRequest
     settings: Settings
     as_json: bool
+    db_flag: str
+    """What another command needs to find the database."""
     application: Runtime | RuntimeKernel | None = None
     """The user's application; without one, the command line's own."""
 
@@ -211,7 +219,7 @@ class _Command:
                 f"another process executes the jobs in {name_of(self.settings)}; this one begins when that one is done "
                 "(with --db it would have a database of its own)"
             )
-        questions = Questions(kernel, narrator.line, db_flag=flag_for(self.settings))
+        questions = Questions(kernel, narrator.line, db_flag=self.db_flag)
         await follow(handle, narrator, questions, begin=begin)
         return await self._conclude(kernel, handle, narrator)
 
@@ -250,7 +258,7 @@ class _Command:
         return OK
 
     def _say_how_to_go_on(self, handle: ExecutionHandle) -> None:
-        flag = flag_for(self.settings)
+        flag = self.db_flag
         _say("")
         _say("stopping: what is in flight is finished first (Ctrl-C again stops at once)")
         if self.application is not None and self.settings.app is not None:

@@ -1,0 +1,97 @@
+"""The composition root: URLs to storages, strings to providers and applications, settings to a kernel."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import ExecutionRequest, Runtime, Settings, open_storage
+from agent_runtime.app import import_object, load_app, make_provider, sqlite_path
+from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.settings import storage_url
+from llm_client import Agent, ScriptedProvider
+
+
+@pytest.mark.parametrize("name", ["runs.db", "with space.db", "50%.db", "a#b?.db", "/var/lib/runs.db"])
+def test_any_file_name_survives_its_url(name: str) -> None:
+    assert sqlite_path(storage_url(Path(name))) == Path(name)
+
+
+@pytest.mark.parametrize("url", ["sqlite://runs.db", "sqlite:///", "mysql://x", "runs.db"])
+def test_a_url_that_opens_nothing_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        open_storage(url)
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url", "name", "asked"),
+    [
+        ("openai:gpt-5.2", None, "openai", "gpt-5.2"),
+        ("openai:gpt-5.2", "http://localhost:1/v1", "openai", "gpt-5.2"),
+        ("llama4:8b", "http://localhost:1/v1", "compatible", "llama4:8b"),
+        ("llama4", "http://localhost:1/v1", "compatible", "llama4"),
+        ("anthropic:claude", "http://localhost:1", "anthropic", "claude"),
+    ],
+)
+def test_a_model_and_an_address_name_a_provider(
+    model: str, base_url: str | None, name: str, asked: str
+) -> None:
+    provider = make_provider(model, base_url)
+
+    assert (provider.name, provider.model) == (name, asked)
+
+
+def test_an_application_may_be_a_runtime_a_kernel_or_a_factory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "an_app.py").write_text(
+        "from agent_runtime import Runtime, RuntimeKernel, Settings\n"
+        "settings = Settings(storage='memory://')\n"
+        "runtime = Runtime(settings)\n"
+        "class Box:\n    kernel = RuntimeKernel()\n"
+        "def make(): return Runtime(settings)\n"
+        "def needs(argument): ...\n"
+        "text = 'x'\n"
+    )
+    runtime = load_app("an_app:runtime")
+
+    assert load_app("an_app:Box.kernel") is import_object("an_app:Box").kernel
+    assert isinstance(load_app("an_app:make"), Runtime)
+    assert isinstance(runtime, Runtime)
+    for bad, words in {
+        "an_app:text": "is a str",
+        "an_app:needs": "without arguments",
+        "an_app:nothing": "has no 'nothing'",
+        "no_app:x": "cannot be imported",
+        "an_app": "module:attribute",
+    }.items():
+        with pytest.raises(ConfigurationError, match=words):
+            load_app(bad)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(storage=storage_url(tmp_path / "runs.db"))
+
+
+async def test_a_runtime_runs_its_agent_on_the_storage_of_its_settings(settings: Settings) -> None:
+    agent = Agent(provider=ScriptedProvider(["hello"]))
+    async with Runtime(settings, agent=agent) as runtime:
+        handle = await runtime.kernel.execute(ExecutionRequest(prompt="hi"))
+        assert (await handle.result()).content == "hello"
+    await runtime.aclose()
+
+    async with Runtime(settings, worker=False) as reader:
+        assert (await reader.kernel.handle(handle.job_id).result()).content == "hello"
+
+
+async def test_a_runtime_that_cannot_start_closes_what_it_opened(settings: Settings, tmp_path: Path) -> None:
+    nowhere = settings.model_copy(update={"storage": storage_url(tmp_path / "no" / "runs.db")})
+    runtime = Runtime(nowhere)
+
+    with pytest.raises(StorageError, match="does its folder exist"):
+        await runtime.__aenter__()
+
+    await runtime.aclose()

@@ -1,0 +1,68 @@
+"""Settings: where they come from, and who wins."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from agent_runtime import KernelOptions, Settings
+from agent_runtime.errors import ConfigurationError
+from agent_runtime.settings import ENV_PREFIX, default_database
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for name in Settings.model_fields:
+        monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+
+
+def test_every_option_of_the_kernel_is_a_setting_with_the_same_default() -> None:
+    names = {field.name for field in fields(KernelOptions)}
+
+    assert names <= Settings.model_fields.keys()
+    assert Settings.load().kernel_options() == KernelOptions()
+
+
+def test_arguments_win_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "agent-runtime.toml").write_text("max_starts = 1\nmax_events = 1\nmax_concurrency = 1\n")
+    monkeypatch.setenv("AGENT_RUNTIME_MAX_EVENTS", "2")
+    monkeypatch.setenv("AGENT_RUNTIME_MAX_CONCURRENCY", "2")
+
+    settings = Settings.load(max_concurrency=3)
+
+    assert (settings.max_starts, settings.max_events, settings.max_concurrency) == (1, 2, 3)
+
+
+def test_the_default_database_is_in_the_users_data_folder(tmp_path: Path) -> None:
+    assert default_database().is_relative_to(tmp_path) or "Application Support" in str(default_database())
+    assert Settings.load().storage.endswith("/agent-runtime/runs.db")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("modle = 'x'", "modle"),
+        ("max_starts = 0", "max_starts"),
+        ("durability = 'paper'", "durability"),
+        ("=", "TOML"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "agent-runtime.toml").write_text(text)
+
+    with pytest.raises(ConfigurationError, match=words):
+        Settings.load()
+
+
+def test_a_refused_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_RUNTIME_MAX_STARTS", "hunter2")
+
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load()
+
+    assert "AGENT_RUNTIME_MAX_STARTS" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
