@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agent_runtime.actions.manager import ActionManager
+    from agent_runtime.adapters.procrastinate import PostgresDispatcher
     from agent_runtime.app import Runtime, RuntimeKernel, open_storage
     from agent_runtime.errors import (
         ActionAlreadyResolved,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "actions.manager": "ActionManager",
+    "adapters.procrastinate": "PostgresDispatcher",
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
@@ -119,7 +121,10 @@ _HOMES = {
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
     "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
 }
-_EXTRAS = {"asyncpg": "postgres", "procrastinate": "postgres", "redis": "redis"}
+_EXTRAS = {
+    **dict.fromkeys(("asyncpg", "procrastinate", "psycopg", "psycopg_pool"), "postgres"),
+    "redis": "redis",
+}
 """The extra that brings each optional package."""
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -186,6 +191,7 @@ __all__ = [
     "PolicyResult",
     "PolicyRule",
     "PostgresActionStore",
+    "PostgresDispatcher",
     "PostgresJobStore",
     "PostgresLedgerWriter",
     "PostgresStorage",

@@ -15,6 +15,7 @@ from agent_runtime.kernel.kernel import RuntimeKernel
 from agent_runtime.ports.journal import Storage
 
 if TYPE_CHECKING:
+    from agent_runtime.kernel.options import KernelOptions
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
     from llm_client.agent.agent import Agent
@@ -28,6 +29,7 @@ __all__ = [
     "import_object",
     "load_app",
     "make_provider",
+    "open_queue",
     "open_storage",
     "sqlite_path",
 ]
@@ -79,7 +81,28 @@ def sqlite_path(url: str) -> Path | None:
     return Path(path)
 
 
+def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
+    """Return the queue that all processes of a storage share, `None` where there is none: only Postgres has one.
+
+    Raises:
+        MissingDependency: The extra `postgres` is not installed.
+    """
+    dsn = getattr(storage, "dsn", None)
+    if not storage.is_shared or dsn is None:
+        return None
+    from agent_runtime import PostgresDispatcher
+
+    return PostgresDispatcher(
+        dsn,
+        queues=options.queues,
+        max_concurrency=options.max_concurrency,
+        heartbeat_interval=options.heartbeat_interval,
+        worker_timeout=options.worker_timeout,
+    )
+
+
 RuntimeKernel.storage_opener = staticmethod(open_storage)
+RuntimeKernel.queue_opener = staticmethod(open_queue)
 
 
 class Runtime:

@@ -1,0 +1,348 @@
+"""Jobs brought to any worker by procrastinate, a task queue in Postgres.
+
+The queue holds one entry per wake of a due job, never one per step, and never a future one: timers are ours. An entry
+says no more than "look at this job"; the claim decides whether there is anything to do, so that a second entry, a late
+one or one of a dead worker does no harm, and a lost one is found by the sweep.
+
+procrastinate's own worker fetches the entries. It gives up when its connection fails, and is started again; the jobs
+that run in this process do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Final
+
+import procrastinate
+import psycopg
+import psycopg_pool
+from procrastinate import exceptions
+from procrastinate.jobs import Job, Status
+
+from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
+from agent_runtime.ports.dispatcher import Advance
+
+logger = logging.getLogger(__name__)
+
+TASK: Final = "agent_runtime.advance"
+POLL_SECONDS: Final = 1.0
+"""How often a worker looks for entries besides being told. procrastinate can miss a notification that arrives while it
+looks."""
+CONNECTIONS: Final = 4
+CONNECT_TIMEOUT: Final = 5.0
+SWEEP_LIMIT: Final = 1000
+BATCH_TRIES: Final = 3
+
+# Only what `claim` would give, and what has no entry yet. `FOR KEY SHARE` is not taken: a job that changes meanwhile
+# gets an entry too many, which does nothing.
+_DUE: Final = """
+SELECT j.job_id, j.queue, j.priority FROM runtime_jobs j
+WHERE j.owner IS NULL AND j.operator IS NOT NULL
+  AND (
+    j.status IN ('queued', 'running')
+    OR (
+      j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+      AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+    )
+  )
+  AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = j.job_id AND p.status = 'todo')
+"""
+DUE_AMONG: Final = f"{_DUE} AND j.job_id = ANY(%(job_ids)s)"
+DUE: Final = """
+SELECT d.job_id, d.queue, d.priority FROM (
+  SELECT job_id, queue, priority FROM runtime_jobs
+  WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
+  UNION
+  SELECT j.job_id, j.queue, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+  WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+) AS d
+WHERE NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
+ORDER BY d.priority DESC, d.job_id LIMIT %(limit)s
+"""
+
+
+class PostgresDispatcher:
+    """A queue that all processes of a Postgres database share.
+
+    A worker takes what it submits itself, up to half of what it may run at once; the rest goes through the queue.
+
+    Args:
+        dsn: Address of the database that also holds the jobs; procrastinate brings its own driver.
+        queues: Queues to execute jobs of; none for all.
+        max_concurrency: Jobs advanced at the same time in this process.
+        heartbeat_interval: Seconds between signs of life of this process to the queue.
+        worker_timeout: Seconds without one after which the queue takes a process for dead.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        queues: Collection[str] = (),
+        max_concurrency: int = 100,
+        heartbeat_interval: float = 2.0,
+        worker_timeout: float = 7.0,
+    ) -> None:
+        self._dsn = dsn
+        self._queues = tuple(queues) or None
+        self._max_concurrency = max_concurrency
+        self._heartbeat_interval = heartbeat_interval
+        self._worker_timeout = worker_timeout
+        self._app: procrastinate.App | None = None
+        self._advance: Advance | None = None
+        self._own_share = max_concurrency // 2
+        self._slots = asyncio.Semaphore(max_concurrency)
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._worker: asyncio.Task[None] | None = None
+        self._wanted: dict[str, None] = {}
+        self._submitted = asyncio.Event()
+        self._submitter: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def __repr__(self) -> str:
+        return "PostgresDispatcher(…)"
+
+    async def open(self) -> None:
+        """Connect, and become able to submit."""
+        if self._app is not None:
+            return
+        connector = procrastinate.PsycopgConnector(
+            conninfo=self._dsn, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_TIMEOUT
+        )
+        app = procrastinate.App(connector=connector)
+        app.task(name=TASK)(self._run_entry)
+        with _mapped():
+            async with asyncio.timeout(CONNECT_TIMEOUT * 2):
+                await app.open_async()
+        self._app = app
+        try:
+            await self._check_tables()
+        except BaseException:
+            await self._close()
+            raise
+        self._stopping = False
+        self._submitter = asyncio.get_running_loop().create_task(
+            self._submit_on_demand(), name="queue submit"
+        )
+
+    async def _check_tables(self) -> None:
+        (row,) = await self._query("SELECT to_regclass('procrastinate_jobs') IS NOT NULL AS exist")
+        if not row["exist"]:
+            raise SchemaMismatch(
+                "the database has no tables of the queue yet: run `agent-runtime migrate`, or `await storage.setup()`"
+            )
+
+    async def start(self, advance: Advance) -> None:
+        """Begin to execute what was and will be submitted, here or elsewhere."""
+        await self.open()
+        self._advance = advance
+        self._worker = asyncio.get_running_loop().create_task(self._work(), name="queue worker")
+
+    def submit(self, job_id: str, *, priority: int = 0) -> None:
+        """Ask for a job to be advanced: here, while this process has little to do, else by any worker.
+
+        What is advanced here needs no entry; if the process dies before, the others' sweep finds the job.
+        """
+        has_room = not self._stopping and len(self._runs) < self._own_share and job_id not in self._runs
+        if self._advance is not None and has_room:
+            self._run(self._advance, job_id)
+            return
+        self._wanted[job_id] = None
+        self._submitted.set()
+
+    async def sweep(self) -> None:
+        """Submit every due job that has no entry, and clear away the entries of dead workers."""
+        await self._clear_stalled()
+        while len(due := await self._query(DUE, limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
+            await self._defer(due)
+        await self._defer(due)
+
+    async def _clear_stalled(self) -> None:
+        """Finish the entries of dead workers. Their jobs, once freed, get new ones: an old entry cannot be retried
+        while a newer one waits.
+        """  # noqa: D205 -- one thought
+        manager = self._opened.job_manager
+        with _mapped():
+            stalled = await manager.get_stalled_jobs(
+                task_name=TASK, seconds_since_heartbeat=self._worker_timeout
+            )
+            for entry in stalled:
+                with contextlib.suppress(exceptions.ConnectorException):  # another worker was faster
+                    await manager.finish_job(entry, Status.FAILED, delete_job=True)
+
+    async def stop(self, *, drain: float) -> None:
+        """Fetch nothing more, wait for what runs, then cancel it; what became due meanwhile goes to other workers."""
+        self._stopping = True
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+        running = dict(self._runs)
+        if running:
+            _, pending = await asyncio.wait(running.values(), timeout=drain)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*running.values(), return_exceptions=True)
+        submitter, self._submitter = self._submitter, None
+        if submitter is not None:
+            submitter.cancel()
+            await asyncio.gather(submitter, return_exceptions=True)
+            self._wanted.update(dict.fromkeys(running))
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await self._submit_wanted()
+            except (StorageError, TimeoutError) as error:
+                logger.warning("what this process leaves is found by the others' sweep: %s", error)
+        await self._close()
+
+    async def _close(self) -> None:
+        app, self._app = self._app, None
+        if app is not None:
+            with contextlib.suppress(exceptions.ConnectorException, psycopg.Error, TimeoutError):
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await app.close_async()
+
+    # -- submitting ------------------------------------------------------------------------------------------------
+
+    async def _submit_on_demand(self) -> None:
+        while True:
+            await self._submitted.wait()
+            try:
+                await self._submit_wanted()
+            except StorageError as error:
+                logger.warning("jobs could not be put into the queue; trying again: %s", error)
+                await asyncio.sleep(1.0)
+
+    async def _submit_wanted(self) -> None:
+        self._submitted.clear()
+        wanted = list(self._wanted)
+        if not wanted:
+            return
+        try:
+            await self._defer(await self._query(DUE_AMONG, job_ids=wanted))
+        except StorageError:
+            self._submitted.set()
+            raise
+        for job_id in wanted:
+            self._wanted.pop(job_id, None)
+
+    async def _defer(self, due: Sequence[dict[str, Any]]) -> None:
+        """Make an entry for each job; all at once, or one by one where others are faster all the time."""
+        for _ in range(BATCH_TRIES):
+            if not due or await self._defer_all([_entry(row) for row in due]):
+                return
+            due = await self._query(DUE_AMONG, job_ids=[row["job_id"] for row in due])
+        for row in due:
+            await self._defer_all([_entry(row)])
+
+    async def _defer_all(self, entries: list[Job]) -> bool:
+        """Make entries, all or none; return whether none of them existed."""
+        with _mapped():
+            try:
+                await self._opened.job_manager.batch_defer_jobs_async(entries)
+            except exceptions.AlreadyEnqueued:
+                return False
+        return True
+
+    async def _query(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        with _mapped():
+            rows: list[dict[str, Any]] = await self._opened.connector.execute_query_all_async(
+                query,
+                **arguments,
+            )
+            return rows
+
+    @property
+    def _opened(self) -> procrastinate.App:
+        if self._app is None:
+            raise StorageClosed
+        return self._app
+
+    # -- executing -------------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Keep procrastinate's worker running: it ends when its connection fails, or its row is gone after a pause."""
+        delay = 0.1
+        loop = asyncio.get_running_loop()
+        while True:
+            started_at = loop.time()
+            try:
+                await self._opened.run_worker_async(
+                    queues=self._queues,  # type: ignore[arg-type]  # None is documented: every queue
+                    concurrency=self._max_concurrency,
+                    wait=True,
+                    listen_notify=True,
+                    fetch_job_polling_interval=POLL_SECONDS,
+                    abort_job_polling_interval=3600.0,
+                    shutdown_graceful_timeout=0.0,
+                    update_heartbeat_interval=self._heartbeat_interval,
+                    stalled_worker_timeout=self._worker_timeout,
+                    delete_jobs="always",
+                    install_signal_handlers=False,
+                )
+            except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
+                logger.warning("the queue cannot be read now: %s", type(error).__name__)
+            delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
+            await asyncio.sleep(delay)
+
+    async def _run_entry(self, job_id: str) -> None:
+        """Advance a job. procrastinate's worker may go away meanwhile; the job goes on."""
+        while (earlier := self._runs.get(job_id)) is not None:
+            await asyncio.wait((earlier,))
+        if self._stopping or self._advance is None:
+            self._wanted[job_id] = None
+            return
+        await asyncio.shield(self._run(self._advance, job_id))
+
+    def _run(self, advance: Advance, job_id: str) -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        run = self._runs[job_id] = loop.create_task(
+            self._advance_one(advance, job_id), name=f"advance {job_id}"
+        )
+        return run
+
+    async def _advance_one(self, advance: Advance, job_id: str) -> None:
+        try:
+            async with self._slots:
+                await advance(job_id)
+        except Exception:
+            logger.exception("job %s: advancing it failed unexpectedly", job_id)
+        finally:
+            del self._runs[job_id]
+
+
+def _entry(row: dict[str, Any]) -> Job:
+    """Return an entry without `lock`, which would let an early wake hold up the next one."""
+    return Job(
+        id=None,
+        status=None,
+        queue=row["queue"],
+        lock=None,
+        queueing_lock=row["job_id"],
+        priority=row["priority"],
+        task_name=TASK,
+        task_kwargs={"job_id": row["job_id"]},
+    )
+
+
+@contextlib.contextmanager
+def _mapped() -> Iterator[None]:
+    """Raise the drivers' errors as `StorageError`s, without what they say of addresses."""
+    try:
+        yield
+    except (
+        exceptions.ConnectorException,
+        psycopg.Error,
+        psycopg_pool.PoolTimeout,
+        OSError,
+        TimeoutError,
+    ) as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
+            raise SchemaMismatch(
+                "the database lacks tables of the queue: run `agent-runtime migrate`, or `await storage.setup()`"
+            ) from error
+        raise StorageError(f"the queue in Postgres cannot be reached ({type(cause).__name__})") from error
