@@ -168,11 +168,11 @@ async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
         dispatcher.choose(job_id)
         try:
             async with asyncio.timeout(CANCEL_SECONDS):
-                job = await kernel.wait_for_end(job_id)
+                ended = await kernel.wait_for_end(job_id)
         except TimeoutError:
             click.echo(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
             return OK
-    click.echo(f"{job_id} is {job.status}")
+    click.echo(f"{job_id} is {ended.type.removeprefix('job.')}")
     return OK
 
 

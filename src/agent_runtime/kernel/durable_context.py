@@ -112,7 +112,7 @@ class DurableContext(OperatorContext):
                     name=step_name,
                     place=place,
                     effect=effect,
-                    arguments=_described(args, kwargs),
+                    arguments=_named(args, kwargs),
                     reconcile=reconcile,
                 )
                 recorded = await journaled.recall()
@@ -314,17 +314,9 @@ _RESERVED = frozenset(
 )
 
 
-def _described(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a step's arguments as far as they are JSON, for the record and for a person who has to decide."""
-    described: dict[str, Any] = {}
-    for name, value in (*((str(number), value) for number, value in enumerate(args)), *kwargs.items()):
-        try:
-            encode(value)
-        except (ResultNotSerializable, ContentTooLarge):
-            described[name] = f"<{type(value).__name__}>"
-        else:
-            described[name] = value
-    return described
+def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a step's arguments by name, positional ones by number."""
+    return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
 
 
 def _value(function: Callable[..., Any], name: str, outcome: Outcome) -> Any:

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from agent_runtime.actions.records import new_action
-from agent_runtime.errors import NondeterminismError
+from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.run import JobRun
@@ -43,8 +43,29 @@ Outcome = RuntimeEvent | NewEvent
 
 def hash_of(value: Any) -> str:
     """Return a short hash of JSON values, the same for the same values in any order of keys."""
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=_type_name)
     return hashlib.blake2b(text, digest_size=8).hexdigest()
+
+
+def described(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments as far as they are JSON, for the record and for a person who has to decide."""
+    try:
+        encode(dict(arguments))
+    except (ResultNotSerializable, ContentTooLarge):
+        return {name: value if _is_json(value) else _type_name(value) for name, value in arguments.items()}
+    return dict(arguments)
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        encode(value)
+    except (ResultNotSerializable, ContentTooLarge):
+        return False
+    return True
+
+
+def _type_name(value: Any) -> str:
+    return f"<{type(value).__name__}>"
 
 
 class JournaledEffect:
@@ -112,7 +133,7 @@ class JournaledEffect:
         if step is not None and step.open_intent is not None:
             return
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
-        event = NewEvent(f"{self.kind}.started", self.operation_id, data, encode(dict(self.arguments)))
+        event = NewEvent(f"{self.kind}.started", self.operation_id, data, encode(described(self.arguments)))
         await self.run.commit([event], **parts)
         await self.run.check_alive()
 
@@ -165,7 +186,7 @@ class JournaledEffect:
             job_id=self.run.job_id,
             scope_id=self.run.job.scope_id,
             now=self.run.services.clock.now(),
-            arguments=self.arguments,
+            arguments=described(self.arguments),
         )
 
     async def _ask_tool(self, reconcile: Reconcile) -> Reconciliation:

@@ -113,7 +113,7 @@ async def finish(run: JobRun, ending: Ending) -> None:
             "error_code": ending.error_code,
             "error_type": ending.error_type,
         }
-    job, now = run.job, run.services.clock.now()
+    job, now, kinds = run.job, run.services.clock.now(), run.history.kinds
     signals = []
     create, timers = [], []
     if ending.successor is not None:
@@ -149,9 +149,9 @@ async def finish(run: JobRun, ending: Ending) -> None:
         create=create,
         set_timers=timers,
         signals=signals,
-        cancel_children_of=job.job_id,
+        cancel_children_of=job.job_id if "child" in kinds else None,
         cancel_actions_of=job.job_id,
-        clear_timers_of=job.job_id,
+        clear_timers_of=job.job_id if job.deadline is not None or kinds & {"timer", "action"} else None,
         new_actions=actions,
         **parts,
     )

@@ -16,7 +16,7 @@ from agent_runtime.errors import (
 )
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.values.action import ActionRecord
-from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
@@ -33,11 +33,15 @@ class ExecutionHandle:
     Args:
         kernel: The kernel whose storage holds the job.
         job_id: The job.
+        end: Receives the terminal event of a job that this kernel has just accepted.
     """
 
-    def __init__(self, kernel: RuntimeKernel, job_id: str) -> None:
+    def __init__(
+        self, kernel: RuntimeKernel, job_id: str, end: asyncio.Future[RuntimeEvent] | None = None
+    ) -> None:
         self._kernel = kernel
         self.job_id = job_id
+        self._end = end
 
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.job_id!r})"
@@ -99,14 +103,12 @@ class ExecutionHandle:
             TimeoutError: `timeout` passed.
         """
         async with asyncio.timeout(timeout):
-            job = await self._kernel.wait_for_end(self.job_id)
-            (ended,) = await self._kernel.storage.tail(job.job_id, 1)
+            ended = await (asyncio.shield(self._end) if self._end else self._kernel.wait_for_end(self.job_id))
             while (successor := ended.data.get("continued_as")) is not None:
-                job = await self._kernel.wait_for_end(successor)
-                (ended,) = await self._kernel.storage.tail(job.job_id, 1)
-        if job.status is JobStatus.SUCCEEDED:
-            return _result(job, ended)
-        raise _failure(job)
+                ended = await self._kernel.wait_for_end(successor)
+        if ended.type == RuntimeEventType.JOB_SUCCEEDED:
+            return _result(ended)
+        raise _failure(ended)
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the job to stop. Does nothing when it has ended."""
@@ -134,15 +136,15 @@ async def _each(events: tuple[RuntimeEvent, ...]) -> AsyncIterator[RuntimeEvent]
         yield event
 
 
-def _result(job: JobRecord, ended: RuntimeEvent) -> ExecutionResult:
+def _result(ended: RuntimeEvent) -> ExecutionResult:
     body = ended.body() or {}
     output: Any = body.get("output_data") or None
     if isinstance(output, dict) and output.keys() == {"output"}:
         output = output["output"]
     usage = ended.data.get("usage")
     return ExecutionResult(
-        job_id=job.job_id,
-        status=job.status,
+        job_id=ended.job_id or "",
+        status=JobStatus.SUCCEEDED,
         content=body.get("content", ""),
         output=output,
         usage=Usage() if usage is None else load_usage(usage),
@@ -151,14 +153,15 @@ def _result(job: JobRecord, ended: RuntimeEvent) -> ExecutionResult:
     )
 
 
-def _failure(job: JobRecord) -> Exception:
-    message = job.error or f"job {job.job_id} {job.status}"
-    if job.status is JobStatus.CANCELLED:
-        return JobCancelled(message, job_id=job.job_id)
-    if job.status is JobStatus.TIMED_OUT:
-        return JobTimedOut(message, job_id=job.job_id)
-    if job.error_code == BudgetExceededError.code:
+def _failure(ended: RuntimeEvent) -> Exception:
+    job_id, code = ended.job_id or "", ended.data.get("error_code")
+    message = ended.data.get("error") or f"job {job_id}: {ended.type}"
+    if ended.type == RuntimeEventType.JOB_CANCELLED:
+        return JobCancelled(message, job_id=job_id)
+    if ended.type == RuntimeEventType.JOB_TIMED_OUT:
+        return JobTimedOut(message, job_id=job_id)
+    if code == BudgetExceededError.code:
         return BudgetExceededError(message)
-    if job.error_code == PolicyDenied.code:
+    if code == PolicyDenied.code:
         return PolicyDenied(message)
-    return JobFailed(message, job_id=job.job_id, error_code=job.error_code)
+    return JobFailed(message, job_id=job_id, error_code=code)

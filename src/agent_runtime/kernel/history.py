@@ -96,6 +96,8 @@ class History:
         self.stop_request: RuntimeEvent | None = None
         """The first request to cancel, or the reached deadline."""
         self.created: RuntimeEvent | None = None
+        self.kinds: set[StepKind] = set()
+        """Kinds of the steps there are."""
         self.warned: set[str] = set()
         """Steps whose changed input has been recorded."""
         self.artifacts: list[Mapping[str, Any]] = []
@@ -152,6 +154,7 @@ class History:
             data = event.data
             step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
             self.steps[operation_id] = step
+            self.kinds.add(kind)
             if kind in ("model", "tool"):
                 (self.models if kind == "model" else self.tools).add(operation_id)
             elif event.type == RuntimeEventType.ARTIFACT_CREATED:

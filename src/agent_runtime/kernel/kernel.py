@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.actions.store import ActionStore
-from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput
+from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, UnknownJob
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
@@ -37,7 +37,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import NewEvent, Storage
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
@@ -306,8 +306,11 @@ class RuntimeKernel:
         )
         created = NewEvent(RuntimeEventType.JOB_CREATED, None, {"operator": operator}, content)
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
+        end = self._news.end_of(job.job_id)
         added = await self.jobs.add(admission.job, *admission.events, **admission.parts)
-        return self.handle(added.job_id)
+        if added.job_id != job.job_id or added.status.is_terminal:
+            return self.handle(added.job_id)
+        return ExecutionHandle(self, job.job_id, end)
 
     async def _check_executable(self, operator: str) -> None:
         if self.executes and (operator in self.operators or not self.storage.is_shared):
@@ -328,16 +331,13 @@ class RuntimeKernel:
         """Return the handle of a job of this storage, whoever runs it."""
         return ExecutionHandle(self, job_id)
 
-    async def wait_for_end(self, job_id: str) -> JobRecord:
-        """Wait until a job has ended and return its record. Raises `UnknownJob`."""
+    async def wait_for_end(self, job_id: str) -> RuntimeEvent:
+        """Wait until a job has ended and return its terminal event. Raises `UnknownJob`."""
         await self.start()
-        while True:
-            end = self._news.end_of(job_id)
-            job = await self.jobs.get(job_id)
-            if job.status.is_terminal:
-                self._news.forget(job_id)
-                return job
-            await asyncio.shield(end)
+        end = self._news.end_of(job_id)
+        for event in await self.storage.tail(job_id, 1):
+            return event if event.is_terminal else await asyncio.shield(end)
+        raise UnknownJob(f"no job {job_id!r}")
 
     async def aclose(self) -> None:
         """Stop: begin no further step, let those in flight end, release the jobs, close the storage. Idempotent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from weakref import WeakValueDictionary
 
 from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
@@ -12,7 +13,7 @@ from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, Storage, placed
-from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEvent
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class News:
         self._owner = owner
         self.executes = False
         """Whether due jobs are executed here."""
-        self._ends: dict[str, asyncio.Future[None]] = {}
+        self._ends: WeakValueDictionary[str, asyncio.Future[RuntimeEvent]] = WeakValueDictionary()
         self._sweep_wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -99,15 +100,16 @@ class News:
         if self._bus.has_listeners(job_id):
             for seq, event in enumerate(commit.events, first_seq):
                 self._bus.publish_live(placed(event, job_id, commit.scope_id, seq, commit.at))
-        if commit.job is not None and commit.job.status.is_terminal:
-            self._ended(job_id)
+        if commit.job is not None and commit.job.status.is_terminal and job_id in self._ends:
+            last_seq = first_seq + len(commit.events) - 1
+            self._ended(placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at))
 
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """React to entries that a claim or a fold has written."""
         for event in events:
             self._bus.publish_live(event)
-            if event.type in TERMINAL_TYPES:
-                self._ended(job_id)
+            if event.is_terminal:
+                self._ended(event)
 
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
@@ -128,7 +130,8 @@ class News:
                     self._bus.poke(job_id)
                 case "ended":
                     self._bus.poke(job_id)
-                    self._ended(job_id)
+                    if job_id in self._ends:
+                        self._sweep_wanted.set()
 
     def _submit(self, job_id: str, *, priority: int = 0) -> None:
         """Have a job advanced, here or by whoever shares the queue."""
@@ -167,22 +170,18 @@ class News:
             for job_id in await self._storage.jobs_with_signals(self._owner):
                 self.wake(job_id)
         for job_id in list(self._ends):
-            job = await self._storage.get_job(job_id)
-            if job is not None and job.status.is_terminal:
-                self._ended(job_id)
+            for event in await self._storage.tail(job_id, 1):
+                if event.is_terminal:
+                    self._ended(event)
 
-    def end_of(self, job_id: str) -> asyncio.Future[None]:
-        """Return a future that is done when the job has ended; shared by all who wait for it."""
+    def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
+        """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""
         end = self._ends.get(job_id)
         if end is None or end.done():
             end = self._ends[job_id] = asyncio.get_running_loop().create_future()
         return end
 
-    def forget(self, job_id: str) -> None:
-        """Nobody waits for this job's end any more."""
-        self._ends.pop(job_id, None)
-
-    def _ended(self, job_id: str) -> None:
-        end = self._ends.pop(job_id, None)
+    def _ended(self, event: RuntimeEvent) -> None:
+        end = self._ends.pop(event.job_id or "", None)
         if end is not None and not end.done():
-            end.set_result(None)
+            end.set_result(event)

@@ -37,9 +37,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 COMMITTED_SEQ: Final = "SELECT seq FROM runtime_events WHERE commit_id = ?"
 
-CLAIM: Final = """
+CLAIM: Final = f"""
 UPDATE runtime_jobs SET
-  fence = fence + 1, owner = ?1, status = 'running', starts = starts + 1, updated_at = ?2,
+  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', starts = starts + 1, updated_at = ?2,
   started_at = coalesce(started_at, ?2)
 WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
   AND (
@@ -49,8 +49,8 @@ WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
       AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id)
     )
   )
-RETURNING last_seq
-"""
+RETURNING {", ".join(JOB)}
+"""  # noqa: S608 -- names from `rows`
 DUE_JOBS: Final = """
 SELECT job_id, priority FROM runtime_jobs
 WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')

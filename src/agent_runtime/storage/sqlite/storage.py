@@ -137,7 +137,7 @@ class SQLiteStorage:
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""
         folded: list[RuntimeEvent] = await self._writer.run(
-            lambda db: _fold(db, job_id, fence, at, []), lambda events: self._tell_folded(job_id, events)
+            lambda db: _fold(db, job_id, fence, at), lambda events: self._tell_folded(job_id, events)
         )
         return folded
 
@@ -384,36 +384,39 @@ def _claim(
     db: sqlite3.Connection, job_id: str, owner: str, at: datetime
 ) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
     """Return the job, the entries that were cheap to read, and those that are new; `None` when it is not ours."""
-    before = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
-    if before is None:
+    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
+    if row is None:
         return None
-    job = _job(db.execute(f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone())  # noqa: S608
-    start = RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED
-    new = _fold(db, job_id, job.fence, at, [NewEvent(start)])
-    job = replace(job, last_seq=before[0] + len(new))
-    if before[0] > _INLINE_HISTORY:
+    job = _job(row)
+    before = job.last_seq - 1
+    start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
+    append(db, job_id, job.last_seq, [start], at)
+    new = [placed(start, job_id, job.scope_id, job.last_seq, at), *_fold(db, job_id, job.fence, at)]
+    job = replace(job, last_seq=before + len(new))
+    if before > _INLINE_HISTORY:
         return job, new, new
-    older = db.execute(f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, before[0]))
+    older = db.execute(f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, before))
     return job, [*(event_record(job_id, job.scope_id, row) for row in older), *new], new
 
 
-def _fold(
-    db: sqlite3.Connection, job_id: str, fence: int, at: datetime, first: list[NewEvent]
-) -> list[RuntimeEvent]:
-    """Append `first` and the waiting signals to a journal; return the new entries."""
+def _fold(db: sqlite3.Connection, job_id: str, fence: int, at: datetime) -> list[RuntimeEvent]:
+    """Append the waiting signals to a journal; return the new entries."""
     waiting = db.execute(sql.WAITING_SIGNALS, (job_id,)).fetchall()
-    events = [
-        *first,
-        *(NewEvent(t, step, orjson.loads(data), content) for _, t, step, data, content in waiting),
-    ]
+    if not waiting:
+        _check_fence(db, job_id, fence)
+        return []
+    events = [NewEvent(t, step, orjson.loads(data), content) for _, t, step, data, content in waiting]
     row = db.execute(sql.ADD_SEQ, (len(events), job_id, fence)).fetchone()
     if row is None:
         raise FenceLost
-    if not events:
-        return []
     last_seq, scope_id = row
     first_seq = last_seq - len(events) + 1
     append(db, job_id, first_seq, events, at)
-    if waiting:
-        db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
+    db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
     return [placed(event, job_id, scope_id, seq, at) for seq, event in enumerate(events, first_seq)]
+
+
+def _check_fence(db: sqlite3.Connection, job_id: str, fence: int) -> None:
+    row = db.execute(sql.JOB_STATE, (job_id,)).fetchone()
+    if row is None or row[0] != fence:
+        raise FenceLost
