@@ -10,9 +10,18 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 from pydantic import create_model
 
+from support.databases import database, module_database, postgres_template
 from support.services import postgres, postgres_dsn, redis_server, redis_url
 
-__all__ = ["postgres", "postgres_dsn", "redis_server", "redis_url"]  # fixtures for everybody
+__all__ = [  # fixtures for everybody
+    "database",
+    "module_database",
+    "postgres",
+    "postgres_dsn",
+    "postgres_template",
+    "redis_server",
+    "redis_url",
+]
 
 settings.register_profile("agent-runtime", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("agent-runtime")

@@ -11,9 +11,8 @@ from agent_runtime.testing.storage_contract import StorageContract
 
 class TestPostgresStorage(StorageContract):
     @pytest.fixture
-    async def storage(self, postgres_dsn: str) -> AsyncIterator[PostgresStorage]:
-        storage = PostgresStorage(postgres_dsn)
-        await storage.setup()
+    async def storage(self, database: str) -> AsyncIterator[PostgresStorage]:
+        storage = PostgresStorage(database)
         await storage.open()
         yield storage
         await storage.aclose()
@@ -21,10 +20,9 @@ class TestPostgresStorage(StorageContract):
 
 class TestPostgresStorageOverAPool(StorageContract):
     @pytest.fixture
-    async def storage(self, postgres_dsn: str) -> AsyncIterator[PostgresStorage]:
-        async with asyncpg.create_pool(postgres_dsn, min_size=1, max_size=4) as pool:
+    async def storage(self, database: str) -> AsyncIterator[PostgresStorage]:
+        async with asyncpg.create_pool(database, min_size=1, max_size=4) as pool:
             storage = PostgresStorage(pool)
-            await storage.setup()
-            await storage.open()
+                await storage.open()
             yield storage
             await storage.aclose()

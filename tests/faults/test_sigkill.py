@@ -14,41 +14,12 @@ import pytest
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support import mixed_job
 from support.answers import check_promises
+from support.crash_moments import MOMENTS
 from support.kernels import kernel
 from support.mixed_child import KILL_COMMIT
 
 pytestmark = pytest.mark.fault
 TESTS = Path(__file__).parent.parent
-
-
-def around_effect(kind: str, name: str) -> list[str]:
-    """Return the five moments around an effect that has an intent."""
-    started, completed = f"{kind}.started:{name}", f"{kind}.completed:{name}"
-    return [f"before:{started}", f"after:{started}", f"inside:{name}", f"after:{name}", f"after:{completed}"]
-
-
-MOMENTS = [
-    *around_effect("model", "model"),
-    "inside:look",
-    "after:look",
-    "after:tool.completed:look",
-    *around_effect("tool", "save"),
-    *around_effect("tool", "pay"),
-    "before:action.required:approval",
-    "after:action.required:approval",
-    "before:action.resolved",
-    "after:action.resolved",
-    *around_effect("step", "note"),
-    "before:timer.set",
-    "after:timer.set",
-    "before:timer.fired",
-    "after:timer.fired",
-    "before:action.required:confirm",
-    "after:action.required:confirm",
-    *around_effect("step", "seal"),
-    "before:job.succeeded",
-    "after:job.succeeded",
-]
 
 
 def run_child(database: Path, world: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ class KillingStorage(SQLiteStorage):
 
     async def commit(self, commit: Commit) -> int:
         moment, _, what = os.environ.get(KILL_COMMIT, "").partition(":")
-        hit = bool(what) and _writes(commit, what) and not _marker().exists()
+        hit = bool(what) and writes(commit, what) and not _marker().exists()
         if hit and moment == "before":
             _die()
         seq = await super().commit(commit)
@@ -37,7 +37,8 @@ class KillingStorage(SQLiteStorage):
         return seq
 
 
-def _writes(commit: Commit, what: str) -> bool:
+def writes(commit: Commit, what: str) -> bool:
+    """Whether a commit writes an event or signal of a type, and of a name if one is given."""
     type_, _, name = what.partition(":")
     written: Sequence[Any] = [*commit.events, *commit.signals]
     return any(entry.type == type_ and (not name or entry.data.get("name") == name) for entry in written)

@@ -23,15 +23,16 @@ STEPS = ("look", "save", "pay", "note", "seal")
 
 def effect(kind: str, operation_id: str) -> None:
     """Have an effect on the world, and perhaps die around it."""
-    _die_if(f"inside:{kind}")
+    die_if(f"inside:{kind}")
     with Path(os.environ[EFFECTS]).open("a", encoding="utf-8") as file:
         file.write(f"{kind} {operation_id}\n")
         file.flush()
         os.fsync(file.fileno())
-    _die_if(f"after:{kind}")
+    die_if(f"after:{kind}")
 
 
-def _die_if(moment: str) -> None:
+def die_if(moment: str) -> None:
+    """Die at a chosen moment, the first time it comes."""
     marker = Path(os.environ[EFFECTS] + ".killed")
     if os.environ.get(KILL_AT) == moment and not marker.exists():
         marker.touch()
