@@ -108,6 +108,35 @@ async def test_at_a_terminal_the_demo_asks_the_person_who_sits_there(cli: Comman
     assert "| accepted |" not in text
 
 
+async def test_the_person_may_decide_package_by_package(cli: CommandLine) -> None:
+    demo = await cli.at_terminal("demo")
+    await demo.shows("or [e]ach by itself?")
+    (asked,) = (await cli.run("actions", "list", "--json")).json
+    first, *others = asked["payload"]["packages"]
+
+    demo.type("e")
+    for name in (first, *others):
+        await demo.shows(f"  {name}: {asked['payload']['packages'][name]} – [y]es or [n]o?")
+        demo.type("n" if name == first else "y")
+
+    assert await demo.end() == 0, demo.screen
+    assert f"Accepted: {len(others)}." in demo.screen
+    assert "Rejected: 1." in demo.screen
+
+
+async def test_ctrl_c_stops_the_demo_and_says_how_to_go_on(cli: CommandLine) -> None:
+    demo = await cli.start("demo", "--answer-after", "60")
+    await demo.prints("actions resolve")
+
+    demo.interrupt()
+    ended = await demo.end()
+
+    assert (ended.code, ended.err.strip()) == (130, "")
+    (job,) = (await cli.run("jobs", "list", "--json")).json
+    assert f"jobs resume {job['job_id']}" in ended.out
+    assert job["standing"] in ("waiting_action", "interrupted")
+
+
 async def test_a_demo_that_is_killed_can_be_resumed_by_hand(cli: CommandLine) -> None:
     demo = await cli.start("demo", "--answer-after", "60")
     job = (await demo.prints("job: ")).removeprefix("job: ")
@@ -116,11 +145,11 @@ async def test_a_demo_that_is_killed_can_be_resumed_by_hand(cli: CommandLine) ->
 
     action = line.split("actions resolve ")[1].split()[0]
     resolved = await cli.run("actions", "resolve", action, "--deny")
-    assert f"go on with: agent-runtime jobs resume {job}" in resolved.out
+    assert f"jobs resume {job}" in resolved.out
     resumed = await cli.run("jobs", "resume", job)
 
     assert resumed.code == 0, resumed.err
-    assert "were rejected" in resumed.out
+    assert "Rejected: " in resumed.out
     assert set(outcomes(await cli.events(job)).values()) == {1}
 
 

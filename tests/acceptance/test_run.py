@@ -145,6 +145,35 @@ async def test_a_refusal_from_another_terminal_reaches_the_model_with_its_reason
     assert not (cli.folder / "paid.txt").exists()
 
 
+GUARDED = """
+from agent_runtime import ActionSpec, Runtime
+from agent_runtime.kernel.operator import FunctionOperator
+
+
+async def ask(context, given):
+    answer = await context.action(ActionSpec(type="confirm", payload={"message": "Sure?"}, approvers=["boss"]))
+    return f"{answer.resolved_by} is sure"
+
+
+def make():
+    return Runtime(operators={"agent": FunctionOperator(ask, "agent")})
+"""
+
+
+async def test_who_may_not_answer_is_told_so_and_somebody_else_may(cli: CommandLine) -> None:
+    (cli.folder / "guarded.py").write_text(GUARDED)
+    terminal = await cli.at_terminal("run", "--app", "guarded:make", "go")
+    await terminal.shows("[y]es or [n]o?")
+    terminal.type("y")
+    await terminal.shows("is not an approver of this action; waiting for somebody else")
+
+    (action,) = (await cli.run("actions", "list", "--json")).json
+    await cli.run("actions", "resolve", action["action_id"], "--approve", "--by", "boss")
+
+    assert await terminal.end() == 0, terminal.screen
+    assert "boss is sure" in terminal.screen
+
+
 async def test_ctrl_c_leaves_a_job_that_can_be_resumed_with_the_lost_call_on_the_bill(
     cli: CommandLine,
 ) -> None:
@@ -153,7 +182,7 @@ async def test_ctrl_c_leaves_a_job_that_can_be_resumed_with_the_lost_call_on_the
         job = (await running.says("job: ")).removeprefix("job: ")
         await server.wait_for_requests(1)
         running.interrupt()
-        await running.says(f"go on with: agent-runtime jobs resume {job}")
+        await running.says(f"jobs resume {job}")
         running.interrupt()
         assert (await running.end()).code == 130
 

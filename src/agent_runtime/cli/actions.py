@@ -15,7 +15,7 @@ from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.questions import question_of
 from agent_runtime.cli.standing import is_alive
 from agent_runtime.cli.table import show_table
-from agent_runtime.cli.terminal import user_name
+from agent_runtime.cli.terminal import program, user_name
 from agent_runtime.values.action import ActionRecord, ActionStatus
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ async def _resolve(settings: Settings, action_id: str, resolution: dict[str, Any
     click.echo(f"{action_id} is {answered.status} by {by}")
     if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
         click.echo(
-            f"nothing executes its job now; go on with: agent-runtime jobs resume {answered.job_id}{flag}"
+            f"nothing executes its job now; go on with: {program()} jobs resume {answered.job_id}{flag}"
         )
     return OK
 

@@ -16,10 +16,11 @@ from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.following import follow
+from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.questions import Questions
-from agent_runtime.cli.terminal import is_interactive
+from agent_runtime.cli.terminal import is_interactive, program
 from agent_runtime.cli.timeline import show_steps, steps_of
 from agent_runtime.errors import ExecutorBusy
 from agent_runtime.values.context import BudgetSpec
@@ -94,7 +95,8 @@ class _Show:
             if not kernel.executes:
                 click.echo("another process executes jobs here; this one begins when that one is done")
             begin = partial(dispatcher.choose, handle.job_id)
-            await follow(handle, Narrator(click.echo), self._questions(kernel), begin=begin)
+            with resumable(handle.job_id, self.db_flag, click.echo):
+                await follow(handle, Narrator(click.echo), self._questions(kernel), begin=begin)
             return await _conclude(handle)
 
     async def crash(self) -> int:
@@ -107,8 +109,9 @@ class _Show:
             narrator = Narrator(click.echo)
             resume = ("jobs", "resume", handle.job_id, "--db", self.settings.storage)
             command = [sys.executable, "-m", "agent_runtime.cli", *resume]
-            async with Killer(command, say=narrator.line) as killer:
-                await killer.guard(follow(handle, narrator, self._questions(kernel), see=killer.see))
+            with resumable(handle.job_id, self.db_flag, click.echo):
+                async with Killer(command, say=narrator.line) as killer:
+                    await killer.guard(follow(handle, narrator, self._questions(kernel), see=killer.see))
             code = await _conclude(handle)
             return max(code, await self._prove(kernel, handle, killer.kills))
 
@@ -130,7 +133,7 @@ class _Show:
         checks = await prove(kernel, handle.job_id)
         for check in checks:
             click.echo(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
-        click.echo(f"  see it yourself: agent-runtime jobs show {handle.job_id} --events{self.db_flag}")
+        click.echo(f"  see it yourself: {program()} jobs show {handle.job_id} --events{self.db_flag}")
         return OK if kills == KILLS and all(check.holds for check in checks) else FAILED
 
 

@@ -15,6 +15,7 @@ from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, existing, flag_for, opened, reading, settings_for
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.following import follow
+from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.questions import Questions, question_of
@@ -210,7 +211,9 @@ async def _resume(
         narrator = Narrator(lambda line: click.echo(line, err=True))
         questions = Questions(kernel, narrator.line, db_flag=db_flag)
         begin = partial(dispatcher.choose, job_id)
-        await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
+        flags = db_flag if application is None else f" --app {settings.app}"
+        with resumable(job_id, flags, narrator.line):
+            await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
         result = await handle.result()
     click.echo(result.content)
     return OK

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agent_runtime.cli.answers import how_to_answer, is_yes, items_of, prompt_for, understand
-from agent_runtime.cli.terminal import Lines, is_interactive, user_name
+from agent_runtime.cli.terminal import Lines, is_interactive, program, user_name
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
 
@@ -76,8 +76,12 @@ class Questions:
                 return
             self._show(action)
             resolution, by = await self._answer(action)
-            with contextlib.suppress(ActionAlreadyResolved):
+            try:
                 await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
+            except ActionAlreadyResolved:
+                return
+            except InvalidInput as error:  # only others may answer, say, or more than one must
+                self._say(f"  {error}; waiting for somebody else")
 
     def _show(self, action: ActionRecord) -> None:
         self._say("")
@@ -87,7 +91,7 @@ class Questions:
             self._say(f"  {name}: {what}")
         if len(items) > MAX_SHOWN:
             self._say(f"  … and {len(items) - MAX_SHOWN} more")
-        command = f"agent-runtime actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
+        command = f"{program()} actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
         self._say(f"  from any other terminal: {command}")
 
     async def _answer(self, action: ActionRecord) -> tuple[Mapping[str, Any], str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
 from agent_runtime.cli.following import Begin, follow
+from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
@@ -202,11 +204,10 @@ class _Command:
                 event_types=()
             )  # a job with a listener streams, from its first call on
             handle = await kernel.execute(self.request)
+            flags = self.db_flag if self.application is None else f" --app {self.settings.app}"
             try:
-                return await self._follow(kernel, handle, lambda: dispatcher.choose(handle.job_id))
-            except asyncio.CancelledError:
-                self._say_how_to_go_on(handle)
-                raise
+                with resumable(handle.job_id, flags, _say):
+                    return await self._follow(kernel, handle, partial(dispatcher.choose, handle.job_id))
             finally:
                 listening.detach()
 
@@ -256,16 +257,6 @@ class _Command:
         cost = money(None if total.unpriced else total.cost)
         narrator.line(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
         return OK
-
-    def _say_how_to_go_on(self, handle: ExecutionHandle) -> None:
-        flag = self.db_flag
-        _say("")
-        _say("stopping: what is in flight is finished first (Ctrl-C again stops at once)")
-        if self.application is not None and self.settings.app is not None:
-            _say(f"go on with: agent-runtime jobs resume {handle.job_id} --app {self.settings.app}")
-            return
-        _say(f"go on with: agent-runtime jobs resume {handle.job_id}{flag}")
-        _say(f"end it with: agent-runtime jobs cancel {handle.job_id}{flag}")
 
 
 def _say(line: str) -> None:

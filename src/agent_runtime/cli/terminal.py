@@ -5,12 +5,26 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 
 def is_interactive() -> bool:
     """Whether a person sits at both ends."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def program() -> str:
+    """Return the command that starts this program, as somebody at this terminal would have to type it."""
+    name = "agent-runtime"
+    if shutil.which(name) is not None:
+        return name
+    started_as = Path(sys.argv[0])
+    if started_as.name == name:
+        return shlex.quote(str(started_as))
+    return f"{shlex.quote(sys.executable)} -m agent_runtime.cli"
 
 
 def user_name() -> str:

@@ -123,7 +123,9 @@ def next_move(notes: Notes) -> CompletionResult:
         return _calls(notes, said, [("classify_licences", {"licences": unjudged})])
     doubtful = notes.doubtful()
     if doubtful and notes.answer is None:
-        question = f"Are the licences of these {len(doubtful)} of {len(notes.packages)} packages acceptable?"
+        question = (
+            f"Which of these licences are acceptable ({len(doubtful)} of {len(notes.packages)} packages)?"
+        )
         doubts = [_doubt(notes, name) for name in doubtful]
         return _calls(
             notes, "Some need a person's eye.", [("ask_person", {"question": question, "doubts": doubts})]
@@ -189,19 +191,14 @@ def _note(notes: Notes, package: str, verdict: str) -> str:
 
 
 def _summary(notes: Notes) -> str:
-    packages = notes.packages or []
-    verdicts = [_verdict(notes, package) for package in packages]
-    text = f"{len(packages)} packages are installed; {verdicts.count('fine')} have a licence that raises no question."
-    parts = [
-        f"{verdicts.count(verdict)} {words}"
-        for verdict, words in (
-            ("accepted", "were accepted"),
-            ("rejected", "were rejected"),
-            ("open", "are still to be decided"),
-        )
-        if verdict in verdicts
+    verdicts = [_verdict(notes, package) for package in notes.packages or ()]
+    fine = verdicts.count("fine")
+    text = f"Installed packages: {len(verdicts)}. With a licence that raises no question: {fine}."
+    others = {"accepted": "Accepted", "rejected": "Rejected", "open": "Still to be decided"}
+    counted = [
+        f"{words}: {verdicts.count(verdict)}." for verdict, words in others.items() if verdict in verdicts
     ]
-    return f"{text} {', '.join(parts).capitalize()}." if parts else text
+    return " ".join([text, *counted])
 
 
 def _parts(names: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -97,7 +97,7 @@ def test_nobody_is_asked_when_nothing_is_doubtful() -> None:
 
 
 def test_an_empty_environment_is_reported_as_one() -> None:
-    assert audit(World({})).content.startswith("0 packages are installed")
+    assert audit(World({})).content.startswith("Installed packages: 0.")
 
 
 def test_what_a_failed_tool_did_not_tell_stays_open() -> None:
