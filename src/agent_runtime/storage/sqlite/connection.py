@@ -13,6 +13,8 @@ from agent_runtime.storage.migrations import HEAD, REVISIONS
 Durability = Literal["power", "process"]
 """What a finished commit survives: a loss of power (`synchronous=FULL`), or only the death of the process (`NORMAL`)."""
 
+READER_CACHE_KIB: Final = 512
+"""Page cache of a connection that only reads; the operating system caches the file as well."""
 BUSY_SECONDS: Final = 10.0
 """How long to wait for another process's transaction."""
 
@@ -26,6 +28,7 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
         db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         if read_only:
             db.execute("PRAGMA query_only = ON")
+            db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         else:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
