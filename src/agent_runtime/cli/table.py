@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import click
 
@@ -39,7 +40,9 @@ def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 
     table = Table(box=box.SIMPLE_HEAD)
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+        identifies = header == headers[0]  # what people copy must stay in one piece
+        justify: Literal["left", "right"] = "right" if header in right else "left"
+        table.add_column(header, justify=justify, overflow="fold", no_wrap=identifies)
     for number, row in enumerate(rows, 1):
         if total and number == len(rows):
             table.add_section()
