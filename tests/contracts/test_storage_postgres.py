@@ -23,6 +23,6 @@ class TestPostgresStorageOverAPool(StorageContract):
     async def storage(self, database: str) -> AsyncIterator[PostgresStorage]:
         async with asyncpg.create_pool(database, min_size=1, max_size=4) as pool:
             storage = PostgresStorage(pool)
-                await storage.open()
+            await storage.open()
             yield storage
             await storage.aclose()

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent_runtime import KernelOptions, OperatorContext, RuntimeKernel
+from agent_runtime import ActionSpec, KernelOptions, OperatorContext, RuntimeKernel
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.postgres import PostgresStorage
 from support import mixed_job
@@ -95,7 +95,20 @@ async def _hold(gate: str, world: str) -> str:
     return f"held by {os.getpid()}"
 
 
-OPERATORS = [mixed_job.mixed, slow, hold]
+async def two_branches(context: OperatorContext, given: dict[str, Any]) -> dict[str, Any]:
+    """Ask in one branch and have an effect in the other."""
+
+    async def ask() -> Any:
+        return (await context.action(ActionSpec(type="approval"))).resolution
+
+    async def effect() -> str:
+        return await context.step(_hold, given["gate"], given["world"], name="hold", effect="unsafe")
+
+    answer, _ = await context.gather(ask(), effect())
+    return {"approved": answer["approved"]}
+
+
+OPERATORS = [mixed_job.mixed, slow, hold, two_branches]
 
 
 async def main(dsn: str) -> None:
