@@ -73,7 +73,7 @@ async def test_a_dollar_is_never_overspent_and_every_answer_has_one_entry(tmp_pa
     assert told["jobs"] == len(told["ended"]) == JOBS
     ended = Counter(told["ended"])
     assert ended["BudgetExceededError"] > 0  # the dollar was too little for all
-    assert ended["ExecutionResult"] > 100
+    assert ended["ExecutionResult"] > 30
     assert told["reserved"] == "0"
     assert Decimal(told["settled"]) <= 1
 
