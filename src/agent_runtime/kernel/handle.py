@@ -60,10 +60,10 @@ class ExecutionHandle:
 
         Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
         """
-        await self.job()
-        subscription = self._kernel.bus.stream(job_id=self.job_id)
+        subscription = self._kernel.bus.stream(job_id=self.job_id)  # at once: a model call streams if somebody listens
         last_seq = after_seq
         try:
+            await self.job()
             async for event in self._stored(last_seq):
                 last_seq = event.seq or last_seq
                 yield event

@@ -1,6 +1,7 @@
 """Parents and children, questions, and what a stopping or resumed job does."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from support.kernels import (
     DOOMED,
     journal,
     kernel,
+    opened,
     status_becomes,
     types,
     until,
@@ -163,8 +165,12 @@ async def test_a_stopping_kernel_lets_steps_in_flight_end_and_begins_no_other() 
     assert ran == ["first", "second"]
 
 
-async def test_tokens_are_live_only_and_every_reader_sees_the_same_stored_events() -> None:
-    async with kernel(engine=ExecutionEngine(ScriptedProvider(["some words to stream"]))) as k:
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_tokens_are_live_only_and_every_reader_sees_the_same_stored_events(
+    kind: str, tmp_path: Path
+) -> None:
+    engine = ExecutionEngine(ScriptedProvider(["some words to stream"]))
+    async with opened(kind, tmp_path) as storage, kernel(storage, engine=engine) as k:
         handle = await k.execute(ExecutionRequest(prompt="go"))
         live = [event async for event in handle.events()]
         assert "".join(e.data["text"] for e in live if e.type == "model.token") == "some words to stream"
