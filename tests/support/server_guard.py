@@ -58,7 +58,7 @@ def main(kind: str, folder: Path) -> None:
     data = Path(tempfile.mkdtemp(prefix=f"agent-runtime-{kind}-"))
     state = folder / "state.json"
     try:
-        with {"postgres": _postgres, "redis": _redis}[kind](data) as server:
+        with {"postgres": postgres_server, "redis": _redis}[kind](data) as server:
             _write(state, {"server": asdict(server)})
             with (folder / "users").open("r+") as users:
                 fcntl.lockf(users, fcntl.LOCK_EX)  # returns when nobody holds a read lock any more
@@ -78,9 +78,10 @@ def _write(state: Path, content: dict[str, object]) -> None:
 
 
 @contextmanager
-def _postgres(folder: Path) -> Iterator[Server]:
+def postgres_server(folder: Path) -> Iterator[Server]:
+    """Run a Postgres server on new data below a folder."""
     programs = postgres_programs(folder / "wheel")
-    owner = _unprivileged_user()
+    owner = unprivileged_user()
     password = secrets.token_urlsafe(18)
     password_file, data = folder / "password", folder / "data"
     password_file.write_text(password)
@@ -183,7 +184,7 @@ def _running(
             process.wait()
 
 
-def _unprivileged_user() -> pwd.struct_passwd | None:
+def unprivileged_user() -> pwd.struct_passwd | None:
     """Return whom Postgres runs as when we are root, which it refuses to run as."""
     if os.geteuid() != 0:
         return None

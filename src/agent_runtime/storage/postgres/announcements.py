@@ -16,7 +16,7 @@ from typing import Any, Final
 from agent_runtime.errors import StorageClosed
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, ForeignChange
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Announcements:
                         await _while_alive(connection, lost)
                     finally:
                         self.listening.clear()
-                        if not connection.is_closed():
+                        if not is_closed(connection):
                             await connection.remove_listener(CHANNEL, self._receive)
             except (*DRIVER_ERRORS, StorageClosed) as error:
                 logger.warning("changes of other processes cannot be heard now: %s", type(error).__name__)

@@ -99,7 +99,7 @@ class Connections:
 
     async def writer(self) -> Connection:
         """Return the connection that writes, a fresh one when the last was lost. For one task only."""
-        if self._writer is not None and self._writer.is_closed():
+        if self._writer is not None and is_closed(self._writer):
             await self.abandon_writer()
         if self._writer is None:
             self._writer = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
@@ -109,8 +109,8 @@ class Connections:
         """Give up the connection that writes, with whatever it was doing; the server rolls it back."""
         connection, self._writer = self._writer, None
         if connection is not None:
-            connection.terminate()
-            with contextlib.suppress(*DRIVER_ERRORS):
+            with contextlib.suppress(*DRIVER_ERRORS, StorageClosed):
+                connection.terminate()
                 await self.pool.release(connection)
 
     async def fetch(self, statement: str, *parameters: Any) -> Sequence[Any]:
@@ -148,6 +148,16 @@ class Connections:
                     await pool.close()
             except DRIVER_ERRORS:
                 pool.terminate()
+
+
+def is_closed(connection: Connection) -> bool:
+    """Whether a connection of a pool is of no use any more. The pool takes a broken one back by itself."""
+    import asyncpg
+
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _leave_as_it_is(connection: Any) -> None:

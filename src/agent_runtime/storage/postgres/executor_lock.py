@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class ExecutorLock:
 
     def is_held(self) -> bool:
         """Whether it is ours now; it is lost with its connection."""
-        return self._connection is not None and not self._connection.is_closed()
+        return self._connection is not None and not is_closed(self._connection)
 
     async def acquire(self) -> bool:
         """Take the lock if nobody holds it; return whether it is ours."""
@@ -48,6 +48,6 @@ class ExecutorLock:
         if connection is None:
             return
         with contextlib.suppress(*DRIVER_ERRORS):
-            if not connection.is_closed():
+            if not is_closed(connection):
                 await connection.execute("SELECT pg_advisory_unlock_all()")
             await self._connections.pool.release(connection)

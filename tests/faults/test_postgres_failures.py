@@ -1,0 +1,161 @@
+"""What a Postgres server and its network can do to a writer."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import Commit, NewEvent
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.testing.storage_contract import NOW, commit, job
+from agent_runtime.values.budget import Amount, Charge
+from support.answers import answer_questions, check_promises
+from support.cutting_proxy import CuttingProxy
+from support.kernels import BOUND, journal
+from support.private_postgres import PrivatePostgres, private_postgres
+from support.worker_child import OPERATORS, WORKER
+from support.worker_pool import WorkerPool
+
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
+Moment = Literal["before", "after"]
+
+
+@pytest.fixture
+def private() -> Iterator[PrivatePostgres]:
+    with private_postgres() as server:
+        server.postgres.execute("CREATE DATABASE runs")
+        yield server
+
+
+async def claimed(storage: PostgresStorage) -> str:
+    """Store a job and claim it."""
+    record = job()
+    await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+    assert await storage.claim(record.job_id, owner="w1", at=NOW) is not None
+    return record.job_id
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_commit_whose_answer_is_lost_is_written_exactly_once(moment: Moment, database: str) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        job_id = await claimed(storage)
+        proxy.cut = moment
+        charge = Charge(budget_id="b", settle=Amount(tokens=7))
+        first = await storage.commit(
+            commit(
+                job_id=job_id, fence=1, events=[NewEvent("custom.a"), NewEvent("custom.b")], charges=[charge]
+            )
+        )
+        assert proxy.cuts == 1
+        events = await storage.events(job_id, after_seq=first - 1)
+        assert [event.type for event in events] == ["custom.a", "custom.b"]
+        assert (await storage.counters([("b", "")]))[0].settled == Amount(tokens=7)
+        await storage.aclose()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_commit_without_events_whose_answer_is_lost_happens_once_as_well(
+    moment: Moment, database: str
+) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        proxy.cut = moment
+        await storage.commit(commit(charges=[Charge(budget_id="b", settle=Amount(tokens=7))]))
+        assert proxy.cuts == 1
+        assert (await storage.counters([("b", "")]))[0].settled == Amount(tokens=7)
+        await storage.aclose()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_batch_of_strangers_whose_answer_is_lost_is_written_exactly_once(
+    moment: Moment, database: str
+) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        jobs = [await claimed(storage) for _ in range(20)]
+        proxy.cut = moment
+        await asyncio.gather(
+            *(storage.commit(commit(job_id=one, fence=1, events=[NewEvent("custom.a")])) for one in jobs)
+        )
+        assert proxy.cuts == 1
+        for one in jobs:
+            assert [event.type for event in await storage.events(one, after_seq=2)] == ["custom.a"]
+        await storage.aclose()
+
+
+async def test_a_claim_whose_answer_is_lost_is_a_claim(database: str) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        record = job()
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+        proxy.cut = "after"
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        assert [event.type for event in claim.events] == ["job.created", "job.started"]
+        assert claim.job.fence == 1
+        await storage.aclose()
+
+
+async def test_a_server_that_does_not_come_back_is_reported_and_nothing_hangs(
+    private: PrivatePostgres,
+) -> None:
+    storage = PostgresStorage(private.postgres.dsn("runs"), patience=0.5)
+    await storage.setup()
+    await storage.open()
+    job_id = await claimed(storage)
+    await asyncio.to_thread(private.crash)
+    with pytest.raises(StorageError, match="cannot be reached"):
+        await storage.commit(commit(job_id=job_id, fence=1, events=[NewEvent("custom.a")]))
+    with pytest.raises(StorageError, match="cannot be reached"):
+        await storage.events(job_id)
+    await storage.aclose()
+
+
+async def test_a_commit_is_durable_when_the_server_crashes_right_after_it(private: PrivatePostgres) -> None:
+    storage = PostgresStorage(private.postgres.dsn("runs"))
+    await storage.setup()
+    await storage.open()
+    job_id = await claimed(storage)
+    repeated = Commit(
+        commit_id=new_commit_id(), at=NOW, job_id=job_id, fence=1, events=[NewEvent("custom.a")]
+    )
+    first = await storage.commit(repeated)
+    await private.restart()
+    assert await storage.commit(repeated) == first
+    assert [event.type for event in await storage.events(job_id)][2:] == ["custom.a"]
+    await storage.aclose()
+
+
+async def test_jobs_survive_the_crash_of_the_server(
+    private: PrivatePostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = private.postgres.dsn("runs")
+    await PostgresStorage(dsn).setup()
+    with WorkerPool(dsn, tmp_path, size=2) as pool:
+        monkeypatch.setenv("EFFECTS_FILE", str(pool.world))
+        storage = PostgresStorage(dsn)
+        async with RuntimeKernel(storage=storage, operators=OPERATORS, options=WORKER, worker=False) as k:
+            busy = ExecutionRequest(operator="slow", input={"steps": 40, "seconds": 0.05})
+            handles = [await k.execute(busy) for _ in range(10)]
+            for _ in range(2):
+                await private.restart()
+            mixed = await k.execute(
+                ExecutionRequest(operator="mixed", budgets=BudgetSpec(max_cost=1_000_000))
+            )
+            for handle in handles:
+                assert len((await handle.result(timeout=BOUND * 2)).output["pids"]) == 40
+                ends = [event.type for event in await journal(handle) if event.is_terminal]
+                assert ends == ["job.succeeded"]
+            async with asyncio.timeout(BOUND):
+                await answer_questions(mixed, pool.world)
+            await check_promises(mixed, pool.world, k)
+        await storage.aclose()
