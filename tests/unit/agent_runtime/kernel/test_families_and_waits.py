@@ -18,7 +18,7 @@ from agent_runtime import (
 )
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
-from llm_client import ExecutionEngine, ScriptedProvider
+from llm_client import Delay, ExecutionEngine, ScriptedProvider
 from support.kernels import (
     BOUND,
     DOOMED,
@@ -169,7 +169,7 @@ async def test_a_stopping_kernel_lets_steps_in_flight_end_and_begins_no_other() 
 async def test_tokens_are_live_only_and_every_reader_sees_the_same_stored_events(
     kind: str, tmp_path: Path
 ) -> None:
-    engine = ExecutionEngine(ScriptedProvider(["some words to stream"]))
+    engine = ExecutionEngine(ScriptedProvider([Delay(0.1, "some words to stream")]))
     async with opened(kind, tmp_path) as storage, kernel(storage, engine=engine) as k:
         handle = await k.execute(ExecutionRequest(prompt="go"))
         live = [event async for event in handle.events()]
