@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -44,11 +45,14 @@ def settings_for(db: str | None, **values: Any) -> Settings:
 
 
 def name_of(settings: Settings) -> str:
-    """Return the database as people name it."""
+    """Return the database as people name it, without a password."""
     from agent_runtime.app import sqlite_path
 
     path = sqlite_path(settings.storage)
-    return settings.storage if path is None else str(path)
+    if path is not None:
+        return str(path)
+    parts = urlsplit(settings.storage)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def flag_for(db: str | None) -> str:

@@ -15,7 +15,10 @@ _COMMANDS = {
     "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
     "doctor": ("agent_runtime.cli.doctor", "doctor", "check the installation, the database and the keys"),
     "jobs": ("agent_runtime.cli.jobs", "jobs", "list, show, cancel and resume jobs"),
+    "migrate": ("agent_runtime.cli.migrate", "migrate", "make the tables, or bring them to another revision"),
+    "prune": ("agent_runtime.cli.prune", "prune", "delete jobs that ended long ago"),
     "run": ("agent_runtime.cli.run", "run", "run an agent on a prompt, as a durable job"),
+    "worker": ("agent_runtime.cli.worker", "worker", "execute jobs until told to stop"),
 }
 
 

@@ -389,7 +389,18 @@ class Workers(Protocol):
         ...
 
 
-class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Workers, Protocol):
+class Retention(Protocol):
+    """Forgets what ended long ago."""
+
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Delete up to `limit` jobs that ended before a moment, with their journals and actions.
+
+        Ledger entries stay, and so do jobs with a pending action. Returns how many jobs are gone.
+        """
+        ...
+
+
+class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Workers, Retention, Protocol):
     """Everything one database does for the runtime."""
 
     @property

@@ -96,6 +96,12 @@ jobs = Table(
         postgresql_where=text("owner IS NULL AND status IN ('queued', 'running')"),
     ),
     Index(
+        "runtime_jobs_ended",
+        "completed_at",
+        sqlite_where=text("completed_at IS NOT NULL"),
+        postgresql_where=text("completed_at IS NOT NULL"),
+    ),
+    Index(
         "runtime_jobs_owned",
         "owner",
         sqlite_where=text("owner IS NOT NULL"),

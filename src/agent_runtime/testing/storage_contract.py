@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -526,6 +526,31 @@ class StorageContract(MoneyContract):
             await storage.commit(commit(job_id=owned.job_id, fence=1, events=pair))
         done.set()
         await asyncio.gather(*readers)
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    async def ended(self, storage: Storage, at: datetime, **values: Any) -> JobRecord:
+        """Store a job that has ended."""
+        owned = await self.claimed(storage, **values)
+        change = JobChange(status=JobStatus.SUCCEEDED, release=True, completed_at=at)
+        await storage.commit(
+            commit(job_id=owned.job_id, fence=1, events=[NewEvent("job.succeeded")], job=change)
+        )
+        return owned
+
+    async def test_jobs_that_ended_long_ago_are_pruned_but_not_what_they_cost(self, storage: Storage) -> None:
+        old = await self.ended(storage, NOW, idempotency_key="k", request_hash="h")
+        recent = await self.ended(storage, NOW + timedelta(days=2))
+        lost = await self.ended(storage, NOW)
+        entry = LedgerEntry(entry_id="e", type="model_usage", job_id=old.job_id, timestamp=NOW)
+        await storage.commit(commit(new_actions=[action(lost.job_id, type="reconcile")], ledger=[entry]))
+        assert await storage.prune(before=NOW + timedelta(days=1)) == 1
+        assert await storage.prune(before=NOW + timedelta(days=1)) == 0
+        assert await storage.get_job(old.job_id) is None
+        assert await storage.events(old.job_id) == []
+        assert await storage.ledger_entries(job_id=old.job_id) == [entry]
+        assert {one.job_id for one in await storage.list_jobs(JobFilter())} == {recent.job_id, lost.job_id}
+        await self.created(storage, idempotency_key="k", request_hash="another")
 
     # -- workers -------------------------------------------------------------------------------------------------
 

@@ -244,6 +244,24 @@ class MemoryStorage:
         self._state.workers[worker.worker_id] = worker
         return known
 
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Delete jobs that ended before a moment."""
+        state = self._state
+        open_jobs = {action.job_id for action in state.actions.values() if action.is_pending}
+        ended = [
+            job
+            for job in state.jobs.values()
+            if job.completed_at is not None and job.completed_at < before and job.job_id not in open_jobs
+        ][:limit]
+        gone = {job.job_id for job in ended}
+        for job in ended:
+            del state.jobs[job.job_id]
+            state.journals.pop(job.job_id, None)
+            state.keys.pop((job.scope_id, job.idempotency_key or ""), None)
+        state.actions = {key: action for key, action in state.actions.items() if action.job_id not in gone}
+        state.timers = {key: timer for key, timer in state.timers.items() if timer.job_id not in gone}
+        return len(ended)
+
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
         """Return the jobs a worker owns."""
         return [(job.job_id, job.fence) for job in self._state.jobs.values() if job.owner == worker_id]

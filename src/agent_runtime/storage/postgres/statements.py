@@ -212,6 +212,22 @@ DELETE FROM runtime_workers WHERE seen_at < clock_timestamp() - $1::interval RET
 DELETE_LOCAL_WORKERS: Final = """
 DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
 """
+PRUNE: Final = """
+WITH ended AS (
+  SELECT j.job_id FROM runtime_jobs j WHERE j.completed_at < $1
+    AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+  ORDER BY j.completed_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), events AS (
+  DELETE FROM runtime_events WHERE job_id IN (SELECT job_id FROM ended)
+), signals AS (
+  DELETE FROM runtime_signals WHERE job_id IN (SELECT job_id FROM ended)
+), timers AS (
+  DELETE FROM runtime_timers WHERE job_id IN (SELECT job_id FROM ended)
+), actions AS (
+  DELETE FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended)
+)
+DELETE FROM runtime_jobs WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
+"""
 OWNED_JOBS: Final = "SELECT job_id, fence FROM runtime_jobs WHERE owner = $1"
 FREE_JOB: Final = """
 UPDATE runtime_jobs SET owner = NULL WHERE job_id = $1 AND fence = $2 AND owner IS NOT NULL RETURNING job_id

@@ -407,6 +407,10 @@ class PostgresStorage:
         await self._connections.fetch(sql.DELETE_WORKER, worker_id)
         await self._connections.fetch(sql.FREE_JOBS, worker_id)
 
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Delete jobs that ended before a moment."""
+        return len(await self._connections.fetch(sql.PRUNE, before, limit))
+
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
         """Return the jobs a worker owns."""
         found = await self._connections.fetch(sql.OWNED_JOBS, worker_id)

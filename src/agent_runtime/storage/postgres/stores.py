@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from agent_runtime.storage.postgres.storage import PostgresStorage
 
 if TYPE_CHECKING:
     import asyncpg
 
-_OF_POOL: WeakKeyDictionary[Any, PostgresStorage] = WeakKeyDictionary()
-"""The storage of each pool: stores over one pool must be views of one storage, or no commit could join them."""
+_OF_POOL: dict[int, tuple[Any, PostgresStorage]] = {}
+"""Each open pool and its storage, by the pool's identity: stores over one pool must be views of one storage, or no
+commit could join them. (A pool can neither carry an attribute nor be referred to weakly.)"""
 
 
 class _View:
@@ -23,10 +23,9 @@ class _View:
         if isinstance(pool, PostgresStorage):
             self._storage = pool
             return
-        known = _OF_POOL.get(pool)
-        if known is None:
-            known = _OF_POOL[pool] = PostgresStorage(pool)
-        self._storage = known
+        for key in [key for key, (known, _) in _OF_POOL.items() if known.is_closing()]:
+            del _OF_POOL[key]
+        _, self._storage = _OF_POOL.setdefault(id(pool), (pool, PostgresStorage(pool)))
 
     @property
     def storage(self) -> PostgresStorage:

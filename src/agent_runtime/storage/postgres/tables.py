@@ -18,6 +18,21 @@ from agent_runtime.storage.postgres.errors import MIGRATE, mapped
 _LOCK: Final = 0x61676D67
 """Number of the advisory lock that lets one process migrate at a time: "agmg"."""
 QUEUE_TABLE: Final = "procrastinate_jobs"
+_DROP_QUEUE: Final = (
+    r"""
+    SELECT format('DROP TABLE %s CASCADE', oid::regclass) FROM pg_class
+    WHERE relkind = 'r' AND relname LIKE 'procrastinate\_%' AND pg_table_is_visible(oid)
+    """,
+    r"""
+    SELECT format('DROP FUNCTION %s CASCADE', oid::regprocedure) FROM pg_proc
+    WHERE proname LIKE 'procrastinate\_%' AND pg_function_is_visible(oid)
+    """,
+    r"""
+    SELECT format('DROP TYPE %s CASCADE', oid::regtype) FROM pg_type
+    WHERE typname LIKE 'procrastinate\_%' AND pg_type_is_visible(oid)
+    """,
+)
+"""Queries for the statements that remove what procrastinate has made."""
 
 
 async def schema_version(connection: Any) -> str | None:
@@ -51,7 +66,10 @@ async def check_tables(connections: Connections) -> None:
 
 async def create_tables(connections: Connections) -> None:
     """Bring the tables to the newest revision, and create those of the queue when its package is installed."""
-    await _migrate(connections, HEAD)
+    await migrate_tables(connections, HEAD)
+
+
+async def _create_queue(connections: Connections) -> None:
     script = await asyncio.to_thread(_queue_script)
     if script is None:
         return
@@ -68,7 +86,12 @@ async def migrate_tables(connections: Connections, revision: str) -> tuple[str |
     Raises:
         SchemaMismatch: There is no such revision, or the database has one that this version does not know.
     """
-    return await _migrate(connections, HEAD if revision == "head" else revision)
+    done = await _migrate(connections, HEAD if revision == "head" else revision)
+    if revision == "base":
+        await _drop_queue(connections)
+    else:
+        await _create_queue(connections)
+    return done
 
 
 async def _migrate(connections: Connections, revision: str) -> tuple[str | None, str | None]:
@@ -86,6 +109,8 @@ async def _migrate(connections: Connections, revision: str) -> tuple[str | None,
             script = await asyncio.to_thread(_script, before, revision)
             if script:
                 await connection.execute(script)
+            if revision == "base":
+                await connection.execute(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
             return before, await schema_version(connection)
 
 
@@ -101,6 +126,15 @@ def _script(before: str | None, after: str) -> str:
     if place[before] == place[after]:
         return ""
     return script("postgresql://", before, after, down=place[after] < place[before])
+
+
+async def _drop_queue(connections: Connections) -> None:
+    """Remove the tables, types and functions of the queue."""
+    with mapped():
+        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+            for statement in _DROP_QUEUE:
+                for (command,) in await connection.fetch(statement):
+                    await connection.execute(command)
 
 
 def _queue_script() -> str | None:

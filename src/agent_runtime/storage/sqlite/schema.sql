@@ -102,6 +102,7 @@ CREATE TABLE runtime_jobs (
 );
 CREATE INDEX runtime_jobs_by_scope ON runtime_jobs (scope_id, job_id);
 CREATE INDEX runtime_jobs_children ON runtime_jobs (parent_job_id) WHERE parent_job_id IS NOT NULL;
+CREATE INDEX runtime_jobs_ended ON runtime_jobs (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX runtime_jobs_key ON runtime_jobs (scope_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX runtime_jobs_owned ON runtime_jobs (owner) WHERE owner IS NOT NULL;
 CREATE INDEX runtime_jobs_ready ON runtime_jobs (priority, job_id) WHERE owner IS NULL AND status IN ('queued', 'running');

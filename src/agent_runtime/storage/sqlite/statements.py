@@ -108,7 +108,6 @@ _ADDED = ", ".join(
     f"{state}_{name} = {state}_{name} + ?" for state in ("settled", "reserved") for name in DIMENSIONS
 )
 CHARGE: Final = f'UPDATE runtime_budget_counters SET {_ADDED} WHERE budget_id = ? AND "window" = ?'  # noqa: S608
-
 FORGET_COUNTERS: Final = f"""
 DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "window" < ?
   AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}
@@ -121,6 +120,15 @@ PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
+ENDED_JOBS: Final = """
+SELECT j.job_id FROM runtime_jobs j WHERE j.completed_at < ?
+  AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+ORDER BY j.completed_at LIMIT ?
+"""
+DELETE_JOB: Final = tuple(
+    f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608 -- names of our own
+    for table in ("runtime_events", "runtime_signals", "runtime_timers", "runtime_actions", "runtime_jobs")
+)
 FREE_JOB: Final = "UPDATE runtime_jobs SET owner = NULL WHERE job_id = ? AND fence = ? AND owner IS NOT NULL"
 FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
 FORGET_OTHER_WORKERS: Final = "DELETE FROM runtime_workers WHERE worker_id <> ?"

@@ -345,6 +345,18 @@ class SQLiteStorage:
         renewed: bool = await self._writer.run(put)
         return renewed
 
+    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+        """Delete jobs that ended before a moment."""
+
+        def delete(db: sqlite3.Connection) -> int:
+            ended = db.execute(sql.ENDED_JOBS, (from_time(before), limit)).fetchall()
+            for statement in sql.DELETE_JOB:
+                db.executemany(statement, ended)
+            return len(ended)
+
+        deleted: int = await self._writer.run(delete)
+        return deleted
+
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
         """Return the jobs a worker owns."""
         found = await self._reader.rows(

@@ -1,5 +1,6 @@
-"""What only Postgres has: documented columns that are computed, the server's clock for heartbeats, room for updates."""
+"""An index for retention, and what only Postgres has: computed columns, the server's clock, room for updates."""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
@@ -10,6 +11,13 @@ depends_on = None
 
 def upgrade() -> None:
     """Add them."""
+    op.create_index(
+        "runtime_jobs_ended",
+        "runtime_jobs",
+        ["completed_at"],
+        sqlite_where=sa.text("completed_at IS NOT NULL"),
+        postgresql_where=sa.text("completed_at IS NOT NULL"),
+    )
     if op.get_context().dialect.name != "postgresql":
         return
     op.execute(
@@ -32,6 +40,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Remove them."""
+    op.drop_index("runtime_jobs_ended", "runtime_jobs")
     if op.get_context().dialect.name != "postgresql":
         return
     op.execute("ALTER TABLE runtime_ledger DROP COLUMN total_tokens, DROP COLUMN cost")

@@ -1,0 +1,67 @@
+"""`agent-runtime worker`: execute jobs until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from agent_runtime.app import Runtime, load_app
+from agent_runtime.cli.exit_codes import OK, USAGE
+from agent_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.kernel import RuntimeKernel
+
+
+@click.command()
+@click.option("--app", metavar="MODULE:ATTRIBUTE", help="The application (default: AGENT_RUNTIME_APP).")
+def worker(app: str | None) -> int:
+    """Execute the jobs of an application's database, beside any number of other workers.
+
+    The application is a `Runtime`, a `RuntimeKernel`, or a function that returns one; without it, one is made of the
+    settings. SIGTERM or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
+    not wait.
+    """
+    settings = Settings.load()
+    path = app or settings.app
+    chosen = Runtime(settings) if path is None else load_app(path)
+    kernel = chosen.kernel if isinstance(chosen, Runtime) else chosen
+    if not kernel.operators.names():
+        click.echo(
+            "agent-runtime: the application has no operators; name one with --app, or set AGENT_RUNTIME_MODEL",
+            err=True,
+        )
+        return USAGE
+    asyncio.run(_work(chosen, kernel))
+    return OK
+
+
+async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
+    stop = asyncio.Event()
+    main_task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def stop_or_give_up() -> None:
+        if stop.is_set() and main_task is not None:
+            main_task.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_give_up)
+    try:
+        async with chosen:
+            names = ", ".join(sorted(kernel.operators.names()))
+            if kernel.executes:
+                click.echo(f"{kernel.worker_id} executes {names}")
+            else:
+                click.echo(f"{kernel.worker_id} waits: another process executes the jobs of this database")
+            await stop.wait()
+            click.echo("stopping: the steps in flight may end", err=True)
+    except asyncio.CancelledError:
+        click.echo("stopped without waiting; other workers go on with the jobs", err=True)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
