@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from agent_runtime.ledger.reservations import ApplicableBudget
+from agent_runtime.ledger.reservations import FAR, ApplicableBudget
 from agent_runtime.ledger.windows import load_zones, window_at
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.journal import Storage
@@ -15,6 +15,10 @@ from agent_runtime.values.budget import Limits
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.standing_budget import EACH, Budget, WindowKind
 
+MAX_KNOWN: Final = 10_000
+"""Spenders whose budgets are remembered."""
+
+_NEVER: Final[tuple[datetime, datetime, list[ApplicableBudget]]] = (FAR, FAR, [])
 REFRESH_SECONDS: Final = 1.0
 """How old what is known of the stored budgets may be when a call is admitted."""
 
@@ -39,6 +43,10 @@ class BudgetBook:
         self._local: dict[str, Budget] = {}
         self._stored: dict[str, Budget] = {}
         self._by_scope: dict[str, list[Budget]] = {}
+        self._known: dict[
+            tuple[Spender, str | None, str | None], tuple[datetime, datetime, list[ApplicableBudget]]
+        ] = {}
+        """What was found for somebody, and from when until when it holds: a window is the same until it ends."""
         self._new_zones: set[str] = set()
         self._read_at: float | None = None
 
@@ -76,6 +84,7 @@ class BudgetBook:
 
     def _index(self) -> None:
         self._by_scope = {}
+        self._known = {}
         self._new_zones = {budget.timezone for budget in self.all()} - {"UTC"}
         for budget in self.all():
             self._by_scope.setdefault(_place(budget.scope_id), []).append(budget)
@@ -93,6 +102,19 @@ class BudgetBook:
         """Return the budgets, window by window, that a call of a model is counted in; without a model, a tool call."""
         if not self._by_scope:
             return []
+        asked = (spender, model, provider)
+        since, until, known = self._known.get(asked, _NEVER)
+        if since <= at < until:
+            return list(known)
+        found = self._find(spender, at, model, provider)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[asked] = (at, min((budget.until for budget in found), default=FAR), found)
+        return list(found)
+
+    def _find(
+        self, spender: Spender, at: datetime, model: str | None, provider: str | None
+    ) -> list[ApplicableBudget]:
         found: list[ApplicableBudget] = []
         places = dict.fromkeys((spender.scope_id, EACH))
         for budget in (budget for place in places for budget in self._by_scope.get(place, ())):
@@ -125,6 +147,7 @@ def windows_of(budget: Budget, counter_id: str, at: datetime) -> Iterable[Applic
             flag_unpriced=budget.unpriced == "flag",
             warning_threshold=budget.warning_threshold,
             forget_before=window.forget_before,
+            until=window.ends_at or FAR,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from agent_runtime.ledger.token_bounds import Unbounded
@@ -16,6 +17,9 @@ MIN_OUTPUT_TOKENS: Final = 16
 
 CostOf = Callable[[int, int], int | None]
 """Most that a call with so many input and output tokens can cost, in 10⁻¹⁰ dollars; `None` without a price."""
+
+FAR: Final = datetime.max.replace(tzinfo=UTC)
+"""A time that never comes."""
 
 Key = tuple[str, str]
 """Names counters: budget id and window."""
@@ -40,6 +44,8 @@ class ApplicableBudget:
     """Let calls through whose cost cannot be known; their entries in the ledger say so."""
     warning_threshold: float = 0.8
     forget_before: str = ""
+    until: datetime = FAR
+    """When its window ends."""
 
     @property
     def key(self) -> Key:
@@ -97,6 +103,8 @@ class Plan:
     """Output bound, in tokens."""
     input_tokens: int
     """The most input that any of the budgets reckons with."""
+    cost: int | None
+    """Of that much input and output, in 10⁻¹⁰ dollars; `None` without a price."""
     holds: tuple[Hold, ...]
     charges: tuple[Charge, ...]
     """What sets the holds aside, all of them or none."""
@@ -150,6 +158,7 @@ def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, output: int) -> P
         model=demand.model,
         max_tokens=output,
         input_tokens=most,
+        cost=demand.cost_of(most, output),
         holds=tuple(holds),
         charges=tuple(charges),
     )

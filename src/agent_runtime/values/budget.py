@@ -33,7 +33,13 @@ class Amount:
         )
 
     def __neg__(self) -> Amount:
-        return Amount(**{name: -getattr(self, name) for name in DIMENSIONS})
+        return Amount(
+            tokens=-self.tokens,
+            cost=-self.cost,
+            requests=-self.requests,
+            tool_calls=-self.tool_calls,
+            turns=-self.turns,
+        )
 
     def __bool__(self) -> bool:
         return any(getattr(self, name) for name in DIMENSIONS)

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -221,9 +221,7 @@ class ModelGuard:
             attempt = attempt.evolve(spec=spec)
 
         async def commit(plan: Plan) -> None:
-            bound = AtMost.of(
-                plan, provider, self._cost_of(attempt, plan.model)(plan.input_tokens, plan.max_tokens)
-            )
+            bound = AtMost.of(plan, provider)
             await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
             step.open[number] = bound
 
@@ -276,6 +274,7 @@ class ModelGuard:
         tier = attempt.spec.extra.get("service_tier")
         conditions = {"service_tier": tier} if isinstance(tier, str) else None
 
+        @cache
         def cost_of(read: int, written: int) -> int | None:
             cost = prices.worst_case(provider, model, read, written, media=media, conditions=conditions)
             return None if cost is None else to_units(cost)

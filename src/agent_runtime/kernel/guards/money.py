@@ -34,14 +34,14 @@ class AtMost:
     holds: tuple[Hold, ...] = ()
 
     @classmethod
-    def of(cls, plan: Plan, provider: str, cost: int | None) -> AtMost:
+    def of(cls, plan: Plan, provider: str) -> AtMost:
         """Bound an attempt by the plan it was granted."""
         return cls(
             provider=provider,
             model=plan.model,
             input_tokens=plan.input_tokens,
             output_tokens=plan.max_tokens,
-            cost=cost,
+            cost=plan.cost,
             holds=plan.holds,
         )
 

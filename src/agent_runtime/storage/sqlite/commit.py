@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from operator import attrgetter
 
 from agent_runtime.errors import (
     ActionAlreadyResolved,
@@ -238,27 +239,32 @@ def _change_action(db: sqlite3.Connection, change: ActionChange, at: datetime) -
 
 
 def _charge(db: sqlite3.Connection, charge: Charge) -> None:
-    """Move a budget's counters, after checking that the reservation fits; the one writer makes that atomic."""
+    """Move a budget's counters, after checking that they stay within limits; the one writer makes that atomic."""
     key = (charge.budget_id, charge.window)
-    row = db.execute(sql.COUNTERS, key).fetchone()
-    now = Counters() if row is None else counters_of(row)
-    if charge.limits is not None and charge.limits.exceeded_by(
-        now.settled + now.reserved, charge.reserve + charge.settle
-    ):
-        raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
-    if row is None:
-        db.execute(sql.NEW_COUNTERS, key)
-        if charge.forget_before:
-            kind = charge.forget_before.partition(":")[0]
-            db.execute(sql.FORGET_COUNTERS, (charge.budget_id, kind, charge.forget_before))
-    changes = [getattr(amount, name) for amount in (charge.settle, charge.reserve) for name in DIMENSIONS]
-    db.execute(sql.CHARGE, (*changes, *key))
+    if charge.limits is not None:
+        row = db.execute(sql.COUNTERS, key).fetchone()
+        now = Counters() if row is None else counters_of(row)
+        if charge.limits.exceeded_by(now.settled + now.reserved, charge.reserve + charge.settle):
+            raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
+    changes = (*_quantities(charge.settle), *_quantities(charge.reserve), *key)
+    if db.execute(sql.CHARGE, changes).rowcount:
+        return
+    db.execute(sql.NEW_COUNTERS, key)
+    if charge.forget_before:
+        kind = charge.forget_before.partition(":")[0]
+        db.execute(sql.FORGET_COUNTERS, (charge.budget_id, kind, charge.forget_before))
+    db.execute(sql.CHARGE, changes)
+
+
+_quantities = attrgetter(*DIMENSIONS)
 
 
 def counters_of(row: Sequence[int]) -> Counters:
     """Build counters from a row of `COUNTERS`."""
     half = len(DIMENSIONS)
-    settled, reserved = (
-        Amount(**dict(zip(DIMENSIONS, part, strict=True))) for part in (row[:half], row[half:])
-    )
-    return Counters(settled=settled, reserved=reserved)
+    return Counters(settled=_amount(row[:half]), reserved=_amount(row[half:]))
+
+
+def _amount(values: Sequence[int]) -> Amount:
+    tokens, cost, requests, tool_calls, turns = values
+    return Amount(tokens=tokens, cost=cost, requests=requests, tool_calls=tool_calls, turns=turns)

@@ -51,7 +51,7 @@ people = st.sampled_from(["ann", "bob"])
 amounts = st.tuples(st.integers(0, 120), st.integers(0, 15))
 
 
-@dataclass
+@dataclass(eq=False)
 class Use:
     """Something set aside or spent, as the model remembers it."""
 
