@@ -20,7 +20,7 @@ QUICK = KernelOptions(
     storage_patience=0.2,
     reservation_wait=0.5,
 )
-DOOMED = replace(QUICK, drain_timeout=0.0)
+DOOMED = replace(QUICK, drain_timeout=0.0, cancel_timeout=0.05)
 """For kernels whose storage dies: there is nothing to wait for."""
 BOUND = 20.0
 """Seconds after which a test that waits has failed."""

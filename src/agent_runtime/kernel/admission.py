@@ -124,8 +124,8 @@ async def is_admitted(run: JobRun) -> bool:
     answer = run.history.arrived.get(operation_id)
     if answer is None:
         suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
-        await run.commit([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
-        run.close()
+        async with run.last_word():
+            await run.conclude([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
         return False
     resolution = decode(answer.content) if answer.content else {}
     if answer.type == RuntimeEventType.ACTION_RESOLVED and resolution.get("approved"):

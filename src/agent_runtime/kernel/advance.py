@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.actions.waiting import ACTION_HOST
@@ -202,8 +202,7 @@ class Executor:
                 await _unwind(task, self._services.options.cancel_timeout)
                 await finish(run, Ending.of_request(request) if request is not None else Ending.out_of_time())
                 return
-            if run.draining and not task.done() and run.is_quiet():
-                await _release(run)
+            if run.draining and run.is_quiet() and await _release(run):
                 return
             if run.is_idle and await self._suspend(run):
                 return
@@ -218,25 +217,21 @@ class Executor:
 
     async def _suspend(self, run: JobRun) -> bool:
         """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""
-        waits = set(run.root.waits())
-        status = (
-            JobStatus.WAITING_ACTION
-            if "action" in waits
-            else JobStatus.SLEEPING
-            if waits == {"timer"}
-            else JobStatus.WAITING
-        )
-        events = [
-            *_standing_still(run),
-            NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
-        ]
         try:
-            await run.commit(events, job=JobChange(status=status, release=True), require_no_signals=True)
+            async with run.last_word():
+                if not run.is_idle:
+                    return False
+                waits = set(run.root.waits())
+                events = [
+                    *_standing_still(run),
+                    NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
+                ]
+                change = JobChange(status=_status_of(waits), release=True)
+                await run.conclude(events, job=change, require_no_signals=True)
         except SignalsPending:
             await run.fold()
             run.check_idle()
             return False
-        run.close()
         return True
 
     async def _release_when_possible(self, run: JobRun) -> None:
@@ -259,6 +254,13 @@ def _set(variable: contextvars.ContextVar[Any], value: Any) -> None:
     variable.set(value)
 
 
+def _status_of(waits: Collection[str]) -> JobStatus:
+    """Return the status of a job that waits for this."""
+    if "action" in waits:
+        return JobStatus.WAITING_ACTION
+    return JobStatus.SLEEPING if waits == {"timer"} else JobStatus.WAITING
+
+
 def _standing_still(run: JobRun) -> list[NewEvent]:
     """Return the entries by which tool calls that stand still as a whole may be entered again."""
     events: dict[str, NewEvent] = {}
@@ -273,20 +275,23 @@ def _standing_still(run: JobRun) -> list[NewEvent]:
 async def park(run: JobRun, reason: str, code: str) -> None:
     """Set a job aside until a worker can go on with it; nothing is lost."""
     logger.error("job %s is blocked: %s", run.job_id, reason)
-    await run.commit(
-        [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
-        job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
-    )
-    run.close()
+    async with run.last_word():
+        await run.conclude(
+            [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
+            job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
+        )
 
 
-async def _release(run: JobRun) -> None:
-    """Give a job up in the middle, with no step in flight, for another process or a later start."""
-    await run.commit(
-        [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
-        job=JobChange(status=JobStatus.RUNNING, release=True),
-    )
-    run.close()
+async def _release(run: JobRun) -> bool:
+    """Give a job up in the middle, for another process or a later start, unless a step has begun meanwhile."""
+    async with run.last_word():
+        if not run.is_quiet():
+            return False
+        await run.conclude(
+            [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
+            job=JobChange(status=JobStatus.RUNNING, release=True),
+        )
+        return True
 
 
 def _release_commit(run: JobRun, why: str) -> Commit:
@@ -296,7 +301,9 @@ def _release_commit(run: JobRun, why: str) -> Commit:
         job_id=run.job_id,
         fence=run.job.fence,
         events=[NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"], "reason": why})],
-        job=JobChange(status=JobStatus.RUNNING, release=True),
+        job=JobChange(
+            status=JobStatus.RUNNING, expect=frozenset({JobStatus.RUNNING}), release=True
+        ),  # its end or suspension may have been written without an answer
     )
 
 

@@ -98,6 +98,11 @@ def _continued(run: JobRun, request: ContinueAsNew) -> Ending:
 
 async def finish(run: JobRun, ending: Ending) -> None:
     """Write a job's end: lost effects settled, children cancelled, the parent told, timers and questions withdrawn."""
+    async with run.last_word():
+        await _finish(run, ending)
+
+
+async def _finish(run: JobRun, ending: Ending) -> None:
     try:
         content = _content(ending)
     except (ResultNotSerializable, ContentTooLarge) as error:
@@ -137,7 +142,7 @@ async def finish(run: JobRun, ending: Ending) -> None:
                 content,
             )
         )
-    await run.commit(
+    await run.conclude(
         [*lost_events, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
             status=ending.status,
@@ -155,7 +160,6 @@ async def finish(run: JobRun, ending: Ending) -> None:
         new_actions=actions,
         **parts,
     )
-    run.close()
 
 
 def _content(ending: Ending) -> bytes | None:

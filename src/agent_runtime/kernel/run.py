@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from agent_runtime.errors import (
-    AgentRuntimeError,
-    ConcurrentSteps,
-    FenceLost,
-    JournalLimitReached,
-    StorageError,
-)
+from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
@@ -82,6 +77,12 @@ class JobRun:
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
         self._unwritten: list[NewEvent] = []
         """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
+        self._writing = 0
+        """Commits on their way."""
+        self._silence: asyncio.Future[None] | None = None
+        """Done when nothing is being written any more."""
+        self._last_word: asyncio.Future[None] | None = None
+        """While this is there, who wants to write waits for it."""
         self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._last_seq = claim.job.last_seq
@@ -101,32 +102,77 @@ class JobRun:
         """Append events, and whatever else belongs to them, to the journal; return the first one's seq.
 
         A failing storage is tried again for a while. When the job has been lost to another worker, or the storage
-        stays broken, the run ends here: the caller is cancelled and nothing more is written.
+        stays broken, the run ends here: the caller is cancelled and nothing more is written. A caller that is
+        cancelled while it waits is let go when it is known what was written, so that nobody settles it again.
         """
         self.check_open()
+        while self._last_word is not None:
+            await asyncio.shield(self._last_word)
+            self.check_open()
+        self._writing += 1
+        try:
+            return await self._append(events, parts)
+        finally:
+            self._writing -= 1
+            if not self._writing and self._silence is not None and not self._silence.done():
+                self._silence.set_result(None)
+
+    @asynccontextmanager
+    async def last_word(self) -> AsyncIterator[None]:
+        """Let what is being written be written, and then nobody but `conclude`; for the run's supervisor.
+
+        The same fence covers everything a run writes. Without this, a task that the operator has left behind could
+        write beneath the end of the job, or into a job that has been given up.
+        """
+        self.check_open()
+        loop = asyncio.get_running_loop()
+        self._last_word = held = loop.create_future()
+        try:
+            while self._writing:
+                self._silence = loop.create_future()
+                await self._silence
+            self.check_open()
+            yield
+        finally:
+            self._last_word = None
+            held.set_result(None)
+
+    async def conclude(self, events: Sequence[NewEvent], **parts: Any) -> None:
+        """Write the last entries of this run, with which it gives the job up, inside `last_word`."""
+        await self._append(events, parts)
+        self.close()
+
+    async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
         waiting, self._unwritten = self._unwritten, []
-        held_back = len(waiting)
-        events = [*waiting, *events]
         commit = Commit(
             commit_id=new_commit_id(),
             at=self.services.clock.now(),
             job_id=self.job.job_id,
             fence=self.job.fence,
             scope_id=self.job.scope_id,
-            events=events,
+            events=[*waiting, *events],
             **parts,
         )
+        cancelled: asyncio.CancelledError | None = None
         try:
-            first_seq = await self._persist(commit)
+            try:
+                first_seq = await self._persist(commit)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                first_seq = await self._make_sure(commit)
         except (FenceLost, StorageError) as error:
             self.lose(error)
-            raise asyncio.CancelledError(str(error)) from error
-        except AgentRuntimeError:  # refused: nothing was written, so what had waited waits on
+            raise cancelled or asyncio.CancelledError(str(error)) from error
+        except Exception as error:  # refused: nothing was written, so what had waited waits on
             self._unwritten = [*waiting, *self._unwritten]
+            if cancelled is not None:
+                raise cancelled from error
             raise
-        self._last_seq = max(self._last_seq, first_seq + len(events) - 1)
-        for seq, event in enumerate(events[held_back:], first_seq + held_back):
+        self._last_seq = max(self._last_seq, first_seq + len(commit.events) - 1)
+        for seq, event in enumerate(events, first_seq + len(waiting)):
             self._learn(event, seq)
+        if cancelled is not None:
+            raise cancelled
         return first_seq
 
     def record(self, event: NewEvent) -> None:
@@ -138,6 +184,21 @@ class JobRun:
     def _learn(self, event: NewEvent, seq: int | None) -> None:
         job = self.job
         self.history.apply(placed(event, job.job_id, job.scope_id, seq or 0, self.services.clock.now()))
+
+    async def _make_sure(self, commit: Commit) -> int:
+        """Find out what became of a commit whose writer was cancelled: asking for it again tells, and adds nothing.
+
+        Raises:
+            StorageError: The storage does not tell in time.
+        """
+        again = asyncio.get_running_loop().create_task(self._persist(commit))
+        try:
+            await asyncio.wait((again,), timeout=self.services.options.cancel_timeout / 2)
+            if again.done():
+                return again.result()
+        finally:
+            again.cancel()
+        raise StorageError("it is not known whether the last commit was written")
 
     async def _persist(self, commit: Commit) -> int:
         clock, options = self.services.clock, self.services.options
@@ -152,6 +213,8 @@ class JobRun:
                 logger.warning("job %s: %s; trying again in %.2f s", self.job.job_id, error, delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
+                if self.lost is not None:
+                    raise
 
     def check_open(self) -> None:
         """Refuse to work for a run that has ended."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent_runtime.errors import BudgetExceededError, PolicyDenied
+from agent_runtime.errors import BudgetExceededError, BudgetRejected, PolicyDenied
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
@@ -64,6 +64,13 @@ class _ModelStep:
     @property
     def recorded(self) -> Step | None:
         return self.branch.run.history.steps.get(self.operation_id)
+
+    @property
+    def answer(self) -> CompletionResult | None:
+        """The call's answer, if the journal holds it: a resume would return it, whatever has happened since."""
+        outcome = None if self.recorded is None else self.recorded.outcome
+        is_final = outcome is not None and outcome.data.get("final", True)
+        return self.result if is_final else None
 
 
 _CURRENT: ContextVar[_ModelStep | None] = ContextVar("agent_runtime_model_call", default=None)
@@ -130,10 +137,12 @@ class ModelGuard:
         try:
             result = await proceed(await self._governed(step, call))
         except asyncio.CancelledError:
-            if not (run.closed or run.stopping or run.draining):
+            if not (step.answer or run.closed or run.stopping or run.draining):
                 await asyncio.shield(self._give_up(step, asyncio.CancelledError("the call was cancelled")))
             raise
         except Exception as error:
+            if step.answer is not None:  # its time ran out while the answer was being written
+                return step.answer
             await self._give_up(step, error)
             raise
         if result is not step.result:
@@ -222,8 +231,12 @@ class ModelGuard:
 
         async def commit(plan: Plan) -> None:
             bound = AtMost.of(plan, provider)
-            await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
-            step.open[number] = bound
+            step.open[number] = bound  # even a caller that is cancelled now has it written
+            try:
+                await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
+            except BudgetRejected:
+                del step.open[number]
+                raise
 
         async def demand(model: str) -> Demand:
             return await self._demand(run, attempt, model)
@@ -317,10 +330,10 @@ class ModelGuard:
             request_id=result.request_id,
         )
         charges = bound.settlement(spent)
-        await run.commit([event, *_overrun(step, bound, spent)], ledger=[entry], charges=charges)
-        step.open.pop(number, None)
-        run.budgets.note(charges)
+        step.open.pop(number, None)  # even a caller that is cancelled now has it written
         step.result = result
+        await run.commit([event, *_overrun(step, bound, spent)], ledger=[entry], charges=charges)
+        run.budgets.note(charges)
         estimator = attempt.call.estimator or self._estimator
         if bound.holds and usage.input_tokens:
             spec = attempt.spec
@@ -362,8 +375,8 @@ class ModelGuard:
         )
         charges = bound.settlement(spent)
         overrun = _overrun(step, bound, spent) if spent is not None else []
-        await run.commit([event, *overrun], ledger=[entry], charges=charges)
         step.open.pop(number, None)
+        await run.commit([event, *overrun], ledger=[entry], charges=charges)
         run.budgets.note(charges)
 
 
