@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,6 +17,7 @@ from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.table import show_table
+from agent_runtime.ledger.totals import ADJUSTED, CHECK
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.money import to_dollars
 
@@ -34,11 +39,15 @@ class _Sum:
     uncertain: int = 0
 
     def add(self, entry: LedgerEntry) -> None:
-        """Count one more."""
-        self.requests += 1
+        """Count one more; a correction changes what an earlier one cost, and is no request."""
         self.input_tokens += entry.input_tokens
         self.output_tokens += entry.output_tokens
         self.cost += entry.cost or 0
+        if entry.status == ADJUSTED:
+            self.uncertain -= entry.metadata.get("was") == "uncertain"
+            self.unpriced -= entry.metadata.get("was") == "unpriced"
+            return
+        self.requests += 1
         self.unpriced += entry.cost is None
         self.uncertain += entry.uncertain
 
@@ -67,22 +76,32 @@ class _Sum:
 
 
 @click.command()
-@click.option("--by", type=click.Choice(["job", "model", "scope"]), default="job", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["job", "model", "scope", "principal", "agent", "day"]),
+    default="job",
+    show_default=True,
+)
 @click.option("--job", metavar="JOB", help="Only this job's.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows, the dearest first."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, every row.")
 @db_option
-def costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool) -> int:
+def costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool, as_csv: bool) -> int:
     """Show what was spent, from the ledger: every request to a model, failed and lost ones too.
 
     `uncertain` counts requests whose answer was lost; they are billed at the most they can have cost.
     """
-    return asyncio.run(_costs(existing(db), by, job, limit, as_json))
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
+    return asyncio.run(
+        _costs(existing(db), by, job, limit, "json" if as_json else "csv" if as_csv else "table")
+    )
 
 
-async def _costs(settings: Settings, by: str, job: str | None, limit: int, as_json: bool) -> int:
+async def _costs(settings: Settings, by: str, job: str | None, limit: int, form: str) -> int:
     sums: dict[str, _Sum] = {}
     total = _Sum()
     async with reading(settings) as kernel:
@@ -91,11 +110,17 @@ async def _costs(settings: Settings, by: str, job: str | None, limit: int, as_js
         after: str | None = None
         while page := await kernel.ledger.entries(job_id=job, after=after, limit=_PAGE):
             for entry in page:
+                if entry.type == CHECK:
+                    continue
                 total.add(entry)
                 sums.setdefault(_key(entry, by), _Sum()).add(entry)
             after = page[-1].entry_id
-    dearest = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))[:limit]
-    if as_json:
+    ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
+    if form == "csv":
+        _write_csv(by, ranked)
+        return OK
+    dearest = ranked[:limit]
+    if form == "json":
         click.echo(json.dumps([{by: key, **entry.to_json()} for key, entry in dearest], indent=1))
         return OK
     if not dearest:
@@ -109,11 +134,21 @@ async def _costs(settings: Settings, by: str, job: str | None, limit: int, as_js
     return OK
 
 
+def _write_csv(by: str, sums: Sequence[tuple[str, _Sum]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([by, *_Sum().to_json()])
+    writer.writerows([key, *entry.to_json().values()] for key, entry in sums)
+
+
 def _key(entry: LedgerEntry, by: str) -> str:
     match by:
         case "job":
             return entry.job_id or "–"
         case "model":
             return f"{entry.provider}:{entry.model}" if entry.model else "–"
+        case "day":
+            return entry.timestamp.astimezone(UTC).date().isoformat()
+        case "principal" | "agent":
+            return str((entry.principal_id if by == "principal" else entry.agent) or "–")
         case _:
             return entry.scope_id

@@ -11,11 +11,13 @@ from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
 
 _COMMANDS = {
     "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
+    "budgets": ("agent_runtime.cli.budgets", "budgets", "show the stored budgets and where they stand"),
     "costs": ("agent_runtime.cli.costs", "costs", "show what was spent"),
     "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
     "doctor": ("agent_runtime.cli.doctor", "doctor", "check the installation, the database and the keys"),
     "jobs": ("agent_runtime.cli.jobs", "jobs", "list, show, cancel and resume jobs"),
     "migrate": ("agent_runtime.cli.migrate", "migrate", "make the tables, or bring them to another revision"),
+    "policy": ("agent_runtime.cli.policy", "policy", "check a policy file, and explain what it would decide"),
     "prune": ("agent_runtime.cli.prune", "prune", "delete jobs that ended long ago"),
     "run": ("agent_runtime.cli.run", "run", "run an agent on a prompt, as a durable job"),
     "worker": ("agent_runtime.cli.worker", "worker", "execute jobs until told to stop"),

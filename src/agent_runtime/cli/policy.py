@@ -1,0 +1,69 @@
+"""`agent-runtime policy`: check a policy file, and explain what it would decide."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.errors import InvalidInput
+from agent_runtime.policy.engine import PolicyEngine
+from agent_runtime.values.policy import PolicyAction, PolicyContext
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group()
+def policy() -> None:
+    """Check a policy file, and explain what it would decide."""
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+def check(file: Path) -> int:
+    """Read a file whole, or name every line of it that is wrong."""
+    read = PolicyEngine.from_yaml(file).policy
+    click.echo(f"{read.name} {read.version}: {len(read.rules)} rules")
+    return OK
+
+
+@policy.command()
+@click.argument("file", type=_FILE)
+@click.argument("action", type=click.Choice([str(action) for action in PolicyAction]))
+@click.argument("name")
+@click.option("--arguments", default="{}", metavar="JSON", help="A tool's arguments.")
+@click.option("--scope", default="default", show_default=True)
+@click.option("--principal")
+@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="The decision as one JSON object.")
+def explain(
+    file: Path,
+    action: str,
+    name: str,
+    arguments: str,
+    scope: str,
+    principal: str | None,
+    tags: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Show what the policy decides about a job, model, tool or connector, and what every rule had to say."""
+    pairs = dict(tag.split("=", 1) for tag in tags if "=" in tag)
+    if len(pairs) < len(tags):
+        raise InvalidInput("a tag is NAME=VALUE")
+    context = PolicyContext(scope_id=scope, principal_id=principal, tags=pairs)
+    told = PolicyEngine.from_yaml(file).explain(action, name, context, _object(arguments))
+    click.echo(json.dumps(told.result.to_dict(), indent=1) if as_json else str(told))
+    return OK
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--arguments is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidInput("--arguments is a JSON object")
+    return value

@@ -1,0 +1,89 @@
+"""`costs`, `policy` and `budgets` from the command line."""
+
+import asyncio
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent_runtime import Budget, ExecutionContext, Ledger
+from agent_runtime.cli.budgets import budgets
+from agent_runtime.cli.costs import costs
+from agent_runtime.cli.policy import policy
+from agent_runtime.errors import InvalidInput, PolicyInvalid
+from agent_runtime.kernel.stores import StorageView
+from agent_runtime.storage.sqlite import SQLiteStorage
+from llm_client.usage import Usage
+
+RULES = "rules:\n  - {name: no shell, tool: shell_*, decision: deny, reason: too sharp}\n"
+
+
+def run(command: Any, *arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments, catch_exceptions=True)
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> str:
+    path = tmp_path / "policy.yaml"
+    path.write_text(RULES)
+    return str(path)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> str:
+    async def fill() -> None:
+        storage = SQLiteStorage(tmp_path / "runs.db")
+        await storage.open()
+        ledger = Ledger(StorageView(storage))
+        await ledger.save_budget(Budget(scope_id="a", max_cost_total=1))
+        await ledger.save_budget(Budget(scope_id="a", principal_id="*", max_requests_total=5))
+        for who, cost in (("ann", "0.1"), ("bob", "0.2")):
+            context = ExecutionContext(scope_id="a", principal_id=who)
+            usage = Usage(input_tokens=5, requests=1).with_cost(Decimal(cost), "test")
+            await ledger.record_model_usage(context, usage, model="m", provider="p")
+        await ledger.require_budget(ExecutionContext(scope_id="a"))
+        lost = await ledger.settle(await ledger.reserve(ExecutionContext(scope_id="a"), cost="0.5"))
+        await ledger.reconcile(lost.entry_id, Usage(requests=1).with_cost(Decimal("0.05"), "test"))
+        await storage.aclose()
+
+    asyncio.run(fill())
+    return str(tmp_path / "runs.db")
+
+
+def test_a_policy_file_is_checked_and_explained(policy_file: str) -> None:
+    assert "1 rules" in run(policy, "check", policy_file).output
+    told = run(policy, "explain", policy_file, "tool", "shell_run").output
+    assert told.startswith("tool 'shell_run': deny (rule 'no shell': too sharp)")
+    decided = json.loads(run(policy, "explain", policy_file, "tool", "look", "--json").output)
+    assert decided["decision"] == "allow"
+
+
+def test_what_is_wrong_with_a_policy_or_a_question_is_said(tmp_path: Path, policy_file: str) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(RULES.replace("deny", "perhaps"))
+
+    assert isinstance(run(policy, "check", str(wrong)).exception, PolicyInvalid)
+    assert isinstance(
+        run(policy, "explain", policy_file, "tool", "x", "--arguments", "[1]").exception, InvalidInput
+    )
+    assert isinstance(run(policy, "explain", policy_file, "tool", "x", "--tag", "a").exception, InvalidInput)
+
+
+def test_budgets_show_where_they_stand(database: str) -> None:
+    shown = json.loads(run(budgets, "--db", database, "--principal", "ann", "--scope", "a", "--json").output)
+
+    limits = {one["budget"].get("principal_id"): one["limits"][0] for one in shown}
+    assert limits[None]["left"] == "0.65"
+    assert limits["*"]["left"] == 4
+    assert "one for each" in run(budgets, "--db", database).output
+
+
+def test_costs_are_grouped_and_written_as_csv_and_corrections_are_no_requests(database: str) -> None:
+    rows = run(costs, "--db", database, "--by", "principal", "--csv").output.splitlines()
+
+    assert rows[0].startswith("principal,requests,")
+    assert [row.split(",")[:2] for row in rows[1:]] == [["bob", "1"], ["ann", "1"], ["–", "1"]]
+    assert rows[3].endswith(",0.05,0,0")
