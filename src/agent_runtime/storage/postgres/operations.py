@@ -63,6 +63,8 @@ class CommitOperation(Operation):
 
     commit: Commit = field(kw_only=True)
     encoded: EncodedCommit = field(init=False)
+    cancelled: list[str] = field(init=False, default_factory=list)
+    """Children that were sent a cancel signal."""
 
     def __post_init__(self) -> None:
         commit, at = self.commit, self.commit.at
@@ -107,7 +109,10 @@ class CommitOperation(Operation):
 
     def apply(self, rows: LockedRows) -> int:
         """Apply the commit."""
-        return apply_commit(rows, self.commit, self.encoded)
+        first_seq = apply_commit(rows, self.commit, self.encoded)
+        children = rows.children.get(self.commit.cancel_children_of or "", ())
+        self.cancelled = [child for child in children if child in rows.jobs and rows.jobs[child].is_active]
+        return first_seq
 
 
 @dataclass(slots=True, eq=False)

@@ -154,21 +154,22 @@ class PostgresStorage:
         """Write all of `commit` or nothing."""
 
         def tell(first_seq: int) -> None:
-            self._announce(commit)
+            self._announce(commit, operation.cancelled)
             for listener in tuple(self._listeners):
                 listener.committed(commit, first_seq)
 
         future = asyncio.get_running_loop().create_future()
-        first_seq: int = await self._writer.run(CommitOperation(future, tell, commit=commit))
+        operation = CommitOperation(future, tell, commit=commit)
+        first_seq: int = await self._writer.run(operation)
         return first_seq
 
-    def _announce(self, commit: Commit) -> None:
+    def _announce(self, commit: Commit, cancelled: Sequence[str]) -> None:
         tell = self._announcements.tell
         for job, _ in commit.create:
             if job.operator is not None:
                 tell(ForeignChange("created", job.job_id))
-        for signal in commit.signals:
-            tell(ForeignChange("woken", signal.job_id))
+        for job_id in (*(signal.job_id for signal in commit.signals), *cancelled):
+            tell(ForeignChange("woken", job_id))
         if commit.job is not None and commit.job.status.is_terminal:
             tell(ForeignChange("ended", commit.job_id or ""))
         elif commit.events:

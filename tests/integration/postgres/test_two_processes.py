@@ -1,0 +1,151 @@
+"""Two storages on one database, as two processes have them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import asyncpg
+import pytest
+
+from agent_runtime.errors import BudgetRejected, FenceLost
+from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEvent, Signal, Worker
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.testing.storage_contract import NOW, commit, job
+from agent_runtime.values.budget import Amount, Charge, Limits
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobStatus
+from support.kernels import until
+
+Pair = tuple[PostgresStorage, PostgresStorage]
+
+
+@pytest.fixture
+async def pair(database: str) -> AsyncIterator[Pair]:
+    first, second = PostgresStorage(database), PostgresStorage(database)
+    await first.open()
+    await second.open()
+    yield first, second
+    await first.aclose()
+    await second.aclose()
+
+
+class Ear:
+    """Remembers what other processes have done."""
+
+    def __init__(self) -> None:
+        self.heard: set[tuple[str, str]] = set()
+        self.anything = 0
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """Not of interest."""
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Not of interest."""
+
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        self.anything += changes is None
+        self.heard.update((change.kind, change.job_id) for change in changes or ())
+
+
+async def hears(ear: Ear, kind: str, job_id: str) -> None:
+    """Wait until a change was heard."""
+
+    async def heard() -> bool:
+        return (kind, job_id) in ear.heard
+
+    await until(heard)
+
+
+async def test_what_one_process_writes_the_other_hears(pair: Pair) -> None:
+    first, second = pair
+    ear, own = Ear(), Ear()
+    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
+    second.listen(ear)
+    first.listen(own)
+    parent, child = job(), job()
+    await first.commit(commit(create=[(parent, [NewEvent("job.created")])]))
+    await hears(ear, "created", parent.job_id)
+    await first.claim(parent.job_id, owner="w", at=NOW)
+    await hears(ear, "grown", parent.job_id)
+    child = job(parent_job_id=parent.job_id)
+    await first.commit(commit(create=[(child, [])], signals=[Signal("s", parent.job_id, "custom.s")]))
+    await hears(ear, "woken", parent.job_id)
+    change = JobChange(status=JobStatus.FAILED, release=True)
+    ended = [NewEvent("job.failed")]
+    await first.commit(
+        commit(job_id=parent.job_id, fence=1, events=ended, job=change, cancel_children_of=parent.job_id)
+    )
+    await hears(ear, "ended", parent.job_id)
+    await hears(ear, "woken", child.job_id)
+    assert own.heard == set()
+
+
+async def test_a_listener_whose_connection_was_cut_looks_at_everything_again(
+    pair: Pair, database: str
+) -> None:
+    _, second = pair
+    ear = Ear()
+    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
+    second.listen(ear)
+    administrator = await asyncpg.connect(database)
+    await administrator.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND pid <> pg_backend_pid()"
+    )
+    await administrator.close()
+    await until(lambda: asyncio.sleep(0, ear.anything))
+    record = job()
+    await second.commit(commit(create=[(record, [NewEvent("job.created")])]))
+    assert await second.get_job(record.job_id) is not None
+
+
+async def test_of_two_processes_that_claim_a_job_one_gets_it(pair: Pair) -> None:
+    for _ in range(20):
+        record = job()
+        await pair[0].commit(commit(create=[(record, [NewEvent("job.created")])]))
+        claims = await asyncio.gather(
+            *(storage.claim(record.job_id, owner=f"w{n}", at=NOW) for n, storage in enumerate(pair))
+        )
+        assert len([claim for claim in claims if claim is not None]) == 1
+
+
+async def test_two_processes_do_not_overspend_whatever_order_they_name_their_budgets_in(pair: Pair) -> None:
+    limits = Limits(tokens=1000)
+
+    def reserve(*budgets: str) -> Commit:
+        return commit(
+            charges=[Charge(budget_id=one, reserve=Amount(tokens=7), limits=limits) for one in budgets]
+        )
+
+    outcomes = await asyncio.gather(
+        *(pair[0].commit(reserve("a", "b")) for _ in range(200)),
+        *(pair[1].commit(reserve("b", "a")) for _ in range(200)),
+        return_exceptions=True,
+    )
+    assert {type(outcome) for outcome in outcomes} == {int, BudgetRejected}
+    counters = await pair[0].counters([("a", ""), ("b", "")])
+    assert [one.reserved.tokens for one in counters] == [994, 994]
+
+
+async def test_a_worker_without_sign_of_life_loses_its_jobs_and_its_fence(pair: Pair) -> None:
+    first, second = pair
+    for name, storage in (("w1", first), ("w2", second)):
+        await storage.register_worker(Worker(worker_id=name, started_at=NOW, heartbeat_at=NOW))
+    record = job()
+    await first.commit(commit(create=[(record, [NewEvent("job.created")])]))
+    assert await first.claim(record.job_id, owner="w1", at=NOW) is not None
+    assert await second.expire_workers(60.0) == []
+    assert await second.expire_workers(0.0) == [record.job_id]
+    assert await second.list_workers() == []
+    assert not await first.register_worker(Worker(worker_id="w1", started_at=NOW, heartbeat_at=NOW))
+    assert await second.claim(record.job_id, owner="w2", at=NOW) is not None
+    with pytest.raises(FenceLost):
+        await first.commit(commit(job_id=record.job_id, fence=1, events=[NewEvent("custom.late")]))
+
+
+async def test_one_process_executes_where_there_is_no_shared_queue(pair: Pair) -> None:
+    first, second = pair
+    assert await first.acquire_executor()
+    assert await first.acquire_executor()
+    assert not await second.acquire_executor()
+    await first.aclose()
+    assert await second.acquire_executor()
