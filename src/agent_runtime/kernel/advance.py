@@ -22,6 +22,7 @@ from agent_runtime.kernel.admission import is_admitted
 from agent_runtime.kernel.branch import CURRENT_BRANCH
 from agent_runtime.kernel.durable_context import DurableContext
 from agent_runtime.kernel.ending import Ending, end_of, finish, settle_lost_attempts
+from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry
@@ -29,9 +30,9 @@ from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
 from agent_runtime.kernel.run import JobRun, RunServices
 from agent_runtime.kernel.waits import blocking
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, JobChange, NewEvent
+from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.event import RuntimeEventType
-from agent_runtime.values.job import JobStatus
+from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.middleware import HOST
 from llm_client.tools.tool import Tool
 
@@ -95,7 +96,15 @@ class Executor:
             return
         if claim is None:
             return
-        run = JobRun(claim, services)
+        try:
+            await self._run(claim)
+        except Exception as error:
+            logger.exception("job %s cannot be run here; it is set aside", job_id)
+            await self._set_aside(claim.job, error)
+
+    async def _run(self, claim: Claim) -> None:
+        """Run a claimed job until it ends, waits, or is lost."""
+        run, job_id = JobRun(claim, self._services), claim.job.job_id
         run.draining = self._draining
         self.runs[job_id] = run
         try:
@@ -111,6 +120,25 @@ class Executor:
         if isinstance(run.lost, StorageError):
             logger.error("job %s was given up because the storage failed: %s", job_id, run.lost)
             await self._release_when_possible(run)
+
+    async def _set_aside(self, job: JobRecord, error: Exception) -> None:
+        """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
+        reason = public_text(f"{type(error).__name__}: {error}")
+        change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code="INTERNAL_ERROR", release=True)
+        data = {"reason": reason, "code": "INTERNAL_ERROR"}
+        commit = Commit(
+            commit_id=new_commit_id(),
+            at=self._services.clock.now(),
+            job_id=job.job_id,
+            fence=job.fence,
+            scope_id=job.scope_id,
+            events=[NewEvent(RuntimeEventType.JOB_BLOCKED, None, data)],
+            job=change,
+        )
+        try:
+            await self._services.storage.commit(commit)
+        except AgentRuntimeError:
+            logger.exception("job %s could not be set aside; the next start finds it", job.job_id)
 
     def drain(self) -> None:
         """Begin no further step: runs are released as soon as their steps in flight have ended."""
@@ -191,9 +219,11 @@ class Executor:
             run.attention.clear()
             if run.lost is not None:
                 return
-            if task.done():
-                await self._conclude(run, task)
-                return
+            request = run.history.stop_request
+            if task.done() and request is None:
+                if await self._conclude(run, task):
+                    return
+                continue
             if run.signals_waiting:
                 await run.fold()
             request = run.history.stop_request
@@ -207,13 +237,19 @@ class Executor:
             if run.is_idle and await self._suspend(run):
                 return
 
-    async def _conclude(self, run: JobRun, task: asyncio.Task[Any]) -> None:
-        """Write how the operator ended."""
+    async def _conclude(self, run: JobRun, task: asyncio.Task[Any]) -> bool:
+        """Write how the operator ended; return whether the run is over, and not asked to stop before it goes on."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, NondeterminismError):
             await park(run, str(error), error.code)
-            return
-        await finish(run, end_of(run, task))
+            return True
+        try:
+            await finish(run, end_of(run, task))
+        except SignalsPending:
+            await run.fold()
+            run.attention.set()
+            return False
+        return True
 
     async def _suspend(self, run: JobRun) -> bool:
         """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""

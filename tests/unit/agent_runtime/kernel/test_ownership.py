@@ -136,3 +136,19 @@ async def test_a_second_resolver_in_another_kernel_is_refused_and_the_first_answ
         winners = [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
         assert len(winners) == 1
         assert winners[0].resolution == {"value": (await handle.result()).output}
+
+
+async def test_a_journal_that_cannot_be_read_parks_its_job_and_stops_no_other() -> None:
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[stepping]) as k:
+        handle = await k.execute(ExecutionRequest(operator="stepping", input="a"))
+        await handle.result()
+    broken = kernel(storage, worker=False)
+    other = await broken.execute(ExecutionRequest(operator="stepping", input="b"))
+    fine = await broken.execute(ExecutionRequest(operator="stepping", input="c"))
+    journal = storage._state.journals[other.job_id]
+    journal[0] = dataclasses.replace(journal[0], content=b"x not a zlib stream")
+    async with kernel(storage, operators=[stepping]) as k:
+        assert (await k.handle(fine.job_id).result(timeout=BOUND)).output == "c"
+        await status_becomes(k.handle(other.job_id), "blocked")
+        assert (await k.handle(other.job_id).job()).error_code == "INTERNAL_ERROR"
