@@ -97,7 +97,11 @@ def _continued(run: JobRun, request: ContinueAsNew) -> Ending:
 
 
 async def finish(run: JobRun, ending: Ending) -> None:
-    """Write a job's end: lost effects settled, children cancelled, the parent told, timers and questions withdrawn."""
+    """Write a job's end: lost effects settled, children cancelled, the parent told, timers and questions withdrawn.
+
+    Raises:
+        SignalsPending: The job was to go on as a new one, and a signal, perhaps a request to stop, waits for it.
+    """
     async with run.last_word():
         await _finish(run, ending)
 
@@ -158,6 +162,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         cancel_actions_of=job.job_id,
         clear_timers_of=job.job_id if job.deadline is not None or kinds & {"timer", "action"} else None,
         new_actions=actions,
+        require_no_signals=ending.successor is not None,
         **parts,
     )
 

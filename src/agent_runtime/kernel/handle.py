@@ -60,7 +60,9 @@ class ExecutionHandle:
 
         Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
         """
-        subscription = self._kernel.bus.stream(job_id=self.job_id)  # at once: a model call streams if somebody listens
+        subscription = self._kernel.bus.stream(
+            job_id=self.job_id
+        )  # at once: a model call streams if somebody listens
         last_seq = after_seq
         try:
             await self.job()
@@ -111,12 +113,17 @@ class ExecutionHandle:
         raise _failure(ended)
 
     async def cancel(self, reason: str | None = None) -> None:
-        """Ask the job to stop. Does nothing when it has ended."""
+        """Ask the job to stop, or the one it has continued as. Does nothing when it has ended."""
         await self._kernel.start()
-        try:
-            await self._kernel.jobs.cancel(self.job_id, reason)
-        except InvalidTransition:
-            return
+        job_id: str | None = self.job_id
+        while job_id is not None:
+            try:
+                await self._kernel.jobs.cancel(job_id, reason)
+            except InvalidTransition:
+                (ended,) = await self._kernel.storage.tail(job_id, 1)
+                job_id = ended.data.get("continued_as")
+            else:
+                return
 
     async def get_pending_actions(self) -> Sequence[ActionRecord]:
         """Return the questions the job waits for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from datetime import datetime
@@ -65,13 +66,13 @@ class TimerService:
     async def _run(self) -> None:
         while True:
             self._changed.clear()
+            self._next = None  # until the table has been read, any timer that is set may be the next
             try:
                 while await self.fire_due():
                     pass
                 self._next = await self._storage.next_timer()
             except StorageError as error:
                 logger.warning("timers cannot be read: %s", error)
-                self._next = None
                 await asyncio.sleep(1.0)
             wait = self._sweep_interval
             if self._next is not None:
@@ -83,7 +84,7 @@ class TimerService:
                 continue
 
     async def fire_due(self) -> int:
-        """Turn every timer that has fallen due into a signal; return how many there were."""
+        """Turn every timer that has fallen due into a signal; return how many have been dealt with."""
         due = await self._storage.due_timers(self._clock.now())
         plain = [timer for timer in due if timer.type not in _NOT_FOR_JOBS]
         if plain:
@@ -98,15 +99,31 @@ class TimerService:
                 )
             except AlreadySettled:  # another worker has fired some of them: look again
                 return len(due)
+        fired = len(plain)
         for timer in due:
+            if timer.type in _NOT_FOR_JOBS:
+                fired += await self._fire_alone(timer)
+        return fired
+
+    async def _fire_alone(self, timer: Timer) -> bool:
+        """Fire a timer that changes more than a journal; one that cannot be fired must not keep the others from it."""
+        try:
             if timer.type == RuntimeEventType.ACTION_EXPIRED:
                 await self._expire(timer)
-            elif timer.type == RESERVATION_EXPIRED:
+            else:
                 await self._ledger.expire(timer)
-        return len(due)
+        except StorageError:
+            raise
+        except Exception:
+            logger.exception("timer %r of job %r cannot be fired; it is tried again", timer.key, timer.job_id)
+            return False
+        return True
 
     async def _expire(self, timer: Timer) -> None:
-        """Let an action expire, with its default answer if it has one; too late if somebody was faster."""
+        """Let an action expire, with its default answer if it has one; too late if somebody was faster.
+
+        Somebody may only have cast one vote of several: then the timer is left for the next look.
+        """
         action = await self._storage.get_action(timer.data["action_id"])
         if action is None or not action.is_pending:
             await self._storage.commit(self._clearing(timer))
@@ -130,10 +147,8 @@ class TimerService:
             action_changes=[change],
             clear_timers=[(timer.job_id, timer.key)],
         )
-        try:
+        with contextlib.suppress(ActionAlreadyResolved, UnknownAction):
             await self._storage.commit(commit)
-        except (ActionAlreadyResolved, UnknownAction):
-            await self._storage.commit(self._clearing(timer))
 
     def _clearing(self, timer: Timer) -> Commit:
         return Commit(

@@ -10,7 +10,6 @@ import fcntl
 import os
 from pathlib import Path
 
-
 _HELD: set[str] = set()
 """Lock files of this process. The operating system would grant it the same lock twice, and closing one descriptor
 would give up both."""
@@ -22,6 +21,11 @@ class ExecutorLock:
     def __init__(self, path: Path) -> None:
         self._path = path.with_name(path.name + ".lock")
         self._descriptor: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock is ours."""
+        return self._descriptor is not None
 
     def acquire(self) -> bool:
         """Take the lock if nobody holds it; return whether it is ours."""

@@ -90,6 +90,8 @@ class SQLiteStorage:
     async def acquire_executor(self) -> bool:
         """Take the file's executor lock, if no other process holds it, and free what a dead executor left."""
         await self.open()
+        if self._lock.is_held:  # by another kernel of this process, whose jobs are not left behind
+            return True
         if not await asyncio.to_thread(self._lock.acquire):
             return False
         await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
