@@ -251,7 +251,10 @@ class JobRun:
         if self.draining:
             self._held_back += 1
             self.attention.set()
-            await asyncio.get_running_loop().create_future()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:  # its caller gave up waiting: it must not be counted beside what it does next
+                self._held_back -= 1
 
     def lose(self, error: BaseException) -> None:
         """Give the run up without writing anything more."""

@@ -225,3 +225,39 @@ async def test_a_job_whose_end_was_written_without_its_run_knowing_is_not_brough
         assert (await types(handle))[-1] == "job.succeeded"
         assert await handle.status() == "succeeded"
     assert runs == [1]
+
+
+async def test_a_stopping_kernel_does_not_count_an_impatient_branch_twice() -> None:
+    """One branch gives up waiting for its step and asks for another; the step in flight beside it must still end."""
+    inside, stopping, release = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        inside.set()
+        await release.wait()
+        return "worked"
+
+    async def impatient(context: OperatorContext) -> None:
+        await stopping.wait()
+        for _ in range(2):
+            try:
+                async with asyncio.timeout(0.01):
+                    await context.step(identity, "x")
+            except TimeoutError:
+                continue
+        release.set()
+        await context.step(identity, "y")
+
+    async def operator(context: OperatorContext, given: object) -> None:
+        await context.gather(context.step(work), impatient(context))
+
+    storage = MemoryStorage()
+    k = kernel(storage, operators=[operator])
+    handle = await k.execute(ExecutionRequest(operator="operator"))
+    async with asyncio.timeout(BOUND):
+        await inside.wait()
+        closing = asyncio.create_task(k.aclose())
+        await asyncio.sleep(0)
+        stopping.set()
+        await closing
+    written = [event.type for event in await storage.events(handle.job_id)]
+    assert written[-2:] == ["step.completed", "job.suspended"]
