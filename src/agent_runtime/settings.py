@@ -54,8 +54,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, toml_file=SETTINGS_FILE, extra="forbid")
 
-    storage: str = Field(default_factory=_default_storage)
-    """URL of the storage: `sqlite:///runs.db`, `memory://`."""
+    storage: str = Field(default_factory=_default_storage, repr=False)  # it may hold a password
+    """URL of the storage: `sqlite:///runs.db`, `postgresql://…`, `memory://`."""
     durability: Literal["power", "process"] = "power"
     """What a commit to SQLite survives: a loss of power, or only the death of the process, which is faster."""
     model: str | None = None

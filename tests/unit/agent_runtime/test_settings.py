@@ -66,3 +66,9 @@ def test_a_refused_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert "AGENT_RUNTIME_MAX_STARTS" in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+def test_a_storages_password_is_not_printed() -> None:
+    settings = Settings.load(storage="postgresql://user:hunter2@db/runs")
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings)
