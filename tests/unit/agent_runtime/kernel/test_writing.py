@@ -238,7 +238,7 @@ async def test_a_stopping_kernel_does_not_count_an_impatient_branch_twice() -> N
 
     async def impatient(context: OperatorContext) -> None:
         await stopping.wait()
-        for _ in range(2):
+        for _ in range(5):
             try:
                 async with asyncio.timeout(0.01):
                     await context.step(identity, "x")
