@@ -240,7 +240,7 @@ class ConcurrentSteps(AgentRuntimeError):
     code = "CONCURRENT_STEPS"
 
 
-class NondeterminismError(AgentRuntimeError):
+class NondeterminismError(AgentRuntimeError, RunAborted):
     """The operator asked for another step than its journal records."""
 
     code = "NONDETERMINISM"

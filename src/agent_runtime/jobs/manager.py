@@ -152,12 +152,15 @@ class JobManager:
         if not 0.0 <= progress <= 1.0:
             raise InvalidInput(f"progress is a fraction from 0 to 1, not {progress}")
         job = self._by_hand(await self.get(job_id))
+        if job.status.is_terminal:
+            raise InvalidTransition(f"job {job_id!r} has ended: it is {job.status}")
         data = {"progress": progress, **({} if message is None else {"message": message})}
         await self._commit(
             job_id=job_id,
             fence=job.fence,
             scope_id=job.scope_id,
             events=[NewEvent(RuntimeEventType.JOB_PROGRESS, None, data)],
+            job=JobChange(status=job.status, expect=frozenset({job.status})),
             progress=progress,
         )
         return await self.get(job_id)

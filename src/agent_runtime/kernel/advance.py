@@ -73,6 +73,8 @@ class Executor:
         self._draining = False
         self.runs: dict[str, JobRun] = {}
         """Runs in memory, by job."""
+        self._early: set[str] = set()
+        """Jobs that received a signal after their claim and before their run was registered."""
         self.busy: set[str] = set()
         """Jobs that are being claimed or run."""
 
@@ -85,6 +87,7 @@ class Executor:
             await self._advance(job_id)
         finally:
             self.busy.discard(job_id)
+            self._early.discard(job_id)
 
     async def _advance(self, job_id: str) -> None:
         services = self._services
@@ -107,6 +110,8 @@ class Executor:
         run, job_id = JobRun(claim, self._services), claim.job.job_id
         run.draining = self._draining
         self.runs[job_id] = run
+        if job_id in self._early:
+            run.wake()
         try:
             await self._execute(run)
         except StorageError as error:
@@ -140,15 +145,29 @@ class Executor:
         except AgentRuntimeError:
             logger.exception("job %s could not be set aside; the next start finds it", job.job_id)
 
+    def signalled(self, job_id: str) -> bool:
+        """Bring a signal to a job's run in memory; return whether there is one, or is about to be."""
+        run = self.runs.get(job_id)
+        if run is not None and not run.closed:
+            run.wake()
+            return True
+        if run is None and job_id in self.busy:
+            self._early.add(job_id)
+        return False
+
     def drain(self) -> None:
         """Begin no further step: runs are released as soon as their steps in flight have ended."""
         self._draining = True
-        self.release_runs()
+        self._release_runs(taken=False)
 
     def release_runs(self) -> None:
-        """Release what runs now as soon as the steps in flight have ended; later claims are not concerned."""
+        """Release what runs now, because this worker was taken for dead; later claims are not concerned."""
+        self._release_runs(taken=True)
+
+    def _release_runs(self, *, taken: bool) -> None:
         for run in self.runs.values():
             run.draining = True
+            run.taken = run.taken or taken
             run.attention.set()
             run.check_idle()
 

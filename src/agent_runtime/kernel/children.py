@@ -41,6 +41,7 @@ def child_job(
         inherited_budgets=budgets_for_child(parent),
         policy_ref=parent.policy_ref,
         versions=parent.versions,
+        tags=parent.tags,
     )
     data = {"operator": operator, "parent_job_id": parent.job_id}
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

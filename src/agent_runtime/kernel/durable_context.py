@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent_runtime.errors import ChildFailed, ContentTooLarge, InvalidInput, ResultNotSerializable, StepFailed
+from agent_runtime.errors import (
+    ChildFailed,
+    ContentTooLarge,
+    InvalidInput,
+    NondeterminismError,
+    ResultNotSerializable,
+    StepFailed,
+)
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.branch import CURRENT_BRANCH, Branch
 from agent_runtime.kernel.children import child_job
@@ -78,6 +85,8 @@ class DurableContext(OperatorContext):
         branch = CURRENT_BRANCH.get()
         if branch is None or branch.run is not self._run:
             raise InvalidInput("this context belongs to a job that does not run in this task")
+        if branch.abandoned:
+            raise asyncio.CancelledError("a sibling branch has failed")
         return branch
 
     async def _call_tool(self, invocation: ToolInvocation) -> ToolResult:
@@ -323,7 +332,12 @@ def _value(function: Callable[..., Any], name: str, outcome: Outcome) -> Any:
     """Return a recorded step's value, or raise its failure."""
     error = outcome.data.get("error")
     if error is None:
-        return read_result(function, outcome.content)
+        try:
+            return read_result(function, outcome.content)
+        except Exception as problem:
+            raise NondeterminismError(
+                f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: {problem}"
+            ) from problem
     kind = str(outcome.data.get("error_type", ""))
     if kind == ResultNotSerializable.__name__:
         raise ResultNotSerializable(str(error))

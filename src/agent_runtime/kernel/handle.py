@@ -13,6 +13,7 @@ from agent_runtime.errors import (
     JobFailed,
     JobTimedOut,
     PolicyDenied,
+    UnknownAction,
 )
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.values.action import ActionRecord
@@ -135,6 +136,8 @@ class ExecutionHandle:
     ) -> ActionRecord:
         """Answer one of the job's questions."""
         await self._kernel.start()
+        if (await self._kernel.actions.get(action_id)).job_id != self.job_id:
+            raise UnknownAction(f"job {self.job_id!r} has no action {action_id!r}")
         return await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=resolved_by)
 
 

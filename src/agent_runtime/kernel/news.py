@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-from agent_runtime.errors import StorageError
+from agent_runtime.errors import InvalidInput, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.timers import TimerService
@@ -69,8 +69,12 @@ class News:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        for end in self._ends.values():
-            end.cancel()
+        for end in list(self._ends.values()):
+            if not end.done():
+                end.set_exception(
+                    InvalidInput("the kernel was closed before the job had ended; the job goes on later")
+                )
+                end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
 
     def committed(self, commit: Commit, first_seq: int) -> None:
         """React to a commit of this process."""
@@ -140,10 +144,7 @@ class News:
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""
-        run = self._executor.runs.get(job_id)
-        if run is not None and not run.closed:
-            run.wake()
-        else:
+        if not self._executor.signalled(job_id):
             self._submit(job_id)
 
     def sweep_soon(self) -> None:

@@ -73,6 +73,8 @@ class JobRun:
         """No new step may begin: the process is going to stop."""
         self.out_of_time = False
         """The budget's running time is used up."""
+        self.taken = False
+        """This worker was taken for dead, and its jobs from it: not even an effect whose intent is written may begin."""
         self.lost: BaseException | None = None
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
         self._unwritten: list[NewEvent] = []
@@ -233,6 +235,8 @@ class JobRun:
                 f"the job's journal has {self._last_seq} entries; split the work with context.continue_as_new"
             )
         await self.check_alive()
+        if self.draining:
+            await self._stand_still()
 
     async def check_alive(self) -> None:
         """Go on only while nobody can have taken this worker for dead; to be awaited right before an effect begins.
@@ -248,13 +252,17 @@ class JobRun:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
         self.check_open()
-        if self.draining:
-            self._held_back += 1
-            self.attention.set()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:  # its caller gave up waiting: it must not be counted beside what it does next
-                self._held_back -= 1
+        if self.taken:
+            await self._stand_still()
+
+    async def _stand_still(self) -> None:
+        """Wait until the run is given up."""
+        self._held_back += 1
+        self.attention.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:  # its caller gave up waiting: it must not be counted beside what it does next
+            self._held_back -= 1
 
     def lose(self, error: BaseException) -> None:
         """Give the run up without writing anything more."""

@@ -238,7 +238,10 @@ def _deliver(batch: list[Operation]) -> None:
     for operation in batch:
         error = operation.error
         if error is None and operation.then is not None and not operation.repeated:
-            operation.then(operation.result)
+            try:
+                operation.then(operation.result)
+            except Exception:
+                logger.exception("a listener failed; what it listened to is written")
         if operation.future.done():
             continue
         if error is None:

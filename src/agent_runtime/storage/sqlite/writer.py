@@ -7,6 +7,7 @@ written share the next one. An operation that is refused undoes nothing but itse
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -19,6 +20,8 @@ from agent_runtime.errors import StorageClosed
 from agent_runtime.storage.sqlite.commit import AlreadyCommitted
 from agent_runtime.storage.sqlite.connection import Durability, connect, ensure_schema
 from agent_runtime.storage.sqlite.errors import translated
+
+logger = logging.getLogger(__name__)
 
 MAX_BATCH: Final = 500
 """Operations in one transaction; bounds how long one of them waits for the others."""
@@ -159,7 +162,10 @@ class Writer:
         """On the loop: tell listeners, then wake the callers."""
         for operation in batch:
             if operation.error is None and operation.then is not None:
-                operation.then(operation.result)
+                try:
+                    operation.then(operation.result)
+                except Exception:
+                    logger.exception("a listener failed; what it listened to is written")
             if operation.future.done():
                 continue
             if operation.error is not None:
@@ -168,7 +174,11 @@ class Writer:
                 operation.future.set_result(operation.result)
 
     def _check_foreign(self, db: sqlite3.Connection) -> None:
-        version = _data_version(db)
+        try:
+            version = _data_version(db)
+        except sqlite3.Error as error:
+            logger.warning("%s: cannot see whether another process has written: %s", self._path, error)
+            return
         if version != self._version:
             self._version = version
             self._tell(self._on_foreign_change)
