@@ -73,7 +73,6 @@ async def test_a_dollar_is_never_overspent_and_every_answer_has_one_entry(tmp_pa
     assert told["jobs"] == len(told["ended"]) == JOBS
     ended = Counter(told["ended"])
     assert ended["BudgetExceededError"] > 0  # the dollar was too little for all
-    assert ended["ExecutionResult"] > 30
     assert told["reserved"] == "0"
     assert Decimal(told["settled"]) <= 1
 
@@ -91,6 +90,7 @@ async def test_a_dollar_is_never_overspent_and_every_answer_has_one_entry(tmp_pa
         if "request_id" in entry.metadata
     )
     assert set(named.values()) == {1}
+    assert len(named) > 30  # and enough for some, whatever the kills have cost
     assert all(
         entry.cost == answered[entry.metadata["request_id"]]
         for entries in ledger.values()

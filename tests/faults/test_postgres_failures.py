@@ -20,7 +20,7 @@ from support.private_postgres import PrivatePostgres, private_postgres
 from support.worker_child import OPERATORS, WORKER
 from support.worker_pool import WorkerPool
 
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
+pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 9)]
 Moment = Literal["before", "after"]
 
 
@@ -152,7 +152,7 @@ async def test_jobs_survive_the_crash_of_the_server(
                 ExecutionRequest(operator="mixed", budgets=BudgetSpec(max_cost=1_000_000))
             )
             for handle in handles:
-                assert len((await handle.result(timeout=BOUND * 2)).output["pids"]) == 40
+                assert len((await handle.result(timeout=BOUND * 6)).output["pids"]) == 40
                 ends = [event.type for event in await journal(handle) if event.is_terminal]
                 assert ends == ["job.succeeded"]
             async with asyncio.timeout(BOUND):
