@@ -23,7 +23,7 @@ from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNot
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.run import JobRun
-from agent_runtime.kernel.waits import await_action, blocking, open_action
+from agent_runtime.kernel.waits import asked_event, await_action, blocking, open_action
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.content import encode
@@ -163,14 +163,8 @@ class JournaledEffect:
             f"{self.kind}.unknown", self.operation_id, {"name": self.name, "effect": self.effect}
         )
         action = self._question(number)
-        asked = NewEvent(
-            RuntimeEventType.ACTION_REQUIRED,
-            action.operation_id,
-            {"name": action.type, "action_id": action.action_id, "type": action.type, "expires_at": None},
-            encode(dict(action.payload)),
-        )
         await self.run.commit(
-            [unknown, asked, *blocking(self.branch, action.operation_id or "", "action")],
+            [unknown, asked_event(action), *blocking(self.branch, action.operation_id or "", "action")],
             new_actions=[action],
         )
         step = self.step
