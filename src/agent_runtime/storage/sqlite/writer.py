@@ -56,14 +56,16 @@ class Writer:
     async def start(self) -> None:
         """Open the file, make its tables and begin."""
         self._loop = asyncio.get_running_loop()
+        self._queue = queue.SimpleQueue()
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._run, args=(opened,), name="sqlite-writer", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(opened,), name="sqlite-writer", daemon=True)
+        thread.start()
         try:
             await opened
         except BaseException:
-            self._thread = None
+            self._queue.put(None)  # a caller who has gone leaves no thread behind
             raise
+        self._thread = thread
 
     async def run(self, write: Write, then: Then | None = None) -> Any:
         """Run `write` inside a transaction and return its result once that is on disk.
@@ -84,31 +86,31 @@ class Writer:
             await asyncio.to_thread(thread.join)
 
     def _run(self, opened: asyncio.Future[None]) -> None:
-        assert self._loop is not None  # noqa: S101 -- set by `start`
+        operations = self._queue  # another `start` brings a queue of its own
         try:
             db = connect(self._path, durability=self._durability)
             try:
                 ensure_schema(db, self._path)
+                self._version = _data_version(db)
             except BaseException:
                 db.close()
                 raise
         except sqlite3.Error as error:
-            self._loop.call_soon_threadsafe(opened.set_exception, translated(error, str(self._path)))
+            self._tell(_answer, opened, translated(error, str(self._path)))
             return
         except BaseException as error:  # noqa: BLE001 -- handed to whoever waits in `start`
-            self._loop.call_soon_threadsafe(opened.set_exception, error)
+            self._tell(_answer, opened, error)
             return
-        self._loop.call_soon_threadsafe(opened.set_result, None)
-        self._version = _data_version(db)
+        self._tell(_answer, opened, None)
         try:
-            self._serve(db)
+            self._serve(db, operations)
         finally:
             db.close()
 
-    def _serve(self, db: sqlite3.Connection) -> None:
+    def _serve(self, db: sqlite3.Connection, operations: queue.SimpleQueue[_Operation | None]) -> None:
         while True:
             try:
-                operation = self._queue.get(timeout=FOREIGN_CHECK_SECONDS)
+                operation = operations.get(timeout=FOREIGN_CHECK_SECONDS)
             except queue.Empty:
                 self._check_foreign(db)
                 continue
@@ -118,7 +120,7 @@ class Writer:
                 if len(batch) == MAX_BATCH:
                     break
                 try:
-                    operation = self._queue.get_nowait()
+                    operation = operations.get_nowait()
                 except queue.Empty:
                     break
             stopping = operation is None
@@ -130,23 +132,47 @@ class Writer:
                 return
 
     def _write(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
-        """Commit a batch in one transaction, or one by one when anything in it fails."""
+        """Commit a batch in one transaction, without the operations that fail."""
         try:
             self._transact(db, batch)
         except BaseException as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if len(batch) == 1:
-                self._fail(batch[0], error)
-                return
-            for operation in batch:
-                self._write(db, [operation])
+            _roll_back(db)
+            if len(batch) == 1 or _is_locked(error):
+                for operation in batch:
+                    self._fail(operation, error)
+            elif not self._write_selected(db, batch):
+                for operation in batch:
+                    self._write(db, [operation])
 
     def _transact(self, db: sqlite3.Connection, batch: list[_Operation]) -> None:
         db.execute("BEGIN IMMEDIATE")
         for operation in batch:
             operation.result = operation.write(db)
         db.execute("COMMIT")
+
+    def _write_selected(self, db: sqlite3.Connection, batch: list[_Operation]) -> bool:
+        """Commit those of a batch that are not refused; return whether there was a transaction to commit.
+
+        SQLite gives up a whole transaction when, say, the disk is full; then each operation needs one of its own.
+        """
+        refused: list[tuple[_Operation, Exception]] = []
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for operation in batch:
+                db.execute("SAVEPOINT operation")
+                try:
+                    operation.result = operation.write(db)
+                except Exception as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
+                    db.execute("ROLLBACK TO operation")
+                    refused.append((operation, error))
+                db.execute("RELEASE operation")
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            _roll_back(db)
+            return False
+        for operation, refusal in refused:
+            self._fail(operation, refusal)
+        return True
 
     def _fail(self, operation: _Operation, error: BaseException) -> None:
         if isinstance(error, AlreadyCommitted):
@@ -189,6 +215,26 @@ class Writer:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop was closed without closing the storage: nobody is left to be told
             return
+
+
+def _answer(opened: asyncio.Future[None], error: BaseException | None) -> None:
+    """Wake whoever waits in `start`, if somebody still does."""
+    if opened.done():
+        return
+    if error is None:
+        opened.set_result(None)
+    else:
+        opened.set_exception(error)
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether another process held the file for too long: waiting again for each operation would help nobody."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
 
 
 def _data_version(db: sqlite3.Connection) -> int:
