@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.storage.sqlite import SQLiteStorage
-from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.budget import LedgerEntry, LedgerFilter
 from support.spending_child import JOBS
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -49,7 +49,7 @@ async def entries_by_call(database: Path) -> dict[str, list[LedgerEntry]]:
     await storage.open()
     operations: dict[str, dict[str, list[LedgerEntry]]] = defaultdict(lambda: defaultdict(list))
     after: str | None = None
-    while page := await storage.ledger_entries(type="model_usage", after=after):
+    while page := await storage.ledger_entries(LedgerFilter(type="model_usage", after=after)):
         for entry in page:
             operations[entry.job_id or ""][entry.entry_id.rpartition("#")[0]].append(entry)
         after = page[-1].entry_id

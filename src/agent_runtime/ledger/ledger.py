@@ -22,7 +22,7 @@ from agent_runtime.ledger.windows import load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
-from agent_runtime.values.budget import Amount, Counters, LedgerEntry
+from agent_runtime.values.budget import Amount, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import ExecutionContext
 from agent_runtime.values.money import to_units
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
@@ -412,7 +412,7 @@ class Ledger:
         limit: int = _PAGE,
     ) -> Sequence[LedgerEntry]:
         """Return entries in the order they were written; `after` is the last entry id of the page before."""
-        return await self.storage.ledger_entries(
+        wanted = LedgerFilter(
             scope_id=scope_id,
             job_id=job_id,
             principal_id=principal_id,
@@ -422,6 +422,7 @@ class Ledger:
             after=after,
             limit=limit,
         )
+        return await self.storage.ledger_entries(wanted)
 
     async def total(self, **filters: Any) -> UsageTotal:
         """Add up the entries that match the filters of `entries`."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import Charge, Counters, LedgerEntry
+from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
@@ -329,19 +329,8 @@ class LedgerReader(Protocol):
         """Return one entry, or `None`."""
         ...
 
-    async def ledger_entries(
-        self,
-        *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002 -- the documented name
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[LedgerEntry]:
-        """Return entries in the order they were written; `after` is the last entry id of the page before."""
+    async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
+        """Return entries in the order they were written."""
         ...
 
 

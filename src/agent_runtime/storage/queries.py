@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, literal_column, select
 
 from agent_runtime.storage import rows, schema
 from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 
 
@@ -47,27 +50,17 @@ def list_actions(
     return statement.order_by(table.c.action_id.desc()).limit(limit)
 
 
-def list_ledger(
-    *,
-    scope_id: str | None,
-    job_id: str | None,
-    principal_id: str | None,
-    type: str | None,  # noqa: A002 -- the port's name
-    since: Any,
-    until: Any,
-    after: str | None,
-    limit: int,
-) -> Select[Any]:
-    """Select ledger entries in the order they were written; times as the back end stores them."""
+def list_ledger(wanted: LedgerFilter, *, as_stored: Callable[[datetime], Any] = lambda at: at) -> Select[Any]:
+    """Select ledger entries in the order they were written; `as_stored` turns times into what the back end stores."""
     table = schema.ledger
-    asked = {"scope_id": scope_id, "job_id": job_id, "principal_id": principal_id, "type": type}
+    asked = {name: getattr(wanted, name) for name in ("scope_id", "job_id", "principal_id", "type")}
     conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
-    if since is not None:
-        conditions.append(table.c.timestamp >= since)
-    if until is not None:
-        conditions.append(table.c.timestamp < until)
-    if after is not None:
-        place = select(table.c.id).where(table.c.event_id == after).scalar_subquery()
+    if wanted.since is not None:
+        conditions.append(table.c.timestamp >= as_stored(wanted.since))
+    if wanted.until is not None:
+        conditions.append(table.c.timestamp < as_stored(wanted.until))
+    if wanted.after is not None:
+        place = select(table.c.id).where(table.c.event_id == wanted.after).scalar_subquery()
         conditions.append(table.c.id > place)
     statement = select(*(table.c[name] for name in rows.LEDGER)).where(*conditions)
-    return statement.order_by(table.c.id).limit(limit)
+    return statement.order_by(table.c.id).limit(wanted.limit)

@@ -12,7 +12,7 @@ import pytest
 from agent_runtime.errors import AlreadySettled, BudgetRejected
 from agent_runtime.ports.journal import Commit, Storage, StoredPolicy, Timer
 from agent_runtime.testing.examples import NOW, commit
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -73,7 +73,7 @@ class MoneyContract:
         )
         await storage.commit(commit(ledger=[entry]))
         await storage.commit(commit(ledger=[entry]))
-        assert await storage.ledger_entries() == [entry]
+        assert await storage.ledger_entries(LedgerFilter()) == [entry]
 
     async def test_ledger_entries_are_filtered_and_paged(self, storage: Storage) -> None:
         entries = [
@@ -81,18 +81,23 @@ class MoneyContract:
                 entry_id=f"e{n}",
                 type="model_usage" if n % 2 else "tool_usage",
                 scope_id="ab"[n % 2],
+                principal_id="ann" if n == 2 else None,
+                job_id="j" if n in (3, 4) else None,
                 timestamp=NOW + timedelta(seconds=n),
             )
             for n in range(6)
         ]
         await storage.commit(commit(ledger=entries))
-        assert [e.entry_id for e in await storage.ledger_entries(scope_id="b")] == ["e1", "e3", "e5"]
-        assert [e.entry_id for e in await storage.ledger_entries(after="e3", limit=1)] == ["e4"]
-        window = await storage.ledger_entries(
-            since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)
-        )
-        assert [e.entry_id for e in window] == ["e2", "e3"]
-        assert [e.entry_id for e in await storage.ledger_entries(type="tool_usage")] == ["e0", "e2", "e4"]
+
+        async def found(**wanted: Any) -> list[str]:
+            return [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter(**wanted))]
+
+        assert await found(scope_id="b") == ["e1", "e3", "e5"]
+        assert await found(after="e3", limit=1) == ["e4"]
+        assert await found(since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)) == ["e2", "e3"]
+        assert await found(type="tool_usage") == ["e0", "e2", "e4"]
+        assert await found(principal_id="ann") == ["e2"]
+        assert await found(job_id="j", scope_id="b") == ["e3"]
 
     async def test_a_unique_ledger_entry_refuses_everything_with_it(self, storage: Storage) -> None:
         entry = LedgerEntry(entry_id="e1", type="model_usage", timestamp=NOW)

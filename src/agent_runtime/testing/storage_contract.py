@@ -38,7 +38,7 @@ from agent_runtime.ports.journal import (
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.values.action import ActionStatus
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import InheritedBudget, JobFilter, JobRecord, JobStatus
@@ -181,7 +181,7 @@ class StorageContract(MoneyContract):
         with pytest.raises(FenceLost):
             await storage.fold(owned.job_id, fence=1, at=NOW)
         assert await storage.events(owned.job_id) == before
-        assert await storage.ledger_entries() == []
+        assert await storage.ledger_entries(LedgerFilter()) == []
         assert await storage.list_actions() == []
 
     async def test_a_journal_grows_only_under_a_fence(self, storage: Storage) -> None:
@@ -548,7 +548,7 @@ class StorageContract(MoneyContract):
         assert await storage.prune(before=NOW + timedelta(days=1)) == 0
         assert await storage.get_job(old.job_id) is None
         assert await storage.events(old.job_id) == []
-        assert await storage.ledger_entries(job_id=old.job_id) == [entry]
+        assert await storage.ledger_entries(LedgerFilter(job_id=old.job_id)) == [entry]
         assert {one.job_id for one in await storage.list_jobs(JobFilter())} == {recent.job_id, lost.job_id}
         await self.created(storage, idempotency_key="k", request_hash="another")
 

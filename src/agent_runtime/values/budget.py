@@ -148,3 +148,30 @@ class LedgerEntry:
     def total_tokens(self) -> int:
         """Input plus output."""
         return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFilter:
+    """Which ledger entries to list: in the order they were written, `limit` at a time."""
+
+    scope_id: str | None = None
+    job_id: str | None = None
+    principal_id: str | None = None
+    type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    """Entries of this very moment are left out."""
+    after: str | None = None
+    """Id of the last entry of the page before."""
+    limit: int = 1000
+
+    def matches(self, entry: LedgerEntry) -> bool:
+        """Whether an entry is one of those asked for, wherever it stands in the list."""
+        return (
+            self.scope_id in (None, entry.scope_id)
+            and self.job_id in (None, entry.job_id)
+            and self.principal_id in (None, entry.principal_id)
+            and self.type in (None, entry.type)
+            and (self.since is None or entry.timestamp >= self.since)
+            and (self.until is None or entry.timestamp < self.until)
+        )

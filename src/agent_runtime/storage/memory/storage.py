@@ -13,7 +13,7 @@ from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, Store
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry
+from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
@@ -209,34 +209,16 @@ class MemoryStorage:
         """Return a version of a policy, or `None`."""
         return self._state.policies.get((name, version))
 
-    async def ledger_entries(
-        self,
-        *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002 -- the documented name
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[LedgerEntry]:
+    async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         entries = list(self._state.ledger.values())
-        if after is not None:
-            place = next((i for i, entry in enumerate(entries) if entry.entry_id == after), len(entries))
+        if filter.after is not None:
+            place = next(
+                (i for i, entry in enumerate(entries) if entry.entry_id == filter.after), len(entries)
+            )
             entries = entries[place + 1 :]
-        found = (
-            entry
-            for entry in entries
-            if scope_id in (None, entry.scope_id)
-            and job_id in (None, entry.job_id)
-            and principal_id in (None, entry.principal_id)
-            and type in (None, entry.type)
-            and (since is None or entry.timestamp >= since)
-            and (until is None or entry.timestamp < until)
-        )
-        return [entry for entry, _ in zip(found, range(limit), strict=False)]
+        found = (entry for entry in entries if filter.matches(entry))
+        return [entry for entry, _ in zip(found, range(filter.limit), strict=False)]
 
     async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row."""

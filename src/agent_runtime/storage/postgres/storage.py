@@ -38,7 +38,7 @@ from agent_runtime.storage.postgres.values import (
 )
 from agent_runtime.storage.postgres.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import Counters, LedgerEntry
+from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
@@ -339,31 +339,11 @@ class PostgresStorage:
         found = await self._connections.fetch(statement, to_text(entry_id))
         return _entry(found[0]) if found else None
 
-    async def ledger_entries(
-        self,
-        *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002 -- the documented name
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[LedgerEntry]:
+    async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         from agent_runtime.storage import queries
 
-        statement = queries.list_ledger(
-            scope_id=scope_id,
-            job_id=job_id,
-            principal_id=principal_id,
-            type=type,
-            since=since,
-            until=until,
-            after=after,
-            limit=limit,
-        )
+        statement = queries.list_ledger(filter)
         return [_entry(row) for row in await self._select(statement)]
 
     async def standing_budgets(self) -> Sequence[Budget]:

@@ -40,7 +40,7 @@ from agent_runtime.storage.sqlite.values import (
 )
 from agent_runtime.storage.sqlite.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import Counters, LedgerEntry
+from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
@@ -298,31 +298,11 @@ class SQLiteStorage:
         )
         return StoredPolicy(name, version, orjson.loads(found[0][0])) if found else None
 
-    async def ledger_entries(
-        self,
-        *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002 -- the documented name
-        since: datetime | None = None,
-        until: datetime | None = None,
-        after: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[LedgerEntry]:
+    async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         from agent_runtime.storage import queries
 
-        statement = queries.list_ledger(
-            scope_id=scope_id,
-            job_id=job_id,
-            principal_id=principal_id,
-            type=type,
-            since=None if since is None else from_time(since),
-            until=None if until is None else from_time(until),
-            after=after,
-            limit=limit,
-        )
+        statement = queries.list_ledger(filter, as_stored=from_time)
         return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in await self._select(statement)]
 
     async def _select(self, statement: Any) -> list[tuple[Any, ...]]:
