@@ -22,6 +22,7 @@ AgentRuntimeError
 │   └── ActionExpired
 ├── StepFailed                     a recorded step's failure, raised again on replay
 ├── ChildFailed
+├── QueueFull                      too many jobs wait; try again later
 ├── JournalLimitReached            use `context.continue_as_new`
 ├── ConcurrentSteps                two steps at once in one branch; use `context.gather`
 ├── NondeterminismError            the operator's code no longer follows its own history
@@ -30,6 +31,7 @@ AgentRuntimeError
 │   ├── StorageReadOnly
 │   ├── StorageFull
 │   └── StorageClosed
+├── ContentPruned                  the content of this old job was deleted; what it did and cost is kept
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
 └── AlreadySettled, BudgetRejected, DuplicateJob, SignalsPending    a storage's answers to the services above it
@@ -226,6 +228,33 @@ class ChildFailed(AgentRuntimeError):
         super().__init__(message)
         self.job_id = job_id
         self.error_code = error_code
+
+
+class QueueFull(AgentRuntimeError):
+    """Too many jobs wait for a worker; nothing was accepted. Try again later.
+
+    Attributes:
+        scope_id: The scope whose bound is reached; `None` when it is the bound over all scopes.
+        limit: The bound.
+        retry_after: Seconds after which another try makes sense.
+    """
+
+    code = "QUEUE_FULL"
+
+    def __init__(self, *, limit: int, scope_id: str | None = None, retry_after: float = 5.0) -> None:
+        whose = "" if scope_id is None else f" of scope {scope_id!r}"
+        super().__init__(
+            f"{limit} or more jobs{whose} wait for a worker already; try again in {retry_after:g} s"
+        )
+        self.scope_id = scope_id
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class ContentPruned(AgentRuntimeError):
+    """The job's content was deleted because it ended long ago; its events and what it cost are kept."""
+
+    code = "CONTENT_PRUNED"
 
 
 class JournalLimitReached(AgentRuntimeError):

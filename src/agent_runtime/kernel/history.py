@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from agent_runtime.errors import NondeterminismError
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
@@ -140,7 +140,7 @@ class History:
             self.created = event
         elif event.type == RuntimeEventType.JOB_WARNING:
             self.warned.add(event.data["step"])
-        elif event.type in (RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED):
+        elif event.type in STOP_REQUESTS:
             self.stop_request = self.stop_request or event
 
     def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, ScopeCaps
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
@@ -126,6 +127,8 @@ class Commit:
     """Refuse with `SignalsPending` when signals for the job wait to be folded."""
     create: Sequence[tuple[JobRecord, Sequence[NewEvent]]] = ()
     """New jobs, each with the first events of its journal."""
+    queue_bounds: QueueBounds = NO_BOUNDS
+    """Refuse with `QueueFull` when, with the jobs of `create`, more would wait for a worker."""
     signals: Sequence[Signal] = ()
     cancel_children_of: str | None = None
     """Send a cancel signal to every child of this job that has not ended."""
@@ -217,6 +220,7 @@ class Journal(Protocol):
             UnknownJob: There is no such job.
             InvalidTransition: `JobChange.expect` does not hold.
             IdempotencyConflict: A created job's key exists with another request (`DuplicateJob` with the same one).
+            QueueFull: See `Commit.queue_bounds`. A key that exists is told first.
             ActionAlreadyResolved: A changed action is no longer pending, or has votes the writer has not seen.
             SignalsPending: See `Commit.require_no_signals`.
             BudgetRejected: A reservation does not fit.
@@ -225,11 +229,17 @@ class Journal(Protocol):
         """
         ...
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+    async def claim(
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+    ) -> Claim | None:
         """Take a job that is due and unowned: its fence grows, waiting signals are folded, its status is `running`.
 
         Due means queued, or left running by a dead owner, or suspended with a signal waiting. Returns `None` for any
         other job. Appends `job.started` the first time and `job.resumed` later, before the folded signals.
+
+        A job is turned away, also with `None`, while as many jobs of its scope as `caps` allows have an owner;
+        counting and claiming are one transaction, so that any number of claimants together keep to it. A job that is
+        asked to stop is let through: it only ends.
         """
         ...
 
@@ -245,8 +255,27 @@ class Journal(Protocol):
         """Return a job's last entries, in order."""
         ...
 
-    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
-        """Return `(job_id, priority)` of unowned jobs that `claim` would give, in the order they should run."""
+    async def due_jobs(
+        self,
+        *,
+        limit: int = 1000,
+        caps: ScopeCaps = NO_CAPS,
+        among: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, int]]:
+        """Return `(job_id, priority)` of unowned jobs that `claim` would give, by priority, the oldest first.
+
+        Args:
+            limit: How many at most.
+            caps: Of a scope with a bound only the first ones are returned, as many as have a place.
+            among: Only these.
+        """
+        ...
+
+    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
+        """Return the due jobs of one scope that have a place under `cap`, as `due_jobs` does.
+
+        Its cost does not grow with the number of jobs that wait behind them.
+        """
         ...
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:

@@ -73,6 +73,7 @@ jobs = Table(
     Column("owner", Text),
     _required("last_seq", BigInteger),
     _required("starts", Integer),
+    Column("content_pruned_at", Time),
     Index("runtime_jobs_by_scope", "scope_id", "job_id"),
     Index(
         "runtime_jobs_key",
@@ -90,10 +91,11 @@ jobs = Table(
     ),
     Index(
         "runtime_jobs_ready",
-        "priority",
+        "scope_id",
+        text("priority DESC"),
         "job_id",
-        sqlite_where=text("owner IS NULL AND status IN ('queued', 'running')"),
-        postgresql_where=text("owner IS NULL AND status IN ('queued', 'running')"),
+        sqlite_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
+        postgresql_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
     ),
     Index(
         "runtime_jobs_ended",
@@ -102,8 +104,15 @@ jobs = Table(
         postgresql_where=text("completed_at IS NOT NULL"),
     ),
     Index(
+        "runtime_jobs_with_content",
+        "completed_at",
+        sqlite_where=text("completed_at IS NOT NULL AND content_pruned_at IS NULL"),
+        postgresql_where=text("completed_at IS NOT NULL AND content_pruned_at IS NULL"),
+    ),
+    Index(
         "runtime_jobs_owned",
         "owner",
+        "scope_id",
         sqlite_where=text("owner IS NOT NULL"),
         postgresql_where=text("owner IS NOT NULL"),
     ),

@@ -35,6 +35,7 @@ from agent_runtime.ports.journal import (
     Timer,
     Worker,
 )
+from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.values.action import ActionStatus
@@ -62,7 +63,7 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract(MoneyContract):
+class StorageContract(MoneyContract, CapacityContract):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:

@@ -65,6 +65,9 @@ class RuntimeEventType(StrEnum):
     ARTIFACT_CREATED = "artifact.created"
 
 
+STOP_REQUESTS = frozenset({RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED})
+"""Signals after which a job does nothing but end."""
+
 TERMINAL_TYPES = frozenset(
     {
         RuntimeEventType.JOB_SUCCEEDED,

@@ -40,6 +40,8 @@ class JobStatus(StrEnum):
 
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
 SUSPENDED = frozenset({JobStatus.WAITING_ACTION, JobStatus.SLEEPING, JobStatus.WAITING, JobStatus.BLOCKED})
+READY = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
+"""Without an owner, these wait for nothing but a worker."""
 
 _FAILURES = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
 TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {

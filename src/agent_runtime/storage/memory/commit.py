@@ -15,6 +15,7 @@ from agent_runtime.errors import (
     IdempotencyConflict,
     InvalidInput,
     InvalidTransition,
+    QueueFull,
     SignalsPending,
     UnknownAction,
 )
@@ -34,6 +35,7 @@ def check(state: State, commit: Commit) -> None:
         raise InvalidInput("only a fenced commit may extend a journal or change a job")
     for job, _ in commit.create:
         _check_new(state, job)
+    _check_queue(state, commit)
     for change in commit.action_changes:
         _check_action(state, change)
     _check_charges(state, commit.charges)
@@ -64,6 +66,15 @@ def _check_new(state: State, job: JobRecord) -> None:
             )
     if job.job_id in state.jobs:
         raise DuplicateJob(job.job_id)
+
+
+def _check_queue(state: State, commit: Commit) -> None:
+    bounds = commit.queue_bounds
+    for job, _ in commit.create:
+        if bounds.per_scope is not None and state.waiting(job.scope_id) >= bounds.per_scope:
+            raise QueueFull(limit=bounds.per_scope, scope_id=job.scope_id)
+        if bounds.total is not None and state.waiting(None) >= bounds.total:
+            raise QueueFull(limit=bounds.total)
 
 
 def _check_action(state: State, change: ActionChange) -> None:

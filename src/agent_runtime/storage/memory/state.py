@@ -9,8 +9,9 @@ from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.budget import Counters, LedgerEntry
-from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.capacity import ScopeCaps
+from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent
+from agent_runtime.values.job import READY, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -48,4 +49,23 @@ class State:
         """Whether `claim` would give this job."""
         if job.owner is not None or job.status.is_terminal or job.operator is None:
             return False
-        return job.status in (JobStatus.QUEUED, JobStatus.RUNNING) or bool(self.signals.get(job.job_id))
+        return job.status in READY or bool(self.signals.get(job.job_id))
+
+    def is_stopping(self, job: JobRecord) -> bool:
+        """Whether a request to stop waits for a job."""
+        return any(signal.type in STOP_REQUESTS for signal in self.signals.get(job.job_id, {}).values())
+
+    def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
+        """Return how many more jobs of a scope may get an owner; `None` for any number."""
+        cap = caps.of(scope_id)
+        if cap is None:
+            return None
+        return cap - sum(job.owner is not None for job in self.jobs.values() if job.scope_id == scope_id)
+
+    def waiting(self, scope_id: str | None) -> int:
+        """Return how many jobs wait for a worker, in one scope or in all."""
+        return sum(
+            job.owner is None and job.operator is not None and job.status in READY
+            for job in self.jobs.values()
+            if scope_id in (None, job.scope_id)
+        )

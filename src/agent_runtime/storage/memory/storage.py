@@ -9,11 +9,20 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from agent_runtime.errors import FenceLost
-from agent_runtime.ports.journal import Claim, Commit, Listener, NewEvent, StoredPolicy, Timer, Worker
+from agent_runtime.ports.journal import (
+    Claim,
+    Commit,
+    Listener,
+    NewEvent,
+    StoredPolicy,
+    Timer,
+    Worker,
+)
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
@@ -60,11 +69,16 @@ class MemoryStorage:
             listener.committed(commit, first_seq)
         return first_seq
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
-        """Take a job that is due and unowned."""
+    async def claim(
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+    ) -> Claim | None:
+        """Take a job that is due and unowned, if its scope has a place."""
         state = self._state
         job = state.jobs.get(job_id)
         if job is None or not state.is_due(job):
+            return None
+        places = state.places(job.scope_id, caps)
+        if places is not None and places < 1 and not state.is_stopping(job):
             return None
         first = job.fence == 0
         state.put_job(
@@ -106,11 +120,31 @@ class MemoryStorage:
         """Return a job's last entries."""
         return self._state.journals.get(job_id, [])[-limit:]
 
-    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
-        """Return unowned jobs that are due."""
-        due = [job for job in self._state.jobs.values() if self._state.is_due(job)]
+    async def due_jobs(
+        self,
+        *,
+        limit: int = 1000,
+        caps: ScopeCaps = NO_CAPS,
+        among: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due and have a place."""
+        state = self._state
+        candidates = (
+            state.jobs.values()
+            if among is None
+            else [state.jobs[job_id] for job_id in {*among} & state.jobs.keys()]
+        )
+        due = [job for job in candidates if state.is_due(job)]
         due.sort(key=lambda job: (-job.priority, job.job_id))
+        if caps:
+            left = {job.scope_id: state.places(job.scope_id, caps) for job in due}
+            due = [job for job in due if state.is_stopping(job) or _take_place(left, job.scope_id)]
         return [(job.job_id, job.priority) for job in due[:limit]]
+
+    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
+        """Return the due jobs of one scope that have a place."""
+        of_scope = [job_id for job_id, job in self._state.jobs.items() if job.scope_id == scope_id]
+        return await self.due_jobs(caps=ScopeCaps(default=cap), among=of_scope)
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -269,3 +303,12 @@ class MemoryStorage:
         self._state.workers.pop(worker_id, None)
         for job in [job for job in self._state.jobs.values() if job.owner == worker_id]:
             self._state.put_job(job, owner=None)
+
+
+def _take_place(left: dict[str, int | None], scope_id: str) -> bool:
+    """Whether a scope has a place left, which is then taken."""
+    places = left[scope_id]
+    if places is None:
+        return True
+    left[scope_id] = places - 1
+    return places > 0

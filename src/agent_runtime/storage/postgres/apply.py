@@ -15,6 +15,7 @@ from agent_runtime.errors import (
     IdempotencyConflict,
     InvalidInput,
     InvalidTransition,
+    QueueFull,
     SignalsPending,
     UnknownAction,
     UnknownJob,
@@ -24,7 +25,8 @@ from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, Locke
 from agent_runtime.storage.postgres.values import from_json, to_json
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.capacity import ScopeCaps
+from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
 
 
@@ -39,6 +41,7 @@ def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> in
     """Make every change of `commit` and return the seq of its first event; raises as the port says."""
     job = _check_owner(rows, commit)
     _check_created(rows, commit.create)
+    _check_queue(rows, commit)
     _check_actions(rows, commit)
     _check_settled(rows, commit)
     charged = _check_charges(rows, commit)
@@ -92,6 +95,15 @@ def _check_created(rows: LockedRows, created: Sequence[tuple[JobRecord, Any]]) -
             )
         if job.job_id in rows.jobs:
             raise DuplicateJob(job.job_id)
+
+
+def _check_queue(rows: LockedRows, commit: Commit) -> None:
+    bounds, waiting = commit.queue_bounds, rows.places.waiting
+    for job, _ in commit.create if bounds else ():
+        if bounds.per_scope is not None and waiting[job.scope_id] >= bounds.per_scope:
+            raise QueueFull(limit=bounds.per_scope, scope_id=job.scope_id)
+        if bounds.total is not None and waiting[None] >= bounds.total:
+            raise QueueFull(limit=bounds.total)
 
 
 def _check_actions(rows: LockedRows, commit: Commit) -> None:
@@ -172,6 +184,7 @@ def _create(
         updated_at=record.updated_at,
     )
     rows.jobs[job.job_id] = job
+    rows.count(job)
     rows.append(job, events, data, at, None)
     if record.idempotency_key is not None:
         rows.by_key[(record.scope_id, record.idempotency_key)] = (record.job_id, record.request_hash)
@@ -247,13 +260,17 @@ def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None
         rows.policy_rows.setdefault((policy.name, policy.version), row)
 
 
-def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime) -> Claimed | None:
-    """Take a job that is due and unowned; `None` for any other."""
+def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime, caps: ScopeCaps) -> Claimed | None:
+    """Take a job that is due and unowned, if its scope has a place; `None` for any other."""
     job = rows.jobs.get(job_id)
     if job is None or job.owner is not None or job.operator is None:
         return None
     due = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
     if not due and not (job.status in SUSPENDED and rows.signals.get(job_id)):
+        return None
+    cap = caps.of(job.scope_id)
+    stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
+    if cap is not None and not stops and rows.places.running.get(job.scope_id, cap) >= cap:
         return None
     start = RuntimeEventType.JOB_STARTED if job.fence == 0 else RuntimeEventType.JOB_RESUMED
     job.fence += 1

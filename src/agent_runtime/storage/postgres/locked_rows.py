@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from agent_runtime.ports.journal import NewEvent
+from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.values.budget import Amount, Counters
-from agent_runtime.values.job import TERMINAL
+from agent_runtime.values.job import READY, TERMINAL
 
 Key = tuple[str, str]
 Row = list[Any]
@@ -35,6 +36,7 @@ class Needs:
     """Ledger entries that must not be there."""
     counters: set[Key] = field(default_factory=set)
     """(budget, window) pairs."""
+    places: PlaceNeeds = field(default_factory=PlaceNeeds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,13 +79,18 @@ class LockedJob:
     updated_at: datetime
     fence_before: int = -1
     """The fence under which the row was locked."""
-    is_new: bool = False
-    """Inserted by this batch: its row needs no update unless it is changed later on."""
+    counted: tuple[bool, bool] = (False, False)
+    """Whether it is counted as running, and as waiting for a worker."""
 
     @property
     def is_active(self) -> bool:
         """Whether the job has not ended."""
         return self.status not in TERMINAL
+
+    def standing(self) -> tuple[bool, bool]:
+        """Return whether it runs, and whether it waits for a worker."""
+        waits = self.owner is None and self.operator is not None and self.status in READY
+        return self.owner is not None, waits
 
 
 @dataclass(slots=True)
@@ -105,6 +112,7 @@ class LockedRows:
     counters: dict[Key, Counters] = field(default_factory=dict)
     new_counters: set[Key] = field(default_factory=set)
     """Counters that were inserted by this transaction."""
+    places: Places = field(default_factory=Places)
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)
@@ -155,3 +163,10 @@ class LockedRows:
     def change(self, job: LockedJob) -> None:
         """Remember that a job's row is to be written."""
         self.changed_jobs[job.job_id] = job
+        self.count(job)
+
+    def count(self, job: LockedJob) -> None:
+        """Count a job where it stands now."""
+        before, job.counted = job.counted, job.standing()
+        (ran, waited), (runs, waits) = before, job.counted
+        self.places.move(job.scope_id, running=runs - ran, waiting=waits - waited)

@@ -27,6 +27,7 @@ from agent_runtime.storage.rows import (
     ledger_row,
     policy_row,
 )
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 Then = Callable[[Any], None]
 
@@ -97,6 +98,8 @@ class CommitOperation(Operation):
                 needs.signals_of.add(commit.job_id)
         for job, _ in commit.create:
             needs.jobs.add(job.job_id)
+            if commit.queue_bounds:
+                needs.places.queues[job.scope_id] = commit.queue_bounds
             if job.idempotency_key is not None:
                 needs.keys.add((job.scope_id, job.idempotency_key))
         if commit.cancel_children_of is not None:
@@ -122,15 +125,18 @@ class ClaimOperation(Operation):
     job_id: str = field(kw_only=True)
     owner: str = field(kw_only=True)
     at: datetime = field(kw_only=True)
+    caps: ScopeCaps = field(kw_only=True, default=NO_CAPS)
 
     def need(self, needs: Needs) -> None:
-        """Need the job and its signals."""
+        """Need the job and its signals, and to know how many others of its scope run."""
         needs.jobs.add(self.job_id)
         needs.signals_of.add(self.job_id)
+        if self.caps:
+            needs.places.claims[self.job_id] = self.caps
 
     def apply(self, rows: LockedRows) -> Any:
         """Apply the claim."""
-        return apply_claim(rows, self.job_id, self.owner, self.at)
+        return apply_claim(rows, self.job_id, self.owner, self.at, self.caps)
 
 
 @dataclass(slots=True, eq=False)

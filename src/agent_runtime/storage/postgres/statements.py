@@ -94,6 +94,21 @@ WHERE (t.job_id, t.key) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER 
 KNOWN_ENTRIES: Final = "SELECT event_id FROM runtime_ledger WHERE event_id = ANY($1::text[])"
 COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = ANY($1::text[])"
 
+# Advisory locks are taken in the order of the array: a function in the list of a plain scan is called row by row.
+LOCK_NAMES: Final = "SELECT pg_advisory_xact_lock(number) FROM unnest($1::int8[]) AS v(number)"
+SCOPES_OF_JOBS: Final = "SELECT job_id, scope_id FROM runtime_jobs WHERE job_id = ANY($1::text[])"
+READY: Final = "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"
+RUNNING_IN: Final = """
+SELECT scope_id, count(*) FROM runtime_jobs WHERE owner IS NOT NULL AND scope_id = ANY($1::text[]) GROUP BY scope_id
+"""
+WAITING_IN: Final = f"""
+SELECT v.scope_id, count(w.one) FROM unnest($1::text[]) AS v(scope_id)
+LEFT JOIN LATERAL (
+  SELECT 1 AS one FROM runtime_jobs j WHERE j.scope_id = v.scope_id AND {READY} LIMIT $2
+) AS w ON TRUE GROUP BY v.scope_id
+"""  # noqa: S608
+WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY} LIMIT $1) AS waiting"  # noqa: S608
+
 NEW_COUNTERS: Final = """
 INSERT INTO runtime_budget_counters (budget_id, "window")
 SELECT * FROM unnest($1::text[], $2::text[]) AS v(budget_id, "window") ORDER BY 1, 2
@@ -243,15 +258,54 @@ UPDATE runtime_jobs SET owner = NULL WHERE job_id IN (
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
-DUE_JOBS: Final = """
+_WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
+
+
+def due_jobs(*, capped: bool, among: bool) -> str:
+    """Return the query for due jobs: $1 is the limit; then come the ids, the scopes with caps, these, the default cap."""
+    chosen = "AND j.job_id = ANY($2::text[])" if among else ""
+    due = f"""
+      SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j WHERE {READY} {chosen}
+      UNION
+      SELECT j.job_id, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+      WHERE {_WOKEN} {chosen}
+    """  # noqa: S608 -- the conditions above
+    if not capped:
+        return f"SELECT job_id, priority FROM ({due}) AS due ORDER BY priority DESC, job_id LIMIT $1"  # noqa: S608
+    first = 3 if among else 2
+    return f"""
+    WITH due AS (
+      SELECT j.*, EXISTS (
+        SELECT 1 FROM runtime_signals s
+        WHERE s.job_id = j.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
+      ) AS stops FROM ({due}) AS j
+    ), ranked AS (
+      SELECT *, row_number() OVER (PARTITION BY scope_id, stops ORDER BY priority DESC, job_id) AS place FROM due
+    ), running AS (
+      SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
+    )
+    SELECT r.job_id, r.priority FROM ranked r
+    LEFT JOIN running USING (scope_id)
+    LEFT JOIN unnest(${first}::text[], ${first + 1}::int8[]) AS c(scope_id, cap) USING (scope_id)
+    WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, ${first + 2}::int8) - coalesce(running.number, 0), TRUE)
+    ORDER BY r.priority DESC, r.job_id LIMIT $1
+    """  # noqa: S608
+
+
+NEXT_JOBS: Final = f"""
+WITH free AS (
+  SELECT greatest(0, $2::int8 - (SELECT count(*) FROM runtime_jobs WHERE owner IS NOT NULL AND scope_id = $1)) AS places
+)
 SELECT job_id, priority FROM (
-  SELECT job_id, priority FROM runtime_jobs
-  WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
+  (
+    SELECT job_id, priority FROM runtime_jobs WHERE {READY} AND scope_id = $1
+    ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
+  )
   UNION
   SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-) AS due ORDER BY priority DESC, job_id LIMIT $1
-"""
+  WHERE {_WOKEN} AND j.scope_id = $1
+) AS next ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
+"""  # noqa: S608
 JOBS_WITH_SIGNALS: Final = """
 SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1
 """

@@ -39,6 +39,7 @@ from agent_runtime.storage.postgres.values import (
 from agent_runtime.storage.postgres.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
@@ -177,15 +178,17 @@ class PostgresStorage:
         for timer in commit.set_timers:
             tell(ForeignChange("timer", timer.job_id))
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
-        """Take a job that is due and unowned."""
+    async def claim(
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+    ) -> Claim | None:
+        """Take a job that is due and unowned, if its scope has a place."""
 
         def tell(claimed: Claimed | None) -> None:
             if claimed is not None:
                 self._tell_folded(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
-        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at)
+        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at, caps=caps)
         claimed: Claimed | None = await self._writer.run(operation)
         if claimed is None:
             return None
@@ -243,9 +246,28 @@ class PostgresStorage:
         )
         return [event_record(job_id, from_text(scope_id), tuple(row)) for row in found]
 
-    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
-        """Return unowned jobs that are due."""
-        return [(job_id, priority) for job_id, priority in await self._connections.fetch(sql.DUE_JOBS, limit)]
+    async def due_jobs(
+        self,
+        *,
+        limit: int = 1000,
+        caps: ScopeCaps = NO_CAPS,
+        among: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due and have a place."""
+        parameters: list[Any] = [limit]
+        if among is not None:
+            parameters.append([to_text(job_id) for job_id in among])
+        if caps:
+            scopes = [to_text(scope_id) for scope_id in caps.scopes]
+            parameters += [scopes, list(caps.scopes.values()), caps.default]
+        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
+        found = await self._connections.fetch(statement, *parameters)
+        return [(job_id, priority) for job_id, priority in found]
+
+    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
+        """Return the due jobs of one scope that have a place."""
+        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap)
+        return [(job_id, priority) for job_id, priority in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
+from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
 
@@ -28,8 +29,9 @@ def counters_of(row: Sequence[int]) -> Counters:
 
 
 async def lock(connection: Connection, needs: Needs) -> LockedRows:
-    """Lock and read the rows, in the order that all batches keep: counters, jobs, actions, timers."""
+    """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, actions, timers."""
     rows = LockedRows()
+    capped = await lock_scopes(connection, needs.places)
     if needs.counters:
         await _lock_counters(connection, rows, needs)
     if needs.children_of:
@@ -40,7 +42,9 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
         for row in await connection.fetch(sql.LOCK_JOBS, _texts(needs.jobs)):
             job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
             job.fence_before = job.fence
+            job.counted = job.standing()
             rows.jobs[job.job_id] = job
+    rows.places = await count_places(connection, needs.places, capped)
     if needs.keys:
         for found in await connection.fetch(sql.JOBS_BY_KEY, *_pairs(needs.keys)):
             scope_id, key, job_id, request_hash = (None if v is None else from_text(v) for v in found)

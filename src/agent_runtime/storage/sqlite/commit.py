@@ -17,6 +17,7 @@ from agent_runtime.errors import (
     IdempotencyConflict,
     InvalidInput,
     InvalidTransition,
+    QueueFull,
     SignalsPending,
     UnknownAction,
     UnknownJob,
@@ -61,6 +62,8 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         _spend(db, commit)
     for job, events in commit.create:
         _create(db, job, events, commit.at)
+    if commit.queue_bounds:
+        _check_queue(db, commit)
     for signal in commit.signals:
         send(db, signal)
     if commit.new_actions:
@@ -215,6 +218,20 @@ def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], 
             f"key {job.idempotency_key!r} belongs to job {job_id!r}, a different request"
         ) from None
     append(db, job.job_id, 1, events, at)
+
+
+def _check_queue(db: sqlite3.Connection, commit: Commit) -> None:
+    """Refuse what would make the queue too long; the job is in it already, and goes with the transaction."""
+    total, per_scope = commit.queue_bounds.total, commit.queue_bounds.per_scope
+    for scope_id in {job.scope_id for job, _ in commit.create}:
+        if per_scope is not None:
+            ((waiting,),) = db.execute(sql.WAITING_IN_SCOPE, (scope_id, per_scope + 1))
+            if waiting > per_scope:
+                raise QueueFull(limit=per_scope, scope_id=scope_id)
+    if total is not None:
+        ((waiting,),) = db.execute(sql.WAITING, (total + 1,))
+        if waiting > total:
+            raise QueueFull(limit=total)
 
 
 def _change_action(db: sqlite3.Connection, change: ActionChange, at: datetime) -> None:

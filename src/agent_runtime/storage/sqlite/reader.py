@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -38,7 +38,9 @@ class Reader:
             raise StorageClosed
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, read)
 
-    async def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def rows(
+        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         return await self.run(lambda db: db.execute(statement, parameters).fetchall())
 

@@ -37,6 +37,24 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 COMMITTED_SEQ: Final = "SELECT seq FROM runtime_events WHERE commit_id = ?"
 
+_READY = "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"
+_STOP_WAITS = """EXISTS (
+  SELECT 1 FROM runtime_signals s
+  WHERE s.job_id = j.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
+)"""
+SCOPE_AND_STOP: Final = f"SELECT scope_id, {_STOP_WAITS} FROM runtime_jobs j WHERE job_id = ?"  # noqa: S608
+# The planner would rather search all jobs of the scope, ended ones too.
+RUNNING_IN_SCOPE: Final = """
+SELECT count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL AND scope_id = ?
+"""
+WAITING_IN_SCOPE: Final = f"""
+SELECT count(*) FROM (
+  SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} AND scope_id = ? LIMIT ?
+)
+"""  # noqa: S608
+WAITING: Final = f"""
+SELECT count(*) FROM (SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} LIMIT ?)
+"""  # noqa: S608
 CLAIM: Final = f"""
 UPDATE runtime_jobs SET
   last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', starts = starts + 1, updated_at = ?2,
@@ -51,14 +69,48 @@ WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
   )
 RETURNING {", ".join(JOB)}
 """  # noqa: S608 -- names from `rows`
-DUE_JOBS: Final = """
-SELECT job_id, priority FROM runtime_jobs
-WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
-UNION
-SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-ORDER BY priority DESC, job_id LIMIT ?
-"""
+_WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
+
+
+def due_jobs(*, capped: bool, among: bool) -> str:
+    """Return the query for due jobs; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
+    chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))" if among else ""
+    due = f"""
+      SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j WHERE {_READY} {chosen}
+      UNION
+      SELECT j.job_id, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+      WHERE {_WOKEN} {chosen}
+    """  # noqa: S608 -- the conditions above
+    if not capped:
+        return f"SELECT job_id, priority FROM ({due}) ORDER BY priority DESC, job_id LIMIT :limit"  # noqa: S608
+    return f"""
+    WITH due AS (SELECT *, {_STOP_WAITS} AS stops FROM ({due}) AS j), ranked AS (
+      SELECT *, row_number() OVER (PARTITION BY scope_id, stops ORDER BY priority DESC, job_id) AS place FROM due
+    ), running AS (
+      SELECT scope_id, count(*) AS number FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL
+      GROUP BY scope_id
+    )
+    SELECT r.job_id, r.priority FROM ranked r
+    LEFT JOIN running ON running.scope_id = r.scope_id LEFT JOIN json_each(:caps) c ON c.key = r.scope_id
+    WHERE r.stops OR coalesce(r.place <= coalesce(c.value, :cap) - coalesce(running.number, 0), TRUE)
+    ORDER BY r.priority DESC, r.job_id LIMIT :limit
+    """  # noqa: S608
+
+
+_FREE = """max(0, :cap - (
+  SELECT count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL AND scope_id = :scope
+))"""
+NEXT_JOBS: Final = f"""
+SELECT job_id, priority FROM (
+  SELECT * FROM (
+    SELECT job_id, priority FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} AND scope_id = :scope
+    ORDER BY priority DESC, job_id LIMIT {_FREE}
+  )
+  UNION
+  SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+  WHERE {_WOKEN} AND j.scope_id = :scope
+) ORDER BY priority DESC, job_id LIMIT {_FREE}
+"""  # noqa: S608
 
 # A signal for a job that has ended, or that does not exist, goes nowhere; a repeated one does nothing.
 SEND: Final = """

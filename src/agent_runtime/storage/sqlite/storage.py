@@ -41,6 +41,7 @@ from agent_runtime.storage.sqlite.values import (
 from agent_runtime.storage.sqlite.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
@@ -123,9 +124,15 @@ class SQLiteStorage:
         first_seq: int = await self._writer.run(lambda db: apply(db, commit), tell)
         return first_seq
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
-        """Take a job that is due and unowned."""
-        claimed = await self._writer.run(lambda db: _claim(db, job_id, owner, at), self._tell_claimed)
+    async def claim(
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+    ) -> Claim | None:
+        """Take a job that is due and unowned, if its scope has a place."""
+
+        def take(db: sqlite3.Connection) -> Any:
+            return None if caps and not _has_place(db, job_id, caps) else _claim(db, job_id, owner, at)
+
+        claimed = await self._writer.run(take, self._tell_claimed)
         if claimed is None:
             return None
         job, events, new = claimed
@@ -174,9 +181,27 @@ class SQLiteStorage:
 
         return await self._reader.run(read)
 
-    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
-        """Return unowned jobs that are due."""
-        found = await self._reader.rows(sql.DUE_JOBS, (limit,))
+    async def due_jobs(
+        self,
+        *,
+        limit: int = 1000,
+        caps: ScopeCaps = NO_CAPS,
+        among: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due and have a place."""
+        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
+        parameters = {
+            "caps": orjson.dumps(dict(caps.scopes)).decode(),
+            "cap": caps.default,
+            "ids": orjson.dumps(list(among or ())).decode(),
+            "limit": limit,
+        }
+        found = await self._reader.rows(statement, parameters)
+        return [(job_id, priority) for job_id, priority in found]
+
+    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
+        """Return the due jobs of one scope that have a place."""
+        found = await self._reader.rows(sql.NEXT_JOBS, {"scope": scope_id, "cap": cap})
         return [(job_id, priority) for job_id, priority in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
@@ -372,6 +397,15 @@ class SQLiteStorage:
 
 def _job(row: Sequence[Any]) -> JobRecord:
     return rows.job_record(decode(rows.JOB, row))
+
+
+def _has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps) -> bool:
+    """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
+    row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
+    cap = None if row is None else caps.of(row[0])
+    if row is None or row[1] or cap is None:
+        return True
+    return bool(db.execute(sql.RUNNING_IN_SCOPE, (row[0],)).fetchone()[0] < cap)
 
 
 def _claim(

@@ -1,0 +1,92 @@
+"""How many jobs of a scope run and wait, as far as a batch has to know: for caps and for bounded queues.
+
+Who counts takes the scope's lock first, for as long as the transaction lasts, so that no two transactions count the same
+free place. The locks come before all rows, in one order everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.values import from_text, to_text
+from agent_runtime.values.capacity import QueueBounds, ScopeCaps
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[Any]
+
+
+@dataclass(slots=True)
+class PlaceNeeds:
+    """What a batch has to count."""
+
+    claims: dict[str, ScopeCaps] = field(default_factory=dict)
+    """Caps by the job that is to be claimed."""
+    queues: dict[str, QueueBounds] = field(default_factory=dict)
+    """Bounds by the scope in which a job is to be created."""
+
+
+@dataclass(slots=True)
+class Places:
+    """The counts, as the operations of the batch leave them. Scopes that nobody asked about are missing."""
+
+    running: dict[str, int] = field(default_factory=dict)
+    waiting: dict[str | None, int] = field(default_factory=dict)
+    """By scope; that of `None` is the number in all scopes."""
+
+    def move(self, scope_id: str, *, running: int, waiting: int) -> None:
+        """Count a job that has begun or stopped to run or wait."""
+        if scope_id in self.running:
+            self.running[scope_id] += running
+        for key in (scope_id, None):
+            if key in self.waiting:
+                self.waiting[key] += waiting
+
+
+async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> set[str]:
+    """Take the locks of everything that is counted; return the scopes in which jobs are claimed under a cap."""
+    capped: set[str] = set()
+    if needs.claims:
+        found = await connection.fetch(sql.SCOPES_OF_JOBS, [to_text(job_id) for job_id in needs.claims])
+        for job_id, scope_id in ((from_text(row[0]), from_text(row[1])) for row in found):
+            if needs.claims[job_id].of(scope_id) is not None:
+                capped.add(scope_id)
+    names = {f"run:{scope_id}" for scope_id in capped}
+    if any(bounds.total is not None for bounds in needs.queues.values()):
+        names.add("queue")
+    names |= {f"queue:{scope}" for scope, bounds in needs.queues.items() if bounds.per_scope is not None}
+    if names:
+        await connection.execute(sql.LOCK_NAMES, sorted(map(_lock_number, names)))
+    return capped
+
+
+async def count_places(connection: Connection, needs: PlaceNeeds, capped: Iterable[str]) -> Places:
+    """Count, under the locks and after the batch's jobs are locked, so that nothing counted can change but by us."""
+    places = Places(running=dict.fromkeys(capped, 0))
+    if places.running:
+        _count(places.running, await connection.fetch(sql.RUNNING_IN, list(map(to_text, places.running))))
+    bounded = [scope for scope, bounds in needs.queues.items() if bounds.per_scope is not None]
+    if bounded:
+        most = max(needs.queues[scope].per_scope or 0 for scope in bounded)
+        for scope, number in await connection.fetch(sql.WAITING_IN, list(map(to_text, bounded)), most):
+            places.waiting[from_text(scope)] = number
+    totals = [bounds.total for bounds in needs.queues.values() if bounds.total is not None]
+    if totals:
+        places.waiting[None] = await connection.fetchval(sql.WAITING, max(totals))
+    return places
+
+
+def _count(into: dict[str, int], rows: Iterable[Mapping[int, Any]]) -> None:
+    for row in rows:
+        into[from_text(row[0])] = row[1]
+
+
+def _lock_number(name: str) -> int:
+    """Return the number of an advisory lock; two names with one number only wait for each other."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"agent-run").digest()
+    return int.from_bytes(digest, "big", signed=True)

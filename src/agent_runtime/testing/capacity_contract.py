@@ -1,0 +1,186 @@
+"""What every `Storage` must do about places: caps on what runs, bounds on what waits. A part of `StorageContract`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agent_runtime.errors import DuplicateJob, IdempotencyConflict, QueueFull
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage
+from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.values.capacity import QueueBounds, ScopeCaps
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+
+CAPS = ScopeCaps(default=2, scopes={"held": 0, "large": 5})
+
+
+class CapacityContract:
+    """The part of the suite that counts."""
+
+    async def queued(self, storage: Storage, **values: Any) -> JobRecord:
+        """Store a job that waits for a worker."""
+        record = job(**values)
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+        return record
+
+    async def running(self, storage: Storage, **values: Any) -> JobRecord:
+        """Store a job that has an owner."""
+        record = await self.queued(storage, **values)
+        claim = await storage.claim(record.job_id, owner="w", at=NOW)
+        assert claim is not None
+        return claim.job
+
+    async def released(self, storage: Storage, owned: JobRecord, status: JobStatus) -> None:
+        """Give up a job."""
+        await storage.commit(
+            commit(
+                job_id=owned.job_id,
+                fence=owned.fence,
+                scope_id=owned.scope_id,
+                events=[NewEvent("custom.released")],
+                job=JobChange(status=status, release=True),
+            )
+        )
+
+    async def claimable(self, storage: Storage, record: JobRecord) -> bool:
+        """Claim under the caps; return whether it was given."""
+        return await storage.claim(record.job_id, owner="w", at=NOW, caps=CAPS) is not None
+
+    # -- caps ----------------------------------------------------------------------------------------------------
+
+    async def test_many_claimants_together_keep_to_a_cap(self, storage: Storage) -> None:
+        records = [
+            await self.queued(storage, scope_id=scope) for scope in ("a", "b", "large") for _ in range(8)
+        ]
+        given = await asyncio.gather(*(self.claimable(storage, record) for record in records))
+        claimed = [record.scope_id for record, was_given in zip(records, given, strict=True) if was_given]
+        assert {scope: claimed.count(scope) for scope in claimed} == {"a": 2, "b": 2, "large": 5}
+
+    async def test_a_scope_with_a_cap_of_zero_is_held_back(self, storage: Storage) -> None:
+        assert not await self.claimable(storage, await self.queued(storage, scope_id="held"))
+        assert await storage.due_jobs(caps=CAPS) == []
+
+    async def test_a_job_that_was_turned_away_is_as_it_was(self, storage: Storage) -> None:
+        record = await self.queued(storage, scope_id="held")
+        before = await storage.get_job(record.job_id)
+        assert not await self.claimable(storage, record)
+        assert await storage.get_job(record.job_id) == before
+        assert len(await storage.events(record.job_id)) == 1
+
+    @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.WAITING, JobStatus.RUNNING])
+    async def test_a_released_job_leaves_its_place(self, storage: Storage, status: JobStatus) -> None:
+        first, _ = [await self.running(storage, scope_id="a") for _ in range(2)]
+        third = await self.queued(storage, scope_id="a")
+        assert not await self.claimable(storage, third)
+        await self.released(storage, first, status)
+        assert await self.claimable(storage, third)
+
+    async def test_a_freed_job_leaves_its_place(self, storage: Storage) -> None:
+        first, second = [await self.running(storage, scope_id="a") for _ in range(2)]
+        third = await self.queued(storage, scope_id="a")
+        assert await storage.free_job(first.job_id, fence=first.fence)
+        assert await self.claimable(storage, third)
+        assert not await self.claimable(storage, first)
+        assert (await storage.get_job(second.job_id)) == second
+
+    async def test_a_woken_job_needs_a_place_as_well(self, storage: Storage) -> None:
+        sleeper = await self.running(storage, scope_id="a")
+        await self.released(storage, sleeper, JobStatus.SLEEPING)
+        others = [await self.running(storage, scope_id="a") for _ in range(2)]
+        await storage.commit(commit(signals=[Signal("s", sleeper.job_id, "timer.fired")]))
+        assert not await self.claimable(storage, sleeper)
+        assert await storage.due_jobs(caps=CAPS) == []
+        await self.released(storage, others[0], JobStatus.SUCCEEDED)
+        assert await storage.due_jobs(caps=CAPS) == [(sleeper.job_id, 0)]
+        assert await self.claimable(storage, sleeper)
+
+    @pytest.mark.parametrize("request_", ["job.cancel_requested", "job.deadline_reached"])
+    async def test_a_job_that_is_asked_to_stop_needs_no_place(self, storage: Storage, request_: str) -> None:
+        record = await self.queued(storage, scope_id="held")
+        await storage.commit(commit(signals=[Signal("s", record.job_id, request_)]))
+        assert await storage.due_jobs(caps=CAPS) == [(record.job_id, 0)]
+        assert await self.claimable(storage, record)
+
+    async def test_due_jobs_are_the_first_that_have_a_place(self, storage: Storage) -> None:
+        await self.running(storage, scope_id="a")
+        late, low, high = [await self.queued(storage, scope_id="a", priority=p) for p in (0, 0, 5)]
+        other = await self.queued(storage, scope_id="large", priority=1)
+        assert await storage.due_jobs(caps=CAPS) == [(high.job_id, 5), (other.job_id, 1)]
+        assert await storage.due_jobs(caps=CAPS, limit=1) == [(high.job_id, 5)]
+        assert await storage.due_jobs(caps=CAPS, among=[low.job_id, "job-none"]) == [(low.job_id, 0)]
+        assert await storage.due_jobs(among=[low.job_id, high.job_id]) == [(high.job_id, 5), (low.job_id, 0)]
+        assert len(await storage.due_jobs()) == 4
+        assert late.job_id < low.job_id
+
+    async def test_without_a_default_only_named_scopes_are_capped(self, storage: Storage) -> None:
+        caps = ScopeCaps(scopes={"held": 0})
+        free = [await self.queued(storage, scope_id="free") for _ in range(3)]
+        held = await self.queued(storage, scope_id="held")
+        assert await storage.due_jobs(caps=caps) == [(record.job_id, 0) for record in free]
+        for record in free:
+            assert await storage.claim(record.job_id, owner="w", at=NOW, caps=caps) is not None
+        assert await storage.claim(held.job_id, owner="w", at=NOW, caps=caps) is None
+
+    async def test_the_next_jobs_of_a_scope_are_those_with_a_place(self, storage: Storage) -> None:
+        await self.running(storage, scope_id="a")
+        sleeper = await self.running(storage, scope_id="a", priority=2)
+        await self.released(storage, sleeper, JobStatus.SLEEPING)
+        await storage.commit(commit(signals=[Signal(f"s{n}", sleeper.job_id, "timer.fired") for n in (1, 2)]))
+        old, _, high = [await self.queued(storage, scope_id="a", priority=p) for p in (0, 0, 5)]
+        await self.queued(storage, scope_id="b", priority=9)
+        assert await storage.next_jobs("a", cap=1) == []
+        assert await storage.next_jobs("a", cap=2) == [(high.job_id, 5)]
+        assert await storage.next_jobs("a", cap=4) == [(high.job_id, 5), (sleeper.job_id, 2), (old.job_id, 0)]
+
+    # -- bounds --------------------------------------------------------------------------------------------------
+
+    async def submitted(self, storage: Storage, bounds: QueueBounds, **values: Any) -> JobRecord:
+        """Store a job if there is room in the queue."""
+        record = job(**values)
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")])], queue_bounds=bounds))
+        return record
+
+    @pytest.mark.parametrize(
+        ("bounds", "accepted"), [(QueueBounds(per_scope=5), 10), (QueueBounds(total=7), 7), (QueueBounds(total=9, per_scope=5), 9)]
+    )  # fmt: skip
+    async def test_many_submitters_together_keep_to_a_bound(
+        self, storage: Storage, bounds: QueueBounds, accepted: int
+    ) -> None:
+        scopes = ["a", "b"] * 10
+        outcomes = await asyncio.gather(
+            *(self.submitted(storage, bounds, scope_id=scope) for scope in scopes), return_exceptions=True
+        )
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert {type(refusal) for refusal in refusals} == {QueueFull}
+        assert len(outcomes) - len(refusals) == accepted
+        assert await storage.count_jobs(JobFilter()) == accepted
+
+    async def test_only_jobs_that_wait_for_a_worker_are_counted(self, storage: Storage) -> None:
+        await self.running(storage, scope_id="a")
+        suspended = await self.running(storage, scope_id="a")
+        await self.released(storage, suspended, JobStatus.WAITING)
+        await self.queued(storage, scope_id="a", operator=None)
+        await self.queued(storage, scope_id="b")
+        await self.submitted(storage, QueueBounds(per_scope=1), scope_id="a")
+        with pytest.raises(QueueFull) as refused:
+            await self.submitted(storage, QueueBounds(per_scope=1), scope_id="a")
+        assert (refused.value.scope_id, refused.value.limit) == ("a", 1)
+        with pytest.raises(QueueFull) as refused:
+            await self.submitted(storage, QueueBounds(total=2), scope_id="c")
+        assert (refused.value.scope_id, refused.value.limit) == (None, 2)
+
+    async def test_a_key_that_exists_is_told_before_the_queue_is_full(self, storage: Storage) -> None:
+        bounds = QueueBounds(total=1, per_scope=1)
+        first = await self.submitted(storage, bounds, idempotency_key="k", request_hash="h")
+        with pytest.raises(DuplicateJob) as caught:
+            await self.submitted(storage, bounds, idempotency_key="k", request_hash="h")
+        assert caught.value.job_id == first.job_id
+        with pytest.raises(IdempotencyConflict):
+            await self.submitted(storage, bounds, idempotency_key="k", request_hash="other")
+
+    async def test_without_a_bound_nothing_is_refused(self, storage: Storage) -> None:
+        await self.submitted(storage, QueueBounds(total=1))
+        await self.queued(storage)
+        assert await storage.count_jobs(JobFilter()) == 2
