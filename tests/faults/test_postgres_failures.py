@@ -1,18 +1,20 @@
 """What a Postgres server and its network can do to a writer."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import asyncpg
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, NewEvent
+from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge
+from agent_runtime.values.event import RuntimeEvent
 from support.answers import answer_questions, check_promises
 from support.cutting_proxy import CuttingProxy
 from support.kernels import BOUND, journal
@@ -29,6 +31,22 @@ def private() -> Iterator[PrivatePostgres]:
     with private_postgres() as server:
         server.postgres.execute("CREATE DATABASE runs")
         yield server
+
+
+class Recorder:
+    """Hears of commits."""
+
+    def __init__(self) -> None:
+        self.first_seqs: list[int] = []
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        self.first_seqs.append(first_seq)
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Hear of folded signals, of which there are none."""
+
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        """Hear of other processes' changes."""
 
 
 async def claimed(storage: PostgresStorage) -> str:
@@ -88,6 +106,49 @@ async def test_a_batch_of_strangers_whose_answer_is_lost_is_written_exactly_once
         assert proxy.cuts == 1
         for one in jobs:
             assert [event.type for event in await storage.events(one, after_seq=2)] == ["custom.a"]
+        await storage.aclose()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_an_extended_journal_whose_answer_is_lost_is_extended_once_and_told_of(
+    moment: Moment, database: str
+) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        job_id = await claimed(storage)
+        heard = Recorder()
+        storage.listen(heard)
+        proxy.cut = moment
+        events = [NewEvent("custom.a"), NewEvent("custom.b")]
+        first = await storage.commit(commit(job_id=job_id, fence=1, events=events))
+        assert proxy.cuts == 1
+        assert first == 3
+        assert [event.type for event in await storage.events(job_id, after_seq=2)] == ["custom.a", "custom.b"]
+        assert heard.first_seqs == [3]
+        assert await storage.commit(commit(job_id=job_id, fence=1, events=events)) == 5
+        await storage.aclose()
+
+
+async def test_a_journal_that_a_lost_connection_is_still_extending_is_extended_once(database: str) -> None:
+    async with CuttingProxy(database) as proxy:
+        storage = PostgresStorage(proxy.dsn)
+        await storage.open()
+        job_id = await claimed(storage)
+        blocker = await asyncpg.connect(database)
+        transaction = blocker.transaction()
+        await transaction.start()
+        await blocker.execute("SELECT 1 FROM runtime_jobs WHERE job_id = $1 FOR UPDATE", job_id)
+        proxy.cut = "during"
+        writing = asyncio.create_task(
+            storage.commit(commit(job_id=job_id, fence=1, events=[NewEvent("custom.a")]))
+        )
+        async with asyncio.timeout(BOUND):
+            await proxy.was_cut.wait()
+        await transaction.rollback()
+        assert await asyncio.wait_for(writing, BOUND) == 3
+        assert [event.type for event in await storage.events(job_id, after_seq=2)] == ["custom.a"]
+        await blocker.close()
         await storage.aclose()
 
 

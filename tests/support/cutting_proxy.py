@@ -1,4 +1,7 @@
-"""A TCP proxy before Postgres that cuts a connection while the server is committing."""
+"""A TCP proxy before Postgres that cuts a connection while the server is committing.
+
+It commits on COMMIT, and with the one statement that extends journals by itself.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,17 @@ import asyncio
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+from agent_runtime.storage.postgres.statements import APPEND
+
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The message of the simple query protocol that asks for a commit."""
+IDLE = b"Z\x00\x00\x00\x05I"
+"""The server's message after a transaction."""
+Moment = Literal["before", "during", "after"]
 
 
 class CuttingProxy:
-    """Forwards connections to a Postgres server; cuts at the next COMMIT when told to.
+    """Forwards connections to a Postgres server; cuts at the next commit when told to.
 
     Args:
         dsn: Address of the database behind it.
@@ -21,9 +29,10 @@ class CuttingProxy:
         self._parts = urlsplit(dsn)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.cut: Literal["before", "after"] | None = None
-        """`before`: the server never sees the COMMIT; `after`: it commits, and its answer gets lost."""
+        self.cut: Moment | None = None
+        """`before`: the server never sees it; `during`: it is still at it; `after`: it commits, and its answer gets lost."""
         self.cuts = 0
+        self.was_cut = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -51,16 +60,21 @@ class CuttingProxy:
         task.add_done_callback(self._tasks.discard)
         upstream_reader, upstream = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         answers = asyncio.ensure_future(_pump(upstream_reader, writer))
+        appending: bytes | None = None
         try:
             while data := await reader.read(65536):
-                if self.cut is not None and data.endswith(COMMIT):
+                appending = _prepared(data) or appending
+                if self.cut is not None and (data.endswith(COMMIT) or _executes(data, appending)):
                     moment, self.cut = self.cut, None
                     self.cuts += 1
                     answers.cancel()
                     await asyncio.gather(answers, return_exceptions=True)
-                    if moment == "after":
+                    if moment != "before":
                         upstream.write(data)
-                        await upstream_reader.readuntil(b"COMMIT\x00")
+                        await upstream.drain()
+                    if moment == "after":
+                        await upstream_reader.readuntil(IDLE)
+                    self.was_cut.set()
                     return
                 upstream.write(data)
         except (ConnectionError, asyncio.CancelledError):
@@ -70,6 +84,18 @@ class CuttingProxy:
             await asyncio.gather(answers, return_exceptions=True)
             upstream.transport.abort()
             writer.transport.abort()
+
+
+def _prepared(data: bytes) -> bytes | None:
+    """Return the name under which a message prepares the statement that extends journals."""
+    return data[5 : data.index(b"\x00", 5)] if data.startswith(b"P") and APPEND.encode() in data else None
+
+
+def _executes(data: bytes, statement: bytes | None) -> bool:
+    """Whether a message executes a prepared statement."""
+    return (
+        statement is not None and data.startswith(b"B") and data[5:].startswith(b"\x00" + statement + b"\x00")
+    )
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

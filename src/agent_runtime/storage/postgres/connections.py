@@ -28,6 +28,16 @@ STATEMENT_TIMEOUT: Final = 30.0
 """Seconds after which a server that does not answer is given up."""
 LEAST_VERSION: Final = 13
 
+_AS_WRITER: Final = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+SET default_transaction_isolation = 'read committed'
+"""
+"""Every statement that writes finds its rows by key; a plan made while a table was small must not scan it when it is
+large. Said once for each connection, it costs a transaction nothing."""
+_AS_OTHERS: Final = """
+RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET default_transaction_isolation
+"""
+
 
 class Connections:
     """A pool of our own over an address, or a caller's.
@@ -102,7 +112,13 @@ class Connections:
         if self._writer is not None and is_closed(self._writer):
             await self.abandon_writer()
         if self._writer is None:
-            self._writer = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
+            connection = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
+            self._writer = connection
+            try:
+                await connection.execute(_AS_WRITER)
+            except BaseException:
+                await self.abandon_writer()
+                raise
         return self._writer
 
     async def abandon_writer(self) -> None:
@@ -139,6 +155,8 @@ class Connections:
         if pool is None:
             return
         if connection is not None:
+            with contextlib.suppress(*DRIVER_ERRORS):
+                await connection.execute(_AS_OTHERS)
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)
         if self._dsn is not None:

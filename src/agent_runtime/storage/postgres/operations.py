@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
@@ -30,6 +31,12 @@ from agent_runtime.storage.rows import (
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 Then = Callable[[Any], None]
+
+_JOURNAL_ALONE: Final = {"commit_id", "at", "job_id", "fence", "scope_id", "events", "progress"}
+_more_than_journal: Final = attrgetter(
+    *(part.name for part in fields(Commit) if part.name not in _JOURNAL_ALONE)
+)
+"""Everything else a commit can hold, also what it may come to hold one day; empty when it is not used."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +94,11 @@ class CommitOperation(Operation):
     def commit_id(self) -> str | None:
         """Its own, when it has events: an entry of the journal carries it."""
         return self.commit.commit_id if self.commit.events and self.commit.fence is not None else None
+
+    @property
+    def only_extends(self) -> bool:
+        """Whether it appends to one journal and does nothing else."""
+        return self.commit_id is not None and not any(_more_than_journal(self.commit))
 
     def need(self, needs: Needs) -> None:
         """Need whatever the commit mentions."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
+from agent_runtime.storage.rows import ACTION, BUDGET, EVENT, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
 from agent_runtime.values.budget import DIMENSIONS
 
 _NUMBERS: Final = {
@@ -55,11 +55,7 @@ def _insert(table: str, columns: Columns, conflict: str = "", *, first: int = 1)
     )
 
 
-BEGIN: Final = """
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off
-"""
-"""Every statement here finds its rows by key; a plan made while a table was small must not scan it when it is large."""
+BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # -- looking and locking -------------------------------------------------------------------------------------------
 
@@ -148,6 +144,30 @@ WITH changed AS (
 )
 SELECT count(*), pg_current_xact_id()::text FROM changed
 """  # noqa: S608
+_APPENDED: Final[Columns] = {
+    name: EVENT_ROW[name] for name in ("job_id", "commit_id", "type", "operation_id", "data", "content")
+}
+APPENDED: Final = (*_APPENDED, "commit", "place")
+"""What is given of each event: its columns, the number of its commit, and its place in that."""
+# Jobs come sorted, and are locked in this order. Where a job has another fence by now, nothing is returned and written.
+APPEND: Final = f"""
+WITH extended AS (
+  UPDATE runtime_jobs AS j SET
+    last_seq = j.last_seq + g.events, starts = 0, updated_at = g.at, progress = coalesce(g.progress, j.progress)
+  FROM unnest($1::text[], $2::int8[], $3::int8[], $4::timestamptz[], $5::float8[])
+    WITH ORDINALITY AS g(job_id, fence, events, at, progress, commit)
+  WHERE j.job_id = g.job_id AND j.fence = g.fence
+  RETURNING g.commit, g.at, j.last_seq - g.events AS seq_before
+), written AS (
+  INSERT INTO runtime_events (seq, at, {", ".join(_APPENDED)})
+  SELECT x.seq_before + e.place, x.at, {", ".join(f"e.{n}::jsonb" if k == "json" else f"e.{n}" for n, k in _APPENDED.items())}
+  FROM unnest({", ".join(f"${n}::{_type(name, EVENT_ROW)}[]" for n, name in enumerate(_APPENDED, 6))}, $12::int8[], $13::int8[])
+    AS e({", ".join(APPENDED)}) JOIN extended AS x ON x.commit = e.commit
+  ORDER BY e.commit, e.place
+)
+SELECT commit, seq_before + 1 FROM extended
+"""  # noqa: S608
+IS_AT_WORK: Final = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state <> 'idle')"
 TRANSACTION_ID: Final = "SELECT pg_current_xact_id()::text"
 TRANSACTION_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
 
@@ -258,6 +278,10 @@ UPDATE runtime_jobs SET owner = NULL WHERE job_id IN (
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
+CLAIMED_JOBS: Final = f"SELECT {', '.join(JOB)} FROM runtime_jobs WHERE job_id = ANY($1::text[])"  # noqa: S608
+CLAIMED_EVENTS: Final = f"""
+SELECT job_id, {", ".join(EVENT)} FROM runtime_events WHERE job_id = ANY($1::text[]) ORDER BY job_id, seq
+"""  # noqa: S608
 _WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.announcements import Announcements
 from agent_runtime.storage.postgres.apply import Claimed
+from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
@@ -41,7 +41,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class PostgresStorage:
         self._connections = Connections(source)
         self._writer = Writer(self._connections, patience=patience)
         self._announcements = Announcements(self._connections, self._changed_elsewhere)
+        self._claims = ClaimReader(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
         self._opening: asyncio.Lock | None = None
@@ -190,28 +191,7 @@ class PostgresStorage:
         future = asyncio.get_running_loop().create_future()
         operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at, caps=caps)
         claimed: Claimed | None = await self._writer.run(operation)
-        if claimed is None:
-            return None
-        return await self._read_claim(claimed, owner, at)
-
-    async def _read_claim(self, claimed: Claimed, owner: str, at: datetime) -> Claim:
-        new = claimed.new_events
-        before = (new[0].seq or 1) - 1
-        found = await self._connections.fetch(_ONE_JOB, claimed.job.job_id)
-        job = replace(
-            rows.job_record(decode(rows.JOB, tuple(found[0]))),
-            fence=claimed.job.fence,
-            owner=owner,
-            status=JobStatus.RUNNING,
-            starts=claimed.job.starts,
-            updated_at=at,
-            started_at=claimed.job.started_at,
-            last_seq=before + len(new),
-        )
-        older = await self._connections.fetch(f"{_EVENTS} AND seq <= $2 ORDER BY seq", job.job_id, before)
-        return Claim(
-            job=job, events=[*(event_record(job.job_id, job.scope_id, tuple(row)) for row in older), *new]
-        )
+        return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""

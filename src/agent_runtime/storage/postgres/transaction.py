@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
+from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
@@ -26,6 +27,38 @@ def counters_of(row: Sequence[int]) -> Counters:
         Amount(**dict(zip(DIMENSIONS, part, strict=True))) for part in (row[:_HALF], row[_HALF:])
     )
     return Counters(settled=settled, reserved=reserved)
+
+
+async def append(connection: Connection, operations: Sequence[CommitOperation]) -> dict[int, int]:
+    """Extend the journals of jobs, each by one commit, in one statement that is a transaction of its own.
+
+    Returns:
+        The seq of each commit's first event, by the commit's place in `operations`. What is missing was not written,
+        because its job is not there or has another fence.
+    """
+    places = sorted(range(len(operations)), key=lambda place: operations[place].commit.job_id or "")
+    jobs: list[Row] = []
+    events: list[Row] = []
+    for number, place in enumerate(places, 1):
+        operation = operations[place]
+        commit = operation.commit
+        jobs.append([commit.job_id, commit.fence, len(commit.events), commit.at, commit.progress])
+        for offset, (event, data) in enumerate(zip(commit.events, operation.encoded.events, strict=True), 1):
+            commit_id = commit.commit_id if offset == 1 else None
+            events.append(
+                [
+                    commit.job_id,
+                    commit_id,
+                    event.type,
+                    event.operation_id,
+                    data,
+                    event.content,
+                    number,
+                    offset,
+                ]
+            )
+    rows = await connection.fetch(sql.APPEND, *_raw_columns(jobs), *_raw_columns(events))
+    return {places[number - 1]: first_seq for number, first_seq in rows}
 
 
 async def lock(connection: Connection, needs: Needs) -> LockedRows:

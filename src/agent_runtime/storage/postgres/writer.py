@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
 from agent_runtime.storage.postgres import statements as sql
@@ -18,7 +19,7 @@ from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translated
 from agent_runtime.storage.postgres.locked_rows import Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
-from agent_runtime.storage.postgres.transaction import lock, write
+from agent_runtime.storage.postgres.transaction import append, lock, write
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Connection = PoolConnectionProxy[Any]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MAX_BATCH: Final = 200
 """Operations in one transaction; bounds how long one of them, and the rows it locks, wait for the others."""
@@ -111,6 +113,13 @@ class Writer:
 
     async def _write(self, batch: list[Operation], *, careful: bool = False) -> None:
         """Write a batch and tell everybody. `careful` looks first whether it has been written before."""
+        plain = [] if careful else _extensions(batch)
+        written = await self._append(plain) if plain else set()
+        if written:
+            _deliver([operation for operation in batch if operation in written])
+            batch = [operation for operation in batch if operation not in written]
+        if not batch:
+            return
         try:
             await self._transact(batch, careful=careful)
         except Exception as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
@@ -124,6 +133,49 @@ class Writer:
                 _deliver(batch)
             return
         _deliver(batch)
+
+    async def _append(self, batch: list[CommitOperation]) -> set[Operation]:
+        """Extend journals in one round trip; return the operations that are done, be it because nobody knows.
+
+        The statement commits by itself. What it does not find under its fence, and what the server refuses, is left to
+        a transaction, which can tell why.
+        """
+        pid = 0
+        try:
+            connection = await self._connections.writer()
+            pid = connection.get_server_pid()
+            async with asyncio.timeout(self._connections.statement_timeout):
+                first_seqs = await append(connection, batch)
+        except BaseException as error:
+            await self._connections.abandon_writer()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+            return await self._appended(batch, pid) if pid and is_lost(error) else set()
+        for place, first_seq in first_seqs.items():
+            batch[place].result = first_seq
+        return {batch[place] for place in first_seqs}
+
+    async def _appended(self, batch: list[CommitOperation], pid: int) -> set[Operation]:
+        """Find out which operations were written by a connection that was lost; if nobody can tell, that is their end.
+
+        The journal knows them by their commits' ids. Should the server, cut off from us, write them later than it is
+        asked, whatever is written second fails: no id can be there twice.
+        """
+
+        async def ask(connection: Connection) -> dict[str, int] | None:
+            if await connection.fetchval(sql.IS_AT_WORK, pid):
+                return None
+            return dict(await connection.fetch(sql.COMMITTED, [operation.commit_id for operation in batch]))
+
+        try:
+            first_seqs = await self._find_out(ask)
+        except StorageError as error:
+            for operation in batch:
+                operation.error = error
+            return set(batch)
+        for operation in batch:
+            operation.result = first_seqs.get(operation.commit_id or "")
+        return {operation for operation in batch if operation.result is not None}
 
     async def _transact(self, batch: list[Operation], *, careful: bool) -> None:
         """Make one transaction of a batch; tried again when another one got in its way, or the connection was stale.
@@ -197,20 +249,34 @@ class Writer:
         Raises:
             StorageError: The server does not come back in time.
         """
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._patience
-        delay = 0.02
         marks = [
             operation.commit_id for operation in batch if operation.commit_id and operation.error is None
         ]
+
+        async def ask(connection: Connection) -> bool | None:
+            status = await connection.fetchval(sql.TRANSACTION_STATUS, transaction_id)
+            if status == "in progress":
+                return None
+            if marks:  # the journal itself knows better than a server that may have been replaced
+                return bool(await connection.fetch(sql.COMMITTED, marks[:1]))
+            return bool(status == "committed")
+
+        return await self._find_out(ask)
+
+    async def _find_out(self, ask: Callable[[Connection], Awaitable[T | None]]) -> T:
+        """Ask the server about a commit during which the connection was lost, until there is an answer.
+
+        Raises:
+            StorageError: The server does not come back in time.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._patience
+        delay = 0.02
         while loop.time() < give_up_at:
             try:
-                connection = await self._connections.writer()
-                status = await connection.fetchval(sql.TRANSACTION_STATUS, transaction_id)
-                if status != "in progress":
-                    if marks:  # the journal itself knows better than a server that may have been replaced
-                        return bool(await connection.fetch(sql.COMMITTED, marks[:1]))
-                    return bool(status == "committed")
+                answer = await ask(await self._connections.writer())
+                if answer is not None:
+                    return answer
             except (*DRIVER_ERRORS, StorageError) as error:
                 logger.warning(
                     "the connection was lost during a commit; its fate is not known yet: %s",
@@ -222,6 +288,15 @@ class Writer:
         raise StorageError(
             "the connection was lost during a commit and the server has not come back; it is not known whether it was written"
         )
+
+
+def _extensions(batch: list[Operation]) -> list[CommitOperation]:
+    """Return a batch all of whose operations only extend journals, each another one; of any other batch, nothing."""
+    plain = [
+        operation for operation in batch if isinstance(operation, CommitOperation) and operation.only_extends
+    ]
+    jobs = {operation.commit.job_id for operation in plain}
+    return plain if len(plain) == len(jobs) == len(batch) else []
 
 
 async def _recognise(connection: Connection, operations: list[Operation]) -> None:
