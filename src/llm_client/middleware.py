@@ -96,6 +96,9 @@ class ToolInvocation:
     """Stable id of the operation, handed to the tool as its idempotency key; set by a host or by the agent."""
     deadline: float | None = None
     """The event loop's time at which the call is given up."""
+    unseen: bool = False
+    """Whether the caller shows the result to nobody but the model it asks next, unless it awaits `Host.settled` first:
+    a host may record the result together with that request."""
 
     def evolve(self, **changes: Any) -> ToolInvocation:
         """Return a copy with some fields changed."""
@@ -133,6 +136,9 @@ class ToolMiddleware:
 
 class Host(ModelMiddleware, ToolMiddleware):
     """What a runtime puts around every model and tool call made in its context."""
+
+    async def settled(self) -> None:
+        """Return when everything that has happened is on record; awaited before results are shown."""
 
 
 HOST: ContextVar[Host | None] = ContextVar("llm_client_host", default=None)

@@ -27,8 +27,9 @@ from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
-from agent_runtime.kernel.run import JobRun, RunServices
+from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import blocking
+from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.event import RuntimeEventType

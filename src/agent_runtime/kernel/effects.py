@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import orjson
@@ -26,6 +26,7 @@ from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import asked_event, await_action, blocking, open_action
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.budget import Charge
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.tools.tool import Effect, Reconcile, Reconciliation
@@ -138,13 +139,22 @@ class JournaledEffect:
         await self.run.check_alive()
 
     async def finish(
-        self, *, ok: bool, data: Mapping[str, Any], content: bytes | None, **parts: Any
+        self,
+        *,
+        ok: bool,
+        data: Mapping[str, Any],
+        content: bytes | None,
+        charges: Sequence[Charge] = (),
+        with_next: bool = False,
     ) -> Outcome:
-        """Write the outcome."""
+        """Write the outcome, or, for a caller who shows it to nobody yet, hold it for the next intent."""
         state = "completed" if ok else "failed"
         described = {"name": self.name, "input": self._hash, **data}
         outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
-        await self.run.commit([outcome], **parts)
+        if with_next:
+            self.run.hold(outcome, charges)
+        else:
+            await self.run.commit([outcome], charges=charges)
         return outcome
 
     async def settle_lost(self) -> Outcome | None:

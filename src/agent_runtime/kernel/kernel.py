@@ -26,10 +26,10 @@ from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
 from agent_runtime.kernel.options import KernelOptions
 from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.kernel.run import RunServices
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.upkeep import Upkeep
+from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine

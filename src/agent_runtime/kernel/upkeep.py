@@ -9,8 +9,8 @@ from agent_runtime.errors import StorageError
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.news import News
 from agent_runtime.kernel.operator import OperatorRegistry
-from agent_runtime.kernel.run import RunServices
 from agent_runtime.kernel.timers import TimerService
+from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal

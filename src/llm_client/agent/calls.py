@@ -31,6 +31,8 @@ class Turn:
     run_id: str
     number: int
     context: RequestContext
+    is_watched: bool
+    """Whether somebody sees the results before the model does."""
 
 
 class ToolCalls:
@@ -60,11 +62,15 @@ class ToolCalls:
             RunAborted: A host or middleware ended the run; the other calls were cancelled.
         """
         if len(calls) == 1 or not self._config.parallel_tool_execution:
-            return [await self._answer(call, index, turn) for index, call in enumerate(calls)]
+            last = None if turn.is_watched else len(calls) - 1
+            return [
+                await self._answer(call, index, turn, unseen=index == last)
+                for index, call in enumerate(calls)
+            ]
         return await together([self._answer(call, index, turn) for index, call in enumerate(calls)])
 
-    async def _answer(self, call: ToolCall, index: int, turn: Turn) -> ToolResult:
-        invocation = self._check(call, index, turn)
+    async def _answer(self, call: ToolCall, index: int, turn: Turn, *, unseen: bool = False) -> ToolResult:
+        invocation = self._check(call, index, turn, unseen)
         if isinstance(invocation, ToolResult):
             return invocation
         host = HOST.get()
@@ -74,7 +80,7 @@ class ToolCalls:
             return failure(f"nobody approved the call of {call.name!r}", DENIED)
         return await self._calls(invocation)
 
-    def _check(self, call: ToolCall, index: int, turn: Turn) -> ToolInvocation | ToolResult:
+    def _check(self, call: ToolCall, index: int, turn: Turn, unseen: bool) -> ToolInvocation | ToolResult:
         """Return the call as an invocation, or the result that tells the model why it is none."""
         if index >= self._config.max_tool_calls_per_turn:
             bound = self._config.max_tool_calls_per_turn
@@ -101,6 +107,7 @@ class ToolCalls:
             run_id=turn.run_id,
             index=index,
             operation_id=f"{turn.run_id}/{turn.number}.{index}",
+            unseen=unseen,
         )
 
     async def _is_approved(self, invocation: ToolInvocation) -> bool:

@@ -29,7 +29,7 @@ from llm_client.errors import (
     ToolError,
 )
 from llm_client.messages import CompletionResult, Message, StreamEvent
-from llm_client.middleware import Emit
+from llm_client.middleware import HOST, Emit
 from llm_client.pausing import TimeLimit
 from llm_client.spec import RequestContext, RequestSpec, new_id
 from llm_client.tokens import TokenEstimator
@@ -87,18 +87,21 @@ class Run:
         Raises:
             RunAborted: A host or middleware ended the run.
         """
-        if timeout is None:
-            return await self._settled()
+        result = await (self._answered() if timeout is None else self._in_time(timeout))
+        await _settled()
+        return result
+
+    async def _in_time(self, timeout: float) -> AgentResult:
         limit = TimeLimit(timeout)
         try:
             async with limit:
-                return await self._settled()
+                return await self._answered()
         except TimeoutError:
             if not limit.expired:
                 raise
         return self._end("timeout", error=LLMClientError(f"the run did not end within {timeout:g} seconds"))
 
-    async def _settled(self) -> AgentResult:
+    async def _answered(self) -> AgentResult:
         """Run the loop; a failure of the model is a result, a mistake of the program is raised."""
         try:
             return await self._loop()
@@ -171,12 +174,18 @@ class Run:
         limit = config.max_tokens - config.reserve_tokens - self.estimator.estimate((), self.tools)
         if measure(self.messages) <= limit:
             return self.messages
+        await _settled()  # a window may be anybody's code
         return await self.equipment.window.fit(self.conversation, self.messages, limit=limit, measure=measure)
 
     async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
         """Answer the model's tool calls, all of them."""
         self.has_called_tools = True
-        turn = Turn(run_id=self.run_id, number=self.turns, context=self.context)
+        turn = Turn(
+            run_id=self.run_id,
+            number=self.turns,
+            context=self.context,
+            is_watched=self.emit is not None,
+        )
         results = await self.equipment.calls.answer(answer.tool_calls, turn)
         for call, result in zip(answer.tool_calls, results, strict=True):
             self.messages.append(Message.tool(self._shown(result), call.id, call.name))
@@ -247,3 +256,10 @@ class Run:
         if event.type.startswith("tool_call") and not self.equipment.config.stream_tool_calls:
             return
         self.emit(event)
+
+
+async def _settled() -> None:
+    """Let a host record what has happened, before anybody but the model sees it."""
+    host = HOST.get()
+    if host is not None:
+        await host.settled()

@@ -62,3 +62,9 @@ class Guard(Host):
         return await (
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
+
+    async def settled(self) -> None:
+        """Write the outcome that waits for the next intent."""
+        branch = CURRENT_BRANCH.get()
+        if branch is not None:
+            await branch.run.settled()

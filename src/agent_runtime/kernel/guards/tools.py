@@ -105,7 +105,8 @@ class ToolGuard:
                 break
             repeated = effect.effect == "idempotent"
             result = await proceed(invocation)
-        return await _record(effect, redacted_result(result, effect.run, effect.operation_id))
+        result = redacted_result(result, effect.run, effect.operation_id)
+        return await _record(effect, result, with_next=invocation.unseen)
 
     async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Write the intent, then let the function run in a branch of its own."""
@@ -148,7 +149,7 @@ def _intent_is_open(effect: JournaledEffect) -> bool:
     return step is not None and step.open_intent is not None and effect.effect not in WITHOUT_INTENT
 
 
-async def _record(effect: JournaledEffect, result: ToolResult) -> ToolResult:
+async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: bool = False) -> ToolResult:
     """Write a tool's result as the call's outcome and return it as it will be read again."""
     try:
         content = encode({"content": result.content, "value": result.value})
@@ -160,7 +161,7 @@ async def _record(effect: JournaledEffect, result: ToolResult) -> ToolResult:
         data = {"error": public_text(result.error), "error_type": result.error_type}
     budgets = effect.run.budgets
     charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
-    await effect.finish(ok=result.success, data=data, content=content, charges=charges)
+    await effect.finish(ok=result.success, data=data, content=content, charges=charges, with_next=with_next)
     budgets.note(charges)
     return result
 

@@ -1,0 +1,277 @@
+"""The only hand that writes a claimed job's journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agent_runtime.errors import FenceLost, StorageError
+from agent_runtime.events.bus import EventBus
+from agent_runtime.kernel.heartbeat import Heartbeat
+from agent_runtime.kernel.history import History
+from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.kernel.policies import Policies
+from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
+from agent_runtime.values.budget import Charge
+from agent_runtime.values.job import JobRecord
+
+logger = logging.getLogger(__name__)
+
+HOLD_SECONDS: Final = 0.002
+"""How long an outcome waits for the intent that follows it, before it is written alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunServices:
+    """What every run of a kernel uses."""
+
+    storage: Storage
+    clock: Clock
+    bus: EventBus
+    owner: str
+    options: KernelOptions
+    ledger: Ledger
+    policies: Policies
+    heartbeat: Heartbeat
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
+
+    events: list[NewEvent] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
+    has_outcome: bool = False
+    """An outcome of an effect is among them, and must not wait long."""
+
+
+class JournalWriter:
+    """Writes what happens in a claimed job, and knows its history.
+
+    Args:
+        claim: The job and its journal.
+        services: The kernel's.
+    """
+
+    def __init__(self, claim: Claim, services: RunServices) -> None:
+        self.job: JobRecord = claim.job
+        self.services = services
+        self.history = History()
+        self.history.apply_all(claim.events)
+        self.attention = asyncio.Event()
+        """Set whenever the supervisor has something to look at."""
+        self.closed = False
+        """Nothing may be written any more: suspended, ended, or lost to another worker."""
+        self.lost: BaseException | None = None
+        """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
+        self._last_seq = claim.job.last_seq
+        self._waiting = _Waiting()
+        self._carrying: set[asyncio.Future[None]] = set()
+        """Done when the commits that carry held outcomes have ended."""
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._letting_go: asyncio.Task[None] | None = None
+        """Writes an outcome for which no intent has come in time."""
+        self._writing = 0
+        """Commits on their way."""
+        self._silence: asyncio.Future[None] | None = None
+        """Done when nothing is being written any more."""
+        self._last_word: asyncio.Future[None] | None = None
+        """While this is there, who wants to write waits for it."""
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+        return self.job.job_id
+
+    async def commit(self, events: Sequence[NewEvent], **parts: Any) -> int:
+        """Append events, and whatever else belongs to them, to the journal; return the first one's seq.
+
+        A failing storage is tried again for a while. When the job has been lost to another worker, or the storage
+        stays broken, the run ends here: the caller is cancelled and nothing more is written. A caller that is
+        cancelled while it waits is let go when it is known what was written, so that nobody settles it again.
+        """
+        self.check_open()
+        while self._last_word is not None:
+            await asyncio.shield(self._last_word)
+            self.check_open()
+        self._writing += 1
+        try:
+            return await self._append(events, parts)
+        finally:
+            self._writing -= 1
+            if not self._writing and self._silence is not None and not self._silence.done():
+                self._silence.set_result(None)
+
+    @asynccontextmanager
+    async def last_word(self) -> AsyncIterator[None]:
+        """Let what is being written be written, and then nobody but `conclude`; for the run's supervisor.
+
+        The same fence covers everything a run writes. Without this, a task that the operator has left behind could
+        write beneath the end of the job, or into a job that has been given up.
+        """
+        self.check_open()
+        loop = asyncio.get_running_loop()
+        self._last_word = held = loop.create_future()
+        try:
+            while self._writing:
+                self._silence = loop.create_future()
+                await self._silence
+            self.check_open()
+            yield
+        finally:
+            self._last_word = None
+            held.set_result(None)
+
+    async def conclude(self, events: Sequence[NewEvent], **parts: Any) -> None:
+        """Write the last entries of this run, with which it gives the job up, inside `last_word`."""
+        await self._append(events, parts)
+        self.close()
+
+    async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
+        """Write events, and before them what waits for the next commit."""
+        waiting, self._waiting = self._waiting, _Waiting()
+        if not waiting.has_outcome:
+            return await self._write(waiting, events, parts)
+        carried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._carrying.add(carried)
+        try:
+            charges = [*waiting.charges, *parts.get("charges", ())]
+            return await self._write(waiting, events, {**parts, "charges": charges})
+        finally:
+            self._carrying.discard(carried)
+            carried.set_result(None)
+
+    async def _write(self, waiting: _Waiting, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
+        commit = Commit(
+            commit_id=new_commit_id(),
+            at=self.services.clock.now(),
+            job_id=self.job.job_id,
+            fence=self.job.fence,
+            scope_id=self.job.scope_id,
+            events=[*waiting.events, *events],
+            **parts,
+        )
+        cancelled: asyncio.CancelledError | None = None
+        try:
+            try:
+                first_seq = await self._persist(commit)
+            except asyncio.CancelledError as error:
+                cancelled = error
+                first_seq = await self._make_sure(commit)
+        except (FenceLost, StorageError) as error:
+            self.lose(error)
+            raise cancelled or asyncio.CancelledError(str(error)) from error
+        except Exception as error:  # refused: nothing was written, so what had waited waits on
+            self._wait_with(waiting)
+            if cancelled is not None:
+                raise cancelled from error
+            raise
+        self._last_seq = max(self._last_seq, first_seq + len(commit.events) - 1)
+        for seq, event in enumerate(events, first_seq + len(waiting.events)):
+            self._learn(event, seq)
+        if cancelled is not None:
+            raise cancelled
+        return first_seq
+
+    def record(self, event: NewEvent) -> None:
+        """Remember an event, to be written no later than the next commit."""
+        self.check_open()
+        self._waiting.events.append(event)
+        self._learn(event, None)
+
+    def hold(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
+        """Record an outcome that is written with the next intent, or alone when none comes within `HOLD_SECONDS`.
+
+        For callers who show it to nobody before `settled` has returned.
+        """
+        self.record(outcome)
+        self._wait_with(_Waiting(charges=[*charges], has_outcome=True))
+
+    def _wait_with(self, earlier: _Waiting) -> None:
+        """Let something wait for the next commit, before what waits already."""
+        waiting = self._waiting
+        waiting.events = [*earlier.events, *waiting.events]
+        waiting.charges = [*earlier.charges, *waiting.charges]
+        waiting.has_outcome |= earlier.has_outcome
+        if waiting.has_outcome and self._hold_timer is None and not self.closed:
+            self._hold_timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        self._hold_timer = None
+        if self._waiting.has_outcome and not self.closed:
+            self._letting_go = asyncio.get_running_loop().create_task(self._write_held(), name="write held")
+
+    async def _write_held(self) -> None:
+        try:
+            await self.commit([])
+        except Exception as error:  # noqa: BLE001 -- without its outcome the run cannot go on
+            self.lose(error)
+
+    async def settled(self) -> None:
+        """Return when every outcome that was held is written."""
+        while self._waiting.has_outcome or self._carrying:
+            if self._waiting.has_outcome:
+                await self.commit([])
+            else:
+                await asyncio.wait(self._carrying)
+            self.check_open()
+
+    def _learn(self, event: NewEvent, seq: int | None) -> None:
+        job = self.job
+        self.history.apply(placed(event, job.job_id, job.scope_id, seq or 0, self.services.clock.now()))
+
+    async def _make_sure(self, commit: Commit) -> int:
+        """Find out what became of a commit whose writer was cancelled: asking for it again tells, and adds nothing.
+
+        Raises:
+            StorageError: The storage does not tell in time.
+        """
+        again = asyncio.get_running_loop().create_task(self._persist(commit))
+        try:
+            await asyncio.wait((again,), timeout=self.services.options.cancel_timeout / 2)
+            if again.done():
+                return again.result()
+        finally:
+            again.cancel()
+        raise StorageError("it is not known whether the last commit was written")
+
+    async def _persist(self, commit: Commit) -> int:
+        clock, options = self.services.clock, self.services.options
+        give_up_at = clock.monotonic() + options.storage_patience
+        delay = 0.05
+        while True:
+            try:
+                return await self.services.storage.commit(commit)
+            except StorageError as error:
+                if clock.monotonic() + delay > give_up_at:
+                    raise
+                logger.warning("job %s: %s; trying again in %.2f s", self.job.job_id, error, delay)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+                if self.lost is not None:
+                    raise
+
+    def check_open(self) -> None:
+        """Refuse to work for a run that has ended."""
+        if self.closed:
+            raise asyncio.CancelledError("this run of the job has ended")
+
+    def lose(self, error: BaseException) -> None:
+        """Give the run up without writing anything more."""
+        self.closed = True
+        self.lost = self.lost or error
+        self.attention.set()
+
+    def close(self) -> None:
+        """Write nothing any more and forget timers."""
+        self.closed = True
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
