@@ -38,6 +38,7 @@ def blocked_loops_are_errors() -> Iterator[BlockBuster]:
     with blockbuster_ctx(["llm_client", "agent_runtime"]) as guard:
         for function in guard.functions.values():  # a connection looks for a password file and certificates
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
+            function.can_block_in("redis/utils.py", {"get_lib_version"})  # so does one of redis, for its own
         yield guard
 
 

@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         PostgresJobStore,
         PostgresLedgerWriter,
     )
+    from agent_runtime.storage.redis.announcements import RedisAnnouncements
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
     from agent_runtime.values.budget import LedgerEntry
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
@@ -112,6 +113,7 @@ _HOMES = {
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
     "storage.postgres.storage": "PostgresStorage",
     "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
+    "storage.redis.announcements": "RedisAnnouncements",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
@@ -196,6 +198,7 @@ __all__ = [
     "PostgresLedgerWriter",
     "PostgresStorage",
     "RedactionPolicy",
+    "RedisAnnouncements",
     "Reservation",
     "ResultNotSerializable",
     "RunVersions",

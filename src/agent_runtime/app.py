@@ -16,6 +16,7 @@ from agent_runtime.ports.journal import Storage
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.options import KernelOptions
+    from agent_runtime.ports.announcements import Announcements
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
     from llm_client.agent.agent import Agent
@@ -35,16 +36,20 @@ __all__ = [
 ]
 
 
-def open_storage(url: str | None, *, durability: Literal["power", "process"] = "power") -> Storage:
+def open_storage(
+    url: str | None, *, durability: Literal["power", "process"] = "power", redis_url: str | None = None
+) -> Storage:
     """Return the storage of a URL, not yet opened.
 
     Args:
         url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `postgresql://user@host/name`, `memory://`, or
             `None` for memory.
         durability: What a commit to SQLite survives; see `Settings.durability`.
+        redis_url: A Redis server through which the processes of a Postgres database tell each other of changes; other
+            storages do without.
 
     Raises:
-        ConfigurationError: Nothing can open this URL.
+        ConfigurationError: Nothing can open this URL, or `redis_url` is not one.
     """
     if url is None or url == "memory://":
         from agent_runtime.storage.memory import MemoryStorage
@@ -58,10 +63,20 @@ def open_storage(url: str | None, *, durability: Literal["power", "process"] = "
     if urlsplit(url).scheme in ("postgresql", "postgres"):
         from agent_runtime import PostgresStorage
 
-        return PostgresStorage(url)
+        return PostgresStorage(url, announcements=_announcements(url, redis_url))
     raise ConfigurationError(
         f"storage {urlsplit(url).scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
     )
+
+
+def _announcements(url: str, redis_url: str | None) -> Announcements | None:
+    """Return what carries news between the processes of a Postgres database, `None` for the database itself."""
+    if redis_url is None:
+        return None
+    from agent_runtime import RedisAnnouncements
+
+    # Redis does not keep the channels of its numbered databases apart, so each of ours gets one by its name
+    return RedisAnnouncements(redis_url, channel=f"agent:changes:{urlsplit(url).path.strip('/')}")
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -139,7 +154,9 @@ class Runtime:
 
         self.settings = settings or Settings.load()
         self._own_engine = _engine(self.settings) if engine is None and agent is None else None
-        self._storage = open_storage(self.settings.storage, durability=self.settings.durability)
+        self._storage = open_storage(
+            self.settings.storage, durability=self.settings.durability, redis_url=self.settings.redis_url
+        )
         _make_default_folder(self.settings.storage)
         self.kernel = RuntimeKernel(
             engine=engine or self._own_engine,

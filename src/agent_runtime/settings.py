@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """URL of the storage: `sqlite:///runs.db`, `postgresql://…`, `memory://`."""
     durability: Literal["power", "process"] = "power"
     """What a commit to SQLite survives: a loss of power, or only the death of the process, which is faster."""
+    redis_url: str | None = Field(default=None, repr=False)
+    """URL of a Redis server, through which the processes of a Postgres database tell each other of changes."""
     model: str | None = None
     """Model of the application's agent, as `vendor:model`."""
     base_url: str | None = None

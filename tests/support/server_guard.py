@@ -105,7 +105,7 @@ def postgres_server(folder: Path) -> Iterator[Server]:
     done = subprocess.run(initialise, cwd="/", capture_output=True, text=True, check=False, **identity)
     if done.returncode:
         raise ServerFailedError(f"initdb failed: {done.stderr[-2000:]}")
-    port = _free_port()
+    port = free_port()
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": port,
@@ -130,7 +130,7 @@ def postgres_server(folder: Path) -> Iterator[Server]:
 @contextmanager
 def _redis(folder: Path) -> Iterator[Server]:
     program = redis_program(folder / "wheel")
-    port, password = _free_port(), secrets.token_urlsafe(18)
+    port, password = free_port(), secrets.token_urlsafe(18)
     configuration = folder / "redis.conf"  # not the command line, which everybody can read
     configuration.touch(0o600)
     configuration.write_text(
@@ -196,7 +196,7 @@ def unprivileged_user() -> pwd.struct_passwd | None:
     raise ServerFailedError("Postgres does not run as root; create a user named postgres or nobody")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -126,7 +126,7 @@ class News:
             match kind:
                 case "created" if self._queue is None:
                     self._submit(job_id)
-                case "woken" if self._queue is None or job_id in self._executor.runs:
+                case "woken" if self._queue is None or job_id in self._executor.busy:
                     self.wake(job_id)
                 case "timer":
                     self._timers.look()
@@ -161,7 +161,7 @@ class News:
                 logger.warning("due jobs cannot be looked for now: %s", error)
 
     async def sweep(self) -> None:
-        """Submit every due job, wake every run with signals, and see which awaited jobs have ended."""
+        """Submit every due job, wake every run with signals, and see which awaited jobs have ended or grown."""
         if self.executes:
             if self._queue is not None:
                 await self._queue.sweep()
@@ -174,6 +174,8 @@ class News:
             for event in await self._storage.tail(job_id, 1):
                 if event.is_terminal:
                     self._ended(event)
+        if self._storage.is_shared:
+            self._bus.poke()  # what another process has written and not announced is found by looking
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from agent_runtime.ports.announcements import Announcements
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -18,9 +20,8 @@ from agent_runtime.ports.journal import (
 )
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.announcements import Announcements
+from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
 from agent_runtime.storage.postgres.apply import Claimed
-from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
@@ -39,9 +40,8 @@ from agent_runtime.storage.postgres.values import (
 from agent_runtime.storage.postgres.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
-from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobFilter, JobRecord
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
 
 if TYPE_CHECKING:
@@ -62,17 +62,23 @@ class PostgresStorage:
         source: The address of the database, `postgresql://user@host/name`, or an `asyncpg` pool of the caller's, which
             the caller closes.
         patience: Seconds to find out what became of a commit during which the connection was lost.
+        announcements: How processes hear of each other's changes, the same for all of them; by default LISTEN and NOTIFY.
     """
 
     is_durable = True
     is_shared = True
 
-    def __init__(self, source: str | asyncpg.Pool[Any], *, patience: float = 30.0) -> None:
+    def __init__(
+        self,
+        source: str | asyncpg.Pool[Any],
+        *,
+        patience: float = 30.0,
+        announcements: Announcements | None = None,
+    ) -> None:
         self._dsn = source if isinstance(source, str) else None
         self._connections = Connections(source)
         self._writer = Writer(self._connections, patience=patience)
-        self._announcements = Announcements(self._connections, self._changed_elsewhere)
-        self._claims = ClaimReader(self._connections)
+        self._announcements = announcements or PostgresAnnouncements(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
         self._opening: asyncio.Lock | None = None
@@ -114,7 +120,7 @@ class PostgresStorage:
                 await self._connections.aclose()
                 raise
             self._writer.start()
-            self._announcements.start()
+            self._announcements.start(self._changed_elsewhere)
             self._is_open = True
 
     async def acquire_executor(self) -> bool:
@@ -179,19 +185,38 @@ class PostgresStorage:
         for timer in commit.set_timers:
             tell(ForeignChange("timer", timer.job_id))
 
-    async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
-    ) -> Claim | None:
-        """Take a job that is due and unowned, if its scope has a place."""
+    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
+        """Take a job that is due and unowned."""
 
         def tell(claimed: Claimed | None) -> None:
             if claimed is not None:
                 self._tell_folded(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
-        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at, caps=caps)
+        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at)
         claimed: Claimed | None = await self._writer.run(operation)
-        return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
+        if claimed is None:
+            return None
+        return await self._read_claim(claimed, owner, at)
+
+    async def _read_claim(self, claimed: Claimed, owner: str, at: datetime) -> Claim:
+        new = claimed.new_events
+        before = (new[0].seq or 1) - 1
+        found = await self._connections.fetch(_ONE_JOB, claimed.job.job_id)
+        job = replace(
+            rows.job_record(decode(rows.JOB, tuple(found[0]))),
+            fence=claimed.job.fence,
+            owner=owner,
+            status=JobStatus.RUNNING,
+            starts=claimed.job.starts,
+            updated_at=at,
+            started_at=claimed.job.started_at,
+            last_seq=before + len(new),
+        )
+        older = await self._connections.fetch(f"{_EVENTS} AND seq <= $2 ORDER BY seq", job.job_id, before)
+        return Claim(
+            job=job, events=[*(event_record(job.job_id, job.scope_id, tuple(row)) for row in older), *new]
+        )
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""
@@ -226,28 +251,9 @@ class PostgresStorage:
         )
         return [event_record(job_id, from_text(scope_id), tuple(row)) for row in found]
 
-    async def due_jobs(
-        self,
-        *,
-        limit: int = 1000,
-        caps: ScopeCaps = NO_CAPS,
-        among: Sequence[str] | None = None,
-    ) -> Sequence[tuple[str, int]]:
-        """Return unowned jobs that are due and have a place."""
-        parameters: list[Any] = [limit]
-        if among is not None:
-            parameters.append([to_text(job_id) for job_id in among])
-        if caps:
-            scopes = [to_text(scope_id) for scope_id in caps.scopes]
-            parameters += [scopes, list(caps.scopes.values()), caps.default]
-        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
-        found = await self._connections.fetch(statement, *parameters)
-        return [(job_id, priority) for job_id, priority in found]
-
-    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
-        """Return the due jobs of one scope that have a place."""
-        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap)
-        return [(job_id, priority) for job_id, priority in found]
+    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due."""
+        return [(job_id, priority) for job_id, priority in await self._connections.fetch(sql.DUE_JOBS, limit)]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""

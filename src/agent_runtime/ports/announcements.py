@@ -1,0 +1,35 @@
+"""How the processes of one database tell each other what they have changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from agent_runtime.ports.journal import ForeignChange
+
+Heard = Callable[[Sequence[ForeignChange] | None], None]
+"""Called on the event loop with what other processes have changed; with `None` when anything may have happened."""
+
+
+class Announcements(Protocol):
+    """Tells others, at once and without a promise: what gets lost is found later by those who look.
+
+    Implementations: Postgres (LISTEN and NOTIFY) and Redis; both pass `agent_runtime.testing.announcements_contract`.
+    Whoever listens again after a gap is told so, with `None`. Nobody hears what they said themselves.
+    """
+
+    listening: asyncio.Event
+    """Set while changes of other processes are heard."""
+
+    def start(self, heard: Heard) -> None:
+        """Begin to send and to listen, in the background; a server that is away is no error."""
+        ...
+
+    def tell(self, change: ForeignChange) -> None:
+        """Announce a change, soon. Never waits, never fails, and keeps little when nothing can be sent."""
+        ...
+
+    async def stop(self) -> None:
+        """Send what is left, if it can be sent, and hear nothing more. Idempotent."""
+        ...

@@ -1,0 +1,113 @@
+"""What a process has to announce to others: gathered, written as short texts, and sent by whatever carries them.
+
+Several changes go out as one text. Whenever something could not be said – the text would be too long, the carrier failed
+– others are told that anything may have happened, and look for themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.journal import ChangeKind, ForeignChange
+
+logger = logging.getLogger(__name__)
+
+GATHER_SECONDS: Final = 0.02
+"""How long the growth of journals is gathered before it is announced. Wake-ups go out at once."""
+RETRY_SECONDS: Final = 1.0
+_KINDS: Final[Mapping[str, ChangeKind]] = {
+    "c": "created", "w": "woken", "g": "grown", "e": "ended", "t": "timer",
+}  # fmt: skip
+_LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
+_EVERYTHING: Final = "*"
+
+
+class Outbox:
+    """Gathers changes and sends them.
+
+    Args:
+        send: Carries one text to the other processes.
+        failures: What `send` raises when it cannot.
+        max_bytes: Length of the longest text it carries.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        *,
+        failures: tuple[type[BaseException], ...],
+        max_bytes: int,
+    ) -> None:
+        self._send_text = send
+        self._failures = failures
+        self._max_bytes = max_bytes
+        self._sender = new_id("s")
+        self._words: dict[str, None] = {}
+        self._length = 0
+        self._urgent = False
+        self._wanted = asyncio.Event()
+
+    def tell(self, change: ForeignChange) -> None:
+        """Announce a change, soon."""
+        word = _LETTERS[change.kind] + change.job_id
+        if " " in word:
+            word = _EVERYTHING
+        if _EVERYTHING not in self._words and word not in self._words:
+            self._words[word] = None
+            self._length += len(word.encode()) + 1
+            if word == _EVERYTHING or len(self._sender) + self._length > self._max_bytes:
+                self._words = {_EVERYTHING: None}
+        self._urgent |= change.kind != "grown"
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Send whenever there is something to send."""
+        failing = False
+        while True:
+            await self._wanted.wait()
+            if not self._urgent:
+                await asyncio.sleep(GATHER_SECONDS)
+            try:
+                await self.flush()
+                failing = False
+            except self._failures as error:
+                if not failing:
+                    failing = True
+                    logger.warning(
+                        "changes cannot be announced; others find them by looking: %s", type(error).__name__
+                    )
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def flush(self) -> None:
+        """Send what there is. When that fails, what comes next is said to be anything."""
+        words, self._words, self._length = self._words, {}, 0
+        self._urgent = False
+        self._wanted.clear()
+        if not words:
+            return
+        try:
+            await self._send_text(" ".join((self._sender, *words)))
+        except BaseException:  # also when cancelled: nobody knows whether it has gone out
+            self._words = {_EVERYTHING: None}
+            self._urgent = True
+            self._wanted.set()
+            raise
+
+    def read(self, text: str, heard: Heard) -> None:
+        """Pass on what a text says, unless it is our own."""
+        sender, *words = text.split(" ")
+        if sender == self._sender:
+            return
+        if _EVERYTHING in words:
+            heard(None)
+            return
+        changes: Sequence[ForeignChange] = [
+            ForeignChange(_KINDS[word[0]], word[1:]) for word in words if word[:1] in _KINDS
+        ]
+        if changes:
+            heard(changes)

@@ -1,0 +1,5 @@
+"""Redis: signals between processes, announcements, a cache of jobs, and a store of actions."""
+
+from agent_runtime.storage.redis.announcements import RedisAnnouncements
+
+__all__ = ["RedisAnnouncements"]

@@ -1,0 +1,88 @@
+"""Telling other processes what has changed, through Redis instead of the database.
+
+Nothing is kept there: a process that was not listening, or a message that got lost, is made up for by looking into the
+database, as after a lost notification of Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from agent_runtime.errors import StorageError
+from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.storage.outbox import Outbox
+from agent_runtime.storage.redis.server import answered, client_at
+from agent_runtime.storage.redis.subscriber import Subscriber
+from agent_runtime.storage.redis.text import escaped
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+DEFAULT_CHANNEL: Final = "agent:changes"
+MAX_MESSAGE: Final = 64 * 1024
+"""Bytes of one message; beyond it, others are told that anything may have happened."""
+
+
+class RedisAnnouncements:
+    """Sends this process's changes and receives those of others.
+
+    Give the same to every process of a database: `PostgresStorage(dsn, announcements=RedisAnnouncements(url))`, or set
+    `AGENT_RUNTIME_REDIS_URL`.
+
+    Args:
+        source: The address of a Redis server, or a client of the caller's, which the caller closes.
+        channel: One per database. Redis does not keep the channels of its numbered databases apart.
+
+    Raises:
+        ConfigurationError: `source` is text and not the address of a Redis server.
+    """
+
+    def __init__(self, source: str | Redis, *, channel: str = DEFAULT_CHANNEL) -> None:
+        self._owns_client = isinstance(source, str)
+        self._client = client_at(source) if isinstance(source, str) else source
+        self._channel = channel
+        self._outbox = Outbox(self._publish, failures=(StorageError,), max_bytes=MAX_MESSAGE)
+        self._sending: asyncio.Task[None] | None = None
+        self._subscriber: Subscriber | None = None
+        self.listening = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"RedisAnnouncements(channel={self._channel!r})"
+
+    def start(self, heard: Heard) -> None:
+        """Begin to send and to listen."""
+        subscriber = Subscriber(
+            self._client,
+            escaped(self._channel),
+            heard=lambda text: self._outbox.read(text, heard),
+            subscribed=lambda: heard(None),
+        )
+        self.listening = subscriber.listening
+        self._subscriber = subscriber
+        subscriber.start()
+        self._sending = asyncio.get_running_loop().create_task(self._outbox.run(), name="redis publish")
+
+    def tell(self, change: ForeignChange) -> None:
+        """Announce a change, soon."""
+        self._outbox.tell(change)
+
+    async def stop(self) -> None:
+        """Send what is left and stop."""
+        sending, self._sending = self._sending, None
+        if sending is None:
+            return
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        if self._subscriber is not None:
+            await self._subscriber.stop()
+        with contextlib.suppress(StorageError):
+            await self._outbox.flush()
+        if self._owns_client:
+            await self._client.aclose()
+
+    async def _publish(self, text: str) -> None:
+        async with answered():
+            await self._client.publish(self._channel, text)
