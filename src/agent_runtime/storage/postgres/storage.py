@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
 from agent_runtime.storage.postgres.apply import Claimed
+from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
@@ -40,8 +40,9 @@ from agent_runtime.storage.postgres.values import (
 from agent_runtime.storage.postgres.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class PostgresStorage:
         self._connections = Connections(source)
         self._writer = Writer(self._connections, patience=patience)
         self._announcements = announcements or PostgresAnnouncements(self._connections)
+        self._claims = ClaimReader(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
         self._opening: asyncio.Lock | None = None
@@ -185,38 +187,19 @@ class PostgresStorage:
         for timer in commit.set_timers:
             tell(ForeignChange("timer", timer.job_id))
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
-        """Take a job that is due and unowned."""
+    async def claim(
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+    ) -> Claim | None:
+        """Take a job that is due and unowned, if its scope has a place."""
 
         def tell(claimed: Claimed | None) -> None:
             if claimed is not None:
                 self._tell_folded(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
-        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at)
+        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at, caps=caps)
         claimed: Claimed | None = await self._writer.run(operation)
-        if claimed is None:
-            return None
-        return await self._read_claim(claimed, owner, at)
-
-    async def _read_claim(self, claimed: Claimed, owner: str, at: datetime) -> Claim:
-        new = claimed.new_events
-        before = (new[0].seq or 1) - 1
-        found = await self._connections.fetch(_ONE_JOB, claimed.job.job_id)
-        job = replace(
-            rows.job_record(decode(rows.JOB, tuple(found[0]))),
-            fence=claimed.job.fence,
-            owner=owner,
-            status=JobStatus.RUNNING,
-            starts=claimed.job.starts,
-            updated_at=at,
-            started_at=claimed.job.started_at,
-            last_seq=before + len(new),
-        )
-        older = await self._connections.fetch(f"{_EVENTS} AND seq <= $2 ORDER BY seq", job.job_id, before)
-        return Claim(
-            job=job, events=[*(event_record(job.job_id, job.scope_id, tuple(row)) for row in older), *new]
-        )
+        return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""
@@ -251,9 +234,28 @@ class PostgresStorage:
         )
         return [event_record(job_id, from_text(scope_id), tuple(row)) for row in found]
 
-    async def due_jobs(self, *, limit: int = 1000) -> Sequence[tuple[str, int]]:
-        """Return unowned jobs that are due."""
-        return [(job_id, priority) for job_id, priority in await self._connections.fetch(sql.DUE_JOBS, limit)]
+    async def due_jobs(
+        self,
+        *,
+        limit: int = 1000,
+        caps: ScopeCaps = NO_CAPS,
+        among: Sequence[str] | None = None,
+    ) -> Sequence[tuple[str, int]]:
+        """Return unowned jobs that are due and have a place."""
+        parameters: list[Any] = [limit]
+        if among is not None:
+            parameters.append([to_text(job_id) for job_id in among])
+        if caps:
+            scopes = [to_text(scope_id) for scope_id in caps.scopes]
+            parameters += [scopes, list(caps.scopes.values()), caps.default]
+        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
+        found = await self._connections.fetch(statement, *parameters)
+        return [(job_id, priority) for job_id, priority in found]
+
+    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
+        """Return the due jobs of one scope that have a place."""
+        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap)
+        return [(job_id, priority) for job_id, priority in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
