@@ -11,7 +11,8 @@ AgentRuntimeError
 │   ├── ActionAlreadyResolved
 │   ├── ResultNotSerializable      a step returned something that is not JSON
 │   ├── ContentTooLarge
-│   └── PolicyInvalid              a policy file is wrong; nothing of it is used
+│   └── FileInvalid                a file of rules is wrong; nothing of it is used
+│       └── PolicyInvalid
 ├── JobEnded                       what `handle.result()` raises when the job did not succeed
 │   ├── JobFailed
 │   ├── JobCancelled
@@ -117,18 +118,24 @@ class ContentTooLarge(InvalidInput):
     code = "CONTENT_TOO_LARGE"
 
 
-class PolicyInvalid(InvalidInput):
-    """The policy is wrong; nothing of it is used. The message names every problem.
+class FileInvalid(InvalidInput):
+    """The file is wrong; nothing of it is used. The message names every problem.
 
     Attributes:
         line: The first line of the file that is wrong.
     """
 
-    code = "POLICY_INVALID"
+    code = "FILE_INVALID"
 
     def __init__(self, message: str | None = None, *, line: int | None = None) -> None:
         super().__init__(message)
         self.line = line
+
+
+class PolicyInvalid(FileInvalid):
+    """The policy is wrong; nothing of it is used. The message names every problem."""
+
+    code = "POLICY_INVALID"
 
 
 class JobEnded(AgentRuntimeError):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.errors import PolicyInvalid
-from agent_runtime.policy.document import MAX_FILE_BYTES, parse_policy, read_policy
+from agent_runtime.policy.document import parse_policy, read_policy
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.policy.rules import (
     ConstraintPolicy,
@@ -19,6 +19,7 @@ from agent_runtime.policy.rules import (
     RedactionPolicy,
     ToolPolicy,
 )
+from agent_runtime.values.document import MAX_FILE_BYTES
 from agent_runtime.values.policy import Approval, Constraints, PolicyContext, PolicyDecision
 
 GOOD = """\
