@@ -42,6 +42,10 @@ class CounterCache:
                     settled=seen.settled + charge.settle, reserved=seen.reserved + charge.reserve
                 )
 
+    def forget_all(self) -> None:
+        """Read everything again before the next use."""
+        self._seen.clear()
+
     def forget(self, keys: Iterable[Key]) -> None:
         """Read these again before the next use."""
         for key in keys:

@@ -13,6 +13,7 @@ from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget, ru
 from agent_runtime.ledger.corrections import correction
 from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
+from agent_runtime.ledger.opening import openings
 from agent_runtime.ledger.recording import entry, fields_of, spent, usage_fields
 from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reserve, settle, spend
 from agent_runtime.ledger.statement import status_of
@@ -69,14 +70,23 @@ class Ledger:
         return self.book.drop(budget_id)
 
     async def save_budget(self, budget: Budget) -> None:
-        """Store a budget for every process; within a second it holds for all of them."""
-        await load_zones([budget.timezone])
-        await self._commit(budgets=[budget])
-        self.book.forget_stored()
+        """Store a budget for every process; within a second it holds for all of them.
+
+        What the ledger already has of the current windows counts from the beginning.
+        """
+        await self.change_budgets(save=[budget])
 
     async def delete_budget(self, budget_id: str) -> None:
         """Delete a stored budget; what was counted against it stays."""
-        await self._commit(drop_budgets=[budget_id])
+        await self.change_budgets(delete=[budget_id])
+
+    async def change_budgets(self, *, save: Sequence[Budget] = (), delete: Sequence[str] = ()) -> None:
+        """Store some budgets and delete others, by id: all of it or nothing."""
+        await load_zones(budget.timezone for budget in save)
+        stored = {budget.budget_id: budget for budget in await self.storage.standing_budgets()}
+        begun = openings(save, stored, self._clock.now())
+        await self._commit(budgets=save, drop_budgets=delete, openings=begun)
+        self.seen.forget_all()
         self.book.forget_stored()
 
     async def budgets(self, *, scope_id: str | None = None) -> Sequence[Budget]:
@@ -153,7 +163,7 @@ class Ledger:
         pending = Amount(tool_calls=pending_tool_calls)
         if not pending_tool_calls or pending_tokens or pending_cost:
             cost = max(1, to_units(pending_cost))
-            pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1)
+            pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1, turns=1)
         budgets = await self._applicable(context, model, provider)
         counters = await self._counters(budgets)
         return assess(zip(budgets, counters, strict=True), pending)
@@ -257,6 +267,7 @@ class Ledger:
         cost: Decimal | float | str | int = 0,
         requests: int = 1,
         tool_calls: int = 0,
+        turns: int | None = None,
         model: str | None = None,
         provider: str | None = None,
         expires_in: float = 600.0,
@@ -269,6 +280,7 @@ class Ledger:
             cost: US dollars at most.
             requests: Requests to a provider.
             tool_calls: Tool calls.
+            turns: Answers of a model; by default one if there are requests.
             model: Which model.
             provider: Whose.
             expires_in: Seconds after which it counts as lost and is settled at its maximum, as `uncertain`.
@@ -276,7 +288,13 @@ class Ledger:
         Raises:
             BudgetExceededError: A budget has no room.
         """
-        amount = Amount(tokens=tokens, cost=to_units(cost), requests=requests, tool_calls=tool_calls)
+        amount = Amount(
+            tokens=tokens,
+            cost=to_units(cost),
+            requests=requests,
+            tool_calls=tool_calls,
+            turns=min(requests, 1) if turns is None else turns,
+        )
         budgets = await self._applicable(context, model, provider)
         for budget in budgets:
             enforced = None if budget.counted else budget.enforced

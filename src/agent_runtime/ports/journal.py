@@ -17,6 +17,7 @@ from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, Scope
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.opening import Opening
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -151,6 +152,8 @@ class Commit:
     """Standing budgets to store, each in place of the one with its id."""
     drop_budgets: Sequence[str] = ()
     """Ids of standing budgets to delete. Their counters stay."""
+    openings: Sequence[Opening] = ()
+    """Counters that begin with what the ledger has since the window began; counters that are there stay as they are."""
     policies: Sequence[StoredPolicy] = ()
     """Versions of policies to keep; one that is there is left as it is."""
 

@@ -13,6 +13,7 @@ from agent_runtime.errors import AlreadySettled, BudgetRejected
 from agent_runtime.ports.journal import Commit, Storage, StoredPolicy, Timer
 from agent_runtime.testing.examples import NOW, commit
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits
+from agent_runtime.values.opening import Opening
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -161,6 +162,66 @@ class MoneyContract:
         assert sorted(await storage.standing_budgets(), key=repr) == sorted([second, other], key=repr)
         await storage.commit(commit(drop_budgets=[second.budget_id, "budget:unknown"]))
         assert await storage.standing_budgets() == [other]
+
+    async def test_a_budget_begins_with_what_the_ledger_has_since_its_window_began(
+        self, storage: Storage
+    ) -> None:
+        def entry(entry_id: str, hours: int, **values: Any) -> LedgerEntry:
+            about = {
+                "type": "model_usage",
+                "scope_id": "a",
+                "principal_id": "ann",
+                "model": "m",
+                "provider": "v",
+            }
+            used = {"input_tokens": 10, "output_tokens": 5, "cost": 7}
+            return LedgerEntry(
+                entry_id=entry_id, timestamp=NOW + timedelta(hours=hours), **{**about, **used, **values}
+            )
+
+        nothing = {"input_tokens": 0, "output_tokens": 0, "cost": 0}
+        entries = [
+            entry("early", -1),
+            entry("early~truth", 1, status="adjusted", cost=-5, metadata={"corrects": "early"}),
+            entry("first", 0),
+            entry("unpriced", 1, cost=None),
+            entry("lost", 1, uncertain=True, status="failed", cost=100),
+            entry("lost~truth", 2, status="adjusted", cost=-90, metadata={"corrects": "lost"}),
+            entry("refused", 1, status="failed", **nothing),
+            entry("billed", 1, status="failed"),
+            entry("tool", 1, type="tool_usage", model=None, provider=None, **nothing),
+            entry("check", 1, type="budget_check", cost=0),
+            entry("bob", 1, principal_id="bob"),
+            entry("nobody", 1, principal_id=None),
+            entry("elsewhere", 1, scope_id="b"),
+            entry("other model", 1, model="x"),
+        ]
+        each = Budget(scope_id="a", principal_id="*", max_cost_daily=Decimal(1))
+        some = Budget(scope_id="a", model="V:M", max_cost_total=Decimal(1))
+        known = Charge(budget_id=each.counter_id("a", "bob", None) or "", window="day", settle=Amount(cost=1))
+        await storage.commit(commit(ledger=entries, charges=[known]))
+
+        begun = [
+            Opening(budget=each, window="day", since=NOW),
+            Opening(budget=some, window="", since=NOW - timedelta(days=1)),
+        ]
+        for _ in range(2):  # the second time everything is there
+            await storage.commit(commit(budgets=[each, some], openings=begun))
+
+        async def settled(budget: Budget, who: str | None, window: str) -> Amount:
+            (counters,) = await storage.counters([(budget.counter_id("a", who, None) or "", window)])
+            assert not counters.reserved
+            return counters.settled
+
+        assert await settled(each, "ann", "day") == Amount(
+            tokens=15 * 6, cost=7 + 100 - 90 + 7 + 7, requests=5, tool_calls=1, turns=3
+        )
+        assert await settled(each, "bob", "day") == Amount(cost=1)
+        assert await settled(each, None, "day") == Amount(tokens=15, cost=7, requests=1, turns=1)
+        assert await settled(each, "carol", "day") == Amount()
+        assert await settled(some, None, "") == Amount(
+            tokens=15 * 9, cost=7 - 5 + 7 + 10 + 7 + 7 + 7, requests=7, turns=5
+        )
 
     async def test_a_version_of_a_policy_never_changes(self, storage: Storage) -> None:
         kept = StoredPolicy("p", "1", {"policy": "p", "rules": []})

@@ -149,6 +149,19 @@ class LedgerEntry:
         """Input plus output."""
         return self.input_tokens + self.output_tokens
 
+    @property
+    def counted(self) -> Amount:
+        """What a budget counts of it. An unknown price counts as nothing, a request that was refused as none."""
+        model = self.type == "model_usage" and self.status != "adjusted"
+        refused = self.status == "failed" and not (self.uncertain or self.total_tokens or self.cost)
+        return Amount(
+            tokens=self.total_tokens,
+            cost=self.cost or 0,
+            requests=int(model and not refused),
+            tool_calls=int(self.type == "tool_usage" and self.status != "adjusted"),
+            turns=int(model and self.status == "completed" and not self.uncertain),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerFilter:

@@ -62,7 +62,7 @@ _SUFFIX: Final[Mapping[WindowKind, str]] = {
     WindowKind.MONTH: "monthly",
     WindowKind.TOTAL: "total",
 }
-_QUANTITIES: Final = ("tokens", "cost", "requests", "tool_calls")
+_QUANTITIES: Final = ("tokens", "cost", "requests", "tool_calls", "turns")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +107,12 @@ class Budget:
     max_tool_calls_daily: int | None = None
     max_tool_calls_monthly: int | None = None
     max_tool_calls_total: int | None = None
+    max_turns_minute: int | None = None
+    """Answers of models, counted as a run's `max_turns` are."""
+    max_turns_hourly: int | None = None
+    max_turns_daily: int | None = None
+    max_turns_monthly: int | None = None
+    max_turns_total: int | None = None
     warning_threshold: float = 0.8
     """Share of a limit from which on `budget.warned` is written, once per window."""
     exceed_strategy: ExceedStrategy = "deny"
@@ -128,8 +134,14 @@ class Budget:
             field.name.startswith("max_") and getattr(self, field.name) is not None for field in fields(self)
         ):
             raise InvalidInput("a budget needs at least one limit")
-        if not 0 < self.warning_threshold <= 1:
-            raise InvalidInput(f"warning_threshold is a share above 0 up to 1, not {self.warning_threshold}")
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidInput(f"{name} is a text, not {value!r}")
+        if not _is_number(self.warning_threshold) or not 0 < self.warning_threshold <= 1:
+            raise InvalidInput(
+                f"warning_threshold is a share above 0 up to 1, not {self.warning_threshold!r}"
+            )
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InvalidInput(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
@@ -199,11 +211,16 @@ class Budget:
         return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
 
 
+_TEXTS: Final = ("scope_id", "principal_id", "session_id", "model", "name", "degrade_to", "timezone")
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "exceed_strategy": ("deny", "degrade", "warn"),
     "mode": ("hard", "estimate"),
     "unpriced": ("deny", "flag"),
 }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _limit(name: str, value: Any) -> int | Decimal:

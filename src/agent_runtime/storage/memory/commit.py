@@ -25,6 +25,7 @@ from agent_runtime.values.action import ActionStatus, ActionType
 from agent_runtime.values.budget import Amount, Charge, Counters
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.opening import Opening, SpentBy
 
 
 def check(state: State, commit: Commit) -> None:
@@ -139,11 +140,28 @@ def _spend(state: State, commit: Commit) -> None:
 
 
 def _set_rules(state: State, commit: Commit) -> None:
+    _open_counters(state, commit.openings)
     state.budgets.update({budget.budget_id: budget for budget in commit.budgets})
     for budget_id in commit.drop_budgets:
         state.budgets.pop(budget_id, None)
     for policy in commit.policies:
         state.policies.setdefault((policy.name, policy.version), policy)
+
+
+def _open_counters(state: State, openings: Sequence[Opening]) -> None:
+    for opening in openings:
+        for budget_id, amount in opening.counters(_spent_since(state, opening.since)).items():
+            state.counters.setdefault((budget_id, opening.window), Counters(settled=amount))
+
+
+def _spent_since(state: State, since: datetime) -> list[SpentBy]:
+    found = []
+    for entry in state.ledger.values():
+        corrected = state.ledger.get(entry.metadata.get("corrects", ""), entry)
+        if entry.type != "budget_check" and corrected.timestamp >= since:
+            whose = (entry.scope_id, entry.principal_id, entry.session_id, entry.model, entry.provider)
+            found.append(SpentBy(*whose, entry.counted))
+    return found
 
 
 def _forget_counters(state: State, charge: Charge) -> None:

@@ -258,6 +258,19 @@ def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None
         rows.budget_rows[budget_id] = None
     for policy, row in zip(commit.policies, encoded.policies, strict=True):
         rows.policy_rows.setdefault((policy.name, policy.version), row)
+    if commit.openings:
+        _open_counters(rows)
+
+
+def _open_counters(rows: LockedRows) -> None:
+    """Let new counters begin with what was spent before there were any; once, whoever asks for it in this batch."""
+    for key, amount in rows.opened.items():
+        if key in rows.new_counters:
+            settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
+            rows.charges[key] = (settled + amount, reserved)
+            now = rows.counters[key]
+            rows.counters[key] = Counters(settled=now.settled + amount, reserved=now.reserved)
+    rows.opened.clear()
 
 
 def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime, caps: ScopeCaps) -> Claimed | None:

@@ -15,6 +15,7 @@ from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.values.budget import Amount, Counters
 from agent_runtime.values.job import READY, TERMINAL
+from agent_runtime.values.opening import Opening
 
 Key = tuple[str, str]
 Row = list[Any]
@@ -37,6 +38,7 @@ class Needs:
     counters: set[Key] = field(default_factory=set)
     """(budget, window) pairs."""
     places: PlaceNeeds = field(default_factory=PlaceNeeds)
+    openings: list[Opening] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +115,8 @@ class LockedRows:
     new_counters: set[Key] = field(default_factory=set)
     """Counters that were inserted by this transaction."""
     places: Places = field(default_factory=Places)
+    opened: dict[Key, Amount] = field(default_factory=dict)
+    """What the ledger has of the windows of budgets that begin."""
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)

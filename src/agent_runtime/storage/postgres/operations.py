@@ -118,6 +118,7 @@ class CommitOperation(Operation):
             needs.children_of.add(commit.cancel_children_of)
         needs.actions.update(change.action_id for change in commit.action_changes)
         needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
+        needs.openings.extend(commit.openings)
         needs.timers.update(commit.take_timers)
         if commit.unique_ledger:
             needs.entries.update(entry.entry_id for entry in commit.ledger)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from agent_runtime.storage.rows import ACTION, BUDGET, EVENT, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
+from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
 _NUMBERS: Final = {
@@ -105,6 +106,7 @@ LEFT JOIN LATERAL (
 """  # noqa: S608
 WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY} LIMIT $1) AS waiting"  # noqa: S608
 
+SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'")
 NEW_COUNTERS: Final = """
 INSERT INTO runtime_budget_counters (budget_id, "window")
 SELECT * FROM unnest($1::text[], $2::text[]) AS v(budget_id, "window") ORDER BY 1, 2

@@ -11,6 +11,7 @@ from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Ne
 from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
+from agent_runtime.storage.spent import spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
     """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, actions, timers."""
     rows = LockedRows()
     capped = await lock_scopes(connection, needs.places)
+    if needs.openings:
+        await _read_openings(connection, rows, needs)
     if needs.counters:
         await _lock_counters(connection, rows, needs)
     if needs.children_of:
@@ -92,6 +95,18 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
             rows.signals.setdefault(from_text(job_id), []).append((signal, event))
     await _lock_answers(connection, rows, needs)
     return rows
+
+
+async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs) -> None:
+    """Add up what the ledger has of windows that a budget begins in, and ask for the counters it is added to."""
+    for since in {opening.since for opening in needs.openings}:
+        found = await connection.fetch(sql.SPENT_SINCE, since)
+        spent = [spent_by([from_text(v) if isinstance(v, str) else v for v in row]) for row in found]
+        for opening in needs.openings:
+            if opening.since == since:
+                for budget_id, amount in opening.counters(spent).items():
+                    rows.opened[(budget_id, opening.window)] = amount
+    needs.counters.update(rows.opened)
 
 
 async def _lock_counters(connection: Connection, rows: LockedRows, needs: Needs) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -36,10 +36,11 @@ from agent_runtime.storage.rows import (
     ledger_row,
     policy_row,
 )
+from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
-from agent_runtime.values.budget import DIMENSIONS, Amount, Charge, Counters
+from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
 from agent_runtime.values.job import JobRecord
 
 
@@ -76,7 +77,7 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         db.executemany(sql.SET_TIMER, [encode(TIMER, timer) for timer in commit.set_timers])
     if commit.clear_timers:
         db.executemany(sql.CLEAR_TIMER, commit.clear_timers)
-    if commit.budgets or commit.drop_budgets or commit.policies:
+    if commit.budgets or commit.drop_budgets or commit.policies or commit.openings:
         _set_rules(db, commit)
     _end_of_job(db, commit)
     return first_seq
@@ -97,6 +98,17 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
     db.executemany(sql.PUT_BUDGET, [encode(BUDGET, budget_row(one, commit.at)) for one in commit.budgets])
     db.executemany(sql.DROP_BUDGET, [(budget_id,) for budget_id in commit.drop_budgets])
     db.executemany(sql.KEEP_POLICY, [encode(POLICY, policy_row(one, commit.at)) for one in commit.policies])
+    for since in {opening.since for opening in commit.openings}:
+        spent = [spent_by(row) for row in db.execute(sql.SPENT_SINCE, (from_time(since),))]
+        for opening in commit.openings:
+            if opening.since == since:
+                _open_counters(db, opening.window, opening.counters(spent))
+
+
+def _open_counters(db: sqlite3.Connection, window: str, counters: Mapping[str, Amount]) -> None:
+    for budget_id, amount in counters.items():
+        if db.execute(sql.NEW_COUNTERS, (budget_id, window)).rowcount:
+            db.execute(sql.CHARGE, (*_quantities(amount), *_quantities(NOTHING), budget_id, window))
 
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:

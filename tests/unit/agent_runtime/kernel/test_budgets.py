@@ -15,6 +15,7 @@ from agent_runtime import (
     ExecutionContext,
     ExecutionRequest,
     InMemoryLedgerWriter,
+    JobFailed,
     Ledger,
     ModelPolicy,
     OperatorContext,
@@ -481,6 +482,56 @@ async def test_a_stored_budget_holds_for_a_running_kernel() -> None:
         await k.ledger.save_budget(Budget(scope_id="a", max_requests_total=0))
         with pytest.raises(BudgetExceededError):
             await (await k.execute(ExecutionRequest(operator="ask", scope_id="a"))).result()
+
+
+async def test_a_turns_limit_counts_answers_of_all_runs_together() -> None:
+    model = Model(RateLimited("busy", status=429), completion(), completion())
+    budget = Budget(scope_id="a", max_turns_daily=2)
+    async with governed(model, budget) as k:
+        request = ExecutionRequest(operator="ask", scope_id="a")
+        ended = [await _outcome(k, request) for _ in range(4)]
+        assert ended == ["RATE_LIMITED", "ok", "ok", "BUDGET_EXCEEDED"]
+        assert (await k.ledger.status(budget)).left == 0
+    assert len(model.specs) == 3
+
+
+async def _outcome(k: Any, request: ExecutionRequest) -> str:
+    try:
+        return str((await (await k.execute(request)).result()).content)
+    except JobFailed as error:
+        return str(error.error_code)
+    except BudgetExceededError as error:
+        return error.code
+
+
+async def test_a_budget_that_begins_later_has_counted_what_one_from_the_start_has() -> None:
+    answers = [
+        completion(7),
+        RateLimited("busy", status=429),
+        RateLimited(
+            "billed", status=429, usage=Usage(input_tokens=4, requests=1).with_cost(Decimal("0.01"), "v")
+        ),
+        completion(30),
+        ProviderTimeout("lost"),
+    ]
+    limits: Any = {
+        "max_tokens_daily": 10**6,
+        "max_cost_monthly": 100,
+        "max_requests_total": 99,
+        "max_turns_hourly": 99,
+    }
+    early, late = (Budget(scope_id="a", name=name, **limits) for name in ("early", "late"))
+    async with governed(Model(*answers), early) as k:
+        for _ in answers:
+            await _outcome(k, ExecutionRequest(operator="ask", scope_id="a"))
+        await k.ledger.save_budget(late)
+
+        counted = [
+            [(line.quantity, line.settled, line.reserved) for line in (await k.ledger.status(budget)).lines]
+            for budget in (early, late)
+        ]
+        assert counted[0] == counted[1]
+        assert dict(line[:2] for line in counted[0])["turns"] == 2
 
 
 async def test_a_kernel_settles_reservations_that_were_forgotten() -> None:

@@ -74,6 +74,8 @@ async def test_the_documented_example_works() -> None:
         ({"max_cost_per_request": "0.1"}, {"pending_cost": 0.2}, "deny"),
         ({"max_requests_daily": 0}, {}, "deny"),
         ({"max_tokens_total": 0}, {}, "deny"),
+        ({"max_turns_daily": 0}, {}, "deny"),
+        ({"max_turns_daily": 0}, {"pending_tool_calls": 1}, "allow"),
         ({"max_tool_calls_daily": 0}, {}, "allow"),
         ({"max_tool_calls_daily": 0}, {"pending_tool_calls": 1}, "deny"),
         ({"max_tokens_total": 0}, {"pending_tool_calls": 1}, "allow"),
@@ -361,6 +363,62 @@ async def test_a_stored_budget_holds_for_everybody_and_a_local_one_only_here(
     await here.delete_budget(stored.budget_id)
     assert await there.budgets(scope_id="a") == []
     assert here.drop_budget(Budget(scope_id="a", name="local", max_tokens_total=9).budget_id)
+
+
+async def test_a_turn_is_an_answer(ledger: Ledger) -> None:
+    budget = Budget(scope_id="a", max_turns_daily=2)
+    ledger.set_budget(budget)
+    answered, lost = [await ledger.reserve(ANN, tokens=5) for _ in range(2)]
+    tool = await ledger.reserve(ANN, requests=0, tool_calls=1)
+    with pytest.raises(BudgetExceededError):
+        await ledger.reserve(ANN, tokens=5)
+
+    await ledger.settle(answered, usage())
+    await ledger.settle(lost)
+    await ledger.release(tool)
+
+    (line,) = (await ledger.status(budget)).lines
+    assert (line.quantity, line.settled, line.reserved, line.left) == ("turns", 1, 0, 1)
+
+
+async def test_a_budget_that_is_stored_late_counts_what_was_spent_since_its_windows_began(
+    ledger: Ledger, clock: SetClock
+) -> None:
+    await ledger.record_model_usage(ANN, usage(10, "0.3"), model="m")
+    clock.move(days=1)
+    await ledger.record_model_usage(ANN, usage(20, "0.4"), model="m")
+    await ledger.record_model_usage(BOB, usage(30, "0.1"), model="other")
+    in_flight = await ledger.reserve(ANN, tokens=50, cost="0.9")
+    tenant = Budget(scope_id="a", max_cost_daily=1, max_cost_monthly=2, max_turns_total=9, model="m")
+    each = Budget(scope_id="a", principal_id="*", max_tokens_total=100)
+
+    await ledger.change_budgets(save=[tenant, each])
+    await ledger.settle(in_flight, usage(50, "0.9"))  # nobody had set it aside in these budgets
+
+    lines = {line.window.value: line.settled for line in (await ledger.status(tenant)).lines}
+    assert lines == {"day": Decimal("0.4"), "month": Decimal("0.7"), "total": 2}
+    assert [(await ledger.status(each, who)).left for who in (ANN, BOB)] == [70, 70]
+    assert await ledger.check_budget(ANN, pending_tokens=71) == "deny"
+    assert await ledger.check_budget(ANN, pending_cost="0.61", model="m") == "deny"
+    assert await ledger.check_budget(ANN, pending_cost="0.60", model="m") != "deny"
+
+
+async def test_a_limit_that_is_stored_again_counts_nothing_twice(ledger: Ledger, clock: SetClock) -> None:
+    first = Budget(scope_id="a", max_cost_daily=1)
+    await ledger.save_budget(first)
+    held = await ledger.reserve(ANN, cost="0.4")
+    clock.move(days=1)
+    await ledger.settle(held, usage(cost="0.4"))  # counts for yesterday
+
+    second = Budget(scope_id="a", max_cost_daily=2, max_cost_monthly=5)
+    await ledger.save_budget(second)
+
+    lines = {line.window.value: line.settled for line in (await ledger.status(second)).lines}
+    assert lines == {"day": 0, "month": Decimal("0.4")}
+    await ledger.delete_budget(second.budget_id)
+    await ledger.save_budget(second)
+    lines = {line.window.value: line.settled for line in (await ledger.status(second)).lines}
+    assert lines["month"] == Decimal("0.4")
 
 
 async def test_costs_are_added_up_by_group(ledger: Ledger, clock: SetClock) -> None:
