@@ -137,6 +137,9 @@ class ToolMiddleware:
 class Host(ModelMiddleware, ToolMiddleware):
     """What a runtime puts around every model and tool call made in its context."""
 
+    def sending(self) -> None:
+        """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
+
     async def settled(self) -> None:
         """Return when everything that has happened is on record; awaited before results are shown."""
 

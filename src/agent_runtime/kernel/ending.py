@@ -12,7 +12,7 @@ from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.children import successor_job
 from agent_runtime.kernel.effects import REPEATABLE, unknown_effect_action
 from agent_runtime.kernel.failures import public_text
-from agent_runtime.kernel.guards.models import lost_attempts
+from agent_runtime.kernel.guards.model_settlement import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.operator import OperatorResult, plain
@@ -195,7 +195,7 @@ async def settle_lost_attempts(run: JobRun) -> None:
 def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str, Any]]:
     intent = step.open_intent or {}
     attempts = {int(intent["attempt"]): AtMost.from_intent(intent)}
-    return lost_attempts(step.operation_id, attempts, run.root, why="the answer was lost with the process")
+    return lost_attempts(run, step.operation_id, attempts, why="the answer was lost with the process")
 
 
 def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, Any]]:

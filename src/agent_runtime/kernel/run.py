@@ -43,6 +43,8 @@ class JobRun(JournalWriter):
         """The budget's running time is used up."""
         self.taken = False
         """This worker was taken for dead, and its jobs from it: not even an effect whose intent is written may begin."""
+        self.unsent: set[str] = set()
+        """Attempts of model calls whose intent is written and whose request has not left: so far they cost nothing."""
         self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._held_back = 0

@@ -251,7 +251,9 @@ class Attempts:
         self, attempt: ModelAttempt, loading: asyncio.Future[None] | None
     ) -> CompletionResult:
         """Ask the provider while the prices load, if they have to."""
-        emit = attempt.call.emit
+        emit, host = attempt.call.emit, HOST.get()
+        if host is not None:
+            host.sending()
         if emit is None:
             result = await attempt.provider.complete(attempt.spec, attempt.call.context)
         else:

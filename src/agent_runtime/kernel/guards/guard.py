@@ -63,6 +63,12 @@ class Guard(Host):
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
 
+    def sending(self) -> None:
+        """Learn that the request of the attempt in flight leaves the process."""
+        branch = CURRENT_BRANCH.get()
+        if branch is not None:
+            self._models.sending(branch)
+
     async def settled(self) -> None:
         """Write the outcome that waits for the next intent."""
         branch = CURRENT_BRANCH.get()

@@ -84,6 +84,11 @@ class AtMost:
         return None
 
 
+def attempt_id(operation_id: str, number: int) -> str:
+    """Return the name of an attempt of a model call, which is that of its line in the ledger."""
+    return f"{operation_id}#{number}"
+
+
 def entry_for(
     run: JobRun,
     operation_id: str,
@@ -108,7 +113,7 @@ def entry_for(
             [*hold.key, (hold.amount if spent is None else spent).to_dict()] for hold in bound.holds
         ]
     return LedgerEntry(
-        entry_id=f"{operation_id}#{number}",
+        entry_id=attempt_id(operation_id, number),
         type="model_usage",
         job_id=job.job_id,
         scope_id=job.scope_id,

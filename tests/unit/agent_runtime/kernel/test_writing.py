@@ -1,6 +1,7 @@
 """What is being written when a run is cancelled, suspended or ended: nothing of it is lost, repeated or too late."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from agent_runtime import (
     ExecutionHandle,
     ExecutionRequest,
     JobCancelled,
+    JobFailed,
     OperatorContext,
     RuntimeKernel,
 )
@@ -19,8 +21,10 @@ from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from agent_runtime.values.event import TERMINAL_TYPES
-from llm_client import ExecutionEngine, FunctionProvider
+from llm_client import ExecutionEngine, FunctionProvider, RateLimits
 from llm_client.errors import ProviderTimeout
+from llm_client.messages import CompletionResult
+from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
 from llm_client.pricing import ModelPrices, PriceBook
 from support.kernels import BOUND, journal, kernel, status_becomes, types, until
 from support.operators import asking, identity
@@ -30,7 +34,7 @@ pytestmark = pytest.mark.timeout(BOUND * 3)
 BUDGET = BudgetSpec(max_cost=1_000_000)
 
 
-def priced_engine(calls: list[str]) -> ExecutionEngine:
+def priced_engine(calls: list[str], **options: Any) -> ExecutionEngine:
     """Return an engine whose model costs a dollar per token and notes every call."""
 
     async def model(spec: Any) -> str:
@@ -38,13 +42,17 @@ def priced_engine(calls: list[str]) -> ExecutionEngine:
         return "answer"
 
     prices = PriceBook({"function:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
-    return ExecutionEngine(FunctionProvider(model), prices=prices)
+    return ExecutionEngine(FunctionProvider(model), prices=prices, **options)
 
 
-async def check_money(handle: ExecutionHandle, k: RuntimeKernel, *, entries: int) -> None:
-    """Check that counters are what the ledger adds up to, and that nothing stays reserved."""
+async def check_money(
+    handle: ExecutionHandle, k: RuntimeKernel, *, entries: int, answered: int | None = None
+) -> None:
+    """Check that counters are what the ledger adds up to, that nothing stays reserved, and that no unsent call is billed."""
     written = await k.ledger.entries(job_id=handle.job_id)
     assert len(written) == entries
+    assert not any(entry.uncertain for entry in written)
+    assert sum(bool(entry.cost) for entry in written) == (entries if answered is None else answered)
     (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
     assert counters.reserved.to_dict() == {}
     assert counters.settled.cost == sum(entry.cost or 0 for entry in written)
@@ -83,7 +91,7 @@ async def test_a_job_cancelled_while_a_reservation_is_being_written_does_not_kee
     storage, calls = SlowStorage(commit_of("model.started")), list[str]()
     async with kernel(storage, engine=priced_engine(calls)) as k:
         handle = await cancelled_at(storage, k, ExecutionRequest(prompt="go", budgets=BUDGET))
-        await check_money(handle, k, entries=1)
+        await check_money(handle, k, entries=1, answered=0)
     assert calls == []
 
 
@@ -126,8 +134,48 @@ async def test_a_deadline_that_passes_while_a_model_call_is_being_written_settle
         assert "job.suspended" in await types(handle)
         assert outcomes == ["answer" if calls else "too late"] * 2
         assert [t for t in await types(handle) if t in ("model.completed", "model.failed")] == [finished]
-        await check_money(handle, k, entries=1)
+        await check_money(handle, k, entries=1, answered=len(calls))
     assert calls == (["call"] if slow == "model.completed" else [])
+
+
+@pytest.mark.parametrize("ended_by", ["cancel", "timeout"])
+async def test_a_call_that_is_given_up_while_it_waits_for_a_rate_limit_costs_nothing(ended_by: str) -> None:
+    """Its intent is written and its reservation made, but no request has left."""
+    calls = list[str]()
+    engine = priced_engine(calls, rate_limits=RateLimits(requests_per_minute=1))
+
+    async def operator(context: OperatorContext, given: object) -> None:
+        await engine.complete(asking("the first"))
+        with contextlib.suppress(ProviderTimeout):
+            await engine.complete(asking("the second"), timeout=0.05 if ended_by == "timeout" else None)
+
+    async with kernel(operators=[operator], engine=engine) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator", budgets=BUDGET))
+
+        async def waiting() -> bool:
+            return (await types(handle)).count("model.started") == 2
+
+        await until(waiting)
+        if ended_by == "cancel":
+            await handle.cancel()
+        with contextlib.suppress(JobCancelled):
+            await handle.result(timeout=BOUND)
+        await check_money(handle, k, entries=2, answered=1)
+    assert calls == ["call"]
+
+
+async def test_an_attempt_that_breaks_before_its_request_leaves_costs_nothing() -> None:
+    class Broken(ModelMiddleware):
+        async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+            raise RuntimeError("a bug of the caller")
+
+    calls = list[str]()
+    async with kernel(engine=priced_engine(calls, middleware=[Broken()])) as k:
+        handle = await k.execute(ExecutionRequest(prompt="go", budgets=BUDGET))
+        with pytest.raises(JobFailed, match="a bug of the caller"):
+            await handle.result(timeout=BOUND)
+        await check_money(handle, k, entries=1, answered=0)
+    assert calls == []
 
 
 async def test_nothing_is_written_after_the_end_by_a_task_that_was_left_running() -> None:

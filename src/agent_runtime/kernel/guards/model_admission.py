@@ -1,0 +1,160 @@
+"""What may leave for a model: by policy, and with what is set aside for it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cache, partial
+from typing import Any
+
+from agent_runtime.errors import BudgetExceededError, BudgetRejected, PolicyDenied
+from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
+from agent_runtime.kernel.guards.model_step import NAME, ModelStep
+from agent_runtime.kernel.guards.money import AtMost, warn
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
+from agent_runtime.ledger.token_bounds import bound_input, has_media
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.money import to_units
+from llm_client.codec import dump_message
+from llm_client.middleware import ModelAttempt, ModelCall
+from llm_client.pricing import PriceBook
+from llm_client.spec import RequestSpec
+from llm_client.tokens import TokenEstimator
+
+
+class ModelAdmission:
+    """Asks the policy about calls and attempts, and reserves what an attempt can cost together with its intent.
+
+    Args:
+        prices: What calls can cost at most.
+        estimator: How many tokens a request's input takes.
+    """
+
+    def __init__(self, prices: PriceBook, estimator: TokenEstimator) -> None:
+        self._prices = prices
+        self._estimator = estimator
+
+    async def governed(self, step: ModelStep, call: ModelCall) -> ModelCall:
+        """Ask the policy about the model that is to be asked, and return the call as it may happen."""
+        model = call.spec.model or call.provider.model
+        spec, _ = await self.rule(step, call.spec, call.provider.name, model, call.estimator)
+        return call if spec is call.spec else call.evolve(spec=spec)
+
+    async def rule(
+        self,
+        step: ModelStep,
+        spec: RequestSpec,
+        provider: str,
+        model: str,
+        estimator: TokenEstimator | None,
+    ) -> tuple[RequestSpec, str]:
+        """Return a request as the policy lets it leave, and the model it may ask. Raises `PolicyDenied`."""
+        branch = step.branch
+        if not branch.run.governor.governs_models:
+            return spec, model
+        tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
+        ruling = await rule_on_model(branch, branch.batch, provider, model, context_tokens=tokens)
+        step.ruled |= {(provider, model), (provider, ruling.model)}
+        bounds = ruling.constraints
+        if bounds.drop_tools:
+            branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
+        if bounds.redact:
+            step.fresh = redacted_messages(step.fresh, bounds.redact)
+        return ruling.applied(spec, model), ruling.model
+
+    async def admit(self, step: ModelStep, attempt: ModelAttempt, number: int) -> tuple[ModelAttempt, AtMost]:
+        """Commit the intent and the reservation; return the attempt as it was granted."""
+        run, provider = step.branch.run, attempt.provider.name
+        await run.budgets.refresh()
+        if (provider, attempt.model) not in step.ruled:
+            spec, _ = await self.rule(step, attempt.spec, provider, attempt.model, attempt.call.estimator)
+            attempt = attempt.evolve(spec=spec)
+
+        async def commit(plan: Plan) -> None:
+            bound = AtMost.of(plan, provider)
+            step.open[number] = bound  # even a caller that is cancelled now has it written
+            run.unsent.add(step.attempt_id(number))
+            try:
+                await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
+            except BudgetRejected:
+                del step.open[number]
+                run.unsent.discard(step.attempt_id(number))
+                raise
+
+        async def demand(model: str) -> Demand:
+            return await self._demand(run, attempt, model)
+
+        async def degraded(model: str, shortage: Shortage) -> None:
+            nonlocal attempt
+            data = {"from": attempt.model, "to": model, "budget": shortage.message}
+            run.record(NewEvent(RuntimeEventType.BUDGET_DEGRADED, step.operation_id, data))
+            spec, ruled = await self.rule(step, attempt.spec, provider, model, attempt.call.estimator)
+            if ruled != model:
+                raise PolicyDenied(f"the budget asks for model {model!r}, the policy for {ruled!r} instead")
+            attempt = attempt.evolve(spec=spec)
+
+        try:
+            granted = await run.budgets.reserve_model_call(
+                model=attempt.model, provider=provider, demand=demand, commit=commit, degraded=degraded
+            )
+        except BudgetExceededError as error:
+            run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, step.operation_id, {"reason": str(error)}))
+            raise
+        if granted is None:
+            await commit(unbudgeted(await demand(attempt.model)))
+            return attempt, step.open[number]
+        await warn(run, step.operation_id, granted.crossings)
+        plan = granted.plan
+        model = attempt.spec.model if plan.model == attempt.model else plan.model
+        spec = attempt.spec.evolve(max_tokens=plan.max_tokens, model=model)
+        return attempt.evolve(spec=spec), step.open[number]
+
+    async def _demand(self, run: JobRun, attempt: ModelAttempt, model: str) -> Demand:
+        """Return what an attempt wants of a model."""
+        prices = attempt.call.prices or self._prices
+        estimator = attempt.call.estimator or self._estimator
+        if prices.needs_loading(attempt.provider.name, model):
+            await asyncio.get_running_loop().run_in_executor(None, prices.load)
+        spec = attempt.spec
+        return Demand(
+            model=model,
+            estimate=estimator.estimate(spec.messages, spec.tools, model=model),
+            bound_input=partial(bound_input, spec, model),
+            output_tokens=spec.max_tokens or run.services.options.default_max_tokens,
+            cost_of=self._cost_of(attempt, model),
+        )
+
+    def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
+        prices, provider = attempt.call.prices or self._prices, attempt.provider.name
+        media = has_media(attempt.spec.messages)
+        tier = attempt.spec.extra.get("service_tier")
+        conditions = {"service_tier": tier} if isinstance(tier, str) else None
+
+        @cache
+        def cost_of(read: int, written: int) -> int | None:
+            cost = prices.worst_case(provider, model, read, written, media=media, conditions=conditions)
+            return None if cost is None else to_units(cost)
+
+        return cost_of
+
+
+def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
+    """Build the entry that says a request is about to leave. Only what is new in the conversation goes into it."""
+    data = {
+        "name": NAME,
+        "input": step.input_hash,
+        "attempt": number,
+        "provider": attempt.provider.name,
+        "model": bound.model,
+        "shared_messages": step.shared,
+        "at_most": bound.to_dict(),
+    }
+    content = None
+    if number == 1:
+        given: dict[str, Any] = {"messages": [dump_message(message) for message in step.fresh]}
+        if step.shared == 0 and attempt.spec.tools:
+            given["tools"] = [tool.name for tool in attempt.spec.tools]
+        content = encode(given)
+    return NewEvent(RuntimeEventType.MODEL_STARTED, step.operation_id, data, content)

@@ -1,0 +1,161 @@
+"""What an attempt has cost: what the vendor said, nothing, or the most it can have been when its answer was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent_runtime.kernel.failures import describe_failure
+from agent_runtime.kernel.guards.model_step import NAME, ModelStep, about
+from agent_runtime.kernel.guards.money import AtMost, attempt_id, entry_for
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ledger.recording import spent as spent_by
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.budget import NOTHING, Amount
+from agent_runtime.values.content import encode
+from agent_runtime.values.event import RuntimeEventType
+from llm_client.codec import dump_result, dump_usage
+from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
+from llm_client.messages import CompletionResult
+from llm_client.middleware import ModelAttempt
+from llm_client.usage import Usage
+
+_NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
+"""Failures without a status by which a request has not left: nobody listens there, or there is no key to send."""
+
+
+async def settle_answer(
+    step: ModelStep,
+    attempt: ModelAttempt,
+    number: int,
+    bound: AtMost,
+    result: CompletionResult,
+    started_at: float,
+) -> None:
+    """Write an answer together with what it cost."""
+    run = step.branch.run
+    duration = _milliseconds(run.services.clock.monotonic() - started_at)
+    usage = result.usage
+    spent = spent_by(usage, if_unpriced=bound.cost or 0)
+    data = {
+        "name": NAME,
+        "input": step.input_hash,
+        "attempt": number,
+        "final": not attempt.call.transformed,
+        "usage": dump_usage(usage),
+        "duration_ms": duration,
+        **about(result),
+    }
+    event = NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result)))
+    entry = entry_for(
+        run,
+        step.operation_id,
+        number,
+        bound,
+        usage,
+        spent=spent,
+        duration_ms=duration,
+        request_id=result.request_id,
+    )
+    charges = bound.settlement(spent)
+    step.open.pop(number, None)  # even a caller that is cancelled now has it written
+    step.result = result
+    await run.commit([event, *_overrun(step, bound, spent)], ledger=[entry], charges=charges)
+    run.budgets.note(charges)
+
+
+async def settle_failure(
+    step: ModelStep,
+    number: int,
+    bound: AtMost,
+    error: Exception,
+    started_at: float,
+) -> None:
+    """Bill what a failed attempt used: what the vendor said, nothing, or the maximum when its answer was lost."""
+    run = step.branch.run
+    duration = _milliseconds(run.services.clock.monotonic() - started_at)
+    sent = step.attempt_id(number) not in run.unsent
+    usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
+    spent: Amount | None = NOTHING
+    if uncertain:
+        spent = None
+    elif usage.requests:
+        spent = spent_by(usage, if_unpriced=bound.cost or 0, answered=False)
+    data = {"name": NAME, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
+    if usage.requests:
+        data["usage"] = dump_usage(usage)
+    event = NewEvent(
+        RuntimeEventType.MODEL_ATTEMPT_FAILED, step.operation_id, {**data, **describe_failure(error)}
+    )
+    entry = entry_for(
+        run,
+        step.operation_id,
+        number,
+        bound,
+        usage,
+        spent=spent,
+        duration_ms=duration,
+        failed=True,
+        uncertain=uncertain,
+    )
+    charges = bound.settlement(spent)
+    overrun = _overrun(step, bound, spent) if spent is not None else []
+    step.open.pop(number, None)
+    await run.commit([event, *overrun], ledger=[entry], charges=charges)
+    run.budgets.note(charges)
+
+
+def lost_attempts(
+    run: JobRun, operation_id: str, open_attempts: Mapping[int, AtMost], *, why: str
+) -> tuple[list[NewEvent], dict[str, Any]]:
+    """Return the entries, ledger lines and charges that settle attempts whose answers nobody will see.
+
+    Those whose requests have left are billed at the most they can have cost, the others with nothing.
+    """
+    events: list[NewEvent] = []
+    ledger, charges = [], []
+    for number, bound in open_attempts.items():
+        sent = attempt_id(operation_id, number) not in run.unsent
+        usage = bound.usage() if sent else Usage()
+        data: dict[str, Any] = {"name": NAME, "attempt": number, "uncertain": sent, "error": why}
+        data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}
+        events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
+        spent = None if sent else NOTHING
+        ledger.append(
+            entry_for(run, operation_id, number, bound, usage, spent=spent, failed=True, uncertain=sent)
+        )
+        charges.extend(bound.settlement(spent))
+    return events, {"ledger": ledger, "charges": charges}
+
+
+def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
+    """Tell that a vendor billed more than the upper bound that was set aside; the ledger has the truth."""
+    hold = bound.overrun(spent)
+    if hold is None:
+        return []
+    data = {
+        "budget": hold.key[0],
+        "window": hold.key[1],
+        "reserved": hold.amount.to_dict(),
+        "spent": spent.to_dict(),
+    }
+    return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
+
+
+def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
+    """Return what a failed attempt is billed with, and whether that is only an upper bound.
+
+    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code –
+    may have cost all that was set aside.
+    """
+    if isinstance(error, ProviderError) and error.usage is not None:
+        return error.usage, False
+    if isinstance(error, ProviderError):
+        refused = error.status is not None and error.status >= 400
+        never_sent = error.code in _NEVER_SENT
+        return (Usage(), False) if refused or never_sent else (bound.usage(), True)
+    return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
