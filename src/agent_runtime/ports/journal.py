@@ -240,8 +240,9 @@ class Journal(Protocol):
         Due means queued, or left running by a dead owner, or suspended with a signal waiting. Returns `None` for any
         other job. Appends `job.started` the first time and `job.resumed` later, before the folded signals.
 
-        A job is turned away, also with `None`, while as many jobs of its scope as `caps` allows have an owner;
-        counting and claiming are one transaction, so that any number of claimants together keep to it. A job that is
+        A job is turned away, also with `None`, while as many jobs of its scope as `caps` allows have an owner, and
+        while others of its scope and queue come first for the places that are left: the order is that of `due_jobs`.
+        Counting and claiming are one transaction, so that any number of claimants together keep to it. A job that is
         asked to stop is let through: it only ends.
         """
         ...
@@ -269,15 +270,22 @@ class Journal(Protocol):
 
         Args:
             limit: How many at most.
-            caps: Of a scope with a bound only the first ones are returned, as many as have a place.
+            caps: Of a scope with a bound only the first ones of each queue are returned, as many as have a place.
             among: Only these.
         """
         ...
 
-    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
-        """Return the due jobs of one scope that have a place under `cap`, as `due_jobs` does.
+    async def next_jobs(
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
+        """Return the first due jobs of one scope, as many as have a place under `cap`.
 
         Its cost does not grow with the number of jobs that wait behind them.
+
+        Args:
+            scope_id: The scope.
+            cap: Its bound.
+            queues: Only jobs of these; none for all.
         """
         ...
 

@@ -69,7 +69,7 @@ class CapacityContract:
         assert await storage.get_job(record.job_id) == before
         assert len(await storage.events(record.job_id)) == 1
 
-    @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.WAITING, JobStatus.RUNNING])
+    @pytest.mark.parametrize("status", [JobStatus.SUCCEEDED, JobStatus.WAITING])
     async def test_a_released_job_leaves_its_place(self, storage: Storage, status: JobStatus) -> None:
         first, _ = [await self.running(storage, scope_id="a") for _ in range(2)]
         third = await self.queued(storage, scope_id="a")
@@ -77,13 +77,34 @@ class CapacityContract:
         await self.released(storage, first, status)
         assert await self.claimable(storage, third)
 
-    async def test_a_freed_job_leaves_its_place(self, storage: Storage) -> None:
+    async def test_a_job_that_lost_its_owner_has_left_its_place_and_comes_before_younger_ones(
+        self, storage: Storage
+    ) -> None:
         first, second = [await self.running(storage, scope_id="a") for _ in range(2)]
         third = await self.queued(storage, scope_id="a")
         assert await storage.free_job(first.job_id, fence=first.fence)
-        assert await self.claimable(storage, third)
-        assert not await self.claimable(storage, first)
-        assert (await storage.get_job(second.job_id)) == second
+        assert not await self.claimable(storage, third)
+        assert await self.claimable(storage, first)
+        await self.released(storage, second, JobStatus.RUNNING)
+        assert not await self.claimable(storage, third)
+        assert await self.claimable(storage, second)
+
+    async def test_nobody_overtakes_those_that_come_first_for_the_places_left(self, storage: Storage) -> None:
+        await self.running(storage, scope_id="a")
+        old, late, high = [await self.queued(storage, scope_id="a", priority=p) for p in (0, 0, 5)]
+        elsewhere = await self.queued(storage, scope_id="a", queue="other")
+        assert not await self.claimable(storage, old)
+        assert not await self.claimable(storage, late)
+        assert await storage.due_jobs(caps=CAPS) == [(high.job_id, 5), (elsewhere.job_id, 0)]
+        assert await self.claimable(storage, elsewhere)  # a queue that nobody serves holds up no other one
+        assert not await self.claimable(storage, high)
+
+    async def test_claims_in_any_order_give_the_places_to_the_first(self, storage: Storage) -> None:
+        records = [await self.queued(storage, scope_id="large", priority=n % 3) for n in range(12)]
+        given = await asyncio.gather(*(self.claimable(storage, record) for record in reversed(records)))
+        claimed = {record.job_id for record, was in zip(reversed(records), given, strict=True) if was}
+        expected = sorted(records, key=lambda record: (-record.priority, record.job_id))[:5]
+        assert claimed == {record.job_id for record in expected}
 
     async def test_a_woken_job_needs_a_place_as_well(self, storage: Storage) -> None:
         sleeper = await self.running(storage, scope_id="a")
@@ -132,6 +153,8 @@ class CapacityContract:
         await self.queued(storage, scope_id="b", priority=9)
         assert await storage.next_jobs("a", cap=1) == []
         assert await storage.next_jobs("a", cap=2) == [(high.job_id, 5)]
+        assert await storage.next_jobs("a", cap=2, queues=["other"]) == []
+        assert await storage.next_jobs("a", cap=2, queues=["other", "default"]) == [(high.job_id, 5)]
         assert await storage.next_jobs("a", cap=4) == [(high.job_id, 5), (sleeper.job_id, 2), (old.job_id, 0)]
 
     # -- bounds --------------------------------------------------------------------------------------------------

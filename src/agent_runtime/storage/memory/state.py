@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +14,11 @@ from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent
 from agent_runtime.values.job import READY, JobRecord
 from agent_runtime.values.standing_budget import Budget
+
+
+def in_order(job: JobRecord) -> tuple[int, str]:
+    """Return the key by which jobs run in order: by priority, then by age."""
+    return -job.priority, job.job_id
 
 
 @dataclass(slots=True)
@@ -61,6 +67,15 @@ class State:
         if cap is None:
             return None
         return cap - sum(job.owner is not None for job in self.jobs.values() if job.scope_id == scope_id)
+
+    def next_jobs(self, scope_id: str, caps: ScopeCaps, queues: Collection[str] = ()) -> list[JobRecord]:
+        """Return the first due jobs of a scope with a cap, as many as have a place."""
+        due = [
+            job
+            for job in self.jobs.values()
+            if job.scope_id == scope_id and self.is_due(job) and (not queues or job.queue in queues)
+        ]
+        return sorted(due, key=in_order)[: max(0, self.places(scope_id, caps) or 0)]
 
     def waiting(self, scope_id: str | None) -> int:
         """Return how many jobs wait for a worker, in one scope or in all."""

@@ -19,7 +19,7 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
-from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.memory.state import State, in_order
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -77,8 +77,11 @@ class MemoryStorage:
         job = state.jobs.get(job_id)
         if job is None or not state.is_due(job):
             return None
-        places = state.places(job.scope_id, caps)
-        if places is not None and places < 1 and not state.is_stopping(job):
+        if (
+            caps.of(job.scope_id) is not None
+            and not state.is_stopping(job)
+            and job not in state.next_jobs(job.scope_id, caps, [job.queue])
+        ):
             return None
         first = job.fence == 0
         state.put_job(
@@ -135,16 +138,18 @@ class MemoryStorage:
             else [state.jobs[job_id] for job_id in {*among} & state.jobs.keys()]
         )
         due = [job for job in candidates if state.is_due(job)]
-        due.sort(key=lambda job: (-job.priority, job.job_id))
+        due.sort(key=in_order)
         if caps:
-            left = {job.scope_id: state.places(job.scope_id, caps) for job in due}
-            due = [job for job in due if state.is_stopping(job) or _take_place(left, job.scope_id)]
+            left = {(job.scope_id, job.queue): state.places(job.scope_id, caps) for job in due}
+            due = [job for job in due if state.is_stopping(job) or _take_place(left, job)]
         return [(job.job_id, job.priority) for job in due[:limit]]
 
-    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
-        """Return the due jobs of one scope that have a place."""
-        of_scope = [job_id for job_id, job in self._state.jobs.items() if job.scope_id == scope_id]
-        return await self.due_jobs(caps=ScopeCaps(default=cap), among=of_scope)
+    async def next_jobs(
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
+        """Return the first due jobs of one scope, as many as have a place."""
+        found = self._state.next_jobs(scope_id, ScopeCaps(default=cap), queues)
+        return [(job.job_id, job.priority) for job in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -305,10 +310,10 @@ class MemoryStorage:
             self._state.put_job(job, owner=None)
 
 
-def _take_place(left: dict[str, int | None], scope_id: str) -> bool:
-    """Whether a scope has a place left, which is then taken."""
-    places = left[scope_id]
+def _take_place(left: dict[tuple[str, str], int | None], job: JobRecord) -> bool:
+    """Whether a job's scope and queue have a place left, which is then taken."""
+    places = left[job.scope_id, job.queue]
     if places is None:
         return True
-    left[scope_id] = places - 1
+    left[job.scope_id, job.queue] = places - 1
     return places > 0

@@ -283,7 +283,7 @@ def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime, caps: S
         return None
     cap = caps.of(job.scope_id)
     stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
-    if cap is not None and not stops and rows.places.running.get(job.scope_id, cap) >= cap:
+    if cap is not None and not stops and not rows.places.has_room(job.scope_id, cap, job_id):
         return None
     start = RuntimeEventType.JOB_STARTED if job.fence == 0 else RuntimeEventType.JOB_RESUMED
     job.fence += 1

@@ -7,7 +7,6 @@ free place. The locks come before all rows, in one order everywhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[Any]
+
+
+Capped = dict[tuple[str, str], int]
+"""Caps by scope and queue."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,12 @@ class Places:
     running: dict[str, int] = field(default_factory=dict)
     waiting: dict[str | None, int] = field(default_factory=dict)
     """By scope; that of `None` is the number in all scopes."""
+    first: set[str] = field(default_factory=set)
+    """The jobs that come first for the places there were when the batch began."""
+
+    def has_room(self, scope_id: str, cap: int, job_id: str) -> bool:
+        """Whether a job of a scope with a cap may be claimed. What is not known is tried again later."""
+        return job_id in self.first and self.running.get(scope_id, cap) < cap
 
     def move(self, scope_id: str, *, running: int, waiting: int) -> None:
         """Count a job that has begun or stopped to run or wait."""
@@ -48,15 +57,16 @@ class Places:
                 self.waiting[key] += waiting
 
 
-async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> set[str]:
-    """Take the locks of everything that is counted; return the scopes in which jobs are claimed under a cap."""
-    capped: set[str] = set()
+async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> Capped:
+    """Take the locks of everything that is counted; return the scopes and queues of the claims under a cap."""
+    capped: Capped = {}
     if needs.claims:
         found = await connection.fetch(sql.SCOPES_OF_JOBS, [to_text(job_id) for job_id in needs.claims])
-        for job_id, scope_id in ((from_text(row[0]), from_text(row[1])) for row in found):
-            if needs.claims[job_id].of(scope_id) is not None:
-                capped.add(scope_id)
-    names = {f"run:{scope_id}" for scope_id in capped}
+        for job_id, scope_id, queue in (map(from_text, row) for row in found):
+            cap = needs.claims[job_id].of(scope_id)
+            if cap is not None:
+                capped[scope_id, queue] = cap
+    names = {f"run:{scope_id}" for scope_id, _ in capped}
     if any(bounds.total is not None for bounds in needs.queues.values()):
         names.add("queue")
     names |= {f"queue:{scope}" for scope, bounds in needs.queues.items() if bounds.per_scope is not None}
@@ -65,11 +75,15 @@ async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> set[str]:
     return capped
 
 
-async def count_places(connection: Connection, needs: PlaceNeeds, capped: Iterable[str]) -> Places:
+async def count_places(connection: Connection, needs: PlaceNeeds, capped: Capped) -> Places:
     """Count, under the locks and after the batch's jobs are locked, so that nothing counted can change but by us."""
-    places = Places(running=dict.fromkeys(capped, 0))
-    if places.running:
-        _count(places.running, await connection.fetch(sql.RUNNING_IN, list(map(to_text, places.running))))
+    places = Places(running=dict.fromkeys((scope_id for scope_id, _ in capped), 0))
+    if capped:
+        found = await connection.fetch(sql.RUNNING_IN, list(map(to_text, places.running)))
+        places.running.update((from_text(scope_id), number) for scope_id, number in found)
+    for (scope_id, queue), cap in capped.items():
+        first = await connection.fetch(sql.NEXT_JOBS, to_text(scope_id), cap, [to_text(queue)])
+        places.first.update(from_text(row[0]) for row in first)
     bounded = [scope for scope, bounds in needs.queues.items() if bounds.per_scope is not None]
     if bounded:
         most = max(needs.queues[scope].per_scope or 0 for scope in bounded)
@@ -79,11 +93,6 @@ async def count_places(connection: Connection, needs: PlaceNeeds, capped: Iterab
     if totals:
         places.waiting[None] = await connection.fetchval(sql.WAITING, max(totals))
     return places
-
-
-def _count(into: dict[str, int], rows: Iterable[Mapping[int, Any]]) -> None:
-    for row in rows:
-        into[from_text(row[0])] = row[1]
 
 
 def _lock_number(name: str) -> int:

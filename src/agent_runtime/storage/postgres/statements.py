@@ -93,7 +93,7 @@ COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = 
 
 # Advisory locks are taken in the order of the array: a function in the list of a plain scan is called row by row.
 LOCK_NAMES: Final = "SELECT pg_advisory_xact_lock(number) FROM unnest($1::int8[]) AS v(number)"
-SCOPES_OF_JOBS: Final = "SELECT job_id, scope_id FROM runtime_jobs WHERE job_id = ANY($1::text[])"
+SCOPES_OF_JOBS: Final = "SELECT job_id, scope_id, queue FROM runtime_jobs WHERE job_id = ANY($1::text[])"
 READY: Final = "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"
 RUNNING_IN: Final = """
 SELECT scope_id, count(*) FROM runtime_jobs WHERE owner IS NOT NULL AND scope_id = ANY($1::text[]) GROUP BY scope_id
@@ -291,9 +291,9 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     """Return the query for due jobs: $1 is the limit; then come the ids, the scopes with caps, these, the default cap."""
     chosen = "AND j.job_id = ANY($2::text[])" if among else ""
     due = f"""
-      SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j WHERE {READY} {chosen}
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {READY} {chosen}
       UNION
-      SELECT j.job_id, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
       WHERE {_WOKEN} {chosen}
     """  # noqa: S608 -- the conditions above
     if not capped:
@@ -306,7 +306,7 @@ def due_jobs(*, capped: bool, among: bool) -> str:
         WHERE s.job_id = j.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
       ) AS stops FROM ({due}) AS j
     ), ranked AS (
-      SELECT *, row_number() OVER (PARTITION BY scope_id, stops ORDER BY priority DESC, job_id) AS place FROM due
+      SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
     ), running AS (
       SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
     )
@@ -324,12 +324,13 @@ WITH free AS (
 )
 SELECT job_id, priority FROM (
   (
-    SELECT job_id, priority FROM runtime_jobs WHERE {READY} AND scope_id = $1
+    SELECT job_id, priority FROM runtime_jobs
+    WHERE {READY} AND scope_id = $1 AND (cardinality($3::text[]) = 0 OR queue = ANY($3::text[]))
     ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
   )
   UNION
   SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = $1
+  WHERE {_WOKEN} AND j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[]))
 ) AS next ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
 """  # noqa: S608
 JOBS_WITH_SIGNALS: Final = """

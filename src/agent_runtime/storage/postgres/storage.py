@@ -252,9 +252,12 @@ class PostgresStorage:
         found = await self._connections.fetch(statement, *parameters)
         return [(job_id, priority) for job_id, priority in found]
 
-    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
-        """Return the due jobs of one scope that have a place."""
-        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap)
+    async def next_jobs(
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
+        """Return the first due jobs of one scope, as many as have a place."""
+        names = [to_text(queue) for queue in queues]
+        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap, names)
         return [(job_id, priority) for job_id, priority in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:

@@ -43,11 +43,7 @@ _STOP_WAITS = """EXISTS (
   SELECT 1 FROM runtime_signals s
   WHERE s.job_id = j.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
 )"""
-SCOPE_AND_STOP: Final = f"SELECT scope_id, {_STOP_WAITS} FROM runtime_jobs j WHERE job_id = ?"  # noqa: S608
-# The planner would rather search all jobs of the scope, ended ones too.
-RUNNING_IN_SCOPE: Final = """
-SELECT count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL AND scope_id = ?
-"""
+SCOPE_AND_STOP: Final = f"SELECT scope_id, queue, {_STOP_WAITS} FROM runtime_jobs j WHERE job_id = ?"  # noqa: S608
 WAITING_IN_SCOPE: Final = f"""
 SELECT count(*) FROM (
   SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} AND scope_id = ? LIMIT ?
@@ -77,16 +73,16 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     """Return the query for due jobs; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
     chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))" if among else ""
     due = f"""
-      SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j WHERE {_READY} {chosen}
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {_READY} {chosen}
       UNION
-      SELECT j.job_id, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
       WHERE {_WOKEN} {chosen}
     """  # noqa: S608 -- the conditions above
     if not capped:
         return f"SELECT job_id, priority FROM ({due}) ORDER BY priority DESC, job_id LIMIT :limit"  # noqa: S608
     return f"""
     WITH due AS (SELECT *, {_STOP_WAITS} AS stops FROM ({due}) AS j), ranked AS (
-      SELECT *, row_number() OVER (PARTITION BY scope_id, stops ORDER BY priority DESC, job_id) AS place FROM due
+      SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
     ), running AS (
       SELECT scope_id, count(*) AS number FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL
       GROUP BY scope_id
@@ -98,18 +94,20 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     """  # noqa: S608
 
 
+# The planner would rather search all jobs of the scope, ended ones too.
 _FREE = """max(0, :cap - (
   SELECT count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL AND scope_id = :scope
 ))"""
+_OF_QUEUES = "AND (:queues = '[]' OR queue IN (SELECT value FROM json_each(:queues)))"
 NEXT_JOBS: Final = f"""
 SELECT job_id, priority FROM (
   SELECT * FROM (
-    SELECT job_id, priority FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} AND scope_id = :scope
-    ORDER BY priority DESC, job_id LIMIT {_FREE}
+    SELECT job_id, priority FROM runtime_jobs INDEXED BY runtime_jobs_ready
+    WHERE {_READY} AND scope_id = :scope {_OF_QUEUES} ORDER BY priority DESC, job_id LIMIT {_FREE}
   )
   UNION
   SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = :scope
+  WHERE {_WOKEN} AND j.scope_id = :scope {_OF_QUEUES}
 ) ORDER BY priority DESC, job_id LIMIT {_FREE}
 """  # noqa: S608
 

@@ -199,10 +199,11 @@ class SQLiteStorage:
         found = await self._reader.rows(statement, parameters)
         return [(job_id, priority) for job_id, priority in found]
 
-    async def next_jobs(self, scope_id: str, *, cap: int) -> Sequence[tuple[str, int]]:
-        """Return the due jobs of one scope that have a place."""
-        found = await self._reader.rows(sql.NEXT_JOBS, {"scope": scope_id, "cap": cap})
-        return [(job_id, priority) for job_id, priority in found]
+    async def next_jobs(
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+    ) -> Sequence[tuple[str, int]]:
+        """Return the first due jobs of one scope, as many as have a place."""
+        return await self._reader.run(lambda db: _next_jobs(db, scope_id, cap, queues))
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -403,9 +404,16 @@ def _has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps) -> bool:
     """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
     row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
     cap = None if row is None else caps.of(row[0])
-    if row is None or row[1] or cap is None:
+    if row is None or row[2] or cap is None:
         return True
-    return bool(db.execute(sql.RUNNING_IN_SCOPE, (row[0],)).fetchone()[0] < cap)
+    return any(first == job_id for first, _ in _next_jobs(db, row[0], cap, [row[1]]))
+
+
+def _next_jobs(
+    db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str]
+) -> list[tuple[str, int]]:
+    parameters = {"scope": scope_id, "cap": cap, "queues": orjson.dumps(list(queues)).decode()}
+    return list(db.execute(sql.NEXT_JOBS, parameters))
 
 
 def _claim(
