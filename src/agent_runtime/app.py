@@ -113,6 +113,7 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
         max_concurrency=options.max_concurrency,
         heartbeat_interval=options.heartbeat_interval,
         worker_timeout=options.worker_timeout,
+        caps=options.caps,
     )
 
 

@@ -24,6 +24,7 @@ from procrastinate.jobs import Job, Status
 
 from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.dispatcher import Advance
+from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 logger = logging.getLogger(__name__)
 
@@ -38,30 +39,50 @@ BATCH_TRIES: Final = 3
 
 # Only what `claim` would give, and what has no entry yet. `FOR KEY SHARE` is not taken: a job that changes meanwhile
 # gets an entry too many, which does nothing.
-_DUE: Final = """
-SELECT j.job_id, j.queue, j.priority FROM runtime_jobs j
-WHERE j.owner IS NULL AND j.operator IS NOT NULL
-  AND (
-    j.status IN ('queued', 'running')
-    OR (
-      j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-      AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+_READY: Final = """
+SELECT j.job_id, j.queue, j.priority, j.scope_id FROM runtime_jobs j
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
+"""
+_WOKEN: Final = """
+SELECT j.job_id, j.queue, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+"""
+_ALL: Final = f"{_READY} UNION {_WOKEN}"
+_AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
+_WITHOUT_ENTRY: Final = """
+NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
+"""
+
+
+def due(*, among: bool, capped: bool) -> str:
+    """Return the query for due jobs without an entry; of a scope with a cap, the first that have a place.
+
+    Jobs that are asked to stop need no place. Places are counted for each queue: what waits for a queue that nobody
+    serves holds up nobody else, and the claim counts exactly.
+    """
+    source = _AMONG if among else _ALL
+    if not capped:
+        return f"""
+        SELECT d.job_id, d.queue, d.priority FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
+        ORDER BY d.priority DESC, d.job_id LIMIT %(limit)s
+        """  # noqa: S608 -- the conditions above
+    return f"""
+    WITH due AS (
+      SELECT d.*, EXISTS (
+        SELECT 1 FROM runtime_signals s
+        WHERE s.job_id = d.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
+      ) AS stops FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
+    ), ranked AS (
+      SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
+    ), running AS (
+      SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
     )
-  )
-  AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = j.job_id AND p.status = 'todo')
-"""
-DUE_AMONG: Final = f"{_DUE} AND j.job_id = ANY(%(job_ids)s)"
-DUE: Final = """
-SELECT d.job_id, d.queue, d.priority FROM (
-  SELECT job_id, queue, priority FROM runtime_jobs
-  WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')
-  UNION
-  SELECT j.job_id, j.queue, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-) AS d
-WHERE NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
-ORDER BY d.priority DESC, d.job_id LIMIT %(limit)s
-"""
+    SELECT r.job_id, r.queue, r.priority FROM ranked r
+    LEFT JOIN running USING (scope_id)
+    LEFT JOIN unnest(%(scopes)s::text[], %(caps)s::int8[]) AS c(scope_id, cap) USING (scope_id)
+    WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, %(cap)s::int8) - coalesce(running.number, 0), TRUE)
+    ORDER BY r.priority DESC, r.job_id LIMIT %(limit)s
+    """  # noqa: S608
 
 
 class PostgresDispatcher:
@@ -75,6 +96,7 @@ class PostgresDispatcher:
         max_concurrency: Jobs advanced at the same time in this process.
         heartbeat_interval: Seconds between signs of life of this process to the queue.
         worker_timeout: Seconds without one after which the queue takes a process for dead.
+        caps: How many jobs of a scope may run; what has no place gets no entry until it has.
     """
 
     def __init__(
@@ -85,12 +107,14 @@ class PostgresDispatcher:
         max_concurrency: int = 100,
         heartbeat_interval: float = 2.0,
         worker_timeout: float = 7.0,
+        caps: ScopeCaps = NO_CAPS,
     ) -> None:
         self._dsn = dsn
         self._queues = tuple(queues) or None
         self._max_concurrency = max_concurrency
         self._heartbeat_interval = heartbeat_interval
         self._worker_timeout = worker_timeout
+        self._caps = caps
         self._app: procrastinate.App | None = None
         self._advance: Advance | None = None
         self._own_share = max_concurrency // 2
@@ -141,24 +165,30 @@ class PostgresDispatcher:
         self._advance = advance
         self._worker = asyncio.get_running_loop().create_task(self._work(), name="queue worker")
 
-    def submit(self, job_id: str, *, priority: int = 0) -> None:
-        """Ask for a job to be advanced: here, while this process has little to do, else by any worker.
+    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
+        """Ask for a job to be advanced: here, while this process has little to do and serves its queue, else anywhere.
 
         What is advanced here needs no entry; if the process dies before, the others' sweep finds the job.
         """
+        del priority  # it is looked up with everything else that an entry needs
+        if not self._take(job_id, queue):
+            self._wanted[job_id] = None
+            self._submitted.set()
+
+    def _take(self, job_id: str, queue: str | None) -> bool:
+        """Advance a job in this process, if there is room for it and its queue is served."""
         has_room = not self._stopping and len(self._runs) < self._own_share and job_id not in self._runs
-        if self._advance is not None and has_room:
-            self._run(self._advance, job_id)
-            return
-        self._wanted[job_id] = None
-        self._submitted.set()
+        if self._advance is None or not has_room or (self._queues is not None and queue not in self._queues):
+            return False
+        self._run(self._advance, job_id)
+        return True
 
     async def sweep(self) -> None:
         """Submit every due job that has no entry, and clear away the entries of dead workers."""
         await self._clear_stalled()
-        while len(due := await self._query(DUE, limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
-            await self._defer(due)
-        await self._defer(due)
+        while len(found := await self._due(limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
+            await self._defer(found)
+        await self._defer(found)
 
     async def _clear_stalled(self) -> None:
         """Finish the entries of dead workers. Their jobs, once freed, get new ones: an old entry cannot be retried
@@ -222,20 +252,31 @@ class PostgresDispatcher:
         if not wanted:
             return
         try:
-            await self._defer(await self._query(DUE_AMONG, job_ids=wanted))
+            found = await self._due(wanted, limit=len(wanted))
+            await self._defer([row for row in found if not self._take(row["job_id"], row["queue"])])
         except StorageError:
             self._submitted.set()
             raise
         for job_id in wanted:
             self._wanted.pop(job_id, None)
 
-    async def _defer(self, due: Sequence[dict[str, Any]]) -> None:
+    async def _due(self, job_ids: list[str] | None = None, *, limit: int) -> list[dict[str, Any]]:
+        """Return due jobs that have no entry, of all or of some."""
+        arguments: dict[str, Any] = (
+            {"limit": limit} if job_ids is None else {"limit": limit, "job_ids": job_ids}
+        )
+        if self._caps:
+            scopes, caps = list(self._caps.scopes), list(self._caps.scopes.values())
+            arguments |= {"scopes": scopes, "caps": caps, "cap": self._caps.default}
+        return await self._query(due(among=job_ids is not None, capped=bool(self._caps)), **arguments)
+
+    async def _defer(self, rows: Sequence[dict[str, Any]]) -> None:
         """Make an entry for each job; all at once, or one by one where others are faster all the time."""
         for _ in range(BATCH_TRIES):
-            if not due or await self._defer_all([_entry(row) for row in due]):
+            if not rows or await self._defer_all([_entry(row) for row in rows]):
                 return
-            due = await self._query(DUE_AMONG, job_ids=[row["job_id"] for row in due])
-        for row in due:
+            rows = await self._due([row["job_id"] for row in rows], limit=len(rows))
+        for row in rows:
             await self._defer_all([_entry(row)])
 
     async def _defer_all(self, entries: list[Job]) -> bool:

@@ -16,6 +16,7 @@ from agent_runtime.kernel.waits import asked_event
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
 from agent_runtime.values.content import decode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -38,6 +39,10 @@ class Admission:
         """Further parts of the commit that creates the job."""
         timers = [timer for action in self.new_actions for timer in expiry_timer(action)]
         return {"new_actions": self.new_actions, "set_timers": timers, "policies": stored(self.policy)}
+
+    def bounded_by(self, bounds: QueueBounds) -> QueueBounds:
+        """Return the bounds that hold for this job: none if it is not going to wait for a worker."""
+        return bounds if self.job.status is JobStatus.QUEUED else NO_BOUNDS
 
     @property
     def refusal(self) -> list[Signal]:

@@ -71,6 +71,7 @@ class Executor:
         self._engine = engine
         self._tools = tools
         self._resubmit = resubmit
+        self._caps = services.options.caps
         self._draining = False
         self.runs: dict[str, JobRun] = {}
         """Runs in memory, by job."""
@@ -93,7 +94,9 @@ class Executor:
     async def _advance(self, job_id: str) -> None:
         services = self._services
         try:
-            claim = await services.storage.claim(job_id, owner=services.owner, at=services.clock.now())
+            claim = await services.storage.claim(
+                job_id, owner=services.owner, at=services.clock.now(), caps=self._caps
+            )
         except StorageError:
             logger.exception("job %s could not be claimed; it will be tried again", job_id)
             asyncio.get_running_loop().call_later(1.0, self._resubmit, job_id)
@@ -356,6 +359,7 @@ def _release_commit(run: JobRun, why: str) -> Commit:
         at=run.services.clock.now(),
         job_id=run.job_id,
         fence=run.job.fence,
+        scope_id=run.job.scope_id,
         events=[NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"], "reason": why})],
         job=JobChange(
             status=JobStatus.RUNNING, expect=frozenset({JobStatus.RUNNING}), release=True

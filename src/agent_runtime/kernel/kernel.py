@@ -29,6 +29,7 @@ from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.upkeep import Upkeep
+from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
@@ -168,13 +169,14 @@ class RuntimeKernel:
                 timeout=self.options.worker_timeout,
             ),
         )
+        wakes = Wakes(self.storage, dispatcher, caps=self.options.caps, queues=self.options.queues)
         executor = Executor(
             services,
             registry=self.operators,
             guard=_guard(engine, prices),
             engine=engine,
             tools=tools,
-            resubmit=dispatcher.submit,
+            resubmit=wakes.woken,
         )
         timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
@@ -185,7 +187,9 @@ class RuntimeKernel:
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
+            wakes=wakes,
             owner=self.worker_id,
+            caps=self.options.caps,
         )
         self._upkeep = Upkeep(
             services,
@@ -193,6 +197,7 @@ class RuntimeKernel:
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
+            wakes=wakes,
             news=self._news,
             wanted=self._wants_to_execute,
         )
@@ -277,6 +282,7 @@ class RuntimeKernel:
             ContentTooLarge: The input is too large.
             ExecutorBusy: Another process executes this database's jobs, and it does not know the operator.
             UnknownPolicy: No policy has the name that the request asks for.
+            QueueFull: Too many jobs wait for a worker; nothing was accepted.
         """
         await self.start()
         operator = request.operator or DEFAULT_OPERATOR
@@ -307,7 +313,8 @@ class RuntimeKernel:
         created = NewEvent(RuntimeEventType.JOB_CREATED, None, {"operator": operator}, content)
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
         end = self._news.end_of(job.job_id)
-        added = await self.jobs.add(admission.job, *admission.events, **admission.parts)
+        bounds = admission.bounded_by(self.options.queue_bounds)
+        added = await self.jobs.add(admission.job, *admission.events, queue_bounds=bounds, **admission.parts)
         if added.job_id != job.job_id or added.status.is_terminal:
             return self.handle(added.job_id)
         return ExecutionHandle(self, job.job_id, end)

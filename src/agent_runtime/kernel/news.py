@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.timers import TimerService
+from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import Commit, ForeignChange, Storage, placed
+from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
+from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobStatus
+from agent_runtime.values.job import JobRecord, JobStatus
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +34,9 @@ class News:
         executor: The runs in memory.
         dispatcher: Where due jobs go, when this process executes.
         timers: To be told of new timers.
+        wakes: Where jobs go that become due.
         owner: This worker's id.
+        caps: How many jobs of a scope may run.
     """
 
     def __init__(
@@ -42,7 +47,9 @@ class News:
         executor: Executor,
         dispatcher: Dispatcher,
         timers: TimerService,
+        wakes: Wakes,
         owner: str,
+        caps: ScopeCaps,
     ) -> None:
         self._storage = storage
         self._bus = bus
@@ -50,6 +57,8 @@ class News:
         self._dispatcher = dispatcher
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
+        self._wakes = wakes
+        self._caps = caps
         self._owner = owner
         self.executes = False
         """Whether due jobs are executed here."""
@@ -60,11 +69,13 @@ class News:
     def start(self) -> None:
         """Begin to listen."""
         self._storage.listen(self)
+        self._wakes.start()
         self._task = asyncio.get_running_loop().create_task(self._sweep_on_demand(), name="sweep")
 
     async def stop(self) -> None:
         """Hear nothing more; whoever waits for a job's end is cancelled."""
         self._storage.unlisten(self)
+        await self._wakes.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -85,19 +96,24 @@ class News:
         if commit.events and commit.job_id is not None:
             self._publish(commit, first_seq)
         for job, events in commit.create:
-            if self._bus.has_listeners(job.job_id):
-                for seq, event in enumerate(events, 1):
-                    self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, commit.at))
-            if job.operator is not None:
-                self._submit(job.job_id, priority=job.priority)
+            self._created(job, events, commit.at)
         for signal in commit.signals:
             self.wake(signal.job_id)
         if commit.cancel_children_of is not None:
             self._sweep_wanted.set()
-        if commit.job is not None and commit.job.release and commit.job.status is JobStatus.RUNNING:
-            self._submit(commit.job_id or "")  # given up in the middle; another process may go on
+        if commit.job is not None and commit.job.release:
+            self._wakes.left(commit.scope_id)
+            if commit.job.status is JobStatus.RUNNING:  # given up in the middle; another process may go on
+                self._become_due(commit.job_id or "")
         if commit.set_timers:
             self._timers.hear(commit.set_timers)
+
+    def _created(self, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
+        if self._bus.has_listeners(job.job_id):
+            for seq, event in enumerate(events, 1):
+                self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, at))
+        if job.operator is not None and self._passes_on:
+            self._dispatcher.submit(job.job_id, priority=job.priority, queue=job.queue)
 
     def _publish(self, commit: Commit, first_seq: int) -> None:
         job_id = commit.job_id or ""
@@ -125,7 +141,7 @@ class News:
         for kind, job_id in changes:
             match kind:
                 case "created" if self._queue is None:
-                    self._submit(job_id)
+                    self._become_due(job_id)
                 case "woken" if self._queue is None or job_id in self._executor.busy:
                     self.wake(job_id)
                 case "timer":
@@ -137,15 +153,20 @@ class News:
                     if job_id in self._ends:
                         self._sweep_wanted.set()
 
-    def _submit(self, job_id: str, *, priority: int = 0) -> None:
-        """Have a job advanced, here or by whoever shares the queue."""
-        if self.executes or self._queue is not None:
-            self._dispatcher.submit(job_id, priority=priority)
+    @property
+    def _passes_on(self) -> bool:
+        """Whether due jobs are advanced here, or by whoever shares the queue."""
+        return self.executes or self._queue is not None
+
+    def _become_due(self, job_id: str) -> None:
+        """Have a job advanced whose priority is not known here."""
+        if self._passes_on:
+            self._wakes.woken(job_id)
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""
         if not self._executor.signalled(job_id):
-            self._submit(job_id)
+            self._become_due(job_id)
 
     def sweep_soon(self) -> None:
         """Look for due jobs and waiting signals."""
@@ -166,7 +187,7 @@ class News:
             if self._queue is not None:
                 await self._queue.sweep()
             else:
-                for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT):
+                for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT, caps=self._caps):
                     self._dispatcher.submit(job_id, priority=priority)
             for job_id in await self._storage.jobs_with_signals(self._owner):
                 self.wake(job_id)

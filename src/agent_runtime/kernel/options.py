@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +14,14 @@ class KernelOptions:
 
     max_concurrency: int = 100
     """Jobs executed at the same time in this process."""
+    max_concurrency_per_scope: int | None = None
+    """Jobs of one scope executed at the same time by all processes together; `None` for any number."""
+    scope_concurrency: Mapping[str, int] = field(default_factory=dict)
+    """The same for single scopes, whatever `max_concurrency_per_scope` says; zero holds a scope's jobs back."""
+    max_queued: int | None = None
+    """Jobs that may wait for a worker before `execute` refuses more with `QueueFull`; `None` for any number."""
+    max_queued_per_scope: int | None = None
+    """The same for the jobs of one scope."""
     suspend_after: float = 0.1
     """How long a job whose branches all wait stays in memory."""
     drain_timeout: float = 30.0
@@ -37,3 +48,13 @@ class KernelOptions:
     """How long a worker that shows no sign of life keeps its jobs, where several may execute."""
     sweep_interval: float = 5.0
     """How often timers and due jobs are looked for, besides being told."""
+
+    @property
+    def caps(self) -> ScopeCaps:
+        """How many jobs of one scope may run."""
+        return ScopeCaps(default=self.max_concurrency_per_scope, scopes=self.scope_concurrency)
+
+    @property
+    def queue_bounds(self) -> QueueBounds:
+        """How many jobs may wait for a worker."""
+        return QueueBounds(total=self.max_queued, per_scope=self.max_queued_per_scope)

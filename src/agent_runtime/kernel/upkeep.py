@@ -10,6 +10,7 @@ from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.news import News
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.timers import TimerService
+from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
@@ -29,6 +30,7 @@ class Upkeep:
         executor: Runs jobs.
         dispatcher: Brings them.
         timers: Looked after by whoever executes.
+        wakes: Where jobs go that lose their owner.
         news: Hears of commits.
         wanted: Whether this process is to execute, or only to submit and follow.
     """
@@ -41,6 +43,7 @@ class Upkeep:
         executor: Executor,
         dispatcher: Dispatcher,
         timers: TimerService,
+        wakes: Wakes,
         news: News,
         wanted: bool,
     ) -> None:
@@ -51,6 +54,7 @@ class Upkeep:
         self._dispatcher = dispatcher
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
+        self._wakes = wakes
         self._news = news
         self._wanted = wanted
         self._task: asyncio.Task[None] | None = None
@@ -132,7 +136,7 @@ class Upkeep:
         if not self._storage.is_shared:
             return
         for job_id in await self._storage.expire_workers(self._services.options.worker_timeout):
-            self._dispatcher.submit(job_id)
+            self._wakes.woken(job_id)
         if self._queue is None and not await self._storage.acquire_executor():
             logger.warning("another process executes the jobs of this database now; this one stops")
             self._news.executes = False
@@ -145,7 +149,7 @@ class Upkeep:
         for job_id, fence in await self._storage.owned_jobs(self._services.owner):
             if job_id not in self._executor.busy and await self._storage.free_job(job_id, fence=fence):
                 logger.warning("job %s was ours without being executed; it is due again", job_id)
-                self._dispatcher.submit(job_id)
+                self._wakes.woken(job_id)
 
     def _taken_for_dead(self) -> None:
         """Give up the jobs in memory: others have freed them. The worker itself is registered again."""

@@ -16,8 +16,14 @@ class Dispatcher(Protocol):
         """Begin to execute what was and will be submitted."""
         ...
 
-    def submit(self, job_id: str, *, priority: int = 0) -> None:
-        """Ask for a job to be advanced. Submitting a job that is queued already changes nothing."""
+    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
+        """Ask for a job to be advanced. Submitting a job that is queued already changes nothing.
+
+        Args:
+            job_id: The job.
+            priority: Of jobs that wait for room, the highest is advanced first.
+            queue: The job's, where it is known.
+        """
         ...
 
     async def stop(self, *, drain: float) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from agent_runtime import KernelOptions, Settings
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.settings import ENV_PREFIX, default_database
+from agent_runtime.settings import DATABASE_URL, ENV_PREFIX, default_database
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     for name in Settings.model_fields:
         monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+    monkeypatch.delenv(DATABASE_URL, raising=False)
 
 
 def test_every_option_of_the_kernel_is_a_setting_with_the_same_default() -> None:
@@ -72,3 +73,66 @@ def test_a_storages_password_is_not_printed() -> None:
     settings = Settings.load(storage="postgresql://user:hunter2@db/runs")
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(settings)
+
+
+URL, OTHER = "postgresql://user:hunter2@db/runs", "postgresql://user:hunter3@db/others"
+
+
+def test_the_storage_has_a_second_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_RUNTIME_DATABASE_URL", URL)
+    assert Settings.load().storage == URL
+    assert Settings.load(storage="memory://").storage == "memory://"
+    monkeypatch.setenv("AGENT_RUNTIME_STORAGE", URL)
+    assert Settings.load().storage == URL
+
+
+def test_the_second_name_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "agent-runtime.toml").write_text("storage = 'sqlite:///runs.db'\n")
+    monkeypatch.setenv("AGENT_RUNTIME_DATABASE_URL", URL)
+    assert Settings.load().storage == URL
+
+
+def test_two_names_for_different_databases_are_refused_in_one_sentence_without_passwords(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AGENT_RUNTIME_DATABASE_URL", URL)
+    monkeypatch.setenv("AGENT_RUNTIME_STORAGE", OTHER)
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load()
+    assert str(refused.value) == (
+        "AGENT_RUNTIME_STORAGE and AGENT_RUNTIME_DATABASE_URL name different databases; set one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "queues"),
+    [("a", ("a",)), ("a,b", ("a", "b")), (" a , b,", ("a", "b")), ('["a", "b,c"]', ("a", "b,c")), ("", ()), ("[]", ())],
+)  # fmt: skip
+def test_queues_are_a_list_with_commas_or_json(
+    text: str, queues: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_RUNTIME_QUEUES", text)
+    assert Settings.load().queues == queues
+
+
+def test_queues_that_are_no_list_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENT_RUNTIME_QUEUES", '["a"')
+    with pytest.raises(ConfigurationError, match="AGENT_RUNTIME_QUEUES"):
+        Settings.load()
+
+
+def test_caps_of_single_scopes_are_read_from_json_and_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "agent-runtime.toml").write_text(
+        "max_concurrency_per_scope = 3\n[scope_concurrency]\nfile = 1\n"
+    )
+    assert Settings.load().kernel_options().caps.of("file") == 1
+    assert Settings.load().kernel_options().caps.of("any") == 3
+    monkeypatch.setenv("AGENT_RUNTIME_SCOPE_CONCURRENCY", '{"noisy": 0}')
+    assert Settings.load().kernel_options().caps.of("noisy") == 0
+    for wrong in ('{"noisy": -1}', "hunter2"):
+        monkeypatch.setenv("AGENT_RUNTIME_SCOPE_CONCURRENCY", wrong)
+        with pytest.raises(ConfigurationError, match=r"\(AGENT_RUNTIME_SCOPE_CONCURRENCY\b") as refused:
+            Settings.load()
+        assert "hunter2" not in str(refused.value)

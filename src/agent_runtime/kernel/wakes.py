@@ -1,0 +1,95 @@
+"""Jobs that became due without anybody saying how urgent they are: woken ones, and those to whom a place was left.
+
+Their priorities are in the storage, not in the signal that wakes them. They are asked for together, so that a thousand
+wake-ups cost one query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from agent_runtime.errors import StorageError
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.journal import Storage
+from agent_runtime.values.capacity import ScopeCaps
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+class Wakes:
+    """Submits jobs with their priorities.
+
+    Args:
+        storage: Knows which are due.
+        dispatcher: Takes them. A queue that processes share looks up by itself what it has no room for.
+        caps: How many jobs of a scope may run.
+        queues: What this process executes; none for all.
+    """
+
+    def __init__(
+        self, storage: Storage, dispatcher: Dispatcher, *, caps: ScopeCaps, queues: tuple[str, ...]
+    ) -> None:
+        self._storage = storage
+        self._dispatcher = dispatcher
+        self._is_shared = isinstance(dispatcher, SharedDispatcher)
+        self._caps = caps
+        self._queues = queues
+        self._woken: dict[str, None] = {}
+        self._left: dict[str, None] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="wakes")
+
+    async def stop(self) -> None:
+        """Submit nothing more; the next start, or another process's sweep, finds what is due."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def woken(self, job_id: str) -> None:
+        """Have a job advanced that may have become due."""
+        if self._is_shared:
+            self._dispatcher.submit(job_id)
+        else:
+            self._woken[job_id] = None
+            self._wanted.set()
+
+    def left(self, scope_id: str) -> None:
+        """Give the place that a job of a scope has left to the job that comes next."""
+        if self._caps.of(scope_id) is not None:
+            self._left[scope_id] = None
+            self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            woken, self._woken = self._woken, {}
+            left, self._left = self._left, {}
+            try:
+                await self._submit_due(list(woken), list(left))
+            except StorageError as error:
+                logger.warning("due jobs cannot be looked up; trying again: %s", error)
+                self._woken = woken | self._woken
+                self._left = left | self._left
+                self._wanted.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _submit_due(self, woken: list[str], left: list[str]) -> None:
+        due: dict[str, int] = {}
+        if woken:
+            due.update(await self._storage.due_jobs(among=woken, limit=len(woken), caps=self._caps))
+        for scope_id in left:
+            cap = self._caps.of(scope_id) or 0
+            due.update(await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues))
+            if self._queues:  # others may have to go on with those that this process does not serve
+                due.update(await self._storage.next_jobs(scope_id, cap=cap))
+        for job_id, priority in due.items():
+            self._dispatcher.submit(job_id, priority=priority)
