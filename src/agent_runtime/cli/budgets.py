@@ -1,17 +1,23 @@
-"""`agent-runtime budgets`: the stored budgets and where they stand."""
+"""`agent-runtime budgets`: the stored budgets, where they stand, and changing them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agent_runtime.cli.budget_changes import BudgetChanges
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.table import show_table
 from agent_runtime.errors import InvalidInput
+from agent_runtime.ledger.budget_file import parse_budgets
+from agent_runtime.ledger.windows import zone
 from agent_runtime.values.context import DEFAULT_SCOPE, ExecutionContext
 from agent_runtime.values.standing_budget import EACH, Budget, BudgetLine
 
@@ -19,20 +25,167 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.settings import Settings
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LIMITS = [field.name for field in fields(Budget) if field.name.startswith("max_")]
 
-@click.command()
+_dry_run = click.option("--dry-run", is_flag=True, help="Show the difference and change nothing.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="The difference as one JSON object.")
+
+
+def _shown(command: Command) -> Command:
+    """Add the options of showing budgets."""
+    for option in (
+        db_option,
+        click.option("--json", "as_json", is_flag=True, help="One JSON array."),
+        click.option("--principal", help="Whose, where each person has a budget of their own."),
+        click.option(
+            "--scope", help="Only this tenant's; also says whose, where each one has a budget of their own."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _identity(command: Command) -> Command:
+    """Add the options that say which budget is meant."""
+    for option in (
+        click.option("--name", help="Tells budgets for the same people apart."),
+        click.option("--model", metavar="PATTERN", help="Counts these models alone."),
+        click.option("--session", "session_id", metavar="SESSION", help="Of one session; '*': of each."),
+        click.option("--principal", "principal_id", metavar="PERSON", help="Of one person; '*': of each."),
+        click.option(
+            "--scope", "scope_id", metavar="SCOPE", help="Of one tenant; '*': of each; else of all together."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _limits(command: Command) -> Command:
+    """Add an option for each limit."""
+    for name in reversed(_LIMITS):
+        flag = f"--{name.replace('_', '-')}"
+        if name.startswith("max_cost"):
+            command = click.option(flag, name, metavar="DOLLARS")(command)
+        else:
+            command = click.option(flag, name, type=int, metavar="N")(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@_shown
+@click.pass_context
+def budgets(
+    ctx: click.Context, db: str | None, scope: str | None, principal: str | None, as_json: bool
+) -> int | None:
+    """Show the stored budgets: each limit, and what is settled, reserved and left in its window; or change them."""
+    if ctx.invoked_subcommand is not None:
+        if db or scope or principal or as_json:
+            raise click.UsageError(f"options come after the command: budgets {ctx.invoked_subcommand} …")
+        return None
+    return asyncio.run(_show(existing(db), scope, principal, as_json))
+
+
+@budgets.command("list")
+@_shown
+def list_budgets(db: str | None, scope: str | None, principal: str | None, as_json: bool) -> int:
+    """Show the stored budgets, as `budgets` alone does."""
+    return asyncio.run(_show(existing(db), scope, principal, as_json))
+
+
+@budgets.command("set")
+@_identity
+@_limits
 @click.option(
-    "--scope", help="Only this tenant's; also says whose, where each one has a budget of their own."
+    "--warning-threshold", type=float, metavar="SHARE", help="Of a limit, from which people are told."
 )
-@click.option("--principal", help="Whose, where each person has a budget of their own.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@click.option("--on-exceed", "exceed_strategy", type=click.Choice(["deny", "degrade", "warn"]))
+@click.option("--degrade-to", metavar="MODEL")
+@click.option("--mode", type=click.Choice(["hard", "estimate"]))
+@click.option("--unpriced", type=click.Choice(["deny", "flag"]))
+@click.option("--timezone", metavar="ZONE", help="In which hours, days and months begin.")
+@_dry_run
+@_as_json
 @db_option
-def budgets(db: str | None, scope: str | None, principal: str | None, as_json: bool) -> int:
-    """Show the stored budgets: each limit, and what is settled, reserved and left in its window."""
-    return asyncio.run(_budgets(existing(db), scope, principal, as_json))
+def set_budget(db: str | None, dry_run: bool, as_json: bool, **given: Any) -> int:
+    """Store a budget, in place of the one for the same scope, principal, session, model and name.
+
+    Limits that are not given are none. What the ledger has of the current windows counts from the beginning.
+    """
+    budget = Budget(**{name: value for name, value in given.items() if value is not None})
+    zone(budget.timezone)
+    return asyncio.run(_apply(existing(db), [budget], prune=False, dry_run=dry_run, as_json=as_json))
 
 
-async def _budgets(settings: Settings, scope: str | None, principal: str | None, as_json: bool) -> int:
+@budgets.command()
+@_identity
+@_dry_run
+@_as_json
+@db_option
+def remove(db: str | None, dry_run: bool, as_json: bool, **identity: str | None) -> int:
+    """Delete the stored budget for a scope, principal, session, model and name; its counters stay."""
+    return asyncio.run(_remove(existing(db), identity, dry_run, as_json))
+
+
+@budgets.command()
+@click.argument("file", type=_FILE)
+@click.option("--prune", is_flag=True, help="Delete stored budgets that the file does not have.")
+@_dry_run
+@_as_json
+@db_option
+def apply(db: str | None, file: Path, prune: bool, dry_run: bool, as_json: bool) -> int:
+    """Store the budgets of a YAML, JSON or TOML file, all or none; a file with a mistake is refused whole."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{file} is not UTF-8 text") from None
+    wanted = parse_budgets(text, source=str(file), toml=file.suffix == ".toml")
+    return asyncio.run(_apply(existing(db), wanted, prune=prune, dry_run=dry_run, as_json=as_json))
+
+
+async def _apply(
+    settings: Settings, wanted: Sequence[Budget], *, prune: bool, dry_run: bool, as_json: bool
+) -> int:
+    async with reading(settings) as kernel:
+        stored = await kernel.ledger.budgets()
+        kept = {budget.budget_id for budget in wanted}
+        gone = [budget for budget in stored if prune and budget.budget_id not in kept]
+        changes = BudgetChanges.between(stored, wanted, remove=gone)
+        await _make(kernel.ledger, changes, dry_run=dry_run)
+    return _tell(changes, dry_run=dry_run, as_json=as_json)
+
+
+async def _remove(settings: Settings, identity: dict[str, str | None], dry_run: bool, as_json: bool) -> int:
+    async with reading(settings) as kernel:
+        stored = await kernel.ledger.budgets()
+        gone = [one for one in stored if all(getattr(one, name) == asked for name, asked in identity.items())]
+        if not gone:
+            raise InvalidInput("no such budget is stored; `agent-runtime budgets` shows which are")
+        changes = BudgetChanges.between(stored, (), remove=gone)
+        await _make(kernel.ledger, changes, dry_run=dry_run)
+    return _tell(changes, dry_run=dry_run, as_json=as_json)
+
+
+async def _make(ledger: Ledger, changes: BudgetChanges, *, dry_run: bool) -> None:
+    if changes and not dry_run:
+        await ledger.change_budgets(save=changes.to_save, delete=changes.to_delete)
+
+
+def _tell(changes: BudgetChanges, *, dry_run: bool, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps(changes.to_json(dry_run=dry_run), indent=1))
+        return OK
+    for line in changes.lines():
+        click.echo(line)
+    if not changes:
+        click.echo("nothing to change")
+    elif dry_run:
+        click.echo("nothing was changed (--dry-run)", err=True)
+    return OK
+
+
+async def _show(settings: Settings, scope: str | None, principal: str | None, as_json: bool) -> int:
     async with reading(settings) as kernel:
         found = await kernel.ledger.budgets()
         shown = [

@@ -11,7 +11,11 @@ from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
 
 _COMMANDS = {
     "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
-    "budgets": ("agent_runtime.cli.budgets", "budgets", "show the stored budgets and where they stand"),
+    "budgets": (
+        "agent_runtime.cli.budgets",
+        "budgets",
+        "show the stored budgets and where they stand, and change them",
+    ),
     "costs": ("agent_runtime.cli.costs", "costs", "show what was spent"),
     "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
     "doctor": ("agent_runtime.cli.doctor", "doctor", "check the installation, the database and the keys"),

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import FileInvalid, MissingDependency
@@ -62,7 +63,9 @@ class Problems:
         """Remember each key that is not known; return whether all are."""
         unknown = [key for key in given if key not in known]
         for key in unknown:
-            self.add((*place, key), f"{key!r} is not known here; known are {', '.join(sorted(known))}")
+            close = get_close_matches(key, known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+            self.add((*place, key), f"{key!r} is not known here; {hint}")
         return not unknown
 
     @property
