@@ -23,9 +23,10 @@ lint: $(DEV) ## check format, lint rules, types and layers
 format: $(DEV) ## format the code and fix what can be fixed
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-bench: $(RUNTIME) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (ARGS="--record" writes docs/benchmarks)
+bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (ARGS="--record" writes docs/benchmarks)
 	.venv/bin/python benchmarks/client/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
+	.venv/bin/python benchmarks/runtime/run_postgres.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs

@@ -1,19 +1,38 @@
-"""agent-runtime on SQLite with `synchronous=FULL`, as it comes.
+"""agent-runtime on SQLite with `synchronous=FULL`, or on the Postgres database that `DATABASE_URL` names, as it comes.
+
+On Postgres `shipped` brings jobs to workers through the shared queue, and `tuned` runs them in the one process there is,
+as the peers do.
 
 `sequential` takes steps of the class `read`, which are one commit each, like a peer's; `sequential-intent` takes steps
 that write an intent first, which no peer does.
 """
 
 import asyncio
+import os
 import statistics
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import workload
 from workload import Result, Stopwatch, expect
 
 executed = 0
-DATABASE = "sqlite:///runs.db"
+
+
+@asynccontextmanager
+async def started(variant: str, **options: Any) -> AsyncIterator[Any]:
+    """Run a kernel on an empty store."""
+    from agent_runtime import RuntimeKernel, open_storage
+
+    storage = open_storage(os.environ.get("DATABASE_URL", "sqlite:///runs.db"))
+    if storage.is_shared:
+        await storage.setup()
+    dispatch = "local" if variant == "tuned" else "auto"
+    async with RuntimeKernel(storage=storage, dispatch=dispatch, **options) as kernel:
+        yield kernel
+    await storage.aclose()
 
 
 async def numbered(number: int) -> dict[str, int | str]:
@@ -38,10 +57,10 @@ async def waiting(context: Any, given: Any) -> Any:
     return (await context.action(ActionSpec(type="input"))).resolution
 
 
-async def _run(operator: Any, total: int, jobs: int, in_flight: int) -> float:
-    from agent_runtime import ExecutionRequest, RuntimeKernel
+async def _run(variant: str, operator: Any, total: int, jobs: int, in_flight: int) -> float:
+    from agent_runtime import ExecutionRequest
 
-    async with RuntimeKernel(storage=DATABASE, operators={"job": operator}) as kernel:
+    async with started(variant, operators={"job": operator}) as kernel:
         slots = asyncio.Semaphore(in_flight)
 
         async def one() -> None:
@@ -54,22 +73,24 @@ async def _run(operator: Any, total: int, jobs: int, in_flight: int) -> float:
         return watch.seconds
 
 
-def _steps(operator: Any, total: int, jobs: int, in_flight: int) -> Result:
-    seconds = asyncio.run(_run(operator, total, jobs, in_flight))
+def _steps(variant: str, operator: Any, total: int, jobs: int, in_flight: int) -> Result:
+    seconds = asyncio.run(_run(variant, operator, total, jobs, in_flight))
     expect(executed, total * (jobs + 1))
     return Result(seconds, total * jobs)
 
 
-def sequential(_: str) -> Result:
-    return _steps(read_steps, workload.SEQUENTIAL_STEPS, workload.SEQUENTIAL_JOBS, 1)
+def sequential(variant: str) -> Result:
+    return _steps(variant, read_steps, workload.SEQUENTIAL_STEPS, workload.SEQUENTIAL_JOBS, 1)
 
 
-def sequential_intent(_: str) -> Result:
-    return _steps(intent_steps, workload.SEQUENTIAL_STEPS, workload.SEQUENTIAL_JOBS, 1)
+def sequential_intent(variant: str) -> Result:
+    return _steps(variant, intent_steps, workload.SEQUENTIAL_STEPS, workload.SEQUENTIAL_JOBS, 1)
 
 
-def concurrent(_: str) -> Result:
-    return _steps(read_steps, workload.CONCURRENT_STEPS, workload.CONCURRENT_JOBS, workload.IN_FLIGHT)
+def concurrent(variant: str) -> Result:
+    return _steps(
+        variant, read_steps, workload.CONCURRENT_STEPS, workload.CONCURRENT_JOBS, workload.IN_FLIGHT
+    )
 
 
 def _agent() -> Any:
@@ -96,11 +117,11 @@ def _agent() -> Any:
     )
 
 
-def agent(_: str) -> Result:
-    from agent_runtime import ExecutionRequest, RuntimeKernel
+def agent(variant: str) -> Result:
+    from agent_runtime import ExecutionRequest
 
     async def runs() -> float:
-        async with RuntimeKernel(storage=DATABASE, agent=_agent()) as kernel:
+        async with started(variant, agent=_agent()) as kernel:
 
             async def one() -> None:
                 handle = await kernel.execute(ExecutionRequest(prompt=workload.USER_PROMPT))
@@ -140,10 +161,10 @@ async def _answer(spec: Any) -> str:
 
 def suspended(_: str) -> Result:
     """Jobs that wait for a person: how long they take to park, what they hold, and how fast one wakes."""
-    from agent_runtime import ExecutionRequest, RuntimeKernel
+    from agent_runtime import ExecutionRequest
 
     async def park() -> tuple[float, float, float]:
-        async with RuntimeKernel(storage=DATABASE, operators={"job": waiting}) as kernel:
+        async with started("shipped", operators={"job": waiting}) as kernel:
             first = await kernel.execute(ExecutionRequest(operator="job"))
             await _parked(kernel, 1)
             idle = workload.resident_mb()

@@ -1,11 +1,12 @@
 """The report of `make bench` says what was measured."""
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +14,22 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "runtime"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def programs_can_import() -> Iterator[None]:
+    patch = pytest.MonkeyPatch()
+    patch.syspath_prepend(FOLDER)
+    yield
+    patch.undo()
+
+
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_run", FOLDER / "run.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("run")
+
+
+@pytest.fixture(scope="module")
+def run_postgres() -> ModuleType:
+    return importlib.import_module("run_postgres")
 
 
 def answer(seconds: float, **extra: float) -> dict[str, Any]:
@@ -39,7 +47,7 @@ def test_ours_is_compared_with_the_better_variant_of_each_peer(run: ModuleType) 
         "ours alone": {"agent-runtime": [answer(0.1)]},
     }
 
-    lines = run.ratio_table(measured, run.PROGRAMS)
+    lines = run.SQLITE.ratio_table(measured)
 
     assert lines[2:] == ["| 5 jobs × 100 steps, one after the other | 1 | 2.50 × (wanted ≥ 2) | 5.00 × |"]
 
@@ -47,13 +55,13 @@ def test_ours_is_compared_with_the_better_variant_of_each_peer(run: ModuleType) 
 def test_a_peer_without_the_case_is_left_open(run: ModuleType) -> None:
     measured = {"suspended": {"agent-runtime": [answer(1.0)], "LangGraph shipped": [answer(20.0)]}}
 
-    assert run.ratio_table(measured, run.PROGRAMS)[2:] == ["| 10,000 jobs suspended | 1 | 20.00 × | – |"]
+    assert run.SQLITE.ratio_table(measured)[2:] == ["| 10,000 jobs suspended | 1 | 20.00 × | – |"]
 
 
 def test_without_ours_there_is_nothing_to_compare(run: ModuleType) -> None:
     measured = {"sequential": {"DBOS tuned": [answer(1.0, wake_ms=2.0)]}}
 
-    page = run.report(measured, run.PROGRAMS, rounds=1)
+    page = run.report(measured, rounds=1)
 
     assert "How many times as long" not in page
     assert "| sequential | DBOS tuned | 1.000 (1.000–1.000) | 2.000 ms | 500 | 70 MB | wake_ms 2.00 |" in page
@@ -86,4 +94,67 @@ def test_a_peers_program_offers_the_cases_of_the_comparison(run: ModuleType, nam
         check=True,
     )
 
-    assert {"import", "sequential", "concurrent", "agent"} <= set(json.loads(done.stdout)) <= set(run.CASES)
+    assert (
+        {"import", "sequential", "concurrent", "agent"}
+        <= set(json.loads(done.stdout))
+        <= set(run.SQLITE.cases)
+    )
+
+
+def test_on_postgres_the_better_of_our_variants_counts(run_postgres: ModuleType) -> None:
+    comparison = run_postgres.comparison(server=SimpleNamespace(database=None))
+    measured = {
+        "concurrent": {
+            "agent-runtime": [answer(2.0)],
+            "agent-runtime, no queue": [answer(1.0)],
+            "LangGraph tuned": [answer(6.0)],
+            "DBOS shipped": [answer(9.0)],
+        }
+    }
+
+    lines = comparison.ratio_table(measured)
+
+    assert lines[2:] == [
+        "| 1,000 jobs × 5 steps, 100 in flight | 1 | 6.00 × (wanted ≥ 5) | 9.00 × (wanted ≥ 5) |"
+    ]
+
+
+def test_more_workers_are_compared_with_one(run_postgres: ModuleType) -> None:
+    one = {
+        "workers": 1.0, "steps_per_s": 1000.0, "server_cores": 0.5, "worker_cores": 0.9, "submitter_cores": 0.2,
+        "transactions_per_step": 1.25, "wal_bytes_per_step": 1200.0, "connections": 14.0,
+    }  # fmt: skip
+
+    lines = run_postgres.scale_table([one, one | {"workers": 2.0, "steps_per_s": 1500.0}])
+
+    assert lines[3] == "| 2 | 1,500 | 1.50 × | 0.50 | 0.90 | 0.20 | 1.25 | 1,200 bytes | 14 |"
+
+
+def test_what_is_wanted_stands_beside_what_was_found(run_postgres: ModuleType) -> None:
+    rows = run_postgres.takeover_rows({"first_s": 6.04, "last_s": 6.26})
+
+    assert run_postgres.study_table(rows)[3].endswith("| last | 6.3 s | ≤ 10 s |")
+
+
+def test_the_servers_work_is_what_was_done_in_between() -> None:
+    load = importlib.import_module("postgres_server").Load
+    before = load(cpu_seconds=1.0, transactions=10, log_bytes=100, connections=3)
+
+    done = load(cpu_seconds=1.5, transactions=30, log_bytes=900, connections=5).since(before)
+
+    assert done == load(cpu_seconds=0.5, transactions=20, log_bytes=800, connections=5)
+
+
+@pytest.mark.parametrize("name", ["langgraph_postgres.py", "dbos_postgres.py"])
+def test_a_peer_on_postgres_offers_the_cases_of_the_comparison(run_postgres: ModuleType, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, FOLDER / "peers" / name, "--cases"],
+        env={"PYTHONPATH": str(FOLDER)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    offered = set(json.loads(done.stdout))
+    assert offered < set(run_postgres.comparison(server=SimpleNamespace(database=None)).cases)
+    assert offered == {"sequential", "concurrent", "agent"}

@@ -8,89 +8,24 @@ import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, closing
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import workload
+from langgraph_graphs import (
+    agent_graph,
+    async_step,
+    check_steps,
+    config,
+    prompt,
+    step,
+    steps_graph,
+    steps_input,
+)
 from workload import Result, Stopwatch, expect
-
-executed = 0
-
-
-class StepState(TypedDict):
-    number: int
-    total: int
-    last: dict[str, Any]
 
 
 class SuspendState(TypedDict):
     answer: str
-
-
-def _config(job: int, limit: int = 1_000) -> dict[str, Any]:
-    return {"configurable": {"thread_id": f"job-{job}"}, "recursion_limit": limit}
-
-
-def _step(state: StepState) -> dict[str, Any]:
-    global executed  # noqa: PLW0603 - counting the work is all this module does
-    executed += 1
-    return {"number": state["number"] + 1, "last": workload.step_result(state["number"])}
-
-
-async def _async_step(state: StepState) -> dict[str, Any]:
-    return _step(state)
-
-
-def _steps_graph(step: Any) -> Any:
-    from langgraph.graph import END, START, StateGraph
-
-    builder = StateGraph(StepState)
-    builder.add_node("step", step)
-    builder.add_edge(START, "step")
-    builder.add_conditional_edges("step", lambda state: END if state["number"] >= state["total"] else "step")
-    return builder
-
-
-def _agent_graph(asynchronous: bool) -> Any:
-    """A model and a tool taking turns; the model follows a script, the tool answers a constant."""
-    from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
-    from langgraph.graph import END, START, StateGraph
-    from langgraph.graph.message import add_messages
-
-    class AgentState(TypedDict):
-        messages: Annotated[list[AnyMessage], add_messages]
-
-    def model(state: AgentState) -> dict[str, Any]:
-        turn = sum(isinstance(message, AIMessage) for message in state["messages"]) + 1
-        if turn == workload.AGENT_TURNS:
-            return {"messages": [AIMessage(workload.FINAL_ANSWER)]}
-        call = {"name": "look_up", "args": {"package": f"package-{turn}"}, "id": f"call-{turn}"}
-        return {"messages": [AIMessage(workload.THOUGHT, tool_calls=[call])]}
-
-    def tools(state: AgentState) -> dict[str, Any]:
-        calls = state["messages"][-1].tool_calls
-        return {"messages": [ToolMessage(workload.TOOL_RESULT, tool_call_id=call["id"]) for call in calls]}
-
-    async def async_model(state: AgentState) -> dict[str, Any]:
-        return model(state)
-
-    async def async_tools(state: AgentState) -> dict[str, Any]:
-        return tools(state)
-
-    builder = StateGraph(AgentState)
-    builder.add_node("model", async_model if asynchronous else model)
-    builder.add_node("tools", async_tools if asynchronous else tools)
-    builder.add_edge(START, "model")
-    builder.add_conditional_edges("model", lambda state: "tools" if state["messages"][-1].tool_calls else END)
-    builder.add_edge("tools", "model")
-    return builder
-
-
-def _prompt() -> dict[str, Any]:
-    return {"messages": [("system", workload.SYSTEM_PROMPT), ("user", workload.USER_PROMPT)]}
-
-
-def _steps_input(total: int) -> StepState:
-    return {"number": 0, "total": total, "last": {}}
 
 
 async def _run_async(builder: Any, inputs: list[Any], in_flight: int) -> float:
@@ -103,7 +38,7 @@ async def _run_async(builder: Any, inputs: list[Any], in_flight: int) -> float:
 
         async def one(job: int, value: Any) -> None:
             async with slots:
-                await graph.ainvoke(value, _config(job), durability="sync")
+                await graph.ainvoke(value, config(job), durability="sync")
 
         await one(0, inputs[0])
         with Stopwatch() as watch:
@@ -121,7 +56,7 @@ def _run_sync(builder: Any, inputs: list[Any], in_flight: int) -> float:
         pool = stack.enter_context(ThreadPoolExecutor(min(in_flight, 8)))
 
         def one(job: int, value: Any) -> None:
-            graph.invoke(value, _config(job), durability="sync")
+            graph.invoke(value, config(job), durability="sync")
 
         one(0, inputs[0])
         with Stopwatch() as watch:
@@ -130,12 +65,12 @@ def _run_sync(builder: Any, inputs: list[Any], in_flight: int) -> float:
 
 
 def _steps(variant: str, jobs: int, steps: int, in_flight: int) -> Result:
-    inputs = [_steps_input(steps)] * jobs
+    inputs = [steps_input(steps)] * jobs
     if variant == "shipped":
-        seconds = asyncio.run(_run_async(_steps_graph(_async_step), inputs, in_flight))
+        seconds = asyncio.run(_run_async(steps_graph(async_step), inputs, in_flight))
     else:
-        seconds = _run_sync(_steps_graph(_step), inputs, in_flight)
-    expect(executed, (jobs + 1) * steps)
+        seconds = _run_sync(steps_graph(step), inputs, in_flight)
+    check_steps((jobs + 1) * steps)
     return Result(seconds, jobs * steps)
 
 
@@ -148,11 +83,11 @@ def concurrent(variant: str) -> Result:
 
 
 def agent(variant: str) -> Result:
-    inputs = [_prompt()] * workload.AGENT_RUNS
+    inputs = [prompt()] * workload.AGENT_RUNS
     if variant == "shipped":
-        seconds = asyncio.run(_run_async(_agent_graph(asynchronous=True), inputs, 1))
+        seconds = asyncio.run(_run_async(agent_graph(asynchronous=True), inputs, 1))
     else:
-        seconds = _run_sync(_agent_graph(asynchronous=False), inputs, 1)
+        seconds = _run_sync(agent_graph(asynchronous=False), inputs, 1)
     steps = 2 * workload.AGENT_TURNS - 1
     # A run stores a checkpoint for its input and one for its start besides those of its steps; one run was a warm-up.
     expect(_stored_checkpoints(), (steps + 2) * (workload.AGENT_RUNS + 1))
@@ -176,14 +111,14 @@ def suspended(_: str) -> Result:
     builder.add_edge("ask", END)
     connection = sqlite3.connect("checkpoints.db", check_same_thread=False)
     graph = builder.compile(checkpointer=SqliteSaver(connection))
-    graph.invoke({"answer": ""}, _config(0), durability="sync")
+    graph.invoke({"answer": ""}, config(0), durability="sync")
     idle = workload.resident_mb()
     with Stopwatch() as watch:
         for job in range(1, workload.SUSPENDED_JOBS + 1):
-            graph.invoke({"answer": ""}, _config(job), durability="sync")
+            graph.invoke({"answer": ""}, config(job), durability="sync")
     held = workload.resident_mb() - idle
     with Stopwatch() as wake:
-        state = graph.invoke(Command(resume="yes"), _config(workload.SUSPENDED_JOBS // 2), durability="sync")
+        state = graph.invoke(Command(resume="yes"), config(workload.SUSPENDED_JOBS // 2), durability="sync")
     expect(int(state["answer"] == "yes"), 1)
     connection.close()
     return Result(watch.seconds, workload.SUSPENDED_JOBS, {"held_mb": held, "wake_ms": wake.seconds * 1e3})
