@@ -243,7 +243,7 @@ class Executor:
             if run.lost is not None:
                 return
             request = run.history.stop_request
-            if task.done() and request is None:
+            if task.done() and request is None and not run.fold_in_doubt:
                 if await self._conclude(run, task):
                     return
                 continue
@@ -278,7 +278,7 @@ class Executor:
         """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""
         try:
             async with run.last_word():
-                if not run.is_idle:
+                if not run.is_idle or run.fold_in_doubt:
                     return False
                 waits = set(run.root.waits())
                 events = [

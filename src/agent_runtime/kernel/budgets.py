@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected
 from agent_runtime.kernel.options import KernelOptions
@@ -25,6 +25,15 @@ from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 
 _POLL_SECONDS = 0.05
+T = TypeVar("T")
+
+
+class Read(Protocol):
+    """Asks the storage something, patiently."""
+
+    async def __call__(self, ask: Callable[[], Awaitable[T]], /) -> T:
+        """Return the answer."""
+        ...
 
 
 def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
@@ -63,9 +72,13 @@ class RunBudgets:
         ledger: Knows the standing budgets, and where counters were when last seen.
         clock: In which windows calls fall.
         options: How long to wait for other calls' reservations.
+        read: How the storage is asked.
     """
 
-    def __init__(self, job: JobRecord, ledger: Ledger, clock: Clock, options: KernelOptions) -> None:
+    def __init__(
+        self, job: JobRecord, ledger: Ledger, clock: Clock, options: KernelOptions, *, read: Read
+    ) -> None:
+        self._read = read
         self._ledger = ledger
         self._clock = clock
         self._options = options
@@ -76,7 +89,7 @@ class RunBudgets:
 
     async def refresh(self) -> None:
         """Learn of standing budgets that others have stored or changed."""
-        await self._ledger.book.refresh(self._ledger.storage)
+        await self._read(lambda: self._ledger.book.refresh(self._ledger.storage))
 
     def applicable(self, *, model: str | None = None, provider: str | None = None) -> list[ApplicableBudget]:
         """Return what a call of a model spends from now; without a model, a tool call."""
@@ -148,7 +161,8 @@ class RunBudgets:
 
     async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
         keys = [budget.key for budget in budgets if budget.counted]
-        counters = iter(await self._ledger.seen.read(self._ledger.storage, keys, fresh=fresh))
+        ledger = self._ledger
+        counters = iter(await self._read(lambda: ledger.seen.read(ledger.storage, keys, fresh=fresh)))
         return [next(counters) if budget.counted else Counters() for budget in budgets]
 
     def _crossings(self, budgets: Sequence[ApplicableBudget], seen: Sequence[Counters]) -> list[Crossing]:

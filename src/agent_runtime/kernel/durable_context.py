@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -213,7 +214,8 @@ class DurableContext(OperatorContext):
                 RuntimeEventType.CHILD_STARTED, operation_id, {"name": name, "child_job_id": record.job_id}
             )
             policies = run.services.policies
-            admission = admit(record, created, await policies.of_job(run.job.policy_ref))
+            policy = await run.patiently(lambda: policies.of_job(run.job.policy_ref))
+            admission = admit(record, created, policy)
             await run.commit(
                 [started, *blocking(branch, operation_id, "child")],
                 create=[(admission.job, admission.events)],
@@ -236,6 +238,17 @@ class DurableContext(OperatorContext):
 
     async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time, each with places of its own in the journal."""
+        try:
+            return await self._gather(awaitables, return_exceptions=return_exceptions)
+        finally:
+            for awaitable in awaitables:
+                if (
+                    inspect.iscoroutine(awaitable)
+                    and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+                ):
+                    awaitable.close()  # stopped before it began: nothing is left behind that nobody awaits
+
+    async def _gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         parent = self._branch()
         place = parent.take_place()
         branches: dict[int, Branch] = {}

@@ -40,6 +40,8 @@ _ARRIVALS = frozenset(
         RuntimeEventType.CHILD_ENDED,
     }
 )
+SIGNALS = _ARRIVALS | STOP_REQUESTS
+"""Entries that come from outside and mean something to a run; learning of one twice does nothing."""
 
 _ABOUT_MONEY = frozenset(
     {

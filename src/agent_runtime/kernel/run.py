@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
+from agent_runtime.kernel.history import SIGNALS
 from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
@@ -28,7 +30,9 @@ class JobRun(JournalWriter):
 
     def __init__(self, claim: Claim, services: RunServices) -> None:
         super().__init__(claim, services)
-        self.budgets = RunBudgets(claim.job, services.ledger, services.clock, services.options)
+        self.budgets = RunBudgets(
+            claim.job, services.ledger, services.clock, services.options, read=self.patiently
+        )
         self.governor = Governor(self)
         """Asks the job's policy; set once its version has been found."""
         self.root = Branch(self)
@@ -47,6 +51,10 @@ class JobRun(JournalWriter):
         """Attempts of model calls whose intent is written and whose request has not left: so far they cost nothing."""
         self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._folded_to = claim.job.last_seq
+        """Place of the last signal that was taken into the journal."""
+        self.fold_in_doubt = False
+        """A fold has failed that may have been written all the same: who knows what the job is told there."""
         self._held_back = 0
         """Branches that stand before a step which the stopping process does not begin."""
 
@@ -108,13 +116,12 @@ class JobRun(JournalWriter):
         """
         self.signals_waiting = False
         try:
-            events = await self.services.storage.fold(
-                self.job.job_id, fence=self.job.fence, at=self.services.clock.now()
-            )
+            events = await self._take_signals()
         except FenceLost as error:
             self.lose(error)
             return
         except StorageError as error:
+            self.fold_in_doubt = True
             logger.warning("job %s: signals cannot be read yet: %s", self.job.job_id, error)
             asyncio.get_running_loop().call_later(1.0, self.wake)
             return
@@ -125,6 +132,20 @@ class JobRun(JournalWriter):
                 waiter.set_result(event)
                 branch.waiting = None
         self.check_idle()
+
+    async def _take_signals(self) -> Sequence[RuntimeEvent]:
+        """Fold the waiting signals; those of a fold whose answer was lost are in the journal already."""
+        storage, options = self.services.storage, self.services.options
+        taken = await storage.fold(self.job_id, fence=self.job.fence, at=self.services.clock.now())
+        if self.fold_in_doubt:
+            since = await storage.events(
+                self.job_id, after_seq=self._folded_to, limit=options.max_events + len(taken)
+            )
+            taken = [event for event in since if event.type in SIGNALS]
+            self.fold_in_doubt = False
+        if taken:
+            self._folded_to = taken[-1].seq or self._folded_to
+        return taken
 
     async def wait(self, branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
         """Wait durably for the answer to an operation: the run may end here and another one return the answer."""

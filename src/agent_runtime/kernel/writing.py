@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from agent_runtime.errors import FenceLost, StorageError
 from agent_runtime.events.bus import EventBus
@@ -23,6 +23,7 @@ from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 HOLD_SECONDS: Final = 0.002
 """How long an outcome waits for the intent that follows it, before it is written alone."""
@@ -73,8 +74,9 @@ class JournalWriter:
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
         self._last_seq = claim.job.last_seq
         self._waiting = _Waiting()
-        self._carrying: set[asyncio.Future[None]] = set()
-        """Done when the commits that carry held outcomes have ended."""
+        self._carrying: asyncio.Future[None] | None = None
+        """While this is there, a commit carries what had waited. It may yet be refused or come late, and nobody else may
+        write meanwhile what depends on it."""
         self._hold_timer: asyncio.TimerHandle | None = None
         self._letting_go: asyncio.Task[None] | None = None
         """Writes an outcome for which no intent has come in time."""
@@ -109,7 +111,7 @@ class JournalWriter:
             if not self._writing and self._silence is not None and not self._silence.done():
                 self._silence.set_result(None)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def last_word(self) -> AsyncIterator[None]:
         """Let what is being written be written, and then nobody but `conclude`; for the run's supervisor.
 
@@ -136,16 +138,18 @@ class JournalWriter:
 
     async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
         """Write events, and before them what waits for the next commit."""
+        while self._carrying is not None:
+            await asyncio.shield(self._carrying)
+            self.check_open()
         waiting, self._waiting = self._waiting, _Waiting()
-        if not waiting.has_outcome:
+        if not waiting.events:
             return await self._write(waiting, events, parts)
-        carried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._carrying.add(carried)
+        self._carrying = carried = asyncio.get_running_loop().create_future()
         try:
             charges = [*waiting.charges, *parts.get("charges", ())]
             return await self._write(waiting, events, {**parts, "charges": charges})
         finally:
-            self._carrying.discard(carried)
+            self._carrying = None
             carried.set_result(None)
 
     async def _write(self, waiting: _Waiting, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
@@ -216,11 +220,11 @@ class JournalWriter:
 
     async def settled(self) -> None:
         """Return when every outcome that was held is written."""
-        while self._waiting.has_outcome or self._carrying:
+        while self._waiting.has_outcome or self._carrying is not None:
             if self._waiting.has_outcome:
                 await self.commit([])
-            else:
-                await asyncio.wait(self._carrying)
+            elif self._carrying is not None:
+                await asyncio.shield(self._carrying)
             self.check_open()
 
     def _learn(self, event: NewEvent, seq: int | None) -> None:
@@ -233,9 +237,15 @@ class JournalWriter:
         Raises:
             StorageError: The storage does not tell in time.
         """
-        again = asyncio.get_running_loop().create_task(self._persist(commit))
+        loop = asyncio.get_running_loop()
+        again = loop.create_task(self._persist(commit))
+        give_up_at = loop.time() + self.services.options.cancel_timeout / 2
         try:
-            await asyncio.wait((again,), timeout=self.services.options.cancel_timeout / 2)
+            while not again.done() and (left := give_up_at - loop.time()) > 0:
+                with contextlib.suppress(
+                    asyncio.CancelledError
+                ):  # cancelled once more, which changes nothing
+                    await asyncio.wait((again,), timeout=left)
             if again.done():
                 return again.result()
         finally:
@@ -243,12 +253,27 @@ class JournalWriter:
         raise StorageError("it is not known whether the last commit was written")
 
     async def _persist(self, commit: Commit) -> int:
+        return await self._insist(lambda: self.services.storage.commit(commit))
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the storage for what a step depends on: its failures are not the job's.
+
+        It is asked again for as long as a commit would be; then the run ends here, and another one goes on later.
+        """
+        try:
+            return await self._insist(ask)
+        except StorageError as error:
+            self.lose(error)
+            raise asyncio.CancelledError(str(error)) from error
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the storage until it answers, or has failed for too long."""
         clock, options = self.services.clock, self.services.options
         give_up_at = clock.monotonic() + options.storage_patience
         delay = 0.05
         while True:
             try:
-                return await self.services.storage.commit(commit)
+                return await ask()
             except StorageError as error:
                 if clock.monotonic() + delay > give_up_at:
                     raise

@@ -73,8 +73,15 @@ class BudgetBook:
         """
         now = self._clock.monotonic()
         if self._read_at is None or now - self._read_at >= REFRESH_SECONDS:
+            before = self._read_at
+            if before is not None:  # what was read then holds for the others while one of us reads anew
+                self._read_at = now
+            try:
+                stored = {budget.budget_id: budget for budget in await storage.standing_budgets()}
+            except BaseException:
+                self._read_at = before
+                raise
             self._read_at = now
-            stored = {budget.budget_id: budget for budget in await storage.standing_budgets()}
             if stored != self._stored:
                 self._stored = stored
                 self._index()
