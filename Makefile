@@ -6,7 +6,7 @@ BENCH   := .venv-bench-peers/.stamp
 DOCS    := .venv-docs/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test soak lint format bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ demo: $(RUNTIME) ## watch an agent do a real job (CRASH=1: kill it twice on the 
 
 test: $(DEV) ## run every test, with coverage (ARGS="-k budget" narrows it)
 	scripts/test $(ARGS)
+
+soak: $(DEV) ## play random lives (SECONDS=60 SEED=1 STORAGE=memory|sqlite|postgres STORIES=…)
+	scripts/soak --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --storage $(or $(STORAGE),memory) --stories $(or $(STORIES),0)
 
 lint: $(DEV) ## check format, lint rules, types and layers
 	scripts/lint

@@ -1,0 +1,257 @@
+"""What must hold when a story is over, counted from outside: the world against the journal against the ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from agent_runtime import JobFilter, JobRecord, LedgerEntry, RuntimeEvent, RuntimeKernel
+from agent_runtime.values.event import TERMINAL_TYPES
+from support.soak.plans import JobPlan, result_of
+from support.soak.world import Happening
+
+_OUTCOMES = ("completed", "failed")
+_ONCE = frozenset({"timer.fired", "action.resolved", "action.expired", "child.ended"})
+
+
+class Findings:
+    """Broken promises of one story."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def check(self, holds: bool, said: str) -> None:
+        """Note a promise unless it holds."""
+        if not holds:
+            self.said.append(said)
+
+
+async def check_story(
+    desk: RuntimeKernel,
+    plans: dict[str, JobPlan],
+    followed: dict[str, list[int]],
+    world: Sequence[Happening],
+    findings: Findings,
+) -> None:
+    """Check everything.
+
+    Args:
+        desk: A kernel that only looks.
+        plans: The plan of each submitted job, by job id.
+        followed: What a follower of each job has seen: the seqs.
+        world: What happened.
+        findings: Where broken promises go.
+    """
+    jobs = await all_jobs(desk)
+    journals = {job_id: await _events(desk, job_id) for job_id in jobs}
+    for job_id, job in jobs.items():
+        check_journal(job, journals[job_id], findings)
+    for job_id, plan in plans.items():
+        check_result(plan, last_of(job_id, jobs, journals), journals, findings)
+        findings.check(
+            followed[job_id] == [event.seq for event in journals[job_id]],
+            f"{job_id}: a follower saw {followed[job_id]}",
+        )
+    everything = [event for events in journals.values() for event in events]
+    check_effects(everything, world, findings)
+    await check_questions(desk, jobs, everything, findings)
+    await check_money(desk, jobs, everything, plans, world, findings)
+
+
+async def all_jobs(desk: RuntimeKernel) -> dict[str, JobRecord]:
+    """Return every job there is, children and successors too."""
+    return {job.job_id: job for job in await desk.jobs.list(JobFilter(limit=10_000))}
+
+
+async def _events(desk: RuntimeKernel, job_id: str) -> list[RuntimeEvent]:
+    return list(await desk.storage.events(job_id, limit=100_000))
+
+
+def last_of(job_id: str, jobs: dict[str, JobRecord], journals: dict[str, list[RuntimeEvent]]) -> JobRecord:
+    """Return the job that a job went on as."""
+    while journals[job_id] and (successor := journals[job_id][-1].data.get("continued_as")):
+        job_id = successor
+    return jobs[job_id]
+
+
+def check_journal(job: JobRecord, events: Sequence[RuntimeEvent], findings: Findings) -> None:
+    """One terminal event, at the end; no gap; no outcome twice; no owner left."""
+    job_id = job.job_id
+    findings.check(job.status.is_terminal, f"{job_id} is lost: {job.status}, {[e.type for e in events[-4:]]}")
+    findings.check(
+        [e.seq for e in events] == list(range(1, len(events) + 1)), f"{job_id}: gaps in the journal"
+    )
+    ends = [index for index, event in enumerate(events) if event.type in TERMINAL_TYPES]
+    findings.check(
+        not job.status.is_terminal or ends == [len(events) - 1],
+        f"{job_id}: terminal events at {ends} of {len(events)}",
+    )
+    findings.check(not job.status.is_terminal or job.owner is None, f"{job_id} ended and has an owner")
+    outcomes: Counter[tuple[str | None, str]] = Counter()
+    for event in events:
+        family, _, state = event.type.partition(".")
+        if family in ("step", "tool") and state in _OUTCOMES:
+            outcomes[event.operation_id, "outcome"] += 1
+        elif event.type in ("model.completed", "model.failed") and event.data.get("final", True):
+            outcomes[event.operation_id, "answer"] += 1
+        elif event.type in _ONCE:
+            outcomes[event.operation_id, "arrival"] += 1
+    twice = {key: count for key, count in outcomes.items() if count > 1}
+    findings.check(not twice, f"{job_id}: recorded more than once: {twice}")
+
+
+def check_result(
+    plan: JobPlan, job: JobRecord, journals: dict[str, list[RuntimeEvent]], findings: Findings
+) -> None:
+    """The same end as an undisturbed run's, unless somebody stopped it or money ran out."""
+    status, output = result_of(plan.program)
+    allowed = {status}
+    if plan.cancel_after is not None:
+        allowed.add("cancelled")
+    if plan.deadline is not None:
+        allowed.add("timed_out")
+    if plan.budget == "tight":
+        allowed |= {"failed", "succeeded"}
+    findings.check(
+        str(job.status) in allowed, f"{job.job_id} is {job.status} ({job.error}), not {sorted(allowed)}"
+    )
+    events = journals[job.job_id]
+    if str(job.status) == "succeeded" == status and plan.undisturbed and events:
+        told = (events[-1].body() or {}).get("output_data", {}).get("output")
+        findings.check(told == output, f"{job.job_id} gave {told}, not {output}")
+
+
+def check_effects(events: Sequence[RuntimeEvent], world: Sequence[Happening], findings: Findings) -> None:
+    """Nothing that is finished happens again; what must not be repeated happens once at most."""
+    times: dict[tuple[str, str], list[Happening]] = {}
+    for happening in world:
+        if happening.kind not in ("answer", "refusal"):
+            times.setdefault((happening.kind, happening.node), []).append(happening)
+    for (kind, node), happenings in times.items():
+        if kind in ("unsafe", "reconcilable"):
+            findings.check(len(happenings) == 1, f"{kind} {node} happened {len(happenings)} times")
+        operations = {happening.operation for happening in happenings}
+        findings.check(len(operations) == 1, f"{kind} {node} had the operation ids {operations}")
+    for event in events:
+        if not (event.type.startswith(("tool.", "step.")) and event.type.endswith(_OUTCOMES)):
+            continue
+        node = _node_of(event)
+        for happening in (each for found in times.items() if found[0][1] == node for each in found[1]):
+            findings.check(
+                happening.at <= event.timestamp.timestamp() + 1e-6, f"{node} happened after it was finished"
+            )
+
+
+def _node_of(event: RuntimeEvent) -> str | None:
+    if event.type.startswith("step."):
+        return str(event.data["name"])
+    said = str((event.body() or {}).get("value") if isinstance(event.body(), dict) else event.body())
+    return said.removeprefix("did ") if said.startswith("did ") else None
+
+
+async def check_questions(
+    desk: RuntimeKernel, jobs: dict[str, JobRecord], events: Sequence[RuntimeEvent], findings: Findings
+) -> None:
+    """Nobody is asked anything by a job that has ended, except what became of a lost effect; no timer is left."""
+    for action in await desk.storage.list_actions(limit=10_000):
+        job = jobs[action.job_id or ""]
+        if action.is_pending and job.status.is_terminal:
+            findings.check(action.type == "reconcile", f"{action.job_id} has ended and still asks {action}")
+    never = await desk.storage.due_timers(desk.clock.now().replace(year=2100), limit=10_000)
+    left = [timer.key for timer in never if timer.job_id in jobs]
+    findings.check(not left, f"timers were left behind: {left}")
+    open_: dict[str | None, RuntimeEvent] = {}
+    for event in events:
+        if event.type in ("tool.started", "step.started") and event.data["effect"] in (
+            "unsafe",
+            "reconcilable",
+        ):
+            open_[event.operation_id] = event
+        elif event.type.startswith(("tool.", "step.")) and event.type.endswith((*_OUTCOMES, "unknown")):
+            open_.pop(event.operation_id, None)
+    lost = [
+        f"{event.data['name']} of {event.job_id}"
+        for event in open_.values()
+        if not await _stood_still(events, event)
+    ]
+    findings.check(not lost, f"nobody was told of lost effects: {lost}")
+
+
+async def _stood_still(events: Sequence[RuntimeEvent], started: RuntimeEvent) -> bool:
+    later = [e.type for e in events if e.operation_id == started.operation_id and e.job_id == started.job_id]
+    return later[-1].endswith(".blocked")
+
+
+async def check_money(
+    desk: RuntimeKernel,
+    jobs: dict[str, JobRecord],
+    events: Sequence[RuntimeEvent],
+    plans: dict[str, JobPlan],
+    world: Sequence[Happening],
+    findings: Findings,
+) -> None:
+    """The ledger equals the journal and the model's answers; counters equal the ledger; nothing stays reserved."""
+    entries: list[LedgerEntry] = []
+    while page := await desk.ledger.entries(
+        type="model_usage", after=entries[-1].entry_id if entries else None
+    ):
+        entries += page
+    attempts = [
+        e for e in events if e.type in ("model.completed", "model.attempt_failed") and "attempt" in e.data
+    ]
+    named = Counter(f"{e.operation_id}#{e.data['attempt']}" for e in attempts)
+    findings.check(
+        named == Counter(entry.entry_id for entry in entries),
+        f"the journal's attempts are not the ledger's: {named - Counter(e.entry_id for e in entries)}",
+    )
+    answers = sum(happening.kind == "answer" for happening in world)
+    asked = answers + sum(happening.kind == "refusal" for happening in world)
+    certain = sum(entry.status == "completed" for entry in entries)
+    uncertain = sum(entry.uncertain for entry in entries)
+    findings.check(
+        certain <= answers <= certain + uncertain, f"{answers} answers, {certain} + {uncertain} billed"
+    )
+    findings.check(
+        asked <= len(entries), f"the model was asked {asked} times and {len(entries)} entries were made"
+    )
+    for job_id in plans:
+        await _check_counters(desk, job_id, _family(job_id, jobs, events), entries, plans[job_id], findings)
+
+
+def _family(job_id: str, jobs: dict[str, JobRecord], events: Sequence[RuntimeEvent]) -> set[str]:
+    """Return a job, its descendants, and those it went on as."""
+    successors = {e.job_id: e.data["continued_as"] for e in events if "continued_as" in e.data}
+    family, before = {job_id}, 0
+    while len(family) > before:
+        before = len(family)
+        family |= {job.job_id for job in jobs.values() if job.parent_job_id in family}
+        family |= {successor for job, successor in successors.items() if job in family}
+    return family
+
+
+async def _check_counters(
+    desk: RuntimeKernel,
+    job_id: str,
+    family: set[str],
+    entries: Sequence[LedgerEntry],
+    plan: JobPlan,
+    findings: Findings,
+) -> None:
+    key = (f"run:{job_id}", "")
+    (counters,) = await desk.storage.counters([key])
+    reserved = (counters.reserved.tokens, counters.reserved.cost)
+    findings.check(reserved == (0, 0), f"{job_id}: {reserved} stay reserved")
+    if plan.budget != "none":
+        spent = sum(_counted(entry, key) for entry in entries if entry.job_id in family)
+        findings.check(
+            counters.settled.cost == spent,
+            f"{job_id}: the budget counts {counters.settled.cost}, the ledger {spent}",
+        )
+
+
+def _counted(entry: LedgerEntry, key: tuple[str, str]) -> int:
+    """Return what an entry cost a budget: of a lost answer, what had been set aside in this one."""
+    for budget_id, window, amount in entry.metadata.get("settled", ()):
+        if (budget_id, window) == key:
+            return int(amount.get("cost", 0))
+    return entry.cost or 0

@@ -1,0 +1,236 @@
+"""The operator that runs a drawn program, the tools and the model in it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from agent_runtime import (
+    ActionExpired,
+    ActionSpec,
+    ChildFailed,
+    Operator,
+    OperatorContext,
+    StepFailed,
+    current_context,
+)
+from llm_client import Agent, ExecutionEngine, FunctionProvider, RequestSpec, Tool, ToolContext, tool
+from llm_client.agent.config import AgentConfig
+from llm_client.engine.retry import RetryConfig
+from llm_client.errors import ProviderUnavailable
+from llm_client.messages import Message, ToolCall
+from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.tools.tool import Effect, Reconciliation
+from support.soak.plans import TOOLS, Node, told_of
+from support.soak.world import Life
+
+LIFE: ContextVar[Life] = ContextVar("soak_life")
+"""The process that the current task belongs to."""
+EXPIRES_AFTER = 0.3
+PRICES = PriceBook({"function:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
+
+
+async def reconcile(operation_id: str) -> Reconciliation:
+    """Look whether a lost call of a tool happened."""
+    for happening in LIFE.get().world.all():
+        if happening.operation == operation_id:
+            return Reconciliation(outcome="happened", result=f"did {happening.node}")
+    return Reconciliation(outcome="did_not_happen")
+
+
+def _tool(effect: Effect) -> Tool:
+    async def act(node: str, asks: bool, *, ctx: ToolContext) -> str:
+        """Do something to the world."""
+        if asks:
+            spec = ActionSpec(type="approval", payload={"node": node})
+            answer = await current_context().action(spec)
+            if not (answer.resolution or {}).get("approved"):
+                return f"refused {node}"
+        await LIFE.get().happen(effect, node, ctx.operation_id)
+        return f"did {node}"
+
+    act.__name__ = f"{effect}_tool"
+    return tool(effect=effect, reconcile=reconcile if effect == "reconcilable" else None)(act)
+
+
+TOOL_OF = {effect: _tool(effect) for effect in TOOLS}
+
+
+@tool(effect="unsafe", timeout=0.04)
+async def hasty_tool(node: str, asks: bool, *, ctx: ToolContext) -> str:
+    """Do something that may take longer than there is time."""
+    await LIFE.get().happen("unsafe", node, ctx.operation_id)
+    return f"did {node}"
+
+
+HASTY = hasty_tool
+
+
+def name_of(call: Node) -> str:
+    """Return the tool that a node calls."""
+    return HASTY.name if call["hasty"] else TOOL_OF[call["effect"]].name
+
+
+async def _model(spec: RequestSpec) -> Any:
+    """Follow the script that stands in the first message."""
+    life, script = LIFE.get(), json.loads(str(spec.messages[0].content))
+    turn = sum(message.role == "assistant" for message in spec.messages)
+    if life.rng.random() < 0.05:
+        await life.happen("refusal", script["id"])
+        raise ProviderUnavailable("busy", status=503, provider="function", model="function")
+    await life.happen("answer", script["id"])
+    if turn == len(script["turns"]):
+        return f"done {script['id']}"
+    return [
+        ToolCall(f"call-{call['id']}", name_of(call), {"node": call["id"], "asks": call["asks"]})
+        for call in script["turns"][turn]
+    ]
+
+
+def make_engine() -> ExecutionEngine:
+    """Build an engine whose model costs a dollar per token and is refused now and then."""
+    retry = RetryConfig(attempts=8, backoff=0.01, max_backoff=0.02)
+    return ExecutionEngine(FunctionProvider(_model), prices=PRICES, retry=retry)
+
+
+class Soaked(Operator):
+    """Runs a drawn program.
+
+    Args:
+        life: The process it runs in.
+    """
+
+    def __init__(self, life: Life) -> None:
+        super().__init__()
+        self._life = life
+        self._engine = make_engine()
+        self._agent_of_all = Agent(
+            engine=self._engine, tools=[*TOOL_OF.values(), HASTY], config=AgentConfig(max_output_tokens=500)
+        )
+
+    @property
+    def name(self) -> str:
+        return "soaked"
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> Any:
+        LIFE.set(self._life)
+        output = await self._nodes(input_data["nodes"], context)
+        if "then" in input_data:
+            context.continue_as_new(input_data["then"])
+        if input_data["fails"]:
+            raise RuntimeError("as planned")
+        return output
+
+    async def _nodes(self, nodes: list[Node], context: OperatorContext) -> list[Any]:
+        return [await self._run(node, context) for node in nodes]
+
+    async def _run(self, node: Node, context: OperatorContext) -> Any:
+        do: Callable[[Node, OperatorContext], Awaitable[Any]] = getattr(self, f"_do_{node['do']}")
+        return await do(node, context)
+
+    async def _do_step(self, node: Node, context: OperatorContext) -> Any:
+        async def looked(operation_id: str) -> Reconciliation:
+            happened = self._life.happened(node["id"])
+            return Reconciliation(
+                outcome="happened" if happened else "did_not_happen",
+                result=told_of(node) if happened else None,
+            )
+
+        effect = node["effect"]
+        if (
+            node["fails"] and effect == "reconcilable"
+        ):  # what failed after its effect cannot be told from what did not
+            effect = "unsafe"
+        try:
+            return await context.step(
+                functools.partial(_act, effect, node["id"], node["fails"]),
+                name=node["id"],
+                effect=effect,
+                reconcile=looked if effect == "reconcilable" else None,
+            )
+        except StepFailed:
+            return f"failed {node['id']}"
+
+    async def _do_tool(self, node: Node, context: OperatorContext) -> Any:
+        return await context.tool(name_of(node), node=node["id"], asks=node["asks"])
+
+    async def _do_agent(self, node: Node, context: OperatorContext) -> Any:
+        answer = await self._agent_of_all.run(
+            json.dumps(node), context=context.execution_ctx.to_request_context()
+        )
+        if answer.status != "success":
+            raise RuntimeError(f"the agent stopped: {answer.error}")
+        return answer.content
+
+    async def _do_model(self, node: Node, context: OperatorContext) -> Any:
+        script = json.dumps({"id": node["id"], "turns": []})
+        await context.model(RequestSpec(messages=[Message.user(script)], max_tokens=500))
+        return node["id"]
+
+    async def _do_ask(self, node: Node, context: OperatorContext) -> Any:
+        spec = ActionSpec(
+            type="approval",
+            payload={"node": node["id"], "ignored": node["ignored"]},
+            timeout_seconds=EXPIRES_AFTER if node["ignored"] else None,
+            default_resolution={"approved": False, "reason": "default"}
+            if node["ignored"] and node["default"]
+            else None,
+        )
+        try:
+            answer = await context.action(spec)
+        except ActionExpired:
+            return "expired"
+        resolution = answer.resolution or {}
+        return resolution["reason"] if "reason" in resolution else resolution["approved"]
+
+    async def _do_sleep(self, node: Node, context: OperatorContext) -> Any:
+        await context.sleep(node["seconds"])
+        return node["id"]
+
+    async def _do_stamp(self, node: Node, context: OperatorContext) -> Any:
+        moment = context.now().isoformat()
+        match node["then"]:
+            case "step":
+                seen = await context.step(_echo, moment, name=node["id"], effect="idempotent")
+                return node["id"] if seen == moment else f"{moment} became {seen}"
+            case "model":
+                return await self._do_model(node, context)
+            case _:
+                return node["id"]
+
+    async def _do_emit(self, node: Node, context: OperatorContext) -> Any:
+        await context.emit("custom.said", {"node": node["id"]})
+        return node["id"]
+
+    async def _do_child(self, node: Node, context: OperatorContext) -> Any:
+        try:
+            return (await context.child("soaked", node["program"])).output_data["output"]
+        except ChildFailed:
+            return "child failed"
+
+    async def _do_gather(self, node: Node, context: OperatorContext) -> Any:
+        try:
+            return await context.gather(*(self._nodes(branch, context) for branch in node["branches"]))
+        except _AsPlannedError:
+            return f"raised {node['id']}"
+
+    async def _do_raise(self, node: Node, context: OperatorContext) -> Any:
+        raise _AsPlannedError
+
+
+class _AsPlannedError(Exception):
+    """A branch fails."""
+
+
+async def _act(effect: str, node: str, fails: bool) -> str:
+    await LIFE.get().happen(effect, node)
+    if fails:
+        raise RuntimeError("as planned")
+    return f"did {node}"
+
+
+async def _echo(value: str) -> str:
+    return value

@@ -1,0 +1,245 @@
+"""One story: jobs, people, and processes that die, fight and come back, all from one seed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from agent_runtime import (
+    ActionAlreadyResolved,
+    ActionRecord,
+    AgentRuntimeError,
+    Budget,
+    BudgetSpec,
+    ExecutionHandle,
+    ExecutionRequest,
+    KernelOptions,
+    Ledger,
+    RuntimeKernel,
+    StorageError,
+)
+from agent_runtime.kernel.stores import StorageView
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.journal import Storage
+from agent_runtime.testing.faults import bury
+from support.kernels import DOOMED, QUICK
+from support.soak.checks import Findings, all_jobs, check_story
+from support.soak.plans import JobPlan, Planner, approves
+from support.soak.programs import HASTY, PRICES, TOOL_OF, Soaked, make_engine
+from support.soak.troubled_storage import TroubledStorage, Troubles
+from support.soak.world import Life, ListedWorld, World
+
+PATIENCE = 120.0
+"""Seconds of the loop's time after which a job counts as lost."""
+OF_ALL = Budget(name="all", max_cost_total=20_000)
+"""What all jobs together may spend in a tight story."""
+LIMITS = {
+    "none": None,
+    "enough": BudgetSpec(max_cost=1_000_000),
+    "tight": BudgetSpec(max_cost=2_500),
+}
+
+
+class Story:
+    """Plays one seed on one storage.
+
+    Args:
+        seed: Decides everything.
+        storage: The real storage, open.
+        clock: What time it is.
+    """
+
+    def __init__(self, seed: int, storage: Storage, clock: Clock) -> None:
+        self._rng = random.Random(seed)
+        self._storage = storage
+        self._clock = clock
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._over = asyncio.Event()
+        self.world: World = ListedWorld()
+        self.findings = Findings()
+        self.plans: dict[str, JobPlan] = {}
+        self.followed: dict[str, list[int]] = {}
+        self.deaths = 0
+        self._failing: set[str] = set()
+        self._tight = self._rng.random() < 0.25
+        self._most_deaths = self._rng.choice((0, 1, 2, 4, 6))
+        self._troubles = Troubles(
+            death=0.04,
+            failure=self._rng.choice((0.0, 0.0, 0.03)),
+            delay=self._rng.choice((0.0, 0.1, 0.5)),
+            outage=self._rng.choice((0.0, 0.0, 0.005)),
+        )
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _life(self) -> Life:
+        return Life(self.world, random.Random(self._rng.getrandbits(64)), self._now)
+
+    def _kernel(self, storage: Any, life: Life, base: KernelOptions = QUICK, **more: Any) -> RuntimeKernel:
+        options = replace(
+            base,
+            max_starts=1000,  # stories die more often than a job is allowed to in earnest
+            max_concurrency=self._rng.choice((1, 3, 100)),
+            suspend_after=self._rng.choice((0.0, 0.01, 0.3)),
+        )
+        ledger = Ledger(StorageView(storage), clock=self._clock)
+        if self._tight:
+            ledger.set_budget(OF_ALL)
+        return RuntimeKernel(
+            engine=make_engine(),
+            storage=storage,
+            ledger=ledger,
+            operators=[Soaked(life)],
+            tools=[*TOOL_OF.values(), HASTY],
+            clock=self._clock,
+            prices=PRICES,
+            options=options,
+            **more,
+        )
+
+    async def play(self) -> list[str]:
+        """Play it; return the promises that were broken."""
+        planner, rng = Planner(self._rng), self._rng
+        plans = [planner.job(tight=self._tight) for _ in range(rng.randint(1, 4))]
+        self._failing = planner.failing
+        async with self._kernel(self._storage, self._life(), worker=False) as desk:
+            self._begin(self._people(desk))
+            for _ in range(rng.choice((1, 1, 2))):
+                self._begin(self._lives())
+            jobs = [asyncio.ensure_future(self._submit(desk, plan)) for plan in plans]
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await asyncio.gather(*jobs)
+                    await self._all_ended(desk)
+            except TimeoutError:
+                self.findings.said.append("the story never ends")
+            self._over.set()
+            await self._watch_the_till(desk, reserved=False)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            async with asyncio.timeout(PATIENCE):
+                for result in await asyncio.gather(*self._tasks, return_exceptions=True):
+                    if isinstance(result, BaseException):
+                        self.findings.said.append(f"a task of the story failed: {result!r}")
+            await check_story(desk, self.plans, self.followed, self.world.all(), self.findings)
+        return self.findings.said
+
+    def _begin(self, what: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.get_running_loop().create_task(what))
+
+    async def _wait(self, most: float) -> bool:
+        """Wait some time; return whether the story goes on."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._rng.uniform(0, most)):
+                await self._over.wait()
+        return not self._over.is_set()
+
+    # -- those who want something ---------------------------------------------------------------------------------
+
+    async def _submit(self, desk: RuntimeKernel, plan: JobPlan) -> None:
+        await asyncio.sleep(plan.submit_after)
+        request = ExecutionRequest(
+            operator="soaked",
+            input=plan.program,
+            budgets=LIMITS[plan.budget],
+            deadline_seconds=plan.deadline,
+            idempotency_key=plan.program["id"],
+        )
+        handles = [await desk.execute(request) for _ in range(self._rng.choice((1, 1, 2)))]
+        handle = handles[-1]
+        self.findings.check(len({each.job_id for each in handles}) == 1, "one key has given two jobs")
+        self.plans[handle.job_id] = plan
+        followed = self.followed[handle.job_id] = []
+        canceller = asyncio.ensure_future(self._cancel(handle, plan))
+        try:
+            with contextlib.suppress(AgentRuntimeError):
+                await handle.result()
+            async for event in handle.events():
+                if event.seq is not None:
+                    followed.append(event.seq)
+        finally:
+            canceller.cancel()
+            await asyncio.gather(canceller, return_exceptions=True)
+
+    async def _cancel(self, handle: ExecutionHandle, plan: JobPlan) -> None:
+        if plan.cancel_after is not None:
+            await asyncio.sleep(plan.cancel_after)
+            await handle.cancel("a change of mind")
+
+    async def _all_ended(self, desk: RuntimeKernel) -> None:
+        while not all(job.status.is_terminal for job in (await all_jobs(desk)).values()):
+            await asyncio.sleep(0.1)
+
+    async def _people(self, desk: RuntimeKernel) -> None:
+        """Answer questions, sometimes two people at once, and truthfully about lost effects."""
+        while await self._wait(0.2):
+            await self._watch_the_till(desk, reserved=True)
+            for action in await desk.actions.list_pending():
+                if action.payload.get("ignored") or self._rng.random() < 0.3:
+                    continue
+                for _ in range(self._rng.choice((1, 1, 2))):
+                    with contextlib.suppress(ActionAlreadyResolved):
+                        await desk.actions.resolve_by_id(
+                            action.action_id, self._answer(action), resolved_by="ann"
+                        )
+
+    async def _watch_the_till(self, desk: RuntimeKernel, *, reserved: bool) -> None:
+        """See that what all have spent and reserved together is within the limit."""
+        if self._tight:
+            (line,) = (await desk.ledger.status(OF_ALL)).lines
+            self.findings.check(line.left >= 0, f"overspent: {line}")
+            self.findings.check(reserved or not line.reserved, f"reserved at the end: {line}")
+
+    def _answer(self, action: ActionRecord) -> dict[str, Any]:
+        if action.type != "reconcile":
+            return {"approved": approves(action.payload["node"])}
+        node = action.payload.get("step") or (action.payload.get("arguments") or {}).get("node")
+        operation = action.payload["operation_id"]
+        happened = any(h.node == node or h.operation == operation for h in self.world.all())
+        if not happened:
+            return {"outcome": "retry"}
+        if node in self._failing:
+            return {"outcome": "fail", "error": "as planned"}
+        return {"outcome": "done", "result": f"did {node}"}
+
+    # -- those who execute ----------------------------------------------------------------------------------------
+
+    async def _lives(self) -> None:
+        """Be one process after another, until the story is over."""
+        while await self._wait(0.5):
+            life, rng = self._life(), random.Random(self._rng.getrandbits(64))
+            mortal = self.deaths < self._most_deaths
+            troubles = self._troubles if mortal else Troubles(delay=self._troubles.delay)
+            storage = TroubledStorage(self._storage, life, rng, troubles)
+            kernel = self._kernel(storage, life, DOOMED if mortal else QUICK)
+            living = asyncio.ensure_future(self._live(kernel, mortal=mortal))
+            death = asyncio.ensure_future(storage.died.wait())
+            await asyncio.wait((living, death), return_when=asyncio.FIRST_COMPLETED)
+            death.cancel()
+            if storage.died.is_set():
+                self.deaths += 1
+                living.cancel()
+            await asyncio.gather(living, death, return_exceptions=True)
+            if storage.died.is_set() or mortal:
+                await bury(kernel, storage, self._storage)
+            elif not living.cancelled() and (error := living.exception()) is not None:
+                raise error
+
+    async def _live(self, kernel: RuntimeKernel, *, mortal: bool) -> None:
+        """Execute until the story is over, or until somebody stops this process in good order."""
+        try:
+            await kernel.start()
+        except StorageError:
+            return
+        if mortal and self._rng.random() < 0.3:
+            await self._wait(2.0)
+            self.deaths += 1
+        else:
+            await self._over.wait()
+        await kernel.aclose()
