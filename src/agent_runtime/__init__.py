@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         ToolPolicy,
     )
     from agent_runtime.settings import Settings
+    from agent_runtime.storage.memory.signals import InMemorySignalChannel
     from agent_runtime.storage.memory.stores import (
         InMemoryActionStore,
         InMemoryJobStore,
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         PostgresLedgerWriter,
     )
     from agent_runtime.storage.redis.announcements import RedisAnnouncements
+    from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
     from agent_runtime.values.budget import LedgerEntry
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
@@ -110,10 +112,12 @@ _HOMES = {
     "policy.rule": "PolicyRule",
     "policy.rules": "ConstraintPolicy DataAccessPolicy ModelPolicy RedactionPolicy ToolPolicy",
     "settings": "Settings",
+    "storage.memory.signals": "InMemorySignalChannel",
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
     "storage.postgres.storage": "PostgresStorage",
     "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
     "storage.redis.announcements": "RedisAnnouncements",
+    "storage.redis.signals": "RedisSignalChannel",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
@@ -162,6 +166,7 @@ __all__ = [
     "InMemoryEventBus",
     "InMemoryJobStore",
     "InMemoryLedgerWriter",
+    "InMemorySignalChannel",
     "InvalidInput",
     "InvalidTransition",
     "JobCancelled",
@@ -199,6 +204,7 @@ __all__ = [
     "PostgresStorage",
     "RedactionPolicy",
     "RedisAnnouncements",
+    "RedisSignalChannel",
     "Reservation",
     "ResultNotSerializable",
     "RunVersions",

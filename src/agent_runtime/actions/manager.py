@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent_runtime.actions.records import expiry_timer, hash_token, new_action
 from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.waiting import ACTION_HOST
-from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, InvalidInput, UnknownAction
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    ActionExpired,
+    InvalidInput,
+    StorageError,
+    UnknownAction,
+)
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import ActionChange, Commit, Signal
+from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE
@@ -25,6 +33,12 @@ _EVENT_OF = {
     ActionStatus.EXPIRED: RuntimeEventType.ACTION_EXPIRED,
 }
 _POLL_SECONDS = 0.25
+_POLL_SECONDS_BESIDE_SIGNALS = 1.0
+"""How often the store is looked at by who waits; signals make it quicker, and may get lost."""
+_SIGNAL_SECONDS = 1.0
+"""How long an answer that is stored already may be held up by telling of it."""
+
+logger = logging.getLogger(__name__)
 
 
 class ActionManager:
@@ -36,10 +50,18 @@ class ActionManager:
     Args:
         store: Where actions are kept.
         clock: What time it is.
+        signal_channel: Tells waiters at once; without one they look again and again. The caller starts and stops it.
     """
 
-    def __init__(self, store: ActionStore, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        store: ActionStore,
+        *,
+        clock: Clock | None = None,
+        signal_channel: SignalChannel | None = None,
+    ) -> None:
         self._storage = store.storage
+        self._signals = signal_channel
         self._clock = clock or SystemClock()
 
     async def require_action(self, spec: ActionSpec) -> ActionRecord:
@@ -189,6 +211,19 @@ class ActionManager:
         )
         timers = [(timer.job_id, timer.key) for timer in expiry_timer(action)] if ended else []
         await self._commit(action_changes=[change], signals=signals, clear_timers=timers)
+        if ended:
+            await self._tell(action, status)
+
+    async def _tell(self, action: ActionRecord, status: ActionStatus) -> None:
+        """Signal that an action has ended, without its answer, which is read from the store."""
+        if self._signals is None:
+            return
+        message = SignalMessage(action_id=action.action_id, status=status, timestamp=self._clock.now())
+        try:
+            async with asyncio.timeout(_SIGNAL_SECONDS):
+                await self._signals.signal(action.action_id, message, action.job_id)
+        except (StorageError, TimeoutError) as error:
+            logger.warning("a signal was not sent; waiters find the answer by looking: %s", error)
 
     async def wait_for_resolution(self, action_id: str, timeout: float | None = None) -> ActionRecord:
         """Wait for the answer and return the action with it.
@@ -205,6 +240,7 @@ class ActionManager:
         host = ACTION_HOST.get()
         if host is not None and action.operation_id is not None and action.job_id == host.job_id:
             return await host.await_action(action)
+        told = False
         async with asyncio.timeout(timeout):
             while True:
                 action = await self._expire_if_due(await self.get(action_id))
@@ -214,14 +250,43 @@ class ActionManager:
                     raise ActionExpired(
                         f"the {action.type} action {action_id} {action.status} without an answer"
                     )
-                await self._changed(action)
+                told = await self._changed(action, told=told)
 
-    async def _changed(self, action: ActionRecord) -> None:
-        """Wait a moment, not beyond the action's expiry."""
-        seconds = _POLL_SECONDS
+    async def _changed(self, action: ActionRecord, *, told: bool) -> bool:
+        """Wait a moment, not beyond the action's expiry, or until it is said to have ended.
+
+        Args:
+            action: The action, pending.
+            told: Whether it was said to have ended, too early; then only the store is believed.
+        """
+        signals = None if told else self._signals
+        seconds = _POLL_SECONDS if signals is None else _POLL_SECONDS_BESIDE_SIGNALS
         if action.expires_at is not None:
             seconds = min(seconds, max(0.0, (action.expires_at - self._clock.now()).total_seconds()))
-        await asyncio.sleep(seconds)
+        if signals is not None:
+            try:
+                await signals.wait(action.action_id, timeout=seconds)
+            except TimeoutError:
+                return False
+            except StorageError:
+                logger.debug("the signal channel cannot be used; the store is looked at instead")
+            else:
+                return True
+        await asyncio.sleep(min(seconds, _POLL_SECONDS))
+        return told
+
+    async def expire_due(self, *, limit: int = 500) -> int:
+        """Let overdue actions expire, and return how many have. For stores without a kernel, which does so by itself.
+
+        Whoever waits for an overdue action lets it expire too; this is for those that nobody waits for.
+        """
+        expired = 0
+        for timer in await self._storage.due_timers(self._clock.now(), limit=limit):
+            action_id = timer.data.get("action_id")
+            action = None if action_id is None else await self._storage.get_action(action_id)
+            if action is not None and action.is_pending:
+                expired += not (await self._expire_if_due(action)).is_pending
+        return expired
 
     async def _expire_if_due(self, action: ActionRecord) -> ActionRecord:
         """Let an action expire that no kernel looks after."""
