@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BudgetExceededError,
         ChildFailed,
         ConcurrentSteps,
+        ContentPruned,
         ExecutorBusy,
         FenceLost,
         IdempotencyConflict,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         NondeterminismError,
         PolicyDenied,
         PolicyInvalid,
+        QueueFull,
         ResultNotSerializable,
         StepFailed,
         StorageError,
@@ -91,9 +93,9 @@ _HOMES = {
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
-        "ChildFailed ConcurrentSteps ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
+        "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
         "InvalidTransition JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
-        "PolicyInvalid ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
+        "PolicyInvalid QueueFull ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
         "UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
@@ -153,6 +155,7 @@ __all__ = [
     "ChildFailed",
     "ConcurrentSteps",
     "ConstraintPolicy",
+    "ContentPruned",
     "DataAccessPolicy",
     "EventBus",
     "ExecutionContext",
@@ -202,6 +205,7 @@ __all__ = [
     "PostgresJobStore",
     "PostgresLedgerWriter",
     "PostgresStorage",
+    "QueueFull",
     "RedactionPolicy",
     "RedisAnnouncements",
     "RedisSignalChannel",

@@ -13,6 +13,7 @@ from agent_runtime.errors import (
     JobTimedOut,
     LimitReached,
     PolicyDenied,
+    QueueFull,
     StorageError,
 )
 from llm_client.errors import ConfigurationError, LLMClientError
@@ -44,7 +45,7 @@ def _code(error: BaseException) -> int | None:
     match error:
         case StorageError() | ExecutorBusy():
             return STORAGE
-        case JobTimedOut() | LimitReached():
+        case JobTimedOut() | LimitReached() | QueueFull():
             return LIMIT
         case JobEnded():
             return LIMIT if error.error_code in _LIMIT_CODES else FAILED

@@ -9,6 +9,7 @@ from agent_runtime import (
     JobFailed,
     JobTimedOut,
     PolicyDenied,
+    QueueFull,
     StorageError,
     UnknownJob,
 )
@@ -36,6 +37,11 @@ from llm_client import ConfigurationError, RateLimited
 )
 def test_an_expected_failure_has_a_sentence_and_a_code(error: Exception, code: int) -> None:
     assert describe(error) == ("no", code)
+
+
+def test_a_full_queue_is_a_limit_that_says_when_to_come_again() -> None:
+    sentence = "7 or more jobs of scope 'a' wait for a worker already; try again in 5 s"
+    assert describe(QueueFull(limit=7, scope_id="a", retry_after=5.0)) == (sentence, LIMIT)
 
 
 def test_a_defect_of_the_program_is_not_dressed_up() -> None:
