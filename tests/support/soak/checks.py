@@ -32,6 +32,8 @@ async def check_story(
     followed: dict[str, list[int]],
     world: Sequence[Happening],
     findings: Findings,
+    *,
+    paused: bool = False,
 ) -> None:
     """Check everything.
 
@@ -41,6 +43,7 @@ async def check_story(
         followed: What a follower of each job has seen: the seqs.
         world: What happened.
         findings: Where broken promises go.
+        paused: Whether a worker was paused, which may then have had an effect that nobody waited for any more.
     """
     jobs = await all_jobs(desk)
     journals = {job_id: await _events(desk, job_id) for job_id in jobs}
@@ -53,7 +56,7 @@ async def check_story(
             f"{job_id}: a follower saw {followed[job_id]}",
         )
     everything = [event for events in journals.values() for event in events]
-    check_effects(everything, world, findings)
+    check_effects(everything, world, findings, paused=paused)
     await check_questions(desk, jobs, everything, findings)
     await check_money(desk, jobs, everything, plans, world, findings)
 
@@ -121,18 +124,20 @@ def check_result(
         findings.check(told == output, f"{job.job_id} gave {told}, not {output}")
 
 
-def check_effects(events: Sequence[RuntimeEvent], world: Sequence[Happening], findings: Findings) -> None:
+def check_effects(
+    events: Sequence[RuntimeEvent], world: Sequence[Happening], findings: Findings, *, paused: bool
+) -> None:
     """Nothing that is finished happens again; what must not be repeated happens once at most."""
     times: dict[tuple[str, str], list[Happening]] = {}
     for happening in world:
         if happening.kind not in ("answer", "refusal"):
             times.setdefault((happening.kind, happening.node), []).append(happening)
     for (kind, node), happenings in times.items():
-        if kind in ("unsafe", "reconcilable"):
+        if kind in ("unsafe", "reconcilable") and not paused:
             findings.check(len(happenings) == 1, f"{kind} {node} happened {len(happenings)} times")
         operations = {happening.operation for happening in happenings}
         findings.check(len(operations) == 1, f"{kind} {node} had the operation ids {operations}")
-    for event in events:
+    for event in () if paused else events:
         if not (event.type.startswith(("tool.", "step.")) and event.type.endswith(_OUTCOMES)):
             continue
         node = _node_of(event)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from agent_runtime import (
     ActionAlreadyResolved,
@@ -33,6 +33,7 @@ from support.soak.programs import HASTY, PRICES, TOOL_OF, Soaked, make_engine
 from support.soak.troubled_storage import TroubledStorage, Troubles
 from support.soak.world import Life, ListedWorld, World
 
+T = TypeVar("T")
 PATIENCE = 120.0
 """Seconds of the loop's time after which a job counts as lost."""
 OF_ALL = Budget(name="all", max_cost_total=20_000)
@@ -51,15 +52,18 @@ class Story:
         seed: Decides everything.
         storage: The real storage, open.
         clock: What time it is.
+        world: Where effects are noted; by default a list.
     """
 
-    def __init__(self, seed: int, storage: Storage, clock: Clock) -> None:
+    def __init__(self, seed: int, storage: Storage, clock: Clock, world: World | None = None) -> None:
         self._rng = random.Random(seed)
         self._storage = storage
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
         self._over = asyncio.Event()
-        self.world: World = ListedWorld()
+        self.world: World = world or ListedWorld()
+        self.paused = False
+        """A worker was paused: it may have had its effect when the job was another's, as the guarantees say."""
         self.findings = Findings()
         self.plans: dict[str, JobPlan] = {}
         self.followed: dict[str, list[int]] = {}
@@ -109,8 +113,7 @@ class Story:
         self._failing = planner.failing
         async with self._kernel(self._storage, self._life(), worker=False) as desk:
             self._begin(self._people(desk))
-            for _ in range(rng.choice((1, 1, 2))):
-                self._begin(self._lives())
+            self._begin_lives()
             jobs = [asyncio.ensure_future(self._submit(desk, plan)) for plan in plans]
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -127,7 +130,9 @@ class Story:
                 for result in await asyncio.gather(*self._tasks, return_exceptions=True):
                     if isinstance(result, BaseException):
                         self.findings.said.append(f"a task of the story failed: {result!r}")
-            await check_story(desk, self.plans, self.followed, self.world.all(), self.findings)
+            await check_story(
+                desk, self.plans, self.followed, self.world.all(), self.findings, paused=self.paused
+            )
         return self.findings.said
 
     def _begin(self, what: Coroutine[Any, Any, None]) -> None:
@@ -151,43 +156,52 @@ class Story:
             deadline_seconds=plan.deadline,
             idempotency_key=plan.program["id"],
         )
-        handles = [await desk.execute(request) for _ in range(self._rng.choice((1, 1, 2)))]
+        handles = [await insist(lambda: desk.execute(request)) for _ in range(self._rng.choice((1, 1, 2)))]
         handle = handles[-1]
         self.findings.check(len({each.job_id for each in handles}) == 1, "one key has given two jobs")
         self.plans[handle.job_id] = plan
         followed = self.followed[handle.job_id] = []
         canceller = asyncio.ensure_future(self._cancel(handle, plan))
         try:
-            with contextlib.suppress(AgentRuntimeError):
-                await handle.result()
-            async for event in handle.events():
-                if event.seq is not None:
-                    followed.append(event.seq)
+            await insist(lambda: self._follow(handle, followed))
         finally:
             canceller.cancel()
             await asyncio.gather(canceller, return_exceptions=True)
 
+    async def _follow(self, handle: ExecutionHandle, followed: list[int]) -> None:
+        """Wait for the result and read the events, going on where the storage failed."""
+        try:
+            await handle.result()
+        except StorageError:
+            raise
+        except AgentRuntimeError:
+            pass  # how it ended is looked at later
+        async for event in handle.events(after_seq=followed[-1] if followed else 0):
+            if event.seq is not None:
+                followed.append(event.seq)
+
     async def _cancel(self, handle: ExecutionHandle, plan: JobPlan) -> None:
         if plan.cancel_after is not None:
             await asyncio.sleep(plan.cancel_after)
-            await handle.cancel("a change of mind")
+            await insist(lambda: handle.cancel("a change of mind"))
 
     async def _all_ended(self, desk: RuntimeKernel) -> None:
-        while not all(job.status.is_terminal for job in (await all_jobs(desk)).values()):
+        while not all(job.status.is_terminal for job in (await insist(lambda: all_jobs(desk))).values()):
             await asyncio.sleep(0.1)
 
     async def _people(self, desk: RuntimeKernel) -> None:
         """Answer questions, sometimes two people at once, and truthfully about lost effects."""
         while await self._wait(0.2):
-            await self._watch_the_till(desk, reserved=True)
-            for action in await desk.actions.list_pending():
-                if action.payload.get("ignored") or self._rng.random() < 0.3:
-                    continue
-                for _ in range(self._rng.choice((1, 1, 2))):
-                    with contextlib.suppress(ActionAlreadyResolved):
-                        await desk.actions.resolve_by_id(
-                            action.action_id, self._answer(action), resolved_by="ann"
-                        )
+            with contextlib.suppress(StorageError):
+                await self._watch_the_till(desk, reserved=True)
+                for action in await desk.actions.list_pending():
+                    if not action.payload.get("ignored") and self._rng.random() < 0.7:
+                        await self._resolve(desk, action)
+
+    async def _resolve(self, desk: RuntimeKernel, action: ActionRecord) -> None:
+        for _ in range(self._rng.choice((1, 1, 2))):
+            with contextlib.suppress(ActionAlreadyResolved):
+                await desk.actions.resolve_by_id(action.action_id, self._answer(action), resolved_by="ann")
 
     async def _watch_the_till(self, desk: RuntimeKernel, *, reserved: bool) -> None:
         """See that what all have spent and reserved together is within the limit."""
@@ -209,6 +223,10 @@ class Story:
         return {"outcome": "done", "result": f"did {node}"}
 
     # -- those who execute ----------------------------------------------------------------------------------------
+
+    def _begin_lives(self) -> None:
+        for _ in range(self._rng.choice((1, 1, 2))):
+            self._begin(self._lives())
 
     async def _lives(self) -> None:
         """Be one process after another, until the story is over."""
@@ -243,3 +261,12 @@ class Story:
         else:
             await self._over.wait()
         await kernel.aclose()
+
+
+async def insist(do: Callable[[], Awaitable[T]]) -> T:
+    """Do something again until the storage lets it be done; all of it may be done twice."""
+    while True:
+        try:
+            return await do()
+        except StorageError:
+            await asyncio.sleep(0.2)

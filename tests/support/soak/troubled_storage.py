@@ -86,8 +86,8 @@ class TroubledStorage(DyingStorage):
         seq: int = await self._write(lambda: self._inner.commit(commit))
         return seq
 
-    async def claim(self, job_id: str, *, owner: str, at: datetime) -> Claim | None:
-        claim: Claim | None = await self._write(lambda: self._inner.claim(job_id, owner=owner, at=at))
+    async def claim(self, job_id: str, **options: Any) -> Claim | None:
+        claim: Claim | None = await self._write(lambda: self._inner.claim(job_id, **options))
         return claim
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
