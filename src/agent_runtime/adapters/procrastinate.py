@@ -22,6 +22,7 @@ import psycopg_pool
 from procrastinate import exceptions
 from procrastinate.jobs import Job, Status
 
+from agent_runtime.adapters.queue_pool import queue_pool
 from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -134,7 +135,11 @@ class PostgresDispatcher:
         if self._app is not None:
             return
         connector = procrastinate.PsycopgConnector(
-            conninfo=self._dsn, min_size=1, max_size=CONNECTIONS, timeout=CONNECT_TIMEOUT
+            conninfo=self._dsn,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=CONNECT_TIMEOUT,
+            pool_factory=queue_pool,
         )
         app = procrastinate.App(connector=connector)
         app.task(name=TASK)(self._run_entry)
