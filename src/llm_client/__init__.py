@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from llm_client.llm import LLM
     from llm_client.messages import (
         CompletionResult,
+        Embeddings,
         MediaPart,
         Message,
         ReasoningPart,
@@ -125,6 +126,7 @@ __all__ = [
     "Conversation",
     "Delay",
     "DropOldest",
+    "Embeddings",
     "ExecutionEngine",
     "FunctionProvider",
     "GoogleProvider",
@@ -261,6 +263,7 @@ _HOMES = {
     "llm": ("LLM",),
     "messages": (
         "CompletionResult",
+        "Embeddings",
         "MediaPart",
         "Message",
         "ReasoningPart",

@@ -6,7 +6,9 @@ version wrote can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -134,6 +136,8 @@ def dump_result(result: CompletionResult) -> Json:
         data["tool_calls"] = [_dump(call) for call in result.tool_calls]
     if result.reasoning:
         data["reasoning"] = [dump_part(part) for part in result.reasoning]
+    if result.vectors:
+        data["vectors"] = [_dump_vector(vector) for vector in result.vectors]
     return data
 
 
@@ -147,7 +151,18 @@ def load_result(data: Mapping[str, Any]) -> CompletionResult:
         saved=None if saved is None else load_usage(saved),
         tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
         reasoning=tuple(_load(ReasoningPart, part) for part in data.get("reasoning", ())),
+        vectors=tuple(_load_vector(vector) for vector in data.get("vectors", ())),
     )
+
+
+def _dump_vector(vector: Sequence[float]) -> str:
+    """Return a vector's single-precision numbers, little end first, as base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def _load_vector(text: str) -> tuple[float, ...]:
+    packed = base64.b64decode(text)
+    return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
 def dump_event(event: StreamEvent) -> Json:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -131,12 +132,36 @@ class CompletionResult:
     saved: Usage | None = None
     """What the answer had cost when it was first given, if it came from the cache."""
 
+    vectors: Sequence[Sequence[float]] = ()
+    """One per text, when embeddings were asked for."""
+
     def message(self) -> Message:
         """Return the assistant message that continues the conversation."""
         if not self.reasoning:
             return Message("assistant", self.content, self.tool_calls)
         text: tuple[Part, ...] = (TextPart(text=self.content),) if self.content else ()
         return Message("assistant", (*self.reasoning, *text), self.tool_calls)
+
+
+class Embeddings(list[list[float]]):
+    """One vector per text, in their order, and what they have cost.
+
+    Numbers are single precision, as vendors compute them.
+    """
+
+    def __init__(
+        self, vectors: Iterable[Sequence[float]] = (), *, model: str = "", usage: Usage | None = None
+    ) -> None:
+        super().__init__(list(array("f", vector)) for vector in vectors)
+        self.model = model
+        """The model that answered, as the vendor names it."""
+        self.usage = usage or Usage()
+        """Tokens read; estimated where the vendor does not tell."""
+
+    @classmethod
+    def of(cls, vectors: list[list[float]]) -> Embeddings:
+        """Return vectors as embeddings; plain lists cost nobody knows what."""
+        return vectors if isinstance(vectors, Embeddings) else cls(vectors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,8 @@ class ModelCall:
     """The engine's, for a host that has to know what the call can cost."""
     estimator: TokenEstimator | None = None
     """The engine's, for a host that has to know how much the call reads."""
+    embeds: bool = False
+    """Whether the messages are texts whose vectors are wanted, not a conversation."""
 
     def evolve(self, **changes: Any) -> ModelCall:
         """Return a copy with some fields changed."""

@@ -195,7 +195,9 @@ async def settle_lost_attempts(run: JobRun) -> None:
 def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str, Any]]:
     intent = step.open_intent or {}
     attempts = {int(intent["attempt"]): AtMost.from_intent(intent)}
-    return lost_attempts(run, step.operation_id, attempts, why="the answer was lost with the process")
+    return lost_attempts(
+        run, step.operation_id, step.name, attempts, why="the answer was lost with the process"
+    )
 
 
 def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, Any]]:

@@ -37,11 +37,11 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
     }
 
 
-def spent(usage: Usage, *, if_unpriced: int = 0, answered: bool = True) -> Amount:
+def spent(usage: Usage, *, if_unpriced: int = 0, is_turn: bool = True) -> Amount:
     """Return what budgets count of a response; an unknown price counts as `if_unpriced`."""
     return Amount(
         tokens=usage.total_tokens,
         cost=if_unpriced if usage.cost is None else to_units(usage.cost),
         requests=1,
-        turns=1 if answered else 0,
+        turns=1 if is_turn else 0,
     )

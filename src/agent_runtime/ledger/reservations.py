@@ -75,6 +75,8 @@ class Demand:
     output_tokens: int
     """Wanted at most."""
     cost_of: CostOf
+    turns: int = 1
+    """1 where an answer is an agent's turn."""
 
     def input_for(self, budget: ApplicableBudget) -> int | Unbounded:
         """Return the input tokens that a budget reckons with."""
@@ -151,7 +153,7 @@ def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, output: int) -> P
         tokens = _known(demand.input_for(budget), demand.estimate)
         most = max(most, tokens)
         cost = demand.cost_of(tokens, output) or 0
-        amount = Amount(tokens=tokens + output, cost=cost, requests=1, turns=1)
+        amount = Amount(tokens=tokens + output, cost=cost, requests=1, turns=demand.turns)
         holds.append(Hold(budget.key, amount, budget.hard))
         charges.append(reserve(budget, amount))
     return Plan(
@@ -178,7 +180,7 @@ def _fit(budget: ApplicableBudget, used: Amount, demand: Demand, output: int) ->
     if budget.on_exceed == "warn":
         return output
     limits, least = budget.limits, min(output, MIN_OUTPUT_TOKENS)
-    counted = limits.exceeded_by(used, Amount(requests=1, turns=1))
+    counted = limits.exceeded_by(used, Amount(requests=1, turns=demand.turns))
     if counted is not None:
         return short(counted, f"its limit of {getattr(limits, counted)} {counted} is reached")
     if limits.tokens is None and limits.cost is None:

@@ -124,7 +124,8 @@ class Attempts:
 
     async def _fall_over(self, call: ModelCall, progress: _Progress) -> tuple[CompletionResult, bool]:
         """Ask one provider after the other. A request's own model name means only the first choice's."""
-        others = [provider for provider in self._router.select(call.spec) if provider is not call.provider]
+        chosen = () if call.embeds else self._router.select(call.spec)  # vectors of two models do not compare
+        others = [provider for provider in chosen if provider is not call.provider]
         if not others:
             return await self._repeat(call, call.spec, call.provider, progress), True
         foreign = call.spec if call.spec.model is None else call.spec.evolve(model=None)
@@ -194,12 +195,10 @@ class Attempts:
         progress.breaker, progress.ticket = breaker, ticket
         progress.number += 1
         attempt = ModelAttempt(call=call, spec=spec, provider=provider, number=progress.number)
+        gate = self._send if call.embeds else self._gate  # middleware is about conversations
         host = HOST.get()
         try:
-            if host is None:
-                result = await self._gate(attempt)
-            else:
-                result = await host.attempt(attempt, self._gate)
+            result = await (gate(attempt) if host is None else host.attempt(attempt, gate))
         except asyncio.CancelledError:
             breaker.abandon(ticket)
             raise

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
@@ -20,7 +19,7 @@ from llm_client.engine.attempts import Attempts
 from llm_client.engine.batch import run_batch
 from llm_client.engine.breaker import BreakerBoard, CircuitBreakerConfig
 from llm_client.engine.cache.base import Cache
-from llm_client.engine.embedding import embed
+from llm_client.engine.embedding import EmbeddingProvider, embedding_spec
 from llm_client.engine.hooks import Hook, Hooks
 from llm_client.engine.idempotency import IdempotencyTracker
 from llm_client.engine.keys import request_hash, scoped_key
@@ -28,10 +27,10 @@ from llm_client.engine.limits import RateGate, RateLimits
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
 from llm_client.engine.streams import EventQueue, abandon, events_of
-from llm_client.errors import ConfigurationError, ProviderTimeout
-from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.errors import ConfigurationError
+from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelCall, ModelMiddleware, ProceedCall
-from llm_client.pausing import Slots, TimeLimit
+from llm_client.pausing import Slots
 from llm_client.pricing import PriceBook
 from llm_client.providers.base import Provider
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
@@ -83,8 +82,6 @@ class ExecutionEngine:
         self._router = _router(provider, fallbacks, router)
         self._cache = cache
         self._hooks = Hooks(hooks or ())
-        self._retry = retry or RetryConfig()
-        self._breakers = BreakerBoard(breaker_config or CircuitBreakerConfig())
         if max_concurrency is not None and max_concurrency < 1:
             raise ConfigurationError("max_concurrency is at least 1")
         self._slots = Slots(max_concurrency) if max_concurrency is not None else None
@@ -95,8 +92,8 @@ class ExecutionEngine:
         self.estimator = TokenEstimator()
         self._attempts = Attempts(
             router=self._router,
-            retry=self._retry,
-            breakers=self._breakers,
+            retry=retry or RetryConfig(),
+            breakers=BreakerBoard(breaker_config or CircuitBreakerConfig()),
             rates=RateGate(rate_limits) if rate_limits else None,
             estimator=self.estimator,
             prices=self.prices,
@@ -214,33 +211,41 @@ class ExecutionEngine:
         model: str | None = None,
         context: RequestContext | None = None,
         timeout: float | None = None,
-    ) -> list[list[float]]:
+    ) -> Embeddings:
         """Return one vector per text, from the first choice: vectors of different models cannot be compared.
 
         Raises:
             ProviderError: The provider failed; `ProviderTimeout` when the time was up.
             ConfigurationError: The vendor has no embeddings.
         """
-        context = context or RequestContext()
-        provider, limit = self.provider, TimeLimit(timeout)
-        await self._hooks.fire("embed.start", context, provider=provider.name, count=len(texts))
+        if not texts:
+            return Embeddings()
+        spec = embedding_spec(texts, model, timeout)
+        call = ModelCall(
+            spec=spec,
+            context=context or RequestContext(),
+            provider=EmbeddingProvider(self._first(spec), self.estimator),
+            timeout=timeout,
+            cache="bypass",
+            prices=self.prices,
+            estimator=self.estimator,
+            embeds=True,
+        )
+        host = HOST.get()
+        result = await (self._embed(call) if host is None else host.call(call, self._embed))
+        return Embeddings(result.vectors, model=result.model, usage=result.usage)
+
+    async def _embed(self, call: ModelCall) -> CompletionResult:
+        """Ask for vectors, and tell the hooks."""
+        about = {"provider": call.provider.name, "count": len(call.spec.messages)}
+        await self._hooks.fire("embed.start", call.context, **about)
         try:
-            async with AsyncExitStack() as stack:
-                if self._slots is not None:
-                    await stack.enter_async_context(self._slots.occupied())
-                await stack.enter_async_context(limit)
-                vectors = await embed(
-                    provider, texts, model=model, retry=self._retry, breakers=self._breakers
-                )
+            result, _ = await self._limited(call)
         except Exception as error:
-            await self._hooks.fire("embed.error", context, provider=provider.name, error=error)
-            if isinstance(error, TimeoutError) and limit.expired:
-                raise ProviderTimeout(
-                    f"no embeddings within {timeout:g} seconds", provider=provider.name
-                ) from error
+            await self._hooks.fire("embed.error", call.context, error=error, **about)
             raise
-        await self._hooks.fire("embed.end", context, provider=provider.name, count=len(vectors))
-        return vectors
+        await self._hooks.fire("embed.end", call.context, usage=result.usage, **about)
+        return result
 
     async def aclose(self) -> None:
         """Close the providers and the cache; may be called twice."""

@@ -36,7 +36,11 @@ class Provider(Protocol):
         ...
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
-        """Return one vector per text. Raises `ConfigurationError` where the vendor has no embeddings."""
+        """Return one vector per text, as `Embeddings` where the vendor tells what they cost.
+
+        Asks the model that an attribute `embedding_model` names, unless told otherwise. Raises `ConfigurationError` where
+        the vendor has no embeddings.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llm_client.messages import Embeddings
 from llm_client.providers.google_request import GenerateContentFormat
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import readable
+from llm_client.usage import Usage
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 DEFAULT_EMBEDDING_MODEL = "gemini-embedding-001"
@@ -45,7 +47,6 @@ class GoogleProvider(HttpProvider):
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
-        self._embedding_model = embedding_model
         self._version = api_version
         super().__init__(
             name="google",
@@ -59,19 +60,20 @@ class GoogleProvider(HttpProvider):
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
+            embedding_model=embedding_model,
         )
 
-    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
-        """Return one vector per text, in their order."""
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
+        """Return one vector per text, in their order. The vendor does not tell how many tokens it has read."""
         if not texts:
-            return []
+            return Embeddings()
         name = f"models/{(model or self._embedding_model).removeprefix('models/')}"
         body: dict[str, Any] = {
             "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
         }
         origin, _, payload = await self._post(f"/{self._version}/{name}:batchEmbedContents", body, name)
         with readable(origin):
-            vectors = [list(row["values"]) for row in payload["embeddings"]]
+            vectors = [row["values"] for row in payload["embeddings"]]
             if len(vectors) != len(texts):
                 raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
-            return vectors
+            return Embeddings(vectors, model=name.removeprefix("models/"), usage=Usage(requests=1))

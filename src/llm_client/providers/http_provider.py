@@ -17,7 +17,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
-from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.event_stream import read_stream
@@ -62,6 +62,7 @@ class HttpProvider:
         transport_options: Proxy, certificates and limits of that own transport.
         timeouts: Seconds per phase of a request.
         capabilities: What the vendor can do.
+        embedding_model: Model that `embed` asks by default.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class HttpProvider:
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
         capabilities: Capabilities | None = None,
+        embedding_model: str = "",
     ) -> None:
         if not model:
             raise ConfigurationError("a provider needs the name of a model")
@@ -101,6 +103,7 @@ class HttpProvider:
         self._transport = transport or HttpcoreTransport(transport_options)
         self._timeouts = timeouts or Timeouts()
         self._capabilities = capabilities or Capabilities()
+        self._embedding_model = embedding_model
 
     @property
     def name(self) -> str:
@@ -162,7 +165,12 @@ class HttpProvider:
             await response.aclose()
         yield StreamEvent(type="done", usage=result.usage, result=result)
 
-    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+    @property
+    def embedding_model(self) -> str:
+        """Model that `embed` asks by default; empty where the vendor has no embeddings."""
+        return self._embedding_model
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return one vector per text. Raises `ConfigurationError` where the vendor has no embeddings."""
         raise ConfigurationError(f"{self._name} has no embeddings")
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from llm_client.errors import ConfigurationError
+from llm_client.messages import Embeddings
+from llm_client.providers.answer import whole_number
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.http_provider import ApiKey, HttpProvider
@@ -14,6 +16,7 @@ from llm_client.providers.openai_chat import ChatFormat
 from llm_client.providers.openai_responses import ResponsesFormat
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import WireFormat, readable
+from llm_client.usage import Usage
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 
@@ -67,7 +70,6 @@ class OpenAIProvider(HttpProvider):
         url = base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
         at_openai = url.rstrip("/") == DEFAULT_BASE_URL
         dialect = dialect or (OPENAI if at_openai else COMPATIBLE)
-        self._embedding_model = embedding_model
         account = _account_headers(organization, project) if at_openai else {}
         super().__init__(
             name=name,
@@ -82,13 +84,14 @@ class OpenAIProvider(HttpProvider):
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
+            embedding_model=embedding_model,
             capabilities=Capabilities(supports_output_schema=dialect.output_schema),
         )
 
-    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return one vector per text, in their order."""
         if not texts:
-            return []
+            return Embeddings()
         model = model or self._embedding_model
         body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
         origin, _, payload = await self._post("/embeddings", body, model)
@@ -96,7 +99,11 @@ class OpenAIProvider(HttpProvider):
             rows = sorted(payload["data"], key=lambda row: row["index"])
             if len(rows) != len(texts):
                 raise ValueError(f"{len(rows)} vectors for {len(texts)} texts")
-            return [list(row["embedding"]) for row in rows]
+            read = whole_number((payload.get("usage") or {}).get("prompt_tokens"))
+            usage = Usage(input_tokens=read, requests=1)
+            return Embeddings(
+                (row["embedding"] for row in rows), model=payload.get("model") or model, usage=usage
+            )
 
 
 def _wire(api: OpenAIApi, name: str, dialect: ChatDialect, *, at_openai: bool) -> WireFormat:

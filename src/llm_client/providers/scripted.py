@@ -14,7 +14,15 @@ from typing import Any
 import orjson
 
 from llm_client.errors import ScriptExhausted
-from llm_client.messages import CompletionResult, Message, ReasoningPart, StreamEvent, TextPart, ToolCall
+from llm_client.messages import (
+    CompletionResult,
+    Embeddings,
+    Message,
+    ReasoningPart,
+    StreamEvent,
+    TextPart,
+    ToolCall,
+)
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
@@ -153,10 +161,17 @@ class _DoubleProvider:
         yield StreamEvent(type="usage", usage=result.usage)
         yield StreamEvent(type="done", usage=result.usage, result=result)
 
-    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+    @property
+    def embedding_model(self) -> str:
+        """The model, for embeddings too."""
+        return self.model
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return a vector of eight numbers per text, always the same for the same text."""
         digests = (hashlib.sha256(text.encode()).digest() for text in texts)
-        return [[byte / 127.5 - 1.0 for byte in digest[:8]] for digest in digests]
+        usage = Usage(input_tokens=_tokens(sum(map(len, texts))), requests=1)
+        vectors = ([byte / 127.5 - 1.0 for byte in digest[:8]] for digest in digests)
+        return Embeddings(vectors, model=model or self.embedding_model, usage=usage)
 
     async def aclose(self) -> None:
         """Remember that the provider was closed."""

@@ -23,7 +23,7 @@ from llm_client.codec import (
 from llm_client.engine.keys import digest_of
 from llm_client.engine.streams import closing
 from llm_client.errors import ConfigurationError, ProviderError, ScriptExhausted
-from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.redaction import Redactor
 from llm_client.spec import RequestContext, RequestSpec
@@ -133,16 +133,22 @@ class RecordedProvider:
             raise
         await self._write(key, spec, events=events, answer=True)
 
-    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> list[list[float]]:
+    @property
+    def embedding_model(self) -> str:
+        """Model that the recorded provider asks for embeddings."""
+        return getattr(self._inner, "embedding_model", "")
+
+    async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return the recorded vectors, or ask for them and record them."""
         key = digest_of(self._redactor.redact(["embed", model, list(texts)]))
         known = self._take(key)
         if known is not None:
-            vectors: list[list[float]] = self._answer(known)
-            return vectors
-        vectors = await self._recordable().embed(texts, model=model)
-        await self._write(key, None, answer=vectors)
-        return vectors
+            given = load_result(self._answer(known))
+            return Embeddings(given.vectors, model=given.model, usage=given.usage)
+        answer = Embeddings.of(await self._recordable().embed(texts, model=model))
+        given = CompletionResult(vectors=answer, model=answer.model, usage=answer.usage)
+        await self._write(key, None, answer=dump_result(given))
+        return answer
 
     async def aclose(self) -> None:
         """Close the recorded provider."""

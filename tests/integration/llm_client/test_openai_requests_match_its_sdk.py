@@ -353,6 +353,8 @@ async def test_embedding_request_is_what_the_sdk_sends_and_vectors_keep_their_or
             ),
         )
         ours = provider(server, "chat")
-        assert await ours.embed(["a", "b"]) == [[1.0, -1.0], [0.25, 0.5]]
+        vectors = await ours.embed(["a", "b"])
+        assert vectors == [[1.0, -1.0], [0.25, 0.5]]
+        assert (vectors.model, vectors.usage.input_tokens, vectors.usage.requests) == ("m", 2, 1)
         await ours.aclose()
         assert_same(server.requests[-1], sent)

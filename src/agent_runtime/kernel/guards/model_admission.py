@@ -8,7 +8,7 @@ from typing import Any
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected, PolicyDenied
 from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
-from agent_runtime.kernel.guards.model_step import NAME, ModelStep
+from agent_runtime.kernel.guards.model_step import ModelStep
 from agent_runtime.kernel.guards.money import AtMost, warn
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
@@ -122,8 +122,11 @@ class ModelAdmission:
             model=model,
             estimate=estimator.estimate(spec.messages, spec.tools, model=model),
             bound_input=partial(bound_input, spec, model),
-            output_tokens=spec.max_tokens or run.services.options.default_max_tokens,
+            output_tokens=run.services.options.default_max_tokens
+            if spec.max_tokens is None
+            else spec.max_tokens,
             cost_of=self._cost_of(attempt, model),
+            turns=0 if attempt.call.embeds else 1,
         )
 
     def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
@@ -143,7 +146,7 @@ class ModelAdmission:
 def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
     """Build the entry that says a request is about to leave. Only what is new in the conversation goes into it."""
     data = {
-        "name": NAME,
+        "name": step.name,
         "input": step.input_hash,
         "attempt": number,
         "provider": attempt.provider.name,

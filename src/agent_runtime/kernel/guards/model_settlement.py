@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent_runtime.kernel.failures import describe_failure
-from agent_runtime.kernel.guards.model_step import NAME, ModelStep, about
+from agent_runtime.kernel.guards.model_step import ModelStep, about
 from agent_runtime.kernel.guards.money import AtMost, attempt_id, entry_for
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.recording import spent as spent_by
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
-from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
-from llm_client.codec import dump_result, dump_usage
+from llm_client.codec import dump_usage
 from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt
@@ -30,15 +29,16 @@ async def settle_answer(
     number: int,
     bound: AtMost,
     result: CompletionResult,
+    content: bytes,
     started_at: float,
 ) -> None:
-    """Write an answer together with what it cost."""
+    """Write an answer, encoded as `content`, together with what it cost."""
     run = step.branch.run
     duration = _milliseconds(run.services.clock.monotonic() - started_at)
     usage = result.usage
-    spent = spent_by(usage, if_unpriced=bound.cost or 0)
+    spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
     data = {
-        "name": NAME,
+        "name": step.name,
         "input": step.input_hash,
         "attempt": number,
         "final": not attempt.call.transformed,
@@ -46,7 +46,7 @@ async def settle_answer(
         "duration_ms": duration,
         **about(result),
     }
-    event = NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result)))
+    event = NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, content)
     entry = entry_for(
         run,
         step.operation_id,
@@ -70,18 +70,22 @@ async def settle_failure(
     bound: AtMost,
     error: Exception,
     started_at: float,
+    *,
+    usage: Usage | None = None,
 ) -> None:
-    """Bill what a failed attempt used: what the vendor said, nothing, or the maximum when its answer was lost."""
+    """Bill what a failed attempt used: `usage` where it is known, else what its failure tells."""
     run = step.branch.run
     duration = _milliseconds(run.services.clock.monotonic() - started_at)
-    sent = step.attempt_id(number) not in run.unsent
-    usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
+    uncertain = False
+    if usage is None:
+        sent = step.attempt_id(number) not in run.unsent
+        usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
     spent: Amount | None = NOTHING
     if uncertain:
         spent = None
     elif usage.requests:
-        spent = spent_by(usage, if_unpriced=bound.cost or 0, answered=False)
-    data = {"name": NAME, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
+        spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=False)
+    data = {"name": step.name, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
     if usage.requests:
         data["usage"] = dump_usage(usage)
     event = NewEvent(
@@ -106,7 +110,7 @@ async def settle_failure(
 
 
 def lost_attempts(
-    run: JobRun, operation_id: str, open_attempts: Mapping[int, AtMost], *, why: str
+    run: JobRun, operation_id: str, name: str, open_attempts: Mapping[int, AtMost], *, why: str
 ) -> tuple[list[NewEvent], dict[str, Any]]:
     """Return the entries, ledger lines and charges that settle attempts whose answers nobody will see.
 
@@ -117,7 +121,7 @@ def lost_attempts(
     for number, bound in open_attempts.items():
         sent = attempt_id(operation_id, number) not in run.unsent
         usage = bound.usage() if sent else Usage()
-        data: dict[str, Any] = {"name": NAME, "attempt": number, "uncertain": sent, "error": why}
+        data: dict[str, Any] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
         data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}
         events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
         spent = None if sent else NOTHING

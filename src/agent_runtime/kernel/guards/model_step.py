@@ -17,15 +17,13 @@ from llm_client.codec import dump_message
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
 
-NAME = "model"
-"""Step name of every model call: another model in new code is a changed input, not another step."""
-
 
 @dataclass(slots=True, eq=False)
 class ModelStep:
     """One model call of a run, shared by its two gates."""
 
     branch: Branch
+    name: str
     operation_id: str
     input_hash: str
     fresh: Sequence[Message]
@@ -60,17 +58,21 @@ CURRENT_CALL: ContextVar[ModelStep | None] = ContextVar("agent_runtime_model_cal
 """The model call that the current task is inside of."""
 
 
+def step_name(call: ModelCall) -> str:
+    """Return a call's name in the journal: another model in new code is a changed input, not another step."""
+    return "embedding" if call.embeds else "model"
+
+
 def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     """Take a place, and find out what is new in the conversation since the last call of this branch."""
     place = branch.take_place()
-    branch.batch = place
-    messages = call.spec.messages
-    before = branch.conversation
-    shared = 0
-    while shared < len(before) and shared < len(messages) and before[shared] is messages[shared]:
-        shared += 1
-    branch.conversation = messages if isinstance(messages, tuple) else tuple(messages)
-    fresh = branch.conversation[shared:]
+    messages, shared = tuple(call.spec.messages), 0
+    if not call.embeds:
+        before = branch.conversation
+        while shared < len(before) and shared < len(messages) and before[shared] is messages[shared]:
+            shared += 1
+        branch.conversation, branch.batch = messages, place
+    fresh = messages[shared:]
     text = orjson.dumps(
         [call.spec.model or call.provider.model, shared, [dump_message(message) for message in fresh]],
         option=orjson.OPT_NON_STR_KEYS,
@@ -78,6 +80,7 @@ def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     )
     return ModelStep(
         branch=branch,
+        name=step_name(call),
         operation_id=branch.run.operation_id(place),
         input_hash=hashlib.blake2b(text, digest_size=8).hexdigest(),
         fresh=fresh,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from agent_runtime.errors import ContentTooLarge
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
 from agent_runtime.kernel.guards.model_admission import ModelAdmission
 from agent_runtime.kernel.guards.model_settlement import lost_attempts, settle_answer, settle_failure
-from agent_runtime.kernel.guards.model_step import CURRENT_CALL, NAME, ModelStep, about, next_step
+from agent_runtime.kernel.guards.model_step import CURRENT_CALL, ModelStep, about, next_step, step_name
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
@@ -32,10 +33,10 @@ class ModelGuard:
     async def call(self, branch: Branch, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Return the recorded answer, or let the call happen and record how it ended."""
         run = branch.run
-        with branch.step(NAME):
+        with branch.step(step_name(call)):
             await run.admit_step()
             step = next_step(branch, call)
-            recorded = run.history.match(step.operation_id, "model", NAME)
+            recorded = run.history.match(step.operation_id, "model", step.name)
             branch.dropped_tools = _dropped_before(run, step)
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:
@@ -69,7 +70,7 @@ class ModelGuard:
             raise
         if result is not step.result:
             data = {
-                "name": NAME,
+                "name": step.name,
                 "input": step.input_hash,
                 "final": True,
                 "cached": result.cached,
@@ -84,10 +85,10 @@ class ModelGuard:
     async def _give_up(self, step: ModelStep, error: BaseException) -> None:
         """Record that the call failed for good, and settle attempts whose answer will never be known."""
         events, parts = lost_attempts(
-            step.branch.run, step.operation_id, step.open, why="the call was given up"
+            step.branch.run, step.operation_id, step.name, step.open, why="the call was given up"
         )
         step.open.clear()
-        data = {"name": NAME, "input": step.input_hash, **describe_failure(error)}
+        data = {"name": step.name, "input": step.input_hash, **describe_failure(error)}
         events.append(NewEvent(RuntimeEventType.MODEL_FAILED, step.operation_id, data))
         await step.branch.run.commit(events, **parts)
 
@@ -112,7 +113,12 @@ class ModelGuard:
         except Exception as error:
             await settle_failure(step, number, bound, error, started_at)
             raise
-        await settle_answer(step, attempt, number, bound, result, started_at)
+        try:
+            content = encode(dump_result(result))
+        except ContentTooLarge as error:
+            await settle_failure(step, number, bound, error, started_at, usage=result.usage)
+            raise
+        await settle_answer(step, attempt, number, bound, result, content, started_at)
         usage, spec = result.usage, attempt.spec
         if bound.holds and usage.input_tokens:
             estimator = attempt.call.estimator or self._estimator
