@@ -180,6 +180,8 @@ class News:
                 await self.sweep()
             except StorageError as error:
                 logger.warning("due jobs cannot be looked for now: %s", error)
+            except Exception:
+                logger.exception("looking for due jobs failed unexpectedly; the next sweep tries again")
 
     async def sweep(self) -> None:
         """Submit every due job, wake every run with signals, and see which awaited jobs have ended or grown."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import ToolInvocation
 from llm_client.spec import RequestSpec
 from llm_client.tools.execution import execute
+from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Effect, Reconcile, Tool
 
 if TYPE_CHECKING:
@@ -259,7 +261,8 @@ async def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     """Call a function: a coroutine function here, a plain one in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
-    returned = await asyncio.to_thread(function, *args, **kwargs)
+    name = str(getattr(function, "__name__", type(function).__name__))
+    returned = await call_in_thread(functools.partial(function, *args), kwargs, f"step-{name}")
     return await returned if inspect.isawaitable(returned) else returned
 
 

@@ -74,6 +74,9 @@ class TimerService:
             except StorageError as error:
                 logger.warning("timers cannot be read: %s", error)
                 await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("firing timers failed unexpectedly; it is tried again")
+                await asyncio.sleep(1.0)
             wait = self._sweep_interval
             if self._next is not None:
                 wait = min(wait, max(0.0, (self._next - self._clock.now()).total_seconds()))

@@ -126,6 +126,8 @@ class Upkeep:
                     self._news.sweep_soon()
             except StorageError as error:
                 logger.warning("the storage does not answer: %s", error)
+            except Exception:
+                logger.exception("looking after this worker failed unexpectedly; it is tried again")
 
     async def _keep_executing(self) -> None:
         if not self._news.executes:

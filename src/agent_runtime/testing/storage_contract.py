@@ -229,6 +229,21 @@ class StorageContract(MoneyContract, CapacityContract):
         assert await storage.next_timer() is None
         assert (await storage.counters([("b", "")]))[0].reserved == Amount()
 
+    async def test_data_that_is_not_json_is_refused_with_all_that_belongs_to_it(
+        self, storage: Storage
+    ) -> None:
+        owned, other = await self.claimed(storage), job()
+        before = await storage.events(owned.job_id)
+        events = [NewEvent("custom.good"), NewEvent("custom.bad", None, {"value": object()})]
+        with pytest.raises(TypeError):
+            await storage.commit(commit(job_id=owned.job_id, fence=1, events=events, create=[(other, [])]))
+        with pytest.raises(TypeError):
+            await storage.commit(commit(create=[(other, events)]))
+        with pytest.raises(TypeError):
+            await storage.commit(commit(signals=[Signal("s", owned.job_id, "x", data={"value": object()})]))
+        assert await storage.events(owned.job_id) == before
+        assert await storage.get_job(other.job_id) is None
+
     async def test_one_refused_commit_of_many_concurrent_ones_fails_alone(self, storage: Storage) -> None:
         owned = await self.claimed(storage)
         good = [commit(job_id=owned.job_id, fence=1, events=[NewEvent(f"custom.{n}")]) for n in range(50)]

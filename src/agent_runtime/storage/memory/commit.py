@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
+import orjson
+
 from agent_runtime.errors import (
     ActionAlreadyResolved,
     AlreadySettled,
@@ -36,6 +38,7 @@ def check(state: State, commit: Commit) -> None:
         raise InvalidInput("only a fenced commit may extend a journal or change a job")
     for job, _ in commit.create:
         _check_new(state, job)
+    _check_json(commit)
     _check_queue(state, commit)
     for change in commit.action_changes:
         _check_action(state, change)
@@ -44,6 +47,15 @@ def check(state: State, commit: Commit) -> None:
         raise AlreadySettled
     if any(key not in state.timers for key in commit.take_timers):
         raise AlreadySettled
+
+
+def _check_json(commit: Commit) -> None:
+    """Refuse data that a database could not keep; raises `TypeError`."""
+    orjson.dumps([event.data for event in commit.events])
+    for _, events in commit.create:
+        orjson.dumps([event.data for event in events])
+    orjson.dumps([signal.data for signal in commit.signals])
+    orjson.dumps([timer.data for timer in commit.set_timers])
 
 
 def _check_owner(state: State, job: JobRecord, commit: Commit) -> None:

@@ -37,6 +37,7 @@ class FailingStorage(MemoryStorage):
         times: How often.
         written: Whether it does what it was asked all the same, and only its answer is lost.
         counts: Of the answers, those that can be lost.
+        error: How it fails.
     """
 
     def __init__(
@@ -46,21 +47,24 @@ class FailingStorage(MemoryStorage):
         times: int = 1,
         written: bool = False,
         counts: Callable[[Any], bool] = lambda answer: True,
+        error: type[Exception] = StorageError,
     ) -> None:
         super().__init__()
+        self.successes = 0
         self.left = times
         self.failures = 0
         real = getattr(self, name)
 
         async def failing(*args: Any, **kwargs: Any) -> Any:
             if not self.left:
+                self.successes += 1
                 return await real(*args, **kwargs)
             answer = await real(*args, **kwargs) if written else None
             if written and not counts(answer):
                 return answer
             self.left -= 1
             self.failures += 1
-            raise StorageError("the server is away")
+            raise error("the server is away")
 
         setattr(self, name, failing)
 
@@ -136,6 +140,25 @@ def test_a_request_to_stop_that_was_taken_into_the_journal_unnoticed_still_stops
             with pytest.raises(JobCancelled):
                 await handle.result(timeout=BOUND)
             assert storage.failures == 1
+
+    run_in_virtual_time(main())
+
+
+@pytest.mark.parametrize("name", ["register_worker", "due_jobs", "due_timers", "next_timer"])
+def test_a_worker_lives_on_after_a_failure_that_nobody_expected(name: str) -> None:
+    """One bad row, or a driver's own exception, must not silence the heartbeat, the sweep or the timers for good."""
+
+    async def main() -> None:
+        storage = FailingStorage(name, times=0, error=RuntimeError)
+        async with kernel(storage, operators=[ask], clock=LoopClock()) as k:
+            assert k.executes
+            storage.left = 1
+
+            async def tried_again() -> bool:
+                return storage.failures == 1 and storage.successes > 2
+
+            storage.successes = 0
+            await until(tried_again)
 
     run_in_virtual_time(main())
 
