@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent_runtime.actions.records import expiry_timer, hash_token, new_action
+from agent_runtime.actions.records import expiry_of, expiry_timer, hash_token, new_action
 from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
@@ -292,11 +292,9 @@ class ActionManager:
         """Let an action expire that no kernel looks after."""
         if not action.is_pending or action.expires_at is None or action.expires_at > self._clock.now():
             return action
-        default = action.default_resolution
-        status = ActionStatus.EXPIRED if default is None else ActionStatus.RESOLVED
-        by = None if default is None else "default"
+        end = expiry_of(action)
         with contextlib.suppress(ActionAlreadyResolved):
-            await self._change(action, status, resolution=default, resolved_by=by)
+            await self._change(action, end.status, resolution=end.resolution, resolved_by=end.resolved_by)
         return await self.get(action.action_id)
 
     async def _commit(self, **parts: Any) -> None:

@@ -1,4 +1,4 @@
-"""Building actions: their tokens, and the timers that let them expire."""
+"""Building actions: their tokens, the timers that let them expire, and what they are then."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import hashlib
 from datetime import datetime, timedelta
 
 from agent_runtime.ports.ids import new_id, new_token
-from agent_runtime.ports.journal import Timer
-from agent_runtime.values.action import ActionRecord, ActionSpec
+from agent_runtime.ports.journal import ActionChange, Timer
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.event import RuntimeEventType
 
 
@@ -63,3 +63,15 @@ def expiry_timer(action: ActionRecord) -> list[Timer]:
             data,
         )
     ]
+
+
+def expiry_of(action: ActionRecord) -> ActionChange:
+    """Return what becomes of a pending action that nobody has answered in time: its default answer, if it has one."""
+    default = action.default_resolution
+    return ActionChange(
+        action_id=action.action_id,
+        status=ActionStatus.EXPIRED if default is None else ActionStatus.RESOLVED,
+        votes_before=len(action.votes),
+        resolution=default,
+        resolved_by=None if default is None else "default",
+    )

@@ -8,13 +8,13 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
+from agent_runtime.actions.records import expiry_of
 from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageError, UnknownAction
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import ActionChange, Commit, Signal, Storage, Timer
-from agent_runtime.values.action import ActionStatus
+from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 
@@ -131,16 +131,10 @@ class TimerService:
         if action is None or not action.is_pending:
             await self._storage.commit(self._clearing(timer))
             return
-        default = action.default_resolution
-        change = ActionChange(
-            action_id=action.action_id,
-            status=ActionStatus.EXPIRED if default is None else ActionStatus.RESOLVED,
-            votes_before=len(action.votes),
-            resolution=default,
-            resolved_by=None if default is None else "default",
-        )
+        change = expiry_of(action)
+        default = change.resolution
         if default is not None:
-            data = {"action_id": action.action_id, "resolved_by": "default"}
+            data = {"action_id": action.action_id, "resolved_by": change.resolved_by}
             timer = timer._replace(type=RuntimeEventType.ACTION_RESOLVED, data=data)
         signal = _signal(timer)._replace(content=None if default is None else encode(dict(default)))
         commit = Commit(
