@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
-from weakref import WeakValueDictionary
 
-from agent_runtime.errors import InvalidInput, StorageError
+from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
@@ -62,7 +62,7 @@ class News:
         self._owner = owner
         self.executes = False
         """Whether due jobs are executed here."""
-        self._ends: WeakValueDictionary[str, asyncio.Future[RuntimeEvent]] = WeakValueDictionary()
+        self._ends = AwaitedEnds(storage)
         self._sweep_wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -70,6 +70,7 @@ class News:
         """Begin to listen."""
         self._storage.listen(self)
         self._wakes.start()
+        self._ends.start()
         self._task = asyncio.get_running_loop().create_task(self._sweep_on_demand(), name="sweep")
 
     async def stop(self) -> None:
@@ -80,12 +81,7 @@ class News:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        for end in list(self._ends.values()):
-            if not end.done():
-                end.set_exception(
-                    InvalidInput("the kernel was closed before the job had ended; the job goes on later")
-                )
-                end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
+        await self._ends.stop()
 
     def committed(self, commit: Commit, first_seq: int) -> None:
         """React to a commit of this process."""
@@ -122,14 +118,14 @@ class News:
                 self._bus.publish_live(placed(event, job_id, commit.scope_id, seq, commit.at))
         if commit.job is not None and commit.job.status.is_terminal and job_id in self._ends:
             last_seq = first_seq + len(commit.events) - 1
-            self._ended(placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at))
+            self._ends.came(placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at))
 
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """React to entries that a claim or a fold has written."""
         for event in events:
             self._bus.publish_live(event)
             if event.is_terminal:
-                self._ended(event)
+                self._ends.came(event)
 
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
@@ -150,8 +146,7 @@ class News:
                     self._bus.poke(job_id)
                 case "ended":
                     self._bus.poke(job_id)
-                    if job_id in self._ends:
-                        self._sweep_wanted.set()
+                    self._ends.hear(job_id)
 
     @property
     def _passes_on(self) -> bool:
@@ -193,21 +188,10 @@ class News:
                     self._dispatcher.submit(job_id, priority=priority)
             for job_id in await self._storage.jobs_with_signals(self._owner):
                 self.wake(job_id)
-        for job_id in list(self._ends):
-            for event in await self._storage.tail(job_id, 1):
-                if event.is_terminal:
-                    self._ended(event)
+        await self._ends.look()
         if self._storage.is_shared:
             self._bus.poke()  # what another process has written and not announced is found by looking
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""
-        end = self._ends.get(job_id)
-        if end is None or end.done():
-            end = self._ends[job_id] = asyncio.get_running_loop().create_future()
-        return end
-
-    def _ended(self, event: RuntimeEvent) -> None:
-        end = self._ends.pop(event.job_id or "", None)
-        if end is not None and not end.done():
-            end.set_result(event)
+        return self._ends.end_of(job_id)

@@ -1,0 +1,89 @@
+"""Jobs whose end somebody waits for, whichever process brings it about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from weakref import WeakValueDictionary
+
+from agent_runtime.errors import InvalidInput, StorageError
+from agent_runtime.ports.journal import Storage
+from agent_runtime.values.event import RuntimeEvent
+
+logger = logging.getLogger(__name__)
+
+
+class AwaitedEnds:
+    """Terminal events to come.
+
+    Args:
+        storage: Where they are looked for, when another process has written them.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._ends: WeakValueDictionary[str, asyncio.Future[RuntimeEvent]] = WeakValueDictionary()
+        self._heard: dict[str, None] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __contains__(self, job_id: str) -> bool:
+        """Whether somebody waits for the job's end."""
+        return job_id in self._ends
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.get_running_loop().create_task(self._look_on_demand(), name="ends")
+
+    async def stop(self) -> None:
+        """Look no more; whoever waits learns that the job goes on later."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        for end in list(self._ends.values()):
+            if not end.done():
+                end.set_exception(
+                    InvalidInput("the kernel was closed before the job had ended; the job goes on later")
+                )
+                end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
+
+    def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
+        """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""
+        end = self._ends.get(job_id)
+        if end is None or end.done():
+            end = self._ends[job_id] = asyncio.get_running_loop().create_future()
+        return end
+
+    def came(self, event: RuntimeEvent) -> None:
+        """Hand a terminal event to those who wait for it."""
+        end = self._ends.pop(event.job_id or "", None)
+        if end is not None and not end.done():
+            end.set_result(event)
+
+    def hear(self, job_id: str) -> None:
+        """Learn that another process has ended a job: only that one is looked at, however many are awaited."""
+        if job_id in self._ends:
+            self._heard[job_id] = None
+            self._wanted.set()
+
+    async def look(self) -> None:
+        """See which of all awaited jobs have ended."""
+        await self._look_at(list(self._ends))
+
+    async def _look_on_demand(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            heard, self._heard = list(self._heard), {}
+            try:
+                await self._look_at(heard)
+            except StorageError as error:
+                logger.warning("ended jobs cannot be read now; the sweep finds them: %s", error)
+
+    async def _look_at(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            for event in await self._storage.tail(job_id, 1):
+                if event.is_terminal:
+                    self.came(event)

@@ -1,0 +1,106 @@
+"""Waiting for jobs that other processes end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.kernel.ends import AwaitedEnds
+from agent_runtime.ports.journal import JobChange, NewEvent
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobStatus
+
+BOUND = 10
+
+
+class Watched(MemoryStorage):
+    """Remembers whose journals were read from their end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+        self.asked.append(job_id)
+        return await super().tail(job_id, limit)
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[Watched]:
+    watched = Watched()
+    await watched.open()
+    yield watched
+    await watched.aclose()
+
+
+@pytest.fixture
+async def ends(storage: Watched) -> AsyncIterator[AwaitedEnds]:
+    awaited = AwaitedEnds(storage)
+    awaited.start()
+    yield awaited
+    await awaited.stop()
+
+
+async def ended(storage: Watched) -> str:
+    """Store a job that has ended."""
+    record = job()
+    await storage.commit(commit(create=[(record, [NewEvent(RuntimeEventType.JOB_CREATED)])]))
+    assert await storage.claim(record.job_id, owner="w1", at=NOW) is not None
+    await storage.commit(
+        commit(
+            job_id=record.job_id,
+            fence=1,
+            events=[NewEvent(RuntimeEventType.JOB_SUCCEEDED)],
+            job=JobChange(status=JobStatus.SUCCEEDED, release=True),
+        )
+    )
+    return record.job_id
+
+
+async def test_of_many_awaited_jobs_only_the_ended_one_is_looked_at(
+    ends: AwaitedEnds, storage: Watched
+) -> None:
+    others = [ends.end_of(f"job-{number}") for number in range(50)]
+    job_id = await ended(storage)
+    end = ends.end_of(job_id)
+
+    ends.hear(job_id)
+
+    async with asyncio.timeout(BOUND):
+        assert (await end).type == RuntimeEventType.JOB_SUCCEEDED
+    assert storage.asked == [job_id]
+    assert not any(other.done() for other in others)
+
+
+async def test_a_job_that_nobody_waits_for_is_not_looked_at(ends: AwaitedEnds, storage: Watched) -> None:
+    unawaited, awaited = await ended(storage), await ended(storage)
+    end = ends.end_of(awaited)
+
+    ends.hear(unawaited)
+    ends.hear(awaited)
+
+    async with asyncio.timeout(BOUND):
+        await end
+    assert storage.asked == [awaited]
+
+
+async def test_a_look_finds_an_end_that_was_not_announced(ends: AwaitedEnds, storage: Watched) -> None:
+    job_id = await ended(storage)
+    end = ends.end_of(job_id)
+
+    await ends.look()
+
+    assert end.done()
+    assert job_id not in ends
+
+
+async def test_who_still_waits_when_it_stops_is_told_that_the_job_goes_on(ends: AwaitedEnds) -> None:
+    end = ends.end_of("job-1")
+
+    await ends.stop()
+
+    with pytest.raises(InvalidInput, match="goes on later"):
+        await end
