@@ -6,9 +6,11 @@ the first worker that reaches the moment, which then dies. SIGTERM drains it.
 """
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from support import mixed_job
 from support.mixed_child import writes
 
 ARMED = "ARMED"
+CAPS = "CAPS"
+"""The variable that holds the caps of single scopes, as JSON."""
 WORKER = KernelOptions(
     suspend_after=0.01,
     drain_timeout=5.0,
@@ -117,7 +121,8 @@ async def main(dsn: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     storage = ArmedStorage(dsn)
-    async with RuntimeKernel(storage=storage, operators=OPERATORS, options=WORKER):
+    options = replace(WORKER, scope_concurrency=json.loads(os.environ.get(CAPS, "{}")))
+    async with RuntimeKernel(storage=storage, operators=OPERATORS, options=options):
         print("ready", flush=True)
         await stop.wait()
     await storage.aclose()

@@ -111,7 +111,7 @@ class PostgresDispatcher:
         caps: ScopeCaps = NO_CAPS,
     ) -> None:
         self._dsn = dsn
-        self._queues = tuple(queues) or None
+        self._queues = list(queues) or None  # the driver writes a tuple as a record, not as an array
         self._max_concurrency = max_concurrency
         self._heartbeat_interval = heartbeat_interval
         self._worker_timeout = worker_timeout
@@ -330,7 +330,7 @@ class PostgresDispatcher:
                     install_signal_handlers=False,
                 )
             except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
-                logger.warning("the queue cannot be read now: %s", type(error).__name__)
+                logger.warning("the queue cannot be read now: %s", type(error.__cause__ or error).__name__)
             delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
             await asyncio.sleep(delay)
 

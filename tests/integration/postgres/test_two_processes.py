@@ -1,7 +1,7 @@
 """Two storages on one database, as two processes have them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 
 import asyncpg
 import pytest
@@ -11,6 +11,7 @@ from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEve
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, Limits
+from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
 from support.kernels import until
@@ -149,3 +150,38 @@ async def test_one_process_executes_where_there_is_no_shared_queue(pair: Pair) -
     assert not await second.acquire_executor()
     await first.aclose()
     assert await second.acquire_executor()
+
+
+async def test_two_processes_never_count_the_same_free_place(pair: Pair, database: str) -> None:
+    """The first has counted and not yet committed when a more urgent job comes, which the second tries to claim."""
+    first, second = pair
+    caps = ScopeCaps(default=1)
+    usual = job()
+    await first.commit(commit(create=[(usual, [NewEvent("job.created")])]))
+    connection = await asyncpg.connect(database)
+    hold_up = connection.transaction()
+    await hold_up.start()
+    await connection.execute(  # the place in the journal that the first claim is going to write
+        "INSERT INTO runtime_events (job_id, seq, type, at, data) VALUES ($1, 2, 'x', now(), '{}')",
+        usual.job_id,
+    )
+    early = asyncio.ensure_future(first.claim(usual.job_id, owner="w1", at=NOW, caps=caps))
+    await until(lambda: _waiting_for_locks(second, 1))
+    urgent = job(priority=9)
+    await second.commit(commit(create=[(urgent, [NewEvent("job.created")])]))
+    late = asyncio.ensure_future(second.claim(urgent.job_id, owner="w2", at=NOW, caps=caps))
+    await until(lambda: _either(late.done(), _waiting_for_locks(first, 2)))
+    await hold_up.rollback()
+    assert await early is not None
+    assert await late is None
+    await connection.close()
+
+
+async def _waiting_for_locks(storage: PostgresStorage, number: int) -> bool:
+    """Whether so many connections wait for a lock."""
+    statement = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    return bool((await storage._connections.fetch(statement))[0][0] >= number)
+
+
+async def _either(known: bool, other: Awaitable[bool]) -> bool:
+    return await other or known
