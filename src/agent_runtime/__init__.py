@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         PostgresJobStore,
         PostgresLedgerWriter,
     )
+    from agent_runtime.storage.redis.actions import RedisActionStore
     from agent_runtime.storage.redis.announcements import RedisAnnouncements
     from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
@@ -118,6 +119,7 @@ _HOMES = {
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
     "storage.postgres.storage": "PostgresStorage",
     "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
+    "storage.redis.actions": "RedisActionStore",
     "storage.redis.announcements": "RedisAnnouncements",
     "storage.redis.signals": "RedisSignalChannel",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
@@ -207,6 +209,7 @@ __all__ = [
     "PostgresStorage",
     "QueueFull",
     "RedactionPolicy",
+    "RedisActionStore",
     "RedisAnnouncements",
     "RedisSignalChannel",
     "Reservation",

@@ -74,7 +74,7 @@ async def test_what_is_no_signal_is_ignored(
     here, there = redis_ends
     await here.start()
     for text in ("", "[]", "{", '{"action_id": ["x"]}', '{"action_id": "act-1", "status": "resolved"}'):
-        await there._client.publish(f"{there._prefix}:act-1", text)
+        await there._server.client.publish(f"{there._prefix}:act-1", text)
     await there.signal("act-1", message("act-1", status="expired"))
     assert (await here.wait("act-1", timeout=5)).status == "expired"
 

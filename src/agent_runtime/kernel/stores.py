@@ -33,6 +33,7 @@ def shared_storage(storage: Storage | None, *views: Any) -> Storage | None:
     chosen: Storage | None = fixed[0] if fixed else given[0].storage if given else None
     if chosen is None:
         return None
+    _check_keeps_jobs(chosen, *fixed)
     if any(other is not chosen for other in fixed):
         kinds = ", ".join(sorted({type(other).__name__ for other in fixed}))
         raise ConfigurationError(
@@ -43,3 +44,12 @@ def shared_storage(storage: Storage | None, *views: Any) -> Storage | None:
         if getattr(view, "is_bare", False):
             view.adopt(chosen)
     return chosen
+
+
+def _check_keeps_jobs(*storages: Any) -> None:
+    for storage in storages:
+        if not hasattr(storage, "claim"):
+            raise ConfigurationError(
+                f"{type(storage).__name__} keeps no jobs, so that an action in it cannot share a commit with the job that "
+                "waits for it; it serves an ActionManager that stands alone"
+            )

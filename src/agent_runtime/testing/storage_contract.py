@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import (
-    ActionAlreadyResolved,
     DuplicateJob,
     FenceLost,
     IdempotencyConflict,
@@ -404,65 +403,6 @@ class StorageContract(MoneyContract, CapacityContract):
 
     # -- actions -------------------------------------------------------------------------------------------------
 
-    async def test_an_action_comes_back_as_it_was_written_but_for_its_token(self, storage: Storage) -> None:
-        asked = action(
-            "job-1",
-            scope_id="tenant",
-            operation_id="job-1:2",
-            argument_hash="h",
-            payload={"q": "?"},
-            expires_at=NOW + timedelta(seconds=1),
-            default_resolution={"approved": False},
-            approvers=("ann", "bob"),
-            quorum=2,
-            metadata={"k": 1},
-            resume_token="secret",  # noqa: S106 -- a test value
-        )
-        await storage.commit(commit(new_actions=[asked]))
-        found = await storage.get_action(asked.action_id)
-        assert found is not None
-        assert found.resume_token is None
-        assert await storage.find_action(asked.token_hash) == found
-        assert (found.payload, found.approvers, found.quorum) == (asked.payload, asked.approvers, 2)
-        assert found.expires_at == asked.expires_at
-        assert await storage.get_action(asked.action_id, scope_id="other") is None
-
-    async def test_of_many_resolvers_one_wins(self, storage: Storage) -> None:
-        asked = action()
-        await storage.commit(commit(new_actions=[asked]))
-
-        def resolve(n: int) -> Commit:
-            change = ActionChange(
-                action_id=asked.action_id,
-                status=ActionStatus.RESOLVED,
-                resolution={"n": n},
-                resolved_by=f"p{n}",
-            )
-            return commit(action_changes=[change])
-
-        outcomes = await asyncio.gather(
-            *(storage.commit(resolve(n)) for n in range(50)), return_exceptions=True
-        )
-        losers = [outcome for outcome in outcomes if isinstance(outcome, ActionAlreadyResolved)]
-        assert len(losers) == 49
-        found = await storage.get_action(asked.action_id)
-        assert found is not None
-        assert found.resolution is not None
-        assert found.resolved_by == f"p{found.resolution['n']}"
-        assert found.resolved_at == NOW
-
-    async def test_votes_are_counted_one_after_the_other(self, storage: Storage) -> None:
-        asked = action(quorum=2)
-        await storage.commit(commit(new_actions=[asked]))
-        vote = ActionChange(action_id=asked.action_id, status=ActionStatus.PENDING, votes=({"by": "a"},))
-        await storage.commit(commit(action_changes=[vote]))
-        with pytest.raises(ActionAlreadyResolved):
-            await storage.commit(commit(action_changes=[vote]))
-        found = await storage.get_action(asked.action_id)
-        assert found is not None
-        assert found.votes == ({"by": "a"},)
-        assert found.is_pending
-
     async def test_a_jobs_end_cancels_its_questions_but_not_those_about_lost_effects(
         self, storage: Storage
     ) -> None:
@@ -474,15 +414,6 @@ class StorageContract(MoneyContract, CapacityContract):
         )
         pending = await storage.list_actions(job_id=owned.job_id, status=ActionStatus.PENDING)
         assert [found.action_id for found in pending] == [lost.action_id]
-
-    async def test_actions_are_listed_newest_first_and_by_page(self, storage: Storage) -> None:
-        asked = [action(scope_id="a") for _ in range(5)]
-        await storage.commit(commit(new_actions=[*asked, action(scope_id="b")]))
-        ids = sorted((one.action_id for one in asked), reverse=True)
-        page = await storage.list_actions(scope_id="a", limit=2)
-        assert [one.action_id for one in page] == ids[:2]
-        rest = await storage.list_actions(scope_id="a", before=ids[1])
-        assert [one.action_id for one in rest] == ids[2:]
 
     # -- timers --------------------------------------------------------------------------------------------------
 

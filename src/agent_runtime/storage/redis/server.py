@@ -8,13 +8,29 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from redis.asyncio import Redis, from_url
-from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,  # noqa: A004 -- the client's own
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from agent_runtime.errors import ConfigurationError, StorageError, StorageFull, StorageReadOnly
 
 ANSWER_SECONDS: Final = 5.0
 """Seconds after which a server that does not answer is given up."""
+MOST_AT_ONCE: Final = 16
+"""Commands that one store, cache or channel has in flight."""
 DRIVER_ERRORS = (RedisError, OSError, TimeoutError)
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether nobody knows what the server made of a command."""
+    lost = isinstance(error, ConnectionError | OSError | TimeoutError | RedisTimeout)
+    return lost and not isinstance(error, AuthenticationError)
 
 
 def translated(error: BaseException) -> StorageError:
@@ -53,3 +69,22 @@ async def answered(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
             yield
     except DRIVER_ERRORS as error:
         raise translated(error) from error
+
+
+class Server:
+    """A client and the places for its commands: more at once than its pool has connections would be refused.
+
+    Args:
+        client: The caller's.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+        connections = client.connection_pool.max_connections or MOST_AT_ONCE
+        self._places = asyncio.Semaphore(max(1, min(MOST_AT_ONCE, connections // 4)))
+
+    @asynccontextmanager
+    async def answered(self, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Redis]:
+        """Wait for a place and give the client, all within so many seconds; its errors are raised as `StorageError`s."""
+        async with answered(seconds), self._places:
+            yield self.client

@@ -17,7 +17,7 @@ import orjson
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
-from agent_runtime.storage.redis.server import ANSWER_SECONDS, answered
+from agent_runtime.storage.redis.server import ANSWER_SECONDS, Server, answered
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json
 from agent_runtime.storage.waiters import Waiters
@@ -46,7 +46,7 @@ class RedisSignalChannel:
     def __init__(
         self, client: Redis, channel_prefix: str = "agent:action", message_ttl_seconds: float = 3600
     ) -> None:
-        self._client = client
+        self._server = Server(client)
         self._prefix = channel_prefix
         self._ttl_ms = max(1, round(message_ttl_seconds * 1000))
         self._waiters = Waiters()
@@ -87,7 +87,7 @@ class RedisSignalChannel:
     async def signal(self, action_id: str, message: SignalMessage, job_id: str | None = None) -> None:
         """Tell all who wait for an action."""
         text = _written(message)
-        async with answered(), self._client.pipeline(transaction=False) as pipeline:
+        async with self._server.answered() as client, client.pipeline(transaction=False) as pipeline:
             pipeline.set(self._key(action_id), text, px=self._ttl_ms)
             pipeline.publish(f"{self._prefix}:{action_id}", text)
             if job_id is not None:
@@ -145,8 +145,8 @@ class RedisSignalChannel:
     async def _look_for(self, action_ids: Sequence[str]) -> None:
         if not action_ids:
             return
-        async with answered():
-            found = await self._client.mget([self._key(action_id) for action_id in action_ids])
+        async with self._server.answered() as client:
+            found = await client.mget([self._key(action_id) for action_id in action_ids])
         for text in found:
             if text is not None:
                 self._take(as_text(text))
