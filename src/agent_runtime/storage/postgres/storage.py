@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -297,15 +297,11 @@ class PostgresStorage:
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
-        from agent_runtime.storage import queries
-
-        return [_job(row) for row in await self._select(queries.list_jobs(filter))]
+        return [_job(row) for row in await self._select(lambda queries: queries.list_jobs(filter))]
 
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
-        from agent_runtime.storage import queries
-
-        ((count,),) = await self._select(queries.count_jobs(filter))
+        ((count,),) = await self._select(lambda queries: queries.count_jobs(filter))
         return int(count)
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
@@ -332,12 +328,12 @@ class PostgresStorage:
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first."""
-        from agent_runtime.storage import queries
-
-        statement = queries.list_actions(
-            scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+        found = await self._select(
+            lambda queries: queries.list_actions(
+                scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+            )
         )
-        return [_action(row) for row in await self._select(statement)]
+        return [_action(row) for row in found]
 
     async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
         """Return counters of `(budget_id, window)` pairs."""
@@ -354,10 +350,8 @@ class PostgresStorage:
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
-        from agent_runtime.storage import queries
-
-        statement = queries.list_ledger(filter)
-        return [_entry(row) for row in await self._select(statement)]
+        found = await self._select(lambda queries: queries.list_ledger(filter))
+        return [_entry(row) for row in found]
 
     async def standing_budgets(self) -> Sequence[Budget]:
         """Return all standing budgets, by id."""
@@ -373,17 +367,10 @@ class PostgresStorage:
         )
         return StoredPolicy(name, version, from_json(found[0][0])) if found else None
 
-    async def _select(self, statement: Any) -> Sequence[Any]:
-        """Run a SQLAlchemy Core statement."""
-        from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-
-        dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
-        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-        names = compiled.positiontup or ()
-        values = [compiled.params[name] for name in names]
-        return await self._connections.fetch(
-            str(compiled), *(to_text(value) if isinstance(value, str) else value for value in values)
-        )
+    async def _select(self, build: Callable[[Any], Any]) -> Sequence[Any]:
+        """Run a statement that `build` makes with the module `queries`."""
+        statement, parameters = await asyncio.to_thread(_compiled, build)
+        return await self._connections.fetch(statement, *parameters)
 
     async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row; return whether there was one to renew."""
@@ -422,6 +409,18 @@ class PostgresStorage:
         await self._connections.fetch(sql.DELETE_STALE_WORKERS, timedelta(seconds=older_than))
         freed = await self._connections.fetch(sql.FREE_ABANDONED_JOBS)
         return [job_id for (job_id,) in freed]
+
+
+def _compiled(build: Callable[[Any], Any]) -> tuple[str, list[Any]]:
+    """Return a statement's SQL and parameters. In a thread: the first import of SQLAlchemy takes its time."""
+    from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+
+    from agent_runtime.storage import queries
+
+    dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+    compiled = build(queries).compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    values = [compiled.params[name] for name in compiled.positiontup or ()]
+    return str(compiled), [to_text(value) if isinstance(value, str) else value for value in values]
 
 
 def _job(row: Any) -> JobRecord:

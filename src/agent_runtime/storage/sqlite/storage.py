@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -251,15 +251,11 @@ class SQLiteStorage:
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
-        from agent_runtime.storage import queries
-
-        return [_job(row) for row in await self._select(queries.list_jobs(filter))]
+        return [_job(row) for row in await self._select(lambda queries: queries.list_jobs(filter))]
 
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
-        from agent_runtime.storage import queries
-
-        ((count,),) = await self._select(queries.count_jobs(filter))
+        ((count,),) = await self._select(lambda queries: queries.count_jobs(filter))
         return int(count)
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
@@ -288,12 +284,12 @@ class SQLiteStorage:
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first."""
-        from agent_runtime.storage import queries
-
-        statement = queries.list_actions(
-            scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+        found = await self._select(
+            lambda queries: queries.list_actions(
+                scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+            )
         )
-        return [rows.action_record(decode(rows.ACTION, row)) for row in await self._select(statement)]
+        return [rows.action_record(decode(rows.ACTION, row)) for row in found]
 
     async def counters(self, keys: Sequence[tuple[str, str]]) -> Sequence[Counters]:
         """Return counters of `(budget_id, window)` pairs."""
@@ -326,20 +322,27 @@ class SQLiteStorage:
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
-        from agent_runtime.storage import queries
+        found = await self._select(lambda queries: queries.list_ledger(filter, as_stored=from_time))
+        return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in found]
 
-        statement = queries.list_ledger(filter, as_stored=from_time)
-        return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in await self._select(statement)]
+    async def _select(self, build: Callable[[Any], Any]) -> list[tuple[Any, ...]]:
+        """Run a statement that `build` makes with the module `queries`.
 
-    async def _select(self, statement: Any) -> list[tuple[Any, ...]]:
-        """Run a SQLAlchemy Core statement on the reader's own connection."""
-        from sqlalchemy.dialects import sqlite
+        A reader's thread makes it: the first import of SQLAlchemy takes longer than the event loop should stand still.
+        """
 
-        compiled = statement.compile(
-            dialect=sqlite.dialect(paramstyle="qmark"), compile_kwargs={"render_postcompile": True}
-        )
-        names = compiled.positiontup or ()
-        return await self._reader.rows(str(compiled), [compiled.params[name] for name in names])
+        def read(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            from sqlalchemy.dialects import sqlite
+
+            from agent_runtime.storage import queries
+
+            compiled = build(queries).compile(
+                dialect=sqlite.dialect(paramstyle="qmark"), compile_kwargs={"render_postcompile": True}
+            )
+            names = compiled.positiontup or ()
+            return db.execute(str(compiled), [compiled.params[name] for name in names]).fetchall()
+
+        return await self._reader.run(read)
 
     async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row."""

@@ -1,0 +1,53 @@
+"""Packages that take long to import are imported before the event loop runs, or beside it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("alembic", "asyncpg", "procrastinate", "psycopg", "sqlalchemy")
+PROGRAM = """
+import asyncio, sys
+
+class Witness:
+    def find_spec(self, name, path=None, target=None):
+        if name in HEAVY:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                return
+            print("imported on the loop:", name)
+
+from agent_runtime import ExecutionRequest, JobFilter, RuntimeKernel
+
+async def count(context, given):
+    return await context.step(len, given, effect="read")
+
+sys.meta_path.insert(0, Witness())
+kernel = RuntimeKernel.create(storage=sys.argv[1], operators={"count": count})
+
+async def main():
+    async with kernel:
+        handle = await kernel.execute(ExecutionRequest(operator="count", input="abc"))
+        assert (await handle.result()).output == 3
+        assert len(await kernel.jobs.list()) == await kernel.jobs.count() == 1
+        assert await kernel.actions.list_pending() == []
+        assert await kernel.ledger.entries() == []
+
+asyncio.run(main())
+print("done", "sqlalchemy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+def test_a_kernel_imports_nothing_heavy_while_its_loop_runs(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("database") if kind == "postgres" else f"sqlite:///{tmp_path / 'runs.db'}"
+    program = PROGRAM.replace("HEAVY", repr(HEAVY))
+    done = subprocess.run(
+        [sys.executable, "-c", program, url], env={**os.environ}, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("done True\n", 0), done.stderr
