@@ -1,39 +1,86 @@
-"""`agent-runtime prune`: delete jobs that ended long ago."""
+"""`agent-runtime prune`: delete what ended long ago, or its content."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
+from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.settings import Settings
+from agent_runtime.storage.vacuum import vacuum_sqlite
 
-BATCH = 500
+
+def _days(context: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
+    """Read a number of days, `30` or `30d`."""
+    del context
+    if value is None:
+        return None
+    try:
+        age = timedelta(days=float(value.removesuffix("d")))
+    except (ValueError, OverflowError):
+        age = timedelta(days=-1)
+    if age < timedelta(0):
+        raise click.BadParameter(f"{value!r} is no number of days", param=option)
+    return age
 
 
 @click.command()
 @click.option(
-    "--older-than", "days", type=click.FloatRange(min=0), metavar="DAYS", required=True,
-    help="Delete jobs that ended so many days ago or earlier.",
+    "--older-than", "jobs", callback=_days, metavar="DAYS", help="Delete jobs that ended so long ago."
+)
+@click.option(
+    "--content-older-than", "content", callback=_days, metavar="DAYS",
+    help="Delete the content of jobs that ended so long ago.",
 )  # fmt: skip
+@click.option("--vacuum", is_flag=True, help="Give the space of what is deleted back (SQLite).")
 @db_option
-def prune(db: str | None, days: float) -> int:
-    """Delete jobs that ended long ago, with their journals and questions.
+def prune(db: str | None, jobs: timedelta | None, content: timedelta | None, vacuum: bool) -> int:
+    """Delete jobs that ended long ago, with their journals and questions, or only their content.
 
-    What they cost stays in the ledger. Jobs with an open question about a lost effect stay as well.
+    Without its content – inputs, messages, arguments, results – a job can be looked at and billed, and no longer be
+    replayed. What jobs cost stays in the ledger. Jobs with an open question about a lost effect stay as they are.
     """
-    deleted = asyncio.run(_prune(existing(db), timedelta(days=days)))
-    click.echo(f"{deleted} job{'' if deleted == 1 else 's'} deleted")
+    settings = existing(db)
+    path = sqlite_path(settings.storage)
+    if jobs is None and content is None and not vacuum:
+        raise click.UsageError("say what to delete: --older-than, --content-older-than, or --vacuum")
+    if vacuum and path is None:
+        raise click.UsageError("--vacuum is for SQLite; Postgres uses the space of deleted rows by itself")
+    asyncio.run(_prune(settings, jobs, content, path if vacuum else None))
     return OK
 
 
-async def _prune(settings: Settings, age: timedelta) -> int:
-    deleted = 0
+async def _prune(
+    settings: Settings, jobs: timedelta | None, content: timedelta | None, file: Path | None
+) -> None:
     async with reading(settings) as kernel:
-        before = kernel.clock.now() - age
-        while (count := await kernel.storage.prune(before=before, limit=BATCH)) > 0:
-            deleted += count
-    return deleted
+        now, storage = kernel.clock.now(), kernel.storage
+        if jobs is not None:
+            before = now - jobs
+            deleted = await _until_none(lambda: storage.prune(before=before))
+            click.echo(f"{_jobs(deleted)} deleted")
+        if content is not None:
+            long_ago = now - content
+            emptied = await _until_none(lambda: storage.prune_content(before=long_ago))
+            click.echo(f"content of {_jobs(emptied)} deleted")
+    if file is not None:
+        size, left = await vacuum_sqlite(file)
+        click.echo(f"{file}: {size:,} → {left:,} bytes")
+
+
+async def _until_none(batch: Callable[[], Awaitable[int]]) -> int:
+    """Delete in small batches, between which others write, until nothing is left."""
+    total = 0
+    while (count := await batch()) > 0:
+        total += count
+    return total
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'' if number == 1 else 's'}"

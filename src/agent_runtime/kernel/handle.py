@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_runtime.errors import (
     BudgetExceededError,
+    ContentPruned,
     InvalidTransition,
     JobCancelled,
     JobFailed,
@@ -103,6 +104,7 @@ class ExecutionHandle:
             JobFailed: It failed; `BudgetExceededError` and `PolicyDenied` when that was why.
             JobCancelled: It was cancelled.
             JobTimedOut: Its deadline passed.
+            ContentPruned: It succeeded so long ago that its content has been deleted.
             TimeoutError: `timeout` passed.
         """
         async with asyncio.timeout(timeout):
@@ -110,8 +112,16 @@ class ExecutionHandle:
             while (successor := ended.data.get("continued_as")) is not None:
                 ended = await self._kernel.wait_for_end(successor)
         if ended.type == RuntimeEventType.JOB_SUCCEEDED:
+            await self._check_content(ended)
             return _result(ended)
         raise _failure(ended)
+
+    async def _check_content(self, ended: RuntimeEvent) -> None:
+        """Tell a result that was deleted from one that is empty: what a kernel has run has always written one."""
+        if ended.content is None and (await self._kernel.jobs.get(ended.job_id or "")).operator is not None:
+            raise ContentPruned(
+                f"the content of job {ended.job_id!r} was deleted; its events and its cost are kept"
+            )
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the job to stop, or the one it has continued as. Does nothing when it has ended."""

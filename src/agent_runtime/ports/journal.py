@@ -421,10 +421,24 @@ class Workers(Protocol):
 class Retention(Protocol):
     """Forgets what ended long ago."""
 
-    async def prune(self, *, before: datetime, limit: int = 500) -> int:
-        """Delete up to `limit` jobs that ended before a moment, with their journals and actions.
+    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
 
         Ledger entries stay, and so do jobs with a pending action. Returns how many jobs are gone.
+
+        Args:
+            before: The moment.
+            limit: How many jobs at most.
+            max_events: How many entries their journals may have together, so that nobody waits long for this; one job
+                is dealt with in any case.
+        """
+        ...
+
+    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the private content of the jobs that ended longest ago, before a moment: inputs, messages, results.
+
+        Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
+        action. Returns how many jobs have lost theirs. The arguments are those of `prune`.
         """
         ...
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -498,6 +499,44 @@ class StorageContract(MoneyContract, CapacityContract):
         assert await storage.ledger_entries(LedgerFilter(job_id=old.job_id)) == [entry]
         assert {one.job_id for one in await storage.list_jobs(JobFilter())} == {recent.job_id, lost.job_id}
         await self.created(storage, idempotency_key="k", request_hash="another")
+
+    async def test_old_content_is_deleted_and_the_entries_stay(self, storage: Storage) -> None:
+        old = await self.ended(storage, NOW, idempotency_key="k", request_hash="h")
+        recent = await self.ended(storage, NOW + timedelta(days=2))
+        asking = await self.ended(storage, NOW)
+        running = await self.claimed(storage)
+        entry = LedgerEntry(entry_id="e", type="model_usage", job_id=old.job_id, timestamp=NOW)
+        question = action(asking.job_id, type="reconcile")
+        answered = action(old.job_id, status=ActionStatus.RESOLVED)
+        await storage.commit(commit(new_actions=[question, answered], ledger=[entry]))
+        before = await storage.events(old.job_id)
+        job_before = await storage.get_job(old.job_id)
+        assert await storage.prune_content(before=NOW + timedelta(days=1)) == 1
+        assert await storage.prune_content(before=NOW + timedelta(days=1)) == 0
+        assert before[0].content == b'"input"'
+        assert await storage.events(old.job_id) == [replace(event, content=None) for event in before]
+        assert await storage.get_job(old.job_id) == job_before
+        assert await storage.ledger_entries(LedgerFilter(job_id=old.job_id)) == [entry]
+        assert len(await storage.list_actions(job_id=old.job_id)) == 1
+        for kept in (recent, asking, running):
+            assert (await storage.events(kept.job_id))[0].content == b'"input"'
+        assert await storage.prune_content(before=NOW + timedelta(days=3)) == 1
+        assert await storage.prune(before=NOW + timedelta(days=3)) == 2
+
+    @pytest.mark.parametrize("method", ["prune", "prune_content"])
+    async def test_retention_goes_in_bounded_batches_the_oldest_first(
+        self, storage: Storage, method: str
+    ) -> None:
+        """Each journal has three entries."""
+        jobs = [await self.ended(storage, NOW - timedelta(hours=n)) for n in range(7)]
+        prune = getattr(storage, method)
+        assert await prune(before=NOW, limit=2) == 2
+        assert await prune(before=NOW, max_events=3) == 1
+        assert await prune(before=NOW, max_events=1) == 1
+        assert await prune(before=NOW, max_events=4) == 2
+        assert await prune(before=NOW) == 0
+        assert (await storage.events(jobs[0].job_id))[0].content == b'"input"'
+        assert await prune(before=NOW + timedelta(hours=1)) == 1
 
     # -- workers -------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
@@ -39,6 +40,8 @@ class State:
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
+    without_content: set[str] = field(default_factory=set)
+    """Ended jobs whose content was deleted."""
 
     def job(self, job_id: str) -> JobRecord:
         """Return a job or raise `UnknownJob`."""
@@ -76,6 +79,24 @@ class State:
             if job.scope_id == scope_id and self.is_due(job) and (not queues or job.queue in queues)
         ]
         return sorted(due, key=in_order)[: max(0, self.places(scope_id, caps) or 0)]
+
+    def ended(
+        self, before: datetime, limit: int, max_events: int, *, but: Collection[str] = ()
+    ) -> list[JobRecord]:
+        """Return the jobs that ended longest ago and have no pending action, within the bounds of `Retention`."""
+        left_out = {*but, *(action.job_id for action in self.actions.values() if action.is_pending)}
+        ended = [
+            (job.completed_at, job.job_id)
+            for job in self.jobs.values()
+            if job.completed_at is not None and job.completed_at < before and job.job_id not in left_out
+        ]
+        chosen: list[JobRecord] = []
+        for _, job_id in sorted(ended)[:limit]:
+            if chosen and max_events <= 0:
+                break
+            chosen.append(self.jobs[job_id])
+            max_events -= self.jobs[job_id].last_seq
+        return chosen
 
     def waiting(self, scope_id: str | None) -> int:
         """Return how many jobs wait for a worker, in one scope or in all."""

@@ -6,6 +6,7 @@ A commit is checked as a whole before any of it is applied, and nothing in betwe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.errors import FenceLost
@@ -265,22 +266,29 @@ class MemoryStorage:
         self._state.workers[worker.worker_id] = worker
         return known
 
-    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
         state = self._state
-        open_jobs = {action.job_id for action in state.actions.values() if action.is_pending}
-        ended = [
-            job
-            for job in state.jobs.values()
-            if job.completed_at is not None and job.completed_at < before and job.job_id not in open_jobs
-        ][:limit]
+        ended = state.ended(before, limit, max_events)
         gone = {job.job_id for job in ended}
         for job in ended:
             del state.jobs[job.job_id]
             state.journals.pop(job.job_id, None)
             state.keys.pop((job.scope_id, job.idempotency_key or ""), None)
+        state.without_content -= gone
         state.actions = {key: action for key, action in state.actions.items() if action.job_id not in gone}
         state.timers = {key: timer for key, timer in state.timers.items() if timer.job_id not in gone}
+        return len(ended)
+
+    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the content of jobs that ended before a moment."""
+        state = self._state
+        ended = state.ended(before, limit, max_events, but=state.without_content)
+        for job in ended:
+            state.journals[job.job_id] = [
+                replace(event, content=None) for event in state.journals[job.job_id]
+            ]
+            state.without_content.add(job.job_id)
         return len(ended)
 
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:

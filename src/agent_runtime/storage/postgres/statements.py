@@ -249,12 +249,25 @@ DELETE FROM runtime_workers WHERE seen_at < clock_timestamp() - $1::interval RET
 DELETE_LOCAL_WORKERS: Final = """
 DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
 """
-PRUNE: Final = """
-WITH ended AS (
-  SELECT j.job_id FROM runtime_jobs j WHERE j.completed_at < $1
-    AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
-  ORDER BY j.completed_at LIMIT $2 FOR UPDATE SKIP LOCKED
-), events AS (
+
+
+def _ended_jobs(condition: str) -> str:
+    """Return the start of a statement: the jobs $2 at most, with $3 events together, that ended before $1."""
+    return f"""
+    WITH candidates AS (
+      SELECT j.job_id, j.last_seq, j.completed_at FROM runtime_jobs j WHERE j.completed_at < $1 {condition}
+        AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+      ORDER BY j.completed_at, j.job_id LIMIT $2 FOR UPDATE SKIP LOCKED
+    ), ended AS (
+      SELECT job_id FROM (
+        SELECT job_id, sum(last_seq) OVER (ORDER BY completed_at, job_id) - last_seq AS events_before FROM candidates
+      ) AS c WHERE events_before < $3
+    )
+    """  # noqa: S608 -- the two conditions below
+
+
+PRUNE: Final = f"""
+{_ended_jobs("")}, events AS (
   DELETE FROM runtime_events WHERE job_id IN (SELECT job_id FROM ended)
 ), signals AS (
   DELETE FROM runtime_signals WHERE job_id IN (SELECT job_id FROM ended)
@@ -264,7 +277,14 @@ WITH ended AS (
   DELETE FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended)
 )
 DELETE FROM runtime_jobs WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
-"""
+"""  # noqa: S608
+PRUNE_CONTENT: Final = f"""
+{_ended_jobs("AND j.completed_at IS NOT NULL AND j.content_pruned_at IS NULL")}, events AS (
+  UPDATE runtime_events SET content = NULL WHERE job_id IN (SELECT job_id FROM ended) AND content IS NOT NULL
+)
+UPDATE runtime_jobs SET content_pruned_at = clock_timestamp()
+WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
+"""  # noqa: S608
 OWNED_JOBS: Final = "SELECT job_id, fence FROM runtime_jobs WHERE owner = $1"
 FREE_JOB: Final = """
 UPDATE runtime_jobs SET owner = NULL WHERE job_id = $1 AND fence = $2 AND owner IS NOT NULL RETURNING job_id

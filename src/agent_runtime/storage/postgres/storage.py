@@ -388,9 +388,13 @@ class PostgresStorage:
         await self._connections.fetch(sql.DELETE_WORKER, worker_id)
         await self._connections.fetch(sql.FREE_JOBS, worker_id)
 
-    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
-        return len(await self._connections.fetch(sql.PRUNE, before, limit))
+        return len(await self._connections.fetch(sql.PRUNE, before, limit, max_events))
+
+    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the content of jobs that ended before a moment."""
+        return len(await self._connections.fetch(sql.PRUNE_CONTENT, before, limit, max_events))
 
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
         """Return the jobs a worker owns."""

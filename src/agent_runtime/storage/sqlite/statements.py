@@ -172,10 +172,27 @@ PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
-ENDED_JOBS: Final = """
-SELECT j.job_id FROM runtime_jobs j WHERE j.completed_at < ?
-  AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
-ORDER BY j.completed_at LIMIT ?
+
+
+def _ended_jobs(condition: str) -> str:
+    return f"""
+    SELECT job_id FROM (
+      SELECT j.job_id, sum(j.last_seq) OVER (ORDER BY j.completed_at, j.job_id) - j.last_seq AS events_before
+      FROM (
+        SELECT job_id, last_seq, completed_at FROM runtime_jobs j WHERE completed_at < :before {condition}
+          AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+        ORDER BY completed_at, job_id LIMIT :limit
+      ) AS j
+    ) WHERE events_before < :events
+    """  # noqa: S608 -- the two conditions below
+
+
+ENDED_JOBS: Final = _ended_jobs("")
+ENDED_JOBS_WITH_CONTENT: Final = _ended_jobs("AND completed_at IS NOT NULL AND content_pruned_at IS NULL")
+DELETE_CONTENT: Final = "UPDATE runtime_events SET content = NULL WHERE job_id = ? AND content IS NOT NULL"
+MARK_WITHOUT_CONTENT: Final = """
+UPDATE runtime_jobs SET content_pruned_at = CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
+WHERE job_id = ?
 """
 DELETE_JOB: Final = tuple(
     f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608 -- names of our own

@@ -356,17 +356,31 @@ class SQLiteStorage:
         renewed: bool = await self._writer.run(put)
         return renewed
 
-    async def prune(self, *, before: datetime, limit: int = 500) -> int:
+    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
+        bounds = {"before": from_time(before), "limit": limit, "events": max_events}
 
         def delete(db: sqlite3.Connection) -> int:
-            ended = db.execute(sql.ENDED_JOBS, (from_time(before), limit)).fetchall()
+            ended = db.execute(sql.ENDED_JOBS, bounds).fetchall()
             for statement in sql.DELETE_JOB:
                 db.executemany(statement, ended)
             return len(ended)
 
         deleted: int = await self._writer.run(delete)
         return deleted
+
+    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the content of jobs that ended before a moment."""
+        bounds = {"before": from_time(before), "limit": limit, "events": max_events}
+
+        def empty(db: sqlite3.Connection) -> int:
+            ended = db.execute(sql.ENDED_JOBS_WITH_CONTENT, bounds).fetchall()
+            db.executemany(sql.DELETE_CONTENT, ended)
+            db.executemany(sql.MARK_WITHOUT_CONTENT, ended)
+            return len(ended)
+
+        emptied: int = await self._writer.run(empty)
+        return emptied
 
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
         """Return the jobs a worker owns."""

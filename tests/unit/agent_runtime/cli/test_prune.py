@@ -1,0 +1,110 @@
+"""`agent-runtime prune`, on a SQLite file with jobs in it."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agent_runtime import ContentPruned, ExecutionRequest, JobFilter, OperatorContext
+from agent_runtime.cli.jobs import jobs
+from agent_runtime.cli.prune import prune
+from agent_runtime.errors import ExecutorBusy, StorageError
+from agent_runtime.storage.sqlite import SQLiteStorage
+from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
+from support.kernels import kernel
+
+SIZE = 200_000
+
+
+async def large(context: OperatorContext, given: str) -> str:
+    """Return something large, and not compressible away."""
+    return await context.step(str, given, effect="read")
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "runs.db"
+
+    async def fill() -> None:
+        storage = SQLiteStorage(path)
+        async with kernel(storage, operators=[large]) as k:
+            for number in range(3):
+                text = "".join(chr(0x4E00 + (n * 7919 + number) % 20000) for n in range(SIZE // 3))
+                await (await k.execute(ExecutionRequest(operator="large", input=text))).result()
+        await storage.aclose()
+
+    asyncio.run(fill())
+    return path
+
+
+def run(command: Any, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=True)
+
+
+async def ask(path: Path) -> Any:
+    """Ask for the result of the newest job."""
+    storage = SQLiteStorage(path)
+    try:
+        async with kernel(storage, worker=False) as k:
+            (job, *_) = await k.jobs.list(JobFilter(limit=1))
+            return await k.handle(job.job_id).result()
+    finally:
+        await storage.aclose()
+
+
+def test_content_is_deleted_and_says_so_when_it_is_asked_for(database: Path) -> None:
+    assert len(asyncio.run(ask(database)).content) == SIZE // 3
+    assert run(prune, "--content-older-than", "30d", "--db", database).output == "content of 0 jobs deleted\n"
+    assert run(prune, "--content-older-than", "0", "--db", database).output == "content of 3 jobs deleted\n"
+    with pytest.raises(ContentPruned, match="its events and its cost are kept"):
+        asyncio.run(ask(database))
+    listed = run(jobs, "list", "--db", database)
+    job_id = next(word for word in listed.output.split() if word.startswith("job-"))
+    shown = run(jobs, "show", job_id, "--db", database)
+    assert (listed.exit_code, shown.exit_code) == (0, 0), shown.exception
+    assert "succeeded" in shown.output
+    assert run(prune, "--older-than", "0", "--db", database).output == "3 jobs deleted\n"
+
+
+def test_the_space_of_what_was_deleted_is_given_back(database: Path) -> None:
+    told = run(prune, "--content-older-than", "0", "--vacuum", "--db", database)
+    assert told.exception is None, told.exception
+    assert "content of 3 jobs deleted\n" in told.output
+    assert database.stat().st_size < SIZE
+    lock = ExecutorLock(database)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_file_whose_jobs_are_being_executed_is_not_written_anew(database: Path) -> None:
+    lock = ExecutorLock(database)
+    assert lock.acquire()
+    assert isinstance(run(prune, "--vacuum", "--db", database).exception, ExecutorBusy)
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "say what to delete"),
+        (["--older-than", "-1"], "no number of days"),
+        (["--older-than", "soon"], "no number of days"),
+        (["--older-than", "nan"], "no number of days"),
+        (["--content-older-than", "1e99"], "no number of days"),
+    ],
+)
+def test_nothing_is_deleted_unless_it_is_said_what(arguments: list[str], words: str, database: Path) -> None:
+    refused = run(prune, *arguments, "--db", database)
+    assert (refused.exit_code, words in refused.output) == (2, True), refused.output
+
+
+def test_only_sqlite_files_are_written_anew() -> None:
+    refused = run(prune, "--vacuum", "--db", "postgresql://somewhere/runs")
+    assert (refused.exit_code, "Postgres uses the space" in refused.output) == (2, True)
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert isinstance(run(prune, "--vacuum", "--db", tmp_path / "no.db").exception, StorageError)
+    assert not (tmp_path / "no.db").exists()
