@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
+from agent_runtime.errors import FenceLost
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
-from agent_runtime.values.budget import Amount, Charge
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
 from agent_runtime.values.event import RuntimeEvent
 from support.answers import answer_questions, check_promises
 from support.cutting_proxy import CuttingProxy
@@ -109,9 +110,10 @@ async def test_a_batch_of_strangers_whose_answer_is_lost_is_written_exactly_once
         await storage.aclose()
 
 
+@pytest.mark.parametrize("bill", [[], [LedgerEntry(entry_id="e", type="model_usage", timestamp=NOW)]])
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_an_extended_journal_whose_answer_is_lost_is_extended_once_and_told_of(
-    moment: Moment, database: str
+async def test_an_extended_journal_whose_answer_is_lost_is_extended_and_billed_once_and_told_of(
+    moment: Moment, bill: list[LedgerEntry], database: str
 ) -> None:
     async with CuttingProxy(database) as proxy:
         storage = PostgresStorage(proxy.dsn)
@@ -121,11 +123,12 @@ async def test_an_extended_journal_whose_answer_is_lost_is_extended_once_and_tol
         storage.listen(heard)
         proxy.cut = moment
         events = [NewEvent("custom.a"), NewEvent("custom.b")]
-        first = await storage.commit(commit(job_id=job_id, fence=1, events=events))
+        first = await storage.commit(commit(job_id=job_id, fence=1, events=events, ledger=bill))
         assert proxy.cuts == 1
         assert first == 3
         assert [event.type for event in await storage.events(job_id, after_seq=2)] == ["custom.a", "custom.b"]
         assert heard.first_seqs == [3]
+        assert [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter())] == [e.entry_id for e in bill]
         assert await storage.commit(commit(job_id=job_id, fence=1, events=events)) == 5
         await storage.aclose()
 
@@ -150,6 +153,23 @@ async def test_a_journal_that_a_lost_connection_is_still_extending_is_extended_o
         assert [event.type for event in await storage.events(job_id, after_seq=2)] == ["custom.a"]
         await blocker.close()
         await storage.aclose()
+
+
+async def test_what_another_fence_extends_and_bills_is_refused_as_a_whole(database: str) -> None:
+    storage = PostgresStorage(database)
+    await storage.open()
+    job_id, other = await claimed(storage), await claimed(storage)
+    bills = [LedgerEntry(entry_id=name, type="model_usage", timestamp=NOW) for name in ("stale", "good")]
+    stale, good = await asyncio.gather(
+        storage.commit(commit(job_id=job_id, fence=2, events=[NewEvent("custom.a")], ledger=bills[:1])),
+        storage.commit(commit(job_id=other, fence=1, events=[NewEvent("custom.b")], ledger=bills[1:])),
+        return_exceptions=True,
+    )
+    assert isinstance(stale, FenceLost)
+    assert good == 3
+    assert [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter())] == ["good"]
+    assert [event.type for event in await storage.events(job_id, after_seq=2)] == []
+    await storage.aclose()
 
 
 async def test_a_claim_whose_answer_is_lost_is_a_claim(database: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from agent_runtime.storage.postgres.statements import APPEND
+from agent_runtime.storage.postgres.statements import APPEND, APPEND_AND_BILL
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The message of the simple query protocol that asks for a commit."""
@@ -60,10 +60,10 @@ class CuttingProxy:
         task.add_done_callback(self._tasks.discard)
         upstream_reader, upstream = await asyncio.open_connection(self._parts.hostname, self._parts.port)
         answers = asyncio.ensure_future(_pump(upstream_reader, writer))
-        appending: bytes | None = None
+        appending: set[bytes] = set()
         try:
             while data := await reader.read(65536):
-                appending = _prepared(data) or appending
+                appending |= _prepared(data)
                 if self.cut is not None and (data.endswith(COMMIT) or _executes(data, appending)):
                     moment, self.cut = self.cut, None
                     self.cuts += 1
@@ -86,16 +86,15 @@ class CuttingProxy:
             writer.transport.abort()
 
 
-def _prepared(data: bytes) -> bytes | None:
-    """Return the name under which a message prepares the statement that extends journals."""
-    return data[5 : data.index(b"\x00", 5)] if data.startswith(b"P") and APPEND.encode() in data else None
+def _prepared(data: bytes) -> set[bytes]:
+    """Return the name under which a message prepares a statement that extends journals."""
+    extends = data.startswith(b"P") and any(text.encode() in data for text in (APPEND, APPEND_AND_BILL))
+    return {data[5 : data.index(b"\x00", 5)]} if extends else set()
 
 
-def _executes(data: bytes, statement: bytes | None) -> bool:
-    """Whether a message executes a prepared statement."""
-    return (
-        statement is not None and data.startswith(b"B") and data[5:].startswith(b"\x00" + statement + b"\x00")
-    )
+def _executes(data: bytes, statements: set[bytes]) -> bool:
+    """Whether a message executes one of these prepared statements."""
+    return data.startswith(b"B") and data[6 : data.index(b"\x00", 6)] in statements
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -32,7 +32,7 @@ from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 Then = Callable[[Any], None]
 
-_JOURNAL_ALONE: Final = {"commit_id", "at", "job_id", "fence", "scope_id", "events", "progress"}
+_JOURNAL_ALONE: Final = {"commit_id", "at", "job_id", "fence", "scope_id", "events", "progress", "ledger"}
 _more_than_journal: Final = attrgetter(
     *(part.name for part in fields(Commit) if part.name not in _JOURNAL_ALONE)
 )
@@ -97,7 +97,7 @@ class CommitOperation(Operation):
 
     @property
     def only_extends(self) -> bool:
-        """Whether it appends to one journal and does nothing else."""
+        """Whether it appends to one journal, with what that bills, and does nothing else."""
         return self.commit_id is not None and not any(_more_than_journal(self.commit))
 
     def need(self, needs: Needs) -> None:

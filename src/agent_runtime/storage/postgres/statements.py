@@ -151,8 +151,23 @@ _APPENDED: Final[Columns] = {
 }
 APPENDED: Final = (*_APPENDED, "commit", "place")
 """What is given of each event: its columns, the number of its commit, and its place in that."""
-# Jobs come sorted, and are locked in this order. Where a job has another fence by now, nothing is returned and written.
-APPEND: Final = f"""
+_BILLED_FIRST: Final = 6 + len(APPENDED)
+BILLED: Final = (*LEDGER, "commit")
+"""What is given of each ledger entry: its columns, and the number of its commit."""
+
+
+def _append(*more: str) -> str:
+    """Return the statement that extends journals, and does `more` for those that it extends.
+
+    Jobs come sorted, and are locked in this order. Where a job has another fence by now, nothing is returned and written.
+    """
+    columns = ", ".join(_APPENDED)
+    values = ", ".join(
+        f"e.{name}::jsonb" if kind == "json" else f"e.{name}" for name, kind in _APPENDED.items()
+    )
+    arrays = [f"${n}::{_type(name, EVENT_ROW)}[]" for n, name in enumerate(_APPENDED, 6)]
+    arrays += [f"${n}::int8[]" for n in range(6 + len(arrays), _BILLED_FIRST)]
+    return f"""
 WITH extended AS (
   UPDATE runtime_jobs AS j SET
     last_seq = j.last_seq + g.events, starts = 0, updated_at = g.at, progress = coalesce(g.progress, j.progress)
@@ -161,14 +176,30 @@ WITH extended AS (
   WHERE j.job_id = g.job_id AND j.fence = g.fence
   RETURNING g.commit, g.at, j.last_seq - g.events AS seq_before
 ), written AS (
-  INSERT INTO runtime_events (seq, at, {", ".join(_APPENDED)})
-  SELECT x.seq_before + e.place, x.at, {", ".join(f"e.{n}::jsonb" if k == "json" else f"e.{n}" for n, k in _APPENDED.items())}
-  FROM unnest({", ".join(f"${n}::{_type(name, EVENT_ROW)}[]" for n, name in enumerate(_APPENDED, 6))}, $12::int8[], $13::int8[])
-    AS e({", ".join(APPENDED)}) JOIN extended AS x ON x.commit = e.commit
+  INSERT INTO runtime_events (seq, at, {columns})
+  SELECT x.seq_before + e.place, x.at, {values}
+  FROM unnest({", ".join(arrays)}) AS e({", ".join(APPENDED)}) JOIN extended AS x ON x.commit = e.commit
   ORDER BY e.commit, e.place
-)
+){"".join(more)}
 SELECT commit, seq_before + 1 FROM extended
 """  # noqa: S608
+
+
+def _bill() -> str:
+    """Return the part of the statement that also writes ledger entries."""
+    columns = ", ".join(f'"{name}"' for name in LEDGER)
+    values = ", ".join(f'l."{name}"{"::jsonb" if kind == "json" else ""}' for name, kind in LEDGER.items())
+    arrays = [f"${n}::{_type(name, LEDGER)}[]" for n, name in enumerate(LEDGER, _BILLED_FIRST)]
+    return f""", billed AS (
+  INSERT INTO runtime_ledger ({columns}) SELECT {values}
+  FROM unnest({", ".join(arrays)}, ${_BILLED_FIRST + len(arrays)}::int8[]) AS l({columns}, commit)
+  JOIN extended AS x ON x.commit = l.commit
+  ORDER BY l.event_id ON CONFLICT (event_id) DO NOTHING
+)"""  # noqa: S608
+
+
+APPEND: Final = _append()
+APPEND_AND_BILL: Final = _append(_bill())
 IS_AT_WORK: Final = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state <> 'idle')"
 TRANSACTION_ID: Final = "SELECT pg_current_xact_id()::text"
 TRANSACTION_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
@@ -176,7 +207,6 @@ TRANSACTION_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
 INSERT_JOBS: Final = _insert("runtime_jobs", JOB)
 INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
-DELETE_SIGNALS_OF: Final = "DELETE FROM runtime_signals WHERE job_id = ANY($1::text[])"
 
 INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
 CHANGE_ACTIONS: Final = """
@@ -188,11 +218,17 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $
   AS v(action_id, status, resolution, resolved_by, resolved_at, votes)
 WHERE a.action_id = v.action_id AND a.status = 'pending'
 """
-CANCEL_ACTIONS: Final = """
+TAKE_LEAVE: Final = """
+WITH signals AS (
+  DELETE FROM runtime_signals WHERE job_id = ANY($1::text[])
+), timers AS (
+  DELETE FROM runtime_timers WHERE job_id = ANY($4::text[]) AND (data -> 'outlives') IS DISTINCT FROM 'true'::jsonb
+)
 UPDATE runtime_actions AS a SET status = 'cancelled', resolved_at = v.at
-FROM unnest($1::text[], $2::timestamptz[]) AS v(job_id, at)
+FROM unnest($2::text[], $3::timestamptz[]) AS v(job_id, at)
 WHERE a.job_id = v.job_id AND a.status = 'pending' AND a.type <> 'reconcile'
 """
+"""What ends with jobs: their signals, their open questions, their timers."""
 
 SET_TIMERS: Final = _insert(
     "runtime_timers",
@@ -202,9 +238,6 @@ SET_TIMERS: Final = _insert(
 )
 CLEAR_TIMERS: Final = """
 DELETE FROM runtime_timers WHERE (job_id, key) IN (SELECT * FROM unnest($1::text[], $2::text[]))
-"""
-CLEAR_TIMERS_OF: Final = """
-DELETE FROM runtime_timers WHERE job_id = ANY($1::text[]) AND (data -> 'outlives') IS DISTINCT FROM 'true'::jsonb
 """
 
 _CHARGED = ", ".join(f"{name} = c.{name} + v.{name}" for name in _COUNTED)

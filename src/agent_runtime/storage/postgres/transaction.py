@@ -33,6 +33,8 @@ def counters_of(row: Sequence[int]) -> Counters:
 async def append(connection: Connection, operations: Sequence[CommitOperation]) -> dict[int, int]:
     """Extend the journals of jobs, each by one commit, in one statement that is a transaction of its own.
 
+    What the commits bill is written with it.
+
     Returns:
         The seq of each commit's first event, by the commit's place in `operations`. What is missing was not written,
         because its job is not there or has another fence.
@@ -40,6 +42,7 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
     places = sorted(range(len(operations)), key=lambda place: operations[place].commit.job_id or "")
     jobs: list[Row] = []
     events: list[Row] = []
+    bills: list[Row] = []
     for number, place in enumerate(places, 1):
         operation = operations[place]
         commit = operation.commit
@@ -58,7 +61,12 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
                     offset,
                 ]
             )
-    rows = await connection.fetch(sql.APPEND, *_raw_columns(jobs), *_raw_columns(events))
+        bills += [[*row, number] for row in operation.encoded.ledger]
+    parameters = [*_raw_columns(jobs), *_raw_columns(events)]
+    if bills:
+        rows = await connection.fetch(sql.APPEND_AND_BILL, *parameters, *_columns(bills))
+    else:
+        rows = await connection.fetch(sql.APPEND, *parameters)
     return {places[number - 1]: first_seq for number, first_seq in rows}
 
 
@@ -146,9 +154,8 @@ async def write(connection: Connection, rows: LockedRows) -> str:
         await connection.execute(sql.INSERT_SIGNALS, *_columns(rows.signal_rows))
     if rows.folded_signals:
         await connection.execute(sql.DELETE_SIGNALS, rows.folded_signals)
-    if rows.ended_jobs:
-        await connection.execute(sql.DELETE_SIGNALS_OF, rows.ended_jobs)
     await _write_actions(connection, rows)
+    await _take_leave(connection, rows)
     await _write_timers(connection, rows)
     await _write_rules(connection, rows)
     return transaction_id
@@ -195,13 +202,17 @@ async def _write_actions(connection: Connection, rows: LockedRows) -> None:
         change
     ) in rows.action_changes:  # one by one: an action may change twice in a batch, and an UPDATE only once
         await connection.execute(sql.CHANGE_ACTIONS, *_raw_columns([change]))
-    if rows.cancel_actions_of:
-        await connection.execute(sql.CANCEL_ACTIONS, *_raw_columns(rows.cancel_actions_of))
+
+
+async def _take_leave(connection: Connection, rows: LockedRows) -> None:
+    if rows.ended_jobs or rows.cancel_actions_of or rows.clear_timers_of:
+        cancelled = _raw_columns(rows.cancel_actions_of, 2)
+        await connection.execute(
+            sql.TAKE_LEAVE, _texts(rows.ended_jobs), *cancelled, _texts(rows.clear_timers_of)
+        )
 
 
 async def _write_timers(connection: Connection, rows: LockedRows) -> None:
-    if rows.clear_timers_of:
-        await connection.execute(sql.CLEAR_TIMERS_OF, _texts(rows.clear_timers_of))
     cleared = [key for key, row in rows.timer_rows.items() if row is None]
     if cleared:
         await connection.execute(sql.CLEAR_TIMERS, *_pairs(cleared))
