@@ -42,10 +42,10 @@ SQLITE = Comparison(
 )
 
 
-def report(measured: Measured, rounds: int) -> str:
+def report(measured: Measured, rounds: int, on: str) -> str:
     """Return the page about one run."""
     intro = (
-        f"One run of `make bench`: {rounds} interleaved rounds, medians, every program in a process of its own ({machine()}).\n"
+        f"One run of `make bench`: {rounds} interleaved rounds, medians, every program in a process of its own ({on}).\n"
         "All write to SQLite with `synchronous=FULL` and have a step on disk before the next begins. LangGraph and DBOS\n"
         "run as shipped and tuned (the synchronous saver; WAL and eight threads), and count by whichever was faster."
     )
@@ -61,7 +61,8 @@ def main() -> None:
         "--only", action="append", default=[], metavar="CASE", help="measure this case alone; repeatable"
     )
     arguments = parser.parse_args()
-    page = report(SQLITE.measure(arguments.only, arguments.rounds), arguments.rounds)
+    on = machine()
+    page = report(SQLITE.measure(arguments.only, arguments.rounds), arguments.rounds, on)
     print(page)
     if arguments.record:
         RECORD.parent.mkdir(parents=True, exist_ok=True)

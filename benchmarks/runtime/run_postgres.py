@@ -146,10 +146,10 @@ def studies(server: BenchServer, only: Collection[str]) -> list[str]:
     return parts
 
 
-def report(version: str, rounds: int, tables: str, studied: list[str]) -> str:
+def report(version: str, rounds: int, on: str, tables: str, studied: list[str]) -> str:
     """Return the page about one run."""
     intro = (
-        f"One run of `make bench`: {rounds} interleaved rounds, medians, every program in a process of its own ({machine()}).\n"
+        f"One run of `make bench`: {rounds} interleaved rounds, medians, every program in a process of its own ({on}).\n"
         f"All write to Postgres {version} on the same machine, with `synchronous_commit=on`, and have a step on disk before the\n"
         "next begins. `agent-runtime` is the default, where half of what one worker runs goes through the shared queue;\n"
         '`no queue` is `dispatch="local"`, which is what the others do. LangGraph runs as shipped (the asynchronous saver over\n'
@@ -180,13 +180,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     os.environ["STUDY_SUSPENDED"] = str(arguments.suspended)
+    on = machine()
     with bench_server() as server:
         compared = comparison(server)
         cases = [case for case in arguments.only if case in compared.cases]
         measured = {} if arguments.only and not cases else compared.measure(cases, arguments.rounds)
         tables = compared.tables(measured) if measured else ""
         studied = studies(server, arguments.only)
-        page = report(server.version(), arguments.rounds, tables, studied)
+        page = report(server.version(), arguments.rounds, on, tables, studied)
     print(page)
     if arguments.record:
         RECORD.parent.mkdir(parents=True, exist_ok=True)

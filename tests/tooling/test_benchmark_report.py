@@ -61,7 +61,7 @@ def test_a_peer_without_the_case_is_left_open(run: ModuleType) -> None:
 def test_without_ours_there_is_nothing_to_compare(run: ModuleType) -> None:
     measured = {"sequential": {"DBOS tuned": [answer(1.0, wake_ms=2.0)]}}
 
-    page = run.report(measured, rounds=1)
+    page = run.report(measured, rounds=1, on="two cores")
 
     assert "How many times as long" not in page
     assert "| sequential | DBOS tuned | 1.000 (1.000–1.000) | 2.000 ms | 500 | 70 MB | wake_ms 2.00 |" in page
