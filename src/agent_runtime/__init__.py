@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     )
     from agent_runtime.storage.redis.actions import RedisActionStore
     from agent_runtime.storage.redis.announcements import RedisAnnouncements
+    from agent_runtime.storage.redis.job_cache import RedisJobCache
     from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
     from agent_runtime.values.budget import LedgerEntry
@@ -121,6 +122,7 @@ _HOMES = {
     "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
     "storage.redis.actions": "RedisActionStore",
     "storage.redis.announcements": "RedisAnnouncements",
+    "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry",
@@ -211,6 +213,7 @@ __all__ = [
     "RedactionPolicy",
     "RedisActionStore",
     "RedisAnnouncements",
+    "RedisJobCache",
     "RedisSignalChannel",
     "Reservation",
     "ResultNotSerializable",

@@ -205,7 +205,9 @@ class ActionsContract:
             await manager.resolve(asked.resume_token or "", {"value": 2})
         assert (await manager.get(asked.action_id)).resume_token is None
 
-    async def test_what_nobody_answers_expires(self, manager: ActionManager, clock: SetClock) -> None:
+    async def test_what_nobody_answers_expires(
+        self, manager: ActionManager, clock: SetClock, storage: ActionStorage
+    ) -> None:
         plain = await manager.require_action(ActionSpec(type="input", timeout_seconds=60))
         default = await manager.require_action(
             ActionSpec(type="confirm", timeout_seconds=90, default_resolution={"confirmed": False})
@@ -224,6 +226,7 @@ class ActionsContract:
             await manager.wait_for_resolution(plain.action_id)
         assert await manager.expire_due() == 0
         assert [one.action_id for one in await manager.list_pending()] == [for_ever.action_id]
+        assert await storage.due_timers(NOW + timedelta(days=1)) == []
 
     async def test_who_waits_gets_the_answer(self, manager: ActionManager) -> None:
         asked = await manager.require_action(ActionSpec(type="input", timeout_seconds=60))

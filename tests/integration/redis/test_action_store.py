@@ -74,9 +74,10 @@ async def test_ended_actions_are_deleted_after_their_time_and_pending_ones_never
     for _ in range(2):
         await manager.require_action(ActionSpec(type="input", job_id="job-2", scope_id="b"))
     assert await manager.get(pending.action_id) == (await store.list_actions(job_id="job-1"))[0]
-    left = {name.partition(":")[2] for name in await keys(client, prefix)}
-    assert {name for name in left if ":s" in name and ":scope:s" in name} == set()
-    assert len({name for name in left if ":a:" in f":{name}"}) == 3
+    left = {name.partition("}:")[2] for name in await keys(client, prefix)}
+    assert {name for name in left if ":scope:s" in name} == set()
+    for kind in ("a", "t"):
+        assert len({name for name in left if name.startswith(f"{kind}:")}) == 3
 
 
 async def test_a_commit_whose_answer_gets_lost_is_made_once(redis_url: str, prefix: str) -> None:

@@ -2,6 +2,7 @@
 
 from agent_runtime.storage.redis.actions import RedisActionStore
 from agent_runtime.storage.redis.announcements import RedisAnnouncements
+from agent_runtime.storage.redis.job_cache import RedisJobCache
 from agent_runtime.storage.redis.signals import RedisSignalChannel
 
-__all__ = ["RedisActionStore", "RedisAnnouncements", "RedisSignalChannel"]
+__all__ = ["RedisActionStore", "RedisAnnouncements", "RedisJobCache", "RedisSignalChannel"]

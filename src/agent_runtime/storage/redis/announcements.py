@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Heard
 from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.storage.background import ended
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.redis.server import answered, client_at
 from agent_runtime.storage.redis.subscriber import Subscriber
@@ -74,8 +75,7 @@ class RedisAnnouncements:
         sending, self._sending = self._sending, None
         if sending is None:
             return
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        await ended(sending)
         if self._subscriber is not None:
             await self._subscriber.stop()
         with contextlib.suppress(StorageError):

@@ -17,6 +17,7 @@ import orjson
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
+from agent_runtime.storage.background import ended
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, Server, answered
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json
@@ -81,8 +82,7 @@ class RedisSignalChannel:
         await self._subscriber.stop()
         self._waiters.close()
         for task in tuple(self._looking):
-            task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
+            await ended(task)
 
     async def signal(self, action_id: str, message: SignalMessage, job_id: str | None = None) -> None:
         """Tell all who wait for an action."""

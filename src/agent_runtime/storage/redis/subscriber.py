@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from agent_runtime.storage.background import ended
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS
 from agent_runtime.storage.redis.text import as_text
 
@@ -74,9 +75,7 @@ class Subscriber:
     async def stop(self) -> None:
         """Hear nothing more. Idempotent."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await ended(task)
         self.attempted.clear()
 
     async def _run(self) -> None:

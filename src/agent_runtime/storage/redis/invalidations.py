@@ -1,0 +1,150 @@
+"""What must no longer be read from a cache of jobs, and gets deleted there as soon as Redis can be reached.
+
+From the moment a change is heard until its entry is known to be deleted, this process does not trust the entry. So a
+Redis that is away makes reading slower, not wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from agent_runtime.errors import StorageError
+from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.journal import Commit, ForeignChange
+from agent_runtime.storage.background import ended
+from agent_runtime.storage.redis.server import Server
+from agent_runtime.values.event import RuntimeEvent
+
+logger = logging.getLogger(__name__)
+
+MOST_JOBS: Final = 10_000
+"""Jobs that wait to be deleted; beyond it, everything is given up instead."""
+PAGE: Final = 500
+FIRST_DELAY: Final = 0.05
+LONGEST_DELAY: Final = 1.0
+"""Seconds between two attempts to reach Redis: at first, and at most."""
+
+
+class Invalidations:
+    """Listens to a storage, and deletes what has changed.
+
+    Args:
+        server: Where the cache is.
+        prefix: Begins the keys of its entries and their leases.
+        epoch_key: Names the time that entries belong to; those of another are invalid. No name comes twice, so that an
+            evicted one brings no entry back.
+    """
+
+    def __init__(self, server: Server, *, prefix: str, epoch_key: str) -> None:
+        self._server = server
+        self._prefix = prefix
+        self._epoch_key = epoch_key
+        self._jobs: dict[str, int] = {}
+        """Jobs whose entries are not trusted, each with the number of the change that made them so."""
+        self._everything = 0
+        """Number of the change after which no entry at all is trusted; 0 when there is none."""
+        self._changes = 0
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def entry_keys(self, job_id: str) -> tuple[str, str]:
+        """Return the key of a job's entry and that of its lease."""
+        return f"{self._prefix}:e:{job_id}", f"{self._prefix}:l:{job_id}"
+
+    def distrusts(self, job_id: str) -> bool:
+        """Whether a job's entry may be older than what this process has heard of."""
+        return self._everything > 0 or job_id in self._jobs
+
+    def add(self, job_id: str) -> None:
+        """Distrust a job's entry until it is deleted."""
+        self._changes += 1
+        self._jobs[job_id] = self._changes
+        if len(self._jobs) > MOST_JOBS:
+            self.add_everything()
+        self._wanted.set()
+
+    def add_everything(self) -> None:
+        """Distrust all entries until all are invalid."""
+        self._changes += 1
+        self._everything = self._changes
+        self._jobs.clear()
+        self._wanted.set()
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """Learn of a commit of this process: only the owner of a job changes its row."""
+        if commit.job_id is not None:
+            self.add(commit.job_id)
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Learn of a claim or a fold of this process."""
+        self.add(job_id)
+
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        """Learn of another process's commits."""
+        if changes is None:
+            self.add_everything()
+            return
+        for change in changes:
+            if change.kind in ("grown", "ended"):
+                self.add(change.job_id)
+
+    def start(self) -> None:
+        """Begin to delete, in the background; what was written before anybody listened is not trusted."""
+        self.add_everything()
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="redis invalidations")
+
+    async def stop(self) -> None:
+        """Delete what is left, if Redis can be reached, and stop."""
+        task, self._task = self._task, None
+        if task is not None:
+            await ended(task)
+            with contextlib.suppress(StorageError):
+                await self.flush()
+
+    async def _run(self) -> None:
+        delay = FIRST_DELAY
+        while True:
+            await self._wanted.wait()
+            try:
+                await self.flush()
+                delay = FIRST_DELAY
+            except StorageError as error:
+                if delay == FIRST_DELAY:
+                    logger.warning("entries of the job cache cannot be deleted; it is not used: %s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY)
+
+    async def flush(self) -> None:
+        """Delete what is not trusted.
+
+        Raises:
+            StorageError: Redis cannot be reached.
+        """
+        self._wanted.clear()
+        try:
+            while self._everything or self._jobs:
+                await self._flush_some()
+        except BaseException:
+            self._wanted.set()
+            raise
+
+    async def _flush_some(self) -> None:
+        everything = self._everything
+        jobs = dict(list(self._jobs.items())[:PAGE])
+        async with self._server.answered() as client, client.pipeline(transaction=False) as pipeline:
+            if everything:
+                pipeline.set(self._epoch_key, new_id("epoch"))
+            if jobs:
+                pipeline.delete(*(key for job_id in jobs for key in self.entry_keys(job_id)))
+            await pipeline.execute()
+        if self._everything == everything:
+            self._everything = 0
+        for job_id, change in jobs.items():
+            if (
+                self._jobs.get(job_id) == change
+            ):  # otherwise it has changed again, and somebody may have filled it
+                del self._jobs[job_id]
