@@ -162,7 +162,10 @@ class RunBudgets:
     async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
         keys = [budget.key for budget in budgets if budget.counted]
         ledger = self._ledger
-        counters = iter(await self._read(lambda: ledger.seen.read(ledger.storage, keys, fresh=fresh)))
+        known = None if fresh else ledger.seen.known(keys)
+        if known is None:
+            known = await self._read(lambda: ledger.seen.read(ledger.storage, keys, fresh=fresh))
+        counters = iter(known)
         return [next(counters) if budget.counted else Counters() for budget in budgets]
 
     def _crossings(self, budgets: Sequence[ApplicableBudget], seen: Sequence[Counters]) -> list[Crossing]:
@@ -172,11 +175,9 @@ class RunBudgets:
             if not budget.counted or budget.key in self._ledger.warned:
                 continue
             used = counters.settled + counters.reserved
-            for name in DIMENSIONS:
-                limit: int | None = getattr(budget.limits, name)
-                if limit and getattr(used, name) >= budget.warning_threshold * limit:
-                    crossing = Crossing(budget=budget, dimension=name, used=getattr(used, name), limit=limit)
-                    found.append(crossing)
+            for name, limit, have in zip(DIMENSIONS, budget.limits, used, strict=True):
+                if limit and have >= budget.warning_threshold * limit:
+                    found.append(Crossing(budget=budget, dimension=name, used=have, limit=limit))
                     break
         return found
 

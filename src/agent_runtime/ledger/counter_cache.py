@@ -14,6 +14,7 @@ from agent_runtime.ports.journal import Storage
 from agent_runtime.values.budget import Charge, Counters
 
 MAX_KEYS: Final = 10_000
+NONE: Final = Counters()
 
 
 class CounterCache:
@@ -21,6 +22,11 @@ class CounterCache:
 
     def __init__(self) -> None:
         self._seen: dict[Key, Counters] = {}
+
+    def known(self, keys: Sequence[Key]) -> list[Counters] | None:
+        """Return counters as last seen, or `None` when one was never read."""
+        seen = [self._seen.get(key) for key in keys]
+        return None if None in seen else [counters for counters in seen if counters is not None]
 
     async def read(self, storage: Storage, keys: Sequence[Key], *, fresh: bool = False) -> list[Counters]:
         """Return counters, as last seen or as they are."""
@@ -30,7 +36,7 @@ class CounterCache:
                 self._seen.clear()
                 missing = list(keys)
             self._seen.update(zip(missing, await storage.counters(missing), strict=True))
-        return [self._seen.get(key) or Counters() for key in keys]
+        return [self._seen.get(key, NONE) for key in keys]
 
     def note(self, charges: Iterable[Charge]) -> None:
         """Learn of charges that have been committed."""
@@ -38,9 +44,7 @@ class CounterCache:
             key = (charge.budget_id, charge.window)
             seen = self._seen.get(key)
             if seen is not None:
-                self._seen[key] = Counters(
-                    settled=seen.settled + charge.settle, reserved=seen.reserved + charge.reserve
-                )
+                self._seen[key] = Counters(seen.settled + charge.settle, seen.reserved + charge.reserve)
 
     def forget_all(self) -> None:
         """Read everything again before the next use."""

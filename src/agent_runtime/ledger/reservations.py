@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -265,7 +265,7 @@ def settle(holds: Iterable[Hold], spent: Amount | None) -> list[Charge]:
             budget_id=hold.key[0],
             window=hold.key[1],
             reserve=-hold.amount,
-            settle=replace(hold.amount, turns=0) if spent is None else spent,
+            settle=hold.amount._replace(turns=0) if spent is None else spent,
         )
         for hold in holds
     ]

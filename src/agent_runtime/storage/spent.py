@@ -8,12 +8,12 @@ from typing import Any, Final
 from agent_runtime.values.budget import DIMENSIONS, Amount
 from agent_runtime.values.opening import SpentBy
 
-_MODEL = "l.type = 'model_usage' AND l.status <> 'adjusted'"
+_ASKED = "l.type IN ('model_usage', 'embedding_usage') AND l.status <> 'adjusted'"
 _REFUSED = "l.status = 'failed' AND NOT l.uncertain AND l.input_tokens + l.output_tokens = 0 AND coalesce(l.cost_units, 0) = 0"
 _COUNTED: Final = {
     "tokens": "l.input_tokens + l.output_tokens",
     "cost": "coalesce(l.cost_units, 0)",
-    "requests": f"CASE WHEN {_MODEL} AND NOT ({_REFUSED}) THEN 1 ELSE 0 END",
+    "requests": f"CASE WHEN {_ASKED} AND NOT ({_REFUSED}) THEN 1 ELSE 0 END",
     "tool_calls": "CASE WHEN l.type = 'tool_usage' AND l.status <> 'adjusted' THEN 1 ELSE 0 END",
     "turns": "CASE WHEN l.type = 'model_usage' AND l.status = 'completed' AND NOT l.uncertain THEN 1 ELSE 0 END",
 }

@@ -190,6 +190,7 @@ class MoneyContract:
             entry("refused", 1, status="failed", **nothing),
             entry("billed", 1, status="failed"),
             entry("tool", 1, type="tool_usage", model=None, provider=None, **nothing),
+            entry("vectors", 1, type="embedding_usage", input_tokens=30, output_tokens=0, cost=1),
             entry("check", 1, type="budget_check", cost=0),
             entry("bob", 1, principal_id="bob"),
             entry("nobody", 1, principal_id=None),
@@ -214,13 +215,13 @@ class MoneyContract:
             return counters.settled
 
         assert await settled(each, "ann", "day") == Amount(
-            tokens=15 * 6, cost=7 + 100 - 90 + 7 + 7, requests=5, tool_calls=1, turns=3
+            tokens=15 * 8, cost=7 + 100 - 90 + 7 + 7 + 1, requests=6, tool_calls=1, turns=3
         )
         assert await settled(each, "bob", "day") == Amount(cost=1)
         assert await settled(each, None, "day") == Amount(tokens=15, cost=7, requests=1, turns=1)
         assert await settled(each, "carol", "day") == Amount()
         assert await settled(some, None, "") == Amount(
-            tokens=15 * 9, cost=7 - 5 + 7 + 10 + 7 + 7 + 7, requests=7, turns=5
+            tokens=15 * 11, cost=7 - 5 + 7 + 10 + 7 + 7 + 7 + 1, requests=8, turns=5
         )
 
     async def test_a_version_of_a_policy_never_changes(self, storage: Storage) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.money import to_units
@@ -13,9 +13,11 @@ from agent_runtime.values.money import to_units
 DIMENSIONS = ("tokens", "cost", "requests", "tool_calls", "turns")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Amount:
-    """Quantities of everything a budget counts; `cost` in 10⁻¹⁰ dollars. May be negative, to take back."""
+class Amount(NamedTuple):
+    """Quantities of everything a budget counts; `cost` in 10⁻¹⁰ dollars. May be negative, to take back.
+
+    A tuple, because some dozens are made for every model call.
+    """
 
     tokens: int = 0
     cost: int = 0
@@ -23,37 +25,34 @@ class Amount:
     tool_calls: int = 0
     turns: int = 0
 
-    def __add__(self, other: Amount) -> Amount:
+    def __add__(self, other: Amount) -> Amount:  # type: ignore[override]  # adds up, where a tuple appends
+        if other is NOTHING:
+            return self
+        if self is NOTHING:
+            return other
         return Amount(
-            tokens=self.tokens + other.tokens,
-            cost=self.cost + other.cost,
-            requests=self.requests + other.requests,
-            tool_calls=self.tool_calls + other.tool_calls,
-            turns=self.turns + other.turns,
+            self.tokens + other.tokens,
+            self.cost + other.cost,
+            self.requests + other.requests,
+            self.tool_calls + other.tool_calls,
+            self.turns + other.turns,
         )
 
     def __neg__(self) -> Amount:
-        return Amount(
-            tokens=-self.tokens,
-            cost=-self.cost,
-            requests=-self.requests,
-            tool_calls=-self.tool_calls,
-            turns=-self.turns,
-        )
+        return Amount(-self.tokens, -self.cost, -self.requests, -self.tool_calls, -self.turns)
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in DIMENSIONS)
+        return any(iter(self))
 
     def to_dict(self) -> dict[str, int]:
         """Return the non-zero quantities."""
-        return {name: value for name in DIMENSIONS if (value := getattr(self, name))}
+        return {name: value for name, value in zip(DIMENSIONS, self, strict=True) if value}
 
 
 NOTHING = Amount()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Upper bounds for settled plus reserved; `None` is no bound."""
 
     tokens: int | None = None
@@ -74,19 +73,13 @@ class Limits:
 
     def exceeded_by(self, used: Amount, asked: Amount) -> str | None:
         """Return the first dimension that `asked` adds to and that would pass its bound, if any."""
-        for name in DIMENSIONS:
-            limit: int | None = getattr(self, name)
-            if (
-                limit is not None
-                and getattr(asked, name) > 0
-                and getattr(used, name) + getattr(asked, name) > limit
-            ):
+        for name, limit, have, more in zip(DIMENSIONS, self, used, asked, strict=True):
+            if limit is not None and more > 0 and have + more > limit:
                 return name
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
+class Charge(NamedTuple):
     """A change of one budget's counters, made in the commit that records its cause.
 
     With `limits`, the commit is refused (`BudgetRejected`) when settled + reserved would pass them in a quantity that
@@ -103,8 +96,7 @@ class Charge:
     """When the window is a new one: older ones of its kind before this key, in which nothing is reserved, are deleted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(NamedTuple):
     """Where a budget's counters stand in one window."""
 
     settled: Amount = NOTHING
@@ -118,7 +110,7 @@ class LedgerEntry:
     entry_id: str
     """Unique per attempt: operation id and attempt number."""
     type: str
-    """`model_usage`, `tool_usage`, `connector_usage` or `budget_check`."""
+    """`model_usage`, `embedding_usage`, `tool_usage`, `connector_usage` or `budget_check`."""
     job_id: str | None = None
     scope_id: str = DEFAULT_SCOPE
     principal_id: str | None = None
@@ -152,14 +144,14 @@ class LedgerEntry:
     @property
     def counted(self) -> Amount:
         """What a budget counts of it. An unknown price counts as nothing, a request that was refused as none."""
-        model = self.type == "model_usage" and self.status != "adjusted"
+        asked = self.type in ("model_usage", "embedding_usage") and self.status != "adjusted"
         refused = self.status == "failed" and not (self.uncertain or self.total_tokens or self.cost)
         return Amount(
             tokens=self.total_tokens,
             cost=self.cost or 0,
-            requests=int(model and not refused),
+            requests=int(asked and not refused),
             tool_calls=int(self.type == "tool_usage" and self.status != "adjusted"),
-            turns=int(model and self.status == "completed" and not self.uncertain),
+            turns=int(self.type == "model_usage" and self.status == "completed" and not self.uncertain),
         )
 
 

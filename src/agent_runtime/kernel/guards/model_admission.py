@@ -107,9 +107,10 @@ class ModelAdmission:
             return attempt, step.open[number]
         await warn(run, step.operation_id, granted.crossings)
         plan = granted.plan
-        model = attempt.spec.model if plan.model == attempt.model else plan.model
-        spec = attempt.spec.evolve(max_tokens=plan.max_tokens, model=model)
-        return attempt.evolve(spec=spec), step.open[number]
+        if plan.model != attempt.model or plan.max_tokens != attempt.spec.max_tokens:
+            model = attempt.spec.model if plan.model == attempt.model else plan.model
+            attempt = attempt.evolve(spec=attempt.spec.evolve(max_tokens=plan.max_tokens, model=model))
+        return attempt, step.open[number]
 
     async def _demand(self, run: JobRun, attempt: ModelAttempt, model: str) -> Demand:
         """Return what an attempt wants of a model."""

@@ -50,6 +50,7 @@ async def settle_answer(
     entry = entry_for(
         run,
         step.operation_id,
+        step.name,
         number,
         bound,
         usage,
@@ -94,6 +95,7 @@ async def settle_failure(
     entry = entry_for(
         run,
         step.operation_id,
+        step.name,
         number,
         bound,
         usage,
@@ -126,7 +128,7 @@ def lost_attempts(
         events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
         spent = None if sent else NOTHING
         ledger.append(
-            entry_for(run, operation_id, number, bound, usage, spent=spent, failed=True, uncertain=sent)
+            entry_for(run, operation_id, name, number, bound, usage, spent=spent, failed=True, uncertain=sent)
         )
         charges.extend(bound.settlement(spent))
     return events, {"ledger": ledger, "charges": charges}

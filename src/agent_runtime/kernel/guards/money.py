@@ -92,6 +92,7 @@ def attempt_id(operation_id: str, number: int) -> str:
 def entry_for(
     run: JobRun,
     operation_id: str,
+    name: str,
     number: int,
     bound: AtMost,
     usage: Usage,
@@ -102,7 +103,10 @@ def entry_for(
     uncertain: bool = False,
     request_id: str | None = None,
 ) -> LedgerEntry:
-    """Build the ledger line of one attempt; `spent` is what budgets counted, `None` all that was set aside."""
+    """Build the ledger line of one attempt of a call with a step's name.
+
+    `spent` is what budgets counted, `None` all that was set aside.
+    """
     job = run.job
     values = usage_fields(usage)
     if failed and not usage.requests:
@@ -114,7 +118,7 @@ def entry_for(
         ]
     return LedgerEntry(
         entry_id=attempt_id(operation_id, number),
-        type="model_usage",
+        type=f"{name}_usage",
         job_id=job.job_id,
         scope_id=job.scope_id,
         principal_id=job.principal_id,

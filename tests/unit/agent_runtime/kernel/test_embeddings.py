@@ -78,9 +78,8 @@ async def test_vectors_are_recorded_billed_and_counted_but_are_no_turn() -> None
         (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
         started, completed = [event for event in await journal(handle) if event.type.startswith("model.")]
     assert result.output == [list(vector) for vector in await engine(Vectors()).embed(TEXTS)]
-    assert [(entry.model, entry.input_tokens, entry.output_tokens) for entry in entries] == [
-        ("vectors", 30, 0)
-    ]
+    (entry,) = entries
+    assert (entry.type, entry.model, entry.total_tokens) == ("embedding_usage", "vectors", 30)
     assert counters.settled.to_dict() == {"tokens": 30, "cost": 30 * 10**10, "requests": 1}
     assert counters.reserved.to_dict() == {}
     assert (started.data["name"], completed.data["name"]) == ("embedding", "embedding")
