@@ -1,6 +1,7 @@
-"""The story of a team that outgrows one process: migrate, two workers, one submitter, one worker stopped."""
+"""The stories of a team that outgrows one process: it migrates, starts workers, submits, stops one of them."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -69,6 +70,82 @@ async def test_a_team_runs_workers_and_stops_one_of_them(postgres_dsn: str, tmp_
                 assert (await handle.result(timeout=BOUND)).output == {"steps": 20}
         pruned = await asyncio.to_thread(run, "prune", "--older-than", "0")
         assert pruned.stdout == "20 jobs deleted\n", pruned.stderr
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+
+
+OWN = """
+import asyncio, os
+from agent_runtime import Runtime
+
+async def where(context, given):
+    return await context.step(_pid, name="where", effect="read")
+
+async def _pid():
+    await asyncio.sleep(0.05)
+    return os.getpid()
+
+kernel = Runtime(operators=[where])
+"""
+SUBMIT = """
+import asyncio, json, sys
+from agent_runtime import ExecutionRequest, RuntimeKernel
+import shop
+
+async def main():
+    kernel = shop.kernel.kernel
+    async with shop.kernel:
+        request = ExecutionRequest(operator="where")
+        handles = await asyncio.gather(*(kernel.execute(request) for _ in range(int(sys.argv[1]))))
+        print(json.dumps([(await handle.result(timeout=30)).output for handle in handles]))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.timeout(BOUND * 4)
+async def test_a_team_outgrows_one_process_without_changing_its_code(
+    postgres_dsn: str, tmp_path: Path
+) -> None:
+    """First SQLite in one process; then one variable, three workers, and a fourth process that submits."""
+    (tmp_path / "shop.py").write_text(OWN)
+    (tmp_path / "submit.py").write_text(SUBMIT)
+    names = {name for name in os.environ if name.startswith("AGENT_RUNTIME_")}
+    alone = {name: value for name, value in os.environ.items() if name not in names}
+    alone |= {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path)}
+    together = {**alone, "AGENT_RUNTIME_DATABASE_URL": postgres_dsn, "AGENT_RUNTIME_QUEUES": "default,urgent"}
+
+    async def run(environment: dict[str, str], *command: str) -> str:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, *command],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=BOUND * 2, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    assert len(set(json.loads(await run(alone, "submit.py", "5")))) == 1
+    await run(together, "-m", "agent_runtime.cli", "migrate")
+    command = [sys.executable, "-m", "agent_runtime.cli", "worker", "--app", "shop:kernel"]
+    workers = [
+        subprocess.Popen(command, cwd=tmp_path, env=together, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert "executes where" in await asyncio.to_thread(worker.stdout.readline)
+        pids = json.loads(await run(together, "submit.py", "400"))
+        assert len(pids) == 400
+        assert {worker.pid for worker in workers} <= set(pids)
+        listed = await run(together, "-m", "agent_runtime.cli", "jobs", "list", "--json")
+        assert {job["status"] for job in json.loads(listed)} == {"succeeded"}
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in workers:
+            assert await asyncio.to_thread(worker.wait, BOUND) == 0
     finally:
         for worker in workers:
             worker.kill()

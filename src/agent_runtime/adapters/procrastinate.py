@@ -5,27 +5,26 @@ says no more than "look at this job"; the claim decides whether there is anythin
 one or one of a dead worker does no harm, and a lost one is found by the sweep.
 
 procrastinate's own worker fetches the entries. It gives up when its connection fails, and is started again; the jobs
-that run in this process do not notice.
+that run in this process do not notice. The package itself takes long to import: that is done in a thread, when the
+queue is opened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import procrastinate
-import psycopg
-import psycopg_pool
-from procrastinate import exceptions
-from procrastinate.jobs import Job, Status
-
-from agent_runtime.adapters.queue_pool import queue_pool
-from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
+from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
+
+if TYPE_CHECKING:
+    import procrastinate
+    from procrastinate.jobs import Job
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +133,11 @@ class PostgresDispatcher:
         """Connect, and become able to submit."""
         if self._app is not None:
             return
+        await asyncio.to_thread(_import_packages)
+        import procrastinate
+
+        from agent_runtime.adapters.queue_pool import queue_pool
+
         connector = procrastinate.PsycopgConnector(
             conninfo=self._dsn,
             min_size=1,
@@ -199,6 +203,9 @@ class PostgresDispatcher:
         """Finish the entries of dead workers. Their jobs, once freed, get new ones: an old entry cannot be retried
         while a newer one waits.
         """  # noqa: D205 -- one thought
+        from procrastinate import exceptions
+        from procrastinate.jobs import Status
+
         manager = self._opened.job_manager
         with _mapped():
             stalled = await manager.get_stalled_jobs(
@@ -236,7 +243,7 @@ class PostgresDispatcher:
     async def _close(self) -> None:
         app, self._app = self._app, None
         if app is not None:
-            with contextlib.suppress(exceptions.ConnectorException, psycopg.Error, TimeoutError):
+            with contextlib.suppress(StorageError), _mapped():
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await app.close_async()
 
@@ -286,6 +293,8 @@ class PostgresDispatcher:
 
     async def _defer_all(self, entries: list[Job]) -> bool:
         """Make entries, all or none; return whether none of them existed."""
+        from procrastinate import exceptions
+
         with _mapped():
             try:
                 await self._opened.job_manager.batch_defer_jobs_async(entries)
@@ -360,8 +369,23 @@ class PostgresDispatcher:
             del self._runs[job_id]
 
 
+def _import_packages() -> None:
+    """Import what the queue needs.
+
+    Raises:
+        MissingDependency: It is not installed.
+    """
+    try:
+        importlib.import_module("procrastinate")
+        importlib.import_module("agent_runtime.adapters.queue_pool")
+    except ModuleNotFoundError as error:
+        raise MissingDependency(error.name or "procrastinate", "postgres") from error
+
+
 def _entry(row: dict[str, Any]) -> Job:
     """Return an entry without `lock`, which would let an early wake hold up the next one."""
+    from procrastinate.jobs import Job
+
     return Job(
         id=None,
         status=None,
@@ -377,6 +401,10 @@ def _entry(row: dict[str, Any]) -> Job:
 @contextlib.contextmanager
 def _mapped() -> Iterator[None]:
     """Raise the drivers' errors as `StorageError`s, without what they say of addresses."""
+    import psycopg
+    import psycopg_pool
+    from procrastinate import exceptions
+
     try:
         yield
     except (

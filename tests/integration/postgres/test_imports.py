@@ -20,21 +20,22 @@ class Witness:
                 return
             print("imported on the loop:", name)
 
-from agent_runtime import ExecutionRequest, JobFilter, RuntimeKernel
+from agent_runtime import ExecutionRequest, RuntimeKernel, open_storage
 
 async def count(context, given):
     return await context.step(len, given, effect="read")
 
 sys.meta_path.insert(0, Witness())
-kernel = RuntimeKernel.create(storage=sys.argv[1], operators={"count": count})
+storage = open_storage(sys.argv[1])
 
 async def main():
-    async with kernel:
+    async with RuntimeKernel(storage=storage, operators={"count": count}) as kernel:
         handle = await kernel.execute(ExecutionRequest(operator="count", input="abc"))
         assert (await handle.result()).output == 3
         assert len(await kernel.jobs.list()) == await kernel.jobs.count() == 1
         assert await kernel.actions.list_pending() == []
         assert await kernel.ledger.entries() == []
+    await storage.aclose()
 
 asyncio.run(main())
 print("done", "sqlalchemy" in sys.modules)
