@@ -6,7 +6,7 @@ BENCH   := .venv-bench-peers/.stamp
 DOCS    := .venv-docs/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format bench docs clean
+.PHONY: help demo test soak matrix lint format bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ test: $(DEV) ## run every test, with coverage (ARGS="-k budget" narrows it)
 
 soak: $(DEV) ## play random lives (SECONDS=60 SEED=1 STORAGE=memory|sqlite|postgres STORIES=…)
 	scripts/soak --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --storage $(or $(STORAGE),memory) --stories $(or $(STORIES),0)
+
+matrix: $(DEV) ## kill processes at every moment of every step, and write the table in docs/guarantees.md
+	scripts/matrix
 
 lint: $(DEV) ## check format, lint rules, types and layers
 	scripts/lint

@@ -17,9 +17,9 @@ from support import mixed_job
 from support.answers import answer_questions, check_promises
 from support.kernels import BOUND, DOOMED, kernel, opened, until
 
-COMMITS = 27
+COMMITS = 37
 """Most commits of the whole job, those of answers and timers included; a few depend on who is faster."""
-LEAST_COMMITS = 21
+LEAST_COMMITS = 28
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def request() -> ExecutionRequest:
 
 async def life(storage: Storage, world: Path, job_id: str | None) -> ExecutionHandle:
     """Run a kernel until the job has ended, as a restarted process would."""
-    async with kernel(storage, operators=[mixed_job.mixed]) as k:
+    async with kernel(storage, operators=mixed_job.OPERATORS) as k:
         handle = k.handle(job_id) if job_id is not None else await k.execute(request())
         async with asyncio.timeout(BOUND):
             await answer_questions(handle, world)
@@ -65,7 +65,7 @@ async def test_a_crash_at_any_commit_loses_nothing_and_repeats_nothing(
 ) -> None:
     async with opened(kind, tmp_path) as storage:
         dying = DyingStorage(storage, nth_commit(number), moment=moment)
-        doomed = kernel(dying, operators=[mixed_job.mixed], options=DOOMED)
+        doomed = kernel(dying, operators=mixed_job.OPERATORS, options=DOOMED)
         handle = await doomed.execute(request())
         answering = asyncio.ensure_future(answer_questions(handle, world))
         death = asyncio.ensure_future(dying.died.wait())

@@ -14,7 +14,7 @@ import pytest
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support import mixed_job
 from support.answers import check_promises
-from support.crash_moments import MOMENTS
+from support.crash_matrix import BEGIN, END, MOMENTS, PAGE, observe, published, render, settle
 from support.kernels import kernel
 from support.mixed_child import KILL_COMMIT
 
@@ -45,10 +45,18 @@ async def test_a_kill_loses_nothing_and_repeats_nothing(moment: str, tmp_path: P
     assert again.returncode == 0, again.stderr
     told = json.loads(again.stdout)
     assert told["output"] == mixed_job.RESULT
-    async with kernel(SQLiteStorage(database), operators=[mixed_job.mixed]) as k:
-        await check_promises(k.handle(told["job_id"]), world, k)
+    async with kernel(SQLiteStorage(database), operators=mixed_job.OPERATORS) as k:
+        handle = k.handle(told["job_id"])
+        await check_promises(handle, world, k)
+        settle("SQLite", moment, await observe(moment, handle, k, world))
         await k.storage.aclose()
     with sqlite3.connect(database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert connection.execute("SELECT count(*) FROM runtime_jobs").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM runtime_jobs").fetchone() == (2,)
     connection.close()
+
+
+def test_the_published_matrix_is_as_the_run_writes_it() -> None:
+    """What its cells say is compared where it is seen; here, that no row, column or word was changed by hand."""
+    table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    assert table == f"\n{render(published())}\n"

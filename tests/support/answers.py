@@ -40,6 +40,8 @@ async def check_promises(handle: ExecutionHandle, world: Path, k: RuntimeKernel)
     assert (await handle.result()).output == mixed_job.RESULT
     events = await journal(handle)
     _check_journal(events)
+    (started,) = [event for event in events if event.type == "child.started"]
+    _check_journal(await journal(k.handle(started.data["child_job_id"])))
     _check_effects(world)
     await _check_money(handle, events, world, k)
 
@@ -47,7 +49,9 @@ async def check_promises(handle: ExecutionHandle, world: Path, k: RuntimeKernel)
 def _check_journal(events: Sequence[RuntimeEvent]) -> None:
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert [event.type for event in events if event.type in TERMINAL_TYPES] == ["job.succeeded"]
-    finished = ("tool.completed", "step.completed", "model.completed", "timer.fired", "action.resolved")
+    finished = (
+        "tool.completed", "step.completed", "model.completed", "timer.fired", "action.resolved", "child.ended"
+    )  # fmt: skip
     outcomes = Counter(event.operation_id for event in events if event.type in finished)
     assert set(outcomes.values()) == {1}, outcomes
 
@@ -55,9 +59,9 @@ def _check_journal(events: Sequence[RuntimeEvent]) -> None:
 def _check_effects(world: Path) -> None:
     happened = mixed_job.effects(world)
     counts = Counter(kind for kind, _ in happened)
-    assert counts["pay"] == counts["seal"] == 1
+    assert counts["pay"] == counts["seal"] == counts["book"] == 1
     assert counts["look"] >= 1
-    for repeatable in ("save", "note"):
+    for repeatable in ("save", "note", "deliver"):
         assert len({operation for kind, operation in happened if kind == repeatable}) == 1
 
 
@@ -66,9 +70,9 @@ async def _check_money(
 ) -> None:
     entries = await k.ledger.entries(job_id=handle.job_id)
     assert len({entry.entry_id for entry in entries}) == len(entries)
-    assert sum(not entry.uncertain for entry in entries) == 3
+    assert sum(not entry.uncertain for entry in entries) == 4
     asked = sum(kind == "model" for kind, _ in mixed_job.effects(world))
-    assert 3 <= asked <= len(entries) <= 4
+    assert 4 <= asked <= len(entries) <= 5
     spent = sum(entry.cost or 0 for entry in entries)
     (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
     assert (counters.settled.cost, counters.reserved.cost) == (spent, 0)

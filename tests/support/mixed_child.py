@@ -38,8 +38,13 @@ class KillingStorage(SQLiteStorage):
 
 
 def writes(commit: Commit, what: str) -> bool:
-    """Whether a commit writes an event or signal of a type, and of a name if one is given."""
+    """Whether a commit writes an event or signal of a type, and of a name if one is given.
+
+    A job's end means the end of the mixed job itself; its child's is where `child.ended` is sent.
+    """
     type_, _, name = what.partition(":")
+    if type_ == "job.succeeded" and commit.signals:
+        return False
     written: Sequence[Any] = [*commit.events, *commit.signals]
     return any(entry.type == type_ and (not name or entry.data.get("name") == name) for entry in written)
 
@@ -56,7 +61,7 @@ def _die() -> None:
 async def main(path: str) -> None:
     """Run the job, or go on with it, answering its questions."""
     world = Path(os.environ[mixed_job.EFFECTS])
-    async with kernel(KillingStorage(path, durability="process"), operators=[mixed_job.mixed]) as k:
+    async with kernel(KillingStorage(path, durability="process"), operators=mixed_job.OPERATORS) as k:
         request = ExecutionRequest(
             operator="mixed", idempotency_key="the one", budgets=BudgetSpec(max_cost=1_000_000)
         )

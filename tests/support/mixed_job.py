@@ -14,11 +14,11 @@ from llm_client import Agent, ExecutionEngine, FunctionProvider, ToolContext, to
 from llm_client.messages import ToolCall
 from llm_client.pricing import ModelPrices, PriceBook
 from llm_client.spec import RequestSpec
+from llm_client.tools.tool import Reconciliation
 
 EFFECTS = "EFFECTS_FILE"
 KILL_AT = "KILL_AT"
 """`inside:<name>` or `after:<name>`: die before, or after, a function has had its effect."""
-STEPS = ("look", "save", "pay", "note", "seal")
 
 
 def effect(kind: str, operation_id: str) -> None:
@@ -63,6 +63,20 @@ async def save(what: str, *, ctx: ToolContext) -> str:
     return f"saved {what}"
 
 
+async def was_booked(operation_id: str) -> Reconciliation:
+    """Tell whether a lost booking happened."""
+    if ("book", operation_id) in await asyncio.to_thread(effects, Path(os.environ[EFFECTS])):
+        return Reconciliation(outcome="happened", result="booked day")
+    return Reconciliation(outcome="did_not_happen")
+
+
+@tool(effect="reconcilable", reconcile=was_booked)
+async def book(what: str, *, ctx: ToolContext) -> str:
+    """Book something; whether it was booked can be looked up."""
+    await asyncio.to_thread(effect, "book", ctx.operation_id)
+    return f"booked {what}"
+
+
 @tool(effect="unsafe")
 async def pay(amount: int, *, ctx: ToolContext) -> str:
     """Pay, after asking whether to."""
@@ -79,6 +93,8 @@ async def _model(spec: RequestSpec) -> Any:
     if turn == 0:
         return [ToolCall("a", "look", {"what": "sky"}), ToolCall("b", "save", {"what": "day"})]
     if turn == 1:
+        return ToolCall("d", "book", {"what": "day"})
+    if turn == 2:
         return ToolCall("c", "pay", {"amount": 5})
     return "all done"
 
@@ -87,7 +103,7 @@ def make_agent() -> Agent:
     """Build the agent; its model costs a dollar per token."""
     prices = PriceBook({"function:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
     engine = ExecutionEngine(FunctionProvider(_model), prices=prices)
-    return Agent(engine=engine, tools=[look, save, pay])
+    return Agent(engine=engine, tools=[look, save, book, pay])
 
 
 def note(text: str) -> str:
@@ -102,20 +118,42 @@ def seal(text: str) -> str:
     return text
 
 
+def deliver(what: str) -> str:
+    """Deliver something: the one step of the child."""
+    effect("deliver", what)
+    return f"{what} delivered"
+
+
+async def errand(context: OperatorContext, given: str) -> str:
+    """The child job: one step."""
+    return str(await context.step(deliver, given, effect="idempotent"))
+
+
 async def mixed(context: OperatorContext, given: Any) -> dict[str, Any]:
-    """Run the agent, write a note, sleep, ask, seal."""
+    """Run the agent, write a note, send a child on an errand, sleep, ask, seal."""
     answer = await make_agent().run("go", context=context.execution_ctx.to_request_context())
     assert answer.status == "success", answer
     noted = await context.step(note, "noted", effect="idempotent")
+    errand_done = await context.child("errand", "parcel")
     await context.sleep(0.02)
     asked = await context.action(ActionSpec(type="confirm", payload={"message": "seal it?"}))
     sealed = await context.step(seal, "sealed", effect="unsafe")
-    return {"answer": answer.content, "noted": noted, "confirmed": asked.resolution, "sealed": sealed}
+    return {
+        "answer": answer.content,
+        "noted": noted,
+        "errand": errand_done.content,
+        "confirmed": asked.resolution,
+        "sealed": sealed,
+    }
+
+
+OPERATORS = [mixed, errand]
 
 
 RESULT = {
     "answer": "all done",
     "noted": "noted",
+    "errand": "parcel delivered",
     "confirmed": {"approved": True, "confirmed": True},
     "sealed": "sealed",
 }

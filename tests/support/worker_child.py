@@ -112,7 +112,7 @@ async def two_branches(context: OperatorContext, given: dict[str, Any]) -> dict[
     return {"approved": answer["approved"]}
 
 
-OPERATORS = [mixed_job.mixed, slow, hold, two_branches]
+OPERATORS = [*mixed_job.OPERATORS, slow, hold, two_branches]
 
 
 async def main(dsn: str) -> None:
