@@ -113,6 +113,7 @@ async def test_a_token_is_stored_and_compared_as_its_hash(opened: Opened) -> Non
         found = await opened.storage.find_action(digest)
         assert found is not None
         assert found.action_id == asked.action_id
+        assert found.resume_token is asked.resume_token is None
         for guess in (
             digest,
             digest.upper(),
