@@ -21,7 +21,7 @@ from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
 from agent_runtime.ledger.windows import load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
-from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import ExecutionContext
@@ -143,7 +143,7 @@ class Ledger:
         asked = {"tokens": pending_tokens, "cost": str(pending_cost), **pending}
         metadata = {"decision": found.decision.value, "reason": found.reason, "pending": asked}
         now = self._clock.now()
-        check = entry(new_id("chk"), CHECK, now, fields_of(context), cost=0, metadata=metadata)
+        check = entry(_new_id("chk"), CHECK, now, fields_of(context), cost=0, metadata=metadata)
         await self._commit(ledger=[check])
         if found.decision is BudgetDecision.DENY:
             raise BudgetExceededError(found.reason)
@@ -250,7 +250,7 @@ class Ledger:
         values: Mapping[str, Any],
     ) -> LedgerEntry:
         budgets = await self._applicable(context, values.get("model"), values.get("provider"))
-        made = entry(entry_id or new_id("use"), type_, self._clock.now(), fields_of(context), **values)
+        made = entry(entry_id or _new_id("use"), type_, self._clock.now(), fields_of(context), **values)
         charges = spend(budgets, amount)
         try:
             await self._commit(ledger=[made], charges=charges, unique_ledger=True)
@@ -302,7 +302,7 @@ class Ledger:
                 raise BudgetExceededError(f"budget {budget.said} allows no call of this size")
         counted = [budget for budget in budgets if budget.counted]
         made = Reservation(
-            reservation_id=new_id("rsv"),
+            reservation_id=_new_id("rsv"),
             amount=amount,
             holds=tuple(Hold(budget.key, amount, budget.hard) for budget in counted),
             expires_at=self._clock.now() + timedelta(seconds=expires_in),
@@ -477,3 +477,8 @@ class Ledger:
             if len(page) < _PAGE:
                 break
         return totals
+
+
+def _new_id(prefix: str) -> str:
+    """Return the name of an entry; unlike that of a job it is drawn without asking the system for chance each time."""
+    return f"{prefix}-{new_commit_id()}"

@@ -78,10 +78,8 @@ class Demand:
     turns: int = 1
     """1 where an answer is an agent's turn."""
 
-    def input_for(self, budget: ApplicableBudget) -> int | Unbounded:
-        """Return the input tokens that a budget reckons with."""
-        if not budget.hard:
-            return self.estimate
+    def at_most(self) -> int | Unbounded:
+        """Return the input tokens that a hard budget reckons with."""
         bound = self.bound_input()
         return bound if isinstance(bound, Unbounded) else max(bound, self.estimate)
 
@@ -131,38 +129,38 @@ class Shortage:
 def plan_model_call(budgets: Sequence[tuple[ApplicableBudget, Counters]], demand: Demand) -> Plan | Shortage:
     """Fit one call into every budget, with less output than wanted if need be."""
     output = demand.output_tokens
+    at_most = demand.at_most() if any(budget.hard for budget, _ in budgets) else demand.estimate
     for budget, counters in budgets:
-        fitted = _fit(budget, counters.settled + counters.reserved, demand, output)
+        tokens = at_most if budget.hard else demand.estimate
+        fitted = _fit(budget, counters.settled + counters.reserved, demand, tokens, output)
         if isinstance(fitted, Shortage):
-            alone = _fit(budget, counters.settled, demand, demand.output_tokens)
+            alone = _fit(budget, counters.settled, demand, tokens, demand.output_tokens)
             passing = budget.counted and not isinstance(alone, Shortage)
             return Shortage(budget=budget, dimension=fitted.dimension, reason=fitted.reason, passing=passing)
         output = fitted
-    return _plan([budget for budget, _ in budgets if budget.counted], demand, output)
+    return _plan([budget for budget, _ in budgets if budget.counted], demand, at_most, output)
 
 
 def unbudgeted(demand: Demand) -> Plan:
     """Return the plan of a call that no budget counts."""
-    return _plan([], demand, demand.output_tokens)
+    return _plan([], demand, demand.estimate, demand.output_tokens)
 
 
-def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, output: int) -> Plan:
-    holds, charges = [], []
+def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, at_most: int | Unbounded, output: int) -> Plan:
+    amounts: dict[bool, Amount] = {}
     most = demand.estimate
-    for budget in budgets:
-        tokens = _known(demand.input_for(budget), demand.estimate)
+    for hard in {budget.hard for budget in budgets}:
+        tokens = _known(at_most, demand.estimate) if hard else demand.estimate
         most = max(most, tokens)
         cost = demand.cost_of(tokens, output) or 0
-        amount = Amount(tokens=tokens + output, cost=cost, requests=1, turns=demand.turns)
-        holds.append(Hold(budget.key, amount, budget.hard))
-        charges.append(reserve(budget, amount))
+        amounts[hard] = Amount(tokens=tokens + output, cost=cost, requests=1, turns=demand.turns)
     return Plan(
         model=demand.model,
         max_tokens=output,
         input_tokens=most,
         cost=demand.cost_of(most, output),
-        holds=tuple(holds),
-        charges=tuple(charges),
+        holds=tuple([Hold(budget.key, amounts[budget.hard], budget.hard) for budget in budgets]),
+        charges=tuple([reserve(budget, amounts[budget.hard]) for budget in budgets]),
     )
 
 
@@ -171,7 +169,9 @@ def _known(tokens: int | Unbounded, estimate: int) -> int:
     return estimate if isinstance(tokens, Unbounded) else tokens
 
 
-def _fit(budget: ApplicableBudget, used: Amount, demand: Demand, output: int) -> int | Shortage:
+def _fit(
+    budget: ApplicableBudget, used: Amount, demand: Demand, tokens: int | Unbounded, output: int
+) -> int | Shortage:
     """Return how much output one budget leaves room for."""
 
     def short(dimension: str, reason: str) -> Shortage:
@@ -185,7 +185,6 @@ def _fit(budget: ApplicableBudget, used: Amount, demand: Demand, output: int) ->
         return short(counted, f"its limit of {getattr(limits, counted)} {counted} is reached")
     if limits.tokens is None and limits.cost is None:
         return output
-    tokens = demand.input_for(budget)
     if isinstance(tokens, Unbounded):
         return short("tokens", f"it is a hard limit, and {tokens.reason}")
     if limits.tokens is not None:

@@ -21,6 +21,7 @@ class Amount(NamedTuple):
 
     tokens: int = 0
     cost: int = 0
+    """10⁻¹⁰ dollars."""
     requests: int = 0
     tool_calls: int = 0
     turns: int = 0

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from operator import attrgetter
 
 from agent_runtime.errors import (
     ActionAlreadyResolved,
@@ -108,7 +107,7 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
 def _open_counters(db: sqlite3.Connection, window: str, counters: Mapping[str, Amount]) -> None:
     for budget_id, amount in counters.items():
         if db.execute(sql.NEW_COUNTERS, (budget_id, window)).rowcount:
-            db.execute(sql.CHARGE, (*_quantities(amount), *_quantities(NOTHING), budget_id, window))
+            db.execute(sql.CHARGE, (*amount, *NOTHING, budget_id, window))
 
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
@@ -275,7 +274,7 @@ def _charge(db: sqlite3.Connection, charge: Charge) -> None:
         now = Counters() if row is None else counters_of(row)
         if charge.limits.exceeded_by(now.settled + now.reserved, charge.reserve + charge.settle):
             raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
-    changes = (*_quantities(charge.settle), *_quantities(charge.reserve), *key)
+    changes = (*charge.settle, *charge.reserve, *key)
     if db.execute(sql.CHARGE, changes).rowcount:
         return
     db.execute(sql.NEW_COUNTERS, key)
@@ -285,15 +284,7 @@ def _charge(db: sqlite3.Connection, charge: Charge) -> None:
     db.execute(sql.CHARGE, changes)
 
 
-_quantities = attrgetter(*DIMENSIONS)
-
-
 def counters_of(row: Sequence[int]) -> Counters:
     """Build counters from a row of `COUNTERS`."""
     half = len(DIMENSIONS)
-    return Counters(settled=_amount(row[:half]), reserved=_amount(row[half:]))
-
-
-def _amount(values: Sequence[int]) -> Amount:
-    tokens, cost, requests, tool_calls, turns = values
-    return Amount(tokens=tokens, cost=cost, requests=requests, tool_calls=tool_calls, turns=turns)
+    return Counters(Amount(*row[:half]), Amount(*row[half:]))
