@@ -1,0 +1,156 @@
+"""The schedules that would break a naive runtime, which the kernel's tests play in memory, on SQLite and on Postgres too.
+
+`tests/README.md` lists them. A test is played again with another storage in the place of memory; on Postgres that brings the shared queue along.
+"""
+
+import importlib.util
+import inspect
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from agent_runtime import RuntimeKernel
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.storage.sqlite import SQLiteStorage
+from support import kernels
+from support.kernels import BOUND
+
+pytestmark = pytest.mark.timeout(BOUND * 3)
+TESTS = Path(__file__).parents[1]
+KERNEL = TESTS / "unit" / "agent_runtime" / "kernel"
+PLAYED = {
+    "test_ownership": (
+        "test_an_approval_for_a_job_inside_a_paid_call_neither_loses_nor_repeats_the_call",
+        "test_a_resolution_that_arrives_while_the_job_suspends_wakes_it",
+        "test_a_second_resolver_in_another_kernel_is_refused_and_the_first_answer_counts",
+    ),
+    "test_effects": (
+        "test_a_deploy_that_had_its_approval_and_began_is_unknown_after_a_crash",
+        "test_a_timed_out_unsafe_tool_is_unknown_not_failed",
+        "test_cancelling_a_job_inside_an_unsafe_tool_leaves_a_question_that_outlives_it",
+        "test_a_cancelled_model_call_is_billed_at_its_maximum_and_marked",
+        "test_time_in_a_durable_wait_counts_against_no_time_out_and_no_slot",
+        "test_a_result_that_cannot_be_encoded_is_finished_and_not_run_again",
+    ),
+    "test_determinism": (
+        "test_a_plain_asyncio_gather_is_refused_at_the_first_run_and_names_the_remedy",
+        "test_branches_that_interleave_are_recognised_after_a_crash",
+        "test_changed_code_parks_a_job_and_the_old_code_finishes_it",
+        "test_an_edited_prompt_warns_and_keeps_the_recorded_answer",
+        "test_endless_work_continues_as_new_and_its_journal_stays_short",
+    ),
+    "test_execution": ("test_a_time_comes_back_as_it_was_recorded",),
+    "test_families_and_waits": (
+        "test_a_crash_around_a_childs_end_neither_loses_nor_repeats_it",
+        "test_cancelling_a_parent_cancels_its_children",
+        "test_calls_of_two_jobs_with_one_idempotency_key_never_join",
+        "test_recall_precedes_everything_so_a_resume_logs_nothing_twice",
+    ),
+    "test_budgets": (
+        "test_a_denied_call_is_never_made_nor_retried_nor_counted_by_the_breaker",
+        "test_waiting_for_a_reservation_holds_no_slot_and_ends_when_it_is_given_back",
+        "test_a_bill_above_the_upper_bound_is_recorded_as_it_is_and_ends_the_spending",
+        "test_a_call_lost_in_a_crash_is_settled_at_its_maximum_in_every_budget",
+    ),
+    "test_news_and_timers": ("test_a_job_that_is_cancelled_while_it_continues_as_new_does_not_go_on",),
+}
+
+
+class SQLiteSchedule(SQLiteStorage):
+    """Lets tests use functions made inside functions: the process that knows them does not end."""
+
+    is_durable = False
+
+
+class PostgresSchedule(PostgresStorage):
+    """Likewise."""
+
+    is_durable = False
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of tests under a name of its own, so that its storage can be replaced."""
+    spec = importlib.util.spec_from_file_location(f"played_again_{name}", KERNEL / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def variants(function: Any) -> Iterator[dict[str, Any]]:
+    """Yield the arguments that a test is parametrised with; two of them are enough here."""
+    marks = [mark for mark in getattr(function, "pytestmark", ()) if mark.name == "parametrize"]
+    if not marks:
+        yield {}
+    for mark in marks:
+        assert isinstance(mark.args[0], str)
+        yield from ({mark.args[0]: value} for value in mark.args[1][:2])
+
+
+MODULES = {name: load(name) for name in PLAYED}
+CASES = [
+    pytest.param(getattr(MODULES[module], test), arguments, id=test.removeprefix("test_"))
+    for module, tests in PLAYED.items()
+    for test in tests
+    for arguments in variants(getattr(MODULES[module], test))
+]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def dsn(request: pytest.FixtureRequest) -> str | None:
+    """The address of a Postgres database, or nothing for SQLite."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("database"))
+
+
+@pytest.fixture
+async def played_there(
+    dsn: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[None]:
+    """Put another storage in the place of memory."""
+    opened: list[Any] = []
+    in_memory = kernels.kernel
+
+    def storage() -> Any:
+        opened.append(
+            SQLiteSchedule(tmp_path / f"{len(opened)}.db", durability="process")
+            if dsn is None
+            else PostgresSchedule(dsn)
+        )
+        return opened[-1]
+
+    def kernel(given: Any = None, **options: Any) -> RuntimeKernel:
+        return in_memory(storage() if given is None else given, **options)
+
+    for module in MODULES.values():
+        for name, replacement in (("MemoryStorage", storage), ("kernel", kernel)):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, replacement)
+    yield
+    for each in opened:
+        await each.aclose()
+
+
+@pytest.mark.parametrize(("test", "arguments"), CASES)
+async def test_the_schedule_harms_no_storage(
+    test: Any, arguments: dict[str, Any], played_there: None, request: pytest.FixtureRequest
+) -> None:
+    wanted = set(inspect.signature(test).parameters) - set(arguments)
+    await test(**arguments, **{name: request.getfixturevalue(name) for name in wanted})
+
+
+def test_the_list_of_schedules_names_tests_that_exist() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", (TESTS / "README.md").read_text(encoding="utf-8"))
+    assert len(named) > 50
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not re.search(rf"def {test}\b", (TESTS.parent / path).read_text(encoding="utf-8"))
+    ]
+    assert not missing
+    played = {test for tests in PLAYED.values() for test in tests}
+    assert played <= {test for _, test in named}
