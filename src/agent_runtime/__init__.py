@@ -245,11 +245,12 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(f"{__name__}.{home}")
     except ModuleNotFoundError as error:
-        if error.name not in _EXTRAS:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
         from agent_runtime.errors import MissingDependency
 
-        raise MissingDependency(error.name, _EXTRAS[error.name]) from error
+        raise MissingDependency(package, _EXTRAS[package]) from error
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -95,6 +95,10 @@ class PrivateRedis:
         """Delete everything it holds."""
         assert b"OK" in self._ask(b"FLUSHALL\r\n")
 
+    def cut(self, kind: str) -> None:
+        """Close the connections of all clients of a kind: `normal` or `pubsub`."""
+        assert self._ask(f"CLIENT KILL TYPE {kind}\r\n".encode()).startswith(b":")
+
     async def restart(self) -> None:
         """Kill it and start it again, empty."""
         await asyncio.to_thread(self.kill)

@@ -153,9 +153,9 @@ class RedisJobCache:
         """
         self.start()
         look = await self._look(job_id)
-        if look.record is not None and not self._invalidations.distrusts(job_id):
+        job = look.record
+        if job is not None:
             self.hits += 1
-            job: JobRecord | None = look.record
         else:
             self.misses += 1
             job = await self._storage.get_job(job_id)

@@ -105,18 +105,18 @@ class Subscriber:
     async def _listen(self, pubsub: PubSub) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
             await pubsub.psubscribe(self._pattern)
-        patience = ANSWER_SECONDS
+        asked = True
         while True:
-            message: Any = await self._next(pubsub, patience)
-            if message is None:
-                if patience == ANSWER_SECONDS:
-                    raise TimeoutError  # neither the subscription nor a sign of life was answered
+            message = await self._next(pubsub, ANSWER_SECONDS if asked else self._alive_seconds)
+            if message is not None:
+                asked = False
+                self._take(message)
+            elif asked:
+                raise TimeoutError  # neither the subscription nor the question for a sign of life was answered
+            else:
+                asked = True
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await pubsub.ping()
-                patience = ANSWER_SECONDS
-                continue
-            patience = self._alive_seconds
-            self._take(message)
 
     async def _next(self, pubsub: PubSub, seconds: float) -> Any:
         """Return what the server says next, `None` when it says nothing for so many seconds."""
