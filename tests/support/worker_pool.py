@@ -25,6 +25,9 @@ class WorkerPool:
         size: How many.
     """
 
+    module = "support.worker_child"
+    """What each of them runs."""
+
     def __init__(self, dsn: str, folder: Path, *, size: int) -> None:
         self.dsn = dsn
         self.armed = folder / "armed"
@@ -64,7 +67,7 @@ class WorkerPool:
         }
         with self._log.open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "support.worker_child", self.dsn],
+                [sys.executable, "-m", self.module, self.dsn],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -120,24 +120,3 @@ async def test_text_keeps_what_postgres_itself_cannot_hold(database: str) -> Non
     await storage.commit(commit(create=[(record, [])]))
     assert await storage.find_job("default", odd) == record
     await storage.aclose()
-
-
-async def test_the_write_path_finds_its_rows_by_index(database: str) -> None:
-    connection = await asyncpg.connect(database)
-    await connection.execute(
-        "INSERT INTO runtime_events (job_id, seq, type, at, data) "
-        "SELECT 'job-' || n / 100, n % 100, 'custom.x', now(), '{}' FROM generate_series(0, 99999) n"
-    )
-    await connection.execute(
-        "INSERT INTO runtime_timers (job_id, key, due_at, type, data) "
-        "SELECT 'job-' || n, 'k', now() + n * interval '1 s', 'timer.fired', '{}' FROM generate_series(-9, 9999) n"
-    )
-    await connection.execute("ANALYZE")
-    for query in (
-        "SELECT * FROM runtime_events WHERE job_id = 'job-7' AND seq > 3 ORDER BY seq LIMIT 100",
-        "SELECT seq FROM runtime_events WHERE commit_id = ANY(ARRAY['x'])",
-        "SELECT * FROM runtime_timers WHERE due_at <= now() ORDER BY due_at LIMIT 500",
-    ):
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {query}"))
-        assert "Index" in plan, plan
-    await connection.close()

@@ -1,0 +1,134 @@
+"""Every query of the write path, the dispatch and the lists finds its rows by an index, whatever the tables hold.
+
+`EVENTS=1000000 pytest tests/integration/postgres/test_indexes.py -s` looks at a million events and prints how long
+each query takes; `make test` looks at a tenth of that.
+"""
+
+import asyncio
+import json
+import os
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.dialects.postgresql import asyncpg as dialect
+
+from agent_runtime.adapters.procrastinate import due
+from agent_runtime.storage import queries
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.testing.examples import NOW
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import LedgerFilter
+from agent_runtime.values.job import JobFilter
+
+EVENTS = int(os.environ.get("EVENTS", "100000"))
+JOBS = EVENTS // 10
+FILL = f"""
+INSERT INTO runtime_jobs (job_id, scope_id, operator, queue, priority, depth, status, created_at, updated_at,
+  completed_at, progress, metadata, tags, fence, owner, last_seq, starts)
+SELECT 'job-' || lpad(n::text, 12, '0'), 'scope-' || n % 100, 'op', 'default', n % 3, 0,
+  CASE WHEN n % 100 < 97 THEN 'succeeded' WHEN n % 100 = 97 THEN 'queued' WHEN n % 100 = 98 THEN 'waiting' ELSE 'running' END,
+  now(), now(), CASE WHEN n % 100 < 97 THEN now() - n * interval '1 s' END, 0, '{{}}', '{{}}', 1,
+  CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0
+FROM generate_series(0, {JOBS - 1}) n;
+INSERT INTO runtime_events (job_id, seq, commit_id, type, at, data, content)
+SELECT 'job-' || lpad((n / 10)::text, 12, '0'), n % 10 + 1, 'c-' || n, 'custom.x', now(), '{{}}', 'x'
+FROM generate_series(0, {EVENTS - 1}) n;
+INSERT INTO runtime_timers (job_id, key, due_at, type, data)
+SELECT 'job-' || lpad(n::text, 12, '0'), 'k', now() + (n - 9) * interval '1 s', 'timer.fired', '{{}}'
+FROM generate_series(0, {JOBS // 10}) n;
+INSERT INTO runtime_signals (signal_id, job_id, type, data)
+SELECT 's', 'job-' || lpad((n * 100 + 98)::text, 12, '0'), 'timer.fired', '{{}}' FROM generate_series(0, 9) n;
+INSERT INTO runtime_ledger (event_id, type, job_id, scope_id, input_tokens, output_tokens, cached_tokens,
+  cache_write_tokens, reasoning_tokens, status, uncertain, timestamp, metadata)
+SELECT 'e-' || n, 'model_usage', 'job-' || lpad((n / 10)::text, 12, '0'), 'scope-' || n % 100, 1, 1, 0, 0, 0, 'ok', false,
+  now() - n * interval '1 s', '{{}}' FROM generate_series(0, {JOBS - 1}) n;
+INSERT INTO runtime_actions (action_id, type, job_id, scope_id, payload, status, created_at, quorum, votes, metadata, token_hash)
+SELECT 'act-' || lpad(n::text, 12, '0'), 'input', 'job-' || lpad(n::text, 12, '0'), 'scope-' || n % 100, '{{}}',
+  CASE WHEN n % 100 = 98 THEN 'pending' ELSE 'resolved' END, now(), 1, '[]', '{{}}', 'h-' || n
+FROM generate_series(0, {JOBS // 2}) n;
+"""
+JOB = "job-000000000042"
+LATER = NOW + timedelta(days=36500)
+LAST = f"job-{JOBS - 1:012}"
+
+
+def listed(statement: Any) -> tuple[str, list[Any]]:
+    """Return a list's SQL as the storage asks it."""
+    compiled = statement.compile(
+        dialect=dialect.dialect(),  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
+        compile_kwargs={"render_postcompile": True},
+    )
+    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
+
+
+QUERIES: dict[str, tuple[str, list[Any]]] = {
+    "journal": ("SELECT seq, type FROM runtime_events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", [JOB, 3, 1000]),
+    "tail of a journal": ("SELECT seq FROM runtime_events WHERE job_id = $1 ORDER BY seq DESC LIMIT $2", [JOB, 1]),
+    "commits known": (sql.COMMITTED, [["c-1", "c-77", "none"]]),
+    "lock jobs": (sql.LOCK_JOBS, [[JOB, LAST]]),
+    "signals of jobs": (sql.SIGNALS, [[JOB]]),
+    "timers due": ("SELECT job_id FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2", [LATER, 500]),
+    "due jobs": (sql.due_jobs(capped=False, among=False), [1000]),
+    "due jobs under caps": (sql.due_jobs(capped=True, among=False), [1000, ["scope-7"], [5], 3]),
+    "next jobs of a scope": (sql.NEXT_JOBS, ["scope-97", 5, []]),
+    "running in scopes": (sql.RUNNING_IN, [["scope-99"]]),
+    "waiting in scopes": (sql.WAITING_IN, [["scope-97"], 100]),
+    "jobs of a worker": (sql.OWNED_JOBS, ["worker-1"]),
+    "jobs with signals": (sql.JOBS_WITH_SIGNALS, ["worker-1"]),
+    "list jobs": listed(queries.list_jobs(JobFilter(before=LAST, limit=100))),
+    "list jobs of a scope": listed(queries.list_jobs(JobFilter(scope_id="scope-7", before=LAST, limit=100))),
+    "list pending actions": listed(queries.list_actions(scope_id=None, job_id=None, status=ActionStatus.PENDING, limit=100, before=None)),
+    "list ledger of a job": listed(queries.list_ledger(LedgerFilter(job_id=JOB))),
+    "jobs to prune": (sql.PRUNE.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
+    "content to prune": (sql.PRUNE_CONTENT.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
+}  # fmt: skip
+LARGE = {"runtime_jobs", "runtime_events", "runtime_ledger", "runtime_actions", "runtime_timers"}
+
+
+@pytest.fixture(scope="module")
+def filled(module_database: str) -> str:
+    async def fill() -> None:
+        connection = await asyncpg.connect(module_database, command_timeout=600)
+        await connection.execute(FILL)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.close()
+
+    asyncio.run(fill())
+    return module_database
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", QUERIES)
+async def test_a_query_finds_its_rows_by_an_index(filled: str, name: str) -> None:
+    statement, parameters = QUERIES[name]
+    connection = await asyncpg.connect(filled)
+    transaction = connection.transaction()
+    await transaction.start()
+    explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", *parameters)
+    await transaction.rollback()
+    await connection.close()
+    ((plan,),) = (json.loads(explained),)
+    scanned = {
+        node["Relation Name"] for node in _nodes(plan["Plan"]) if node["Node Type"].endswith("Seq Scan")
+    }
+    print(f"\n{name}: {plan['Execution Time']:.2f} ms")
+    assert not scanned & LARGE, json.dumps(plan, indent=1)
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
+
+
+async def test_the_queue_finds_due_jobs_by_an_index(filled: str) -> None:
+    connection = await asyncpg.connect(filled)
+    statement = due(among=False, capped=False).replace("%(limit)s", "1000")
+    explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+    await connection.close()
+    plan = json.loads(explained)[0]
+    print(f"\nthe sweep: {plan['Execution Time']:.2f} ms")
+    assert not any(
+        node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in LARGE
+        for node in _nodes(plan["Plan"])
+    )
