@@ -32,6 +32,7 @@ format: $(DEV) ## format the code and fix what can be fixed
 bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (ARGS="--record" writes docs/benchmarks)
 	.venv/bin/python benchmarks/client/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
+	.venv/bin/python benchmarks/runtime/run_budgets.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run_postgres.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links

@@ -7,7 +7,7 @@ import workload
 from workload import Result, Stopwatch, expect
 
 RESERVATIONS, IN_FLIGHT = 10_000, 100
-CALLS, ROUNDS = 100, 7
+CALLS, ROUNDS = 100, 15
 DATABASE = "sqlite:///runs.db"
 
 
@@ -76,11 +76,12 @@ async def _governed() -> tuple[float, float]:
                 await (await kernel.execute(request)).result()
             return watch.seconds
 
-        free, governed = [], []
-        for _ in range(ROUNDS):
-            free.append(await run("free", None))
-            governed.append(await run("governed", BudgetSpec(max_cost=1000)))
-        return min(free), min(governed)
+        kinds: dict[str, Any] = {"free": None, "governed": BudgetSpec(max_cost=1000)}
+        seconds: dict[str, list[float]] = {scope: [] for scope in kinds}
+        for turn in range(ROUNDS):  # in turns, so that whatever else the machine does meets both
+            for scope in sorted(kinds, reverse=bool(turn % 2)):
+                seconds[scope].append(await run(scope, kinds[scope]))
+        return min(seconds["free"]), min(seconds["governed"])
 
 
 async def _answer(spec: Any) -> str:
@@ -89,7 +90,7 @@ async def _answer(spec: Any) -> str:
 
 def governed(_: str) -> Result:
     free, seconds = asyncio.run(_governed())
-    return Result(seconds, CALLS, {"added_percent": (seconds / free - 1) * 100})
+    return Result(seconds, CALLS, {"free_seconds": free, "added_percent": (seconds / free - 1) * 100})
 
 
 CASES = {"reserve": reserve_sqlite, "reserve-memory": reserve_memory, "governed": governed}
