@@ -5,11 +5,14 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.storage.memory import MemoryStorage
@@ -19,6 +22,13 @@ from support.private_postgres import PrivatePostgres, private_postgres
 from support.soak.crowds import CrowdStory
 from support.soak.stories import Story
 from support.soak.virtual import LoopClock, run_in_virtual_time
+
+STORY_SECONDS = 600
+"""Real seconds that no story takes."""
+
+
+class StoryHangs(BaseException):
+    """A story goes on and on; not an `Exception`, so that nothing in it survives."""
 
 
 async def in_memory(seed: int) -> list[str]:
@@ -78,11 +88,22 @@ def main() -> int:
         return soak(play, given)
 
 
+def hang(*_: object) -> NoReturn:
+    """End a story that does not end by itself."""
+    raise StoryHangs
+
+
 def soak(play: Callable[[int], list[str]], given: argparse.Namespace) -> int:
     """Play seed after seed, until the time is up; return whether a promise was broken."""
+    signal.signal(signal.SIGALRM, hang)
     began, seed, broken = time.monotonic(), given.seed, 0
     while time.monotonic() - began < given.seconds and not 0 < given.stories <= seed - given.seed:
-        said = play(seed)
+        signal.alarm(STORY_SECONDS)
+        try:
+            said = play(seed)
+        except StoryHangs:
+            said = ["it hangs:", *traceback.format_exc().splitlines()[-24:]]
+        signal.alarm(0)
         if said:
             broken += 1
             print(f"make soak STORAGE={given.storage} SEED={seed} STORIES=1 breaks a promise:", flush=True)
