@@ -128,7 +128,9 @@ async def test_an_extended_journal_whose_answer_is_lost_is_extended_and_billed_o
         assert first == 3
         assert [event.type for event in await storage.events(job_id, after_seq=2)] == ["custom.a", "custom.b"]
         assert heard.first_seqs == [3]
-        assert [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter())] == [e.entry_id for e in bill]
+        assert [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter())] == [
+            e.entry_id for e in bill
+        ]
         assert await storage.commit(commit(job_id=job_id, fence=1, events=events)) == 5
         await storage.aclose()
 

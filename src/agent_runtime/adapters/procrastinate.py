@@ -18,6 +18,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from agent_runtime.adapters.queue_entries import due
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -36,53 +37,6 @@ CONNECTIONS: Final = 4
 CONNECT_TIMEOUT: Final = 5.0
 SWEEP_LIMIT: Final = 1000
 BATCH_TRIES: Final = 3
-
-# Only what `claim` would give, and what has no entry yet. `FOR KEY SHARE` is not taken: a job that changes meanwhile
-# gets an entry too many, which does nothing.
-_READY: Final = """
-SELECT j.job_id, j.queue, j.priority, j.scope_id FROM runtime_jobs j
-WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
-"""
-_WOKEN: Final = """
-SELECT j.job_id, j.queue, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-"""
-_ALL: Final = f"{_READY} UNION {_WOKEN}"
-_AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
-_WITHOUT_ENTRY: Final = """
-NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
-"""
-
-
-def due(*, among: bool, capped: bool) -> str:
-    """Return the query for due jobs without an entry; of a scope with a cap, the first that have a place.
-
-    Jobs that are asked to stop need no place. Places are counted for each queue: what waits for a queue that nobody
-    serves holds up nobody else, and the claim counts exactly.
-    """
-    source = _AMONG if among else _ALL
-    if not capped:
-        return f"""
-        SELECT d.job_id, d.queue, d.priority FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
-        ORDER BY d.priority DESC, d.job_id LIMIT %(limit)s
-        """  # noqa: S608 -- the conditions above
-    return f"""
-    WITH due AS (
-      SELECT d.*, EXISTS (
-        SELECT 1 FROM runtime_signals s
-        WHERE s.job_id = d.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
-      ) AS stops FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
-    ), ranked AS (
-      SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
-    ), running AS (
-      SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
-    )
-    SELECT r.job_id, r.queue, r.priority FROM ranked r
-    LEFT JOIN running USING (scope_id)
-    LEFT JOIN unnest(%(scopes)s::text[], %(caps)s::int8[]) AS c(scope_id, cap) USING (scope_id)
-    WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, %(cap)s::int8) - coalesce(running.number, 0), TRUE)
-    ORDER BY r.priority DESC, r.job_id LIMIT %(limit)s
-    """  # noqa: S608
 
 
 class PostgresDispatcher:

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from agent_runtime.adapters.procrastinate import due
+from agent_runtime.adapters.queue_entries import due
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.testing.examples import NOW

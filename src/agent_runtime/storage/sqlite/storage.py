@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from agent_runtime.errors import FenceLost
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
     Listener,
-    NewEvent,
     StoredPolicy,
     Timer,
     Worker,
-    placed,
 )
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.commit import append, apply, counters_of
+from agent_runtime.storage.sqlite.claims import EVENTS, claim, fold, has_place, next_jobs
+from agent_runtime.storage.sqlite.commit import apply, counters_of
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import (
-    EVENT_COLUMNS,
     decode,
     encode,
     event_record,
@@ -42,16 +38,13 @@ from agent_runtime.storage.sqlite.writer import Writer
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
 _JOB = ", ".join(rows.JOB)
 _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
-_EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = ?"  # noqa: S608 -- names from `rows`
-_INLINE_HISTORY: Final = 200
-"""Entries that a claim reads in the writer thread; a longer journal is read beside it."""
 
 
 class SQLiteStorage:
@@ -130,7 +123,7 @@ class SQLiteStorage:
         """Take a job that is due and unowned, if its scope has a place."""
 
         def take(db: sqlite3.Connection) -> Any:
-            return None if caps and not _has_place(db, job_id, caps) else _claim(db, job_id, owner, at)
+            return None if caps and not has_place(db, job_id, caps) else claim(db, job_id, owner, at)
 
         claimed = await self._writer.run(take, self._tell_claimed)
         if claimed is None:
@@ -138,7 +131,7 @@ class SQLiteStorage:
         job, events, new = claimed
         if len(events) < job.last_seq:
             older = await self._reader.rows(
-                f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, job.last_seq - len(new))
+                f"{EVENTS} AND seq <= ? ORDER BY seq", (job_id, job.last_seq - len(new))
             )
             events = [*(event_record(job_id, job.scope_id, row) for row in older), *new]
         return Claim(job=job, events=events)
@@ -146,7 +139,7 @@ class SQLiteStorage:
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""
         folded: list[RuntimeEvent] = await self._writer.run(
-            lambda db: _fold(db, job_id, fence, at), lambda events: self._tell_folded(job_id, events)
+            lambda db: fold(db, job_id, fence, at), lambda events: self._tell_folded(job_id, events)
         )
         return folded
 
@@ -165,11 +158,11 @@ class SQLiteStorage:
 
     async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        return await self._events(job_id, f"{_EVENTS} AND seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
+        return await self._events(job_id, f"{EVENTS} AND seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
 
     async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        newest_first = await self._events(job_id, f"{_EVENTS} ORDER BY seq DESC LIMIT ?", limit)
+        newest_first = await self._events(job_id, f"{EVENTS} ORDER BY seq DESC LIMIT ?", limit)
         return newest_first[::-1]
 
     async def _events(self, job_id: str, statement: str, *parameters: int) -> list[RuntimeEvent]:
@@ -203,7 +196,7 @@ class SQLiteStorage:
         self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
     ) -> Sequence[tuple[str, int]]:
         """Return the first due jobs of one scope, as many as have a place."""
-        return await self._reader.run(lambda db: _next_jobs(db, scope_id, cap, queues))
+        return await self._reader.run(lambda db: next_jobs(db, scope_id, cap, queues))
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -415,61 +408,3 @@ class SQLiteStorage:
 
 def _job(row: Sequence[Any]) -> JobRecord:
     return rows.job_record(decode(rows.JOB, row))
-
-
-def _has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps) -> bool:
-    """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
-    row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
-    cap = None if row is None else caps.of(row[0])
-    if row is None or row[2] or cap is None:
-        return True
-    return any(first == job_id for first, _ in _next_jobs(db, row[0], cap, [row[1]]))
-
-
-def _next_jobs(
-    db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str]
-) -> list[tuple[str, int]]:
-    parameters = {"scope": scope_id, "cap": cap, "queues": orjson.dumps(list(queues)).decode()}
-    return list(db.execute(sql.NEXT_JOBS, parameters))
-
-
-def _claim(
-    db: sqlite3.Connection, job_id: str, owner: str, at: datetime
-) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
-    """Return the job, the entries that were cheap to read, and those that are new; `None` when it is not ours."""
-    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
-    if row is None:
-        return None
-    job = _job(row)
-    before = job.last_seq - 1
-    start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
-    append(db, job_id, job.last_seq, [start], at)
-    new = [placed(start, job_id, job.scope_id, job.last_seq, at), *_fold(db, job_id, job.fence, at)]
-    job = replace(job, last_seq=before + len(new))
-    if before > _INLINE_HISTORY:
-        return job, new, new
-    older = db.execute(f"{_EVENTS} AND seq <= ? ORDER BY seq", (job_id, before))
-    return job, [*(event_record(job_id, job.scope_id, row) for row in older), *new], new
-
-
-def _fold(db: sqlite3.Connection, job_id: str, fence: int, at: datetime) -> list[RuntimeEvent]:
-    """Append the waiting signals to a journal; return the new entries."""
-    waiting = db.execute(sql.WAITING_SIGNALS, (job_id,)).fetchall()
-    if not waiting:
-        _check_fence(db, job_id, fence)
-        return []
-    events = [NewEvent(t, step, orjson.loads(data), content) for _, t, step, data, content in waiting]
-    row = db.execute(sql.ADD_SEQ, (len(events), job_id, fence)).fetchone()
-    if row is None:
-        raise FenceLost
-    last_seq, scope_id = row
-    first_seq = last_seq - len(events) + 1
-    append(db, job_id, first_seq, events, at)
-    db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
-    return [placed(event, job_id, scope_id, seq, at) for seq, event in enumerate(events, first_seq)]
-
-
-def _check_fence(db: sqlite3.Connection, job_id: str, fence: int) -> None:
-    row = db.execute(sql.JOB_STATE, (job_id,)).fetchone()
-    if row is None or row[0] != fence:
-        raise FenceLost

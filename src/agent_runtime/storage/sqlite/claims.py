@@ -1,0 +1,84 @@
+"""Taking a job, and the signals that wait for it, inside an open transaction. Runs in the writer thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+from agent_runtime.errors import FenceLost
+from agent_runtime.ports.journal import NewEvent, placed
+from agent_runtime.storage import rows
+from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.commit import append
+from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
+from agent_runtime.values.capacity import ScopeCaps
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobRecord
+
+EVENTS: Final = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = ?"  # noqa: S608 -- names from `rows`
+INLINE_HISTORY: Final = 200
+"""Entries that a claim reads in the writer thread; a longer journal is read beside it."""
+
+
+def has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps) -> bool:
+    """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
+    row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
+    cap = None if row is None else caps.of(row[0])
+    if row is None or row[2] or cap is None:
+        return True
+    return any(first == job_id for first, _ in next_jobs(db, row[0], cap, [row[1]]))
+
+
+def next_jobs(
+    db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str]
+) -> list[tuple[str, int]]:
+    """Return the first due jobs of a scope, as many as have a place."""
+    parameters = {"scope": scope_id, "cap": cap, "queues": orjson.dumps(list(queues)).decode()}
+    return list(db.execute(sql.NEXT_JOBS, parameters))
+
+
+def claim(
+    db: sqlite3.Connection, job_id: str, owner: str, at: datetime
+) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
+    """Take a job; return it, the entries that were cheap to read, and those that are new. `None` when it is not ours."""
+    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
+    if row is None:
+        return None
+    job = rows.job_record(decode(rows.JOB, row))
+    before = job.last_seq - 1
+    start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
+    append(db, job_id, job.last_seq, [start], at)
+    new = [placed(start, job_id, job.scope_id, job.last_seq, at), *fold(db, job_id, job.fence, at)]
+    job = replace(job, last_seq=before + len(new))
+    if before > INLINE_HISTORY:
+        return job, new, new
+    older = db.execute(f"{EVENTS} AND seq <= ? ORDER BY seq", (job_id, before))
+    return job, [*(event_record(job_id, job.scope_id, row) for row in older), *new], new
+
+
+def fold(db: sqlite3.Connection, job_id: str, fence: int, at: datetime) -> list[RuntimeEvent]:
+    """Append the waiting signals to a journal; return the new entries."""
+    waiting = db.execute(sql.WAITING_SIGNALS, (job_id,)).fetchall()
+    if not waiting:
+        _check_fence(db, job_id, fence)
+        return []
+    events = [NewEvent(t, step, orjson.loads(data), content) for _, t, step, data, content in waiting]
+    row = db.execute(sql.ADD_SEQ, (len(events), job_id, fence)).fetchone()
+    if row is None:
+        raise FenceLost
+    last_seq, scope_id = row
+    first_seq = last_seq - len(events) + 1
+    append(db, job_id, first_seq, events, at)
+    db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
+    return [placed(event, job_id, scope_id, seq, at) for seq, event in enumerate(events, first_seq)]
+
+
+def _check_fence(db: sqlite3.Connection, job_id: str, fence: int) -> None:
+    row = db.execute(sql.JOB_STATE, (job_id,)).fetchone()
+    if row is None or row[0] != fence:
+        raise FenceLost
