@@ -21,6 +21,7 @@ from postgres_server import Load, load, processor_seconds
 
 HERE = Path(__file__).parent
 PATIENCE_SECONDS = 300.0
+PARKING_SECONDS = 900.0
 STARTS = 300
 HELD_JOBS = 100
 SUSPENDED_JOBS = int(os.environ.get("STUDY_SUSPENDED", "100000"))
@@ -183,9 +184,9 @@ async def suspended(url: str) -> dict[str, float]:
             async def park(first: int, last: int) -> float:
                 for start_at in range(first, last, 2_000):
                     await asyncio.gather(*map(submit, range(start_at, min(start_at + 2_000, last))))
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(PARKING_SECONDS):
                     while await kernel.jobs.count(JobFilter(status=waiting)) < last:
-                        await asyncio.sleep(0.2)
+                        await asyncio.sleep(0.5)
                 return worker.resident_mb()
 
             first = await park(0, SUSPENDED_JOBS // 10)
