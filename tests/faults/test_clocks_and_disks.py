@@ -1,6 +1,13 @@
 """A wall clock that jumps by hours, and a disk that is full for a while, under jobs that run."""
 
 import asyncio
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,9 +15,13 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, BudgetSpec, ExecutionRequest, OperatorContext
+from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.kernels import BOUND, journal, kernel, pending, status_becomes, until
+from support.server_guard import unprivileged_user
+from support.services import Postgres
 from support.soak.virtual import LoopClock, run_in_virtual_time
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
@@ -92,22 +103,21 @@ def test_a_timer_follows_the_wall_clock_forward_and_back() -> None:
 
 async def writes(context: OperatorContext, given: int) -> int:
     for number in range(given):
-        await context.emit("custom.said", {"n": number, "text": "x" * 20_000})
+        noise = await context.step(secrets.token_hex, 20_000, name=f"noise{number}", effect="read")
+        await context.emit("custom.said", {"n": number, "text": noise})
         await context.step(asyncio.sleep, 0.01, name=f"s{number}", effect="idempotent")
     return given
 
 
-async def test_a_job_outlives_a_disk_that_is_full_for_a_while(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def outlives_a_full_disk(
+    storage: Storage,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    fill: Callable[[], Awaitable[Any]],
+    empty: Callable[[], Awaitable[Any]],
 ) -> None:
-    """The limit on pages stands for the disk: SQLite reports both as a full disk, and rolls back."""
-    storage = SQLiteStorage(tmp_path / "runs.db", durability="process")
-    await storage.open()
-
-    async def limit(pages: int) -> None:
-        await storage._writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
-
-    async with kernel(storage, operators=[writes]) as k:
+    """Run a job while the disk is filled and emptied: it is given up meanwhile, and then goes on."""
+    async with kernel(storage, operators=[writes], dispatch="local") as k:
         handle = await k.execute(ExecutionRequest(operator="writes", input=20))
 
         async def given_up() -> bool:
@@ -117,13 +127,75 @@ async def test_a_job_outlives_a_disk_that_is_full_for_a_while(
             return [event.data["n"] for event in await journal(handle) if event.type == "custom.said"]
 
         await until(said)
-        await limit(1)
+        await fill()
         await until(given_up)
         assert "is full" in caplog.text
         assert not (await handle.status()).is_terminal
-        await limit(1_000_000)
+        await empty()
         assert (await handle.result(timeout=BOUND)).output == 20
         assert await said() == list(range(20))
         events = await journal(handle)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
+
+
+async def test_a_job_outlives_a_full_disk_under_sqlite(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The limit on pages stands for the disk: SQLite reports both as a full disk, and rolls back."""
+    storage = SQLiteStorage(tmp_path / "runs.db", durability="process")
+    await storage.open()
+
+    async def limit(pages: int) -> None:
+        await storage._writer.run(lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+
+    await outlives_a_full_disk(storage, caplog, fill=lambda: limit(1), empty=lambda: limit(1_000_000))
     await storage.aclose()
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a disk of some megabytes, where this process may."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def test_a_job_outlives_a_full_disk_under_postgres(
+    postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = unprivileged_user()
+    if owner is None:
+        pytest.skip("only root may mount a disk")
+    folder = Path(tempfile.mkdtemp(prefix="agent-runtime-disk-"))
+    folder.chmod(0o711)
+    disk = folder / "disk"
+    with small_disk(disk):
+        os.chown(disk, owner.pw_uid, owner.pw_gid)
+        await asyncio.to_thread(postgres.execute, f"CREATE TABLESPACE small LOCATION '{disk}'")
+        await asyncio.to_thread(postgres.execute, "CREATE DATABASE small TABLESPACE small")
+        storage = PostgresStorage(postgres.dsn("small"))
+        await storage.setup()
+
+        def stuff() -> None:
+            with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+                while True:  # until it is full
+                    ballast.write(bytes(65_536))
+
+        async def fill() -> None:
+            await asyncio.to_thread(stuff)
+
+        async def empty() -> None:
+            (disk / "ballast").unlink()
+
+        await outlives_a_full_disk(storage, caplog, fill=fill, empty=empty)
+        await storage.aclose()
+        await asyncio.to_thread(postgres.execute, "DROP DATABASE small WITH (FORCE)")
+        await asyncio.to_thread(postgres.execute, "DROP TABLESPACE small")
+    shutil.rmtree(folder)
