@@ -96,8 +96,9 @@ class RedisActionStore:
         give_up, delay = loop.time() + ANSWER_SECONDS, 0.05
         while True:
             try:
-                async with self._server.answered():
-                    outcome = await self._write(keys=[commit_key], args=arguments)
+                outcome = await self._server.answered(
+                    lambda _: self._write(keys=[commit_key], args=arguments)
+                )
                 return [as_text(part) for part in outcome]
             except StorageError as error:
                 if not is_lost(error.__cause__) or loop.time() + delay > give_up:
@@ -124,8 +125,8 @@ class RedisActionStore:
 
     async def find_action(self, token_hash: str) -> ActionRecord | None:
         """Return the action whose resume token has this hash, or `None`."""
-        async with self._server.answered() as client:
-            action_id = await client.get(self._key("t", token_hash))
+        key = self._key("t", token_hash)
+        action_id = await self._server.answered(lambda client: client.get(key))
         if action_id is None:
             return None
         (action,) = await self._read([as_text(action_id)])
@@ -152,11 +153,8 @@ class RedisActionStore:
         found: list[ActionRecord] = []
         while len(found) < limit:
             wanted = min(_PAGE, limit)
-            async with self._server.answered() as client:
-                ids = await client.zrevrangebylex(
-                    index, "+" if before is None else f"({before}", "-", start=0, num=wanted
-                )
-            actions = await self._read([as_text(action_id) for action_id in ids])
+            ids = await self._page(index, before, wanted)
+            actions = await self._read(ids)
             found += [
                 action
                 for action in actions
@@ -166,8 +164,16 @@ class RedisActionStore:
             ]
             if len(ids) < wanted:
                 break
-            before = as_text(ids[-1])
+            before = ids[-1]
         return found[:limit]
+
+    async def _page(self, index: str, before: str | None, limit: int) -> Sequence[str]:
+        """Return ids of an index, newest first."""
+        newest = "+" if before is None else f"({before}"
+        found: Any = await self._server.answered(
+            lambda client: client.zrevrangebylex(index, newest, "-", start=0, num=limit)
+        )
+        return [as_text(action_id) for action_id in found]
 
     async def get_job(self, job_id: str, *, scope_id: str | None = None) -> JobRecord | None:
         """Return `None`: no jobs are kept here. Name the scope of an action in its `ActionSpec`."""
@@ -175,10 +181,11 @@ class RedisActionStore:
 
     async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
         """Return the expiries that have come, oldest first."""
-        async with self._server.answered() as client:
-            due: Any = await client.zrangebyscore(
+        due: Any = await self._server.answered(
+            lambda client: client.zrangebyscore(
                 self._key("due"), "-inf", _micros(now), start=0, num=limit, withscores=True
             )
+        )
         timers = []
         for member, score in due:
             action_id = as_text(member)
@@ -192,10 +199,14 @@ class RedisActionStore:
     async def _read(self, action_ids: Sequence[str]) -> Sequence[ActionRecord | None]:
         if not action_ids:
             return []
-        async with self._server.answered() as client, client.pipeline(transaction=False) as pipeline:
-            for action_id in action_ids:
-                pipeline.hmget(self._key("a", action_id), ["record", *_CHANGING])
-            found = await pipeline.execute()
+
+        async def read(client: Redis) -> list[Any]:
+            async with client.pipeline(transaction=False) as pipeline:
+                for action_id in action_ids:
+                    pipeline.hmget(self._key("a", action_id), ["record", *_CHANGING])
+                return await pipeline.execute()
+
+        found = await self._server.answered(read)
         return [_record(row) for row in found]
 
 

@@ -15,7 +15,7 @@ from agent_runtime.ports.announcements import Heard
 from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.background import ended
 from agent_runtime.storage.outbox import Outbox
-from agent_runtime.storage.redis.server import answered, client_at
+from agent_runtime.storage.redis.server import Server, client_at
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import escaped
 
@@ -43,7 +43,7 @@ class RedisAnnouncements:
 
     def __init__(self, source: str | Redis, *, channel: str = DEFAULT_CHANNEL) -> None:
         self._owns_client = isinstance(source, str)
-        self._client = client_at(source) if isinstance(source, str) else source
+        self._server = Server(client_at(source) if isinstance(source, str) else source)
         self._channel = channel
         self._outbox = Outbox(self._publish, failures=(StorageError,), max_bytes=MAX_MESSAGE)
         self._sending: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class RedisAnnouncements:
     def start(self, heard: Heard) -> None:
         """Begin to send and to listen."""
         subscriber = Subscriber(
-            self._client,
+            self._server.client,
             escaped(self._channel),
             heard=lambda text: self._outbox.read(text, heard),
             subscribed=lambda: heard(None),
@@ -81,8 +81,7 @@ class RedisAnnouncements:
         with contextlib.suppress(StorageError):
             await self._outbox.flush()
         if self._owns_client:
-            await self._client.aclose()
+            await self._server.client.aclose()
 
     async def _publish(self, text: str) -> None:
-        async with answered():
-            await self._client.publish(self._channel, text)
+        await self._server.answered(lambda client: client.publish(self._channel, text))

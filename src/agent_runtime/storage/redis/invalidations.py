@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.ids import new_id
@@ -18,6 +18,9 @@ from agent_runtime.ports.journal import Commit, ForeignChange
 from agent_runtime.storage.background import ended
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +138,16 @@ class Invalidations:
     async def _flush_some(self) -> None:
         everything = self._everything
         jobs = dict(list(self._jobs.items())[:PAGE])
-        async with self._server.answered() as client, client.pipeline(transaction=False) as pipeline:
-            if everything:
-                pipeline.set(self._epoch_key, new_id("epoch"))
-            if jobs:
-                pipeline.delete(*(key for job_id in jobs for key in self.entry_keys(job_id)))
-            await pipeline.execute()
+
+        async def delete(client: Redis) -> None:
+            async with client.pipeline(transaction=False) as pipeline:
+                if everything:
+                    pipeline.set(self._epoch_key, new_id("epoch"))
+                if jobs:
+                    pipeline.delete(*(key for job_id in jobs for key in self.entry_keys(job_id)))
+                await pipeline.execute()
+
+        await self._server.answered(delete)
         if self._everything == everything:
             self._everything = 0
         for job_id, change in jobs.items():

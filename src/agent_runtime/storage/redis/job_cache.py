@@ -193,8 +193,10 @@ class RedisJobCache:
         token = new_id("lease")
         keys = [*self._invalidations.entry_keys(job_id), self._epoch_key]
         try:
-            async with self._server.answered(PATIENCE):
-                record, epoch = await self._look_script(keys=keys, args=[token, int(LEASE_SECONDS * 1000)])
+            record, epoch = await self._server.answered(
+                lambda _: self._look_script(keys=keys, args=[token, int(LEASE_SECONDS * 1000)]),
+                seconds=PATIENCE,
+            )
         except StorageError as error:
             self._failed(error)
             return _Look(None)
@@ -216,8 +218,9 @@ class RedisJobCache:
         keys = [*self._invalidations.entry_keys(job.job_id), self._epoch_key]
         arguments: list[str | int] = [look.token, look.epoch, job.fence, job.last_seq, text, self._ttl_ms]
         try:
-            async with self._server.answered(PATIENCE):
-                await self._fill_script(keys=keys, args=arguments)
+            await self._server.answered(
+                lambda _: self._fill_script(keys=keys, args=arguments), seconds=PATIENCE
+            )
         except StorageError as error:
             self._failed(error)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from redis.asyncio import Redis, from_url
 from redis.exceptions import (
@@ -19,7 +18,9 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from agent_runtime.errors import ConfigurationError, StorageError, StorageFull, StorageReadOnly
+from agent_runtime.storage.background import ended
 
+Answer = TypeVar("Answer")
 ANSWER_SECONDS: Final = 5.0
 """Seconds after which a server that does not answer is given up."""
 MOST_AT_ONCE: Final = 16
@@ -61,16 +62,6 @@ def client_at(url: str) -> Redis:
     return client
 
 
-@asynccontextmanager
-async def answered(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
-    """Give a server so many seconds, and raise the client's errors as `StorageError`s."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except DRIVER_ERRORS as error:
-        raise translated(error) from error
-
-
 class Server:
     """A client and the places for its commands: more at once than its pool has connections would be refused.
 
@@ -83,8 +74,30 @@ class Server:
         connections = client.connection_pool.max_connections or MOST_AT_ONCE
         self._places = asyncio.Semaphore(max(1, min(MOST_AT_ONCE, connections // 4)))
 
-    @asynccontextmanager
-    async def answered(self, seconds: float = ANSWER_SECONDS) -> AsyncIterator[Redis]:
-        """Wait for a place and give the client, all within so many seconds; its errors are raised as `StorageError`s."""
-        async with answered(seconds), self._places:
-            yield self.client
+    async def answered(
+        self, ask: Callable[[Redis], Awaitable[Answer]], *, seconds: float = ANSWER_SECONDS
+    ) -> Answer:
+        """Have a command answered within so many seconds, waiting for a place included.
+
+        It runs in a task of its own: before Python 3.12 the client swallows a cancellation, and with it a caller's
+        time-out, that comes while it sends.
+
+        Raises:
+            StorageError: It was not answered, or refused.
+        """
+
+        async def run() -> Answer:
+            async with self._places:
+                return await ask(self.client)
+
+        task = asyncio.get_running_loop().create_task(run(), name="redis command")
+        try:
+            await asyncio.wait((task,), timeout=seconds)
+        finally:
+            await ended(task)
+        if task.cancelled():
+            raise translated(TimeoutError())
+        try:
+            return task.result()
+        except DRIVER_ERRORS as error:
+            raise translated(error) from error

@@ -18,7 +18,7 @@ import orjson
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
 from agent_runtime.storage.background import ended
-from agent_runtime.storage.redis.server import ANSWER_SECONDS, Server, answered
+from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS, Server, translated
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json
 from agent_runtime.storage.waiters import Waiters
@@ -68,14 +68,13 @@ class RedisSignalChannel:
         was_started = self._subscriber.is_started
         self._subscriber.start()
         try:
-            async with answered(2 * ANSWER_SECONDS):
-                await self._subscriber.attempted.wait()
-                if not self._subscriber.listening.is_set():
-                    raise self._subscriber.failure or TimeoutError
-        except BaseException:
+            await asyncio.wait_for(self._subscriber.attempted.wait(), 2 * ANSWER_SECONDS)
+            if not self._subscriber.listening.is_set():
+                raise self._subscriber.failure or TimeoutError
+        except DRIVER_ERRORS as error:
             if not was_started and not self._waiters:
                 await self._subscriber.stop()
-            raise
+            raise translated(error) from error
 
     async def stop(self) -> None:
         """Hear nothing more; whoever waits gets `StorageClosed`."""
@@ -87,12 +86,16 @@ class RedisSignalChannel:
     async def signal(self, action_id: str, message: SignalMessage, job_id: str | None = None) -> None:
         """Tell all who wait for an action."""
         text = _written(message)
-        async with self._server.answered() as client, client.pipeline(transaction=False) as pipeline:
-            pipeline.set(self._key(action_id), text, px=self._ttl_ms)
-            pipeline.publish(f"{self._prefix}:{action_id}", text)
-            if job_id is not None:
-                pipeline.publish(f"{self._prefix}:job:{job_id}", text)
-            await pipeline.execute()
+
+        async def send(client: Redis) -> None:
+            async with client.pipeline(transaction=False) as pipeline:
+                pipeline.set(self._key(action_id), text, px=self._ttl_ms)
+                pipeline.publish(f"{self._prefix}:{action_id}", text)
+                if job_id is not None:
+                    pipeline.publish(f"{self._prefix}:job:{job_id}", text)
+                await pipeline.execute()
+
+        await self._server.answered(send)
 
     async def wait(self, action_id: str, timeout: float | None = None) -> SignalMessage:
         """Wait for the signal of an action, or return the one that was sent already."""
@@ -145,8 +148,8 @@ class RedisSignalChannel:
     async def _look_for(self, action_ids: Sequence[str]) -> None:
         if not action_ids:
             return
-        async with self._server.answered() as client:
-            found = await client.mget([self._key(action_id) for action_id in action_ids])
+        keys = [self._key(action_id) for action_id in action_ids]
+        found = await self._server.answered(lambda client: client.mget(keys))
         for text in found:
             if text is not None:
                 self._take(as_text(text))
