@@ -106,6 +106,14 @@ class SignalChannelContract:
         with pytest.raises(TimeoutError):
             await ends[0].wait(new_id("act"), timeout=0.05)
 
+    async def test_a_wait_ends_with_its_time_whatever_it_was_doing(self, ends: Ends) -> None:
+        await ends[0].start()
+        action_id = new_id("act")
+        for hundredths_of_milliseconds in range(300):
+            async with asyncio.timeout(BOUND):
+                with pytest.raises(TimeoutError):
+                    await ends[0].wait(action_id, timeout=hundredths_of_milliseconds / 100_000)
+
     async def test_a_stop_ends_every_wait_and_a_start_begins_anew(self, ends: Ends) -> None:
         here, there = ends
         await here.start()
