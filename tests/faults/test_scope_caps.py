@@ -39,20 +39,21 @@ async def test_killed_workers_neither_keep_places_nor_let_others_have_too_many(
         async with RuntimeKernel(storage=storage, operators=OPERATORS, options=WORKER, worker=False) as k:
             watching = asyncio.ensure_future(count())
             request = ExecutionRequest(operator="slow", input={"steps": 5, "seconds": 0.02}, scope_id="noisy")
-            handles = [await k.execute(request) for _ in range(40)]
+            handles = [await k.execute(request) for _ in range(60)]
 
             async def a_busy_worker(finished: int) -> int | None:
-                """Return the process of a worker that has a place, once so many jobs have ended."""
+                """Return the process of a living worker that has a place, once so many jobs have ended."""
                 ended = [handle for handle in handles if await handle.status() == "succeeded"]
                 owners = {row[0] for row in await connection.fetch(OWNED)}
                 pids = [w.info["pid"] for w in await storage.list_workers() if w.worker_id in owners]
-                return pids[0] if len(ended) >= finished and pids else None
+                living = [pid for pid in pids if pool.find(pid).poll() is None]
+                return living[0] if len(ended) >= finished and living else None
 
-            for finished in (3, 20):
+            for finished in (3, 6):
                 victim = pool.find(await until(lambda number=finished: a_busy_worker(number)))
                 victim.kill()
                 await asyncio.to_thread(victim.wait, BOUND)
-                await asyncio.to_thread(pool.fill)
+            await asyncio.to_thread(pool.fill)
             for handle in handles:
                 await handle.result(timeout=BOUND)
             done.set()
