@@ -1,6 +1,7 @@
 """Measure what budgets cost, and print or record it. See `reservations.py` for what is done."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.only:
         return
-    on = machine()
+    on = f"{machine()}, load average {os.getloadavg()[0]:.1f} before"
     page = report(measure(arguments.rounds), arguments.rounds, on)
     print(page)
     if arguments.record:
