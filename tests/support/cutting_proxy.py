@@ -6,10 +6,11 @@ It commits on COMMIT, and with the one statement that extends journals by itself
 from __future__ import annotations
 
 import asyncio
-from typing import Literal, Self
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from typing import Literal
 
 from agent_runtime.storage.postgres.statements import APPEND, APPEND_AND_BILL
+from support.tcp_proxy import TcpProxy
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 """The message of the simple query protocol that asks for a commit."""
@@ -18,7 +19,7 @@ IDLE = b"Z\x00\x00\x00\x05I"
 Moment = Literal["before", "during", "after"]
 
 
-class CuttingProxy:
+class CuttingProxy(TcpProxy):
     """Forwards connections to a Postgres server; cuts at the next commit when told to.
 
     Args:
@@ -26,64 +27,40 @@ class CuttingProxy:
     """
 
     def __init__(self, dsn: str) -> None:
-        self._parts = urlsplit(dsn)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(dsn)
         self.cut: Moment | None = None
         """`before`: the server never sees it; `during`: it is still at it; `after`: it commits, and its answer gets lost."""
         self.cuts = 0
         self.was_cut = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._moment: Moment = "before"
 
     @property
     def dsn(self) -> str:
         """The database's address through this proxy."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        user = self._parts.netloc.rpartition("@")[0]
-        return self._parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
+        return self.url
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        upstream_reader, upstream = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        answers = asyncio.ensure_future(_pump(upstream_reader, writer))
+    def watch(self) -> Callable[[bytes], bool]:
+        """Cut at the next commit."""
         appending: set[bytes] = set()
-        try:
-            while data := await reader.read(65536):
-                appending |= _prepared(data)
-                if self.cut is not None and (data.endswith(COMMIT) or _executes(data, appending)):
-                    moment, self.cut = self.cut, None
-                    self.cuts += 1
-                    answers.cancel()
-                    await asyncio.gather(answers, return_exceptions=True)
-                    if moment != "before":
-                        upstream.write(data)
-                        await upstream.drain()
-                    if moment == "after":
-                        await upstream_reader.readuntil(IDLE)
-                    self.was_cut.set()
-                    return
-                upstream.write(data)
-        except (ConnectionError, asyncio.CancelledError):
-            return
-        finally:
-            answers.cancel()
-            await asyncio.gather(answers, return_exceptions=True)
-            upstream.transport.abort()
-            writer.transport.abort()
+
+        def commits(data: bytes) -> bool:
+            appending.update(_prepared(data))
+            if self.cut is None or not (data.endswith(COMMIT) or _executes(data, appending)):
+                return False
+            self._moment, self.cut = self.cut, None
+            self.cuts += 1
+            return True
+
+        return commits
+
+    async def last(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let the server see the commit, or not."""
+        if self._moment != "before":
+            writer.write(data)
+            await writer.drain()
+        if self._moment == "after":
+            await reader.readuntil(IDLE)
+        self.was_cut.set()
 
 
 def _prepared(data: bytes) -> set[bytes]:
@@ -95,9 +72,3 @@ def _prepared(data: bytes) -> set[bytes]:
 def _executes(data: bytes, statements: set[bytes]) -> bool:
     """Whether a message executes one of these prepared statements."""
     return data.startswith(b"B") and data[6 : data.index(b"\x00", 6)] in statements
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-    writer.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import Self
-from urllib.parse import urlsplit
+from collections.abc import Callable
+
+from support.tcp_proxy import TcpProxy
 
 
-class RedisProxy:
+class RedisProxy(TcpProxy):
     """Forwards connections to a Redis server.
 
     Args:
@@ -16,61 +16,23 @@ class RedisProxy:
     """
 
     def __init__(self, url: str) -> None:
-        self._parts = urlsplit(url)
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(url)
         self.lose_answer_to: bytes | None = None
         """A command: the server executes it, its answer gets lost, once."""
         self.lost = 0
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
+    def watch(self) -> Callable[[bytes], bool]:
+        """Cut at the command."""
+        return self._is_it
 
-    async def __aexit__(self, *exc: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _is_it(self, data: bytes) -> bool:
+        if self.lose_answer_to is None or self.lose_answer_to not in data:
+            return False
+        self.lose_answer_to = None
+        self.lost += 1
+        return True
 
-    @property
-    def url(self) -> str:
-        """The server's address through this proxy."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        user = self._parts.netloc.rpartition("@")[0]
-        return self._parts._replace(netloc=f"{user}@127.0.0.1:{port}").geturl()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        upstream_reader, upstream = await asyncio.open_connection(self._parts.hostname, self._parts.port)
-        answers = asyncio.ensure_future(_pump(upstream_reader, writer))
-        try:
-            while data := await reader.read(65536):
-                if self.lose_answer_to is not None and self.lose_answer_to in data:
-                    self.lose_answer_to = None
-                    self.lost += 1
-                    answers.cancel()
-                    await asyncio.gather(answers, return_exceptions=True)
-                    upstream.write(data)
-                    await upstream_reader.readline()  # so the server has executed it
-                    return
-                upstream.write(data)
-        except (ConnectionError, asyncio.CancelledError):
-            return
-        finally:
-            upstream.transport.abort()
-            writer.transport.abort()
-            answers.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(answers, return_exceptions=True)
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
+    async def last(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let the server execute it."""
         writer.write(data)
-    writer.close()
+        await reader.readline()

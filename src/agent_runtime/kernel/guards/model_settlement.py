@@ -33,10 +33,8 @@ async def settle_answer(
     started_at: float,
 ) -> None:
     """Write an answer, encoded as `content`, together with what it cost."""
-    run = step.branch.run
-    duration = _milliseconds(run.services.clock.monotonic() - started_at)
     usage = result.usage
-    spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
+    duration = _milliseconds_since(started_at, step)
     data = {
         "name": step.name,
         "input": step.input_hash,
@@ -46,23 +44,18 @@ async def settle_answer(
         "duration_ms": duration,
         **about(result),
     }
-    event = NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, content)
-    entry = entry_for(
-        run,
-        step.operation_id,
-        step.name,
+    spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
+    step.result = result
+    await _settle(
+        step,
         number,
         bound,
-        usage,
-        spent=spent,
+        NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, content),
+        spent,
+        usage=usage,
         duration_ms=duration,
         request_id=result.request_id,
     )
-    charges = bound.settlement(spent)
-    step.open.pop(number, None)  # even a caller that is cancelled now has it written
-    step.result = result
-    await run.commit([event, *_overrun(step, bound, spent)], ledger=[entry], charges=charges)
-    run.budgets.note(charges)
 
 
 async def settle_failure(
@@ -75,11 +68,10 @@ async def settle_failure(
     usage: Usage | None = None,
 ) -> None:
     """Bill what a failed attempt used: `usage` where it is known, else what its failure tells."""
-    run = step.branch.run
-    duration = _milliseconds(run.services.clock.monotonic() - started_at)
+    duration = _milliseconds_since(started_at, step)
     uncertain = False
     if usage is None:
-        sent = step.attempt_id(number) not in run.unsent
+        sent = step.attempt_id(number) not in step.branch.run.unsent
         usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
     spent: Amount | None = NOTHING
     if uncertain:
@@ -89,25 +81,37 @@ async def settle_failure(
     data = {"name": step.name, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
     if usage.requests:
         data["usage"] = dump_usage(usage)
-    event = NewEvent(
-        RuntimeEventType.MODEL_ATTEMPT_FAILED, step.operation_id, {**data, **describe_failure(error)}
-    )
-    entry = entry_for(
-        run,
-        step.operation_id,
-        step.name,
+    data |= describe_failure(error)
+    await _settle(
+        step,
         number,
         bound,
-        usage,
-        spent=spent,
+        NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, step.operation_id, data),
+        spent,
+        usage=usage,
         duration_ms=duration,
         failed=True,
         uncertain=uncertain,
     )
+
+
+async def _settle(
+    step: ModelStep,
+    number: int,
+    bound: AtMost,
+    outcome: NewEvent,
+    spent: Amount | None,
+    *,
+    usage: Usage,
+    **values: Any,
+) -> None:
+    """Write an attempt's outcome with its ledger line, and give back what it did not use."""
+    run = step.branch.run
+    entry = entry_for(run, step.operation_id, step.name, number, bound, usage, spent=spent, **values)
     charges = bound.settlement(spent)
-    overrun = _overrun(step, bound, spent) if spent is not None else []
-    step.open.pop(number, None)
-    await run.commit([event, *overrun], ledger=[entry], charges=charges)
+    overrun = [] if spent is None else _overrun(step, bound, spent)
+    step.open.pop(number, None)  # even a caller that is cancelled now has it written
+    await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
     run.budgets.note(charges)
 
 
@@ -163,5 +167,5 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
     return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
 
 
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
+def _milliseconds_since(started_at: float, step: ModelStep) -> int:
+    return round((step.branch.run.services.clock.monotonic() - started_at) * 1000)
