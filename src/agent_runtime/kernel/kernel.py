@@ -135,6 +135,8 @@ class RuntimeKernel:
         self._starting: asyncio.Lock | None = None
         self._started = False
         self._closed = False
+        self._stopping: asyncio.Lock | None = None
+        self._stopped = False
         self._assemble(
             engine or (agent.engine if agent is not None else None),
             prices=prices,
@@ -347,14 +349,19 @@ class RuntimeKernel:
         raise UnknownJob(f"no job {job_id!r}")
 
     async def aclose(self) -> None:
-        """Stop: begin no further step, let those in flight end, release the jobs, close the storage. Idempotent."""
-        was_running = self._started and not self._closed
+        """Stop: begin no further step, let those in flight end, release the jobs, close the storage. Idempotent.
+
+        When it is cancelled, or runs out of a caller's time, calling it again finishes what it had begun.
+        """
         self._closed = True
-        if not was_running:
-            return
-        await self._upkeep.stop()
-        if self._owns_storage:
-            await self.storage.aclose()
+        self._stopping = self._stopping or asyncio.Lock()
+        async with self._stopping:
+            if not self._started or self._stopped:
+                return
+            await self._upkeep.stop()
+            if self._owns_storage:
+                await self.storage.aclose()
+            self._stopped = True
 
     async def __aenter__(self) -> RuntimeKernel:
         await self.start()

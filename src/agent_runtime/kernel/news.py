@@ -64,18 +64,22 @@ class News:
         """Whether due jobs are executed here."""
         self._ends = AwaitedEnds(storage)
         self._sweep_wanted = asyncio.Event()
+        self._listens = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to listen."""
         self._storage.listen(self)
+        self._listens = True
         self._wakes.start()
         self._ends.start()
         self._task = asyncio.get_running_loop().create_task(self._sweep_on_demand(), name="sweep")
 
     async def stop(self) -> None:
         """Hear nothing more; whoever waits for a job's end is cancelled."""
-        self._storage.unlisten(self)
+        if self._listens:  # an earlier stop may have been cancelled
+            self._listens = False
+            self._storage.unlisten(self)
         await self._wakes.stop()
         task, self._task = self._task, None
         if task is not None:
