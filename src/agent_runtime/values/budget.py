@@ -74,9 +74,9 @@ class Limits(NamedTuple):
 
     def exceeded_by(self, used: Amount, asked: Amount) -> str | None:
         """Return the first dimension that `asked` adds to and that would pass its bound, if any."""
-        for name, limit, have, more in zip(DIMENSIONS, self, used, asked, strict=True):
-            if limit is not None and more > 0 and have + more > limit:
-                return name
+        for place, limit in enumerate(self):
+            if limit is not None and 0 < asked[place] > limit - used[place]:
+                return DIMENSIONS[place]
         return None
 
 
