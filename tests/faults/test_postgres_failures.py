@@ -18,7 +18,7 @@ from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilte
 from agent_runtime.values.event import RuntimeEvent
 from support.answers import answer_questions, check_promises
 from support.cutting_proxy import CuttingProxy
-from support.kernels import BOUND, journal
+from support.kernels import BOUND, journal, until
 from support.private_postgres import PrivatePostgres, private_postgres
 from support.worker_child import OPERATORS, WORKER
 from support.worker_pool import WorkerPool
@@ -241,4 +241,22 @@ async def test_jobs_survive_the_crash_of_the_server(
             async with asyncio.timeout(BOUND):
                 await answer_questions(mixed, pool.world)
             await check_promises(mixed, pool.world, k)
+        await storage.aclose()
+
+
+async def test_a_worker_whose_server_is_away_can_be_stopped(
+    private: PrivatePostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = PostgresStorage(private.postgres.dsn("runs"), patience=0.5)
+    await storage.setup()
+    k = RuntimeKernel(storage=storage, operators=OPERATORS, options=WORKER)
+    await k.start()
+    await asyncio.to_thread(private.crash)
+
+    async def noticed() -> bool:
+        return "the queue cannot be read now" in caplog.text
+
+    await until(noticed)
+    async with asyncio.timeout(BOUND * 2):
+        await k.aclose()
         await storage.aclose()

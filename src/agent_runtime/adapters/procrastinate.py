@@ -294,6 +294,10 @@ class PostgresDispatcher:
                 )
             except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
                 logger.warning("the queue cannot be read now: %s", type(error.__cause__ or error).__name__)
+            if (
+                self._stopping
+            ):  # a cancellation can get lost in a worker whose connection fails at the same time
+                return
             delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
             await asyncio.sleep(delay)
 
