@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.adapters.queue_entries import due
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
@@ -184,8 +185,7 @@ class PostgresDispatcher:
             await asyncio.gather(*running.values(), return_exceptions=True)
         submitter, self._submitter = self._submitter, None
         if submitter is not None:
-            submitter.cancel()
-            await asyncio.gather(submitter, return_exceptions=True)
+            await ended(submitter)
             self._wanted.update(dict.fromkeys(running))
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -278,28 +278,32 @@ class PostgresDispatcher:
         loop = asyncio.get_running_loop()
         while True:
             started_at = loop.time()
+            worker = loop.create_task(self._run_worker(self._opened), name="procrastinate worker")
             try:
-                await self._opened.run_worker_async(
-                    queues=self._queues,  # type: ignore[arg-type]  # None is documented: every queue
-                    concurrency=self._max_concurrency,
-                    wait=True,
-                    listen_notify=True,
-                    fetch_job_polling_interval=POLL_SECONDS,
-                    abort_job_polling_interval=3600.0,
-                    shutdown_graceful_timeout=0.0,
-                    update_heartbeat_interval=self._heartbeat_interval,
-                    stalled_worker_timeout=self._worker_timeout,
-                    delete_jobs="always",
-                    install_signal_handlers=False,
-                )
-            except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
-                logger.warning("the queue cannot be read now: %s", type(error.__cause__ or error).__name__)
-            if (
-                self._stopping
-            ):  # a cancellation can get lost in a worker whose connection fails at the same time
-                return
+                await asyncio.wait((worker,))
+            finally:  # it may lose a cancellation while its connection fails
+                await ended(worker)
             delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
             await asyncio.sleep(delay)
+
+    async def _run_worker(self, app: procrastinate.App) -> None:
+        """Run procrastinate's worker until it ends, for whatever reason."""
+        try:
+            await app.run_worker_async(
+                queues=self._queues,  # type: ignore[arg-type]  # None is documented: every queue
+                concurrency=self._max_concurrency,
+                wait=True,
+                listen_notify=True,
+                fetch_job_polling_interval=POLL_SECONDS,
+                abort_job_polling_interval=3600.0,
+                shutdown_graceful_timeout=0.0,
+                update_heartbeat_interval=self._heartbeat_interval,
+                stalled_worker_timeout=self._worker_timeout,
+                delete_jobs="always",
+                install_signal_handlers=False,
+            )
+        except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
+            logger.warning("the queue cannot be read now: %s", type(error.__cause__ or error).__name__)
 
     async def _run_entry(self, job_id: str) -> None:
         """Advance a job. procrastinate's worker may go away meanwhile; the job goes on."""

@@ -159,6 +159,10 @@ class Executor:
             self._early.add(job_id)
         return False
 
+    def undrain(self) -> None:
+        """Let steps begin again, after a start that had to be given up."""
+        self._draining = False
+
     def drain(self) -> None:
         """Begin no further step: runs are released as soon as their steps in flight have ended."""
         self._draining = True

@@ -260,11 +260,21 @@ class RuntimeKernel:
             await self._start_once()
 
     async def _start_once(self) -> None:
-        if not self._started:
-            self._check_operators()
+        if self._started:
+            return
+        self._check_operators()
+        try:
             await self.storage.open()
-            self._started = True
             await self._upkeep.start()
+        except BaseException:
+            await self._end()  # nothing goes on in the background, and the next try begins anew
+            raise
+        self._started = True
+
+    async def _end(self) -> None:
+        await self._upkeep.stop()
+        if self._owns_storage:
+            await self.storage.aclose()
 
     def _check_operators(self) -> None:
         closures = self.operators.closures() if self.storage.is_durable else []
@@ -358,9 +368,7 @@ class RuntimeKernel:
         async with self._stopping:
             if not self._started or self._stopped:
                 return
-            await self._upkeep.stop()
-            if self._owns_storage:
-                await self.storage.aclose()
+            await self._end()
             self._stopped = True
 
     async def __aenter__(self) -> RuntimeKernel:

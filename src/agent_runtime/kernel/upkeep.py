@@ -62,6 +62,7 @@ class Upkeep:
 
     async def start(self) -> None:
         """Listen to the storage, and begin to execute if this process may."""
+        self._executor.undrain()
         if self._queue is not None:
             await self._queue.open()
         self._news.start()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.journal import ForeignChange
-from agent_runtime.storage.background import ended
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.redis.server import Server, client_at
 from agent_runtime.storage.redis.subscriber import Subscriber

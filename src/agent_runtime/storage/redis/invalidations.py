@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import Commit, ForeignChange
-from agent_runtime.storage.background import ended
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
 

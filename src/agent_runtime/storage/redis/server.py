@@ -18,7 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from agent_runtime.errors import ConfigurationError, StorageError, StorageFull, StorageReadOnly
-from agent_runtime.storage.background import ended
+from agent_runtime.ports.background import ended
 
 Answer = TypeVar("Answer")
 ANSWER_SECONDS: Final = 5.0

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from agent_runtime.errors import StorageError
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
-from agent_runtime.storage.background import ended
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS, Server, translated
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json

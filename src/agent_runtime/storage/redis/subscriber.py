@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.storage.background import ended
+from agent_runtime.ports.background import ended
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS
 from agent_runtime.storage.redis.text import as_text
 
