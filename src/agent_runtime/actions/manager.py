@@ -168,9 +168,11 @@ class ActionManager:
             if any(vote["by"] == resolved_by for vote in action.votes):
                 raise InvalidInput(f"{resolved_by} has answered already")
 
-    async def cancel(self, action_id: str, reason: str | None = None) -> ActionRecord:
+    async def cancel(
+        self, action_id: str, reason: str | None = None, *, scope_id: str | None = None
+    ) -> ActionRecord:
         """Withdraw a question; whoever waits for it sees `ActionExpired`."""
-        action = await self.get(action_id)
+        action = await self.get(action_id, scope_id=scope_id)
         await self._change(action, ActionStatus.CANCELLED, reason=reason)
         return await self.get(action_id)
 

@@ -36,17 +36,32 @@ class ExecutionHandle:
         kernel: The kernel whose storage holds the job.
         job_id: The job.
         end: Receives the terminal event of a job that this kernel has just accepted.
+        scope_id: For whom: every method raises `UnknownJob` for another scope's job. `None` is trusted code.
     """
 
     def __init__(
-        self, kernel: RuntimeKernel, job_id: str, end: asyncio.Future[RuntimeEvent] | None = None
+        self,
+        kernel: RuntimeKernel,
+        job_id: str,
+        end: asyncio.Future[RuntimeEvent] | None = None,
+        *,
+        scope_id: str | None = None,
     ) -> None:
         self._kernel = kernel
         self.job_id = job_id
         self._end = end
+        self._hidden_from = scope_id
+        """The scope that is yet to be checked."""
 
     def __repr__(self) -> str:
         return f"ExecutionHandle({self.job_id!r})"
+
+    async def _reach(self) -> None:
+        """Start the kernel; once, see that the job is one of the scope."""
+        await self._kernel.start()
+        if self._hidden_from is not None:
+            await self._kernel.jobs.get(self.job_id, scope_id=self._hidden_from)
+            self._hidden_from = None
 
     async def status(self) -> JobStatus:
         """Return where the job stands."""
@@ -54,7 +69,7 @@ class ExecutionHandle:
 
     async def job(self) -> JobRecord:
         """Return the job's record."""
-        await self._kernel.start()
+        await self._reach()
         return await self._kernel.jobs.get(self.job_id)
 
     async def events(self, after_seq: int = 0) -> AsyncIterator[RuntimeEvent]:
@@ -62,6 +77,7 @@ class ExecutionHandle:
 
         Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
         """
+        await self._reach()
         subscription = self._kernel.bus.stream(
             job_id=self.job_id
         )  # at once: a model call streams if somebody listens
@@ -108,6 +124,7 @@ class ExecutionHandle:
             TimeoutError: `timeout` passed.
         """
         async with asyncio.timeout(timeout):
+            await self._reach()
             ended = await (asyncio.shield(self._end) if self._end else self._kernel.wait_for_end(self.job_id))
             while (successor := ended.data.get("continued_as")) is not None:
                 ended = await self._kernel.wait_for_end(successor)
@@ -125,7 +142,7 @@ class ExecutionHandle:
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the job to stop, or the one it has continued as. Does nothing when it has ended."""
-        await self._kernel.start()
+        await self._reach()
         job_id: str | None = self.job_id
         while job_id is not None:
             try:
@@ -138,14 +155,14 @@ class ExecutionHandle:
 
     async def get_pending_actions(self) -> Sequence[ActionRecord]:
         """Return the questions the job waits for."""
-        await self._kernel.start()
+        await self._reach()
         return await self._kernel.actions.list_pending(job_id=self.job_id)
 
     async def resolve_action(
         self, action_id: str, resolution: Mapping[str, Any], *, resolved_by: str | None = None
     ) -> ActionRecord:
         """Answer one of the job's questions."""
-        await self._kernel.start()
+        await self._reach()
         if (await self._kernel.actions.get(action_id)).job_id != self.job_id:
             raise UnknownAction(f"job {self.job_id!r} has no action {action_id!r}")
         return await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=resolved_by)

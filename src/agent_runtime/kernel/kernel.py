@@ -346,9 +346,13 @@ class RuntimeKernel:
                 f"{operator!r}; stop it, or use a database of your own"
             )
 
-    def handle(self, job_id: str) -> ExecutionHandle:
-        """Return the handle of a job of this storage, whoever runs it."""
-        return ExecutionHandle(self, job_id)
+    def handle(self, job_id: str, *, scope_id: str | None = None) -> ExecutionHandle:
+        """Return the handle of a job of this storage, whoever runs it.
+
+        A given `scope_id` hides other scopes' jobs: the handle's methods raise `UnknownJob` for them. Without one, who
+        knows a job's id may do everything with it, so give it wherever the id comes from a tenant.
+        """
+        return ExecutionHandle(self, job_id, scope_id=scope_id)
 
     async def wait_for_end(self, job_id: str) -> RuntimeEvent:
         """Wait until a job has ended and return its terminal event. Raises `UnknownJob`."""

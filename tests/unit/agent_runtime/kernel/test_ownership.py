@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from agent_runtime import (
     ActionSpec,
     ExecutionRequest,
     OperatorContext,
+    UnknownAction,
+    UnknownJob,
 )
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.storage.memory import MemoryStorage
@@ -152,3 +155,27 @@ async def test_a_journal_that_cannot_be_read_parks_its_job_and_stops_no_other() 
         assert (await k.handle(fine.job_id).result(timeout=BOUND)).output == "c"
         await status_becomes(k.handle(other.job_id), "blocked")
         assert (await k.handle(other.job_id).job()).error_code == "INTERNAL_ERROR"
+
+
+async def test_a_handle_for_a_scope_reaches_that_scopes_jobs_alone() -> None:
+    async with kernel(operators={"ask": ask}) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask", scope_id="a"))
+        action = await pending(handle)
+        others = k.handle(handle.job_id, scope_id="b")
+        attempts: list[Callable[[], Awaitable[Any]]] = [
+            others.status,
+            others.job,
+            others.result,
+            others.cancel,
+            others.get_pending_actions,
+            lambda: others.resolve_action(action.action_id, {"value": 1}),
+            lambda: anext(others.events()),
+        ]
+        for attempt in attempts:
+            with pytest.raises(UnknownJob):
+                await attempt()
+        with pytest.raises(UnknownAction):
+            await k.actions.cancel(action.action_id, scope_id="b")
+        ours = k.handle(handle.job_id, scope_id="a")
+        await ours.resolve_action(action.action_id, {"value": 1})
+        assert (await ours.result(timeout=BOUND)).output == 1
