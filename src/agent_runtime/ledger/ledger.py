@@ -77,7 +77,7 @@ class Ledger:
         await self.change_budgets(save=[budget])
 
     async def delete_budget(self, budget_id: str) -> None:
-        """Delete a stored budget; what was counted against it stays."""
+        """Delete a stored budget; what was counted against it stays, and counts when it is stored again."""
         await self.change_budgets(delete=[budget_id])
 
     async def change_budgets(self, *, save: Sequence[Budget] = (), delete: Sequence[str] = ()) -> None:

@@ -14,7 +14,7 @@ from agent_runtime.values.standing_budget import Budget, WindowKind
 def openings(budgets: Iterable[Budget], stored: Mapping[str, Budget], at: datetime) -> list[Opening]:
     """Return one for each window that these budgets limit and that their stored versions did not.
 
-    Where a limit of the kind is stored, its counters have run since then, and nothing must be counted twice.
+    Where a limit of the kind is stored, its counters have run since then, with what the ledger does not have.
     """
     found = []
     for budget in budgets:

@@ -153,7 +153,7 @@ class Commit:
     drop_budgets: Sequence[str] = ()
     """Ids of standing budgets to delete. Their counters stay."""
     openings: Sequence[Opening] = ()
-    """Counters that begin with what the ledger has since the window began; counters that are there stay as they are."""
+    """Counters that settle at least what the ledger has since the window began; what they have reserved stays as it is."""
     policies: Sequence[StoredPolicy] = ()
     """Versions of policies to keep; one that is there is left as it is."""
 

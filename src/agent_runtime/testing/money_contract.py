@@ -217,12 +217,67 @@ class MoneyContract:
         assert await settled(each, "ann", "day") == Amount(
             tokens=15 * 8, cost=7 + 100 - 90 + 7 + 7 + 1, requests=6, tool_calls=1, turns=3
         )
-        assert await settled(each, "bob", "day") == Amount(cost=1)
+        assert await settled(each, "bob", "day") == Amount(tokens=15, cost=7, requests=1, turns=1)
         assert await settled(each, None, "day") == Amount(tokens=15, cost=7, requests=1, turns=1)
         assert await settled(each, "carol", "day") == Amount()
         assert await settled(some, None, "") == Amount(
             tokens=15 * 11, cost=7 - 5 + 7 + 10 + 7 + 7 + 7 + 1, requests=8, turns=5
         )
+
+    async def test_a_budget_that_begins_again_counts_what_was_spent_without_it(
+        self, storage: Storage
+    ) -> None:
+        budget = Budget(scope_id="a", max_cost_daily=Decimal(1))
+        key = (budget.budget_id, "day")
+        begins = {"budgets": [budget], "openings": [Opening(budget=budget, window="day", since=NOW)]}
+
+        def entry(entry_id: str, cost: int) -> LedgerEntry:
+            return LedgerEntry(entry_id=entry_id, type="model_usage", scope_id="a", cost=cost, timestamp=NOW)
+
+        async def counted() -> tuple[Amount, Amount]:
+            (counters,) = await storage.counters([key])
+            return counters.settled, counters.reserved
+
+        first = Charge(budget_id=key[0], window="day", settle=Amount(cost=10, requests=1, turns=1))
+        tools = Charge(budget_id=key[0], window="day", settle=Amount(tool_calls=3))
+        held = Charge(budget_id=key[0], window="day", reserve=Amount(cost=5))
+        await storage.commit(commit(**begins))
+        await storage.commit(commit(charges=[first, tools, held], ledger=[entry("with it", 10)]))
+        await storage.commit(commit(drop_budgets=[budget.budget_id]))
+        await storage.commit(commit(ledger=[entry("without it", 1000)]))
+        for _ in range(2):
+            await storage.commit(commit(**begins))
+            assert await counted() == (
+                Amount(cost=1010, requests=2, tool_calls=3, turns=2),
+                Amount(cost=5),
+            )
+        settlement = Charge(budget_id=key[0], window="day", reserve=Amount(cost=-5), settle=Amount(cost=4))
+        await storage.commit(commit(charges=[settlement], ledger=[entry("held", 4)]))
+        assert (await counted())[0].cost == 1014
+
+    async def test_nothing_is_lost_or_counted_twice_while_a_budget_begins(self, storage: Storage) -> None:
+        budget = Budget(scope_id="a", max_cost_daily=Decimal(1))
+        opening = Opening(budget=budget, window="day", since=NOW)
+        charge = Charge(budget_id=budget.budget_id, window="day", settle=Amount(cost=1, requests=1, turns=1))
+
+        async def spend(worker: int) -> None:
+            for number in range(20):
+                made = LedgerEntry(
+                    entry_id=f"{worker}:{number}",
+                    type="model_usage",
+                    scope_id="a",
+                    cost=1,
+                    timestamp=NOW,
+                )
+                await storage.commit(commit(charges=[charge], ledger=[made]))
+
+        async def begin() -> None:
+            for _ in range(10):
+                await storage.commit(commit(budgets=[budget], openings=[opening]))
+
+        await asyncio.gather(*(spend(worker) for worker in range(5)), begin())
+        (counters,) = await storage.counters([(budget.budget_id, "day")])
+        assert counters.settled == Amount(cost=100, requests=100, turns=100)
 
     async def test_a_version_of_a_policy_never_changes(self, storage: Storage) -> None:
         kept = StoredPolicy("p", "1", {"policy": "p", "rules": []})

@@ -1,4 +1,4 @@
-"""Where a budget's counters begin: with what the ledger already has of the window."""
+"""Where a budget's counters begin, the first time and again: with what the ledger already has of the window."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SpentBy(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The first counters of a budget in one window."""
+    """A budget that begins, or begins again, to count in one window."""
 
     budget: Budget
     window: str
@@ -33,10 +33,19 @@ class Opening:
     """When it began."""
 
     def counters(self, spent: Iterable[SpentBy]) -> Mapping[str, Amount]:
-        """Return what is counted already, by the name of the counters."""
+        """Return what was spent already, by the name of the counters."""
         found: dict[str, Amount] = {}
         for one in spent:
             counter_id = self.budget.counter_id(one.scope_id, one.principal_id, one.session_id)
             if counter_id is not None and self.budget.counts_model(one.model, one.provider):
                 found[counter_id] = found.get(counter_id, NOTHING) + one.amount
         return found
+
+
+def uncounted(spent: Amount, settled: Amount) -> Amount:
+    """Return what counters lack of what the ledger has.
+
+    They lack what was spent while the budget was not there. What they have and the ledger has not – tool calls of jobs,
+    the most that a call without a price can have cost – stays counted.
+    """
+    return Amount(*(max(0, one - other) for one, other in zip(spent, settled, strict=True)))

@@ -10,10 +10,12 @@ from agent_runtime.errors import BudgetRejected, FenceLost
 from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEvent, Signal, Worker
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
-from agent_runtime.values.budget import Amount, Charge, Limits
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
+from agent_runtime.values.opening import Opening
+from agent_runtime.values.standing_budget import Budget
 from support.kernels import until
 
 Pair = tuple[PostgresStorage, PostgresStorage]
@@ -185,3 +187,24 @@ async def _waiting_for_locks(storage: PostgresStorage, number: int) -> bool:
 
 async def _either(known: bool, other: Awaitable[bool]) -> bool:
     return await other or known
+
+
+async def test_a_budget_that_begins_loses_nothing_that_another_process_counts_meanwhile(pair: Pair) -> None:
+    first, second = pair
+    budget = Budget(scope_id="a", max_tokens_daily=1)
+    key = (budget.budget_id, "day")
+    begins = commit(budgets=[budget], openings=[Opening(budget=budget, window="day", since=NOW)])
+    counted = Charge(budget_id=key[0], window="day", settle=Amount(tokens=1))
+
+    def entry(entry_id: str) -> LedgerEntry:
+        return LedgerEntry(entry_id=entry_id, type="tool_usage", scope_id="a", input_tokens=1, timestamp=NOW)
+
+    async def spend(name: str) -> None:
+        for number in range(5):
+            await first.commit(commit(charges=[counted], ledger=[entry(f"{name}:{number}")]))
+
+    for turn in range(1, 21):
+        await first.commit(commit(ledger=[entry(f"{turn}:without the budget")]))
+        await asyncio.gather(spend(f"{turn}"), second.commit(begins))
+        (counters,) = await first.counters([key])
+        assert counters.settled.tokens == turn * 6

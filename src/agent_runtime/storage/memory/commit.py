@@ -27,7 +27,7 @@ from agent_runtime.values.action import ActionStatus, ActionType
 from agent_runtime.values.budget import Amount, Charge, Counters
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
-from agent_runtime.values.opening import Opening, SpentBy
+from agent_runtime.values.opening import Opening, SpentBy, uncounted
 
 
 def check(state: State, commit: Commit) -> None:
@@ -163,7 +163,10 @@ def _set_rules(state: State, commit: Commit) -> None:
 def _open_counters(state: State, openings: Sequence[Opening]) -> None:
     for opening in openings:
         for budget_id, amount in opening.counters(_spent_since(state, opening.since)).items():
-            state.counters.setdefault((budget_id, opening.window), Counters(settled=amount))
+            key = (budget_id, opening.window)
+            now = state.counters.get(key, Counters())
+            settled = now.settled + uncounted(amount, now.settled)
+            state.counters[key] = Counters(settled=settled, reserved=now.reserved)
 
 
 def _spent_since(state: State, since: datetime) -> list[SpentBy]:

@@ -263,13 +263,12 @@ def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None
 
 
 def _open_counters(rows: LockedRows) -> None:
-    """Let new counters begin with what was spent before there were any; once, whoever asks for it in this batch."""
+    """Add what counters lack of the ledger; once, whoever asks for it in this batch."""
     for key, amount in rows.opened.items():
-        if key in rows.new_counters:
-            settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
-            rows.charges[key] = (settled + amount, reserved)
-            now = rows.counters[key]
-            rows.counters[key] = Counters(settled=now.settled + amount, reserved=now.reserved)
+        settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
+        rows.charges[key] = (settled + amount, reserved)
+        now = rows.counters[key]
+        rows.counters[key] = Counters(settled=now.settled + amount, reserved=now.reserved)
     rows.opened.clear()
 
 

@@ -116,7 +116,7 @@ class LockedRows:
     """Counters that were inserted by this transaction."""
     places: Places = field(default_factory=Places)
     opened: dict[Key, Amount] = field(default_factory=dict)
-    """What the ledger has of the windows of budgets that begin."""
+    """What the ledger has of the windows of budgets that begin, and their counters have not."""
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)

@@ -107,6 +107,8 @@ LEFT JOIN LATERAL (
 WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY} LIMIT $1) AS waiting"  # noqa: S608
 
 SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'")
+STOP_COUNTING: Final = "LOCK TABLE runtime_budget_counters IN EXCLUSIVE MODE"
+"""Waits for those who have locked counters, and lets others only read them until the end of the transaction."""
 NEW_COUNTERS: Final = """
 INSERT INTO runtime_budget_counters (budget_id, "window")
 SELECT * FROM unnest($1::text[], $2::text[]) AS v(budget_id, "window") ORDER BY 1, 2

@@ -13,6 +13,7 @@ from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
+from agent_runtime.values.opening import uncounted
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -78,6 +79,8 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
         await _read_openings(connection, rows, needs)
     if needs.counters:
         await _lock_counters(connection, rows, needs)
+        for key, amount in rows.opened.items():
+            rows.opened[key] = uncounted(amount, rows.counters[key].settled)
     if needs.children_of:
         for parent, child in await connection.fetch(sql.CHILDREN, list(needs.children_of)):
             rows.children.setdefault(parent, []).append(child)
@@ -106,7 +109,11 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
 
 
 async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs) -> None:
-    """Add up what the ledger has of windows that a budget begins in, and ask for the counters it is added to."""
+    """Add up what the ledger has of windows that a budget begins in, and ask for the counters it is compared with.
+
+    Nobody may count anything in between: it would be in the counters, and not in the sum.
+    """
+    await connection.execute(sql.STOP_COUNTING)
     for since in {opening.since for opening in needs.openings}:
         found = await connection.fetch(sql.SPENT_SINCE, since)
         spent = [spent_by([from_text(v) if isinstance(v, str) else v for v in row]) for row in found]

@@ -41,6 +41,7 @@ from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.opening import uncounted
 
 
 class AlreadyCommitted(Exception):
@@ -106,8 +107,10 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
 
 def _open_counters(db: sqlite3.Connection, window: str, counters: Mapping[str, Amount]) -> None:
     for budget_id, amount in counters.items():
-        if db.execute(sql.NEW_COUNTERS, (budget_id, window)).rowcount:
-            db.execute(sql.CHARGE, (*amount, *NOTHING, budget_id, window))
+        key = (budget_id, window)
+        db.execute(sql.NEW_COUNTERS, key)
+        now = counters_of(db.execute(sql.COUNTERS, key).fetchone())
+        db.execute(sql.CHARGE, (*uncounted(amount, now.settled), *NOTHING, *key))
 
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
