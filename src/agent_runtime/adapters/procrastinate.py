@@ -211,20 +211,23 @@ class PostgresDispatcher:
             except StorageError as error:
                 logger.warning("jobs could not be put into the queue; trying again: %s", error)
                 await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("putting jobs into the queue failed unexpectedly; trying again")
+                await asyncio.sleep(1.0)
 
     async def _submit_wanted(self) -> None:
+        """Put what was submitted into the queue; a job submitted again meanwhile is looked at again."""
         self._submitted.clear()
-        wanted = list(self._wanted)
-        if not wanted:
+        asked, self._wanted = self._wanted, {}
+        if not asked:
             return
         try:
-            found = await self._due(wanted, limit=len(wanted))
+            found = await self._due(list(asked), limit=len(asked))
             await self._defer([row for row in found if not self._take(row["job_id"], row["queue"])])
-        except StorageError:
+        except BaseException:
+            self._wanted = asked | self._wanted
             self._submitted.set()
             raise
-        for job_id in wanted:
-            self._wanted.pop(job_id, None)
 
     async def _due(self, job_ids: list[str] | None = None, *, limit: int) -> list[dict[str, Any]]:
         """Return due jobs that have no entry, of all or of some."""
