@@ -81,6 +81,8 @@ class AwaitedEnds:
                 await self._look_at(heard)
             except StorageError as error:
                 logger.warning("ended jobs cannot be read now; the sweep finds them: %s", error)
+            except Exception:
+                logger.exception("reading ended jobs failed unexpectedly; the sweep finds them")
 
     async def _look_at(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:

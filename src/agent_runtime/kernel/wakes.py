@@ -81,6 +81,8 @@ class Wakes:
                 self._left = left | self._left
                 self._wanted.set()
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                logger.exception("looking up due jobs failed unexpectedly; the sweep finds them")
 
     async def _submit_due(self, woken: list[str], left: list[str]) -> None:
         due: dict[str, int] = {}

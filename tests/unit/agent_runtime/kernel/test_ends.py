@@ -22,9 +22,12 @@ class Watched(MemoryStorage):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.unexpected: list[str] = []
 
     async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
         self.asked.append(job_id)
+        if job_id in self.unexpected:
+            raise RuntimeError("a row that cannot be read")
         return await super().tail(job_id, limit)
 
 
@@ -104,3 +107,19 @@ async def test_who_still_waits_when_it_stops_is_told_that_the_job_goes_on(ends: 
 
     with pytest.raises(InvalidInput, match="goes on later"):
         await end
+
+
+async def test_a_journal_that_cannot_be_read_does_not_keep_others_from_hearing_of_later_ends(
+    ends: AwaitedEnds, storage: Watched
+) -> None:
+    bad, good = await ended(storage), await ended(storage)
+    storage.unexpected.append(bad)
+    lost, end = ends.end_of(bad), ends.end_of(good)
+
+    ends.hear(bad)
+    async with asyncio.timeout(BOUND):
+        while bad not in storage.asked:
+            await asyncio.sleep(0)
+        ends.hear(good)
+        assert (await end).type == RuntimeEventType.JOB_SUCCEEDED
+    assert not lost.done()

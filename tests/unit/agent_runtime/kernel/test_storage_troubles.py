@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from agent_runtime.values.event import RuntimeEvent
 from llm_client import Agent, ExecutionEngine, FunctionProvider, RequestSpec, ScriptedProvider, tool
 from llm_client.messages import Message, ToolCall
 from llm_client.pricing import ModelPrices, PriceBook
-from support.kernels import BOUND, journal, kernel, pending, until
+from support.kernels import BOUND, QUICK, journal, kernel, pending, status_becomes, until
 from support.soak.virtual import LoopClock, run_in_virtual_time
 
 DEAR = PriceBook({"*:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
@@ -159,6 +160,30 @@ def test_a_worker_lives_on_after_a_failure_that_nobody_expected(name: str) -> No
 
             storage.successes = 0
             await until(tried_again)
+
+    run_in_virtual_time(main())
+
+
+def test_jobs_wake_though_looking_one_up_has_failed_in_a_way_that_nobody_expected() -> None:
+    """The wake that failed is found by the sweep; the next ones must not need it."""
+    unswept = replace(QUICK, sweep_interval=600.0)
+
+    async def main() -> None:
+        storage = FailingStorage("due_jobs", times=0, error=RuntimeError)
+        async with kernel(storage, operators=[ask], clock=LoopClock(), options=unswept) as k:
+            first, second = [await k.execute(ExecutionRequest(operator="ask")) for _ in range(2)]
+            for handle in (first, second):
+                await status_becomes(handle, "waiting_action")
+            storage.left = 1
+            await first.resolve_action((await pending(first)).action_id, {"value": 1})
+
+            async def failed() -> bool:
+                return storage.failures == 1
+
+            await until(failed)
+            await second.resolve_action((await pending(second)).action_id, {"value": 2})
+            assert (await second.result(timeout=BOUND)).output == {"value": 2}
+            assert await first.status() == "waiting_action"
 
     run_in_virtual_time(main())
 
