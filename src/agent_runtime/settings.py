@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -21,14 +21,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from agent_runtime.errors import ConfigurationError
-from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.kernel.options import KernelOptions, check_option
 
 SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"
 DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
 
 _DEFAULTS = KernelOptions()
+_OPTIONS = tuple(field.name for field in fields(KernelOptions))
 
 
 def storage_url(path: Path) -> str:
@@ -50,6 +51,15 @@ def _default_storage() -> str:
     return storage_url(default_database())
 
 
+def _refusal(error: ValidationError) -> str:
+    """Say which setting is wrong, and why; never its value."""
+    problem = error.errors(include_input=False, include_url=False)[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    variables = f"{ENV_PREFIX}{name.upper()}" + (f" or {DATABASE_URL}" if name == "storage" else "")
+    reason = problem.get("ctx", {}).get("error", problem["msg"])  # in our own words, or in pydantic's
+    return f"setting {'.'.join(map(str, problem['loc']))!r} ({variables}, or {name} in {SETTINGS_FILE}): {reason}"
+
+
 class _Environment(EnvSettingsSource):
     """The environment, in which the storage has a second name: the one that hosts of databases like to set."""
 
@@ -61,7 +71,7 @@ class _Environment(EnvSettingsSource):
         """
         values = super().__call__()
         url = os.environ.get(DATABASE_URL)
-        if url and values.setdefault("storage", url) != url:
+        if url is not None and values.setdefault("storage", url) != url:
             raise ConfigurationError(
                 f"{ENV_PREFIX}STORAGE and {DATABASE_URL} name different databases; set one of them"
             )
@@ -89,24 +99,24 @@ class Settings(BaseSettings):
     """Address of a server compatible with OpenAI's, for `model`."""
     app: str | None = None
     """The application that commands work with, as `module:attribute`."""
-    max_concurrency: int = Field(default=_DEFAULTS.max_concurrency, ge=1)
-    max_concurrency_per_scope: int | None = Field(default=_DEFAULTS.max_concurrency_per_scope, ge=1)
-    scope_concurrency: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
-    max_queued: int | None = Field(default=_DEFAULTS.max_queued, ge=1)
-    max_queued_per_scope: int | None = Field(default=_DEFAULTS.max_queued_per_scope, ge=1)
-    suspend_after: float = Field(default=_DEFAULTS.suspend_after, ge=0)
-    drain_timeout: float = Field(default=_DEFAULTS.drain_timeout, ge=0)
-    cancel_timeout: float = Field(default=_DEFAULTS.cancel_timeout, ge=0)
-    max_starts: int = Field(default=_DEFAULTS.max_starts, ge=1)
-    max_events: int = Field(default=_DEFAULTS.max_events, ge=1)
+    max_concurrency: int = _DEFAULTS.max_concurrency
+    max_concurrency_per_scope: int | None = _DEFAULTS.max_concurrency_per_scope
+    scope_concurrency: dict[str, int] = Field(default_factory=dict)
+    max_queued: int | None = _DEFAULTS.max_queued
+    max_queued_per_scope: int | None = _DEFAULTS.max_queued_per_scope
+    suspend_after: float = _DEFAULTS.suspend_after
+    drain_timeout: float = _DEFAULTS.drain_timeout
+    cancel_timeout: float = _DEFAULTS.cancel_timeout
+    max_starts: int = _DEFAULTS.max_starts
+    max_events: int = _DEFAULTS.max_events
     strict: bool = _DEFAULTS.strict
-    max_child_depth: int = Field(default=_DEFAULTS.max_child_depth, ge=0)
-    storage_patience: float = Field(default=_DEFAULTS.storage_patience, ge=0)
-    reservation_wait: float = Field(default=_DEFAULTS.reservation_wait, ge=0)
-    default_max_tokens: int = Field(default=_DEFAULTS.default_max_tokens, ge=1)
-    heartbeat_interval: float = Field(default=_DEFAULTS.heartbeat_interval, gt=0)
-    worker_timeout: float = Field(default=_DEFAULTS.worker_timeout, gt=0)
-    sweep_interval: float = Field(default=_DEFAULTS.sweep_interval, gt=0)
+    max_child_depth: int = _DEFAULTS.max_child_depth
+    storage_patience: float = _DEFAULTS.storage_patience
+    reservation_wait: float = _DEFAULTS.reservation_wait
+    default_max_tokens: int = _DEFAULTS.default_max_tokens
+    heartbeat_interval: float = _DEFAULTS.heartbeat_interval
+    worker_timeout: float = _DEFAULTS.worker_timeout
+    sweep_interval: float = _DEFAULTS.sweep_interval
     queues: Annotated[tuple[str, ...], NoDecode] = _DEFAULTS.queues
     """In the environment `a,b` or a JSON list."""
 
@@ -118,6 +128,19 @@ class Settings(BaseSettings):
         if given.lstrip().startswith("["):
             return json.loads(given)
         return tuple(name.strip() for name in given.split(",") if name.strip())
+
+    @field_validator(*_OPTIONS)
+    @classmethod
+    def _as_the_kernel_wants_it(cls, given: Any, asked: ValidationInfo) -> Any:
+        check_option(str(asked.field_name), given)
+        return given
+
+    @field_validator("storage", "redis_url", "model", "base_url", "app")
+    @classmethod
+    def _not_empty(cls, given: str | None) -> str | None:
+        if given is not None and not given.strip():
+            raise ValueError("is empty; unset it, or name something")
+        return given
 
     @classmethod
     def settings_customise_sources(
@@ -145,14 +168,12 @@ class Settings(BaseSettings):
         import tomllib
 
         try:
-            return cls(**values)
+            settings = cls(**values)
+            settings.kernel_options()  # options may contradict each other
+        except InvalidInput as error:
+            raise ConfigurationError(f"settings: {error}") from None
         except ValidationError as error:
-            problem = error.errors(include_input=False, include_url=False)[0]
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            raise ConfigurationError(
-                f"setting {'.'.join(map(str, problem['loc']))!r} "
-                f"({ENV_PREFIX}{name.upper()}, or {name} in {SETTINGS_FILE}): {problem['msg']}"
-            ) from None
+            raise ConfigurationError(_refusal(error)) from None
         except (
             SettingsError
         ) as error:  # a variable that should hold JSON; the error's text has its name, not its value
@@ -160,7 +181,8 @@ class Settings(BaseSettings):
             raise ConfigurationError(f"setting {name!r} ({ENV_PREFIX}{name.upper()}) is not JSON") from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
+        return settings
 
     def kernel_options(self) -> KernelOptions:
         """Return the part that tunes a kernel."""
-        return KernelOptions(**{field.name: getattr(self, field.name) for field in fields(KernelOptions)})
+        return KernelOptions(**{name: getattr(self, name) for name in _OPTIONS})

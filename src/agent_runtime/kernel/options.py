@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
+from agent_runtime.errors import InvalidInput
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
+from agent_runtime.values.checks import check_seconds, check_text, check_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelOptions:
-    """Tuning of one kernel. Durations are seconds."""
+    """Tuning of one kernel. Durations are seconds.
+
+    Raises:
+        InvalidInput: An option has a value it cannot have; it names the option.
+    """
 
     max_concurrency: int = 100
     """Jobs executed at the same time in this process."""
@@ -49,6 +56,10 @@ class KernelOptions:
     sweep_interval: float = 5.0
     """How often timers and due jobs are looked for, besides being told."""
 
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            check_option(option.name, getattr(self, option.name))
+
     @property
     def caps(self) -> ScopeCaps:
         """How many jobs of one scope may run."""
@@ -58,3 +69,42 @@ class KernelOptions:
     def queue_bounds(self) -> QueueBounds:
         """How many jobs may wait for a worker."""
         return QueueBounds(total=self.max_queued, per_scope=self.max_queued_per_scope)
+
+
+_AT_LEAST_ONE = frozenset({"max_concurrency", "max_starts", "max_events", "default_max_tokens"})
+_BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_scope"})
+_NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval"})
+
+
+def check_option(name: str, value: Any) -> None:
+    """Refuse a value that an option cannot have, whatever the others are.
+
+    Raises:
+        InvalidInput: It names the option.
+    """
+    match name:
+        case "strict":
+            if not isinstance(value, bool):
+                raise InvalidInput("strict is true or false")
+        case "queues":
+            if not isinstance(value, tuple):
+                raise InvalidInput("queues is a tuple of names")
+            for queue in value:
+                check_text("queues", queue)
+        case "scope_concurrency":
+            _check_scopes(value)
+        case "max_child_depth":
+            check_whole(name, value)
+        case _ if name in _AT_LEAST_ONE or name in _BOUNDS:
+            if value is not None or name not in _BOUNDS:
+                check_whole(name, value, least=1)
+        case _:
+            check_seconds(name, value, zero=name not in _NEVER_ZERO)
+
+
+def _check_scopes(value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidInput("scope_concurrency is a mapping of scopes to numbers")
+    for scope_id, bound in value.items():
+        check_text("a scope of scope_concurrency", scope_id)
+        check_whole("a bound of scope_concurrency", bound)

@@ -69,6 +69,39 @@ def test_a_refused_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORKER_TIMEOUT", "inf"),
+        ("HEARTBEAT_INTERVAL", "nan"),
+        ("DRAIN_TIMEOUT", "-1"),
+        ("STORAGE_PATIENCE", "1e300"),
+        ("MAX_CONCURRENCY", "0"),
+        ("MAX_QUEUED", "9223372036854775808"),
+        ("SCOPE_CONCURRENCY", '{"a": 1e23}'),
+        ("SCOPE_CONCURRENCY", '{"a": -1}'),
+        ("QUEUES", '["a\\u0000"]'),
+    ],
+)
+def test_an_option_that_the_kernel_refuses_is_refused_by_the_name_of_its_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AGENT_RUNTIME_{name}", value)
+    with pytest.raises(ConfigurationError, match=rf"\(AGENT_RUNTIME_{name}, or {name.lower()} in") as refused:
+        Settings.load()
+    assert value not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["STORAGE", "DATABASE_URL", "REDIS_URL", "BASE_URL", "APP", "MODEL"])
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_setting_that_names_a_place_is_not_empty(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AGENT_RUNTIME_{name}", value)
+    with pytest.raises(ConfigurationError, match=rf"AGENT_RUNTIME_{name}\b.*is empty"):
+        Settings.load()
+
+
 def test_a_storages_password_is_not_printed() -> None:
     settings = Settings.load(storage="postgresql://user:hunter2@db/runs")
     assert "hunter2" not in repr(settings)
