@@ -69,8 +69,6 @@ class ActionManager:
         host = ACTION_HOST.get()
         if host is not None and spec.job_id in (None, host.job_id):
             return await host.open_action(spec)
-        if spec.quorum < 1:
-            raise InvalidInput("quorum is at least 1")
         action = new_action(
             spec,
             scope_id=spec.scope_id or await self._scope_of(spec.job_id),

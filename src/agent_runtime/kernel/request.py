@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from agent_runtime.errors import InvalidInput
+from agent_runtime.values.checks import MAX_INTEGER, check_text, check_whole
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
-from agent_runtime.values.job import JobStatus
+from agent_runtime.values.job import JobStatus, check_asked
 from llm_client.codec import dump_message
 from llm_client.messages import Message
 from llm_client.usage import Usage
@@ -23,7 +23,11 @@ from llm_client.usage import Usage
 class ExecutionRequest:
     """A job to run.
 
-    Give a `prompt` (or `messages`) for the kernel's agent, or the name of an `operator` and its `input`.
+    Give a `prompt` (or `messages`) for the kernel's agent, or the name of an `operator` and its `input`. Ids, the key and the
+    queue are text of up to 512 bytes without control characters.
+
+    Raises:
+        InvalidInput: A field cannot be stored; it names the field.
     """
 
     prompt: str | None = None
@@ -44,14 +48,15 @@ class ExecutionRequest:
     deadline_seconds: float | None = None
     """Wall-clock time after which the job is timed out, waits included."""
     priority: int = 0
-    """Higher runs first."""
+    """Higher runs first; a whole number of 32 bits."""
     queue: str = "default"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.deadline_seconds is not None and self.deadline_seconds <= 0:
-            raise InvalidInput(f"deadline_seconds is {self.deadline_seconds}; it must be positive")
+        check_asked(self)
+        check_text("queue", self.queue)
+        check_whole("priority", self.priority, least=-MAX_INTEGER - 1)
 
     def job_input(self) -> Any:
         """Return the operator's input as JSON values."""

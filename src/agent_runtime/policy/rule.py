@@ -10,6 +10,7 @@ from typing import Any, Final
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import Answer
 from agent_runtime.policy.conditions import ALWAYS, Globs, When, globs
+from agent_runtime.values.checks import check_seconds, check_whole
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -97,8 +98,8 @@ class PolicyRule:
             raise InvalidInput(f"approvers, quorum and timeout_seconds mean nothing for {self.decision}")
         if self.action is PolicyAction.CONNECTOR:
             raise InvalidInput("an approval is for jobs, models and tools, not for connectors")
-        if approval.quorum < 1 or approval.timeout_seconds <= 0:
-            raise InvalidInput("quorum is at least 1 and timeout_seconds above 0")
+        check_whole("quorum", approval.quorum, least=1)
+        check_seconds("timeout_seconds", approval.timeout_seconds, zero=False)
         if approval.approvers is not None and len(set(approval.approvers)) < approval.quorum:
             raise InvalidInput(
                 f"{len(approval.approvers)} approvers cannot make a quorum of {approval.quorum}"

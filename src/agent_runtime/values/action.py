@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.checks import check_json, check_seconds, check_text, check_texts, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE
 
 
@@ -36,7 +38,11 @@ class ActionType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionSpec:
-    """A question to ask."""
+    """A question to ask.
+
+    Raises:
+        InvalidInput: A field cannot be stored, or can never be fulfilled; it names the field.
+    """
 
     type: str
     payload: Mapping[str, Any] = field(default_factory=dict)
@@ -53,6 +59,22 @@ class ActionSpec:
     quorum: int = 1
     """Different approvers who must say yes."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_text("type", self.type)
+        check_texts(self, "job_id", "scope_id")
+        check_json("payload", self.payload)
+        check_json("metadata", self.metadata)
+        if self.default_resolution is not None:
+            check_json("default_resolution", self.default_resolution)
+        if self.timeout_seconds is not None:
+            check_seconds("timeout_seconds", self.timeout_seconds)
+        check_whole("quorum", self.quorum, least=1)
+        if self.approvers is not None:
+            if isinstance(self.approvers, str):
+                raise InvalidInput("approvers is a list of principals")
+            for approver in self.approvers:
+                check_text("approvers", approver)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

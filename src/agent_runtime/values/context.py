@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from agent_runtime.values.money import as_decimal
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.checks import MAX_COUNT, check_choice, check_seconds, check_texts, check_whole
+from agent_runtime.values.money import MAX_DOLLARS, as_decimal
 from llm_client.spec import RequestContext
 
 DEFAULT_SCOPE = "default"
@@ -15,7 +17,11 @@ DEFAULT_SCOPE = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSpec:
-    """Limits of one run, its children included; `None` is no limit."""
+    """Limits of one run, its children included; `None` is no limit.
+
+    Raises:
+        InvalidInput: A limit is no number, negative, or larger than a storage can hold; it names the field.
+    """
 
     max_tokens: int | None = None
     max_cost: Decimal | None = None
@@ -31,8 +37,16 @@ class BudgetSpec:
     """What to do about models without a known price when `max_cost` is set."""
 
     def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_tool_calls", "max_turns"):
+            value = getattr(self, name)
+            if value is not None:
+                check_whole(name, value, most=MAX_COUNT)
         if self.max_cost is not None:
-            object.__setattr__(self, "max_cost", as_decimal(self.max_cost))
+            object.__setattr__(self, "max_cost", _dollars(self.max_cost))
+        if self.max_runtime_seconds is not None:
+            check_seconds("max_runtime_seconds", self.max_runtime_seconds)
+        check_choice("mode", self.mode, ("estimate", "hard"))
+        check_choice("unpriced", self.unpriced, ("deny", "flag"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the limits that are set, as JSON values."""
@@ -48,12 +62,25 @@ class BudgetSpec:
         return cls(**{name: data[name] for name in cls.__slots__ if name in data})
 
 
+def _dollars(given: Any) -> Decimal:
+    try:
+        amount = as_decimal(given)
+    except (ArithmeticError, ValueError):
+        amount = Decimal("NaN")
+    if not amount.is_finite() or not 0 <= amount <= MAX_DOLLARS:
+        raise InvalidInput(f"max_cost is an amount of dollars from 0 to {MAX_DOLLARS:,}")
+    return amount
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyRef:
     """The policy a job was admitted under."""
 
     name: str
     version: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "name", "version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +90,9 @@ class RunVersions:
     runtime_version: str | None = None
     operator_version: str | None = None
     model_version: str | None = None
+
+    def __post_init__(self) -> None:
+        check_texts(self, "runtime_version", "operator_version", "model_version")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.checks import MAX_LABELS_BYTES, check_json, check_seconds, check_text, check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 
 
@@ -55,7 +57,11 @@ TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What to create a job from."""
+    """What to create a job from. Ids and keys are text of up to 512 bytes without control characters.
+
+    Raises:
+        InvalidInput: A field cannot be stored; it names the field.
+    """
 
     scope_id: str = DEFAULT_SCOPE
     principal_id: str | None = None
@@ -69,6 +75,34 @@ class JobSpec:
     deadline_seconds: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_texts(self, "parent_job_id")
+        check_asked(self)
+
+
+_IDS = ("principal_id", "session_id", "run_id", "idempotency_key")
+_KINDS: Mapping[str, type] = {"budgets": BudgetSpec, "policy_ref": PolicyRef, "versions": RunVersions}
+
+
+def check_asked(asked: object) -> None:
+    """Check what everything that asks for a job has in common: a `JobSpec`, an `ExecutionRequest`.
+
+    Raises:
+        InvalidInput: A field cannot be stored; it names the field.
+    """
+    values: Any = asked
+    check_text("scope_id", values.scope_id)
+    check_texts(values, *_IDS)
+    if values.deadline_seconds is not None:
+        check_seconds("deadline_seconds", values.deadline_seconds, zero=False)
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(values, name), kind | None):
+            raise InvalidInput(f"{name} is a {kind.__name__}")
+    check_json("metadata", values.metadata, limit=MAX_LABELS_BYTES)
+    check_json("tags", values.tags, limit=MAX_LABELS_BYTES)
+    if not all(isinstance(value, str) for value in values.tags.values()):
+        raise InvalidInput("tags is a mapping of texts to texts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, Decimal
 
 UNITS_PER_DOLLAR = 10**10
+MAX_DOLLARS = 100_000_000
+"""The largest amount a limit may be; in units it fits 64 bits with room to add."""
 _SCALE = Decimal(UNITS_PER_DOLLAR)
 
 

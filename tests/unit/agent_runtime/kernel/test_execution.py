@@ -283,7 +283,7 @@ async def test_a_deadline_ends_a_waiting_job() -> None:
 
 
 def test_a_deadline_in_the_past_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="positive"):
+    with pytest.raises(InvalidInput, match="deadline_seconds is a number of seconds above 0"):
         ExecutionRequest(operator="echo", deadline_seconds=0)
 
 
