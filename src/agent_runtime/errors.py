@@ -250,8 +250,9 @@ class QueueFull(AgentRuntimeError):
 
     def __init__(self, *, limit: int, scope_id: str | None = None, retry_after: float = 5.0) -> None:
         whose = "" if scope_id is None else f" of scope {scope_id!r}"
+        bound = "max_queued" if scope_id is None else "max_queued_per_scope"
         super().__init__(
-            f"{limit} or more jobs{whose} wait for a worker already; try again in {retry_after:g} s"
+            f"{limit} or more jobs{whose} wait for a worker already ({bound} is {limit}); try again in {retry_after:g} s"
         )
         self.scope_id = scope_id
         self.limit = limit

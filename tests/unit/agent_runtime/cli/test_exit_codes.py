@@ -39,9 +39,12 @@ def test_an_expected_failure_has_a_sentence_and_a_code(error: Exception, code: i
     assert describe(error) == ("no", code)
 
 
-def test_a_full_queue_is_a_limit_that_says_when_to_come_again() -> None:
-    sentence = "7 or more jobs of scope 'a' wait for a worker already; try again in 5 s"
-    assert describe(QueueFull(limit=7, scope_id="a", retry_after=5.0)) == (sentence, LIMIT)
+def test_a_full_queue_is_a_limit_that_says_which_bound_and_when_to_come_again() -> None:
+    said = (
+        "7 or more jobs of scope 'a' wait for a worker already (max_queued_per_scope is 7); try again in 5 s"
+    )
+    assert describe(QueueFull(limit=7, scope_id="a", retry_after=5.0)) == (said, LIMIT)
+    assert "jobs wait for a worker already (max_queued is 7);" in str(QueueFull(limit=7))
 
 
 def test_a_defect_of_the_program_is_not_dressed_up() -> None:
