@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from agent_runtime.errors import SchemaMismatch
+from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS
 
 
@@ -16,7 +16,8 @@ async def migrate_postgres(url: str, revision: str = "head") -> tuple[str | None
         The revisions before and after; `None` where there are no tables.
 
     Raises:
-        SchemaMismatch: There is no such revision, or the database has one that this version does not know.
+        InvalidInput: There is no such revision.
+        SchemaMismatch: The database has one that this version does not know.
         StorageError: The server cannot be reached.
     """
     from agent_runtime.storage.postgres.connections import Connections
@@ -49,9 +50,9 @@ def _migrate_sqlite(path: Path, revision: str) -> tuple[str | None, str | None]:
                 database.close()
 
     place = {"base": -1, **{known: number for number, known in enumerate(REVISIONS)}}
-    before = version()
     if revision not in place:
-        raise SchemaMismatch(f"there is no schema {revision!r}; known are {', '.join(place)}")
+        raise InvalidInput(f"there is no schema {revision!r}; known are {', '.join(place)}")
+    before = version()
     if before is not None and before not in place:
         raise SchemaMismatch(f"{str(path)!r} has schema {before!r}, which is newer: upgrade agent-runtime")
     if place[revision] < place[before or "base"]:

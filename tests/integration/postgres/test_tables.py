@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from agent_runtime import PostgresDispatcher, PostgresJobStore, PostgresLedgerWriter, RuntimeKernel
-from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageError
+from agent_runtime.errors import ConfigurationError, InvalidInput, SchemaMismatch, StorageError
 from agent_runtime.ports.ids import new_id
 from agent_runtime.storage import schema
 from agent_runtime.storage.migrate import migrate_postgres
@@ -44,6 +44,8 @@ async def test_migrations_lead_up_and_back_to_nothing(postgres_dsn: str) -> None
     assert await migrate_postgres(postgres_dsn, "0001") == (HEAD, "0001")
     with pytest.raises(SchemaMismatch, match="0001"):
         await PostgresStorage(postgres_dsn).open()
+    with pytest.raises(InvalidInput, match="no schema '9999'; known are base, 0001"):
+        await migrate_postgres(postgres_dsn, "9999")
     assert await migrate_postgres(postgres_dsn, "base") == ("0001", None)
     connection = await asyncpg.connect(postgres_dsn)
     left = await connection.fetch("SELECT relname FROM pg_class WHERE relname ~ '^(runtime|procrastinate)_'")

@@ -10,7 +10,7 @@ import asyncio
 from importlib import resources
 from typing import Any, Final
 
-from agent_runtime.errors import SchemaMismatch
+from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import MIGRATE, mapped
@@ -84,7 +84,8 @@ async def migrate_tables(connections: Connections, revision: str) -> tuple[str |
     """Bring the tables to a revision, up or down; `base` removes them. Return the revisions before and after.
 
     Raises:
-        SchemaMismatch: There is no such revision, or the database has one that this version does not know.
+        InvalidInput: There is no such revision.
+        SchemaMismatch: The database has one that this version does not know.
     """
     done = await _migrate(connections, HEAD if revision == "head" else revision)
     if revision == "base":
@@ -96,7 +97,7 @@ async def migrate_tables(connections: Connections, revision: str) -> tuple[str |
 
 async def _migrate(connections: Connections, revision: str) -> tuple[str | None, str | None]:
     if revision not in (*REVISIONS, "base"):
-        raise SchemaMismatch(f"there is no schema {revision!r}; known are base, {', '.join(REVISIONS)}")
+        raise InvalidInput(f"there is no schema {revision!r}; known are base, {', '.join(REVISIONS)}")
     with mapped():
         async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
