@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from agent_runtime.app import Runtime, load_app
+from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import OK, USAGE
-from agent_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.kernel import RuntimeKernel
@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--app", metavar="MODULE:ATTRIBUTE", help="The application (default: AGENT_RUNTIME_APP).")
-def worker(app: str | None) -> int:
+@db_option
+def worker(db: str | None, app: str | None) -> int:
     """Execute the jobs of an application's database, beside any number of other workers.
 
     The application is a `Runtime`, a `RuntimeKernel`, or a function that returns one; without it, one is made of the
-    settings. SIGTERM or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
+    settings, on the database that --db names. SIGTERM or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
     not wait.
     """
-    settings = Settings.load()
-    path = app or settings.app
+    settings = settings_for(db, app=app)
+    path = settings.app
+    if db is not None and path is not None:
+        raise click.UsageError(
+            "--db is for a worker without an application; an application names its database itself"
+        )
     chosen = Runtime(settings) if path is None else load_app(path)
     kernel = chosen.kernel if isinstance(chosen, Runtime) else chosen
     if not kernel.operators.names():
