@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.kernel.kernel import RuntimeKernel
@@ -33,6 +33,7 @@ __all__ = [
     "open_queue",
     "open_storage",
     "sqlite_path",
+    "url_parts",
 ]
 
 
@@ -60,23 +61,37 @@ def open_storage(
         from agent_runtime.storage.sqlite import SQLiteStorage
 
         return SQLiteStorage(path, durability=durability)
-    if urlsplit(url).scheme in ("postgresql", "postgres"):
+    scheme = url_parts(url).scheme
+    if scheme in ("postgresql", "postgres"):
         from agent_runtime import PostgresStorage
 
-        return PostgresStorage(url, announcements=_announcements(url, redis_url))
+        return PostgresStorage(url, announcements=_announcements(redis_url))
     raise ConfigurationError(
-        f"storage {urlsplit(url).scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
+        f"storage {scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
     )
 
 
-def _announcements(url: str, redis_url: str | None) -> Announcements | None:
+def _announcements(redis_url: str | None) -> Announcements | None:
     """Return what carries news between the processes of a Postgres database, `None` for the database itself."""
     if redis_url is None:
         return None
     from agent_runtime import RedisAnnouncements
 
-    # Redis does not keep the channels of its numbered databases apart, so each of ours gets one by its name
-    return RedisAnnouncements(redis_url, channel=f"agent:changes:{urlsplit(url).path.strip('/')}")
+    return RedisAnnouncements(redis_url)
+
+
+def url_parts(url: str) -> SplitResult:
+    """Take an address apart.
+
+    Raises:
+        ConfigurationError: It is not one. It may hold a password, so it is not repeated.
+    """
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(
+            "an address is not a URL; write special characters of a password as %5B for [, %40 for @, and so on"
+        ) from None
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -85,15 +100,16 @@ def sqlite_path(url: str) -> Path | None:
     Raises:
         ConfigurationError: The URL names no file.
     """
-    parts = urlsplit(url)
+    parts = url_parts(url)
     if parts.scheme != "sqlite":
         return None
-    path = unquote(parts.path.removeprefix("/"))
-    if parts.netloc or not path:
+    path = Path(unquote(parts.path.removeprefix("/")))
+    if parts.netloc or not path.name or path.name == "..":
         raise ConfigurationError(
-            f"{url!r} names no file; write sqlite:///runs.db or sqlite:////var/lib/runs.db"
+            f"the storage {str(path)!r} names no file; write runs.db or /var/lib/runs.db, as a URL sqlite:///runs.db or "
+            "sqlite:////var/lib/runs.db"
         )
-    return Path(path)
+    return path
 
 
 def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
@@ -217,7 +233,8 @@ def make_provider(model: str, base_url: str | None = None) -> Provider:
 
     if base_url is None:
         return create_provider(model)
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
+    address = url_parts(base_url)
+    if address.scheme not in ("http", "https") or not address.netloc:
         raise ConfigurationError(f"{base_url!r} is not an address; write http://host:port/v1")
     vendor, separator, name = model.partition(":")
     if separator and vendor.lower() in known_prefixes() and vendor.lower() != "openai":

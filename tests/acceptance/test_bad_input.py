@@ -57,6 +57,21 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an answer that is not JSON": (("actions", "resolve", "act-0", "--json", "{"), ("not JSON",)),
     "unknown command": (("runn",), ("No such command 'runn'",)),
     "unknown storage": (("jobs", "list", "--db", "mysql://x"), ("mysql",)),
+    "a database without a name": (("jobs", "list", "--db", ""), ("names no file",)),
+    "the root as a database": (("doctor", "--db", "/"), ("names no file",)),
+    "an address with a bracket": (("jobs", "list", "--db", "postgresql://u:se[c@h/x"), ("not a URL", "%5B")),
+    "a model's address with a bracket": (("run", *MODEL, "--base-url", "http://[x", "hi"), ("not a URL",)),
+    "an age before all dates": (("prune", "--older-than", "800000d"), ("--older-than", "no number of days")),
+    "no age": (("prune", "--content-older-than", "nan"), ("no number of days",)),
+    "more tokens than there are": (("run", *MODEL, "--max-tokens", "9" * 23, "hi"), ("max_tokens",)),
+    "more dollars than there are": (("run", *MODEL, "--max-cost", "1e30", "hi"), ("max_cost",)),
+    "a deadline that is no number": (("run", *MODEL, "--deadline", "nan", "hi"), ("deadline_seconds",)),
+    "a deadline after all dates": (("run", *MODEL, "--deadline", "1e300", "hi"), ("deadline_seconds",)),
+    "unknown revision": (("migrate", "--to", "9999"), ("no schema '9999'", "base, 0001")),
+    "a database for an application that has one": (
+        ("worker", "--db", "x.db", "--app", "math:pi"),
+        ("--db", "names its database itself"),
+    ),
 }
 
 
@@ -87,6 +102,22 @@ async def test_a_setting_without_a_valid_value_is_named(cli: CommandLine) -> Non
     check_one_sentence(await cli.run("jobs", "list"), 2, "modle", "agent-runtime.toml")
     (cli.folder / "agent-runtime.toml").write_text("model = \n")
     check_one_sentence(await cli.run("jobs", "list"), 2, "agent-runtime.toml is not TOML")
+
+
+@pytest.mark.parametrize("command", [("jobs", "list"), ("doctor",), ("worker",), ("migrate",)])
+async def test_an_address_that_cannot_be_read_is_not_repeated(
+    cli: CommandLine, command: tuple[str, ...]
+) -> None:
+    cli.environment["AGENT_RUNTIME_DATABASE_URL"] = "postgresql://u:sek[ret@h/x"
+    ended = await cli.run(*command)
+    check_one_sentence(ended, 2, "not a URL")
+    assert "sek" not in ended.out + ended.err
+
+
+async def test_an_empty_address_does_not_mean_the_users_own_database(cli: CommandLine) -> None:
+    cli.environment["AGENT_RUNTIME_DATABASE_URL"] = ""
+    check_one_sentence(await cli.run("jobs", "list"), 2, "AGENT_RUNTIME_DATABASE_URL", "is empty")
+    assert not (cli.folder / "data").exists()
 
 
 async def test_a_prompt_that_is_not_text_or_larger_than_a_job_may_be_is_refused(cli: CommandLine) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
@@ -46,12 +45,12 @@ def settings_for(db: str | None, **values: Any) -> Settings:
 
 def name_of(settings: Settings) -> str:
     """Return the database as people name it, without a password."""
-    from agent_runtime.app import sqlite_path
+    from agent_runtime.app import sqlite_path, url_parts
 
     path = sqlite_path(settings.storage)
     if path is not None:
         return str(path)
-    parts = urlsplit(settings.storage)
+    parts = url_parts(settings.storage)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 

@@ -14,6 +14,10 @@ from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite
+from agent_runtime.values.checks import MAX_SECONDS
+
+_MOST = timedelta(seconds=MAX_SECONDS)
+"""Longer ago there is no date to compare with."""
 
 
 def _days(context: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
@@ -25,8 +29,8 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
         age = timedelta(days=float(value.removesuffix("d")))
     except (ValueError, OverflowError):
         age = timedelta(days=-1)
-    if age < timedelta(0):
-        raise click.BadParameter(f"{value!r} is no number of days", param=option)
+    if not timedelta(0) <= age <= _MOST:
+        raise click.BadParameter(f"{value!r} is no number of days from 0 to {_MOST.days}", param=option)
     return age
 
 

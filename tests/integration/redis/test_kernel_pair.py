@@ -132,6 +132,26 @@ def settings(database: str, redis_url: str) -> Settings:
     return Settings(storage=database, redis_url=redis_url)
 
 
+async def test_a_process_with_the_setting_and_one_with_the_code_hear_each_other(
+    settings: Settings, database: str, redis_url: str
+) -> None:
+    by_code = PostgresStorage(database, announcements=RedisAnnouncements(redis_url))
+    patient = settings.model_copy(update={"sweep_interval": NEVER})
+    async with (
+        Runtime(patient, operators=[ask]) as runtime,
+        RuntimeKernel(storage=by_code, options=PATIENT, worker=False) as front,
+    ):
+        async with asyncio.timeout(BOUND):
+            for storage in (runtime.kernel.storage, by_code):
+                assert isinstance(storage, PostgresStorage)
+                await storage._announcements.listening.wait()
+        handle = await runtime.kernel.execute(ExecutionRequest(operator="ask", input="?"))
+        action = await pending(handle)
+        await front.actions.resolve_by_id(action.action_id, {"value": 3}, resolved_by="eve")
+        assert (await handle.result(timeout=BOUND)).content == "eve said 3"
+    await by_code.aclose()
+
+
 async def test_an_application_uses_redis_when_its_settings_name_one(
     settings: Settings, redis_url: str
 ) -> None:
