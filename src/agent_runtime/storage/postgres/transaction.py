@@ -79,8 +79,10 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
         await _read_openings(connection, rows, needs)
     if needs.counters:
         await _lock_counters(connection, rows, needs)
-        for key, amount in rows.opened.items():
-            rows.opened[key] = uncounted(amount, rows.counters[key].settled)
+        rows.opened = {
+            counter: uncounted(amount, rows.counters[counter].settled)
+            for counter, amount in rows.opened.items()
+        }
     if needs.children_of:
         for parent, child in await connection.fetch(sql.CHILDREN, list(needs.children_of)):
             rows.children.setdefault(parent, []).append(child)
