@@ -36,6 +36,19 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     @property
+    def is_negative(self) -> bool:
+        """Whether a quantity or the cost is below zero, which no response has used."""
+        counts = (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+            self.requests,
+        )
+        return min(counts) < 0 or (self.cost is not None and self.cost < 0)
+
+    @property
     def is_partial_cost(self) -> bool:
         """Whether some summed-up response had no price."""
         return self.unpriced_requests > 0

@@ -14,7 +14,15 @@ from agent_runtime.ledger.corrections import correction
 from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
 from agent_runtime.ledger.opening import openings
-from agent_runtime.ledger.recording import entry, fields_of, spent, usage_fields
+from agent_runtime.ledger.recording import (
+    check_amount,
+    check_usage,
+    entry,
+    fields_of,
+    spent,
+    units_of,
+    usage_fields,
+)
 from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reserve, settle, spend
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
@@ -212,6 +220,7 @@ class Ledger:
             duration_ms: How long it took.
         """
         values = {"model": model, "provider": provider, "duration_ms": duration_ms, **usage_fields(usage)}
+        check_usage(usage)
         return await self._record(context, "model_usage", entry_id, spent(usage), values)
 
     async def record_tool_usage(
@@ -224,7 +233,7 @@ class Ledger:
         duration_ms: int | None = None,
     ) -> LedgerEntry:
         """Write down one tool call that was not made in a job, and count it in every budget."""
-        units = to_units(cost)
+        units = units_of(cost)
         values = {"tool_name": tool_name, "cost": units, "duration_ms": duration_ms}
         return await self._record(context, "tool_usage", entry_id, Amount(tool_calls=1, cost=units), values)
 
@@ -237,7 +246,7 @@ class Ledger:
         entry_id: str | None = None,
     ) -> LedgerEntry:
         """Write down one use of a source of data, and count its cost in every budget."""
-        units = to_units(cost)
+        units = units_of(cost)
         values = {"cost": units, "metadata": {"connector": connector}}
         return await self._record(context, "connector_usage", entry_id, Amount(cost=units), values)
 
@@ -249,6 +258,7 @@ class Ledger:
         amount: Amount,
         values: Mapping[str, Any],
     ) -> LedgerEntry:
+        check_amount(amount)
         budgets = await self._applicable(context, values.get("model"), values.get("provider"))
         made = entry(entry_id or _new_id("use"), type_, self._clock.now(), fields_of(context), **values)
         charges = spend(budgets, amount)
@@ -287,14 +297,16 @@ class Ledger:
 
         Raises:
             BudgetExceededError: A budget has no room.
+            InvalidInput: Something is negative, or too large to be counted.
         """
         amount = Amount(
             tokens=tokens,
-            cost=to_units(cost),
+            cost=units_of(cost),
             requests=requests,
             tool_calls=tool_calls,
             turns=min(requests, 1) if turns is None else turns,
         )
+        check_amount(amount)
         budgets = await self._applicable(context, model, provider)
         for budget in budgets:
             enforced = None if budget.counted else budget.enforced
@@ -358,6 +370,8 @@ class Ledger:
         return len(due)
 
     async def _settle(self, reservation: Reservation, usage: Usage | None) -> LedgerEntry:
+        if usage is not None:
+            check_usage(usage)
         lost = usage is None
         amount = reservation.amount if usage is None else spent(usage, if_unpriced=reservation.amount.cost)
         charges = settle(reservation.holds, None if lost else amount)
@@ -395,6 +409,7 @@ class Ledger:
             InvalidInput: There is no such entry, or nothing about it is uncertain.
             AlreadySettled: It was corrected before.
         """
+        check_usage(usage)
         made, charges = correction(await self._entry(entry_id), usage, self._clock.now())
         await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         self.seen.note(charges)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
-from agent_runtime.values.budget import Amount, LedgerEntry
+from agent_runtime.errors import InvalidInput
+from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
 from agent_runtime.values.context import ExecutionContext
-from agent_runtime.values.money import to_units
+from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_units
 from llm_client.usage import Usage
+
+MAX_AMOUNT: Final = MAX_DOLLARS * UNITS_PER_DOLLAR
+"""The largest quantity of one reservation or record; several fit 64 bits together."""
 
 
 def entry(entry_id: str, type_: str, at: datetime, about: Mapping[str, Any], **values: Any) -> LedgerEntry:
@@ -22,6 +27,35 @@ def fields_of(context: ExecutionContext) -> dict[str, Any]:
     execution: ExecutionContext = getattr(context, "execution_ctx", context)
     names = ("job_id", "scope_id", "principal_id", "session_id", "run_id")
     return {name: getattr(execution, name) for name in names}
+
+
+def check_amount(amount: Amount) -> None:
+    """Refuse what would make room instead of using it, or what no storage can add up.
+
+    Raises:
+        InvalidInput: A quantity is negative or too large.
+    """
+    for name, value in zip(DIMENSIONS, amount, strict=True):
+        if not 0 <= value <= MAX_AMOUNT:
+            raise InvalidInput(f"{name} cannot be reserved or recorded: it is negative or too large")
+
+
+def check_usage(usage: Usage) -> None:
+    """Refuse a usage that would make room. Raises `InvalidInput`."""
+    if usage.is_negative:
+        raise InvalidInput("usage is negative; what was billed wrongly is corrected with `Ledger.reconcile`")
+
+
+def units_of(cost: Decimal | float | str | int) -> int:
+    """Return a cost in units.
+
+    Raises:
+        InvalidInput: It is no amount of dollars.
+    """
+    try:
+        return to_units(cost)
+    except (ArithmeticError, ValueError):
+        raise InvalidInput("cost is an amount of dollars") from None
 
 
 def usage_fields(usage: Usage) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from llm_client.engine.limits import RateGate
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, may_fail_over
 from llm_client.engine.streams import closing
-from llm_client.errors import CircuitOpen, LLMClientError, ProviderError, ProviderTimeout, StreamInterrupted
+from llm_client.errors import (
+    CircuitOpen,
+    InvalidResponse,
+    LLMClientError,
+    ProviderError,
+    ProviderTimeout,
+    StreamInterrupted,
+)
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt
 from llm_client.pausing import TimeLimit
@@ -294,14 +301,23 @@ class Attempts:
         """Add what the provider did not say: its name, the model, and the price of what was billed."""
         error.provider = error.provider or attempt.provider.name
         error.model = error.model or attempt.model
+        if error.usage is not None and error.usage.is_negative:
+            error.usage = None  # nobody knows what was billed
         if error.usage is not None:
             error.usage = self._price(attempt, "", error.usage)
         if isinstance(error, StreamInterrupted) and error.partial is not None:
-            usage = self._price(attempt, error.partial.model, error.partial.usage)
+            usage = Usage() if error.partial.usage.is_negative else error.partial.usage
+            usage = self._price(attempt, error.partial.model, usage)
             error.partial = replace(error.partial, usage=usage)
 
     def _price(self, attempt: ModelAttempt, answered: str, usage: Usage) -> Usage:
-        """Price a usage by the model that answered, or by the one that was asked if that has no price."""
+        """Price a usage by the model that answered, or by the one that was asked if that has no price.
+
+        Raises:
+            InvalidResponse: Something in it is negative: it would take away from what others have used.
+        """
+        if usage.is_negative:
+            raise InvalidResponse("the provider says that less than nothing was used")
         conditions = _conditions(attempt.spec.extra) if attempt.spec.extra else None
         asked = attempt.model
         return self._prices.price(attempt.provider.name, answered or asked, usage, conditions, asked=asked)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from math import isfinite
 
-from llm_client.errors import ConfigurationError
+from llm_client.errors import ConfigurationError, InvalidResponse
 from llm_client.messages import CompletionResult, Embeddings, Message, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
@@ -35,12 +36,23 @@ class EmbeddingProvider:
         return getattr(self._provider, "embedding_model", "") or self._provider.model
 
     async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
-        """Return the vectors of the messages."""
+        """Return the vectors of the messages.
+
+        Raises:
+            InvalidResponse: They are not one for each message, of the same length and of finite numbers.
+        """
         texts = [message.text for message in spec.messages]
-        answer = Embeddings.of(await self._provider.embed(texts, model=spec.model))
+        given = await self._provider.embed(texts, model=spec.model)
+        try:
+            answer = Embeddings.of(given)
+        except (TypeError, OverflowError) as error:
+            raise InvalidResponse("the provider's vectors are not lists of numbers") from error
         usage = replace(answer.usage, requests=1)
         if not usage.input_tokens:
             usage = replace(usage, input_tokens=self._estimator.estimate(spec.messages))
+        wrong = _wrong(answer, len(texts))
+        if wrong is not None:
+            raise InvalidResponse(wrong, usage=usage)
         model = answer.model or spec.model or self.model
         return CompletionResult(vectors=answer, usage=usage, model=model, provider=self.name)
 
@@ -54,6 +66,18 @@ class EmbeddingProvider:
 
     async def aclose(self) -> None:
         """Nothing to close: the provider is somebody else's."""
+
+
+def _wrong(vectors: Sequence[Sequence[float]], expected: int) -> str | None:
+    """Return what is wrong with vectors: their number, their lengths, or a number that is none."""
+    if len(vectors) != expected:
+        return f"the provider gave {len(vectors)} vectors for {expected} texts"
+    if len({len(vector) for vector in vectors}) > 1 or not all(map(len, vectors)):
+        return "the provider's vectors are empty or of different lengths"
+    # Numbers of single precision cannot overflow the sum, so it is finite only if all of them are.
+    if not all(isfinite(sum(vector)) for vector in vectors):
+        return "the provider's vectors hold a number that is not finite"
+    return None
 
 
 def embedding_spec(texts: Sequence[str], model: str | None, timeout: float | None) -> RequestSpec:

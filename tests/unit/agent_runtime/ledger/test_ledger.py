@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -458,3 +459,42 @@ async def test_a_budget_in_an_unknown_zone_is_refused(ledger: Ledger) -> None:
         await ledger.check_budget(ANN)
     with pytest.raises(ConfigurationError):
         await ledger.save_budget(lost)
+
+
+async def test_nothing_negative_makes_room(ledger: Ledger) -> None:
+    budget = Budget(scope_id="a", max_cost_daily=10)  # type: ignore[arg-type]  # whole dollars
+    ledger.set_budget(budget)
+    below = Usage(input_tokens=-50, requests=1).with_cost(Decimal(-50), "test")
+    held = await ledger.reserve(ANN, cost=1)
+
+    for wrong in (
+        ledger.reserve(ANN, tokens=-1, cost="-1000"),
+        ledger.reserve(ANN, tool_calls=-1),
+        ledger.reserve(ANN, cost="nan"),
+        ledger.reserve(ANN, cost="1e400"),
+        ledger.record_model_usage(ANN, below),
+        ledger.record_tool_usage(ANN, "search", cost=-1),
+        ledger.record_connector_usage(ANN, "files", cost="-0.01"),
+        ledger.settle(held, below),
+    ):
+        with pytest.raises(InvalidInput):
+            await wrong
+
+    assert [(line.settled, line.reserved) for line in (await ledger.status(budget)).lines] == [(0, 1)]
+    assert await ledger.entries() == []
+
+
+async def test_a_budget_that_is_stored_again_knows_what_was_spent_without_it(ledger: Ledger) -> None:
+    budget = Budget(scope_id="a", max_cost_daily=100)  # type: ignore[arg-type]  # whole dollars
+    elsewhere = replace(budget, timezone="Pacific/Auckland")
+    await ledger.record_model_usage(ANN, usage(cost=10))
+    await ledger.save_budget(budget)
+    await ledger.delete_budget(budget.budget_id)
+    await ledger.record_model_usage(ANN, usage(cost=1000))
+
+    await ledger.save_budget(budget)
+    assert (await ledger.status(budget)).settled == 1010
+    await ledger.save_budget(elsewhere)
+    await ledger.record_model_usage(ANN, usage(cost=5))
+    await ledger.save_budget(budget)
+    assert (await ledger.status(budget)).settled == 1015

@@ -1,12 +1,16 @@
 """What a call cost, as the engine tells it."""
 
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from llm_client import (
     CompletionResult,
     ExecutionEngine,
+    FunctionProvider,
+    InvalidResponse,
     ModelPrices,
     PriceBook,
     ProviderUnavailable,
@@ -94,3 +98,58 @@ async def test_a_service_tier_of_the_request_reaches_the_price() -> None:
     await engine.complete(SPEC)
 
     assert told == [{"service_tier": "flex"}, None]
+
+
+@pytest.mark.parametrize(
+    "negative",
+    [{"input_tokens": -50}, {"output_tokens": -1}, {"reasoning_tokens": -1}, {"cost": Decimal(-1)}],
+)
+async def test_an_answer_that_used_less_than_nothing_is_no_answer(negative: dict[str, Any]) -> None:
+    engine = ExecutionEngine(
+        ScriptedProvider([CompletionResult(content="x", usage=Usage(**negative))]),
+        retry=RetryConfig(attempts=1),
+    )
+
+    with pytest.raises(InvalidResponse, match="less than nothing"):
+        await engine.complete(SPEC)
+
+
+async def test_a_failure_that_used_less_than_nothing_has_an_unknown_usage() -> None:
+    cut = StreamInterrupted(usage=Usage(input_tokens=-5))
+    cut.partial = CompletionResult(content="half", usage=Usage(input_tokens=-5))
+    engine = ExecutionEngine(ScriptedProvider([cut]), retry=RetryConfig(attempts=1))
+
+    with pytest.raises(StreamInterrupted) as caught:
+        await engine.complete(SPEC)
+
+    assert caught.value.usage is None
+    assert caught.value.partial is not None
+    assert caught.value.partial.usage.input_tokens == 0
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("vectors", "wrong"),
+    [
+        ([[0.1]], "1 vectors for 2 texts"),
+        ([[0.1]] * 3, "3 vectors for 2 texts"),
+        ([[0.1], [0.1, 0.2]], "different lengths"),
+        ([[], []], "empty"),
+        ([[0.1], [NAN]], "not finite"),
+        ([[0.1, 0.2], [float("inf"), -float("inf")]], "not finite"),
+        (["ab", "cd"], "not lists of numbers"),
+    ],
+)
+async def test_vectors_that_cannot_be_those_of_the_texts_are_no_answer(
+    vectors: list[list[float]], wrong: str
+) -> None:
+    class Vectors(FunctionProvider):
+        async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Any:
+            return vectors
+
+    engine = ExecutionEngine(Vectors(lambda spec: "x"), retry=RetryConfig(attempts=1))
+
+    with pytest.raises(InvalidResponse, match=wrong):
+        await engine.embed(["red", "blue"])
