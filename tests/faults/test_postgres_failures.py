@@ -1,7 +1,7 @@
 """What a Postgres server and its network can do to a writer."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ import pytest
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
 from agent_runtime.errors import FenceLost
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent
+from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Signal
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
@@ -20,6 +20,7 @@ from support.answers import answer_questions, check_promises
 from support.cutting_proxy import CuttingProxy
 from support.kernels import BOUND, journal, until
 from support.private_postgres import PrivatePostgres, private_postgres
+from support.tcp_proxy import TcpProxy
 from support.worker_child import OPERATORS, WORKER
 from support.worker_pool import WorkerPool
 
@@ -132,6 +133,42 @@ async def test_an_extended_journal_whose_answer_is_lost_is_extended_and_billed_o
             e.entry_id for e in bill
         ]
         assert await storage.commit(commit(job_id=job_id, fence=1, events=events)) == 5
+        await storage.aclose()
+
+
+class Vanishing(TcpProxy):
+    """Forwards to a server until that is gone; then counts who still tries to talk to it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.gone = False
+        self.tries = 0
+
+    def watch(self) -> Callable[[bytes], bool]:
+        def cuts(data: bytes) -> bool:
+            self.tries += self.gone
+            return self.gone
+
+        return cuts
+
+    async def last(self, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Let nothing more through."""
+
+
+async def test_who_waits_together_for_a_server_that_is_gone_is_told_together(database: str) -> None:
+    """Each of them may cost a time-out: two hundred that are tried one by one would wait for half an hour."""
+    async with Vanishing(database) as proxy:
+        storage = PostgresStorage(proxy.url, patience=0.1)
+        await storage.open()
+        jobs = [await claimed(storage) for _ in range(50)]
+        signals = [commit(signals=[Signal(f"s{place}", job_id, "x")]) for place, job_id in enumerate(jobs)]
+        proxy.gone = True
+        answers = await asyncio.gather(*(storage.commit(one) for one in signals), return_exceptions=True)
+        assert {isinstance(answer, StorageError) for answer in answers} == {True}
+        assert 1 <= proxy.tries < 20
+        proxy.gone = False
+        await asyncio.gather(*(storage.commit(one) for one in signals))
+        assert [len(await storage.fold(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 50
         await storage.aclose()
 
 

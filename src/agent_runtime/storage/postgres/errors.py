@@ -17,6 +17,10 @@ _RETRY_STATES = ("40001", "40P01", "55P03")
 """Serialization failure, deadlock, lock not available."""
 
 
+class Unreachable(StorageError):
+    """The server does not answer. Whoever else waits for it need not ask again to learn the same."""
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that nobody knows what the server made of the last statement."""
     if isinstance(error, asyncpg.PostgresError):
@@ -44,7 +48,9 @@ def translated(error: BaseException) -> StorageError:
     if isinstance(error, asyncpg.InterfaceError) and "pool is clos" in str(error):
         return StorageClosed()
     if is_lost(error):
-        return StorageError(f"the Postgres server cannot be reached ({type(error).__name__})")
+        return Unreachable(f"the Postgres server cannot be reached ({type(error).__name__})")
+    if is_conflict(error):
+        return StorageError("other transactions got in the way too often; nothing was written")
     if isinstance(error, asyncpg.PostgresError):
         return StorageError(
             f"Postgres refused a statement ({type(error).__name__}): {error.args[0] if error.args else ''}"

@@ -2,7 +2,8 @@
 
 A commit of the server costs the same for one change as for a hundred. Operations that arrive while a transaction is
 being written share the next one. One that is refused by what it finds undoes nothing but itself; when the server
-refuses the whole, the operations are tried again one by one, so that only the culprit fails.
+refuses the whole, the operations are tried again one by one, so that only the culprit fails. When it does not answer, all
+of them fail at once: to wait for it again for each of them would help nobody.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_conflict, is_lost, translated
+from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
 from agent_runtime.storage.postgres.locked_rows import Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
 from agent_runtime.storage.postgres.transaction import append, lock, write
@@ -122,17 +123,23 @@ class Writer:
             return
         try:
             await self._transact(batch, careful=careful)
+        except StorageError as error:
+            _fail(batch, error)
         except Exception as error:  # noqa: BLE001 -- every failure is handed to the operation that caused it
-            if len(batch) > 1:
-                for operation in batch:
-                    await self._write([operation], careful=True)
-            elif not careful and not isinstance(error, StorageError):
-                await self._write(batch, careful=True)
+            if len(batch) > 1 or not careful:
+                await self._write_each(batch)
             else:
-                batch[0].error = error
-                _deliver(batch)
-            return
-        _deliver(batch)
+                _fail(batch, error)
+        else:
+            _deliver(batch)
+
+    async def _write_each(self, batch: list[Operation]) -> None:
+        """Write operations one by one, so that only the culprit fails. When the server goes away, so do all that are left."""
+        for place, operation in enumerate(batch):
+            await self._write([operation], careful=True)
+            if isinstance(operation.error, Unreachable):
+                _fail(batch[place + 1 :], operation.error)
+                return
 
     async def _append(self, batch: list[CommitOperation]) -> set[Operation]:
         """Extend journals in one round trip; return the operations that are done, be it because nobody knows.
@@ -182,7 +189,7 @@ class Writer:
 
         Raises:
             StorageError: The server cannot be reached; nothing was written.
-            Exception: The server refused a statement.
+            Exception: The server refused a statement, or others got in the way too often.
         """
         for attempt in range(1, CONFLICT_TRIES + 1):
             try:
@@ -191,13 +198,13 @@ class Writer:
                 if await self._was_written(batch, unknown.transaction_id):
                     return None
             except DRIVER_ERRORS as error:
-                if is_conflict(error):
+                if is_conflict(error) and attempt < CONFLICT_TRIES:
                     await asyncio.sleep(0.002 * attempt)
                 elif not is_lost(error):
                     raise
                 elif attempt > 1:
                     raise translated(error) from error
-        raise StorageError("other transactions got in the way too often; nothing was written")
+        raise Unreachable("the connection was lost during every try to commit; nothing was written")
 
     async def _attempt(self, batch: list[Operation], *, careful: bool) -> None:
         connection = await self._connections.writer()
@@ -285,7 +292,7 @@ class Writer:
                 await self._connections.abandon_writer()
             await asyncio.sleep(delay)
             delay = min(delay * 2, 1.0)
-        raise StorageError(
+        raise Unreachable(
             "the connection was lost during a commit and the server has not come back; it is not known whether it was written"
         )
 
@@ -306,6 +313,13 @@ async def _recognise(connection: Connection, operations: list[Operation]) -> Non
         for commit_id, seq in await connection.fetch(sql.COMMITTED, list(by_id)):
             operation = by_id[commit_id]
             operation.result, operation.error, operation.repeated = seq, None, True
+
+
+def _fail(batch: list[Operation], error: Exception) -> None:
+    """Tell callers that nothing of what they wanted is known to be written."""
+    for operation in batch:
+        operation.error = error
+    _deliver(batch)
 
 
 def _deliver(batch: list[Operation]) -> None:
