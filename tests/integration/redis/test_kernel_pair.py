@@ -136,7 +136,7 @@ async def test_a_process_with_the_setting_and_one_with_the_code_hear_each_other(
     settings: Settings, database: str, redis_url: str
 ) -> None:
     by_code = PostgresStorage(database, announcements=RedisAnnouncements(redis_url))
-    patient = settings.model_copy(update={"sweep_interval": NEVER})
+    patient = settings.model_copy(update={"sweep_interval": NEVER, "suspend_after": NEVER})
     async with (
         Runtime(patient, operators=[ask]) as runtime,
         RuntimeKernel(storage=by_code, options=PATIENT, worker=False) as front,
