@@ -76,7 +76,12 @@ class Heartbeat:
                     operators=self._operators(),
                     started_at=self._started_at,
                     heartbeat_at=now,
-                    info={"pid": os.getpid(), "host": socket.gethostname(), "dispatch": self._dispatch},
+                    info={
+                        "pid": os.getpid(),
+                        "host": socket.gethostname(),
+                        "dispatch": self._dispatch,
+                        "timeout": self._timeout,
+                    },
                 )
             )
             if not renewed and not is_first and self.on_lost is not None:

@@ -177,6 +177,7 @@ class Worker:
     started_at: datetime
     heartbeat_at: datetime
     info: Mapping[str, Any] = field(default_factory=dict)
+    """What people may want to know. `timeout` counts: so many seconds without a sign of life the worker has at least."""
 
 
 ChangeKind = Literal["created", "woken", "grown", "ended", "timer"]
@@ -410,7 +411,9 @@ class Workers(Protocol):
         ...
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:
-        """Delete the rows of workers that have not renewed them for `older_than` seconds.
+        """Delete the rows of workers that have not renewed them for `older_than` seconds, or their own `timeout`.
+
+        The longer of the two counts: a worker trusts its own sign of life by its own time-out.
 
         The jobs of all workers that have no row are freed and returned. Nothing happens where only one process can
         execute: there, taking the executor's place frees what a dead one has left.

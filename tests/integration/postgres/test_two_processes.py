@@ -145,6 +145,19 @@ async def test_a_worker_without_sign_of_life_loses_its_jobs_and_its_fence(pair: 
         await first.commit(commit(job_id=record.job_id, fence=1, events=[NewEvent("custom.late")]))
 
 
+async def test_a_worker_is_dead_only_after_its_own_time_out(pair: Pair) -> None:
+    first, second = pair
+    for name, info in (("slow", {"timeout": 60.0}), ("quick", {"timeout": 0.0}), ("mute", {})):
+        await first.register_worker(Worker(worker_id=name, started_at=NOW, heartbeat_at=NOW, info=info))
+    record = job()
+    await first.commit(commit(create=[(record, [NewEvent("job.created")])]))
+    assert await first.claim(record.job_id, owner="slow", at=NOW) is not None
+    assert await second.expire_workers(30.0) == []
+    assert {worker.worker_id for worker in await second.list_workers()} == {"slow", "quick", "mute"}
+    assert await second.expire_workers(0.0) == []
+    assert [worker.worker_id for worker in await second.list_workers()] == ["slow"]
+
+
 async def test_one_process_executes_where_there_is_no_shared_queue(pair: Pair) -> None:
     first, second = pair
     assert await first.acquire_executor()

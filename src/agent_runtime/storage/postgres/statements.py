@@ -279,8 +279,12 @@ PUT_WORKER: Final = (
 )
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = $1"
 DELETE_STALE_WORKERS: Final = """
-DELETE FROM runtime_workers WHERE seen_at < clock_timestamp() - $1::interval RETURNING worker_id
+DELETE FROM runtime_workers
+WHERE seen_at < clock_timestamp() - greatest($1::interval, CASE jsonb_typeof(info -> 'timeout')
+    WHEN 'number' THEN make_interval(secs => (info ->> 'timeout')::float8) END)
+RETURNING worker_id
 """
+"""Who trusts its own sign of life for longer than the one who looks is not dead yet."""
 DELETE_LOCAL_WORKERS: Final = """
 DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
 """

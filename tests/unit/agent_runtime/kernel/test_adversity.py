@@ -203,7 +203,9 @@ async def test_a_cancel_between_a_claim_and_its_run_is_not_left_to_the_next_swee
     async def operator(context: OperatorContext, given: object) -> None:
         await context.step(asyncio.sleep, 3600, effect="read")
 
-    options = dataclasses.replace(QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0)
+    options = dataclasses.replace(
+        QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0, worker_timeout=7200.0
+    )
     async with kernel(SlowClaims(), operators=[operator], options=options) as k:
         handle = await k.execute(ExecutionRequest(operator="operator"))
         await entered.wait()

@@ -19,7 +19,7 @@ from support.kernels import BOUND, QUICK, kernel, opened, status_becomes
 from support.slow_storage import SlowStorage
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
-NO_SWEEP = replace(QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0)
+NO_SWEEP = replace(QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0, worker_timeout=7200.0)
 """For schedules in which a later look at the tables would hide that nobody was told."""
 
 

@@ -176,6 +176,12 @@ def test_so_is_a_zero_with_which_nothing_would_ever_happen(name: str) -> None:
     refused(KernelOptions, name, 0)
 
 
+def test_a_worker_that_could_be_taken_for_dead_between_two_signs_of_life_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="worker_timeout is at least twice heartbeat_interval"):
+        KernelOptions(heartbeat_interval=2.0, worker_timeout=3.9)
+    assert KernelOptions(heartbeat_interval=2.0, worker_timeout=4.0).worker_timeout == 4.0
+
+
 @pytest.mark.parametrize(
     "caps", [{"a": -1}, {"a": 1.5}, {"a": 2**63}, {"a": True}, {"": 1}, {7: 1}, [("a", 1)]]
 )
