@@ -308,7 +308,9 @@ def check_resolution(action: ActionRecord, resolution: Mapping[str, Any]) -> dic
         given = answer.get("approved", answer.get("confirmed"))
         if not isinstance(given, bool):
             name = "approved" if action.type == ActionType.APPROVAL else "confirmed"
-            raise InvalidInput(f'a {action.type} is answered with {{"{name}": true}} or {{"{name}": false}}')
+            raise InvalidInput(
+                f'{"an" if name == "approved" else "a"} {action.type} is answered with {{"{name}": true}} or {{"{name}": false}}'
+            )
         answer["approved"] = given
         if action.type == ActionType.CONFIRM:
             answer["confirmed"] = given

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,6 +19,7 @@ from agent_runtime.cli.table import show_table
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.budget_file import parse_budgets
 from agent_runtime.ledger.windows import zone
+from agent_runtime.values.checks import check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, ExecutionContext
 from agent_runtime.values.standing_budget import EACH, Budget, BudgetLine
 
@@ -38,7 +40,10 @@ def _shown(command: Command) -> Command:
     for option in (
         db_option,
         click.option("--json", "as_json", is_flag=True, help="One JSON array."),
-        click.option("--principal", help="Whose, where each person has a budget of their own."),
+        click.option(
+            "--principal",
+            help="Only those that count this person; also says whose, where each has a budget of their own.",
+        ),
         click.option(
             "--scope", help="Only this tenant's; also says whose, where each one has a budget of their own."
         ),
@@ -157,6 +162,7 @@ async def _apply(
 
 
 async def _remove(settings: Settings, identity: dict[str, str | None], dry_run: bool, as_json: bool) -> int:
+    check_texts(SimpleNamespace(**identity), *identity)
     async with reading(settings) as kernel:
         stored = await kernel.ledger.budgets()
         gone = [one for one in stored if all(getattr(one, name) == asked for name, asked in identity.items())]
@@ -191,7 +197,8 @@ async def _show(settings: Settings, scope: str | None, principal: str | None, as
         shown = [
             (budget, await _lines(kernel.ledger, budget, scope, principal))
             for budget in found
-            if scope is None or budget.scope_id in (None, EACH, scope)
+            if (scope is None or budget.scope_id in (None, EACH, scope))
+            and (principal is None or budget.principal_id in (None, EACH, principal))
         ]
     if as_json:
         told = [
@@ -201,7 +208,7 @@ async def _show(settings: Settings, scope: str | None, principal: str | None, as
         click.echo(json.dumps(told, indent=1))
         return OK
     if not shown:
-        click.echo("no budgets are stored")
+        click.echo("none of the stored budgets is about them" if found else "no budgets are stored")
         return OK
     rows = [
         (budget.label, f"{line.quantity} per {line.window}", *map(str, _amounts(line)))

@@ -17,7 +17,8 @@ import orjson
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import Limits
-from agent_runtime.values.money import as_decimal, to_units
+from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
+from agent_runtime.values.money import MAX_DOLLARS, as_decimal, to_dollars, to_units
 
 EACH: Final = "*"
 """As scope, principal or session: every one has a budget of its own."""
@@ -70,7 +71,7 @@ class Budget:
     """Limits of everything that matches; `None` is no limit. Costs are US dollars: a float or text is taken as printed.
 
     Raises:
-        InvalidInput: A limit is negative, no limit is set, or the parts do not go together.
+        InvalidInput: A limit is negative or too large, none is set, a name is empty, or the parts do not go together.
     """
 
     scope_id: str | None = None
@@ -136,8 +137,8 @@ class Budget:
             raise InvalidInput("a budget needs at least one limit")
         for name in _TEXTS:
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise InvalidInput(f"{name} is a text, not {value!r}")
+            if value is not None:
+                check_text(name, value)
         if not _is_number(self.warning_threshold) or not 0 < self.warning_threshold <= 1:
             raise InvalidInput(
                 f"warning_threshold is a share above 0 up to 1, not {self.warning_threshold!r}"
@@ -224,19 +225,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _limit(name: str, value: Any) -> int | Decimal:
-    if name.startswith("max_cost"):
-        try:
-            limit: int | Decimal = as_decimal(value)
-        except ArithmeticError:
-            raise InvalidInput(f"{name} is an amount of dollars, not {value!r}") from None
-        if isinstance(limit, Decimal) and not limit.is_finite():
-            raise InvalidInput(f"{name} is an amount of dollars, not {value!r}")
-    else:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidInput(f"{name} is a whole number, not {value!r}")
-        limit = value
-    if limit < 0:
-        raise InvalidInput(f"{name} is not negative")
+    if not name.startswith("max_cost"):
+        check_whole(name, value, most=MAX_COUNT)
+        return int(value)
+    try:
+        limit = as_decimal(value)
+    except (ArithmeticError, ValueError):
+        limit = Decimal("NaN")
+    if not limit.is_finite() or not 0 <= limit <= MAX_DOLLARS or to_dollars(to_units(limit)) != limit:
+        raise InvalidInput(
+            f"{name} is an amount of dollars from 0 to {MAX_DOLLARS:,} with at most 10 decimal places"
+        )
     return limit
 
 

@@ -139,7 +139,7 @@ def test_a_file_with_a_mistake_changes_nothing(database: Path, tmp_path: Path, s
     right = "[[budgets]]\nmax_tokens_daily = 1\n[[budgets]]\nmax_tokens_daily = -1\nname = 'x'\n"
     path.write_text(right if suffix == ".toml" else FILE + "  - max_tokens_daily: -1\n")
 
-    with pytest.raises(FileInvalid, match="max_tokens_daily is not negative") as refused:
+    with pytest.raises(FileInvalid, match="max_tokens_daily is a whole number from 0") as refused:
         run("apply", str(path), "--prune", db=database)
 
     assert f"{path}:{refused.value.line}: " in str(refused.value)
@@ -173,3 +173,26 @@ def test_a_file_that_is_not_text_is_refused(database: Path, tmp_path: Path) -> N
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidInput, match="not UTF-8"):
         run("apply", str(path), db=database)
+
+
+def test_an_empty_scope_means_nobody_and_not_everybody(database: Path) -> None:
+    run("set", "--max-cost-daily", "50", db=database)
+
+    with pytest.raises(InvalidInput, match="scope_id"):
+        run("set", "--scope", "", "--max-cost-daily", "5", db=database)
+    with pytest.raises(InvalidInput, match="scope_id"):
+        run("remove", "--scope", "", db=database)
+
+    assert with_ledger(database) == [Budget(max_cost_daily=50)]  # type: ignore[arg-type]  # whole dollars
+
+
+def test_only_the_budgets_of_those_asked_for_are_shown(database: Path) -> None:
+    assert run("list", db=database).output == "no budgets are stored\n"
+    run("set", "--scope", "a", "--principal", "ann", "--max-cost-daily", "50", db=database)
+    run("set", "--scope", "a", "--principal", "bob", "--max-cost-daily", "60", db=database)
+
+    anns = run("list", "--principal", "ann", db=database).output
+
+    assert "ann" in anns
+    assert "bob" not in anns
+    assert run("list", "--scope", "b", db=database).output == "none of the stored budgets is about them\n"
