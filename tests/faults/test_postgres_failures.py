@@ -1,6 +1,7 @@
 """What a Postgres server and its network can do to a writer."""
 
 import asyncio
+import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
-from agent_runtime.errors import FenceLost
+from agent_runtime.errors import FenceLost, InvalidInput
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Signal
 from agent_runtime.storage.postgres import PostgresStorage
@@ -170,6 +171,26 @@ async def test_who_waits_together_for_a_server_that_is_gone_is_told_together(dat
         await asyncio.gather(*(storage.commit(one) for one in signals))
         assert [len(await storage.fold(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 50
         await storage.aclose()
+
+
+@pytest.mark.parametrize("bad", ["secret-\ud800", "secret-" + random.Random(7).randbytes(8000).hex()])
+async def test_what_can_never_be_stored_is_its_callers_error_and_nobody_elses(
+    bad: str, database: str
+) -> None:
+    """Tried again, it would be refused again: the server's own limits, and text that is none."""
+    storage = PostgresStorage(database)
+    await storage.open()
+    jobs = [await claimed(storage) for _ in range(5)]
+    refused, *written = await asyncio.gather(
+        storage.commit(commit(signals=[Signal(bad, jobs[0], "x")])),
+        *(storage.commit(commit(signals=[Signal("s", job_id, "x")])) for job_id in jobs),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, InvalidInput)
+    assert "secret" not in str(refused)
+    assert not any(isinstance(answer, BaseException) for answer in written)
+    assert [len(await storage.fold(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 5
+    await storage.aclose()
 
 
 async def test_a_journal_that_a_lost_connection_is_still_extending_is_extended_once(database: str) -> None:

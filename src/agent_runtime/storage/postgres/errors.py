@@ -7,7 +7,14 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError, StorageFull, StorageReadOnly
+from agent_runtime.errors import (
+    InvalidInput,
+    SchemaMismatch,
+    StorageClosed,
+    StorageError,
+    StorageFull,
+    StorageReadOnly,
+)
 
 MIGRATE = "run `agent-runtime migrate`, or `await storage.setup()`"
 
@@ -15,6 +22,8 @@ _LOST_STATES = ("08", "57P")
 """SQLSTATE classes after which a connection cannot be used: connection exceptions, shutdown by an administrator."""
 _RETRY_STATES = ("40001", "40P01", "55P03")
 """Serialization failure, deadlock, lock not available."""
+_UNSTORABLE_STATES = ("22", "54")
+"""SQLSTATE classes of what no try will ever store: values that a column cannot hold, and limits of the program."""
 
 
 class Unreachable(StorageError):
@@ -33,8 +42,15 @@ def is_conflict(error: BaseException) -> bool:
     return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _RETRY_STATES
 
 
-def translated(error: BaseException) -> StorageError:
-    """Return the storage error that says what happened. Never contains a parameter or an address."""
+def translated(error: BaseException) -> StorageError | InvalidInput:
+    """Return the error that says what happened: the caller's, if the server can never hold what it was given.
+
+    Never contains a parameter or an address.
+    """
+    if isinstance(error, asyncpg.PostgresError) and str(error.sqlstate or "").startswith(_UNSTORABLE_STATES):
+        return InvalidInput(
+            f"a value cannot be stored ({type(error).__name__}); nothing of this change was written"
+        )
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return SchemaMismatch(f"the database lacks tables of this version of agent-runtime: {MIGRATE}")
     if isinstance(error, asyncpg.DiskFullError):
@@ -69,7 +85,7 @@ DRIVER_ERRORS = (
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Raise driver errors as `StorageError`s."""
+    """Raise driver errors as ours."""
     try:
         yield
     except DRIVER_ERRORS as error:
