@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent_runtime.actions.records import expiry_of, expiry_timer, hash_token, new_action
+from agent_runtime.actions.records import expiry_of, expiry_timer, hash_token, new_action, votes_told
 from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
@@ -188,7 +188,13 @@ class ActionManager:
         ended = status is not ActionStatus.PENDING
         signals = []
         if ended and action.job_id is not None and action.operation_id is not None:
-            data = {"action_id": action.action_id, "type": action.type, "resolved_by": resolved_by}
+            data: dict[str, Any] = {
+                "action_id": action.action_id,
+                "type": action.type,
+                "resolved_by": resolved_by,
+            }
+            if votes is not None:
+                data["votes"] = votes_told(votes)
             if reason is not None:
                 data["reason"] = reason
             signals.append(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from agent_runtime.ports.ids import new_id, new_token
 from agent_runtime.ports.journal import ActionChange, Timer
@@ -45,6 +47,19 @@ def new_action(
         token_hash=hash_token(token),
         resume_token=token,
     )
+
+
+def votes_told(votes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return who voted and whether they agreed, without what else they said, which is private content."""
+    return [
+        {
+            "by": vote["by"],
+            "resolution": {
+                name: value for name, value in vote["resolution"].items() if name in ("approved", "confirmed")
+            },
+        }
+        for vote in votes
+    ]
 
 
 def expiry_timer(action: ActionRecord) -> list[Timer]:

@@ -85,6 +85,7 @@ async def await_action(branch: Branch, action: ActionRecord) -> ActionRecord:
         resolution=decode(answer.content) if answer.content else {},
         resolved_by=answer.data.get("resolved_by"),
         resolved_at=answer.timestamp,
+        votes=tuple(answer.data.get("votes", ())),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import (
+    ActionSpec,
     ChildFailed,
     ConstraintPolicy,
     DataAccessPolicy,
@@ -495,6 +496,24 @@ async def test_a_quorum_that_a_policy_asks_for_needs_different_people() -> None:
         await k.actions.resolve_by_id(question.action_id, {"approved": True}, resolved_by="bob")
         await handle.result(timeout=BOUND)
     assert PAID == [(5, "ann")]
+
+
+async def test_a_waiting_job_sees_who_has_voted() -> None:
+    async def ask(context: OperatorContext, given: object) -> list[Any]:
+        answered = await context.action(ActionSpec(type="approval", quorum=2))
+        return [dict(vote) for vote in answered.votes]
+
+    async with kernel(operators=[ask]) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        question = await pending(handle)
+        for name in ("ann", "bob"):
+            answer = {"approved": True, "reason": "private"}
+            await k.actions.resolve_by_id(question.action_id, answer, resolved_by=name)
+        agreed = {"approved": True}
+        assert (await handle.result(timeout=BOUND)).output == [
+            {"by": "ann", "resolution": agreed},
+            {"by": "bob", "resolution": agreed},
+        ]
 
 
 async def test_results_are_redacted_before_anybody_reads_them() -> None:
