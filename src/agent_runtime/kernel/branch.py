@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from agent_runtime.errors import ConcurrentSteps, InvalidInput
+from agent_runtime.values.checks import check_text
 from llm_client.messages import Message
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Branch:
     def take_place(self, key: str | None = None) -> str:
         """Return the place of the next step, or the one a key names."""
         if key is not None:
+            check_text("key", key)
             if key in self._used_keys:
                 raise InvalidInput(f"two steps of one branch have the key {key!r}")
             self._used_keys.add(key)

@@ -31,6 +31,7 @@ from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, blocking, open_action, wait
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
+from agent_runtime.values.checks import check_text
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.event import RuntimeEventType
@@ -282,6 +283,7 @@ class DurableContext(OperatorContext):
 
     async def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 -- the documented name
         """Write an event of the application to the journal, once."""
+        check_text("type", type)
         if "." not in type or type.split(".", maxsplit=1)[0] in _RESERVED:
             raise InvalidInput(f"{type!r} is not a name for an application's event; use 'custom.…'")
         await self._write_once(type, {**(data or {})})
@@ -319,6 +321,7 @@ class DurableContext(OperatorContext):
 
     def patched(self, change_id: str) -> bool:
         """Return whether this run follows new code; the answer is recorded the first time."""
+        check_text("change_id", change_id)
         branch, history = self._branch(), self._run.history
         place = f"{branch.place}.[patch:{change_id}]" if branch.place else f"[patch:{change_id}]"
         operation_id = self._run.operation_id(place)
