@@ -7,8 +7,8 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,13 +18,15 @@ from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.table import show_table
 from agent_runtime.ledger.totals import ADJUSTED, CHECK
-from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.budget import LedgerEntry, LedgerFilter
+from agent_runtime.values.checks import check_text
 from agent_runtime.values.money import to_dollars
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
 
 _PAGE: Final = 1000
+_MOMENTS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(slots=True)
@@ -82,39 +84,66 @@ class _Sum:
     default="job",
     show_default=True,
 )
-@click.option("--job", metavar="JOB", help="Only this job's.")
+@click.option("--job", "job_id", metavar="JOB", help="Only this job's.")
+@click.option("--scope", "scope_id", metavar="SCOPE", help="Only this tenant's.")
+@click.option("--principal", "principal_id", metavar="PRINCIPAL", help="Only what this one has spent.")
+@click.option(
+    "--since",
+    type=click.DateTime(_MOMENTS),
+    metavar="DAY",
+    help="From this day or moment on, in UTC: 2026-11-01.",
+)
+@click.option(
+    "--until", type=click.DateTime(_MOMENTS), metavar="DAY", help="Before this day or moment, in UTC."
+)
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows, the dearest first."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values, every row.")
 @db_option
-def costs(db: str | None, by: str, job: str | None, limit: int, as_json: bool, as_csv: bool) -> int:
+def costs(
+    db: str | None,
+    by: str,
+    limit: int,
+    as_json: bool,
+    as_csv: bool,
+    since: datetime | None,
+    until: datetime | None,
+    **whose: str | None,
+) -> int:
     """Show what was spent, from the ledger: every request to a model, failed and lost ones too.
 
     `uncertain` counts requests whose answer was lost; they are billed at the most they can have cost.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
+    for name, value in whose.items():
+        if value is not None:
+            check_text(name, value)
+    wanted = LedgerFilter(**whose, since=_in_utc(since), until=_in_utc(until), limit=_PAGE)
     return asyncio.run(
-        _costs(existing(db), by, job, limit, "json" if as_json else "csv" if as_csv else "table")
+        _costs(existing(db), wanted, by, limit, "json" if as_json else "csv" if as_csv else "table")
     )
 
 
-async def _costs(settings: Settings, by: str, job: str | None, limit: int, form: str) -> int:
+def _in_utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
+
+
+async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, form: str) -> int:
     sums: dict[str, _Sum] = {}
     total = _Sum()
     async with reading(settings) as kernel:
-        if job is not None:
-            await kernel.jobs.get(job)
-        after: str | None = None
-        while page := await kernel.ledger.entries(job_id=job, after=after, limit=_PAGE):
+        if wanted.job_id is not None:
+            await kernel.jobs.get(wanted.job_id, scope_id=wanted.scope_id)
+        while page := await kernel.storage.ledger_entries(wanted):
             for entry in page:
                 if entry.type == CHECK:
                     continue
                 total.add(entry)
                 sums.setdefault(_key(entry, by), _Sum()).add(entry)
-            after = page[-1].entry_id
+            wanted = replace(wanted, after=page[-1].entry_id)
     ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
     if form == "csv":
         _write_csv(by, ranked)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,21 @@ def test_costs_are_grouped_and_written_as_csv_and_corrections_are_no_requests(da
     assert rows[0].startswith("principal,requests,")
     assert [row.split(",")[:2] for row in rows[1:]] == [["bob", "1"], ["ann", "1"], ["–", "1"]]
     assert rows[3].endswith(",0.05,0,0")
+
+
+def test_costs_can_be_those_of_one_tenant_and_of_some_days(database: str) -> None:
+    def spent(*arguments: str) -> dict[str, str]:
+        rows = json.loads(run(costs, "--db", database, "--by", "principal", "--json", *arguments).output)
+        return {row["principal"]: row["cost"] for row in rows}
+
+    today = datetime.now(UTC).date()
+    tomorrow, yesterday = today + timedelta(days=1), today - timedelta(days=1)
+    everything = spent()
+    assert everything["ann"] == "0.1"
+    assert everything["bob"] == "0.2"
+    assert spent("--scope", "a") == spent("--since", f"{yesterday}") == everything
+    assert spent("--until", f"{tomorrow}T00:00") == everything
+    assert spent("--principal", "bob") == {"bob": "0.2"}
+    assert spent("--scope", "b") == spent("--since", f"{tomorrow}") == spent("--until", f"{yesterday}") == {}
+    assert isinstance(run(costs, "--db", database, "--scope", "").exception, InvalidInput)
+    assert "does not match the formats" in run(costs, "--db", database, "--since", "soon").output
