@@ -1,4 +1,4 @@
-"""A compatible migration while workers of the release before are at work."""
+"""A compatible migration of the next release while workers of this one are at work."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -10,26 +10,19 @@ import pytest
 from agent_runtime import ExecutionRequest, RuntimeKernel
 from agent_runtime.errors import SchemaMismatch
 from agent_runtime.storage.migrate import migrate_postgres
-from agent_runtime.storage.migrations import HEAD, REVISIONS
-from agent_runtime.storage.postgres import PostgresStorage, tables
+from agent_runtime.storage.migrations import HEAD
+from agent_runtime.storage.postgres import PostgresStorage
 from support.kernels import BOUND, status_becomes
-from support.older_worker import PREVIOUS
+from support.next_release import NEXT, become_next_release
 from support.worker_child import OPERATORS, WORKER
 from support.worker_pool import WorkerPool
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
 
 
-class OlderPool(WorkerPool):
-    """Workers of the release before."""
-
-    module = "support.older_worker"
-
-
 @pytest.fixture
-def older(postgres_dsn: str, tmp_path: Path) -> Iterator[WorkerPool]:
-    asyncio.run(migrate_postgres(postgres_dsn, PREVIOUS))
-    with OlderPool(postgres_dsn, tmp_path, size=1) as pool:
+def older(database: str, tmp_path: Path) -> Iterator[WorkerPool]:
+    with WorkerPool(database, tmp_path, size=1) as pool:
         yield pool
 
 
@@ -43,37 +36,49 @@ async def submitter(dsn: str) -> AsyncIterator[RuntimeKernel]:
 
 
 async def test_older_processes_go_on_across_a_migration(
-    older: WorkerPool, monkeypatch: pytest.MonkeyPatch
+    older: WorkerPool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """They finish what they have begun, and take new jobs, those of a newer process too."""
     (worker,) = older.workers
     slow = ExecutionRequest(operator="slow", input={"steps": 60, "seconds": 0.05})
-    with pytest.raises(SchemaMismatch, match="agent-runtime migrate"):
-        await PostgresStorage(older.dsn).open()
-    with monkeypatch.context() as before:
-        before.setattr(tables, "HEAD", PREVIOUS)
-        old = submitter(older.dsn)
-        old_k = await old.__aenter__()
-    begun = await old_k.execute(slow)
-    await status_becomes(begun, "running")
-    assert await migrate_postgres(older.dsn) == (PREVIOUS, HEAD)
-    assert await begun.status() == "running"
-    async with submitter(older.dsn) as k:
-        handles = [begun, await old_k.execute(slow), await k.execute(slow)]
-        for handle in handles:
-            pids = (await handle.result(timeout=BOUND)).output["pids"]
-            assert set(pids) == {worker.pid}
-            assert (await k.handle(handle.job_id).result(timeout=BOUND)).output["pids"] == pids
-        worker.terminate()
-        assert await asyncio.to_thread(worker.wait, BOUND) == 0
-        assert await k.storage.list_workers() == []
-    await old.__aexit__(None, None, None)
+    async with submitter(older.dsn) as old_k:
+        begun = await old_k.execute(slow)
+        await status_becomes(begun, "running")
+        become_next_release(monkeypatch, tmp_path / "next")
+        with pytest.raises(SchemaMismatch, match="agent-runtime migrate"):
+            await PostgresStorage(older.dsn).open()
+        assert await migrate_postgres(older.dsn) == (HEAD, NEXT)
+        assert await begun.status() == "running"
+        async with submitter(older.dsn) as k:
+            handles = [begun, await old_k.execute(slow), await k.execute(slow)]
+            for handle in handles:
+                pids = (await handle.result(timeout=BOUND)).output["pids"]
+                assert set(pids) == {worker.pid}
+                assert (await k.handle(handle.job_id).result(timeout=BOUND)).output["pids"] == pids
+            worker.terminate()
+            assert await asyncio.to_thread(worker.wait, BOUND) == 0
+            assert await k.storage.list_workers() == []
 
 
 async def test_an_older_process_does_not_start_on_the_migrated_tables(
-    database: str, monkeypatch: pytest.MonkeyPatch
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tables, "HEAD", PREVIOUS)
-    monkeypatch.setattr(tables, "REVISIONS", REVISIONS[:-1])
+    with monkeypatch.context() as patch:
+        become_next_release(patch, tmp_path / "next")
+        await migrate_postgres(database)
     with pytest.raises(SchemaMismatch, match="written by a newer one: upgrade agent-runtime"):
         await PostgresStorage(database).open()
+
+
+async def test_the_newer_release_leads_back(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        become_next_release(patch, tmp_path / "next")
+        await migrate_postgres(database)
+        assert await migrate_postgres(database, HEAD) == (NEXT, HEAD)
+        with pytest.raises(SchemaMismatch, match=f"has schema {HEAD}, this agent-runtime needs {NEXT}"):
+            await PostgresStorage(database).open()
+    storage = PostgresStorage(database)
+    await storage.open()
+    await storage.aclose()

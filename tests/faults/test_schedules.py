@@ -44,6 +44,10 @@ PLAYED = {
         "test_endless_work_continues_as_new_and_its_journal_stays_short",
     ),
     "test_execution": ("test_a_time_comes_back_as_it_was_recorded",),
+    "test_journal_format": (
+        "test_every_journal_begins_with_its_format",
+        "test_a_job_of_a_newer_format_is_blocked_with_the_reason_and_left_as_it_is",
+    ),
     "test_families_and_waits": (
         "test_a_crash_around_a_childs_end_neither_loses_nor_repeats_it",
         "test_cancelling_a_parent_cancels_its_children",

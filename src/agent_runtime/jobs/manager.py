@@ -18,7 +18,7 @@ from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
 
 _EVENTS = {
@@ -69,7 +69,7 @@ class JobManager:
             metadata=dict(spec.metadata),
             tags=dict(spec.tags),
         )
-        return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {}))
+        return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT}))
 
     async def add(
         self, job: JobRecord, *events: NewEvent, set_timers: Sequence[Timer] = (), **parts: Any

@@ -25,6 +25,7 @@ from agent_runtime.kernel.ending import Ending, end_of, finish, settle_lost_atte
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
+from agent_runtime.kernel.history import newer_format
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
 from agent_runtime.kernel.run import JobRun
@@ -32,7 +33,7 @@ from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.middleware import HOST
 from llm_client.tools.tool import Tool
@@ -107,10 +108,21 @@ class Executor:
             await self._run(claim)
         except Exception as error:
             logger.exception("job %s cannot be run here; it is set aside", job_id)
-            await self._set_aside(claim.job, error)
+            await self._set_aside(
+                claim.job, public_text(f"{type(error).__name__}: {error}"), "INTERNAL_ERROR"
+            )
 
     async def _run(self, claim: Claim) -> None:
         """Run a claimed job until it ends, waits, or is lost."""
+        newer = newer_format(claim.events)
+        if newer is not None:
+            reason = (
+                f"the job's journal has format {newer}, and this version of agent-runtime reads those up to "
+                f"{JOURNAL_FORMAT}: let newer workers run it"
+            )
+            logger.error("job %s is blocked: %s", claim.job.job_id, reason)
+            await self._set_aside(claim.job, reason, "JOURNAL_FORMAT")
+            return
         run, job_id = JobRun(claim, self._services), claim.job.job_id
         run.draining = self._draining
         self.runs[job_id] = run
@@ -130,11 +142,10 @@ class Executor:
             logger.error("job %s was given up because the storage failed: %s", job_id, run.lost)
             await self._release_when_possible(run)
 
-    async def _set_aside(self, job: JobRecord, error: Exception) -> None:
+    async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
-        reason = public_text(f"{type(error).__name__}: {error}")
-        change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code="INTERNAL_ERROR", release=True)
-        data = {"reason": reason, "code": "INTERNAL_ERROR"}
+        change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True)
+        data = {"reason": reason, "code": code}
         commit = Commit(
             commit_id=new_commit_id(),
             at=self._services.clock.now(),

@@ -9,7 +9,7 @@ from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.context import BudgetSpec
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 
 
@@ -43,7 +43,7 @@ def child_job(
         versions=parent.versions,
         tags=parent.tags,
     )
-    data = {"operator": operator, "parent_job_id": parent.job_id}
+    data = {"format": JOURNAL_FORMAT, "operator": operator, "parent_job_id": parent.job_id}
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)
 
 
@@ -67,5 +67,5 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         last_seq=0,
         starts=0,
     )
-    data = {"operator": before.operator, "continues": before.job_id}
+    data = {"format": JOURNAL_FORMAT, "operator": before.operator, "continues": before.job_id}
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

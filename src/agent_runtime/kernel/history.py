@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from agent_runtime.errors import NondeterminismError
-from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
@@ -52,6 +52,14 @@ _ABOUT_MONEY = frozenset(
     }
 )
 """Told to people under the step that they are about; a run that is followed again needs none of them."""
+
+
+def newer_format(events: Sequence[RuntimeEvent]) -> int | None:
+    """Return the format of a journal that this version cannot read, before anything in it is interpreted."""
+    if not events or events[0].type != RuntimeEventType.JOB_CREATED:
+        return None
+    written: int = events[0].data.get("format", JOURNAL_FORMAT)
+    return written if written > JOURNAL_FORMAT else None
 
 
 @dataclass(slots=True, eq=False)

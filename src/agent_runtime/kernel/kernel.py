@@ -38,7 +38,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import NewEvent, Storage
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
@@ -322,7 +322,9 @@ class RuntimeKernel:
             metadata=dict(request.metadata),
             tags=dict(request.tags),
         )
-        created = NewEvent(RuntimeEventType.JOB_CREATED, None, {"operator": operator}, content)
+        created = NewEvent(
+            RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT, "operator": operator}, content
+        )
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
         end = self._news.end_of(job.job_id)
         bounds = admission.bounded_by(self.options.queue_bounds)

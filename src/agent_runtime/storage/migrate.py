@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from agent_runtime.errors import InvalidInput, SchemaMismatch
-from agent_runtime.storage.migrations import HEAD, REVISIONS
+from agent_runtime.errors import InvalidInput
+from agent_runtime.storage.migrations import HEAD, REVISIONS, unknown_schema
 
 
 async def migrate_postgres(url: str, revision: str = "head") -> tuple[str | None, str | None]:
@@ -54,7 +54,7 @@ def _migrate_sqlite(path: Path, revision: str) -> tuple[str | None, str | None]:
         raise InvalidInput(f"there is no schema {revision!r}; known are {', '.join(place)}")
     before = version()
     if before is not None and before not in place:
-        raise SchemaMismatch(f"{str(path)!r} has schema {before!r}, which is newer: upgrade agent-runtime")
+        raise unknown_schema(repr(str(path)), before)
     if place[revision] < place[before or "base"]:
         downgrade(f"sqlite:///{path}", revision)
     else:

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.values.content import decode
 from agent_runtime.values.context import DEFAULT_SCOPE
 
+JOURNAL_FORMAT: Final = 1
+"""The form of the journals that are begun now; `job.created` carries it, and forms up to it can be read."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -9,7 +9,7 @@ from agent_runtime.errors import ConfigurationError, InvalidInput, SchemaMismatc
 from agent_runtime.ports.ids import new_id
 from agent_runtime.storage import schema
 from agent_runtime.storage.migrate import migrate_postgres
-from agent_runtime.storage.migrations import HEAD
+from agent_runtime.storage.migrations import HEAD, UNRELEASED
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, action, commit, job
 from agent_runtime.values.budget import LedgerEntry
@@ -41,12 +41,9 @@ async def test_a_database_without_tables_is_refused_with_what_to_run(postgres_ds
 async def test_migrations_lead_up_and_back_to_nothing(postgres_dsn: str) -> None:
     assert await migrate_postgres(postgres_dsn) == (None, HEAD)
     assert await migrate_postgres(postgres_dsn) == (HEAD, HEAD)
-    assert await migrate_postgres(postgres_dsn, "0001") == (HEAD, "0001")
-    with pytest.raises(SchemaMismatch, match="0001"):
-        await PostgresStorage(postgres_dsn).open()
     with pytest.raises(InvalidInput, match="no schema '9999'; known are base, 0001"):
         await migrate_postgres(postgres_dsn, "9999")
-    assert await migrate_postgres(postgres_dsn, "base") == ("0001", None)
+    assert await migrate_postgres(postgres_dsn, "base") == (HEAD, None)
     connection = await asyncpg.connect(postgres_dsn)
     left = await connection.fetch("SELECT relname FROM pg_class WHERE relname ~ '^(runtime|procrastinate)_'")
     assert left == []
@@ -93,6 +90,17 @@ async def test_a_newer_schema_is_refused(database: str) -> None:
     await connection.close()
     with pytest.raises(SchemaMismatch, match="upgrade agent-runtime"):
         await PostgresStorage(database).open()
+
+
+@pytest.mark.parametrize("revision", sorted(UNRELEASED))
+async def test_a_schema_from_before_the_first_release_is_refused(database: str, revision: str) -> None:
+    connection = await asyncpg.connect(database)
+    await connection.execute("UPDATE runtime_schema_version SET version_num = $1", revision)
+    await connection.close()
+    with pytest.raises(SchemaMismatch, match=r"before the first release .* start with a new database"):
+        await PostgresStorage(database).open()
+    with pytest.raises(SchemaMismatch, match=r"before the first release .* start with a new database"):
+        await migrate_postgres(database)
 
 
 async def test_nothing_ever_quotes_the_password() -> None:

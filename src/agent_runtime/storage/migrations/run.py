@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 
+_HERE = Path(__file__).parent
+FOLDERS = [_HERE / "versions"]
+"""Where the revisions are."""
+
 
 def config(url: str) -> Config:
     """Return the Alembic configuration of the database at `url`."""
     settings = Config()
-    settings.set_main_option("script_location", str(Path(__file__).parent))
+    settings.set_main_option("script_location", str(_HERE))
+    settings.set_main_option("version_locations", os.pathsep.join(map(str, FOLDERS)))
     settings.set_main_option("path_separator", "os")
     settings.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return settings

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput, SchemaMismatch
-from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE
+from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE, unknown_schema
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import MIGRATE, mapped
 
@@ -58,10 +58,7 @@ async def check_tables(connections: Connections) -> None:
         raise SchemaMismatch(f"the database has no tables of agent-runtime yet: {MIGRATE}")
     if version in REVISIONS:
         raise SchemaMismatch(f"the database has schema {version}, this agent-runtime needs {HEAD}: {MIGRATE}")
-    raise SchemaMismatch(
-        f"the database has schema {version!r}, which this version of agent-runtime does not know; "
-        "it was written by a newer one: upgrade agent-runtime"
-    )
+    raise unknown_schema("the database", version)
 
 
 async def create_tables(connections: Connections) -> None:
@@ -103,10 +100,7 @@ async def _migrate(connections: Connections, revision: str) -> tuple[str | None,
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             before = await schema_version(connection)
             if before is not None and before not in REVISIONS:
-                raise SchemaMismatch(
-                    f"the database has schema {before!r}, which this version of agent-runtime does not know; "
-                    "upgrade agent-runtime"
-                )
+                raise unknown_schema("the database", before)
             script = await asyncio.to_thread(_script, before, revision)
             if script:
                 await connection.execute(script)

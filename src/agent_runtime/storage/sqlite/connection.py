@@ -7,8 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
-from agent_runtime.errors import SchemaMismatch
-from agent_runtime.storage.migrations import HEAD, REVISIONS
+from agent_runtime.storage.migrations import HEAD, REVISIONS, unknown_schema
 
 Durability = Literal["power", "process"]
 """What a finished commit survives: a loss of power (`synchronous=FULL`), or only the death of the process (`NORMAL`)."""
@@ -39,7 +38,7 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
 
 
 def ensure_schema(db: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a new file, migrate an older one, refuse a newer one."""
+    """Create the tables in a new file, migrate an older one, refuse any other."""
     version = schema_version(db)
     if version == HEAD:
         return
@@ -57,10 +56,7 @@ def ensure_schema(db: sqlite3.Connection, path: Path) -> None:
 
         upgrade(f"sqlite:///{path}")
     else:
-        raise SchemaMismatch(
-            f"{str(path)!r} has schema {version!r}, which this version of agent-runtime does not know; "
-            "it was written by a newer one: upgrade agent-runtime"
-        )
+        raise unknown_schema(repr(str(path)), version)
 
 
 def schema_version(db: sqlite3.Connection) -> str | None:

@@ -16,11 +16,13 @@ from alembic.script import ScriptDirectory
 from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError, StorageFull
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, NewEvent
-from agent_runtime.storage.migrations import HEAD, REVISIONS
+from agent_runtime.storage.migrate import migrate_sqlite
+from agent_runtime.storage.migrations import HEAD, REVISIONS, UNRELEASED
 from agent_runtime.storage.migrations.run import config, downgrade, upgrade
 from agent_runtime.storage.schema import sqlite_script
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.testing.storage_contract import NOW, Recorder, commit, job
+from support.next_release import NEXT, become_next_release
 
 TRY_LOCK = """
 import sys, pathlib
@@ -106,6 +108,36 @@ async def test_a_newer_schema_is_refused_with_what_to_do(storage: SQLiteStorage)
     connection.close()
     with pytest.raises(SchemaMismatch, match="upgrade agent-runtime"):
         await SQLiteStorage(storage.path).open()
+
+
+@pytest.mark.parametrize("revision", sorted(UNRELEASED))
+async def test_a_schema_from_before_the_first_release_is_refused(
+    storage: SQLiteStorage, revision: str
+) -> None:
+    await storage.aclose()
+    connection = sqlite3.connect(storage.path)
+    connection.execute("UPDATE runtime_schema_version SET version_num = ?", (revision,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(SchemaMismatch, match=r"before the first release .* start with a new database"):
+        await SQLiteStorage(storage.path).open()
+    with pytest.raises(SchemaMismatch, match=r"before the first release .* start with a new database"):
+        await migrate_sqlite(storage.path)
+
+
+async def test_an_older_file_is_migrated_when_it_is_opened(
+    storage: SQLiteStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = job()
+    await storage.commit(commit(create=[(record, [])]))
+    await storage.aclose()
+    become_next_release(monkeypatch, tmp_path / "next")
+    newer = SQLiteStorage(storage.path)
+    await newer.open()
+    assert await newer.get_job(record.job_id) == record
+    await newer.aclose()
+    assert await migrate_sqlite(storage.path) == (NEXT, NEXT)
+    assert "note" in schema_of(storage.path)["runtime_jobs"]
 
 
 async def test_a_missing_folder_is_named(tmp_path: Path) -> None:

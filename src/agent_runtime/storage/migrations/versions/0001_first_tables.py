@@ -1,4 +1,4 @@
-"""The tables of the first release."""
+"""The tables of the first release: what `storage.schema` declares, and what only Postgres has."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,13 +40,7 @@ def upgrade() -> None:
     )
     op.create_index("runtime_actions_by_scope", "runtime_actions", ["scope_id", "action_id"])
     op.create_index("runtime_actions_of_job", "runtime_actions", ["job_id", "status"])
-    op.create_index(
-        "runtime_actions_pending",
-        "runtime_actions",
-        ["action_id"],
-        sqlite_where=sa.text("status = 'pending'"),
-        postgresql_where=sa.text("status = 'pending'"),
-    )
+    _partial_index("runtime_actions_pending", "runtime_actions", ["action_id"], "status = 'pending'")
     op.create_index("runtime_actions_token", "runtime_actions", ["token_hash"], unique=True)
     op.create_table(
         "runtime_budget_counters",
@@ -84,13 +78,8 @@ def upgrade() -> None:
         sa.Column("content", sa.LargeBinary),
         sa.UniqueConstraint("job_id", "seq", name="runtime_events_place"),
     )
-    op.create_index(
-        "runtime_events_commit",
-        "runtime_events",
-        ["commit_id"],
-        unique=True,
-        sqlite_where=sa.text("commit_id IS NOT NULL"),
-        postgresql_where=sa.text("commit_id IS NOT NULL"),
+    _partial_index(
+        "runtime_events_commit", "runtime_events", ["commit_id"], "commit_id IS NOT NULL", unique=True
     )
     op.create_table(
         "runtime_jobs",
@@ -127,36 +116,30 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
         sa.Column("starts", sa.Integer, nullable=False),
+        sa.Column("content_pruned_at", Time),
     )
     op.create_index("runtime_jobs_by_scope", "runtime_jobs", ["scope_id", "job_id"])
-    op.create_index(
-        "runtime_jobs_children",
-        "runtime_jobs",
-        ["parent_job_id"],
-        sqlite_where=sa.text("parent_job_id IS NOT NULL"),
-        postgresql_where=sa.text("parent_job_id IS NOT NULL"),
-    )
-    op.create_index(
+    _partial_index("runtime_jobs_children", "runtime_jobs", ["parent_job_id"], "parent_job_id IS NOT NULL")
+    _partial_index(
         "runtime_jobs_key",
         "runtime_jobs",
         ["scope_id", "idempotency_key"],
+        "idempotency_key IS NOT NULL",
         unique=True,
-        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
-        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
     )
-    op.create_index(
-        "runtime_jobs_owned",
-        "runtime_jobs",
-        ["owner"],
-        sqlite_where=sa.text("owner IS NOT NULL"),
-        postgresql_where=sa.text("owner IS NOT NULL"),
-    )
-    op.create_index(
+    _partial_index("runtime_jobs_ended", "runtime_jobs", ["completed_at"], "completed_at IS NOT NULL")
+    _partial_index("runtime_jobs_owned", "runtime_jobs", ["owner", "scope_id"], "owner IS NOT NULL")
+    _partial_index(
         "runtime_jobs_ready",
         "runtime_jobs",
-        ["priority", "job_id"],
-        sqlite_where=sa.text("owner IS NULL AND status IN ('queued', 'running')"),
-        postgresql_where=sa.text("owner IS NULL AND status IN ('queued', 'running')"),
+        ["scope_id", sa.text("priority DESC"), "job_id"],
+        "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')",
+    )
+    _partial_index(
+        "runtime_jobs_with_content",
+        "runtime_jobs",
+        ["completed_at"],
+        "completed_at IS NOT NULL AND content_pruned_at IS NULL",
     )
     op.create_table(
         "runtime_ledger",
@@ -227,6 +210,39 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", Time, nullable=False),
         sa.Column("info", Json, nullable=False),
     )
+    if op.get_context().dialect.name == "postgresql":
+        _add_what_only_postgres_has()
+
+
+def _partial_index(
+    name: str, table: str, columns: list[str | sa.TextClause], condition: str, *, unique: bool = False
+) -> None:
+    where = sa.text(condition)
+    op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def _add_what_only_postgres_has() -> None:
+    """Computed columns, the server's clock, the order in which transactions end, room for updates."""
+    op.execute(
+        "ALTER TABLE runtime_ledger "
+        "ADD COLUMN total_tokens BIGINT GENERATED ALWAYS AS (input_tokens + output_tokens) STORED, "
+        "ADD COLUMN cost NUMERIC(20, 10) GENERATED ALWAYS AS (cost_units::numeric / 10000000000) STORED"
+    )
+    # The documented column; what it holds is the SHA-256 of a token: the token itself is stored nowhere.
+    op.execute(
+        "ALTER TABLE runtime_actions ADD COLUMN resume_token TEXT GENERATED ALWAYS AS (token_hash) STORED"
+    )
+    # Whether a worker lives is decided by the server's clock, not by comparing the clocks of two machines.
+    op.execute(
+        "ALTER TABLE runtime_workers ADD COLUMN seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()"
+    )
+    # Ids are drawn before their transaction commits: whoever reads by id alone misses what commits late. Read in the
+    # order (xid, id), below `pg_snapshot_xmin(pg_current_snapshot())`, nothing comes late.
+    op.execute("ALTER TABLE runtime_events ADD COLUMN xid XID8 NOT NULL DEFAULT pg_current_xact_id()")
+    op.execute("CREATE INDEX runtime_events_outbox ON runtime_events (xid, id)")
+    # A job's row is updated with every step; free room in its page spares the indexes.
+    op.execute("ALTER TABLE runtime_jobs SET (fillfactor = 50)")
+    op.execute("ALTER TABLE runtime_budget_counters SET (fillfactor = 20)")
 
 
 def downgrade() -> None:
