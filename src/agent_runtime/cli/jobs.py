@@ -265,7 +265,7 @@ def _event_json(event: RuntimeEvent) -> dict[str, Any]:
 
 def _place(event: RuntimeEvent) -> str:
     """Return an operation's place in its job: the part of its id that says something."""
-    return (event.operation_id or "").removeprefix(f"{event.job_id}:")
+    return (event.operation_id or "").partition(":")[2]
 
 
 def _data(event: RuntimeEvent) -> str:

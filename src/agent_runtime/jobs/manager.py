@@ -89,6 +89,19 @@ class JobManager:
             raise UnknownJob(f"no job {job_id!r}")
         return job
 
+    async def head(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
+        """Return the job that goes on in a job's place, by now; the job itself where none does. Raises `UnknownJob`.
+
+        The first job of a chain gives the chain its id, so that it leads on even when it has been pruned.
+        """
+        job = await self._storage.get_job(job_id, scope_id=scope_id)
+        if job is not None and job.successor_id is None:
+            return job
+        head = await self._storage.chain_head(job_id if job is None else job.chain_id, scope_id=scope_id)
+        if head is None:
+            raise UnknownJob(f"no job {job_id!r}")
+        return head
+
     async def list(self, filter: JobFilter | None = None) -> Sequence[JobRecord]:  # noqa: A002 -- the documented name
         """Return jobs, newest first."""
         return await self._storage.list_jobs(filter or JobFilter())

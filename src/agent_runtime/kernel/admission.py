@@ -118,7 +118,7 @@ def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, 
 
 
 def _operation_id(job: JobRecord) -> str:
-    return f"{job.job_id}:{_PLACE}"
+    return f"{job.origin}:{_PLACE}"
 
 
 async def is_admitted(run: JobRun) -> bool:

@@ -29,6 +29,7 @@ from agent_runtime.kernel.history import newer_format
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
 from agent_runtime.kernel.run import JobRun
+from agent_runtime.kernel.running_time import seconds_left
 from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
@@ -208,6 +209,11 @@ class Executor:
             return
         if not await is_admitted(run):
             return
+        if (
+            seconds_left(run, self._services.clock.now()) == 0
+        ):  # a chain of quick links would outrun the timer
+            await finish(run, Ending.out_of_time())
+            return
         task = self._start(run, operator)
         timer = self._limit_active_time(run)
         try:
@@ -239,16 +245,15 @@ class Executor:
         return task
 
     def _limit_active_time(self, run: JobRun) -> asyncio.TimerHandle | None:
-        budgets = run.job.budgets
-        if budgets is None or budgets.max_runtime_seconds is None:
+        left = seconds_left(run, self._services.clock.now())
+        if left is None:
             return None
-        left = budgets.max_runtime_seconds - run.history.active_seconds(self._services.clock.now())
 
         def stop() -> None:
             run.out_of_time = True
             run.attention.set()
 
-        return asyncio.get_running_loop().call_later(max(0.0, left), stop)
+        return asyncio.get_running_loop().call_later(left, stop)
 
     async def _supervise(self, run: JobRun, task: asyncio.Task[Any]) -> None:
         """Watch over a running operator until the run has ended, one way or another."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from agent_runtime.kernel.budgets import budgets_for_child
 from agent_runtime.kernel.run import JobRun
-from agent_runtime.ports.ids import new_id
+from agent_runtime.kernel.running_time import handed_on
+from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
@@ -25,6 +26,7 @@ def child_job(
     parent, now = run.job, run.services.clock.now()
     record = JobRecord(
         job_id=new_id("job"),
+        seed=new_seed(),
         scope_id=parent.scope_id,
         principal_id=parent.principal_id,
         session_id=parent.session_id,
@@ -43,29 +45,44 @@ def child_job(
         versions=parent.versions,
         tags=parent.tags,
     )
-    data = {"format": JOURNAL_FORMAT, "operator": operator, "parent_job_id": parent.job_id}
+    data = {
+        "format": JOURNAL_FORMAT,
+        "operator": operator,
+        "parent_job_id": parent.job_id,
+        **handed_on(run, now),
+    }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)
 
 
 def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
-    """Build the job that goes on in place of `run`'s: the same in everything but its input and its journal."""
+    """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
+
+    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
+    running time is handed on.
+    """
     before, now = run.job, run.services.clock.now()
+    job_id = new_id("job")
     record = replace(
         before,
-        job_id=new_id("job"),
-        idempotency_key=None,
-        request_hash=None,
+        job_id=job_id,
+        origin=job_id,
+        seed=new_seed(),
+        predecessor_id=before.job_id,
+        successor_id=None,
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,
         started_at=None,
         progress=0.0,
-        inherited_budgets=budgets_for_child(before),
-        budgets=None,
         fence=0,
         owner=None,
         last_seq=0,
         starts=0,
     )
-    data = {"format": JOURNAL_FORMAT, "operator": before.operator, "continues": before.job_id}
+    data = {
+        "format": JOURNAL_FORMAT,
+        "operator": before.operator,
+        "continues": before.job_id,
+        **handed_on(run, now),
+    }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

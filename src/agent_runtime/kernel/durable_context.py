@@ -315,8 +315,8 @@ class DurableContext(OperatorContext):
 
     def random(self) -> random.Random:
         """Return a generator seeded by the job and the place of this call."""
-        operation_id = self._run.operation_id(self._branch().take_place())
-        seed = hashlib.blake2b(operation_id.encode(), digest_size=16).digest()
+        place = self._branch().take_place()
+        seed = hashlib.blake2b(f"{self._run.job.seed}:{place}".encode(), digest_size=16).digest()
         return random.Random(seed)  # noqa: S311 -- reproducible on purpose
 
     def patched(self, change_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,8 @@ class ExecutionHandle:
         self._kernel = kernel
         self.job_id = job_id
         self._end = end
+        self._chain_id: str | None = None
+        """Leads on to the living job, even when this one has been pruned; known once the job has been read."""
         self._hidden_from = scope_id
         """The scope that is yet to be checked."""
 
@@ -60,17 +63,19 @@ class ExecutionHandle:
         """Start the kernel; once, see that the job is one of the scope."""
         await self._kernel.start()
         if self._hidden_from is not None:
-            await self._kernel.jobs.get(self.job_id, scope_id=self._hidden_from)
+            await self._kernel.jobs.head(self.job_id, scope_id=self._hidden_from)
             self._hidden_from = None
 
     async def status(self) -> JobStatus:
-        """Return where the job stands."""
+        """Return where the job stands, or the one that goes on in its place."""
         return (await self.job()).status
 
     async def job(self) -> JobRecord:
-        """Return the job's record."""
+        """Return the record of the job, or of the one that goes on in its place."""
         await self._reach()
-        return await self._kernel.jobs.get(self.job_id)
+        head = await self._kernel.jobs.head(self._chain_id or self.job_id)
+        self._chain_id = head.chain_id
+        return head
 
     async def events(self, after_seq: int = 0) -> AsyncIterator[RuntimeEvent]:
         """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
@@ -83,7 +88,7 @@ class ExecutionHandle:
         )  # at once: a model call streams if somebody listens
         last_seq = after_seq
         try:
-            await self.job()
+            await self._kernel.jobs.get(self.job_id)
             async for event in self._stored(last_seq):
                 last_seq = event.seq or last_seq
                 yield event
@@ -125,13 +130,25 @@ class ExecutionHandle:
         """
         async with asyncio.timeout(timeout):
             await self._reach()
-            ended = await (asyncio.shield(self._end) if self._end else self._kernel.wait_for_end(self.job_id))
-            while (successor := ended.data.get("continued_as")) is not None:
-                ended = await self._kernel.wait_for_end(successor)
+            ended = await self._ended()
         if ended.type == RuntimeEventType.JOB_SUCCEEDED:
             await self._check_content(ended)
             return _result(ended)
         raise _failure(ended)
+
+    async def _ended(self) -> RuntimeEvent:
+        """Wait until a job has ended in whose place no other goes on, and return its terminal event."""
+        if self._end is not None:
+            is_news = not self._end.done()
+            ended = await asyncio.shield(self._end)
+            is_last = is_news or ended.type == RuntimeEventType.JOB_SUCCEEDED  # else it may have been retried
+            if is_last and ended.data.get("continued_as") is None:
+                return ended
+        while True:
+            job = await self.job()
+            ended = await self._kernel.wait_for_end(job.job_id)
+            if ended.data.get("continued_as") is None:
+                return ended
 
     async def _check_content(self, ended: RuntimeEvent) -> None:
         """Tell a result that was deleted from one that is empty: what a kernel has run has always written one."""
@@ -142,28 +159,24 @@ class ExecutionHandle:
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the job to stop, or the one it has continued as. Does nothing when it has ended."""
-        await self._reach()
-        job_id: str | None = self.job_id
-        while job_id is not None:
-            try:
-                await self._kernel.jobs.cancel(job_id, reason)
-            except InvalidTransition:
-                (ended,) = await self._kernel.storage.tail(job_id, 1)
-                job_id = ended.data.get("continued_as")
-            else:
-                return
+        asked: str | None = None
+        while (job := await self.job()).status.is_active and job.job_id != asked:
+            with contextlib.suppress(InvalidTransition):  # it has ended, or gone on as another, meanwhile
+                await self._kernel.jobs.cancel(job.job_id, reason)
+                asked = job.job_id
 
     async def get_pending_actions(self) -> Sequence[ActionRecord]:
         """Return the questions the job waits for."""
         await self._reach()
-        return await self._kernel.actions.list_pending(job_id=self.job_id)
+        return await self._kernel.actions.list_pending(job_id=(await self.job()).job_id)
 
     async def resolve_action(
         self, action_id: str, resolution: Mapping[str, Any], *, resolved_by: str | None = None
     ) -> ActionRecord:
         """Answer one of the job's questions."""
         await self._reach()
-        if (await self._kernel.actions.get(action_id)).job_id != self.job_id:
+        of = (self.job_id, (await self.job()).job_id)
+        if (await self._kernel.actions.get(action_id)).job_id not in of:
             raise UnknownAction(f"job {self.job_id!r} has no action {action_id!r}")
         return await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=resolved_by)
 

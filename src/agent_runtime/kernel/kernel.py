@@ -36,7 +36,7 @@ from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent, Storage
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
@@ -304,6 +304,7 @@ class RuntimeKernel:
         seconds = request.deadline_seconds
         job = JobRecord(
             job_id=new_id("job"),
+            seed=new_seed(),
             scope_id=request.scope_id,
             principal_id=request.principal_id,
             session_id=request.session_id,

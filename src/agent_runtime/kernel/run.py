@@ -60,7 +60,11 @@ class JobRun(JournalWriter):
 
     def operation_id(self, place: str) -> str:
         """Return the stable name of the operation at a place."""
-        return f"{self.job.job_id}:{place}"
+        return f"{self.job.origin}:{place}"
+
+    def row_name(self, operation_id: str) -> str:
+        """Return the name of an operation among our own rows: a retry shares the operation's id, and not its rows."""
+        return f"{self.job.job_id}:{operation_id.removeprefix(f'{self.job.origin}:')}"
 
     async def admit_step(self) -> None:
         """Let a step begin, unless the process is stopping: then stand still until the run is given up.

@@ -25,6 +25,11 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
+def new_seed() -> str:
+    """Return 128 random bits that a job's own chance is drawn from."""
+    return secrets.token_hex(16)
+
+
 def new_commit_id() -> str:
     """Return an id that grows with time within a process, so that indexes on it grow at their end."""
     global _process  # noqa: PLW0603 -- one random part per process, drawn again after a fork

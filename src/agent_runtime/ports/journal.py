@@ -127,7 +127,11 @@ class Commit:
     require_no_signals: bool = False
     """Refuse with `SignalsPending` when signals for the job wait to be folded."""
     create: Sequence[tuple[JobRecord, Sequence[NewEvent]]] = ()
-    """New jobs, each with the first events of its journal."""
+    """New jobs, each with the first events of its journal.
+
+    One with a `predecessor_id` goes on in that job's place and takes its idempotency key over; refused with
+    `DuplicateJob` when another one does, with `InvalidTransition` when the job has not ended, be it by this commit.
+    """
     queue_bounds: QueueBounds = NO_BOUNDS
     """Refuse with `QueueFull` when, with the jobs of `create`, more would wait for a worker."""
     signals: Sequence[Signal] = ()
@@ -323,7 +327,11 @@ class JobReader(Protocol):
         ...
 
     async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
-        """Return the job created under a key, or `None`."""
+        """Return the job created under a key, or the one that goes on in its place; or `None`."""
+        ...
+
+    async def chain_head(self, chain_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return the job of a chain in whose place no other goes on, or `None`."""
         ...
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- reads as what it is

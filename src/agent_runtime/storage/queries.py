@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
 
 from agent_runtime.storage import rows, schema
 from agent_runtime.values.action import ActionStatus
@@ -32,6 +32,9 @@ def _job_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     table = schema.jobs
     names = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
     conditions = [table.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+    if wanted.chain_id is not None:  # an index knows all but the first
+        later = and_(table.c.chain_id == wanted.chain_id, table.c.predecessor_id.is_not(None))
+        conditions.append(or_(table.c.job_id == wanted.chain_id, later))
     if wanted.status is not None:
         conditions.append(table.c.status.in_(sorted(wanted.status)))
     return conditions

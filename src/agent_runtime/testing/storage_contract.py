@@ -36,6 +36,7 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.testing.capacity_contract import CapacityContract
+from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.values.action import ActionStatus
@@ -63,7 +64,7 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract(MoneyContract, CapacityContract):
+class StorageContract(MoneyContract, CapacityContract, ChainContract):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:

@@ -118,6 +118,17 @@ class JobRecord:
     """A job as it is stored. Its input and result are in its journal, not here."""
 
     job_id: str
+    origin: str = ""
+    """What its operations are named by, and so what services see as idempotency keys: its own id, but a retry keeps
+    that of the job it retries."""
+    seed: str = ""
+    """Where its `uuid()` and `random()` come from; its own id where none is given."""
+    chain_id: str = ""
+    """The first of the jobs that went on as one another, as new ones or as retries; its own id for most."""
+    predecessor_id: str | None = None
+    """The job that this one goes on in place of."""
+    successor_id: str | None = None
+    """The job that goes on in place of this one; there is at most one."""
     scope_id: str = DEFAULT_SCOPE
     principal_id: str | None = None
     session_id: str | None = None
@@ -159,6 +170,11 @@ class JobRecord:
     starts: int = 0
     """Claims since the last journal entry; too many mean a crash loop."""
 
+    def __post_init__(self) -> None:
+        for name in ("origin", "seed", "chain_id"):
+            if not getattr(self, name):
+                object.__setattr__(self, name, self.job_id)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
@@ -168,6 +184,7 @@ class JobFilter:
     principal_id: str | None = None
     session_id: str | None = None
     parent_job_id: str | None = None
+    chain_id: str | None = None
     status: frozenset[JobStatus] | None = None
     operator: str | None = None
     before: str | None = None

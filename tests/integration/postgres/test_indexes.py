@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from agent_runtime.adapters.queue_entries import due
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.storage import CHAIN_HEAD
 from agent_runtime.testing.examples import NOW
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter
@@ -25,9 +26,10 @@ from agent_runtime.values.job import JobFilter
 EVENTS = int(os.environ.get("EVENTS", "100000"))
 JOBS = EVENTS // 10
 FILL = f"""
-INSERT INTO runtime_jobs (job_id, scope_id, operator, queue, priority, depth, status, created_at, updated_at,
+INSERT INTO runtime_jobs (job_id, origin, seed, chain_id, predecessor_id, scope_id, operator, queue, priority, depth, status, created_at, updated_at,
   completed_at, progress, metadata, tags, fence, owner, last_seq, starts)
-SELECT 'job-' || lpad(n::text, 12, '0'), 'scope-' || n % 100, 'op', 'default', n % 3, 0,
+SELECT 'job-' || lpad(n::text, 12, '0'), 'o', 's', 'chain-' || n / 100, CASE WHEN n % 100 > 0 THEN 'before' END,
+  'scope-' || n % 100, 'op', 'default', n % 3, 0,
   CASE WHEN n % 100 < 97 THEN 'succeeded' WHEN n % 100 = 97 THEN 'queued' WHEN n % 100 = 98 THEN 'waiting' ELSE 'running' END,
   now(), now(), CASE WHEN n % 100 < 97 THEN now() - n * interval '1 s' END, 0, '{{}}', '{{}}', 1,
   CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0
@@ -70,6 +72,8 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "lock jobs": (sql.LOCK_JOBS, [[JOB, LAST]]),
     "signals of jobs": (sql.SIGNALS, [[JOB]]),
     "timers due": ("SELECT job_id FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2", [LATER, 500]),
+    "head of a chain": (CHAIN_HEAD, [JOB]),
+    "links of a chain": listed(queries.list_jobs(JobFilter(chain_id="chain-3", limit=100))),
     "due jobs": (sql.due_jobs(capped=False, among=False), [1000]),
     "due jobs under caps": (sql.due_jobs(capped=True, among=False), [1000, ["scope-7"], [5], 3]),
     "next jobs of a scope": (sql.NEXT_JOBS, ["scope-97", 5, []]),

@@ -125,7 +125,7 @@ def lost_attempts(
     events: list[NewEvent] = []
     ledger, charges = [], []
     for number, bound in open_attempts.items():
-        sent = attempt_id(operation_id, number) not in run.unsent
+        sent = attempt_id(run, operation_id, number) not in run.unsent
         usage = bound.usage() if sent else Usage()
         data: dict[str, Any] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
         data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}

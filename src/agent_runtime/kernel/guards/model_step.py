@@ -44,7 +44,7 @@ class ModelStep:
 
     def attempt_id(self, number: int) -> str:
         """Return the name of one of its attempts."""
-        return attempt_id(self.operation_id, number)
+        return attempt_id(self.branch.run, self.operation_id, number)
 
     @property
     def answer(self) -> CompletionResult | None:

@@ -84,9 +84,9 @@ class AtMost:
         return None
 
 
-def attempt_id(operation_id: str, number: int) -> str:
+def attempt_id(run: JobRun, operation_id: str, number: int) -> str:
     """Return the name of an attempt of a model call, which is that of its line in the ledger."""
-    return f"{operation_id}#{number}"
+    return f"{run.row_name(operation_id)}#{number}"
 
 
 def entry_for(
@@ -117,7 +117,7 @@ def entry_for(
             [*hold.key, (hold.amount if spent is None else spent).to_dict()] for hold in bound.holds
         ]
     return LedgerEntry(
-        entry_id=attempt_id(operation_id, number),
+        entry_id=attempt_id(run, operation_id, number),
         type=f"{name}_usage",
         job_id=job.job_id,
         scope_id=job.scope_id,

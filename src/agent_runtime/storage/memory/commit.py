@@ -37,7 +37,7 @@ def check(state: State, commit: Commit) -> None:
     elif commit.events or commit.job:
         raise InvalidInput("only a fenced commit may extend a journal or change a job")
     for job, _ in commit.create:
-        _check_new(state, job)
+        _check_new(state, commit, job)
     _check_json(commit)
     _check_queue(state, commit)
     for change in commit.action_changes:
@@ -68,10 +68,12 @@ def _check_owner(state: State, job: JobRecord, commit: Commit) -> None:
         raise SignalsPending
 
 
-def _check_new(state: State, job: JobRecord) -> None:
+def _check_new(state: State, commit: Commit, job: JobRecord) -> None:
+    if job.predecessor_id is not None:
+        _check_predecessor(state, commit, job.predecessor_id)
     if job.idempotency_key is not None:
         existing = state.keys.get((job.scope_id, job.idempotency_key))
-        if existing is not None:
+        if existing is not None and existing != job.predecessor_id:
             if state.jobs[existing].request_hash == job.request_hash:
                 raise DuplicateJob(existing)
             raise IdempotencyConflict(
@@ -79,6 +81,16 @@ def _check_new(state: State, job: JobRecord) -> None:
             )
     if job.job_id in state.jobs:
         raise DuplicateJob(job.job_id)
+
+
+def _check_predecessor(state: State, commit: Commit, job_id: str) -> None:
+    """A job goes on as one other at most, and only when it has ended, be it by this commit."""
+    before = state.job(job_id)
+    if before.successor_id is not None:
+        raise DuplicateJob(before.successor_id)
+    change = commit.job if commit.job_id == job_id else None
+    if not (before.status if change is None else change.status).is_terminal:
+        raise InvalidTransition(f"job {job_id!r} is {before.status}")
 
 
 def _check_queue(state: State, commit: Commit) -> None:
@@ -120,6 +132,8 @@ def apply(state: State, commit: Commit) -> int:
         _change_job(state, commit.job_id, commit.job, commit)
     for job, events in commit.create:
         state.jobs[job.job_id] = job
+        if job.predecessor_id is not None:
+            state.put_job(state.jobs[job.predecessor_id], successor_id=job.job_id)
         if job.idempotency_key is not None:
             state.keys[(job.scope_id, job.idempotency_key)] = job.job_id
         append(state, job.job_id, events, commit.at)

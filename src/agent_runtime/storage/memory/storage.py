@@ -182,6 +182,13 @@ class MemoryStorage:
         job_id = self._state.keys.get((scope_id, idempotency_key))
         return self._state.jobs[job_id] if job_id is not None else None
 
+    async def chain_head(self, chain_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return the job of a chain that has no successor, or `None`."""
+        for job in self._state.jobs.values():
+            if job.chain_id == chain_id and job.successor_id is None and scope_id in (None, job.scope_id):
+                return job
+        return None
+
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
         found = sorted(self._matching(filter), key=lambda job: job.job_id, reverse=True)
@@ -194,7 +201,7 @@ class MemoryStorage:
         return len(self._matching(filter))
 
     def _matching(self, wanted: JobFilter) -> list[JobRecord]:
-        names = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
+        names = ("scope_id", "principal_id", "session_id", "parent_job_id", "chain_id", "operator")
         asked = [(name, value) for name in names if (value := getattr(wanted, name)) is not None]
         return [
             job
@@ -274,7 +281,9 @@ class MemoryStorage:
         for job in ended:
             del state.jobs[job.job_id]
             state.journals.pop(job.job_id, None)
-            state.keys.pop((job.scope_id, job.idempotency_key or ""), None)
+            key = (job.scope_id, job.idempotency_key or "")
+            if state.keys.get(key) == job.job_id:
+                del state.keys[key]
         state.without_content -= gone
         state.actions = {key: action for key, action in state.actions.items() if action.job_id not in gone}
         state.timers = {key: timer for key, timer in state.timers.items() if timer.job_id not in gone}

@@ -27,7 +27,7 @@ from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
+from agent_runtime.values.job import SUSPENDED, TERMINAL, JobRecord, JobStatus
 
 
 class Claimed(NamedTuple):
@@ -40,7 +40,7 @@ class Claimed(NamedTuple):
 def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> int:
     """Make every change of `commit` and return the seq of its first event; raises as the port says."""
     job = _check_owner(rows, commit)
-    _check_created(rows, commit.create)
+    _check_created(rows, commit)
     _check_queue(rows, commit)
     _check_actions(rows, commit)
     _check_settled(rows, commit)
@@ -83,10 +83,12 @@ def _check_owner(rows: LockedRows, commit: Commit) -> LockedJob | None:
     return job
 
 
-def _check_created(rows: LockedRows, created: Sequence[tuple[JobRecord, Any]]) -> None:
-    for job, _ in created:
+def _check_created(rows: LockedRows, commit: Commit) -> None:
+    for job, _ in commit.create:
+        if job.predecessor_id is not None:
+            _check_predecessor(rows, commit, job.predecessor_id)
         known = rows.by_key.get((job.scope_id, job.idempotency_key or ""))
-        if job.idempotency_key is not None and known is not None:
+        if job.idempotency_key is not None and known is not None and known[0] != job.predecessor_id:
             job_id, request_hash = known
             if request_hash == job.request_hash:
                 raise DuplicateJob(job_id)
@@ -95,6 +97,18 @@ def _check_created(rows: LockedRows, created: Sequence[tuple[JobRecord, Any]]) -
             )
         if job.job_id in rows.jobs:
             raise DuplicateJob(job.job_id)
+
+
+def _check_predecessor(rows: LockedRows, commit: Commit, job_id: str) -> None:
+    """A job goes on as one other at most, and only when it has ended, be it by this commit."""
+    before = rows.jobs.get(job_id)
+    if before is None:
+        raise UnknownJob(f"no job {job_id!r}")
+    if before.successor_id is not None:
+        raise DuplicateJob(before.successor_id)
+    change = commit.job if commit.job_id == job_id else None
+    if (before.status if change is None else change.status) not in TERMINAL:
+        raise InvalidTransition(f"job {job_id!r} is {before.status}")
 
 
 def _check_queue(rows: LockedRows, commit: Commit) -> None:
@@ -165,6 +179,9 @@ def _create(
     at: datetime,
 ) -> None:
     rows.job_rows.append(row)
+    if record.predecessor_id is not None:
+        rows.successors.append([record.predecessor_id, record.job_id])
+        rows.jobs[record.predecessor_id].successor_id = record.job_id
     job = LockedJob(
         job_id=record.job_id,
         scope_id=record.scope_id,

@@ -79,6 +79,7 @@ class LockedJob:
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    successor_id: str | None = None
     fence_before: int = -1
     """The fence under which the row was locked."""
     counted: tuple[bool, bool] = (False, False)
@@ -121,6 +122,8 @@ class LockedRows:
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)
     job_rows: list[Row] = field(default_factory=list)
+    successors: list[Row] = field(default_factory=list)
+    """(job, the one that goes on in its place) pairs."""
     signal_rows: list[Row] = field(default_factory=list)
     folded_signals: list[int] = field(default_factory=list)
     ended_jobs: list[str] = field(default_factory=list)

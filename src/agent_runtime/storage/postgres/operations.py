@@ -110,6 +110,8 @@ class CommitOperation(Operation):
                 needs.signals_of.add(commit.job_id)
         for job, _ in commit.create:
             needs.jobs.add(job.job_id)
+            if job.predecessor_id is not None:
+                needs.jobs.add(job.predecessor_id)
             if commit.queue_bounds:
                 needs.places.queues[job.scope_id] = commit.queue_bounds
             if job.idempotency_key is not None:

@@ -62,7 +62,7 @@ BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 _LOCKED = {
     *("job_id", "scope_id", "fence", "owner", "operator", "status", "last_seq", "starts", "progress"),
-    *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at"),
+    *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at", "successor_id"),
 }
 LOCKED_JOB: Final[Columns] = {name: JOB[name] for name in JOB if name in _LOCKED}
 LOCK_JOBS: Final = f"""
@@ -75,7 +75,7 @@ WHERE parent_job_id = ANY($1::text[]) AND status NOT IN ('succeeded', 'failed', 
 JOBS_BY_KEY: Final = """
 SELECT j.scope_id, j.idempotency_key, j.job_id, j.request_hash
 FROM unnest($1::text[], $2::text[]) AS k(scope_id, idempotency_key)
-JOIN runtime_jobs j ON j.scope_id = k.scope_id AND j.idempotency_key = k.idempotency_key
+JOIN runtime_jobs j ON j.scope_id = k.scope_id AND j.idempotency_key = k.idempotency_key AND j.successor_id IS NULL
 """
 SIGNALS: Final = """
 SELECT job_id, id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ANY($1::text[]) ORDER BY id
@@ -129,7 +129,9 @@ WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
 # -- writing -------------------------------------------------------------------------------------------------------
 
 _CHANGED = {
-    name: LOCKED_JOB[name] for name in LOCKED_JOB if name not in ("job_id", "scope_id", "operator", "fence")
+    name: LOCKED_JOB[name]
+    for name in LOCKED_JOB
+    if name not in ("job_id", "scope_id", "operator", "fence", "successor_id")
 }
 CHANGED_JOB: Final[Columns] = {"job_id": "plain", "fence": "plain", **_CHANGED}
 """What an update of a locked job is given, after the fence it was locked with."""
@@ -206,6 +208,11 @@ IS_AT_WORK: Final = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = $
 TRANSACTION_ID: Final = "SELECT pg_current_xact_id()::text"
 TRANSACTION_STATUS: Final = "SELECT pg_xact_status($1::text::xid8)"
 
+# Before its successor is inserted: an idempotency key belongs to the one job of a chain that has none.
+SUCCEED: Final = """
+UPDATE runtime_jobs AS j SET successor_id = v.successor_id
+FROM unnest($1::text[], $2::text[]) AS v(job_id, successor_id) WHERE j.job_id = v.job_id
+"""
 INSERT_JOBS: Final = _insert("runtime_jobs", JOB)
 INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 
 _JOB = ", ".join(rows.JOB)
 _ONE_JOB = f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+CHAIN_HEAD = f"""
+SELECT {_JOB} FROM runtime_jobs
+WHERE (job_id = $1 OR (chain_id = $1 AND predecessor_id IS NOT NULL)) AND successor_id IS NULL
+"""  # noqa: S608
 _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
 _LEDGER = ", ".join(rows.LEDGER)
@@ -288,8 +292,15 @@ class PostgresStorage:
 
     async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
         """Return the job created under a key, or `None`."""
-        statement = f"SELECT {_JOB} FROM runtime_jobs WHERE scope_id = $1 AND idempotency_key = $2"  # noqa: S608
+        statement = f"""
+        SELECT {_JOB} FROM runtime_jobs WHERE scope_id = $1 AND idempotency_key = $2 AND successor_id IS NULL
+        """  # noqa: S608
         return await self._job(statement, scope_id, idempotency_key)
+
+    async def chain_head(self, chain_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return the job of a chain in whose place no other goes on, or `None`."""
+        job = await self._job(CHAIN_HEAD, chain_id)
+        return job if job is not None and scope_id in (None, job.scope_id) else None
 
     async def _job(self, statement: str, *parameters: str) -> JobRecord | None:
         found = await self._connections.fetch(statement, *map(to_text, parameters))

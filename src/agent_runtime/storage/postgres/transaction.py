@@ -156,6 +156,8 @@ async def write(connection: Connection, rows: LockedRows) -> str:
         RuntimeError: A locked row could not be updated, which cannot be.
     """
     await _write_money(connection, rows)
+    if rows.successors:
+        await connection.execute(sql.SUCCEED, *_raw_columns(rows.successors))
     if rows.job_rows:
         await connection.execute(sql.INSERT_JOBS, *_columns(rows.job_rows))
     transaction_id = await _write_journals(connection, rows)

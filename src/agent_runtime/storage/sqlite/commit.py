@@ -40,7 +40,7 @@ from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
-from agent_runtime.values.job import JobRecord
+from agent_runtime.values.job import TERMINAL, JobRecord
 from agent_runtime.values.opening import uncounted
 
 
@@ -218,7 +218,22 @@ def send(db: sqlite3.Connection, signal: Signal) -> None:
     db.execute(sql.SEND, (signal_id, job_id, type_, operation_id, from_json(data), content))
 
 
+def _succeed(db: sqlite3.Connection, job_id: str, successor_id: str) -> None:
+    """Let a job go on as another one: as one at most, and only when it has ended, be it by this commit."""
+    row = db.execute(sql.PREDECESSOR, (job_id,)).fetchone()
+    if row is None:
+        raise UnknownJob(f"no job {job_id!r}")
+    status, known = row
+    if known is not None:
+        raise DuplicateJob(known)
+    if status not in TERMINAL:
+        raise InvalidTransition(f"job {job_id!r} is {status}")
+    db.execute(sql.SUCCEED, (successor_id, job_id))
+
+
 def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
+    if job.predecessor_id is not None:
+        _succeed(db, job.predecessor_id, job.job_id)
     try:
         db.execute(sql.INSERT_JOB, encode(JOB, job_row(replace(job, last_seq=len(events)))))
     except sqlite3.IntegrityError:

@@ -31,7 +31,11 @@ SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
 JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"
 HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
 INSERT_JOB: Final = _insert("runtime_jobs", JOB)
-JOB_BY_KEY: Final = "SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ?"
+JOB_BY_KEY: Final = """
+SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ? AND successor_id IS NULL
+"""
+PREDECESSOR: Final = "SELECT status, successor_id FROM runtime_jobs WHERE job_id = ?"
+SUCCEED: Final = "UPDATE runtime_jobs SET successor_id = ? WHERE job_id = ?"
 INSERT_EVENT: Final = """
 INSERT INTO runtime_events (job_id, seq, commit_id, type, at, operation_id, data, content)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)

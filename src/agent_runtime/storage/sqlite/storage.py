@@ -43,6 +43,10 @@ from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
 _JOB = ", ".join(rows.JOB)
+_CHAIN_HEAD = f"""
+SELECT {_JOB} FROM runtime_jobs
+WHERE (job_id = ? OR (chain_id = ? AND predecessor_id IS NOT NULL)) AND successor_id IS NULL
+"""  # noqa: S608 -- names from `rows`
 _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
 
@@ -237,10 +241,16 @@ class SQLiteStorage:
     async def find_job(self, scope_id: str, idempotency_key: str) -> JobRecord | None:
         """Return the job created under a key, or `None`."""
         found = await self._reader.rows(
-            f"SELECT {_JOB} FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ?",  # noqa: S608
+            f"SELECT {_JOB} FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ? AND successor_id IS NULL",  # noqa: S608
             (scope_id, idempotency_key),
         )
         return _job(found[0]) if found else None
+
+    async def chain_head(self, chain_id: str, *, scope_id: str | None = None) -> JobRecord | None:
+        """Return the job of a chain in whose place no other goes on, or `None`."""
+        found = await self._reader.rows(_CHAIN_HEAD, (chain_id, chain_id))
+        job = _job(found[0]) if found else None
+        return job if job is not None and scope_id in (None, job.scope_id) else None
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""

@@ -150,7 +150,8 @@ async def test_cancelling_a_job_that_has_continued_as_new_stops_its_successor() 
 
     async with kernel(operators=[endless]) as k:
         handle = await k.execute(ExecutionRequest(operator="endless", input=0))
-        await status_becomes(handle, "succeeded")
+        await status_becomes(handle, "waiting_action")
+        assert (await handle.job()).job_id != handle.job_id
         await handle.cancel()
         with pytest.raises(JobCancelled):
             await handle.result(timeout=BOUND)

@@ -84,6 +84,11 @@ def upgrade() -> None:
     op.create_table(
         "runtime_jobs",
         sa.Column("job_id", sa.Text, primary_key=True),
+        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("seed", sa.Text, nullable=False),
+        sa.Column("chain_id", sa.Text, nullable=False),
+        sa.Column("predecessor_id", sa.Text),
+        sa.Column("successor_id", sa.Text),
         sa.Column("scope_id", sa.Text, nullable=False),
         sa.Column("principal_id", sa.Text),
         sa.Column("session_id", sa.Text),
@@ -124,8 +129,11 @@ def upgrade() -> None:
         "runtime_jobs_key",
         "runtime_jobs",
         ["scope_id", "idempotency_key"],
-        "idempotency_key IS NOT NULL",
+        "idempotency_key IS NOT NULL AND successor_id IS NULL",
         unique=True,
+    )
+    _partial_index(
+        "runtime_jobs_chain", "runtime_jobs", ["chain_id", "successor_id"], "predecessor_id IS NOT NULL"
     )
     _partial_index("runtime_jobs_ended", "runtime_jobs", ["completed_at"], "completed_at IS NOT NULL")
     _partial_index("runtime_jobs_owned", "runtime_jobs", ["owner", "scope_id"], "owner IS NOT NULL")
