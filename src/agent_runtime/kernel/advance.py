@@ -152,6 +152,7 @@ class Executor:
             at=self._services.clock.now(),
             job_id=job.job_id,
             fence=job.fence,
+            depth=job.depth,
             scope_id=job.scope_id,
             events=[NewEvent(RuntimeEventType.JOB_BLOCKED, None, data)],
             job=change,
@@ -379,6 +380,7 @@ def _release_commit(run: JobRun, why: str) -> Commit:
         at=run.services.clock.now(),
         job_id=run.job_id,
         fence=run.job.fence,
+        depth=run.job.depth,
         scope_id=run.job.scope_id,
         events=[NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"], "reason": why})],
         job=JobChange(

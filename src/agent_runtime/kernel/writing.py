@@ -158,6 +158,7 @@ class JournalWriter:
             at=self.services.clock.now(),
             job_id=self.job.job_id,
             fence=self.job.fence,
+            depth=self.job.depth,
             scope_id=self.job.scope_id,
             events=[*waiting.events, *events],
             **parts,

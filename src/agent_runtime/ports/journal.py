@@ -119,6 +119,8 @@ class Commit:
     at: datetime
     job_id: str | None = None
     fence: int | None = None
+    depth: int = 0
+    """The job's depth. Rows are locked by depth and id: who names it waits for others and is never in a deadlock."""
     scope_id: str = DEFAULT_SCOPE
     """The job's scope, for listeners."""
     events: Sequence[NewEvent] = ()

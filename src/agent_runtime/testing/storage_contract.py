@@ -38,6 +38,7 @@ from agent_runtime.ports.journal import (
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
@@ -64,7 +65,7 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract(MoneyContract, CapacityContract, ChainContract):
+class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesContract):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:
@@ -382,22 +383,6 @@ class StorageContract(MoneyContract, CapacityContract, ChainContract):
         signals = [Signal("s", owned.job_id, "custom.s"), Signal("s", "job-none", "custom.s")]
         await storage.commit(commit(signals=signals))
         assert await storage.due_jobs() == []
-
-    async def test_a_parents_end_cancels_its_living_children(self, storage: Storage) -> None:
-        parent = await self.claimed(storage)
-        living = await self.claimed(storage, parent_job_id=parent.job_id)
-        change = JobChange(status=JobStatus.FAILED, release=True)
-        await storage.commit(
-            commit(
-                job_id=parent.job_id,
-                fence=1,
-                events=[NewEvent("job.failed")],
-                job=change,
-                cancel_children_of=parent.job_id,
-            )
-        )
-        (event,) = await storage.fold(living.job_id, fence=1, at=NOW)
-        assert event.type == "job.cancel_requested"
 
     async def test_due_jobs_come_by_priority_then_age(self, storage: Storage) -> None:
         low, high, late = [await self.created(storage, priority=priority) for priority in (0, 5, 0)]

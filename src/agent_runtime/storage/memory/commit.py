@@ -22,6 +22,7 @@ from agent_runtime.errors import (
     UnknownAction,
 )
 from agent_runtime.ports.journal import ActionChange, Commit, JobChange, NewEvent, Signal, placed
+from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.action import ActionStatus, ActionType
 from agent_runtime.values.budget import Amount, Charge, Counters
@@ -137,6 +138,7 @@ def apply(state: State, commit: Commit) -> int:
         if job.idempotency_key is not None:
             state.keys[(job.scope_id, job.idempotency_key)] = job.job_id
         append(state, job.job_id, events, commit.at)
+        _look_at_parent(state, job)
     for signal in commit.signals:
         send(state, signal)
     for action in commit.new_actions:
@@ -263,11 +265,22 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
     state.jobs[job_id] = job
 
 
+def _look_at_parent(state: State, job: JobRecord) -> None:
+    parent_id = parent_of(job)
+    if parent_id is not None:
+        parent = state.jobs.get(parent_id)
+        stops = parent is not None and state.is_stopping(parent)
+        status = None if parent is None else parent.status
+        request = stop_with(parent_id, job.job_id, status=status, is_stopping=stops)
+        if request is not None:
+            send(state, request)
+
+
 def _cancel_children(state: State, parent: str) -> None:
     for job in list(state.jobs.values()):
         if job.parent_job_id == parent and job.status.is_active:
             signal_id = f"{parent}:cancel:{job.job_id}"
-            reason = {"reason": "its parent has ended"}
+            reason = {"reason": PARENT_HAS_ENDED}
             send(state, Signal(signal_id, job.job_id, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason))
 
 

@@ -21,8 +21,10 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, placed
+from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, LockedJob, LockedRows
-from agent_runtime.storage.postgres.values import from_json, to_json
+from agent_runtime.storage.postgres.statements import SIGNAL
+from agent_runtime.storage.postgres.values import encode, from_json, to_json
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters
 from agent_runtime.values.capacity import ScopeCaps
@@ -207,6 +209,18 @@ def _create(
         rows.by_key[(record.scope_id, record.idempotency_key)] = (record.job_id, record.request_hash)
     if record.parent_job_id is not None:
         rows.children.setdefault(record.parent_job_id, []).append(record.job_id)
+    _look_at_parent(rows, record)
+
+
+def _look_at_parent(rows: LockedRows, record: JobRecord) -> None:
+    parent_id = parent_of(record)
+    if parent_id is not None:
+        parent = rows.jobs.get(parent_id)
+        stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(parent_id, ()))
+        status = None if parent is None else parent.status
+        request = stop_with(parent_id, record.job_id, status=status, is_stopping=stops)
+        if request is not None:
+            rows.signal_rows.append(encode(SIGNAL, request))
 
 
 def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
@@ -219,7 +233,7 @@ def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
     for job_id in rows.children.get(parent, ()) if parent is not None else ():
         job = rows.jobs.get(job_id)
         if job is not None and job.is_active:
-            data = to_json({"reason": "its parent has ended"})
+            data = to_json({"reason": PARENT_HAS_ENDED})
             signal_id = f"{parent}:cancel:{job_id}"
             cancel = RuntimeEventType.JOB_CANCEL_REQUESTED.value
             rows.signal_rows.append([signal_id, job_id, cancel, None, data, None])

@@ -26,7 +26,8 @@ class Needs:
     """Which rows a batch reads or changes."""
 
     jobs: set[str] = field(default_factory=set)
-    children_of: set[str] = field(default_factory=set)
+    children_of: dict[str, int] = field(default_factory=dict)
+    """Jobs that end with their families, with their depth."""
     keys: set[Key] = field(default_factory=set)
     """(scope, idempotency key) pairs of jobs to be created."""
     signals_of: set[str] = field(default_factory=set)

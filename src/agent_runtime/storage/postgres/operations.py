@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from agent_runtime.ports.journal import Commit
+from agent_runtime.storage.families import parent_of
 from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs
 from agent_runtime.storage.postgres.statements import SIGNAL
@@ -32,7 +33,17 @@ from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 Then = Callable[[Any], None]
 
-_JOURNAL_ALONE: Final = {"commit_id", "at", "job_id", "fence", "scope_id", "events", "progress", "ledger"}
+_JOURNAL_ALONE: Final = {
+    "commit_id",
+    "at",
+    "job_id",
+    "fence",
+    "depth",
+    "scope_id",
+    "events",
+    "progress",
+    "ledger",
+}
 _more_than_journal: Final = attrgetter(
     *(part.name for part in fields(Commit) if part.name not in _JOURNAL_ALONE)
 )
@@ -112,12 +123,15 @@ class CommitOperation(Operation):
             needs.jobs.add(job.job_id)
             if job.predecessor_id is not None:
                 needs.jobs.add(job.predecessor_id)
+            if (parent := parent_of(job)) is not None:
+                needs.jobs.add(parent)
+                needs.signals_of.add(parent)
             if commit.queue_bounds:
                 needs.places.queues[job.scope_id] = commit.queue_bounds
             if job.idempotency_key is not None:
                 needs.keys.add((job.scope_id, job.idempotency_key))
         if commit.cancel_children_of is not None:
-            needs.children_of.add(commit.cancel_children_of)
+            needs.children_of[commit.cancel_children_of] = commit.depth
         needs.actions.update(change.action_id for change in commit.action_changes)
         needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
         needs.openings.extend(commit.openings)

@@ -66,7 +66,8 @@ _LOCKED = {
 }
 LOCKED_JOB: Final[Columns] = {name: JOB[name] for name in JOB if name in _LOCKED}
 LOCK_JOBS: Final = f"""
-SELECT {", ".join(LOCKED_JOB)} FROM runtime_jobs WHERE job_id = ANY($1::text[]) ORDER BY job_id FOR NO KEY UPDATE
+SELECT {", ".join(LOCKED_JOB)} FROM runtime_jobs WHERE job_id = ANY($1::text[]) AND depth <= coalesce($2, depth)
+ORDER BY depth, job_id FOR NO KEY UPDATE
 """  # noqa: S608
 CHILDREN: Final = """
 SELECT parent_job_id, job_id FROM runtime_jobs

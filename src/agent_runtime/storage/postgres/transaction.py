@@ -40,7 +40,7 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
         The seq of each commit's first event, by the commit's place in `operations`. What is missing was not written,
         because its job is not there or has another fence.
     """
-    places = sorted(range(len(operations)), key=lambda place: operations[place].commit.job_id or "")
+    places = sorted(range(len(operations)), key=lambda place: _lock_place(operations[place]))
     jobs: list[Row] = []
     events: list[Row] = []
     bills: list[Row] = []
@@ -71,6 +71,11 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
     return {places[number - 1]: first_seq for number, first_seq in rows}
 
 
+def _lock_place(operation: CommitOperation) -> tuple[int, str]:
+    """Return where a commit's job stands in the order in which jobs are locked."""
+    return operation.commit.depth, operation.commit.job_id or ""
+
+
 async def lock(connection: Connection, needs: Needs) -> LockedRows:
     """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, actions, timers."""
     rows = LockedRows()
@@ -83,16 +88,7 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
             counter: uncounted(amount, rows.counters[counter].settled)
             for counter, amount in rows.opened.items()
         }
-    if needs.children_of:
-        for parent, child in await connection.fetch(sql.CHILDREN, list(needs.children_of)):
-            rows.children.setdefault(parent, []).append(child)
-            needs.jobs.add(child)
-    if needs.jobs:
-        for row in await connection.fetch(sql.LOCK_JOBS, _texts(needs.jobs)):
-            job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
-            job.fence_before = job.fence
-            job.counted = job.standing()
-            rows.jobs[job.job_id] = job
+    await _lock_families(connection, rows, needs)
     rows.places = await count_places(connection, needs.places, capped)
     if needs.keys:
         for found in await connection.fetch(sql.JOBS_BY_KEY, *_pairs(needs.keys)):
@@ -108,6 +104,32 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
             rows.signals.setdefault(from_text(job_id), []).append((signal, event))
     await _lock_answers(connection, rows, needs)
     return rows
+
+
+async def _lock_families(connection: Connection, rows: LockedRows, needs: Needs) -> None:
+    """Lock the jobs by depth and id, parents before children.
+
+    The children of a job that ends are looked for when it is locked: who adds one to the family locks it too, so that
+    nobody is missed. They stand one deeper, so that the order holds.
+    """
+    for depth in sorted(set(needs.children_of.values())):
+        await _lock_jobs(connection, rows, needs, down_to=depth)
+        ending = [parent for parent, at in needs.children_of.items() if at == depth]
+        for parent, child in await connection.fetch(sql.CHILDREN, _texts(ending)):
+            rows.children.setdefault(from_text(parent), []).append(from_text(child))
+            needs.jobs.add(from_text(child))
+    await _lock_jobs(connection, rows, needs, down_to=None)
+
+
+async def _lock_jobs(connection: Connection, rows: LockedRows, needs: Needs, *, down_to: int | None) -> None:
+    wanted = needs.jobs - rows.jobs.keys()
+    if not wanted:
+        return
+    for row in await connection.fetch(sql.LOCK_JOBS, _texts(wanted), down_to):
+        job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
+        job.fence_before = job.fence
+        job.counted = job.standing()
+        rows.jobs[job.job_id] = job
 
 
 async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs) -> None:

@@ -107,6 +107,7 @@ class Writer:
                 break
             if isinstance(operation, CommitOperation):
                 signalled.update(signal.job_id for signal in operation.commit.signals)
+                signalled.update(job.job_id for job, _ in operation.commit.create)  # perhaps told to stop
                 any_signalled |= operation.commit.cancel_children_of is not None
                 actions_cancelled |= operation.commit.cancel_actions_of is not None
             batch.append(self._queue.popleft())

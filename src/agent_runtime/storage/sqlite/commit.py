@@ -22,6 +22,7 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.ports.journal import ActionChange, Commit, NewEvent, Signal
+from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
 from agent_runtime.storage.rows import (
     ACTION,
     BUDGET,
@@ -115,9 +116,7 @@ def _open_counters(db: sqlite3.Connection, window: str, counters: Mapping[str, A
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
     if commit.cancel_children_of is not None:
-        db.execute(
-            sql.CANCEL_CHILDREN, (commit.cancel_children_of, from_json({"reason": "its parent has ended"}))
-        )
+        db.execute(sql.CANCEL_CHILDREN, (commit.cancel_children_of, from_json({"reason": PARENT_HAS_ENDED})))
     if commit.cancel_actions_of is not None:
         db.execute(sql.CANCEL_ACTIONS, (from_time(commit.at), commit.cancel_actions_of))
     if commit.clear_timers_of is not None:
@@ -247,6 +246,16 @@ def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], 
             f"key {job.idempotency_key!r} belongs to job {job_id!r}, a different request"
         ) from None
     append(db, job.job_id, 1, events, at)
+    _look_at_parent(db, job)
+
+
+def _look_at_parent(db: sqlite3.Connection, job: JobRecord) -> None:
+    parent_id = parent_of(job)
+    if parent_id is not None:
+        status, stops = db.execute(sql.PARENT, {"parent": parent_id}).fetchone()
+        request = stop_with(parent_id, job.job_id, status=status, is_stopping=bool(stops))
+        if request is not None:
+            send(db, request)
 
 
 def _check_queue(db: sqlite3.Connection, commit: Commit) -> None:

@@ -121,6 +121,14 @@ INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, operation_id, da
 SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM runtime_jobs
 WHERE job_id = ?2 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
+PARENT: Final = """
+SELECT
+  (SELECT status FROM runtime_jobs WHERE job_id = :parent),
+  EXISTS (
+    SELECT 1 FROM runtime_signals
+    WHERE job_id = :parent AND type IN ('job.cancel_requested', 'job.deadline_reached')
+  )
+"""
 CANCEL_CHILDREN: Final = """
 INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data)
 SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2 FROM runtime_jobs

@@ -1,0 +1,129 @@
+"""What every `Storage` must do about parents and children. A part of `StorageContract`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent_runtime.errors import FenceLost
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage
+from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.values.job import JobRecord, JobStatus
+
+
+class FamiliesContract:
+    """The part of the suite in which jobs have parents."""
+
+    async def member(self, storage: Storage, parent: JobRecord | None = None, **values: Any) -> JobRecord:
+        """Store a job, below a parent if there is one, and claim it."""
+        family = {} if parent is None else {"parent_job_id": parent.job_id, "depth": parent.depth + 1}
+        record = job(**family, **values)
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        return claim.job
+
+    async def ends(self, storage: Storage, owned: JobRecord, **parts: Any) -> None:
+        """End a job, and have its children stopped."""
+        await storage.commit(
+            commit(
+                job_id=owned.job_id,
+                fence=owned.fence,
+                depth=owned.depth,
+                events=[NewEvent("job.cancelled")],
+                job=JobChange(status=JobStatus.CANCELLED, release=True, completed_at=NOW),
+                cancel_children_of=owned.job_id,
+                **parts,
+            )
+        )
+
+    async def continues(self, storage: Storage, owned: JobRecord) -> JobRecord:
+        """End a job that goes on as a new one with the same parent; return that one."""
+        successor = job(parent_job_id=owned.parent_job_id, depth=owned.depth)
+        await storage.commit(
+            commit(
+                job_id=owned.job_id,
+                fence=owned.fence,
+                depth=owned.depth,
+                events=[NewEvent("job.succeeded")],
+                job=JobChange(status=JobStatus.SUCCEEDED, release=True, completed_at=NOW),
+                create=[(successor, [NewEvent("job.created")])],
+                require_no_signals=True,
+            )
+        )
+        return successor
+
+    async def is_stopped(self, storage: Storage, record: JobRecord) -> bool:
+        """Whether a job finds a request to stop when it is claimed."""
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        return "job.cancel_requested" in [event.type for event in claim.events]
+
+    async def test_a_parents_end_cancels_its_living_children(self, storage: Storage) -> None:
+        parent = await self.member(storage)
+        living, ended = await self.member(storage, parent), await self.member(storage, parent)
+        grandchild = await self.member(storage, living)
+        await self.ends(storage, ended)
+        await self.ends(storage, parent)
+        (event,) = await storage.fold(living.job_id, fence=1, at=NOW)
+        assert event.type == "job.cancel_requested"
+        assert await storage.fold(ended.job_id, fence=1, at=NOW) == []
+        assert await storage.fold(grandchild.job_id, fence=1, at=NOW) == []
+        await self.ends(storage, living)
+        (event,) = await storage.fold(grandchild.job_id, fence=1, at=NOW)
+        assert event.type == "job.cancel_requested"
+
+    async def test_a_job_that_goes_on_after_its_parents_end_is_cancelled(self, storage: Storage) -> None:
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        await self.ends(storage, parent)
+        await storage.fold(child.job_id, fence=1, at=NOW)
+        assert await self.is_stopped(storage, await self.continues(storage, child))
+
+    async def test_a_job_that_goes_on_without_its_parent_is_cancelled(self, storage: Storage) -> None:
+        """The parent ended so long ago that it has been forgotten."""
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        await self.ends(storage, parent)
+        await storage.fold(child.job_id, fence=1, at=NOW)
+        assert await storage.prune(before=NOW.replace(year=NOW.year + 1)) == 1
+        assert await self.is_stopped(storage, await self.continues(storage, child))
+
+    @pytest.mark.parametrize("request_", ["job.cancel_requested", "job.deadline_reached"])
+    async def test_whoever_joins_a_family_whose_head_is_asked_to_stop_is_cancelled(
+        self, storage: Storage, request_: str
+    ) -> None:
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        await storage.commit(commit(signals=[Signal("stop", parent.job_id, request_)]))
+        assert await self.is_stopped(storage, await self.continues(storage, child))
+        born = job(parent_job_id=parent.job_id, depth=1)
+        creation = {"events": [NewEvent("child.started")], "create": [(born, [NewEvent("job.created")])]}
+        await storage.commit(commit(job_id=parent.job_id, fence=1, **creation))
+        assert await self.is_stopped(storage, born)
+
+    @pytest.mark.parametrize("status", [JobStatus.WAITING, JobStatus.BLOCKED, JobStatus.RUNNING])
+    async def test_the_families_of_living_parents_grow(self, storage: Storage, status: JobStatus) -> None:
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        await storage.commit(commit(signals=[Signal("s", parent.job_id, "child.ended")]))
+        await storage.commit(
+            commit(
+                job_id=parent.job_id,
+                fence=1,
+                events=[NewEvent("job.suspended")],
+                job=JobChange(status=status, release=True),
+            )
+        )
+        assert not await self.is_stopped(storage, await self.continues(storage, child))
+
+    async def test_a_parent_that_has_lost_its_job_creates_no_child(self, storage: Storage) -> None:
+        parent = await self.member(storage)
+        assert await storage.free_job(parent.job_id, fence=1)
+        assert await storage.claim(parent.job_id, owner="w2", at=NOW) is not None
+        born = job(parent_job_id=parent.job_id, depth=1)
+        creation = {"events": [NewEvent("child.started")], "create": [(born, [NewEvent("job.created")])]}
+        with pytest.raises(FenceLost):
+            await storage.commit(commit(job_id=parent.job_id, fence=1, **creation))
+        assert await storage.get_job(born.job_id) is None
