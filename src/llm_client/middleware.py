@@ -52,6 +52,8 @@ class ModelCall:
     """The engine's, for a host that has to know what the call can cost."""
     estimator: TokenEstimator | None = None
     """The engine's, for a host that has to know how much the call reads."""
+    scope: str | None = None
+    """Within what a host keeps answers apart, on top of the caller's tenant: its calls share none with others."""
     embeds: bool = False
     """Whether the messages are texts whose vectors are wanted, not a conversation."""
 

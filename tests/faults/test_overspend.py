@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime.storage.sqlite import SQLiteStorage
-from agent_runtime.values.budget import LedgerEntry, LedgerFilter
+from agent_runtime.values.budget import EntryKey, LedgerEntry, LedgerFilter
 from support.spending_child import JOBS
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(180)]
@@ -48,11 +48,11 @@ async def entries_by_call(database: Path) -> dict[str, list[LedgerEntry]]:
     storage = SQLiteStorage(database)
     await storage.open()
     operations: dict[str, dict[str, list[LedgerEntry]]] = defaultdict(lambda: defaultdict(list))
-    after: str | None = None
+    after: EntryKey | None = None
     while page := await storage.ledger_entries(LedgerFilter(type="model_usage", after=after)):
         for entry in page:
             operations[entry.job_id or ""][entry.entry_id.rpartition("#")[0]].append(entry)
-        after = page[-1].entry_id
+        after = page[-1].key
     found: dict[str, list[LedgerEntry]] = defaultdict(list)
     for job_id, calls in operations.items():
         job = await storage.get_job(job_id)
@@ -85,7 +85,7 @@ async def test_a_dollar_is_never_overspent_and_every_answer_has_one_entry(tmp_pa
     bills = [line for line in lines if line[2] != "together"]
     assert sum(int(units) for *_, units in bills) <= DOLLAR
     ledger = await entries_by_call(database)
-    assert sum(entry.cost or 0 for entries in ledger.values() for entry in entries) == int(
+    assert sum(entry.units or 0 for entries in ledger.values() for entry in entries) == int(
         Decimal(told["settled"]) * DOLLAR
     )
     answered = {answer: int(units) for _, answer, kind, units in bills if kind == "answered"}
@@ -98,7 +98,7 @@ async def test_a_dollar_is_never_overspent_and_every_answer_has_one_entry(tmp_pa
     assert set(named.values()) == {1}
     assert len(named) > 2 * JOBS  # and enough for many, whatever the kills have cost
     assert all(
-        entry.cost == answered[entry.metadata["request_id"]]
+        entry.units == answered[entry.metadata["request_id"]]
         for entries in ledger.values()
         for entry in entries
         if "request_id" in entry.metadata

@@ -10,7 +10,7 @@ from agent_runtime import ActionRecord, ExecutionHandle, RuntimeEvent, RuntimeKe
 from agent_runtime.values.event import TERMINAL_TYPES
 from llm_client.codec import load_usage
 from support import mixed_job
-from support.kernels import journal
+from support.kernels import journal, run_key
 
 
 async def answer_questions(handle: ExecutionHandle, world: Path) -> None:
@@ -73,8 +73,8 @@ async def _check_money(
     assert sum(not entry.uncertain for entry in entries) == 4
     asked = sum(kind == "model" for kind, _ in mixed_job.effects(world))
     assert 4 <= asked <= len(entries) <= 5
-    spent = sum(entry.cost or 0 for entry in entries)
-    (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
+    spent = sum(entry.units or 0 for entry in entries)
+    (counters,) = await k.storage.counters([run_key(handle.job_id)])
     assert (counters.settled.cost, counters.reserved.cost) == (spent, 0)
     attempts = [event for event in events if event.operation_id and "usage" in event.data]
     assert sum(load_usage(event.data["usage"]).cost or 0 for event in attempts) * 10**10 == spent

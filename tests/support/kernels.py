@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import ExecutionHandle, KernelOptions, RuntimeEvent, RuntimeKernel
+from agent_runtime.ledger.budget_book import run_budget_id
 from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
 
 QUICK = KernelOptions(
@@ -26,12 +28,20 @@ BOUND = 20.0
 """Seconds after which a test that waits has failed."""
 
 
+def run_key(job_id: str, scope_id: str = "default") -> tuple[str, str]:
+    """Return the key of the counters of a run's own budget."""
+    return run_budget_id(scope_id, job_id), ""
+
+
 @asynccontextmanager
 async def opened(kind: str, folder: Path) -> AsyncIterator[Storage]:
-    """Open a storage of a kind for one test."""
-    storage: Storage = (
-        MemoryStorage() if kind == "memory" else SQLiteStorage(folder / "runs.db", durability="process")
-    )
+    """Open a storage for one test: `memory`, `sqlite`, or the address of a Postgres database."""
+    storage: Storage = MemoryStorage()
+    if kind != "memory":
+        is_file = kind == "sqlite"
+        storage = (
+            SQLiteStorage(folder / "runs.db", durability="process") if is_file else PostgresStorage(kind)
+        )
     await storage.open()
     try:
         yield storage

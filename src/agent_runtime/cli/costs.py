@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,7 +21,6 @@ from agent_runtime.cli.table import show_table
 from agent_runtime.ledger.totals import ADJUSTED, CHECK
 from agent_runtime.values.budget import LedgerEntry, LedgerFilter
 from agent_runtime.values.checks import check_text
-from agent_runtime.values.money import to_dollars
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
@@ -36,7 +36,7 @@ class _Sum:
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    cost: int = 0
+    cost: Decimal = Decimal(0)
     unpriced: int = 0
     uncertain: int = 0
 
@@ -59,14 +59,14 @@ class _Sum:
             "requests": self.requests,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
-            "cost": str(to_dollars(self.cost)),
+            "cost": str(self.cost),
             "unpriced_requests": self.unpriced,
             "uncertain_requests": self.uncertain,
         }
 
     def cells(self) -> tuple[str, ...]:
         """Return it as the cells of a table's row."""
-        known = money(to_dollars(self.cost))
+        known = money(self.cost)
         cost = ("no price" if self.unpriced == self.requests else f"≥ {known}") if self.unpriced else known
         return (
             str(self.requests),
@@ -121,7 +121,14 @@ def costs(
     for name, value in whose.items():
         if value is not None:
             check_text(name, value)
-    wanted = LedgerFilter(**whose, since=_in_utc(since), until=_in_utc(until), limit=_PAGE)
+    wanted = LedgerFilter(
+        scope_id=whose["scope_id"],
+        job_id=whose["job_id"],
+        principal_id=whose["principal_id"],
+        since=_in_utc(since),
+        until=_in_utc(until),
+        limit=_PAGE,
+    )
     return asyncio.run(
         _costs(existing(db), wanted, by, limit, "json" if as_json else "csv" if as_csv else "table")
     )
@@ -143,7 +150,7 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
                     continue
                 total.add(entry)
                 sums.setdefault(_key(entry, by), _Sum()).add(entry)
-            wanted = replace(wanted, after=page[-1].entry_id)
+            wanted = replace(wanted, after=page[-1].key)
     ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
     if form == "csv":
         _write_csv(by, ranked)

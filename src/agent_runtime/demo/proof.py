@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,7 +61,7 @@ def report_of(events: Sequence[RuntimeEvent]) -> Written | None:
 async def _ledger(kernel: RuntimeKernel, job_id: str) -> list[LedgerEntry]:
     entries: list[LedgerEntry] = []
     while True:
-        after = entries[-1].entry_id if entries else None
+        after = entries[-1] if entries else None
         page = await kernel.ledger.entries(job_id=job_id, after=after, limit=_PAGE)
         entries += page
         if len(page) < _PAGE:
@@ -127,20 +128,20 @@ def _bills(events: Sequence[RuntimeEvent], entries: Sequence[LedgerEntry]) -> Ch
 
 
 def _sums(events: Sequence[RuntimeEvent], entries: Sequence[LedgerEntry]) -> Check:
-    billed = sum(entry.cost or 0 for entry in entries)
+    billed = sum((entry.cost or Decimal(0) for entry in entries), Decimal(0))
     usages = [
         load_usage(event.data["usage"]) for event in events if event.operation_id and "usage" in event.data
     ]
-    told = sum(to_units(usage.cost) for usage in usages if usage.cost is not None)
-    detail = f"both say ${to_dollars(billed):.6f}"
+    told = sum((to_dollars(to_units(usage.cost)) for usage in usages if usage.cost is not None), Decimal(0))
+    detail = f"both say ${billed:.6f}"
     if billed != told:
-        detail = f"the ledger says ${to_dollars(billed):.6f}, the journal ${to_dollars(told):.6f}"
+        detail = f"the ledger says ${billed:.6f}, the journal ${told:.6f}"
     return Check(claim="ledger and journal agree", holds=billed == told, detail=detail)
 
 
 def _uncertain(entries: Sequence[LedgerEntry]) -> Check:
     lost = [entry for entry in entries if entry.uncertain]
-    cost = to_dollars(sum(entry.cost or 0 for entry in lost))
+    cost = sum((entry.cost or Decimal(0) for entry in lost), Decimal(0))
     detail = "none"
     if lost:
         detail = f"{len(lost)}, whose answers died with the process: billed at their maximum, ${cost:.6f}, and marked so"

@@ -41,7 +41,7 @@ def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
     own = (
         ()
         if job.budgets is None
-        else (InheritedBudget(budget_id=run_budget_id(job.chain_id), spec=job.budgets),)
+        else (InheritedBudget(budget_id=run_budget_id(job.scope_id, job.chain_id), spec=job.budgets),)
     )
     return (*job.inherited_budgets, *own)
 

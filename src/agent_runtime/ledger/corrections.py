@@ -8,7 +8,7 @@ from datetime import datetime
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.totals import ADJUSTED
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry
-from agent_runtime.values.money import to_units
+from agent_runtime.values.money import to_dollars, to_units
 from llm_client.usage import Usage
 
 
@@ -23,6 +23,7 @@ def correction(wrong: LedgerEntry, truth: Usage, at: datetime) -> tuple[LedgerEn
     if truth.cost is None:
         raise InvalidInput("a correction needs the cost")
     cost = to_units(truth.cost)
+    was = wrong.units or 0
     made = replace(
         wrong,
         entry_id=f"{wrong.entry_id}~truth",
@@ -31,7 +32,7 @@ def correction(wrong: LedgerEntry, truth: Usage, at: datetime) -> tuple[LedgerEn
         cached_tokens=truth.cache_read_tokens - wrong.cached_tokens,
         cache_write_tokens=truth.cache_write_tokens - wrong.cache_write_tokens,
         reasoning_tokens=truth.reasoning_tokens - wrong.reasoning_tokens,
-        cost=cost - (wrong.cost or 0),
+        cost=to_dollars(cost - was),
         price_source=truth.price_source,
         status=ADJUSTED,
         uncertain=False,

@@ -33,7 +33,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import ExecutionContext
-from agent_runtime.values.money import to_units
+from agent_runtime.values.money import to_dollars, to_units
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
 from llm_client.usage import Usage
 
@@ -151,7 +151,7 @@ class Ledger:
         asked = {"tokens": pending_tokens, "cost": str(pending_cost), **pending}
         metadata = {"decision": found.decision.value, "reason": found.reason, "pending": asked}
         now = self._clock.now()
-        check = entry(_new_id("chk"), CHECK, now, fields_of(context), cost=0, metadata=metadata)
+        check = entry(_new_id("chk"), CHECK, now, fields_of(context), metadata=metadata)
         await self._commit(ledger=[check])
         if found.decision is BudgetDecision.DENY:
             raise BudgetExceededError(found.reason)
@@ -189,7 +189,7 @@ class Ledger:
         found = self.book.applicable(spender, self._clock.now(), model=model, provider=provider)
         run = execution.job_id or execution.run_id
         if execution.budgets is not None and run is not None:
-            found.append(run_budget(run_budget_id(run), execution.budgets))
+            found.append(run_budget(run_budget_id(execution.scope_id, run), execution.budgets))
         return found
 
     async def _counters(self, budgets: Sequence[ApplicableBudget]) -> list[Counters]:
@@ -234,7 +234,7 @@ class Ledger:
     ) -> LedgerEntry:
         """Write down one tool call that was not made in a job, and count it in every budget."""
         units = units_of(cost)
-        values = {"tool_name": tool_name, "cost": units, "duration_ms": duration_ms}
+        values = {"tool_name": tool_name, "cost": to_dollars(units), "duration_ms": duration_ms}
         return await self._record(context, "tool_usage", entry_id, Amount(tool_calls=1, cost=units), values)
 
     async def record_connector_usage(
@@ -247,7 +247,7 @@ class Ledger:
     ) -> LedgerEntry:
         """Write down one use of a source of data, and count its cost in every budget."""
         units = units_of(cost)
-        values = {"cost": units, "metadata": {"connector": connector}}
+        values = {"cost": to_dollars(units), "metadata": {"connector": connector}}
         return await self._record(context, "connector_usage", entry_id, Amount(cost=units), values)
 
     async def _record(
@@ -265,7 +265,7 @@ class Ledger:
         try:
             await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         except AlreadySettled:
-            return await self._entry(made.entry_id)
+            return await self._entry(made.entry_id, made.scope_id)
         self.seen.note(charges)
         return made
 
@@ -376,7 +376,11 @@ class Ledger:
         amount = reservation.amount if usage is None else spent(usage, if_unpriced=reservation.amount.cost)
         charges = settle(reservation.holds, None if lost else amount)
         values = (
-            {"input_tokens": amount.tokens, "cost": amount.cost, "price_source": "reserved maximum"}
+            {
+                "input_tokens": amount.tokens,
+                "cost": to_dollars(amount.cost),
+                "price_source": "reserved maximum",
+            }
             if usage is None
             else usage_fields(usage)
         )
@@ -399,18 +403,23 @@ class Ledger:
         self.seen.note(charges)
         return made
 
-    async def reconcile(self, entry_id: str, usage: Usage) -> LedgerEntry:
+    async def reconcile(self, entry_id: str, usage: Usage, *, scope_id: str | None = None) -> LedgerEntry:
         """Correct an entry whose truth was not known: one that is `uncertain`, or that had no price.
 
         The entry stays; the difference is a further one, with status `adjusted`, and moves the budgets' counters in the
         windows the call was counted in.
 
+        Args:
+            entry_id: The entry.
+            usage: The truth.
+            scope_id: Whose entry; other scopes' are not there. `None` is trusted code that knows the entry by its id.
+
         Raises:
-            InvalidInput: There is no such entry, or nothing about it is uncertain.
+            InvalidInput: There is no such entry, several scopes have one, or nothing about it is uncertain.
             AlreadySettled: It was corrected before.
         """
         check_usage(usage)
-        made, charges = correction(await self._entry(entry_id), usage, self._clock.now())
+        made, charges = correction(await self._entry(entry_id, scope_id), usage, self._clock.now())
         await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         self.seen.note(charges)
         return made
@@ -421,11 +430,14 @@ class Ledger:
             self.warned.clear()
         self.warned[key] = None
 
-    async def _entry(self, entry_id: str) -> LedgerEntry:
-        found = await self.storage.get_ledger_entry(entry_id)
-        if found is None:
+    async def _entry(self, entry_id: str, scope_id: str | None) -> LedgerEntry:
+        wanted = LedgerFilter(scope_id=scope_id, entry_id=entry_id, limit=2)
+        found = await self.storage.ledger_entries(wanted)
+        if not found:
             raise InvalidInput(f"no ledger entry {entry_id!r}")
-        return found
+        if len(found) > 1:
+            raise InvalidInput(f"several scopes have a ledger entry {entry_id!r}; say which one's is meant")
+        return found[0]
 
     async def _commit(self, **parts: Any) -> None:
         await self.storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
@@ -441,10 +453,16 @@ class Ledger:
         type: str | None = None,  # noqa: A002 -- the documented name
         since: datetime | None = None,
         until: datetime | None = None,
-        after: str | None = None,
+        after: LedgerEntry | str | None = None,
         limit: int = _PAGE,
     ) -> Sequence[LedgerEntry]:
-        """Return entries in the order they were written; `after` is the last entry id of the page before."""
+        """Return entries in the order they were written; `after` is the last entry of the page before, or its id.
+
+        Raises:
+            InvalidInput: There is no entry with the id in `after`, or several scopes have one and none is named.
+        """
+        if isinstance(after, str):
+            after = await self._entry(after, scope_id)
         wanted = LedgerFilter(
             scope_id=scope_id,
             job_id=job_id,
@@ -452,7 +470,7 @@ class Ledger:
             type=type,
             since=since,
             until=until,
-            after=after,
+            after=None if after is None else after.key,
             limit=limit,
         )
         return await self.storage.ledger_entries(wanted)
@@ -480,7 +498,7 @@ class Ledger:
 
     async def _totals(self, group: Any, filters: Mapping[str, Any]) -> dict[str, UsageTotal]:
         totals: dict[str, UsageTotal] = {}
-        after: str | None = None
+        after: LedgerEntry | None = None
         while page := await self.entries(**filters, after=after, limit=_PAGE):
             grouped: dict[str, list[LedgerEntry]] = {}
             for one in page:
@@ -488,7 +506,7 @@ class Ledger:
                     grouped.setdefault(group(one), []).append(one)
             for name, entries in grouped.items():
                 totals[name] = totals.get(name, UsageTotal()).plus(entries)
-            after = page[-1].entry_id
+            after = page[-1]
             if len(page) < _PAGE:
                 break
         return totals

@@ -10,7 +10,7 @@ from typing import Any, Final
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
 from agent_runtime.values.context import ExecutionContext
-from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_units
+from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_dollars, to_units
 from llm_client.usage import Usage
 
 MAX_AMOUNT: Final = MAX_DOLLARS * UNITS_PER_DOLLAR
@@ -66,7 +66,7 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
         "cached_tokens": usage.cache_read_tokens,
         "cache_write_tokens": usage.cache_write_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "cost": None if usage.cost is None else to_units(usage.cost),
+        "cost": None if usage.cost is None else to_dollars(to_units(usage.cost)),
         "price_source": usage.price_source,
     }
 

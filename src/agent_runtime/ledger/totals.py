@@ -10,7 +10,6 @@ from typing import Final, Literal
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.windows import zone
 from agent_runtime.values.budget import LedgerEntry
-from agent_runtime.values.money import to_dollars
 
 CHECK: Final = "budget_check"
 """Type of entries that record a decision, not a use."""
@@ -52,7 +51,7 @@ class UsageTotal:
             output_tokens=self.output_tokens + sum(entry.output_tokens for entry in used),
             cached_tokens=self.cached_tokens + sum(entry.cached_tokens for entry in used),
             reasoning_tokens=self.reasoning_tokens + sum(entry.reasoning_tokens for entry in used),
-            cost=self.cost + to_dollars(sum(entry.cost or 0 for entry in used)),
+            cost=self.cost + sum((entry.cost for entry in used if entry.cost is not None), Decimal(0)),
             entries=self.entries + len(new),
             failed=self.failed + sum(entry.status == "failed" for entry in new),
             uncertain=self.uncertain + sum(entry.uncertain for entry in new) - corrected.count("uncertain"),

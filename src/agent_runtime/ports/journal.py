@@ -258,12 +258,14 @@ class Journal(Protocol):
         """Append the signals that wait for a job to its journal, for its owner, and return them. Raises `FenceLost`."""
         ...
 
-    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
-        """Return a job's entries in order, from the one after `after_seq`."""
+    async def events(
+        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+    ) -> Sequence[RuntimeEvent]:
+        """Return a job's entries in order, from the one after `after_seq`. A given `scope_id` hides other scopes' jobs."""
         ...
 
-    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
-        """Return a job's last entries, in order."""
+    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
+        """Return a job's last entries, in order. A given `scope_id` hides other scopes' jobs."""
         ...
 
     async def due_jobs(
@@ -376,8 +378,8 @@ class LedgerReader(Protocol):
         """Return the counters of `(budget_id, window)` pairs, zero where nothing was ever charged."""
         ...
 
-    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
-        """Return one entry, or `None`."""
+    async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
+        """Return one entry of a scope, or `None`."""
         ...
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002

@@ -57,13 +57,16 @@ def list_ledger(wanted: LedgerFilter, *, as_stored: Callable[[datetime], Any] = 
     """Select ledger entries in the order they were written; `as_stored` turns times into what the back end stores."""
     table = schema.ledger
     asked = {name: getattr(wanted, name) for name in ("scope_id", "job_id", "principal_id", "type")}
+    asked["event_id"] = wanted.entry_id
     conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
     if wanted.since is not None:
         conditions.append(table.c.timestamp >= as_stored(wanted.since))
     if wanted.until is not None:
         conditions.append(table.c.timestamp < as_stored(wanted.until))
     if wanted.after is not None:
-        place = select(table.c.id).where(table.c.event_id == wanted.after).scalar_subquery()
+        scope_id, entry_id = wanted.after
+        before = select(table.c.id).where(table.c.event_id == entry_id, table.c.scope_id == scope_id)
+        place = before.scalar_subquery()
         conditions.append(table.c.id > place)
     statement = select(*(table.c[name] for name in rows.LEDGER)).where(*conditions)
     return statement.order_by(table.c.id).limit(wanted.limit)

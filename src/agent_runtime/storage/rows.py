@@ -15,6 +15,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
+from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget
 
 Kind = Literal["plain", "time", "json"]
@@ -91,7 +92,7 @@ def action_record(row: Sequence[Any]) -> ActionRecord:
 
 def ledger_row(entry: LedgerEntry) -> list[Any]:
     """Return a ledger entry's column values, in the order of `LEDGER`."""
-    names = {"event_id": "entry_id", "cost_units": "cost"}
+    names = {"event_id": "entry_id", "cost_units": "units"}
     return [getattr(entry, names.get(name, name)) for name in LEDGER]
 
 
@@ -99,7 +100,8 @@ def ledger_entry(row: Sequence[Any]) -> LedgerEntry:
     """Build a ledger entry from its column values."""
     values = dict(zip(LEDGER, row, strict=True))
     values["entry_id"] = values.pop("event_id")
-    values["cost"] = values.pop("cost_units")
+    units = values.pop("cost_units")
+    values["cost"] = None if units is None else to_dollars(units)
     values["uncertain"] = bool(values["uncertain"])
     return LedgerEntry(**values)
 

@@ -238,7 +238,7 @@ ledger = Table(
     Column("duration_ms", BigInteger),
     _required("timestamp", Time),
     _required("metadata", Json),
-    UniqueConstraint("event_id", name="runtime_ledger_once"),
+    UniqueConstraint("event_id", "scope_id", name="runtime_ledger_once"),
     Index("runtime_ledger_of_job", "job_id"),
     Index("runtime_ledger_by_scope", "scope_id", "timestamp"),
 )

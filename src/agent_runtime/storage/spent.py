@@ -30,7 +30,7 @@ def spent_since(moment: str, corrected: str) -> str:
     sums = ", ".join(f"CAST(sum({_COUNTED[name]}) AS BIGINT)" for name in DIMENSIONS)
     return f"""
 SELECT {_WHOSE}, {sums} FROM runtime_ledger l
-LEFT JOIN runtime_ledger o ON l.status = 'adjusted' AND o.event_id = {corrected}
+LEFT JOIN runtime_ledger o ON l.status = 'adjusted' AND o.event_id = {corrected} AND o.scope_id = l.scope_id
 WHERE l.type <> 'budget_check' AND l.timestamp >= {moment} AND coalesce(o.timestamp, l.timestamp) >= {moment}
 GROUP BY {_WHOSE}
 """  # noqa: S608 -- names of our own

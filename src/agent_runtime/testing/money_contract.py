@@ -13,6 +13,7 @@ from agent_runtime.errors import AlreadySettled, BudgetRejected
 from agent_runtime.ports.journal import Commit, Storage, StoredPolicy, Timer
 from agent_runtime.testing.examples import NOW, commit
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits
+from agent_runtime.values.money import to_dollars
 from agent_runtime.values.opening import Opening
 from agent_runtime.values.standing_budget import Budget
 
@@ -94,11 +95,26 @@ class MoneyContract:
             return [entry.entry_id for entry in await storage.ledger_entries(LedgerFilter(**wanted))]
 
         assert await found(scope_id="b") == ["e1", "e3", "e5"]
-        assert await found(after="e3", limit=1) == ["e4"]
+        assert await found(after=entries[3].key, limit=1) == ["e4"]
         assert await found(since=NOW + timedelta(seconds=2), until=NOW + timedelta(seconds=4)) == ["e2", "e3"]
         assert await found(type="tool_usage") == ["e0", "e2", "e4"]
         assert await found(principal_id="ann") == ["e2"]
         assert await found(job_id="j", scope_id="b") == ["e3"]
+
+    async def test_two_scopes_may_give_their_ledger_entries_the_same_id(self, storage: Storage) -> None:
+        mine, theirs, later = (
+            LedgerEntry(entry_id=name, type="model_usage", scope_id=scope, timestamp=NOW, cost=to_dollars(n))
+            for n, (name, scope) in enumerate([("e", "a"), ("e", "b"), ("f", "a")])
+        )
+        for entry in (mine, theirs, later):
+            await storage.commit(commit(ledger=[entry], unique_ledger=True))
+        with pytest.raises(AlreadySettled):
+            await storage.commit(commit(ledger=[theirs], unique_ledger=True))
+        assert [await storage.get_ledger_entry(scope, "e") for scope in "ab"] == [mine, theirs]
+        assert await storage.get_ledger_entry("c", "e") is None
+        assert await storage.ledger_entries(LedgerFilter(entry_id="e")) == [mine, theirs]
+        for entry, rest in ((mine, [theirs, later]), (theirs, [later])):
+            assert await storage.ledger_entries(LedgerFilter(after=entry.key)) == rest
 
     async def test_a_unique_ledger_entry_refuses_everything_with_it(self, storage: Storage) -> None:
         entry = LedgerEntry(entry_id="e1", type="model_usage", timestamp=NOW)
@@ -109,8 +125,8 @@ class MoneyContract:
             await storage.commit(commit(ledger=[other, entry], charges=[spend], unique_ledger=True))
         (counters,) = await storage.counters([("b", "")])
         assert counters.settled == Amount(cost=1)
-        assert await storage.get_ledger_entry("e1") == entry
-        assert await storage.get_ledger_entry("e2") is None
+        assert await storage.get_ledger_entry("default", "e1") == entry
+        assert await storage.get_ledger_entry("default", "e2") is None
 
     async def test_a_timer_is_taken_by_one(self, storage: Storage) -> None:
         timer = Timer("", "r1", NOW, "budget.reservation_expired", None, {"n": 1})
@@ -174,24 +190,24 @@ class MoneyContract:
                 "model": "m",
                 "provider": "v",
             }
-            used = {"input_tokens": 10, "output_tokens": 5, "cost": 7}
+            used = {"input_tokens": 10, "output_tokens": 5, "cost": to_dollars(7)}
             return LedgerEntry(
                 entry_id=entry_id, timestamp=NOW + timedelta(hours=hours), **{**about, **used, **values}
             )
 
-        nothing = {"input_tokens": 0, "output_tokens": 0, "cost": 0}
+        nothing = {"input_tokens": 0, "output_tokens": 0, "cost": Decimal(0)}
         entries = [
             entry("early", -1),
-            entry("early~truth", 1, status="adjusted", cost=-5, metadata={"corrects": "early"}),
+            entry("early~truth", 1, status="adjusted", cost=to_dollars(-5), metadata={"corrects": "early"}),
             entry("first", 0),
             entry("unpriced", 1, cost=None),
-            entry("lost", 1, uncertain=True, status="failed", cost=100),
-            entry("lost~truth", 2, status="adjusted", cost=-90, metadata={"corrects": "lost"}),
+            entry("lost", 1, uncertain=True, status="failed", cost=to_dollars(100)),
+            entry("lost~truth", 2, status="adjusted", cost=to_dollars(-90), metadata={"corrects": "lost"}),
             entry("refused", 1, status="failed", **nothing),
             entry("billed", 1, status="failed"),
             entry("tool", 1, type="tool_usage", model=None, provider=None, **nothing),
-            entry("vectors", 1, type="embedding_usage", input_tokens=30, output_tokens=0, cost=1),
-            entry("check", 1, type="budget_check", cost=0),
+            entry("vectors", 1, type="embedding_usage", input_tokens=30, output_tokens=0, cost=to_dollars(1)),
+            entry("check", 1, type="budget_check", cost=Decimal(0)),
             entry("bob", 1, principal_id="bob"),
             entry("nobody", 1, principal_id=None),
             entry("elsewhere", 1, scope_id="b"),
@@ -231,7 +247,8 @@ class MoneyContract:
         key = (budget.budget_id, "day")
         begins = {"budgets": [budget], "openings": [Opening(budget=budget, window="day", since=NOW)]}
 
-        def entry(entry_id: str, cost: int) -> LedgerEntry:
+        def entry(entry_id: str, units: int) -> LedgerEntry:
+            cost = to_dollars(units)
             return LedgerEntry(entry_id=entry_id, type="model_usage", scope_id="a", cost=cost, timestamp=NOW)
 
         async def counted() -> tuple[Amount, Amount]:
@@ -266,7 +283,7 @@ class MoneyContract:
                     entry_id=f"{worker}:{number}",
                     type="model_usage",
                     scope_id="a",
-                    cost=1,
+                    cost=to_dollars(1),
                     timestamp=NOW,
                 )
                 await storage.commit(commit(charges=[charge], ledger=[made]))

@@ -431,6 +431,9 @@ class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesCo
         assert [event.seq for event in await storage.events(owned.job_id, after_seq=4, limit=3)] == [5, 6, 7]
         assert [event.seq for event in await storage.tail(owned.job_id, 2)] == [9, 10]
         assert await storage.events("job-none") == []
+        for scope_id, seen in ((owned.scope_id, 10), ("somebody else's", 0)):
+            assert len(await storage.events(owned.job_id, scope_id=scope_id)) == seen
+            assert len(await storage.tail(owned.job_id, 50, scope_id=scope_id)) == seen
 
     async def test_jobs_are_listed_by_filter_and_page(self, storage: Storage) -> None:
         ours = [await self.created(storage, scope_id="a", principal_id=f"p{n % 2}") for n in range(6)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
@@ -104,12 +105,19 @@ class Counters(NamedTuple):
     reserved: Amount = NOTHING
 
 
+class EntryKey(NamedTuple):
+    """Names a ledger entry: two tenants may give theirs the same id."""
+
+    scope_id: str
+    entry_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
     """One provider attempt or tool call, and what it cost. Append-only."""
 
     entry_id: str
-    """Unique per attempt: operation id and attempt number."""
+    """Unique per attempt in its scope: operation id and attempt number."""
     type: str
     """`model_usage`, `embedding_usage`, `tool_usage`, `connector_usage` or `budget_check`."""
     job_id: str | None = None
@@ -126,8 +134,8 @@ class LedgerEntry:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
-    cost: int | None = 0
-    """10⁻¹⁰ dollars; `None` when no price is known."""
+    cost: Decimal | None = Decimal(0)
+    """US dollars, exact to ten decimal places; `None` when no price is known."""
     price_source: str | None = None
     status: str = "completed"
     """`completed`, `failed`, or `adjusted`: the difference to an earlier entry, named in `metadata`, found out later."""
@@ -138,9 +146,19 @@ class LedgerEntry:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def key(self) -> EntryKey:
+        """Names it among the entries of all scopes."""
+        return EntryKey(self.scope_id, self.entry_id)
+
+    @property
     def total_tokens(self) -> int:
         """Input plus output."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def units(self) -> int | None:
+        """Its cost as storages keep it, in 10⁻¹⁰ dollars."""
+        return None if self.cost is None else to_units(self.cost)
 
     @property
     def counted(self) -> Amount:
@@ -149,7 +167,7 @@ class LedgerEntry:
         refused = self.status == "failed" and not (self.uncertain or self.total_tokens or self.cost)
         return Amount(
             tokens=self.total_tokens,
-            cost=self.cost or 0,
+            cost=self.units or 0,
             requests=int(asked and not refused),
             tool_calls=int(self.type == "tool_usage" and self.status != "adjusted"),
             turns=int(self.type == "model_usage" and self.status == "completed" and not self.uncertain),
@@ -161,20 +179,22 @@ class LedgerFilter:
     """Which ledger entries to list: in the order they were written, `limit` at a time."""
 
     scope_id: str | None = None
+    entry_id: str | None = None
     job_id: str | None = None
     principal_id: str | None = None
     type: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     """Entries of this very moment are left out."""
-    after: str | None = None
-    """Id of the last entry of the page before."""
+    after: EntryKey | None = None
+    """Key of the last entry of the page before."""
     limit: int = 1000
 
     def matches(self, entry: LedgerEntry) -> bool:
         """Whether an entry is one of those asked for, wherever it stands in the list."""
         return (
             self.scope_id in (None, entry.scope_id)
+            and self.entry_id in (None, entry.entry_id)
             and self.job_id in (None, entry.job_id)
             and self.principal_id in (None, entry.principal_id)
             and self.type in (None, entry.type)

@@ -75,11 +75,12 @@ class Budget:
     """
 
     scope_id: str | None = None
-    """The tenant; `"*"`: each tenant has one of its own; `None`: one for all together."""
+    """The tenant; `"*"`: each tenant has one of its own; `None`: one for all together. With a person or a session `None`
+    becomes `"*"`: two tenants may use the same name for theirs."""
     principal_id: str | None = None
     """A person of the scope; `"*"`: each has one of their own; `None`: one for all together."""
     session_id: str | None = None
-    """A session; `"*"`: each has one of its own; `None`: one for all together."""
+    """A session of the scope; `"*"`: each has one of its own; `None`: one for all together."""
     model: str | None = None
     """Pattern of the models it counts, by name or `provider:model`; `None` counts all."""
     name: str | None = None
@@ -127,6 +128,8 @@ class Budget:
     """In which hours, days and months begin."""
 
     def __post_init__(self) -> None:
+        if self.scope_id is None and (self.principal_id is not None or self.session_id is not None):
+            object.__setattr__(self, "scope_id", EACH)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.startswith("max_") and value is not None:

@@ -317,7 +317,7 @@ class ExecutionEngine:
     async def _deduplicated(self, call: ModelCall) -> CompletionResult:
         if call.idempotency_key is None:
             return await self._cached(call)
-        key = scoped_key(call.context.tenant_id, call.idempotency_key)
+        key = scoped_key(call.context.tenant_id, call.idempotency_key, call.scope)
         digest = request_hash(call.spec, call.provider)
         return await self._tracker.run(key, digest, call, self._cached, self._hooks)
 
@@ -326,7 +326,7 @@ class ExecutionEngine:
         cache = self._cache
         if cache is None or call.cache == "bypass":
             return (await self._limited(call))[0]
-        key = scoped_key(call.context.tenant_id, request_hash(call.spec, call.provider))
+        key = scoped_key(call.context.tenant_id, request_hash(call.spec, call.provider), call.scope)
         known = await self._recall(cache, key, call) if call.cache == "use" else None
         if known is not None:
             await self._hooks.fire("cache.hit", call.context, key=key, saved=known.usage)

@@ -27,6 +27,10 @@ def request_hash(spec: RequestSpec, provider: Provider) -> str:
     return digest_of([VERSION, where, dump_spec(spec)])
 
 
-def scoped_key(tenant_id: str | None, key: str) -> str:
-    """Return a caller's key so that no two tenants' keys can be equal."""
-    return digest_of([VERSION, tenant_id, key])
+def scoped_key(tenant_id: str | None, key: str, scope: str | None = None) -> str:
+    """Return a caller's key so that no two tenants' keys can be equal, nor those of two scopes of a host.
+
+    A caller inside a scope who names no tenant is the scope's own.
+    """
+    who = tenant_id if scope is None else scope if tenant_id in (None, scope) else [scope, tenant_id]
+    return digest_of([VERSION, who, key])

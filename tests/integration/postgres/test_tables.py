@@ -1,5 +1,7 @@
 """The tables of a Postgres database: made, checked, taken back, and as documented."""
 
+from decimal import Decimal
+
 import asyncpg
 import pytest
 from sqlalchemy.dialects import postgresql
@@ -73,7 +75,12 @@ async def test_the_documented_columns_hold_exact_dollars_and_never_a_token(datab
     await storage.open()
     asked = action()
     entry = LedgerEntry(
-        entry_id="e", type="model_usage", input_tokens=3, output_tokens=4, cost=1_234_567_891, timestamp=NOW
+        entry_id="e",
+        type="model_usage",
+        input_tokens=3,
+        output_tokens=4,
+        cost=Decimal("0.1234567891"),
+        timestamp=NOW,
     )
     await storage.commit(commit(new_actions=[asked], ledger=[entry]))
     await storage.aclose()

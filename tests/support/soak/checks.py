@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from agent_runtime import JobFilter, JobRecord, LedgerEntry, RuntimeEvent, RuntimeKernel
 from agent_runtime.values.event import TERMINAL_TYPES
+from support.kernels import run_key
 from support.soak.plans import JobPlan, result_of
 from support.soak.world import Happening
 
@@ -197,9 +198,7 @@ async def check_money(
 ) -> None:
     """The ledger equals the journal and the model's answers; counters equal the ledger; nothing stays reserved."""
     entries: list[LedgerEntry] = []
-    while page := await desk.ledger.entries(
-        type="model_usage", after=entries[-1].entry_id if entries else None
-    ):
+    while page := await desk.ledger.entries(type="model_usage", after=entries[-1] if entries else None):
         entries += page
     attempts = [
         e for e in events if e.type in ("model.completed", "model.attempt_failed") and "attempt" in e.data
@@ -242,7 +241,7 @@ async def _check_counters(
     plan: JobPlan,
     findings: Findings,
 ) -> None:
-    key = (f"run:{job_id}", "")
+    key = run_key(job_id)
     (counters,) = await desk.storage.counters([key])
     reserved = (counters.reserved.tokens, counters.reserved.cost)
     findings.check(reserved == (0, 0), f"{job_id}: {reserved} stay reserved")
@@ -259,4 +258,4 @@ def _counted(entry: LedgerEntry, key: tuple[str, str]) -> int:
     for budget_id, window, amount in entry.metadata.get("settled", ()):
         if (budget_id, window) == key:
             return int(amount.get("cost", 0))
-    return entry.cost or 0
+    return entry.units or 0

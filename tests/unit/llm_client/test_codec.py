@@ -183,3 +183,9 @@ def test_the_model_and_its_address_are_part_of_the_hash() -> None:
 def test_keys_of_tenants_cannot_be_confused() -> None:
     assert scoped_key("a", "b:c") != scoped_key("a:b", "c")
     assert scoped_key(None, "x") != scoped_key("None", "x")
+    assert scoped_key(None, "x", "a") == scoped_key("a", "x", "a") == scoped_key("a", "x")
+    assert scoped_key("b", "x", "a") not in (
+        scoped_key("b", "x"),
+        scoped_key("b", "x", "c"),
+        scoped_key("a", "x"),
+    )

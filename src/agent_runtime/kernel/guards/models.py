@@ -55,7 +55,9 @@ class ModelGuard:
         run = step.branch.run
         key = call.idempotency_key
         call = call.evolve(
-            idempotency_key=None if key is None else f"{run.job_id}:{key}", emit=_live(step, call.emit)
+            idempotency_key=None if key is None else f"{run.job_id}:{key}",
+            emit=_live(step, call.emit),
+            scope=run.job.scope_id,
         )
         try:
             result = await proceed(await self._admission.governed(step, call))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from agent_runtime.errors import AlreadySettled
@@ -110,7 +111,7 @@ def entry_for(
     job = run.job
     values = usage_fields(usage)
     if failed and not usage.requests:
-        values["cost"] = 0
+        values["cost"] = Decimal(0)
     metadata: dict[str, Any] = {} if request_id is None else {"request_id": request_id}
     if bound.holds and (uncertain or values["cost"] is None):
         metadata["settled"] = [
@@ -154,7 +155,6 @@ async def warn(run: JobRun, operation_id: str, crossings: Sequence[Crossing]) ->
             job_id=job.job_id,
             scope_id=job.scope_id,
             principal_id=job.principal_id,
-            cost=0,
             timestamp=run.services.clock.now(),
             metadata={"decision": "warn", **about},
         )

@@ -25,7 +25,7 @@ from agent_runtime.ports.journal import ActionChange, Commit, JobChange, NewEven
 from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.action import ActionStatus, ActionType
-from agent_runtime.values.budget import Amount, Charge, Counters
+from agent_runtime.values.budget import Amount, Charge, Counters, EntryKey
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.opening import Opening, SpentBy, uncounted
@@ -44,7 +44,7 @@ def check(state: State, commit: Commit) -> None:
     for change in commit.action_changes:
         _check_action(state, change)
     _check_charges(state, commit.charges)
-    if commit.unique_ledger and any(entry.entry_id in state.ledger for entry in commit.ledger):
+    if commit.unique_ledger and any(entry.key in state.ledger for entry in commit.ledger):
         raise AlreadySettled
     if any(key not in state.timers for key in commit.take_timers):
         raise AlreadySettled
@@ -164,7 +164,7 @@ def _spend(state: State, commit: Commit) -> None:
             settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve
         )
     for entry in commit.ledger:
-        state.ledger.setdefault(entry.entry_id, entry)
+        state.ledger.setdefault(entry.key, entry)
 
 
 def _set_rules(state: State, commit: Commit) -> None:
@@ -188,7 +188,7 @@ def _open_counters(state: State, openings: Sequence[Opening]) -> None:
 def _spent_since(state: State, since: datetime) -> list[SpentBy]:
     found = []
     for entry in state.ledger.values():
-        corrected = state.ledger.get(entry.metadata.get("corrects", ""), entry)
+        corrected = state.ledger.get(EntryKey(entry.scope_id, entry.metadata.get("corrects", "")), entry)
         if entry.type != "budget_check" and corrected.timestamp >= since:
             whose = (entry.scope_id, entry.principal_id, entry.session_id, entry.model, entry.provider)
             found.append(SpentBy(*whose, entry.counted))

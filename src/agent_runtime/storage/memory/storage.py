@@ -22,7 +22,7 @@ from agent_runtime.ports.journal import (
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
 from agent_runtime.storage.memory.state import State, in_order
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import NOTHING, Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
@@ -116,13 +116,20 @@ class MemoryStorage:
         for listener in tuple(self._listeners):
             listener.folded(job_id, events)
 
-    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+    async def events(
+        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        return self._state.journals.get(job_id, [])[after_seq : after_seq + limit]
+        return self._journal(job_id, scope_id)[after_seq : after_seq + limit]
 
-    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        return self._state.journals.get(job_id, [])[-limit:]
+        return self._journal(job_id, scope_id)[-limit:]
+
+    def _journal(self, job_id: str, scope_id: str | None) -> list[RuntimeEvent]:
+        job = self._state.jobs.get(job_id)
+        is_hidden = job is None or scope_id not in (None, job.scope_id)
+        return [] if is_hidden else self._state.journals.get(job_id, [])
 
     async def due_jobs(
         self,
@@ -244,9 +251,9 @@ class MemoryStorage:
         nothing = Counters(settled=NOTHING, reserved=NOTHING)
         return [self._state.counters.get(key, nothing) for key in keys]
 
-    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
-        """Return one entry, or `None`."""
-        return self._state.ledger.get(entry_id)
+    async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
+        """Return one entry of a scope, or `None`."""
+        return self._state.ledger.get(EntryKey(scope_id, entry_id))
 
     async def standing_budgets(self) -> Sequence[Budget]:
         """Return all standing budgets, by id."""
@@ -260,9 +267,7 @@ class MemoryStorage:
         """Return entries in the order they were written."""
         entries = list(self._state.ledger.values())
         if filter.after is not None:
-            place = next(
-                (i for i, entry in enumerate(entries) if entry.entry_id == filter.after), len(entries)
-            )
+            place = next((i for i, entry in enumerate(entries) if entry.key == filter.after), len(entries))
             entries = entries[place + 1 :]
         found = (entry for entry in entries if filter.matches(entry))
         return [entry for entry, _ in zip(found, range(filter.limit), strict=False)]

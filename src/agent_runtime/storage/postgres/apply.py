@@ -58,8 +58,8 @@ def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> in
     _move_timers(rows, commit, encoded)
     _charge(rows, commit, charged)
     for entry, row in zip(commit.ledger, encoded.ledger, strict=True):
-        rows.ledger_rows.setdefault(entry.entry_id, row)
-        rows.entries.add(entry.entry_id)
+        rows.ledger_rows.setdefault(entry.key, row)
+        rows.entries.add(entry.key)
     _set_rules(rows, commit, encoded)
     if commit.job is not None and commit.job.status.is_terminal and job is not None:
         rows.ended_jobs.append(job.job_id)
@@ -135,7 +135,7 @@ def _check_actions(rows: LockedRows, commit: Commit) -> None:
 def _check_settled(rows: LockedRows, commit: Commit) -> None:
     if any(key not in rows.timers for key in commit.take_timers):
         raise AlreadySettled
-    if commit.unique_ledger and any(entry.entry_id in rows.entries for entry in commit.ledger):
+    if commit.unique_ledger and any(entry.key in rows.entries for entry in commit.ledger):
         raise AlreadySettled
 
 

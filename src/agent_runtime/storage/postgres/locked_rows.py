@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
-from agent_runtime.values.budget import Amount, Counters
+from agent_runtime.values.budget import Amount, Counters, EntryKey
 from agent_runtime.values.job import READY, TERMINAL
 from agent_runtime.values.opening import Opening
 
@@ -34,7 +34,7 @@ class Needs:
     actions: set[str] = field(default_factory=set)
     timers: set[Key] = field(default_factory=set)
     """(job, key) pairs that are taken."""
-    entries: set[str] = field(default_factory=set)
+    entries: set[EntryKey] = field(default_factory=set)
     """Ledger entries that must not be there."""
     counters: set[Key] = field(default_factory=set)
     """(budget, window) pairs."""
@@ -111,7 +111,7 @@ class LockedRows:
     """Status and number of votes, by action."""
     timers: set[Key] = field(default_factory=set)
     """Those of the asked-for timers that are there."""
-    entries: set[str] = field(default_factory=set)
+    entries: set[EntryKey] = field(default_factory=set)
     """Those of the asked-for ledger entries that are there."""
     counters: dict[Key, Counters] = field(default_factory=dict)
     new_counters: set[Key] = field(default_factory=set)
@@ -137,7 +137,7 @@ class LockedRows:
     charges: dict[Key, tuple[Amount, Amount]] = field(default_factory=dict)
     """What to add to settled and reserved."""
     forget_counters: list[Row] = field(default_factory=list)
-    ledger_rows: dict[str, Row] = field(default_factory=dict)
+    ledger_rows: dict[EntryKey, Row] = field(default_factory=dict)
     budget_rows: dict[str, Row | None] = field(default_factory=dict)
     """The last word on each standing budget."""
     policy_rows: dict[Key, Row] = field(default_factory=dict)

@@ -137,7 +137,7 @@ class CommitOperation(Operation):
         needs.openings.extend(commit.openings)
         needs.timers.update(commit.take_timers)
         if commit.unique_ledger:
-            needs.entries.update(entry.entry_id for entry in commit.ledger)
+            needs.entries.update(entry.key for entry in commit.ledger)
 
     def apply(self, rows: LockedRows) -> int:
         """Apply the commit."""

@@ -89,7 +89,10 @@ LOCK_TIMERS: Final = """
 SELECT t.job_id, t.key FROM runtime_timers t
 WHERE (t.job_id, t.key) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY t.job_id, t.key FOR UPDATE
 """
-KNOWN_ENTRIES: Final = "SELECT event_id FROM runtime_ledger WHERE event_id = ANY($1::text[])"
+KNOWN_ENTRIES: Final = """
+SELECT scope_id, event_id FROM runtime_ledger
+WHERE (scope_id, event_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
 COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = ANY($1::text[])"
 
 # Advisory locks are taken in the order of the array: a function in the list of a plain scan is called row by row.
@@ -199,7 +202,7 @@ def _bill() -> str:
   INSERT INTO runtime_ledger ({columns}) SELECT {values}
   FROM unnest({", ".join(arrays)}, ${_BILLED_FIRST + len(arrays)}::int8[]) AS l({columns}, commit)
   JOIN extended AS x ON x.commit = l.commit
-  ORDER BY l.event_id ON CONFLICT (event_id) DO NOTHING
+  ORDER BY l.event_id, l.scope_id ON CONFLICT (event_id, scope_id) DO NOTHING
 )"""  # noqa: S608
 
 
@@ -266,7 +269,7 @@ DELETE FROM runtime_budget_counters WHERE ctid IN (
   FOR UPDATE OF c SKIP LOCKED
 )
 """  # noqa: S608
-INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id) DO NOTHING")
+INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id, scope_id) DO NOTHING")
 PUT_BUDGETS: Final = _insert(
     "runtime_budgets",
     BUDGET,

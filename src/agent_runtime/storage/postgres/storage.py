@@ -220,23 +220,31 @@ class PostgresStorage:
             for listener in tuple(self._listeners):
                 listener.folded(job_id, events)
 
-    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+    async def events(
+        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        return await self._events(job_id, f"{_EVENTS} AND seq > $2 ORDER BY seq LIMIT $3", after_seq, limit)
+        statement = f"{_EVENTS} AND seq > $2 ORDER BY seq LIMIT $3"
+        return await self._events(job_id, scope_id, statement, after_seq, limit)
 
-    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        newest_first = await self._events(job_id, f"{_EVENTS} ORDER BY seq DESC LIMIT $2", limit)
+        newest_first = await self._events(job_id, scope_id, f"{_EVENTS} ORDER BY seq DESC LIMIT $2", limit)
         return newest_first[::-1]
 
-    async def _events(self, job_id: str, statement: str, *parameters: int) -> Sequence[RuntimeEvent]:
+    async def _events(
+        self, job_id: str, scope_id: str | None, statement: str, *parameters: int
+    ) -> Sequence[RuntimeEvent]:
         found = await self._connections.fetch(statement, to_text(job_id), *parameters)
         if not found:
             return []
-        ((scope_id,),) = await self._connections.fetch(
+        ((stored,),) = await self._connections.fetch(
             "SELECT scope_id FROM runtime_jobs WHERE job_id = $1", to_text(job_id)
         )
-        return [event_record(job_id, from_text(scope_id), tuple(row)) for row in found]
+        owner = from_text(stored)
+        if scope_id not in (None, owner):
+            return []
+        return [event_record(job_id, owner, tuple(row)) for row in found]
 
     async def due_jobs(
         self,
@@ -353,10 +361,10 @@ class PostgresStorage:
         known = {(budget_id, window): counters_of(amounts) for budget_id, window, *amounts in found}
         return [known.get(key, Counters()) for key in zip(budgets, windows, strict=True)]
 
-    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
-        """Return one entry, or `None`."""
-        statement = f"SELECT {_LEDGER} FROM runtime_ledger WHERE event_id = $1"  # noqa: S608
-        found = await self._connections.fetch(statement, to_text(entry_id))
+    async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
+        """Return one entry of a scope, or `None`."""
+        statement = f"SELECT {_LEDGER} FROM runtime_ledger WHERE event_id = $1 AND scope_id = $2"  # noqa: S608
+        found = await self._connections.fetch(statement, to_text(entry_id), to_text(scope_id))
         return _entry(found[0]) if found else None
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002

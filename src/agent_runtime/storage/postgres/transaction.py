@@ -12,7 +12,7 @@ from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.storage.spent import spent_by
-from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
+from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey
 from agent_runtime.values.opening import uncounted
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ async def _lock_answers(connection: Connection, rows: LockedRows, needs: Needs) 
         for job_id, key in await connection.fetch(sql.LOCK_TIMERS, *_pairs(needs.timers)):
             rows.timers.add((from_text(job_id), from_text(key)))
     if needs.entries:
-        for (event_id,) in await connection.fetch(sql.KNOWN_ENTRIES, _texts(needs.entries)):
-            rows.entries.add(from_text(event_id))
+        for scope_id, event_id in await connection.fetch(sql.KNOWN_ENTRIES, *_pairs(needs.entries)):
+            rows.entries.add(EntryKey(from_text(scope_id), from_text(event_id)))
 
 
 async def write(connection: Connection, rows: LockedRows) -> str:

@@ -140,7 +140,7 @@ CREATE TABLE runtime_ledger (
 	timestamp BIGINT NOT NULL, 
 	metadata TEXT NOT NULL, 
 	PRIMARY KEY (id), 
-	CONSTRAINT runtime_ledger_once UNIQUE (event_id)
+	CONSTRAINT runtime_ledger_once UNIQUE (event_id, scope_id)
 );
 CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
 CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);

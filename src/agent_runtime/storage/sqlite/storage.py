@@ -160,19 +160,24 @@ class SQLiteStorage:
         for listener in tuple(self._listeners):
             listener.changed_elsewhere()
 
-    async def events(self, job_id: str, *, after_seq: int = 0, limit: int = 1000) -> Sequence[RuntimeEvent]:
+    async def events(
+        self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
+    ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        return await self._events(job_id, f"{EVENTS} AND seq > ? ORDER BY seq LIMIT ?", after_seq, limit)
+        statement = f"{EVENTS} AND seq > ? ORDER BY seq LIMIT ?"
+        return await self._events(job_id, scope_id, statement, after_seq, limit)
 
-    async def tail(self, job_id: str, limit: int) -> Sequence[RuntimeEvent]:
+    async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        newest_first = await self._events(job_id, f"{EVENTS} ORDER BY seq DESC LIMIT ?", limit)
+        newest_first = await self._events(job_id, scope_id, f"{EVENTS} ORDER BY seq DESC LIMIT ?", limit)
         return newest_first[::-1]
 
-    async def _events(self, job_id: str, statement: str, *parameters: int) -> list[RuntimeEvent]:
+    async def _events(
+        self, job_id: str, scope_id: str | None, statement: str, *parameters: int
+    ) -> list[RuntimeEvent]:
         def read(db: sqlite3.Connection) -> list[RuntimeEvent]:
             job = db.execute("SELECT scope_id FROM runtime_jobs WHERE job_id = ?", (job_id,)).fetchone()
-            if job is None:
+            if job is None or scope_id not in (None, job[0]):
                 return []
             return [event_record(job_id, job[0], row) for row in db.execute(statement, (job_id, *parameters))]
 
@@ -303,11 +308,11 @@ class SQLiteStorage:
 
         return await self._reader.run(read)
 
-    async def get_ledger_entry(self, entry_id: str) -> LedgerEntry | None:
-        """Return one entry, or `None`."""
+    async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
+        """Return one entry of a scope, or `None`."""
         found = await self._reader.rows(
-            f"SELECT {', '.join(rows.LEDGER)} FROM runtime_ledger WHERE event_id = ?",  # noqa: S608
-            (entry_id,),
+            f"SELECT {', '.join(rows.LEDGER)} FROM runtime_ledger WHERE event_id = ? AND scope_id = ?",  # noqa: S608
+            (entry_id, scope_id),
         )
         return rows.ledger_entry(decode(rows.LEDGER, found[0])) if found else None
 

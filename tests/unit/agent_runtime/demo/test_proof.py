@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,9 @@ async def test_each_kind_of_loss_and_repetition_is_noticed(
     assert "no person was asked twice" in await failed([*events, question], entries)
     assert "every request to the model is billed once" in await failed(events, [*entries, entries[0]])
     assert "every request to the model is billed once" in await failed(events, entries[1:])
-    assert "ledger and journal agree" in await failed(events, [replace(entries[0], cost=1), *entries[1:]])
+    assert "ledger and journal agree" in await failed(
+        events, [replace(entries[0], cost=Decimal(1)), *entries[1:]]
+    )
     assert "uncertain entries" in await failed(events, [replace(entries[0], uncertain=True), *entries[1:]])
     Path(report.body()["value"]["path"]).write_text("something else")
     assert await failed(events, entries) == ["the report on disk is the one the journal records"]

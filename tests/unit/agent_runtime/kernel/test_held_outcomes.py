@@ -26,7 +26,7 @@ from llm_client import Agent, AgentConfig, ExecutionEngine, FunctionProvider, Sc
 from llm_client.engine.hooks import HookEvent
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.spec import RequestSpec
-from support.kernels import BOUND, kernel, types, until
+from support.kernels import BOUND, kernel, run_key, types, until
 from support.operators import asking
 from support.slow_storage import SlowStorage
 
@@ -93,7 +93,7 @@ async def test_a_tools_result_is_written_with_the_request_that_follows() -> None
     async with kernel(storage, agent=agent(call("1A"), call("1B"), "done")) as k:
         handle = await k.execute(ExecutionRequest(prompt="two seats", budgets=BudgetSpec(max_tokens=100_000)))
         assert (await handle.result(timeout=BOUND)).content == "done"
-    (counters,) = await storage.counters([(f"run:{handle.job_id}", "")])
+    (counters,) = await storage.counters([run_key(handle.job_id)])
     assert counters.settled.tool_calls == 2
     assert commits.having("tool.completed") == [["tool.completed", "model.started"]] * 2
     assert commits.having("tool.started") == [["tool.started"]] * 2

@@ -26,7 +26,7 @@ from llm_client.errors import ProviderTimeout
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
 from llm_client.pricing import ModelPrices, PriceBook
-from support.kernels import BOUND, journal, kernel, status_becomes, types, until
+from support.kernels import BOUND, journal, kernel, run_key, status_becomes, types, until
 from support.operators import asking, identity
 from support.slow_storage import SlowStorage
 
@@ -53,9 +53,9 @@ async def check_money(
     assert len(written) == entries
     assert not any(entry.uncertain for entry in written)
     assert sum(bool(entry.cost) for entry in written) == (entries if answered is None else answered)
-    (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
+    (counters,) = await k.storage.counters([run_key(handle.job_id)])
     assert counters.reserved.to_dict() == {}
-    assert counters.settled.cost == sum(entry.cost or 0 for entry in written)
+    assert counters.settled.cost == sum(entry.units or 0 for entry in written)
 
 
 async def cancelled_at(storage: SlowStorage, k: RuntimeKernel, request: ExecutionRequest) -> ExecutionHandle:

@@ -175,7 +175,7 @@ def upgrade() -> None:
         sa.Column("duration_ms", sa.BigInteger),
         sa.Column("timestamp", Time, nullable=False),
         sa.Column("metadata", Json, nullable=False),
-        sa.UniqueConstraint("event_id", name="runtime_ledger_once"),
+        sa.UniqueConstraint("event_id", "scope_id", name="runtime_ledger_once"),
     )
     op.create_index("runtime_ledger_by_scope", "runtime_ledger", ["scope_id", "timestamp"])
     op.create_index("runtime_ledger_of_job", "runtime_ledger", ["job_id"])
