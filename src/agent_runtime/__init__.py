@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         IdempotencyConflict,
         InvalidInput,
         InvalidTransition,
+        JobBlocked,
         JobCancelled,
         JobEnded,
         JobFailed,
@@ -96,7 +97,7 @@ _HOMES = {
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
-        "InvalidTransition JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
+        "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
         "PolicyInvalid QueueFull ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
         "UnknownOperator UnknownPolicy"
     ),
@@ -176,6 +177,7 @@ __all__ = [
     "InMemorySignalChannel",
     "InvalidInput",
     "InvalidTransition",
+    "JobBlocked",
     "JobCancelled",
     "JobEnded",
     "JobFailed",

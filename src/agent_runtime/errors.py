@@ -17,6 +17,7 @@ AgentRuntimeError
 │   ├── JobFailed
 │   ├── JobCancelled
 │   └── JobTimedOut
+├── JobBlocked                     what it raises when the job waits for somebody to mend something
 ├── LimitReached                   give up, or raise the limit
 │   ├── BudgetExceededError
 │   ├── PolicyDenied
@@ -172,6 +173,25 @@ class JobTimedOut(JobEnded):
     """The job ran out of time."""
 
     code = "TIMED_OUT"
+
+
+class JobBlocked(AgentRuntimeError):
+    """The job goes on when a person or a deploy has mended what is wrong; nothing is lost.
+
+    Attributes:
+        reason: What is wrong.
+        code: Stable code of it, such as `OPERATOR_NOT_FOUND`; `error_code` is the same.
+        job_id: The job.
+    """
+
+    code = "JOB_BLOCKED"
+
+    def __init__(self, reason: str | None = None, code: str | None = None, *, job_id: str = "") -> None:
+        super().__init__(f"job {job_id} is blocked: {reason}" if job_id else reason)
+        self.reason = reason or ""
+        self.code = code or type(self).code  # type: ignore[misc]  # one class for every cause
+        self.error_code = self.code
+        self.job_id = job_id
 
 
 class LimitReached(AgentRuntimeError, RunAborted):

@@ -60,6 +60,10 @@ PLAYED = {
         "test_a_bill_above_the_upper_bound_is_recorded_as_it_is_and_ends_the_spending",
         "test_a_call_lost_in_a_crash_is_settled_at_its_maximum_in_every_budget",
     ),
+    "test_blocked": (
+        "test_who_waits_on_gets_the_result_of_the_mended_job",
+        "test_a_blocked_child_keeps_its_parent_waiting",
+    ),
     "test_identity": (
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
         "test_a_pruned_first_link_leads_to_the_living_one",

@@ -9,6 +9,7 @@ from agent_runtime.errors import (
     BudgetExceededError,
     ExecutorBusy,
     InvalidInput,
+    JobBlocked,
     JobEnded,
     JobTimedOut,
     LimitReached,
@@ -38,6 +39,8 @@ def describe(error: BaseException) -> tuple[str | None, int]:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, JobEnded) and error.job_id and error.job_id not in text:
         text = f"{error.job_id}: {text}"
+    if isinstance(error, JobBlocked):
+        text += "; it goes on when that is mended and it is asked to: agent-runtime jobs resume"
     return str(redact(text)), code
 
 

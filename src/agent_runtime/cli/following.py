@@ -29,7 +29,7 @@ async def follow(
     begin: Begin | None = None,
     see: See | None = None,
 ) -> None:
-    """Tell a job's events and put its questions until it has ended.
+    """Tell a job's events and put its questions until it has ended, or is blocked.
 
     Args:
         handle: The job.
@@ -38,6 +38,9 @@ async def follow(
         after_seq: Events up to here are known.
         begin: Lets the job be executed; called when somebody listens, so that not a word of the model is missed.
         see: Is shown each event before the questions are.
+
+    Raises:
+        JobBlocked: Somebody has to mend something first.
     """
     try:
         for action in await handle.get_pending_actions():
@@ -51,6 +54,8 @@ async def follow(
             narrator.tell(event)
             if see is not None:
                 await see(event)
+            if event.type == RuntimeEventType.JOB_BLOCKED:
+                await handle.check_blocked()
             if event.type == RuntimeEventType.ACTION_REQUIRED:
                 questions.ask(event.data["action_id"])
             elif event.type in _SETTLED and "action_id" in event.data:

@@ -163,7 +163,8 @@ def cancel(db: str | None, job_id: str, reason: str | None) -> int:
 
 async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
     async with reading(settings) as kernel:
-        await kernel.jobs.cancel(job_id, reason)
+        head = await kernel.jobs.head(job_id)
+        job_id = (await kernel.jobs.cancel(head.job_id, reason)).job_id
     dispatcher = ChosenJobs()
     async with opened(settings, operators=known_operators(), dispatcher=dispatcher) as kernel:
         dispatcher.choose(job_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import ConfigurationError, InvalidInput, JobFailed
+from agent_runtime.errors import ConfigurationError, InvalidInput, JobBlocked, JobFailed
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.values.content import MAX_CONTENT_BYTES
 from agent_runtime.values.context import BudgetSpec
@@ -221,7 +222,8 @@ class _Command:
                 "(with --db it would have a database of its own)"
             )
         questions = Questions(kernel, narrator.line, db_flag=self.db_flag)
-        await follow(handle, narrator, questions, begin=begin)
+        with contextlib.suppress(JobBlocked):  # the result tells it
+            await follow(handle, narrator, questions, begin=begin)
         return await self._conclude(kernel, handle, narrator)
 
     async def _conclude(self, kernel: RuntimeKernel, handle: ExecutionHandle, narrator: Narrator) -> int:

@@ -1,4 +1,4 @@
-"""Jobs whose end somebody waits for, whichever process brings it about."""
+"""Jobs whose end somebody waits for, whichever process brings it about. A job that is blocked has stopped, too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class AwaitedEnds:
-    """Terminal events to come.
+    """Terminal events to come, and those that say that a job is blocked.
 
     Args:
         storage: Where they are looked for, when another process has written them.
@@ -50,20 +50,20 @@ class AwaitedEnds:
                 end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
-        """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""
+        """Return a future of the next event with which the job stops; shared by all who wait, forgotten with the last."""
         end = self._ends.get(job_id)
         if end is None or end.done():
             end = self._ends[job_id] = asyncio.get_running_loop().create_future()
         return end
 
     def came(self, event: RuntimeEvent) -> None:
-        """Hand a terminal event to those who wait for it."""
+        """Hand an event with which a job has stopped to those who wait for it."""
         end = self._ends.pop(event.job_id or "", None)
         if end is not None and not end.done():
             end.set_result(event)
 
     def hear(self, job_id: str) -> None:
-        """Learn that another process has ended a job: only that one is looked at, however many are awaited."""
+        """Learn that a job has stopped in another process: only that one is looked at, however many are awaited."""
         if job_id in self._ends:
             self._heard[job_id] = None
             self._wanted.set()
@@ -87,5 +87,5 @@ class AwaitedEnds:
     async def _look_at(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             for event in await self._storage.tail(job_id, 1):
-                if event.is_terminal:
+                if event.is_stop:
                     self.came(event)

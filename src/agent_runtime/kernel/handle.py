@@ -115,13 +115,15 @@ class ExecutionHandle:
                 yield event
             after_seq = page[-1].seq or after_seq
 
-    async def result(self, timeout: float | None = None) -> ExecutionResult:
-        """Wait for the job's end and return its result; of a job that continues as a new one, the last one's.
+    async def result(self, timeout: float | None = None, *, wait_blocked: bool = False) -> ExecutionResult:
+        """Wait for the job's end and return its result; of a job in whose place others go on, the last one's.
 
         Args:
             timeout: Seconds to wait; the job goes on.
+            wait_blocked: Wait on when the job becomes blocked, until a person or a deploy has mended what is wrong.
 
         Raises:
+            JobBlocked: It cannot go on by itself, and says why; it has not ended.
             JobFailed: It failed; `BudgetExceededError` and `PolicyDenied` when that was why.
             JobCancelled: It was cancelled.
             JobTimedOut: Its deadline passed.
@@ -130,23 +132,23 @@ class ExecutionHandle:
         """
         async with asyncio.timeout(timeout):
             await self._reach()
-            ended = await self._ended()
+            ended = await self._ended(wait_blocked=wait_blocked)
         if ended.type == RuntimeEventType.JOB_SUCCEEDED:
             await self._check_content(ended)
             return _result(ended)
         raise _failure(ended)
 
-    async def _ended(self) -> RuntimeEvent:
+    async def _ended(self, *, wait_blocked: bool) -> RuntimeEvent:
         """Wait until a job has ended in whose place no other goes on, and return its terminal event."""
         if self._end is not None:
             is_news = not self._end.done()
             ended = await asyncio.shield(self._end)
             is_last = is_news or ended.type == RuntimeEventType.JOB_SUCCEEDED  # else it may have been retried
-            if is_last and ended.data.get("continued_as") is None:
+            if is_last and ended.is_terminal and ended.data.get("continued_as") is None:
                 return ended
         while True:
             job = await self.job()
-            ended = await self._kernel.wait_for_end(job.job_id)
+            ended = await self._kernel.wait_for_end(job.job_id, wait_blocked=wait_blocked)
             if ended.data.get("continued_as") is None:
                 return ended
 
@@ -156,6 +158,10 @@ class ExecutionHandle:
             raise ContentPruned(
                 f"the content of job {ended.job_id!r} was deleted; its events and its cost are kept"
             )
+
+    async def check_blocked(self) -> None:
+        """Return when the job can go on by itself, or has ended. Raises `JobBlocked`, with the reason, when it cannot."""
+        await self._kernel.check_blocked((await self.job()).job_id)
 
     async def cancel(self, reason: str | None = None) -> None:
         """Ask the job to stop, or the one it has continued as. Does nothing when it has ended."""

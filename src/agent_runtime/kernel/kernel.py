@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.actions.store import ActionStore
-from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, UnknownJob
+from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, JobBlocked, UnknownJob
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
@@ -357,12 +357,39 @@ class RuntimeKernel:
         """
         return ExecutionHandle(self, job_id, scope_id=scope_id)
 
-    async def wait_for_end(self, job_id: str) -> RuntimeEvent:
-        """Wait until a job has ended and return its terminal event. Raises `UnknownJob`."""
+    async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:
+        """Wait until a job has ended and return its terminal event.
+
+        Args:
+            job_id: The job.
+            wait_blocked: Wait on when the job becomes blocked, until somebody has mended what is wrong.
+
+        Raises:
+            UnknownJob: There is no such job.
+            JobBlocked: It is blocked, and `wait_blocked` is false.
+        """
         await self.start()
-        end = self._news.end_of(job_id)
+        while True:
+            stop = self._news.end_of(job_id)
+            event = await self._newest_event(job_id)
+            if not event.is_terminal:
+                if not wait_blocked:
+                    await self.check_blocked(job_id)
+                event = await asyncio.shield(stop)
+            if event.is_terminal:
+                return event
+
+    async def check_blocked(self, job_id: str) -> None:
+        """Return when a job can go on by itself. Raises `JobBlocked` when it cannot."""
+        event = await self._newest_event(job_id)
+        if event.type != RuntimeEventType.JOB_BLOCKED or await self.storage.due_jobs(among=[job_id], limit=1):
+            return
+        if (await self._newest_event(job_id)).seq == event.seq:  # else it was claimed in between
+            raise JobBlocked(event.data.get("reason"), event.data.get("code"), job_id=job_id)
+
+    async def _newest_event(self, job_id: str) -> RuntimeEvent:
         for event in await self.storage.tail(job_id, 1):
-            return event if event.is_terminal else await asyncio.shield(end)
+            return event
         raise UnknownJob(f"no job {job_id!r}")
 
     async def aclose(self) -> None:

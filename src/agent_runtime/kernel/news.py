@@ -120,9 +120,11 @@ class News:
         if self._bus.has_listeners(job_id):
             for seq, event in enumerate(commit.events, first_seq):
                 self._bus.publish_live(placed(event, job_id, commit.scope_id, seq, commit.at))
-        if commit.job is not None and commit.job.status.is_terminal and job_id in self._ends:
+        if commit.job is not None and job_id in self._ends:
             last_seq = first_seq + len(commit.events) - 1
-            self._ends.came(placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at))
+            last = placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at)
+            if last.is_stop:
+                self._ends.came(last)
 
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """React to entries that a claim or a fold has written."""
@@ -197,5 +199,5 @@ class News:
             self._bus.poke()  # what another process has written and not announced is found by looking
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
-        """Return a future of the job's terminal event; shared by all who wait for it, forgotten with the last of them."""
+        """Return a future of the next event with which the job stops: it ends, or is blocked."""
         return self._ends.end_of(job_id)

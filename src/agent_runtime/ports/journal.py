@@ -193,7 +193,7 @@ class ForeignChange(NamedTuple):
     """What another process has done to a job."""
 
     kind: ChangeKind
-    """`woken`: a signal waits for it; `grown`: its journal has new entries; `timer`: one was set for it."""
+    """`woken`: a signal waits for it; `grown`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
     job_id: str
 
 

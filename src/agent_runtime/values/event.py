@@ -106,6 +106,11 @@ class RuntimeEvent:
             object.__setattr__(self, "event_id", f"{self.job_id}:{self.seq}")
 
     @property
+    def is_stop(self) -> bool:
+        """Whether the job has ended with this event, or goes on only when somebody acts."""
+        return self.type in TERMINAL_TYPES or self.type == RuntimeEventType.JOB_BLOCKED
+
+    @property
     def is_terminal(self) -> bool:
         """Whether this event ends its job."""
         return self.type in TERMINAL_TYPES

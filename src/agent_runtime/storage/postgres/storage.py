@@ -42,7 +42,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobFilter, JobRecord
+from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class PostgresStorage:
                 tell(ForeignChange("created", job.job_id))
         for job_id in (*(signal.job_id for signal in commit.signals), *cancelled):
             tell(ForeignChange("woken", job_id))
-        if commit.job is not None and commit.job.status.is_terminal:
+        status = None if commit.job is None else commit.job.status
+        if status is not None and (status.is_terminal or status is JobStatus.BLOCKED):
             tell(ForeignChange("ended", commit.job_id or ""))
         elif commit.events:
             tell(ForeignChange("grown", commit.job_id or ""))
