@@ -14,6 +14,7 @@ from agent_runtime import (
     ActionManager,
     ActionSpec,
     ExecutionRequest,
+    InvalidInput,
     Operator,
     OperatorContext,
     OperatorResult,
@@ -23,7 +24,7 @@ from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
-from support.kernels import BOUND, kernel
+from support.kernels import BOUND, kernel, status_becomes
 
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
@@ -132,3 +133,55 @@ async def test_a_token_is_stored_and_compared_as_its_hash(opened: Opened) -> Non
     held = await opened.everything()
     assert digest in held
     assert token not in held
+
+
+class Mailing(Operator):
+    """Asks two people for a yes, hands the links on, and lets itself be stopped before it waits for them."""
+
+    actions: ActionManager
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+
+    @property
+    def name(self) -> str:
+        return "mail"
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
+        spec = ActionSpec(job_id=context.job_id, type="approval", approvers=["ann", "bob"], quorum=2)
+        asked = await self.actions.require_action(spec)
+        self.links.put_nowait(dict(asked.resume_tokens))
+        await context.action(ActionSpec(type="input"))
+        answered = await self.actions.wait_for_resolution(asked.action_id)
+        return OperatorResult(output_data={"by": [vote["by"] for vote in answered.votes]})
+
+
+async def test_an_operator_that_comes_by_again_has_further_links_and_all_stay_valid_until_the_answer(
+    opened: Opened,
+) -> None:
+    mailing = Mailing()
+    async with kernel(opened.storage, operators=[mailing]) as k:
+        mailing.actions = k.actions
+        handle = await k.execute(ExecutionRequest(operator="mail"))
+        first = await asyncio.wait_for(mailing.links.get(), BOUND)
+        await status_becomes(handle, "waiting_action")
+        stop, _ = await handle.get_pending_actions()
+        await handle.resolve_action(stop.action_id, {"value": "go on"})
+        second = await asyncio.wait_for(mailing.links.get(), BOUND)
+        assert first.keys() == second.keys() == {"ann", "bob"}
+        assert not set(first.values()) & set(second.values())
+
+        assert (await k.actions.resolve(second["ann"], {"approved": True})).is_pending
+        with pytest.raises(InvalidInput, match="ann has answered already"):
+            await k.actions.resolve(first["ann"], {"approved": True})
+        await k.actions.resolve(first["bob"], {"approved": True})
+        assert (await handle.result(timeout=BOUND)).output == {"by": ["ann", "bob"]}
+        for token in (*first.values(), *second.values()):
+            with pytest.raises(ActionAlreadyResolved):
+                await k.actions.resolve(token, {"approved": False})
+
+    held = await opened.everything()
+    for token in (*first.values(), *second.values()):
+        assert sha256(token.encode()).hexdigest() in held
+        assert token not in held

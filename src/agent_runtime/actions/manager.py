@@ -6,32 +6,30 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from agent_runtime.actions.records import expiry_of, expiry_timer, hash_token, new_action, votes_told
-from agent_runtime.actions.store import ActionStore
-from agent_runtime.actions.waiting import ACTION_HOST
-from agent_runtime.errors import (
-    ActionAlreadyResolved,
-    ActionExpired,
-    InvalidInput,
-    StorageError,
-    UnknownAction,
+from agent_runtime.actions.records import (
+    draw_tokens,
+    end,
+    expiry,
+    expiry_timer,
+    hash_token,
+    new_action,
+    vote,
 )
+from agent_runtime.actions.resolution import check_resolution
+from agent_runtime.actions.store import ActionStore
+from agent_runtime.actions.votes import cast, voter_of
+from agent_runtime.actions.waiting import ACTION_HOST
+from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import ActionChange, Commit, Signal
+from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
-from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
-from agent_runtime.values.content import encode
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.context import DEFAULT_SCOPE
-from agent_runtime.values.event import RuntimeEventType
 
-_EVENT_OF = {
-    ActionStatus.RESOLVED: RuntimeEventType.ACTION_RESOLVED,
-    ActionStatus.CANCELLED: RuntimeEventType.ACTION_CANCELLED,
-    ActionStatus.EXPIRED: RuntimeEventType.ACTION_EXPIRED,
-}
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_BESIDE_SIGNALS = 1.0
 """How often the store is looked at by who waits; signals make it quicker, and may get lost."""
@@ -65,7 +63,10 @@ class ActionManager:
         self._clock = clock or SystemClock()
 
     async def require_action(self, spec: ActionSpec) -> ActionRecord:
-        """Ask a question. The record returned has the resume token; nobody will ever see it again."""
+        """Ask a question. The record returned has its resume tokens; nobody will ever see them again.
+
+        With approvers there is one for each of them, which casts the vote of that one alone.
+        """
         host = ACTION_HOST.get()
         if host is not None and spec.job_id in (None, host.job_id):
             return await host.open_action(spec)
@@ -76,7 +77,8 @@ class ActionManager:
             operation_id=None,
             now=self._clock.now(),
         )
-        await self._commit(new_actions=[action], set_timers=expiry_timer(action))
+        action, tokens = draw_tokens(action)
+        await self._commit(new_actions=[action], new_tokens=tokens, set_timers=expiry_timer(action))
         return action
 
     async def _scope_of(self, job_id: str | None) -> str:
@@ -108,12 +110,19 @@ class ActionManager:
     ) -> ActionRecord:
         """Answer the action that a resume token belongs to.
 
+        Args:
+            resume_token: It answers for the approver it was drawn for, if the action has approvers.
+            resolution: The answer.
+            resolved_by: Who gives it; with a token that was drawn for somebody it may be left out.
+
         Raises:
             UnknownAction: The token belongs to none.
             ActionAlreadyResolved: Somebody was faster, or it has expired.
             InvalidInput: The answer is not one for this type of action, or `resolved_by` may not give it.
         """
-        action = await self._storage.find_action(hash_token(resume_token))
+        action = None
+        if isinstance(resume_token, str):
+            action = await self._storage.find_action(hash_token(resume_token))
         if action is None:
             raise UnknownAction("this resume token belongs to no action")
         return await self._resolve(action, resolution, resolved_by)
@@ -126,7 +135,12 @@ class ActionManager:
         resolved_by: str | None = None,
         scope_id: str | None = None,
     ) -> ActionRecord:
-        """Answer an action by its id: for trusted code and for people whose identity was checked."""
+        """Answer an action by its id: for trusted code and for people whose identity was checked.
+
+        Of a quorum each approver votes for what shall be done: a yes without `arguments` for the original ones, a yes
+        with an edit for the edit. The first of these with enough votes wins, one no decides, and who answers again
+        replaces the earlier answer. Raises like `resolve`.
+        """
         return await self._resolve(await self.get(action_id, scope_id=scope_id), resolution, resolved_by)
 
     async def _resolve(
@@ -138,87 +152,36 @@ class ActionManager:
                 raise ActionAlreadyResolved(f"action {action.action_id!r} is {action.status}")
             if action.expires_at is not None and action.expires_at <= self._clock.now():
                 raise ActionAlreadyResolved(f"action {action.action_id!r} has expired")
-            self._check_approver(action, resolved_by)
-            votes = (*action.votes, {"by": resolved_by, "resolution": answer})
-            decided = len(votes) >= action.quorum or not _agrees(answer)
+            voter = voter_of(action, resolved_by)
+            votes, decided = cast(action, voter, answer)
+            told = votes if action.quorum > 1 else None
             try:
-                await self._change(
-                    action,
-                    ActionStatus.RESOLVED if decided else ActionStatus.PENDING,
-                    resolution=answer if decided else None,
-                    resolved_by=resolved_by,
-                    votes=votes if action.quorum > 1 else None,
-                )
+                if decided:
+                    await self._end(
+                        action, ActionStatus.RESOLVED, resolution=answer, resolved_by=voter, votes=told
+                    )
+                else:
+                    await self._commit(**vote(action, votes))
             except ActionAlreadyResolved:
                 fresh = await self.get(action.action_id)
                 if not fresh.is_pending:
                     raise
-                action = fresh
+                action = replace(fresh, token_of=action.token_of)
                 continue
             return await self.get(action.action_id)
-
-    def _check_approver(self, action: ActionRecord, resolved_by: str | None) -> None:
-        if action.approvers is not None and resolved_by not in action.approvers:
-            raise InvalidInput(f"{resolved_by or 'an unnamed person'} is not an approver of this action")
-        if action.quorum > 1:
-            if resolved_by is None:
-                raise InvalidInput("an action with a quorum needs to know who answers")
-            if any(vote["by"] == resolved_by for vote in action.votes):
-                raise InvalidInput(f"{resolved_by} has answered already")
 
     async def cancel(
         self, action_id: str, reason: str | None = None, *, scope_id: str | None = None
     ) -> ActionRecord:
         """Withdraw a question; whoever waits for it sees `ActionExpired`."""
         action = await self.get(action_id, scope_id=scope_id)
-        await self._change(action, ActionStatus.CANCELLED, reason=reason)
+        await self._end(action, ActionStatus.CANCELLED, reason=reason)
         return await self.get(action_id)
 
-    async def _change(
-        self,
-        action: ActionRecord,
-        status: ActionStatus,
-        *,
-        resolution: Mapping[str, Any] | None = None,
-        resolved_by: str | None = None,
-        votes: tuple[Mapping[str, Any], ...] | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Change a pending action, and tell the job that waits for it, in one commit."""
-        ended = status is not ActionStatus.PENDING
-        signals = []
-        if ended and action.job_id is not None and action.operation_id is not None:
-            data: dict[str, Any] = {
-                "action_id": action.action_id,
-                "type": action.type,
-                "resolved_by": resolved_by,
-            }
-            if votes is not None:
-                data["votes"] = votes_told(votes)
-            if reason is not None:
-                data["reason"] = reason
-            signals.append(
-                Signal(
-                    f"action:{action.action_id}",
-                    action.job_id,
-                    _EVENT_OF[status],
-                    action.operation_id,
-                    data,
-                    None if resolution is None else encode(dict(resolution)),
-                )
-            )
-        change = ActionChange(
-            action_id=action.action_id,
-            status=status,
-            votes_before=len(action.votes),
-            resolution=resolution,
-            resolved_by=resolved_by if ended else None,
-            votes=votes,
-        )
-        timers = [(timer.job_id, timer.key) for timer in expiry_timer(action)] if ended else []
-        await self._commit(action_changes=[change], signals=signals, clear_timers=timers)
-        if ended:
-            await self._tell(action, status)
+    async def _end(self, action: ActionRecord, status: ActionStatus, **answer: Any) -> None:
+        """End a pending action, and tell the job that waits for it, in one commit; then those who listen."""
+        await self._commit(**end(action, status, **answer))
+        await self._tell(action, status)
 
     async def _tell(self, action: ActionRecord, status: ActionStatus) -> None:
         """Signal that an action has ended, without its answer, which is read from the store."""
@@ -298,40 +261,11 @@ class ActionManager:
         """Let an action expire that no kernel looks after."""
         if not action.is_pending or action.expires_at is None or action.expires_at > self._clock.now():
             return action
-        end = expiry_of(action)
+        status, parts = expiry(action)
         with contextlib.suppress(ActionAlreadyResolved):
-            await self._change(action, end.status, resolution=end.resolution, resolved_by=end.resolved_by)
+            await self._commit(**parts)
+            await self._tell(action, status)
         return await self.get(action.action_id)
 
     async def _commit(self, **parts: Any) -> None:
         await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
-
-
-def check_resolution(action: ActionRecord, resolution: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer in the form of its action's type, or say what is wrong with it."""
-    answer = dict(resolution)
-    if action.type in (ActionType.APPROVAL, ActionType.CONFIRM):
-        given = answer.get("approved", answer.get("confirmed"))
-        if not isinstance(given, bool):
-            name = "approved" if action.type == ActionType.APPROVAL else "confirmed"
-            raise InvalidInput(
-                f'{"an" if name == "approved" else "a"} {action.type} is answered with {{"{name}": true}} or {{"{name}": false}}'
-            )
-        answer["approved"] = given
-        if action.type == ActionType.CONFIRM:
-            answer["confirmed"] = given
-    elif action.type == ActionType.CHOOSE:
-        choices = action.payload.get("choices")
-        if "choice" not in answer or (isinstance(choices, list) and answer["choice"] not in choices):
-            raise InvalidInput(f'a choose is answered with {{"choice": …}}, one of {choices}')
-    elif action.type == ActionType.INPUT and "value" not in answer:
-        raise InvalidInput('an input is answered with {"value": …}')
-    elif action.type == ActionType.RECONCILE and answer.get("outcome") not in ("done", "retry", "fail"):
-        raise InvalidInput('a reconcile is answered with {"outcome": "done"}, "retry" or "fail"')
-    encode(answer)
-    return answer
-
-
-def _agrees(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer is a yes, of which a quorum may need several; one no decides."""
-    return bool(answer.get("approved", True))

@@ -159,15 +159,18 @@ class DurableContext(OperatorContext):
 
     async def action(self, spec: ActionSpec, *, key: str | None = None) -> ActionRecord:
         """Ask a person and return the action with the answer; the job may leave the memory meanwhile."""
-        return await self.await_action(await self.open_action(spec, key=key))
+        return await self.await_action(await self._open_action(spec, key, with_tokens=False))
 
     async def open_action(self, spec: ActionSpec, *, key: str | None = None) -> ActionRecord:
-        """Ask without waiting. Inside a resumed job this is the question that was asked before."""
+        """Ask without waiting. Inside a resumed job this is the question that was asked before, with further tokens."""
+        return await self._open_action(spec, key, with_tokens=True)
+
+    async def _open_action(self, spec: ActionSpec, key: str | None, *, with_tokens: bool) -> ActionRecord:
         branch = self._branch()
         operation_id = self._run.operation_id(branch.take_place(key))
         with branch.step(str(spec.type)):
             await self._run.admit_step()
-            return await open_action(branch, operation_id, spec)
+            return await open_action(branch, operation_id, spec, with_tokens=with_tokens)
 
     async def await_action(self, action: ActionRecord) -> ActionRecord:
         """Wait for the answer to a question this job has asked."""

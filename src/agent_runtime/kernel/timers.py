@@ -8,14 +8,13 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from agent_runtime.actions.records import expiry_of
+from agent_runtime.actions.records import expiry
 from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageError, UnknownAction
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
-from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 
 logger = logging.getLogger(__name__)
@@ -131,21 +130,9 @@ class TimerService:
         if action is None or not action.is_pending:
             await self._storage.commit(self._clearing(timer))
             return
-        change = expiry_of(action)
-        default = change.resolution
-        if default is not None:
-            data = {"action_id": action.action_id, "resolved_by": change.resolved_by}
-            timer = timer._replace(type=RuntimeEventType.ACTION_RESOLVED, data=data)
-        signal = _signal(timer)._replace(content=None if default is None else encode(dict(default)))
-        commit = Commit(
-            commit_id=new_commit_id(),
-            at=self._clock.now(),
-            signals=[signal] if timer.job_id else [],
-            action_changes=[change],
-            clear_timers=[(timer.job_id, timer.key)],
-        )
+        _, parts = expiry(action)
         with contextlib.suppress(ActionAlreadyResolved, UnknownAction):
-            await self._storage.commit(commit)
+            await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
 
     def _clearing(self, timer: Timer) -> Commit:
         return Commit(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from agent_runtime.actions.records import expiry_timer, new_action
+from agent_runtime.actions.records import draw_tokens, expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.ports.journal import NewEvent
@@ -17,13 +17,32 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 
 async def open_action(
-    branch: Branch, operation_id: str, spec: ActionSpec, *, argument_hash: str | None = None
+    branch: Branch,
+    operation_id: str,
+    spec: ActionSpec,
+    *,
+    argument_hash: str | None = None,
+    with_tokens: bool = False,
 ) -> ActionRecord:
-    """Ask a question, or return the one that was asked here before. Only the first time has its resume token."""
+    """Ask a question, or return the one that was asked here before.
+
+    Args:
+        branch: Who asks.
+        operation_id: At which place.
+        spec: What.
+        argument_hash: Hash of the arguments that an approval is for.
+        with_tokens: Whether to draw resume tokens, for an operator that hands them on. Only their hashes are kept, so
+            a run that comes by again, and perhaps has not handed them on yet, draws further ones, as long as the
+            question is open.
+    """
     run = branch.run
     step = run.history.match(operation_id, "action", str(spec.type))
     if step is not None:
-        return _recorded(step.declaration)
+        action = _recorded(step.declaration)
+        if with_tokens and operation_id not in run.history.arrived:
+            action, tokens = draw_tokens(action)
+            await run.commit([], new_tokens=tokens)
+        return action
     action = new_action(
         spec,
         scope_id=run.job.scope_id,
@@ -32,9 +51,11 @@ async def open_action(
         now=run.services.clock.now(),
         argument_hash=argument_hash,
     )
+    action, tokens = draw_tokens(action) if with_tokens else (action, ())
     await run.commit(
         [asked_event(action), *blocking(branch, operation_id, "action")],
         new_actions=[action],
+        new_tokens=tokens,
         set_timers=expiry_timer(action),
     )
     return action
@@ -50,11 +71,13 @@ def asked_event(action: ActionRecord) -> NewEvent:
     }
     if action.argument_hash is not None:
         data["argument_hash"] = action.argument_hash
+    if action.approvers is not None:
+        data |= {"approvers": list(action.approvers), "quorum": action.quorum}
     return NewEvent(RuntimeEventType.ACTION_REQUIRED, action.operation_id, data, encode(dict(action.payload)))
 
 
 def _recorded(asked: RuntimeEvent) -> ActionRecord:
-    expires_at = asked.data.get("expires_at")
+    expires_at, approvers = asked.data.get("expires_at"), asked.data.get("approvers")
     return ActionRecord(
         action_id=asked.data["action_id"],
         type=asked.data["type"],
@@ -62,6 +85,8 @@ def _recorded(asked: RuntimeEvent) -> ActionRecord:
         scope_id=asked.scope_id,
         operation_id=asked.operation_id,
         argument_hash=asked.data.get("argument_hash"),
+        approvers=None if approvers is None else tuple(approvers),
+        quorum=asked.data.get("quorum", 1),
         payload=asked.body() or {},
         created_at=asked.timestamp,
         expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),

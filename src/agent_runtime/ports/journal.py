@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
-from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, ScopeCaps
 from agent_runtime.values.context import DEFAULT_SCOPE
@@ -140,6 +140,8 @@ class Commit:
     cancel_children_of: str | None = None
     """Send a cancel signal to every child of this job that has not ended."""
     new_actions: Sequence[ActionRecord] = ()
+    new_tokens: Sequence[ActionToken] = ()
+    """Hashes of tokens for actions that are there, or that this commit asks."""
     action_changes: Sequence[ActionChange] = ()
     cancel_actions_of: str | None = None
     """Cancel this job's pending actions, except those that reconcile a lost effect."""
@@ -232,6 +234,7 @@ class Journal(Protocol):
             IdempotencyConflict: A created job's key exists with another request (`DuplicateJob` with the same one).
             QueueFull: See `Commit.queue_bounds`. A key that exists is told first.
             ActionAlreadyResolved: A changed action is no longer pending, or has votes the writer has not seen.
+            UnknownAction: There is no such action to change, or to draw a token for.
             SignalsPending: See `Commit.require_no_signals`.
             BudgetRejected: A reservation does not fit.
             AlreadySettled: See `Commit.unique_ledger` and `Commit.take_timers`.
@@ -355,7 +358,7 @@ class ActionReader(Protocol):
         ...
 
     async def find_action(self, token_hash: str) -> ActionRecord | None:
-        """Return the action whose resume token has this hash, or `None`."""
+        """Return the action one of whose resume tokens has this hash, with `token_of`, or `None`."""
         ...
 
     async def list_actions(

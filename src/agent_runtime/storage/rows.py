@@ -37,8 +37,10 @@ EVENT: Columns = _columns("seq type at:t operation_id data:j content")
 TIMER: Columns = _columns("job_id key due_at:t type operation_id data:j")
 ACTION: Columns = _columns(
     "action_id type job_id scope_id operation_id argument_hash payload:j status created_at:t expires_at:t "
-    "resolved_at:t resolved_by resolution:j default_resolution:j approvers:j quorum votes:j metadata:j token_hash"
+    "resolved_at:t resolved_by resolution:j default_resolution:j approvers:j quorum votes:j argument_schema:j "
+    "metadata:j token_hash"
 )
+TOKEN: Columns = _columns("token_hash action_id approver")
 LEDGER: Columns = _columns(
     "event_id type job_id scope_id principal_id session_id run_id agent provider model tool_name input_tokens "
     "output_tokens cached_tokens cache_write_tokens reasoning_tokens cost_units price_source status uncertain "

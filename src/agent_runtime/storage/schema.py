@@ -198,17 +198,26 @@ actions = Table(
     Column("approvers", Json),
     _required("quorum", Integer),
     _required("votes", Json),
+    Column("argument_schema", Json),
     _required("metadata", Json),
-    _required("token_hash", Text),
+    Column("token_hash", Text),
     Index("runtime_actions_by_scope", "scope_id", "action_id"),
     Index("runtime_actions_of_job", "job_id", "status"),
-    Index("runtime_actions_token", "token_hash", unique=True),
     Index(
         "runtime_actions_pending",
         "action_id",
         sqlite_where=text("status = 'pending'"),
         postgresql_where=text("status = 'pending'"),
     ),
+)
+
+action_tokens = Table(
+    "runtime_action_tokens",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    _required("action_id", Text),
+    Column("approver", Text),
+    Index("runtime_action_tokens_of_action", "action_id"),
 )
 
 ledger = Table(

@@ -6,18 +6,96 @@ The same suite judges Redis and, as a part of the storage contract, memory, SQLi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from agent_runtime.actions.manager import ActionManager
+from agent_runtime.actions.records import draw_tokens
 from agent_runtime.actions.store import ActionStorage
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, InvalidInput, UnknownAction
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.ports.journal import ActionChange, Commit
 from agent_runtime.testing.examples import NOW, action, commit
-from agent_runtime.values.action import ActionSpec, ActionStatus
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
+
+PAYLOAD = {
+    "arguments": {"amount": 10, "to": "acme"},
+    "choices": ["a", 1, True],
+    "packages": {"orjson": "MIT"},
+}
+SCHEMA = {
+    "type": "object",
+    "properties": {"amount": {"type": "integer", "maximum": 100}, "to": {"$ref": "#/$defs/name"}},
+    "required": ["amount", "to"],
+    "additionalProperties": False,
+    "$defs": {"name": {"type": "string", "minLength": 1}},
+}
+WRONG: list[tuple[str, Any]] = [
+    ("approval", []),
+    ("approval", "yes"),
+    ("approval", {}),
+    ("approval", {"approved": "yes"}),
+    ("approval", {"approved": 1}),
+    ("approval", {"approved": True, "confirmed": False}),
+    ("approval", {"approved": True, "argument": {"amount": 1, "to": "acme"}}),
+    ("approval", {"approved": True, "reason": 7}),
+    ("approval", {"approved": True, "arguments": "amount=1"}),
+    ("approval", {"approved": True, "arguments": "[1]"}),
+    ("approval", {"approved": True, "arguments": '{"amount": 1, "to": "acme", "amount": 99}'}),
+    ("approval", {"approved": True, "arguments": '{"amount": NaN, "to": "acme"}'}),
+    ("approval", {"approved": True, "arguments": [1]}),
+    ("approval", {"approved": True, "arguments": 7}),
+    ("approval", {"approved": True, "arguments": {"amount": 1}}),
+    ("approval", {"approved": True, "arguments": {"amount": 1, "too": "acme"}}),
+    ("approval", {"approved": True, "arguments": {"amount": "lots", "to": "acme"}}),
+    ("approval", {"approved": True, "arguments": {"amount": True, "to": "acme"}}),
+    ("approval", {"approved": True, "arguments": {"amount": 101, "to": "acme"}}),
+    ("approval", {"approved": True, "arguments": {"amount": 1, "to": ""}}),
+    ("approval", {"approved": True, "arguments": {"amount": 1, "to": object()}}),
+    ("confirm", {"ok": True}),
+    ("confirm", {"confirmed": True, "decision": {}}),
+    ("confirm", {"confirmed": True, "decisions": {"orjson": ["accept"]}}),
+    ("confirm", {"confirmed": True, "decisions": {"orjsen": "reject"}}),
+    ("choose", {}),
+    ("choose", {"choise": "a"}),
+    ("choose", {"choice": "b"}),
+    ("choose", {"choice": False}),
+    ("choose", {"choice": "a", "value": "b"}),
+    ("choose", {"choice": ["a"]}),
+    ("input", {"text": "x"}),
+    ("input", {"value": object()}),
+    ("input", {"value": 2**70}),
+    ("input", {"value": 1, "valeu": 2}),
+    ("reconcile", {"outcome": "maybe"}),
+    ("reconcile", {"outcome": ["done"]}),
+    ("reconcile", {"outcome": "done", "results": 1}),
+    ("reconcile", {"outcome": "retry", "result": 1}),
+    ("reconcile", {"outcome": "fail", "error": 7}),
+    ("custom", [1]),
+    ("custom", {7: 1}),
+    ("custom", {"x": object()}),
+]
+"""Types of questions, and answers to none of them."""
+READ: list[tuple[str, Any, Any]] = [
+    ("approval", {"confirmed": True}, {"approved": True}),
+    ("approval", {"approved": True, "reason": None}, {"approved": True}),
+    (
+        "approval",
+        {"approved": True, "arguments": ' {"amount": 5, "to": "acme"} '},
+        {"approved": True, "arguments": {"amount": 5, "to": "acme"}},
+    ),
+    ("approval", {"approved": False, "arguments": "as they were"}, {"approved": False}),
+    ("confirm", {"approved": True}, {"approved": True, "confirmed": True}),
+    ("choose", {"choice": 1.0}, {"choice": 1}),
+    ("choose", {"choice": True}, {"choice": True}),
+    ("reconcile", {"outcome": "done", "result": None}, {"outcome": "done"}),
+    ("upload", {"anything": [1]}, {"anything": [1]}),
+]
+"""Types of questions, answers, and as what they are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +142,16 @@ class ActionsContract:
             default_resolution={"approved": False},
             approvers=("ann", "bob"),
             quorum=2,
+            argument_schema={"type": "object"},
             metadata={"k": 1},
             resume_token="secret",  # noqa: S106 -- a test value
+            resume_tokens={"ann": "secret"},
         )
         await storage.commit(commit(new_actions=[asked]))
         found = await storage.get_action(asked.action_id)
         assert found is not None
-        assert found.resume_token is None
-        assert await storage.find_action(asked.token_hash) == found
+        assert (found.resume_token, found.resume_tokens, found.token_of) == (None, {}, None)
+        assert found.argument_schema == asked.argument_schema
         assert (found.payload, found.approvers, found.quorum) == (asked.payload, asked.approvers, 2)
         assert found.expires_at == asked.expires_at
         assert await storage.get_action(asked.action_id, scope_id="other") is None
@@ -134,7 +214,6 @@ class ActionsContract:
         with pytest.raises(UnknownAction):
             await storage.commit(commit(new_actions=[late], action_changes=[answer, lost]))
         assert await storage.get_action(late.action_id) is None
-        assert await storage.find_action(late.token_hash) is None
         found = await storage.get_action(open_one.action_id)
         assert found is not None
         assert (found.is_pending, found.resolution) == (True, None)
@@ -181,23 +260,169 @@ class ActionsContract:
         )
 
         async def vote(n: int) -> None:
-            await manager.resolve(asked.resume_token or "", {"approved": True}, f"p{n}")
+            await manager.resolve(asked.resume_tokens[f"p{n}"], {"approved": True}, f"p{n}")
 
         await asyncio.gather(*(vote(n) for n in range(19)))
         assert (await manager.get(asked.action_id)).is_pending
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInput, match="answered already"):
             await vote(3)
-        with pytest.raises(InvalidInput):
-            await manager.resolve(asked.resume_token or "", {"approved": True}, "a stranger")
+        with pytest.raises(InvalidInput, match="not an approver"):
+            await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="a stranger")
         await vote(19)
         done = await manager.get(asked.action_id)
         assert done.status is ActionStatus.RESOLVED
         assert {one["by"] for one in done.votes} == {f"p{n}" for n in range(20)}
 
+    async def test_a_vote_is_for_what_shall_be_done(self, manager: ActionManager) -> None:
+        """The second yes is for something else: it must not be paid in the name of the first."""
+        asked = await self._payment(manager)
+        theft = {"approved": True, "arguments": {"amount": 1_000_000, "to": "mallory"}}
+        await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="ann")
+        assert (await manager.resolve_by_id(asked.action_id, theft, resolved_by="bob")).is_pending
+        same = {"approved": True, "reason": "fine", "arguments": {"to": "acme", "amount": 10}}
+        done = await manager.resolve_by_id(asked.action_id, same, resolved_by="eve")
+        assert (done.status, done.resolved_by) == (ActionStatus.RESOLVED, "eve")
+        assert done.resolution == same
+
+    async def test_the_first_edit_that_enough_people_want_wins(self, manager: ActionManager) -> None:
+        asked = await self._payment(manager)
+        less = {"approved": True, "arguments": {"amount": 5, "to": "acme"}}
+        await manager.resolve_by_id(asked.action_id, less, resolved_by="ann")
+        assert (
+            await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="bob")
+        ).is_pending
+        done = await manager.resolve_by_id(asked.action_id, less, resolved_by="eve")
+        assert done.resolution == less
+
+    async def test_who_votes_again_replaces_the_earlier_vote(self, manager: ActionManager) -> None:
+        asked = await self._payment(manager)
+        less = {"approved": True, "arguments": {"amount": 5, "to": "acme"}}
+        await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="ann")
+        await manager.resolve_by_id(asked.action_id, less, resolved_by="ann")
+        assert (
+            await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="bob")
+        ).is_pending
+        done = await manager.resolve_by_id(asked.action_id, less, resolved_by="bob")
+        assert (done.status, done.resolution) == (ActionStatus.RESOLVED, less)
+
+    async def test_whoever_races_for_a_quorum_never_gets_what_too_few_want(
+        self, manager: ActionManager
+    ) -> None:
+        approvers = [f"p{n}" for n in range(12)]
+        asked = await manager.require_action(ActionSpec(type="choose", quorum=5, approvers=approvers))
+        outcomes = await asyncio.gather(
+            *(
+                manager.resolve(asked.resume_tokens[name], {"choice": number % 3})
+                for number, name in enumerate(approvers)
+            )
+        )
+        assert all(one.is_pending for one in outcomes)
+        done = await manager.resolve(asked.resume_tokens["p0"], {"choice": 1})
+        assert (done.status, done.resolution) == (ActionStatus.RESOLVED, {"choice": 1})
+
+    async def test_a_token_votes_for_the_one_it_was_drawn_for(self, manager: ActionManager) -> None:
+        asked = await self._payment(manager)
+        assert asked.resume_token is None
+        assert list(asked.resume_tokens) == ["ann", "bob", "eve"]
+        tokens = asked.resume_tokens
+        with pytest.raises(InvalidInput, match="not bob's"):
+            await manager.resolve(tokens["ann"], {"approved": True}, "bob")
+        await manager.resolve(tokens["ann"], {"approved": True})
+        with pytest.raises(InvalidInput, match="not bob's"):
+            await manager.resolve(tokens["ann"], {"approved": True}, "bob")
+        with pytest.raises(InvalidInput, match="ann has answered already"):
+            await manager.resolve(tokens["ann"], {"approved": True}, "ANN")
+        assert (await manager.get(asked.action_id)).is_pending
+        done = await manager.resolve(tokens["bob"], {"approved": True})
+        assert [one["by"] for one in done.votes] == ["ann", "bob"]
+        with pytest.raises(ActionAlreadyResolved):
+            await manager.resolve(tokens["eve"], {"approved": False})
+
+    async def test_a_further_token_belongs_to_the_same_approver_and_the_first_one_stays_valid(
+        self, manager: ActionManager, storage: ActionStorage
+    ) -> None:
+        asked = await self._payment(manager)
+        again, tokens = draw_tokens(await manager.get(asked.action_id))
+        await storage.commit(commit(new_tokens=tokens))
+        assert not set(again.resume_tokens.values()) & set(asked.resume_tokens.values())
+        await manager.resolve(again.resume_tokens["ann"], {"approved": True})
+        with pytest.raises(InvalidInput, match="ann has answered already"):
+            await manager.resolve(asked.resume_tokens["ann"], {"approved": True})
+        done = await manager.resolve(asked.resume_tokens["bob"], {"approved": True})
+        assert done.status is ActionStatus.RESOLVED
+        with pytest.raises(ActionAlreadyResolved):
+            await manager.resolve(again.resume_tokens["bob"], {"approved": True})
+        lost = ActionToken("h", "act-none", None)
+        with pytest.raises(UnknownAction):
+            await storage.commit(commit(new_tokens=[lost]))
+
+    async def test_names_that_mean_one_person_have_one_vote(self, manager: ActionManager) -> None:
+        spec = ActionSpec(type="approval", quorum=2, approvers=["Ann", "Straße", "ann"])
+        assert spec.approvers == ("Ann", "Straße")
+        asked = await manager.require_action(spec)
+        for name in ("ann", "\uff21nn ", "ANN"):
+            with contextlib.suppress(InvalidInput):
+                await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by=name)
+        assert [one["by"] for one in (await manager.get(asked.action_id)).votes] == ["Ann"]
+        done = await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="STRASSE")
+        assert (done.status, done.resolved_by) == (ActionStatus.RESOLVED, "Straße")
+
+    @pytest.mark.parametrize(
+        "name", ["", " ", "\u200b", "x" * 5000, "a\x00b", "a\nb", "\ud800", 7, ["ann"], True]
+    )
+    async def test_what_is_no_name_is_refused_and_the_question_stays_open(
+        self, manager: ActionManager, name: Any
+    ) -> None:
+        asked = await manager.require_action(ActionSpec(type="input"))
+        with pytest.raises(InvalidInput, match="resolved_by"):
+            await manager.resolve_by_id(asked.action_id, {"value": 1}, resolved_by=name)
+        with pytest.raises(InvalidInput, match="resolved_by"):
+            await manager.resolve(asked.resume_token or "", {"value": 1}, name)
+        assert (await manager.get(asked.action_id)).is_pending
+
+    @pytest.mark.parametrize(("quorum", "approvers"), [(2, None), (1, []), (2, ["ann"]), (2, ["Ann", "ann"])])
+    async def test_a_quorum_needs_people_who_can_make_it(
+        self, manager: ActionManager, quorum: int, approvers: list[str] | None
+    ) -> None:
+        with pytest.raises(InvalidInput, match="approvers"):
+            await manager.require_action(ActionSpec(type="approval", quorum=quorum, approvers=approvers))
+        assert await manager.list_pending() == []
+
+    @pytest.mark.parametrize(("type_", "answer"), WRONG)
+    async def test_an_answer_that_does_not_fit_is_refused_with_the_reason_and_the_question_stays_open(
+        self, manager: ActionManager, type_: str, answer: Any
+    ) -> None:
+        asked = await manager.require_action(ActionSpec(type=type_, payload=PAYLOAD, argument_schema=SCHEMA))
+        with pytest.raises(InvalidInput) as refused:
+            await manager.resolve(asked.resume_token or "", answer)
+        assert len(str(refused.value)) > 10
+        kept = await manager.get(asked.action_id)
+        assert (kept.is_pending, kept.resolution, kept.votes) == (True, None, ())
+
+    @pytest.mark.parametrize(("type_", "answer", "read"), READ)
+    async def test_an_answer_is_read_as_it_is_meant(
+        self, manager: ActionManager, type_: str, answer: Any, read: Any
+    ) -> None:
+        asked = await manager.require_action(ActionSpec(type=type_, payload=PAYLOAD, argument_schema=SCHEMA))
+        done = await manager.resolve(asked.resume_token or "", answer)
+        assert done.resolution == read
+        assert type((done.resolution or {}).get("choice")) is type(read.get("choice"))
+
+    async def _payment(self, manager: ActionManager) -> ActionRecord:
+        """Ask two of three people about a payment."""
+        return await manager.require_action(
+            ActionSpec(
+                type="approval",
+                payload={"arguments": {"amount": 10, "to": "acme"}},
+                approvers=["ann", "bob", "eve"],
+                quorum=2,
+            )
+        )
+
     async def test_a_token_answers_once_and_opens_nothing_else(self, manager: ActionManager) -> None:
         asked = await manager.require_action(ActionSpec(type="input", scope_id="a"))
         with pytest.raises(UnknownAction):
-            await manager.resolve(asked.token_hash, {"value": 1})
+            await manager.resolve(asked.token_hash or "", {"value": 1})
         with pytest.raises(UnknownAction):
             await manager.resolve_by_id(asked.action_id, {"value": 1}, scope_id="b")
         await manager.resolve(asked.resume_token or "", {"value": 1})

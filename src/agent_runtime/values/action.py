@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_json, check_seconds, check_text, check_texts, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE
+from agent_runtime.values.person import check_approvers, different_people
 
 
 class ActionStatus(StrEnum):
@@ -55,9 +55,11 @@ class ActionSpec:
     default_resolution: Mapping[str, Any] | None = None
     """Answer to use when the action expires; without one the wait fails with `ActionExpired`."""
     approvers: Sequence[str] | None = None
-    """Principals who may answer; `None` is everybody who can see the action."""
+    """Principals who may answer; `None` is everybody who can see the action. `Ann` and `ann` are one person."""
     quorum: int = 1
-    """Different approvers who must say yes."""
+    """Different approvers who must want the same done; above 1 it needs `approvers`."""
+    argument_schema: Mapping[str, Any] | None = None
+    """JSON Schema that the `arguments` of an approval keep to when a person edits them."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,11 +72,21 @@ class ActionSpec:
         if self.timeout_seconds is not None:
             check_seconds("timeout_seconds", self.timeout_seconds)
         check_whole("quorum", self.quorum, least=1)
+        check_approvers(self.approvers, self.quorum)
         if self.approvers is not None:
-            if isinstance(self.approvers, str):
-                raise InvalidInput("approvers is a list of principals")
-            for approver in self.approvers:
-                check_text("approvers", approver)
+            object.__setattr__(self, "approvers", different_people(self.approvers))
+        if self.argument_schema is not None:
+            check_json("argument_schema", self.argument_schema)
+
+
+class ActionToken(NamedTuple):
+    """What is stored of a resume token: its hash, what it answers, and for whom."""
+
+    token_hash: str
+    """SHA-256 of the token, which itself is stored nowhere."""
+    action_id: str
+    approver: str | None = None
+    """The one approver whose vote it casts; `None` where everybody may answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +112,18 @@ class ActionRecord:
     approvers: tuple[str, ...] | None = None
     quorum: int = 1
     votes: tuple[Mapping[str, Any], ...] = ()
-    """Resolutions so far, while a quorum is collected: `{"by", "resolution"}`."""
+    """Answers so far, while a quorum is collected: `{"by", "hash", "resolution"}`; of one person the latest counts."""
+    argument_schema: Mapping[str, Any] | None = None
+    """JSON Schema that edited `arguments` keep to."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    token_hash: str = ""
-    """SHA-256 of the resume token; the token itself is never stored."""
+    token_hash: str | None = None
+    """SHA-256 of the first resume token, where one was drawn; the token itself is never stored."""
     resume_token: str | None = field(default=None, repr=False)
-    """Only on the record that `require_action` returns, once."""
+    """Answers the action: only on the record that `require_action` returns, where there are not several approvers."""
+    resume_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """One for each approver, likewise: every token casts the vote of the one it was drawn for."""
+    token_of: str | None = None
+    """On the record that is found by a token: the approver it was drawn for."""
 
     @property
     def is_pending(self) -> bool:

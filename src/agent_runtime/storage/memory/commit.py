@@ -43,6 +43,10 @@ def check(state: State, commit: Commit) -> None:
     _check_queue(state, commit)
     for change in commit.action_changes:
         _check_action(state, change)
+    asked = {action.action_id for action in commit.new_actions}
+    for token in commit.new_tokens:
+        if token.action_id not in asked and token.action_id not in state.actions:
+            raise UnknownAction(f"no action {token.action_id!r}")
     _check_charges(state, commit.charges)
     if commit.unique_ledger and any(entry.key in state.ledger for entry in commit.ledger):
         raise AlreadySettled
@@ -142,7 +146,8 @@ def apply(state: State, commit: Commit) -> int:
     for signal in commit.signals:
         send(state, signal)
     for action in commit.new_actions:
-        state.actions[action.action_id] = replace(action, resume_token=None)
+        state.actions[action.action_id] = replace(action, resume_token=None, resume_tokens={})
+    state.tokens.update({token.token_hash: token for token in commit.new_tokens})
     for change in commit.action_changes:
         _change_action(state, change, commit.at)
     _move_timers(state, commit)

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
-from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent
@@ -35,6 +35,8 @@ class State:
     """Signals that wait, by job and signal id."""
     timers: dict[tuple[str, str], Timer] = field(default_factory=dict)
     actions: dict[str, ActionRecord] = field(default_factory=dict)
+    tokens: dict[str, ActionToken] = field(default_factory=dict)
+    """By hash."""
     ledger: dict[EntryKey, LedgerEntry] = field(default_factory=dict)
     counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)

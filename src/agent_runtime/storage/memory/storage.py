@@ -223,8 +223,10 @@ class MemoryStorage:
         return action if action is not None and scope_id in (None, action.scope_id) else None
 
     async def find_action(self, token_hash: str) -> ActionRecord | None:
-        """Return the action whose resume token has this hash."""
-        return next((a for a in self._state.actions.values() if a.token_hash == token_hash), None)
+        """Return the action one of whose resume tokens has this hash."""
+        token = self._state.tokens.get(token_hash)
+        action = None if token is None else self._state.actions.get(token.action_id)
+        return None if token is None or action is None else replace(action, token_of=token.approver)
 
     async def list_actions(
         self,
@@ -291,6 +293,7 @@ class MemoryStorage:
                 del state.keys[key]
         state.without_content -= gone
         state.actions = {key: action for key, action in state.actions.items() if action.job_id not in gone}
+        state.tokens = {key: token for key, token in state.tokens.items() if token.action_id in state.actions}
         state.timers = {key: timer for key, timer in state.timers.items() if timer.job_id not in gone}
         return len(ended)
 

@@ -130,6 +130,10 @@ def _check_actions(rows: LockedRows, commit: Commit) -> None:
         status, votes = known
         if status != ActionStatus.PENDING or votes != change.votes_before:
             raise ActionAlreadyResolved(f"action {change.action_id!r} is {status}")
+    asked = {action.action_id for action in commit.new_actions}
+    for token in commit.new_tokens:
+        if token.action_id not in asked and token.action_id not in rows.actions:
+            raise UnknownAction(f"no action {token.action_id!r}")
 
 
 def _check_settled(rows: LockedRows, commit: Commit) -> None:
@@ -243,6 +247,7 @@ def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) ->
     for action, row in zip(commit.new_actions, encoded.actions, strict=True):
         rows.action_rows.append(row)
         rows.actions[action.action_id] = (action.status.value, len(action.votes))
+    rows.token_rows.extend(encoded.tokens)
     for change in commit.action_changes:
         ended = change.status is not ActionStatus.PENDING
         resolution = None if change.resolution is None else to_json(change.resolution)

@@ -55,6 +55,7 @@ class EncodedCommit:
     """Row of each new job, and JSON of its events' data."""
     signals: Sequence[Row]
     actions: Sequence[Row]
+    tokens: Sequence[Row]
     timers: Sequence[Row]
     ledger: Sequence[Row]
     budgets: Sequence[Row]
@@ -129,6 +130,7 @@ class LockedRows:
     folded_signals: list[int] = field(default_factory=list)
     ended_jobs: list[str] = field(default_factory=list)
     action_rows: list[Row] = field(default_factory=list)
+    token_rows: list[Row] = field(default_factory=list)
     action_changes: list[Row] = field(default_factory=list)
     cancel_actions_of: list[Row] = field(default_factory=list)
     timer_rows: dict[Key, Row | None] = field(default_factory=dict)

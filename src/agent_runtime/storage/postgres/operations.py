@@ -23,6 +23,7 @@ from agent_runtime.storage.rows import (
     LEDGER,
     POLICY,
     TIMER,
+    TOKEN,
     action_row,
     budget_row,
     job_row,
@@ -95,6 +96,7 @@ class CommitOperation(Operation):
             ],
             signals=[encode(SIGNAL, signal) for signal in commit.signals],
             actions=[encode(ACTION, action_row(action)) for action in commit.new_actions],
+            tokens=[encode(TOKEN, token) for token in commit.new_tokens],
             timers=[encode(TIMER, timer) for timer in commit.set_timers],
             ledger=[encode(LEDGER, ledger_row(entry)) for entry in commit.ledger],
             budgets=[encode(BUDGET, budget_row(budget, at)) for budget in commit.budgets],
@@ -133,6 +135,7 @@ class CommitOperation(Operation):
         if commit.cancel_children_of is not None:
             needs.children_of[commit.cancel_children_of] = commit.depth
         needs.actions.update(change.action_id for change in commit.action_changes)
+        needs.actions.update(token.action_id for token in commit.new_tokens)
         needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
         needs.openings.extend(commit.openings)
         needs.timers.update(commit.take_timers)

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.storage.rows import ACTION, BUDGET, EVENT, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
+from agent_runtime.storage.rows import (
+    ACTION,
+    BUDGET,
+    EVENT,
+    JOB,
+    LEDGER,
+    POLICY,
+    TIMER,
+    TOKEN,
+    WORKER,
+    Columns,
+)
 from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
@@ -222,6 +233,8 @@ INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id,
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
 
 INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
+INSERT_TOKENS: Final = _insert("runtime_action_tokens", TOKEN)
+ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens WHERE token_hash = $1"
 CHANGE_ACTIONS: Final = """
 UPDATE runtime_actions AS a SET
   status = v.status, resolution = coalesce(v.resolution::jsonb, a.resolution),
@@ -323,6 +336,9 @@ PRUNE: Final = f"""
   DELETE FROM runtime_signals WHERE job_id IN (SELECT job_id FROM ended)
 ), timers AS (
   DELETE FROM runtime_timers WHERE job_id IN (SELECT job_id FROM ended)
+), tokens AS (
+  DELETE FROM runtime_action_tokens
+  WHERE action_id IN (SELECT action_id FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended))
 ), actions AS (
   DELETE FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -326,17 +327,19 @@ class PostgresStorage:
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
         """Return an action, or `None`."""
-        action = await self._action("action_id", action_id)
+        statement = f"SELECT {_ACTION} FROM runtime_actions WHERE action_id = $1"  # noqa: S608 -- names of ours
+        found = await self._connections.fetch(statement, to_text(action_id))
+        action = _action(found[0]) if found else None
         return action if action is not None and scope_id in (None, action.scope_id) else None
 
     async def find_action(self, token_hash: str) -> ActionRecord | None:
-        """Return the action whose resume token has this hash."""
-        return await self._action("token_hash", token_hash)
-
-    async def _action(self, column: str, value: str) -> ActionRecord | None:
-        statement = f"SELECT {_ACTION} FROM runtime_actions WHERE {column} = $1"  # noqa: S608 -- a name of ours
-        found = await self._connections.fetch(statement, to_text(value))
-        return _action(found[0]) if found else None
+        """Return the action one of whose resume tokens has this hash."""
+        found = await self._connections.fetch(sql.ACTION_BY_HASH, to_text(token_hash))
+        if not found:
+            return None
+        action_id, approver = (None if value is None else from_text(value) for value in found[0])
+        action = await self.get_action(action_id or "")
+        return None if action is None else replace(action, token_of=approver)
 
     async def list_actions(
         self,

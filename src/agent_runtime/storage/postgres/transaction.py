@@ -231,6 +231,8 @@ async def _write_journals(connection: Connection, rows: LockedRows) -> str:
 async def _write_actions(connection: Connection, rows: LockedRows) -> None:
     if rows.action_rows:
         await connection.execute(sql.INSERT_ACTIONS, *_columns(rows.action_rows))
+    if rows.token_rows:
+        await connection.execute(sql.INSERT_TOKENS, *_columns(rows.token_rows))
     for (
         change
     ) in rows.action_changes:  # one by one: an action may change twice in a batch, and an UPDATE only once

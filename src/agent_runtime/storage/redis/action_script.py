@@ -3,6 +3,7 @@
 An action is a hash: `record` holds what never changes, the other fields what does. It stands in sorted sets, by id, of
 all actions, of its scope's and of its job's, each for its status and for any; pending ones with an expiry stand in
 `due`, ended ones in `ended`, from where they are deleted when their time has come. Pending ones are never deleted.
+A token's hash leads to a hash of its action and the approver it belongs to; a sorted set of an action's tokens says which go with it.
 
 All keys have one prefix in braces, so that they lie in one slot.
 """
@@ -51,10 +52,23 @@ end
 
 local created = {}
 for n = 1, tonumber(take()) do
-  local id, token, scope, job = take(), take(), take(), take()
+  local id, scope, job = take(), take(), take()
   local expires, votes, record = take(), take(), take()
-  created[n] = {id = id, token = token, scope = scope, job = job, expires = expires, votes = votes, record = record}
-  if redis.call('EXISTS', key('a', id)) == 1 or redis.call('EXISTS', key('t', token)) == 1 then
+  created[n] = {id = id, scope = scope, job = job, expires = expires, votes = votes, record = record}
+  created[id] = true
+  if redis.call('EXISTS', key('a', id)) == 1 then
+    return {'exists', id}
+  end
+end
+
+local tokens = {}
+for n = 1, tonumber(take()) do
+  local token, id, approver = take(), take(), take()
+  tokens[n] = {token = token, id = id, approver = approver}
+  if not created[id] and redis.call('EXISTS', key('a', id)) == 0 then
+    return {'unknown', id}
+  end
+  if redis.call('EXISTS', key('t', token)) == 1 then
     return {'exists', id}
   end
 end
@@ -78,13 +92,17 @@ end
 
 for _, new in ipairs(created) do
   redis.call('HSET', key('a', new.id), 'record', new.record, 'status', 'pending', 'scope', new.scope, 'job', new.job,
-    'token', new.token, 'votes', new.votes, 'votes_count', '0')
-  redis.call('SET', key('t', new.token), new.id)
+    'votes', new.votes, 'votes_count', '0')
   add('any', new.scope, new.job, new.id)
   add('pending', new.scope, new.job, new.id)
   if new.expires ~= '' then
     redis.call('ZADD', key('due'), new.expires, new.id)
   end
+end
+
+for _, token in ipairs(tokens) do
+  redis.call('HSET', key('t', token.token), 'action', token.id, 'approver', token.approver)
+  redis.call('ZADD', key('of', token.id), 0, token.token)
 end
 
 for _, change in ipairs(changed) do
@@ -108,11 +126,14 @@ for _, change in ipairs(changed) do
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('ended'), '-inf', forget, 'LIMIT', 0, 100)) do
-  local old = redis.call('HMGET', key('a', id), 'status', 'scope', 'job', 'token')
+  local old = redis.call('HMGET', key('a', id), 'status', 'scope', 'job')
   if old[1] then
     remove('any', old[2], old[3], id)
     remove(old[1], old[2], old[3], id)
-    redis.call('DEL', key('a', id), key('t', old[4]))
+    for _, token in ipairs(redis.call('ZRANGE', key('of', id), 0, -1)) do
+      redis.call('DEL', key('t', token))
+    end
+    redis.call('DEL', key('a', id), key('of', id))
   end
   redis.call('ZREM', key('ended'), id)
 end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +34,16 @@ COMMIT_SECONDS: Final = 3600
 _PAGE: Final = 200
 _CHANGING: Final = ("status", "resolution", "resolved_by", "resolved_at", "votes")
 _WRITTEN: Final = frozenset(
-    {"commit_id", "at", "scope_id", "new_actions", "action_changes", "set_timers", "clear_timers"}
+    {
+        "commit_id",
+        "at",
+        "scope_id",
+        "new_actions",
+        "new_tokens",
+        "action_changes",
+        "set_timers",
+        "clear_timers",
+    }
 )
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -113,6 +122,9 @@ class RedisActionStore:
         arguments += [at - self._ttl // _MICROSECOND, len(commit.new_actions)]
         for action in commit.new_actions:
             arguments += _new(action)
+        arguments.append(len(commit.new_tokens))
+        for token in commit.new_tokens:
+            arguments += [token.token_hash, token.action_id, to_json(token.approver, limit=MAX_ACTION)]
         arguments.append(len(commit.action_changes))
         for change in commit.action_changes:
             arguments += _change(change)
@@ -124,13 +136,14 @@ class RedisActionStore:
         return action if action is not None and scope_id in (None, action.scope_id) else None
 
     async def find_action(self, token_hash: str) -> ActionRecord | None:
-        """Return the action whose resume token has this hash, or `None`."""
+        """Return the action one of whose resume tokens has this hash, or `None`."""
         key = self._key("t", token_hash)
-        action_id = await self._server.answered(lambda client: client.get(key))
+        found: Any = await self._server.answered(lambda client: client.hmget(key, ["action", "approver"]))
+        action_id, approver = found
         if action_id is None:
             return None
         (action,) = await self._read([as_text(action_id)])
-        return action
+        return None if action is None else replace(action, token_of=orjson.loads(approver))
 
     async def list_actions(
         self,
@@ -231,7 +244,6 @@ def _new(action: ActionRecord) -> list[str | int]:
     expires = "" if action.expires_at is None else _micros(action.expires_at)
     return [
         action.action_id,
-        action.token_hash,
         action.scope_id,
         action.job_id or "",
         expires,

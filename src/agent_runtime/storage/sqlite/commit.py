@@ -68,10 +68,8 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         _check_queue(db, commit)
     for signal in commit.signals:
         send(db, signal)
-    if commit.new_actions:
-        db.executemany(
-            sql.INSERT_ACTION, [encode(ACTION, action_row(action)) for action in commit.new_actions]
-        )
+    if commit.new_actions or commit.new_tokens:
+        _ask(db, commit)
     for change in commit.action_changes:
         _change_action(db, change, commit.at)
     if commit.set_timers:
@@ -270,6 +268,14 @@ def _check_queue(db: sqlite3.Connection, commit: Commit) -> None:
         ((waiting,),) = db.execute(sql.WAITING, (total + 1,))
         if waiting > total:
             raise QueueFull(limit=total)
+
+
+def _ask(db: sqlite3.Connection, commit: Commit) -> None:
+    db.executemany(sql.INSERT_ACTION, [encode(ACTION, action_row(action)) for action in commit.new_actions])
+    for action_id in {token.action_id for token in commit.new_tokens}:
+        if db.execute(sql.ACTION_STATUS, (action_id,)).fetchone() is None:
+            raise UnknownAction(f"no action {action_id!r}")
+    db.executemany(sql.INSERT_TOKEN, commit.new_tokens)
 
 
 def _change_action(db: sqlite3.Connection, change: ActionChange, at: datetime) -> None:

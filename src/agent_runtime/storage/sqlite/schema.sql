@@ -2,6 +2,13 @@ CREATE TABLE runtime_schema_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT runtime_schema_version_pkc PRIMARY KEY (version_num)
 );
+CREATE TABLE runtime_action_tokens (
+	token_hash TEXT NOT NULL, 
+	action_id TEXT NOT NULL, 
+	approver TEXT, 
+	PRIMARY KEY (token_hash)
+);
+CREATE INDEX runtime_action_tokens_of_action ON runtime_action_tokens (action_id);
 CREATE TABLE runtime_actions (
 	action_id TEXT NOT NULL, 
 	type TEXT NOT NULL, 
@@ -20,14 +27,14 @@ CREATE TABLE runtime_actions (
 	approvers TEXT, 
 	quorum INTEGER NOT NULL, 
 	votes TEXT NOT NULL, 
+	argument_schema TEXT, 
 	metadata TEXT NOT NULL, 
-	token_hash TEXT NOT NULL, 
+	token_hash TEXT, 
 	PRIMARY KEY (action_id)
 );
 CREATE INDEX runtime_actions_by_scope ON runtime_actions (scope_id, action_id);
 CREATE INDEX runtime_actions_of_job ON runtime_actions (job_id, status);
 CREATE INDEX runtime_actions_pending ON runtime_actions (action_id) WHERE status = 'pending';
-CREATE UNIQUE INDEX runtime_actions_token ON runtime_actions (token_hash);
 CREATE TABLE runtime_budget_counters (
 	budget_id TEXT NOT NULL, 
 	window TEXT NOT NULL, 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, WORKER, Columns
+from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, TOKEN, WORKER, Columns
 from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
@@ -143,6 +143,8 @@ UPDATE runtime_jobs SET last_seq = last_seq + ? WHERE job_id = ? AND fence = ? R
 """
 
 INSERT_ACTION: Final = _insert("runtime_actions", ACTION)
+INSERT_TOKEN: Final = _insert("runtime_action_tokens", TOKEN)
+ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens WHERE token_hash = ?"
 CHANGE_ACTION: Final = """
 UPDATE runtime_actions SET
   status = ?, resolution = coalesce(?, resolution), resolved_by = coalesce(?, resolved_by), resolved_at = ?,
@@ -206,9 +208,18 @@ MARK_WITHOUT_CONTENT: Final = """
 UPDATE runtime_jobs SET content_pruned_at = CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
 WHERE job_id = ?
 """
-DELETE_JOB: Final = tuple(
-    f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608 -- names of our own
-    for table in ("runtime_events", "runtime_signals", "runtime_timers", "runtime_actions", "runtime_jobs")
+DELETE_JOB: Final = (
+    "DELETE FROM runtime_action_tokens WHERE action_id IN (SELECT action_id FROM runtime_actions WHERE job_id = ?)",
+    *(
+        f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608 -- names of our own
+        for table in (
+            "runtime_events",
+            "runtime_signals",
+            "runtime_timers",
+            "runtime_actions",
+            "runtime_jobs",
+        )
+    ),
 )
 FREE_JOB: Final = "UPDATE runtime_jobs SET owner = NULL WHERE job_id = ? AND fence = ? AND owner IS NOT NULL"
 FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -268,19 +269,21 @@ class SQLiteStorage:
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
         """Return an action, or `None`."""
-        return await self._one_action("action_id", action_id, scope_id)
-
-    async def find_action(self, token_hash: str) -> ActionRecord | None:
-        """Return the action whose resume token has this hash."""
-        return await self._one_action("token_hash", token_hash, None)
-
-    async def _one_action(self, column: str, value: str, scope_id: str | None) -> ActionRecord | None:
         found = await self._reader.rows(
-            f"SELECT {_ACTION} FROM runtime_actions WHERE {column} = ?",  # noqa: S608 -- one of two names above
-            (value,),
+            f"SELECT {_ACTION} FROM runtime_actions WHERE action_id = ?",  # noqa: S608 -- names of our own
+            (action_id,),
         )
         action = rows.action_record(decode(rows.ACTION, found[0])) if found else None
         return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action one of whose resume tokens has this hash."""
+        found = await self._reader.rows(sql.ACTION_BY_HASH, (token_hash,))
+        if not found:
+            return None
+        ((action_id, approver),) = found
+        action = await self.get_action(action_id)
+        return None if action is None else replace(action, token_of=approver)
 
     async def list_actions(
         self,

@@ -108,7 +108,7 @@ async def test_only_named_approvers_may_answer(manager: ActionManager) -> None:
 
 
 async def test_a_quorum_needs_different_people_and_one_no_decides(manager: ActionManager) -> None:
-    spec = ActionSpec(type="approval", quorum=2)
+    spec = ActionSpec(type="approval", quorum=2, approvers=["ann", "bob"])
     action = await manager.require_action(spec)
     assert (await manager.resolve_by_id(action.action_id, {"approved": True}, resolved_by="ann")).is_pending
     with pytest.raises(InvalidInput, match="already"):
@@ -121,7 +121,9 @@ async def test_a_quorum_needs_different_people_and_one_no_decides(manager: Actio
 
 
 async def test_concurrent_votes_of_a_quorum_are_all_counted(manager: ActionManager) -> None:
-    action = await manager.require_action(ActionSpec(type="approval", quorum=20))
+    action = await manager.require_action(
+        ActionSpec(type="approval", quorum=20, approvers=[f"p{n}" for n in range(20)])
+    )
     await asyncio.gather(
         *(manager.resolve_by_id(action.action_id, {"approved": True}, resolved_by=f"p{n}") for n in range(20))
     )

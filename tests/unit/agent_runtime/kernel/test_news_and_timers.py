@@ -91,7 +91,9 @@ async def test_a_question_that_gets_a_vote_while_it_expires_expires_all_the_same
         await storage.commit(Commit(commit_id=new_commit_id(), at=action.created_at, action_changes=[change]))
 
     async def operator(context: OperatorContext, given: object) -> str:
-        await context.action(ActionSpec(type="approval", timeout_seconds=0.05, quorum=2))
+        await context.action(
+            ActionSpec(type="approval", timeout_seconds=0.05, approvers=["ann", "bob"], quorum=2)
+        )
         return "answered"
 
     def expiring(commit: Commit) -> bool:

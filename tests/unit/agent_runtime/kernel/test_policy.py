@@ -500,7 +500,7 @@ async def test_a_quorum_that_a_policy_asks_for_needs_different_people() -> None:
 
 async def test_a_waiting_job_sees_who_has_voted() -> None:
     async def ask(context: OperatorContext, given: object) -> list[Any]:
-        answered = await context.action(ActionSpec(type="approval", quorum=2))
+        answered = await context.action(ActionSpec(type="approval", quorum=2, approvers=["ann", "bob"]))
         return [dict(vote) for vote in answered.votes]
 
     async with kernel(operators=[ask]) as k:

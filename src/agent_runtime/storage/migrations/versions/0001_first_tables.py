@@ -35,13 +35,20 @@ def upgrade() -> None:
         sa.Column("approvers", Json),
         sa.Column("quorum", sa.Integer, nullable=False),
         sa.Column("votes", Json, nullable=False),
+        sa.Column("argument_schema", Json),
         sa.Column("metadata", Json, nullable=False),
-        sa.Column("token_hash", sa.Text, nullable=False),
+        sa.Column("token_hash", sa.Text),
     )
     op.create_index("runtime_actions_by_scope", "runtime_actions", ["scope_id", "action_id"])
     op.create_index("runtime_actions_of_job", "runtime_actions", ["job_id", "status"])
     _partial_index("runtime_actions_pending", "runtime_actions", ["action_id"], "status = 'pending'")
-    op.create_index("runtime_actions_token", "runtime_actions", ["token_hash"], unique=True)
+    op.create_table(
+        "runtime_action_tokens",
+        sa.Column("token_hash", sa.Text, primary_key=True),
+        sa.Column("action_id", sa.Text, nullable=False),
+        sa.Column("approver", sa.Text),
+    )
+    op.create_index("runtime_action_tokens_of_action", "runtime_action_tokens", ["action_id"])
     op.create_table(
         "runtime_budget_counters",
         sa.Column("budget_id", sa.Text, nullable=False),
@@ -265,6 +272,7 @@ def downgrade() -> None:
         "runtime_events",
         "runtime_budgets",
         "runtime_budget_counters",
+        "runtime_action_tokens",
         "runtime_actions",
     ):
         op.drop_table(table)
