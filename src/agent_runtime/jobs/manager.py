@@ -5,13 +5,10 @@ Jobs that a kernel executes are listed, read and cancelled here, but only their 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-
-import orjson
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.store import JobStore
@@ -20,6 +17,7 @@ from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
+from agent_runtime.values.same_request import request_hash
 
 _EVENTS = {
     JobStatus.RUNNING: RuntimeEventType.JOB_RESUMED,
@@ -59,7 +57,7 @@ class JobManager:
             run_id=spec.run_id,
             parent_job_id=spec.parent_job_id,
             idempotency_key=spec.idempotency_key,
-            request_hash=_hash(spec),
+            request_hash=request_hash(spec),
             created_at=now,
             updated_at=now,
             deadline=deadline,
@@ -235,13 +233,3 @@ def deadline_timer(job: JobRecord) -> list[Timer]:
     if job.deadline is None or job.operator is None:
         return []
     return [Timer(job.job_id, "deadline", job.deadline, RuntimeEventType.JOB_DEADLINE_REACHED)]
-
-
-def _hash(spec: JobSpec) -> str:
-    """Return what two specs under one idempotency key must have in common."""
-    budgets = None if spec.budgets is None else spec.budgets.to_dict()
-    told = [spec.principal_id, spec.session_id, spec.parent_job_id, budgets, spec.deadline_seconds]
-    text = orjson.dumps(
-        [*told, dict(spec.metadata), dict(spec.tags)], option=orjson.OPT_SORT_KEYS, default=repr
-    )
-    return hashlib.blake2b(text, digest_size=16).hexdigest()

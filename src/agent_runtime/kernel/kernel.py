@@ -40,6 +40,7 @@ from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent, Storage
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.same_request import request_hash
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.registry import ToolRegistry
@@ -310,7 +311,7 @@ class RuntimeKernel:
             session_id=request.session_id,
             run_id=request.run_id,
             idempotency_key=request.idempotency_key,
-            request_hash=request.content_hash(content),
+            request_hash=request_hash(request, operator=operator, job_input=content),
             operator=operator,
             queue=request.queue,
             priority=request.priority,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
-
-import orjson
 
 from agent_runtime.values.checks import MAX_INTEGER, check_text, check_whole
 from agent_runtime.values.content import encode
@@ -44,7 +41,8 @@ class ExecutionRequest:
     policy_ref: PolicyRef | None = None
     versions: RunVersions | None = None
     idempotency_key: str | None = None
-    """A second request with the same key and content, in the same scope, gives the first one's job."""
+    """A second request with the same key, in the same scope, gives the first one's job, if it is the same request:
+    `agent_runtime.values.same_request` says what is compared."""
     deadline_seconds: float | None = None
     """Wall-clock time after which the job is timed out, waits included."""
     priority: int = 0
@@ -68,12 +66,6 @@ class ExecutionRequest:
         if self.messages is not None:
             given["messages"] = [dump_message(message) for message in self.messages]
         return given
-
-    def content_hash(self, job_input: bytes) -> str:
-        """Return what two requests under one idempotency key must have in common."""
-        budgets = self.budgets.to_dict() if self.budgets else None
-        rest = orjson.dumps([self.operator, budgets, self.deadline_seconds, self.principal_id])
-        return hashlib.blake2b(job_input + rest, digest_size=16).hexdigest()
 
     def encoded_input(self) -> bytes:
         """Return the input as journal content. Raises `ResultNotSerializable` or `ContentTooLarge`."""
