@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llm_client.engine.cache.memory import MemoryCache
     from llm_client.engine.cache.sqlite import SQLiteCache
     from llm_client.engine.engine import ExecutionEngine
+    from llm_client.engine.event_stream import EventStream
     from llm_client.engine.hooks import HookEvent
     from llm_client.engine.idempotency import IdempotencyTracker
     from llm_client.engine.limits import RateLimits
@@ -127,6 +128,7 @@ __all__ = [
     "Delay",
     "DropOldest",
     "Embeddings",
+    "EventStream",
     "ExecutionEngine",
     "FunctionProvider",
     "GoogleProvider",
@@ -228,6 +230,7 @@ _HOMES = {
     "engine.cache.memory": ("MemoryCache",),
     "engine.cache.sqlite": ("SQLiteCache",),
     "engine.engine": ("ExecutionEngine",),
+    "engine.event_stream": ("EventStream",),
     "engine.hooks": ("HookEvent",),
     "engine.idempotency": ("IdempotencyTracker",),
     "engine.limits": ("RateLimits",),

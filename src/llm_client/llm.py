@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_client.blocking import run_blocking
 from llm_client.engine.engine import ExecutionEngine
-from llm_client.messages import CompletionResult, Message
+from llm_client.engine.event_stream import EventStream, OpenStream
+from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
 
@@ -117,7 +117,7 @@ class LLM:
             await record.close()
         return result.content
 
-    async def inference_stream(
+    def inference_stream(
         self,
         prompt: str,
         *,
@@ -127,23 +127,40 @@ class LLM:
         metadata: Mapping[str, Any] | None = None,
         context: RequestContext | None = None,
         **options: Any,
-    ) -> AsyncGenerator[str, None]:
-        """Ask and yield the answer's text as it comes; the arguments are those of `inference_async`."""
+    ) -> EventStream[str]:
+        """Ask and yield the answer's text as it comes; the arguments are those of `inference_async`.
+
+        Leaving the stream – closing it, or leaving the loop over it – cancels the call.
+        """
         record = _Record(self._logger, self.engine, prompt, "inference_stream")
-        await record.open(execution_log_id, report_id, completion_id, metadata)
-        try:
-            async with aclosing(self.engine.stream(self._spec(prompt, options), context=context)) as stream:
-                async for event in stream:
-                    if event.type == "token":
-                        record.chunks.append(event.text)
-                        yield event.text
-                    elif event.type == "done":
-                        record.result = event.result
-        except BaseException as error:
-            record.error = error
-            raise
-        finally:
-            await record.close()
+
+        async def ask(stream: OpenStream[str]) -> None:
+            spoken = False
+
+            def emit(event: StreamEvent) -> None:
+                nonlocal spoken
+                if event.type == "token":
+                    spoken = True
+                    stream.tell(event.text)
+
+            await record.open(execution_log_id, report_id, completion_id, metadata)
+            try:
+                result = await self.engine.complete(self._spec(prompt, options), context=context, emit=emit)
+                if result.content and not spoken:  # it was remembered, not given
+                    stream.tell(result.content)
+                await stream.emptied()
+                record.result = result
+            except BaseException as error:
+                record.error = error
+                raise
+            finally:
+                await record.close()
+
+        async def heard(text: str | Exception) -> None:
+            if isinstance(text, str):
+                record.chunks.append(text)
+
+        return EventStream(ask, heard)
 
     async def aclose(self) -> None:
         """Close the engine if it was made here; may be called twice."""

@@ -22,6 +22,7 @@ from llm_client.messages import CompletionResult, StreamEvent, ToolCall
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
 
 if TYPE_CHECKING:
+    from llm_client.engine.event_stream import OpenStream, StreamHost
     from llm_client.pricing import PriceBook
     from llm_client.providers.base import Provider
     from llm_client.tokens import TokenEstimator
@@ -143,6 +144,11 @@ class Host(ModelMiddleware, ToolMiddleware):
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
+
+    def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
+        """Learn that somebody begins to read a stream; return who is told what the reader does, if anybody is."""
+        del stream
+        return None
 
     async def settled(self) -> None:
         """Return when everything that has happened is on record; awaited before results are shown."""

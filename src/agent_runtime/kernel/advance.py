@@ -239,9 +239,12 @@ class Executor:
             variables.run(_set, variable, value)
         created = run.history.created
         given = None if created is None else created.body()
-        task = asyncio.get_running_loop().create_task(
-            operator.execute(given, context), name=f"job {run.job_id}", context=variables
-        )
+
+        async def execute() -> Any:
+            async with run.root.settling_streams():
+                return await operator.execute(given, context)
+
+        task = asyncio.get_running_loop().create_task(execute(), name=f"job {run.job_id}", context=variables)
         task.add_done_callback(lambda _: run.attention.set())
         return task
 

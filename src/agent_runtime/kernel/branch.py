@@ -7,8 +7,8 @@ steps below their own place, so how they interleave can never change the name of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from llm_client.messages import Message
 if TYPE_CHECKING:
     from agent_runtime.kernel.history import Step
     from agent_runtime.kernel.run import JobRun
+    from agent_runtime.kernel.streams import StreamLine
 
 
 class Branch:
@@ -40,9 +41,11 @@ class Branch:
         "dropped_tools",
         "effect",
         "in_step",
+        "line",
         "parent",
         "place",
         "run",
+        "streams",
         "waiting",
     )
 
@@ -65,11 +68,16 @@ class Branch:
         """Patterns of tools that the model of the last call was not offered."""
         self.batch = ""
         """Place of the last model step, below which its tool calls stand."""
+        self.line: StreamLine | None = None
+        """The stream whose call runs in this branch."""
+        self.streams: list[StreamLine] = []
+        """Streams that were opened here since the last step, and those that were left and have not ended."""
         self._next = 1
         self._used_keys: set[str] = set()
 
     def take_place(self, key: str | None = None) -> str:
-        """Return the place of the next step, or the one a key names."""
+        """Return the place of the next step, or the one a key names. The streams that were read before are left."""
+        self.leave_streams()
         if key is not None:
             check_text("key", key)
             if key in self._used_keys:
@@ -91,16 +99,32 @@ class Branch:
         """Mark a step as in flight."""
         if self.abandoned:
             raise asyncio.CancelledError("a sibling branch has failed")
-        if self.in_step is not None or self.waiting is not None:
-            raise ConcurrentSteps(
-                f"step {name!r} was started while {self.in_step or 'a wait'!r} runs in the same branch; "
-                "run steps that belong together with context.gather, so that their order can be recorded"
-            )
+        self.check_free(name)
         self.in_step = name
         try:
             yield
         finally:
             self.in_step = None
+
+    def check_free(self, name: str) -> None:
+        """Refuse a step while another is in flight. Raises `ConcurrentSteps`."""
+        if self.in_step is not None or self.waiting is not None:
+            raise ConcurrentSteps(
+                f"step {name!r} was started while {self.in_step or 'a wait'!r} runs in the same branch; "
+                "run steps that belong together with context.gather, so that their order can be recorded"
+            )
+
+    def leave_streams(self) -> None:
+        """Leave the streams that were opened here and not read to their end."""
+        for line in self.streams:
+            line.passed()
+        if self.streams:
+            self.streams = [line for line in self.streams if line.task is not None]
+
+    async def streams_ended(self) -> None:
+        """Wait until the streams that were left have ended, so that what follows is recorded after them."""
+        while tasks := [line.task for line in self.streams if line.left and line.task is not None]:
+            await asyncio.wait(tasks)
 
     @contextmanager
     def child(self, place: str) -> Iterator[Branch]:
@@ -115,8 +139,26 @@ class Branch:
             self.children.discard(branch)
             self.run.check_idle()
 
+    @asynccontextmanager
+    async def nested(self, place: str) -> AsyncIterator[Branch]:
+        """Open a branch for somebody's code, like `child`, and end the streams that the code leaves behind."""
+        with self.child(place) as branch:
+            async with branch.settling_streams():
+                yield branch
+
+    @asynccontextmanager
+    async def settling_streams(self) -> AsyncIterator[None]:
+        """Run somebody's code; the streams that it leaves behind have ended, and are on record, when this returns."""
+        try:
+            yield
+        finally:
+            self.leave_streams()
+            await self.streams_ended()
+
     def is_blocked(self) -> bool:
         """Whether nothing in this branch or below can go on without a signal."""
+        if self.line is not None and not self.line.waits_for_the_line:
+            return False
         if self.children:
             return all(child.is_blocked() for child in self.children)
         return self.waiting is not None

@@ -115,7 +115,7 @@ class DurableContext(OperatorContext):
         step_name = name or str(getattr(function, "__name__", type(function).__name__))
         place = branch.take_place(key)
         with branch.step(step_name):
-            await self._run.admit_step()
+            await self._run.admit_step(branch)
             with branch.child(place) as inner:
                 journaled = JournaledEffect(
                     inner,
@@ -141,7 +141,8 @@ class DurableContext(OperatorContext):
         kwargs: Mapping[str, Any],
     ) -> Any:
         try:
-            value = await call(function, args, kwargs)
+            async with journaled.branch.settling_streams():
+                value = await call(function, args, kwargs)
         except RunAborted:
             raise
         except Exception as error:
@@ -169,18 +170,21 @@ class DurableContext(OperatorContext):
         branch = self._branch()
         operation_id = self._run.operation_id(branch.take_place(key))
         with branch.step(str(spec.type)):
-            await self._run.admit_step()
+            await self._run.admit_step(branch)
             return await open_action(branch, operation_id, spec, with_tokens=with_tokens)
 
     async def await_action(self, action: ActionRecord) -> ActionRecord:
         """Wait for the answer to a question this job has asked."""
-        return await await_action(self._branch(), action)
+        branch = self._branch()
+        async with branch.settling_streams():
+            pass
+        return await await_action(branch, action)
 
     async def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> None:
         """Wait for a time, or until a moment, as a row in the timers' table."""
         branch = self._branch()
         operation_id = self._run.operation_id(branch.take_place())
-        await self._run.admit_step()
+        await self._run.admit_step(branch)
         if self._run.history.match(operation_id, "timer", "sleep") is None:
             due_at = self._due(seconds, until)
             data = {"name": "sleep", "due_at": due_at.isoformat()}
@@ -208,7 +212,7 @@ class DurableContext(OperatorContext):
         branch, run = self._branch(), self._run
         operation_id = run.operation_id(branch.take_place(key))
         name = operator if isinstance(operator, str) else self._registered(operator)
-        await run.admit_step()
+        await run.admit_step(branch)
         if run.history.match(operation_id, "child", name) is None:
             self._registry.get(name)
             if self.depth + 1 > self.config.max_depth:
@@ -255,10 +259,11 @@ class DurableContext(OperatorContext):
     async def _gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         parent = self._branch()
         place = parent.take_place()
+        await parent.streams_ended()
         branches: dict[int, Branch] = {}
 
         async def run(number: int, awaitable: Awaitable[Any]) -> Any:
-            with parent.child(f"{place}.{number}") as branch:
+            async with parent.nested(f"{place}.{number}") as branch:
                 branches[number] = branch
                 return await awaitable
 
@@ -301,7 +306,7 @@ class DurableContext(OperatorContext):
     async def _write_once(self, type_: str, data: dict[str, Any], **parts: Any) -> None:
         branch = self._branch()
         operation_id = self._run.operation_id(branch.take_place())
-        await self._run.admit_step()
+        await self._run.admit_step(branch)
         if self._run.history.match(operation_id, "value", data.get("name", type_)) is None:
             await self._run.commit([NewEvent(type_, operation_id, data)], **parts)
 

@@ -30,6 +30,7 @@ _STATES: Mapping[str, StepState] = {
     "unknown": "unknown",
     "completed": "finished",
     "failed": "finished",
+    "left": "finished",
 }
 _ARRIVALS = frozenset(
     {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
 from agent_runtime.kernel.branch import Branch
@@ -16,6 +16,9 @@ from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.pausing import paused
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.streams import StreamLine
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ class JobRun(JournalWriter):
         """This worker was taken for dead, and its jobs from it: not even an effect whose intent is written may begin."""
         self.unsent: set[str] = set()
         """Attempts of model calls whose intent is written and whose request has not left: so far they cost nothing."""
+        self.left_lines: set[StreamLine] = set()
+        """Streams nobody reads any more, in which effects are still going on."""
         self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
         self._idle_timer: asyncio.TimerHandle | None = None
         self._folded_to = claim.job.last_seq
@@ -66,13 +71,18 @@ class JobRun(JournalWriter):
         """Return the name of an operation among our own rows: a retry shares the operation's id, and not its rows."""
         return f"{self.job.job_id}:{operation_id.removeprefix(f'{self.job.origin}:')}"
 
-    async def admit_step(self) -> None:
+    async def admit_step(self, branch: Branch | None = None) -> None:
         """Let a step begin, unless the process is stopping: then stand still until the run is given up.
+
+        Args:
+            branch: Where it begins, when streams may have been left there.
 
         Raises:
             JournalLimitReached: The journal is full.
         """
         self.check_open()
+        if branch is not None and branch.streams:
+            await branch.streams_ended()
         if self._last_seq >= self.services.options.max_events:
             raise JournalLimitReached(
                 f"the job's journal has {self._last_seq} entries; split the work with context.continue_as_new"
@@ -177,6 +187,8 @@ class JobRun(JournalWriter):
             self._idle_timer.cancel()
             self._idle_timer = None
         self.is_idle = False
+        for line in self.left_lines:
+            line.cancel_if_blocked()
         if not self.closed and self.root.is_blocked():
             delay = 0.0 if self.draining else self.services.options.suspend_after
             self._idle_timer = asyncio.get_running_loop().call_later(delay, self._become_idle)

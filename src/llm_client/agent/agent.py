@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +17,7 @@ from llm_client.agent.window import ContextWindow, DropOldest
 from llm_client.blocking import run_blocking
 from llm_client.engine.batch import run_batch
 from llm_client.engine.engine import ExecutionEngine
-from llm_client.engine.streams import EventQueue, abandon
+from llm_client.engine.event_stream import EventStream, OpenStream
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Message, Part, StreamEvent
 from llm_client.middleware import Emit, ToolMiddleware
@@ -125,7 +124,7 @@ class Agent:
         """
         return await self._run(prompt, context, conversation, messages, max_turns, timeout, None)
 
-    async def stream(
+    def stream(
         self,
         prompt: Prompt | None,
         *,
@@ -134,22 +133,18 @@ class Agent:
         messages: Sequence[Message] | None = None,
         max_turns: int | None = None,
         timeout: float | None = None,
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> EventStream[StreamEvent]:
         """Answer a prompt and yield what happens; the last event is `done` with the `AgentResult`.
 
-        Arguments are those of `run`. `meta` events tell of turns and tool results. Closing the iterator cancels the run.
+        Arguments are those of `run`. `meta` events tell of turns and tool results. Leaving the stream – closing it, or
+        leaving the loop over it – cancels the run.
         """
-        queue = EventQueue()
-        running = self._run(prompt, context, conversation, messages, max_turns, timeout, queue.emit)
-        task = asyncio.create_task(running)  # noqa: TID251 -- awaited or cancelled in the finally
-        task.add_done_callback(queue.close)
-        try:
-            async for event in queue:
-                yield event
-            result = await task
-            yield StreamEvent(type="done", usage=result.total_usage, result=result)
-        finally:
-            await abandon(task)
+
+        async def answer(stream: OpenStream[StreamEvent]) -> None:
+            result = await self._run(prompt, context, conversation, messages, max_turns, timeout, stream.tell)
+            stream.tell(StreamEvent(type="done", usage=result.total_usage, result=result))
+
+        return EventStream(answer)
 
     def run_sync(self, prompt: Prompt | None, **options: Any) -> AgentResult:
         """Answer a prompt in ordinary code; the arguments are those of `run`.

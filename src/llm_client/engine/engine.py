@@ -7,9 +7,8 @@ each attempt, the host's and the engine's middleware again, rate limits, and the
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
@@ -20,13 +19,14 @@ from llm_client.engine.batch import run_batch
 from llm_client.engine.breaker import BreakerBoard, CircuitBreakerConfig
 from llm_client.engine.cache.base import Cache
 from llm_client.engine.embedding import EmbeddingProvider, embedding_spec
+from llm_client.engine.event_stream import EventStream, OpenStream
 from llm_client.engine.hooks import Hook, Hooks
 from llm_client.engine.idempotency import IdempotencyTracker
 from llm_client.engine.keys import request_hash, scoped_key
 from llm_client.engine.limits import RateGate, RateLimits
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
-from llm_client.engine.streams import EventQueue, abandon, events_of
+from llm_client.engine.streams import events_of
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelCall, ModelMiddleware, ProceedCall
@@ -140,7 +140,7 @@ class ExecutionEngine:
         """
         return await self._run(spec, context, idempotency_key, timeout, cache, emit)
 
-    async def stream(
+    def stream(
         self,
         spec: RequestSpec,
         *,
@@ -148,33 +148,37 @@ class ExecutionEngine:
         idempotency_key: str | None = None,
         timeout: float | None = None,
         cache: CacheMode = "use",
-    ) -> AsyncGenerator[StreamEvent, None]:
+    ) -> EventStream[StreamEvent]:
         """Ask a model and yield its answer as it comes; the last event is `done` with the whole result.
 
-        Arguments and errors are those of `complete`. Nothing is tried again after the first piece of content. Closing
-        the iterator cancels the call.
+        Arguments and errors are those of `complete`. Nothing is tried again after the first piece of content. Leaving
+        the stream – closing it, or leaving the loop over it – cancels the call.
         """
         context = context or RequestContext()
-        queue = EventQueue()
-        running = self._run(spec, context, idempotency_key, timeout, cache, queue.emit)
-        task = asyncio.create_task(running)  # noqa: TID251 -- awaited or cancelled in the finally
-        task.add_done_callback(queue.close)
-        try:
+
+        async def ask(stream: OpenStream[StreamEvent]) -> None:
+            spoken = False
+
+            def emit(event: StreamEvent) -> None:
+                nonlocal spoken
+                spoken = spoken or event.type not in {"usage", "meta"}
+                stream.tell(event)
+
             await self._hooks.fire("stream.start", context, spec=spec)
-            async for event in queue:
-                if self._hooks:
-                    await self._hooks.fire("stream.event", context, event=event)
-                yield event
-            result = await task
-            for event in () if queue.emitted else events_of(result):
-                yield event
-            await self._hooks.fire("stream.end", context, result=result)
-            yield StreamEvent(type="done", usage=result.usage, result=result)
-        except Exception as error:
-            await self._hooks.fire("stream.error", context, error=error)
-            raise
-        finally:
-            await abandon(task)
+            result = await self._run(spec, context, idempotency_key, timeout, cache, emit)
+            for event in () if spoken else events_of(result):
+                stream.tell(event)
+            stream.tell(StreamEvent(type="done", usage=result.usage, result=result))
+
+        async def watch(event: StreamEvent | Exception) -> None:
+            if isinstance(event, Exception):
+                await self._hooks.fire("stream.error", context, error=event)
+            elif event.type == "done":
+                await self._hooks.fire("stream.end", context, result=event.result)
+            else:
+                await self._hooks.fire("stream.event", context, event=event)
+
+        return EventStream(ask, watch if self._hooks else None)
 
     async def batch_complete(
         self,

@@ -1,9 +1,8 @@
-"""From a call that emits events to an asynchronous iterator over them."""
+"""What streams of all kinds need: ending a task, closing an iterator, the events of a whole answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,49 +10,6 @@ from typing import Any
 import orjson
 
 from llm_client.messages import CompletionResult, StreamEvent
-
-
-class EventQueue:
-    """Events on their way from a running task to whoever iterates; ends when the task does.
-
-    Its length is bounded by what a model may write, so emitting never waits.
-    """
-
-    __slots__ = ("_closed", "_events", "_waiter", "emitted")
-
-    def __init__(self) -> None:
-        self._events: deque[StreamEvent] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
-        self.emitted = False
-        """Whether content has come through: anything but `usage` and `meta`."""
-
-    def emit(self, event: StreamEvent) -> None:
-        """Add an event."""
-        if event.type not in {"usage", "meta"}:
-            self.emitted = True
-        self._events.append(event)
-        self._wake()
-
-    def close(self, _task: object = None) -> None:
-        """End the iteration after the events that are there."""
-        self._closed = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def __aiter__(self) -> EventQueue:
-        return self
-
-    async def __anext__(self) -> StreamEvent:
-        while not self._events:
-            if self._closed:
-                raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._events.popleft()
 
 
 async def abandon(task: asyncio.Task[Any]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from agent_runtime.kernel.branch import CURRENT_BRANCH
 from agent_runtime.kernel.guards.models import ModelGuard
 from agent_runtime.kernel.guards.tools import ToolGuard
+from agent_runtime.kernel.streams import StreamLine
+from llm_client.engine.event_stream import OpenStream, StreamHost
 from llm_client.messages import CompletionResult
 from llm_client.middleware import (
     Host,
@@ -62,6 +66,11 @@ class Guard(Host):
         return await (
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
+
+    def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
+        """Give a stream a line of work of its own in the job that reads it."""
+        branch = CURRENT_BRANCH.get()
+        return None if branch is None else StreamLine(branch, stream)
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves the process."""

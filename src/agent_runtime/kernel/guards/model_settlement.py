@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent_runtime.kernel.failures import describe_failure
@@ -93,6 +94,39 @@ async def settle_failure(
         failed=True,
         uncertain=uncertain,
     )
+
+
+async def settle_left(step: ModelStep) -> None:
+    """Write what has come of an answer whose reader has left: billed as the vendor said, else at its maximum."""
+    run = step.branch.run
+    for number, bound in list(step.open.items()):
+        if step.attempt_id(number) in run.unsent or step.heard is None:
+            events, parts = lost_attempts(
+                run, step.operation_id, step.name, {number: bound}, why="the call was given up"
+            )
+            step.open.pop(number, None)
+            await run.commit(events, **parts)
+            continue
+        said = step.heard.said_usage()
+        usage = bound.usage() if said is None else said
+        result = replace(step.heard.partial(model=bound.model, provider=bound.provider), usage=usage)
+        data = {
+            "name": step.name,
+            "input": step.input_hash,
+            "attempt": number,
+            "uncertain": said is None,
+            "usage": dump_usage(usage),
+            **about(result),
+        }
+        await _settle(
+            step,
+            number,
+            bound,
+            NewEvent(RuntimeEventType.MODEL_LEFT, step.operation_id, data, step.content_of(result)),
+            None if said is None else spent_by(usage, if_unpriced=bound.cost or 0, is_turn=True),
+            usage=usage,
+            uncertain=said is None,
+        )
 
 
 async def _settle(

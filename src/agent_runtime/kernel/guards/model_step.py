@@ -11,9 +11,11 @@ from typing import Any
 import orjson
 
 from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.guards.heard import Heard
 from agent_runtime.kernel.guards.money import AtMost, attempt_id
 from agent_runtime.kernel.history import Step
-from llm_client.codec import dump_message
+from agent_runtime.values.content import encode
+from llm_client.codec import dump_message, dump_result
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
 
@@ -30,6 +32,8 @@ class ModelStep:
     """Messages that the call before, in the same branch, did not have."""
     shared: int
     """How many it did have."""
+    heard: Heard | None = None
+    """What whoever asked has been told of the answer so far; `None` when nobody wants to know."""
     result: CompletionResult | None = None
     """What the last attempt gave and the journal holds."""
     open: dict[int, AtMost] = field(default_factory=dict)
@@ -45,6 +49,13 @@ class ModelStep:
     def attempt_id(self, number: int) -> str:
         """Return the name of one of its attempts."""
         return attempt_id(self.branch.run, self.operation_id, number)
+
+    def content_of(self, result: CompletionResult) -> bytes:
+        """Return an answer as it is written. Raises `ContentTooLarge`."""
+        body = dump_result(result)
+        if self.heard is not None and self.heard.events:
+            body["events"] = self.heard.dump(result)
+        return encode(body)
 
     @property
     def answer(self) -> CompletionResult | None:

@@ -9,14 +9,19 @@ from agent_runtime.errors import ContentTooLarge
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
+from agent_runtime.kernel.guards.heard import Heard, recorded_events
 from agent_runtime.kernel.guards.model_admission import ModelAdmission
-from agent_runtime.kernel.guards.model_settlement import lost_attempts, settle_answer, settle_failure
+from agent_runtime.kernel.guards.model_settlement import (
+    lost_attempts,
+    settle_answer,
+    settle_failure,
+    settle_left,
+)
 from agent_runtime.kernel.guards.model_step import CURRENT_CALL, ModelStep, about, next_step, step_name
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent
-from agent_runtime.values.content import encode
-from agent_runtime.values.event import RuntimeEventType
-from llm_client.codec import dump_result, load_result
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.codec import load_result
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing import PriceBook
@@ -34,7 +39,7 @@ class ModelGuard:
         """Return the recorded answer, or let the call happen and record how it ended."""
         run = branch.run
         with branch.step(step_name(call)):
-            await run.admit_step()
+            await run.admit_step(branch)
             step = next_step(branch, call)
             recorded = run.history.match(step.operation_id, "model", step.name)
             branch.dropped_tools = _dropped_before(run, step)
@@ -42,9 +47,9 @@ class ModelGuard:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)
                 if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
-                    if outcome.type == RuntimeEventType.MODEL_FAILED:
-                        raise recorded_failure(outcome.data)
-                    return load_result(outcome.body())
+                    return await _recall(branch, call, outcome)
+            if branch.line is not None and (recorded is None or recorded.outcome is None):
+                await branch.line.admit()
             token = CURRENT_CALL.set(step)
             try:
                 return await self._proceed(step, call, proceed)
@@ -53,17 +58,23 @@ class ModelGuard:
 
     async def _proceed(self, step: ModelStep, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         run = step.branch.run
-        key = call.idempotency_key
+        key, line = call.idempotency_key, step.branch.line
+        step.heard = None if call.emit is None else Heard(call.emit)
         call = call.evolve(
             idempotency_key=None if key is None else f"{run.job_id}:{key}",
-            emit=_live(step, call.emit),
+            emit=_live(step, step.heard),
             scope=run.job.scope_id,
         )
         try:
             result = await proceed(await self._admission.governed(step, call))
         except asyncio.CancelledError:
             if not (step.answer or run.closed or run.stopping or run.draining):
-                await asyncio.shield(self._give_up(step, asyncio.CancelledError("the call was cancelled")))
+                if line is not None and line.left:
+                    await asyncio.shield(settle_left(step))
+                else:
+                    await asyncio.shield(
+                        self._give_up(step, asyncio.CancelledError("the call was cancelled"))
+                    )
             raise
         except Exception as error:
             if step.answer is not None:  # its time ran out while the answer was being written
@@ -79,7 +90,7 @@ class ModelGuard:
                 **about(result),
             }
             event = NewEvent(
-                RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, encode(dump_result(result))
+                RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, step.content_of(result)
             )
             await run.commit([event])
         return result
@@ -106,6 +117,8 @@ class ModelGuard:
             step.result = load_result(recorded.outcome.body())
             return step.result
         await branch.run.admit_step()
+        if step.heard is not None:
+            step.heard.events.clear()  # of an attempt that failed before it said anything
         number = 1 + (recorded.attempts if recorded is not None else 0)
         attempt, bound = await self._admission.admit(step, attempt, number)
         await branch.run.check_alive()
@@ -116,7 +129,7 @@ class ModelGuard:
             await settle_failure(step, number, bound, error, started_at)
             raise
         try:
-            content = encode(dump_result(result))
+            content = step.content_of(result)
         except ContentTooLarge as error:
             await settle_failure(step, number, bound, error, started_at, usage=result.usage)
             raise
@@ -139,6 +152,20 @@ def _dropped_before(run: JobRun, step: ModelStep) -> Sequence[str]:
     recorded = run.history.decisions.get(step.operation_id, {}).values()
     enforced = (decision.get("constraints", {}) for decision in recorded if not decision.get("dry_run"))
     return [name for bounds in enforced for name in bounds.get("drop_tools", ())]
+
+
+async def _recall(branch: Branch, call: ModelCall, outcome: RuntimeEvent) -> CompletionResult:
+    """Return what is recorded of a call, and tell its events to whoever wants to hear them again."""
+    if outcome.type == RuntimeEventType.MODEL_FAILED:
+        raise recorded_failure(outcome.data)
+    body = outcome.body()
+    result = load_result(body)
+    if call.emit is not None:
+        for event in recorded_events(body, result):
+            call.emit(event)
+    if outcome.type == RuntimeEventType.MODEL_LEFT and branch.line is not None:
+        await branch.line.stand_still()
+    return result
 
 
 def _live(step: ModelStep, emit: Emit | None) -> Emit | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
@@ -41,8 +42,10 @@ class ToolGuard:
     ) -> ToolResult:
         """Return the recorded result, or get the call approved, run it and record what it gave."""
         tool = invocation.tool
+        if branch.abandoned:
+            raise asyncio.CancelledError("this branch begins nothing more")
         with branch.child(place) as own:
-            await branch.run.admit_step()
+            await branch.run.admit_step(branch)
             effect = JournaledEffect(
                 own,
                 kind="tool",
@@ -55,6 +58,8 @@ class ToolGuard:
             recorded = await effect.recall()
             if recorded is not None:
                 return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+            if branch.line is not None and effect.step is None:
+                await branch.line.admit()
             ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
             if isinstance(ruled, ToolResult):
                 return await _record(effect, ruled)
@@ -118,7 +123,7 @@ class ToolGuard:
         place = branch.place if invocation.attempt == 1 else f"{branch.place}~{invocation.attempt}"
         token = _CURRENT.set(None)
         try:
-            with branch.child(place) as inner:
+            async with branch.nested(place) as inner:
                 inner.effect = effect.step
                 return await proceed(invocation)
         finally:

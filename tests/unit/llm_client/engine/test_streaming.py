@@ -9,6 +9,7 @@ import pytest
 
 from llm_client import (
     Chunks,
+    EventStream,
     ExecutionEngine,
     FunctionProvider,
     ModelPrices,
@@ -113,3 +114,81 @@ async def test_a_failure_nobody_waits_for_is_not_reported_as_forgotten(
     gc.collect()
 
     assert "unheard" not in caplog.text
+
+
+class _Counted:
+    """A model that never stops talking, and how many of its streams are open."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.engine = ExecutionEngine(FunctionProvider(self._speak), max_concurrency=1)
+
+    async def _speak(self, _spec: RequestSpec) -> AsyncIterator[str]:
+        self.open += 1
+        try:
+            while True:
+                yield "more "
+                await asyncio.sleep(0)
+        finally:
+            self.open -= 1
+
+
+async def _first(stream: EventStream[StreamEvent]) -> StreamEvent:
+    async for event in stream:
+        return event
+    raise AssertionError
+
+
+async def test_a_stream_that_is_only_dropped_is_cancelled_at_once() -> None:
+    """Its slot is free for the next call, which would wait for it otherwise: Python closes generators late."""
+    model = _Counted()
+    for _ in range(3):
+        async for _event in model.engine.stream(SPEC):
+            break
+        await asyncio.wait_for(_first(model.engine.stream(SPEC)), BOUND)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert model.open == 0
+
+
+async def test_a_stream_that_is_dropped_in_another_thread_is_cancelled() -> None:
+    model = _Counted()
+    held = [model.engine.stream(SPEC)]
+    await anext(held[0])
+    await asyncio.to_thread(held.clear)
+    async with asyncio.timeout(BOUND):
+        while model.open:
+            await asyncio.sleep(0)
+
+
+async def test_a_closed_stream_has_no_further_events() -> None:
+    model = _Counted()
+    async with model.engine.stream(SPEC) as stream:
+        assert (await anext(stream)).text == "more "
+    assert model.open == 0
+    assert [event async for event in stream] == []
+    await stream.aclose()
+
+
+async def test_a_stream_nobody_has_read_makes_no_call() -> None:
+    model = _Counted()
+    stream = model.engine.stream(SPEC)
+    await stream.aclose()
+    assert [event async for event in stream] == []
+
+
+async def test_a_reader_that_is_cancelled_ends_the_call() -> None:
+    async def silent(_spec: RequestSpec) -> AsyncIterator[str]:
+        yield "a"
+        await asyncio.Event().wait()
+
+    engine = ExecutionEngine(FunctionProvider(silent), max_concurrency=1)
+    stream = engine.stream(SPEC)
+    await anext(stream)
+    reader = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    reader.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reader
+    assert engine._slots is not None
+    assert engine._slots.free == 1
