@@ -68,6 +68,11 @@ PLAYED = {
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
         "test_a_pruned_first_link_leads_to_the_living_one",
     ),
+    "test_left_streams": (
+        "test_a_stream_that_is_left_ends_before_the_next_step",
+        "test_an_effect_in_flight_is_finished_when_the_reader_leaves_and_nothing_follows_it",
+        "test_a_run_that_was_left_between_two_turns_does_not_ask_when_it_is_followed_again",
+    ),
     "test_news_and_timers": ("test_a_job_that_is_cancelled_while_it_continues_as_new_does_not_go_on",),
 }
 

@@ -16,6 +16,7 @@ from agent_runtime import (
     JobFailed,
     OperatorContext,
 )
+from agent_runtime.ledger.budget_book import run_budget_id
 from agent_runtime.storage.memory import MemoryStorage
 from llm_client import (
     LLM,
@@ -170,7 +171,7 @@ async def test_a_stream_that_is_left_ends_before_the_next_step(
         result = await handle.result(timeout=BOUND)
         KEPT.clear()
         entries = list(await k.ledger.entries(job_id=handle.job_id, type="model_usage"))
-        (counters,) = await k.storage.counters([(f"run:{handle.job_id}", "")])
+        (counters,) = await k.storage.counters([(run_budget_id("default", handle.job_id), "")])
         events = await journal(handle)
     assert running == [0, 0]
     assert model.asked == 1
