@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
+
+MAX_TOKENS: Final = 10**12
+"""More than any response has; what adds up such numbers stays far from the bounds of 64 bits."""
+MAX_COST: Final = Decimal(10**7)
+"""US dollars; more than any response costs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +52,22 @@ class Usage:
             self.reasoning_tokens,
             self.requests,
         )
-        return min(counts) < 0 or (self.cost is not None and self.cost < 0)
+        return min(counts) < 0 or (self.cost is not None and self.cost.is_signed() and not self.cost.is_zero())
+
+    @property
+    def is_plausible(self) -> bool:
+        """Whether one response can have used this much; what a broken gateway reports may be no number at all."""
+        counts = (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_tokens,
+            self.cache_write_tokens,
+            self.reasoning_tokens,
+            self.requests,
+        )
+        if not all(map(_is_count, counts)):
+            return False
+        return self.cost is None or (self.cost.is_finite() and 0 <= self.cost <= MAX_COST)
 
     @property
     def is_partial_cost(self) -> bool:
@@ -79,3 +100,7 @@ class Usage:
 def _merge_sources(one: Usage, other: Usage) -> str | None:
     sources = [source for source in (one.price_source, other.price_source) if source]
     return " + ".join(dict.fromkeys(sources)) or None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= MAX_TOKENS

@@ -41,9 +41,11 @@ def check_amount(amount: Amount) -> None:
 
 
 def check_usage(usage: Usage) -> None:
-    """Refuse a usage that would make room. Raises `InvalidInput`."""
+    """Refuse a usage that would make room, or that no response has. Raises `InvalidInput`."""
     if usage.is_negative:
         raise InvalidInput("usage is negative; what was billed wrongly is corrected with `Ledger.reconcile`")
+    if not usage.is_plausible:
+        raise InvalidInput("usage is more than any response has used, or is not a number")
 
 
 def units_of(cost: Decimal | float | str | int) -> int:

@@ -207,7 +207,7 @@ def _fit_cost(
 
     def affordable(written: int) -> bool:
         cost = cost_of(tokens, written)
-        return cost is not None and cost <= money
+        return cost is not None and (cost == 0 or cost <= money)  # nothing fits everywhere
 
     if cost_of(tokens, output) is None:
         if budget.flag_unpriced:
@@ -254,7 +254,7 @@ def spend(budgets: Iterable[ApplicableBudget], amount: Amount, *, enforce: bool 
     ]
 
 
-def settle(holds: Iterable[Hold], spent: Amount | None) -> list[Charge]:
+def settle(holds: Iterable[Hold], spent: Amount | None, *, is_answer: bool = False) -> list[Charge]:
     """Return the charges that turn holds into what was really spent, or, if nobody knows, into all that was held.
 
     A call without an answer is no turn.
@@ -264,7 +264,11 @@ def settle(holds: Iterable[Hold], spent: Amount | None) -> list[Charge]:
             budget_id=hold.key[0],
             window=hold.key[1],
             reserve=-hold.amount,
-            settle=hold.amount._replace(turns=0) if spent is None else spent,
+            settle=_all_of(hold.amount, is_answer) if spent is None else spent,
         )
         for hold in holds
     ]
+
+
+def _all_of(held: Amount, is_answer: bool) -> Amount:
+    return held if is_answer else held._replace(turns=0)

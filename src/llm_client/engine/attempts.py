@@ -233,8 +233,9 @@ class Attempts:
         used = 0
         try:
             result = await self._exchange(attempt, loading)
-            used = result.usage.total_tokens
-            if self._rates is not None and self._rates.counts_tokens:
+            is_plausible = result.usage.is_plausible
+            used = result.usage.total_tokens if is_plausible else estimate
+            if self._rates is not None and self._rates.counts_tokens and is_plausible:
                 self._estimator.learn(
                     attempt.spec.messages,
                     attempt.spec.tools,
@@ -242,7 +243,8 @@ class Attempts:
                     input_tokens=result.usage.input_tokens,
                 )
         except ProviderError as error:
-            used = error.usage.total_tokens if error.usage is not None else 0
+            is_known = error.usage is not None and error.usage.is_plausible
+            used = error.usage.total_tokens if error.usage is not None and is_known else 0
             self._complete_error(attempt, error)
             await hooks.fire("provider.error", attempt.call.context, error=error, **about)
             raise

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache, partial
-from typing import Any
+from typing import Any, Final
 
-from agent_runtime.errors import BudgetExceededError, BudgetRejected, PolicyDenied
+from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
 from agent_runtime.kernel.guards.model_step import ModelStep
 from agent_runtime.kernel.guards.money import AtMost, warn
@@ -22,6 +22,9 @@ from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.pricing import PriceBook
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
+
+_MOST_OUTPUT: Final = 10**9
+"""Tokens of output that a budget reckons with at most; what a request names beyond is no bound."""
 
 
 class ModelAdmission:
@@ -78,7 +81,7 @@ class ModelAdmission:
             run.unsent.add(step.attempt_id(number))
             try:
                 await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
-            except BudgetRejected:
+            except Exception:  # refused: nothing is set aside, and nothing must be given back
                 del step.open[number]
                 run.unsent.discard(step.attempt_id(number))
                 raise
@@ -125,7 +128,7 @@ class ModelAdmission:
             bound_input=partial(bound_input, spec, model),
             output_tokens=run.services.options.default_max_tokens
             if spec.max_tokens is None
-            else spec.max_tokens,
+            else min(spec.max_tokens, _MOST_OUTPUT),
             cost_of=self._cost_of(attempt, model),
             turns=0 if attempt.call.embeds else 1,
         )

@@ -24,6 +24,13 @@ _NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
 """Failures without a status by which a request has not left: nobody listens there, or there is no key to send."""
 
 
+_LOST_BEHIND = frozenset({408, 502, 504, 520, 522, 524})
+"""What a gateway says that has lost patience, or the connection: the model behind it may go on writing, and is paid for.
+
+408, 502 and 504 as in RFC 9110; 520, 522 and 524 as Cloudflare documents them.
+"""
+
+
 async def settle_answer(
     step: ModelStep,
     attempt: ModelAttempt,
@@ -32,8 +39,10 @@ async def settle_answer(
     result: CompletionResult,
     content: bytes,
     started_at: float,
+    *,
+    uncertain: bool = False,
 ) -> None:
-    """Write an answer, encoded as `content`, together with what it cost."""
+    """Write an answer, encoded as `content`, together with what it cost; if that is `uncertain`, all that was set aside."""
     usage = result.usage
     duration = _milliseconds_since(started_at, step)
     data = {
@@ -45,6 +54,8 @@ async def settle_answer(
         "duration_ms": duration,
         **about(result),
     }
+    if uncertain:
+        data["uncertain"] = True
     spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
     step.result = result
     await _settle(
@@ -52,9 +63,10 @@ async def settle_answer(
         number,
         bound,
         NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, content),
-        spent,
+        None if uncertain else spent,
         usage=usage,
         duration_ms=duration,
+        uncertain=uncertain,
         request_id=result.request_id,
     )
 
@@ -142,10 +154,15 @@ async def _settle(
     """Write an attempt's outcome with its ledger line, and give back what it did not use."""
     run = step.branch.run
     entry = entry_for(run, step.operation_id, step.name, number, bound, usage, spent=spent, **values)
-    charges = bound.settlement(spent)
+    is_answer = outcome.type == RuntimeEventType.MODEL_COMPLETED
+    charges = bound.settlement(spent, is_answer=is_answer)
     overrun = [] if spent is None else _overrun(step, bound, spent)
     step.open.pop(number, None)  # even a caller that is cancelled now has it written
-    await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
+    try:
+        await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
+    except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum
+        step.open[number] = bound
+        raise
     run.budgets.note(charges)
 
 
@@ -193,9 +210,9 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
     may have cost all that was set aside.
     """
     if isinstance(error, ProviderError) and error.usage is not None:
-        return error.usage, False
+        return (error.usage, False) if error.usage.is_plausible else (bound.usage(), True)
     if isinstance(error, ProviderError):
-        refused = error.status is not None and error.status >= 400
+        refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
         never_sent = error.code in _NEVER_SENT
         return (Usage(), False) if refused or never_sent else (bound.usage(), True)
     return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
-from agent_runtime.errors import ContentTooLarge
+from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
@@ -128,14 +129,20 @@ class ModelGuard:
         except Exception as error:
             await settle_failure(step, number, bound, error, started_at)
             raise
+        usage, spec = result.usage, attempt.spec
+        is_believed = usage.is_plausible
+        if not is_believed:  # the answer is paid for and kept; nobody knows what it has cost
+            result = replace(result, usage=bound.usage())
         try:
             content = step.content_of(result)
-        except ContentTooLarge as error:
-            await settle_failure(step, number, bound, error, started_at, usage=result.usage)
+        except (ContentTooLarge, ResultNotSerializable) as error:
+            known = usage if is_believed else None
+            await settle_failure(step, number, bound, error, started_at, usage=known)
             raise
-        await settle_answer(step, attempt, number, bound, result, content, started_at)
-        usage, spec = result.usage, attempt.spec
-        if bound.holds and usage.input_tokens:
+        await settle_answer(
+            step, attempt, number, bound, result, content, started_at, uncertain=not is_believed
+        )
+        if bound.holds and usage.input_tokens and is_believed:
             estimator = attempt.call.estimator or self._estimator
             estimator.learn(spec.messages, spec.tools, model=attempt.model, input_tokens=usage.input_tokens)
         return result

@@ -73,9 +73,9 @@ class AtMost:
             holds=load_holds(bound.get("reserved", ())),
         )
 
-    def settlement(self, spent: Amount | None) -> list[Charge]:
+    def settlement(self, spent: Amount | None, *, is_answer: bool = False) -> list[Charge]:
         """Return the charges that turn what was set aside into what was spent, all of it when nobody knows."""
-        return settle(self.holds, spent)
+        return settle(self.holds, spent, is_answer=is_answer)
 
     def overrun(self, spent: Amount) -> Hold | None:
         """Return the first upper bound that the vendor's bill has passed."""
