@@ -50,7 +50,7 @@ class ModelCall:
     """Seconds for all attempts together; wins over the request's own."""
     cache: CacheMode = "use"
     prices: PriceBook | None = None
-    """The engine's, for a host that has to know what the call can cost."""
+    """The engine's, for a host that has to know what the call can cost; a host may put others in their place."""
     estimator: TokenEstimator | None = None
     """The engine's, for a host that has to know how much the call reads."""
     scope: str | None = None

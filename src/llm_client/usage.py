@@ -52,7 +52,9 @@ class Usage:
             self.reasoning_tokens,
             self.requests,
         )
-        return min(counts) < 0 or (self.cost is not None and self.cost.is_signed() and not self.cost.is_zero())
+        return min(counts) < 0 or (
+            self.cost is not None and self.cost.is_signed() and not self.cost.is_zero()
+        )
 
     @property
     def is_plausible(self) -> bool:

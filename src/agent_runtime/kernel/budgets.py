@@ -19,8 +19,9 @@ from agent_runtime.ledger.reservations import (
     plan_model_call,
     spend,
 )
+from agent_runtime.ledger.stages import Crossing, crossings
 from agent_runtime.ports.clock import Clock
-from agent_runtime.values.budget import DIMENSIONS, Amount, Charge, Counters
+from agent_runtime.values.budget import Amount, Charge, Counters
 from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 
@@ -47,21 +48,12 @@ def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crossing:
-    """A limit of which so much is used that people should know."""
-
-    budget: ApplicableBudget
-    dimension: str
-    used: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Granted:
     """A call for which everything it may use has been set aside."""
 
     plan: Plan
-    crossings: tuple[Crossing, ...]
+    budgets: tuple[ApplicableBudget, ...]
+    """Those that it is counted in."""
 
 
 class RunBudgets:
@@ -156,8 +148,7 @@ class RunBudgets:
             except BudgetRejected:
                 self._ledger.seen.forget(budget.key for budget in budgets)
                 continue
-            self._ledger.seen.note(plan.charges)
-            return Granted(plan=plan, crossings=tuple(self._crossings(budgets, await self._seen(budgets))))
+            return Granted(plan=plan, budgets=tuple(budget for budget in budgets if budget.counted))
 
     async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
         keys = [budget.key for budget in budgets if budget.counted]
@@ -168,18 +159,22 @@ class RunBudgets:
         counters = iter(known)
         return [next(counters) if budget.counted else Counters() for budget in budgets]
 
-    def _crossings(self, budgets: Sequence[ApplicableBudget], seen: Sequence[Counters]) -> list[Crossing]:
-        """Return the limits that are used beyond their threshold and of which nobody here has told yet."""
-        found = []
-        for budget, counters in zip(budgets, seen, strict=True):
-            if not budget.counted or budget.key in self._ledger.warned:
-                continue
-            used = counters.settled + counters.reserved
-            for name, limit, have in zip(DIMENSIONS, budget.limits, used, strict=True):
-                if limit and have >= budget.warning_threshold * limit:
-                    found.append(Crossing(budget=budget, dimension=name, used=have, limit=limit))
-                    break
-        return found
+    async def crossings(self, budgets: Sequence[ApplicableBudget]) -> list[Crossing]:
+        """Return the stages that settled spending has come to and that nobody here has told of yet.
+
+        Where others spend too, only the counters themselves know.
+        """
+        told = self._ledger.told
+        waiting = [budget for budget in budgets if budget.counted]
+        if not waiting:
+            return []
+        seen = await self._seen(waiting, fresh=self._ledger.storage.is_shared)
+        return [
+            crossing
+            for budget, counters in zip(waiting, seen, strict=True)
+            for crossing in crossings(budget, counters.settled)
+            if crossing.key not in told
+        ]
 
     @property
     def limits_tool_calls(self) -> bool:
@@ -203,10 +198,6 @@ class RunBudgets:
                 return budget
         return None
 
-    def note(self, charges: Sequence[Charge]) -> None:
-        """Remember charges that have been committed."""
-        self._ledger.seen.note(charges)
-
     def note_told(self, crossing: Crossing) -> None:
         """Remember that people have been told of a crossing."""
-        self._ledger.note_warned(crossing.budget.key)
+        self._ledger.note_told(crossing.key)

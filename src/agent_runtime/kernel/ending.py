@@ -25,6 +25,7 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import dump_usage
 from llm_client.errors import LLMClientError
+from llm_client.usage import Usage
 
 _TERMINAL_EVENT: Mapping[JobStatus, RuntimeEventType] = {
     JobStatus.SUCCEEDED: RuntimeEventType.JOB_SUCCEEDED,
@@ -114,6 +115,8 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         content = _content(ending)
     lost_events, actions, parts = _lost(run)
     data: dict[str, Any] = {"turns": run.history.turns, "usage": dump_usage(run.history.usage)}
+    if run.history.children_usage != Usage():
+        data["children_usage"] = dump_usage(run.history.children_usage)
     if run.history.artifacts:
         data["artifacts"] = list(run.history.artifacts)
     if ending.error is not None:
@@ -131,10 +134,11 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         timers = deadline_timer(successor)
         data["continued_as"] = successor.job_id
     elif job.parent_job_id is not None:
-        told = {
+        told: dict[str, Any] = {
             "job_id": job.job_id,
             "status": ending.status.value,
             **{k: data.get(k) for k in ("error", "error_code")},
+            **{k: data[k] for k in ("usage", "children_usage") if k in data},
         }
         signals.append(
             Signal(

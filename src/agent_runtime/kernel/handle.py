@@ -197,13 +197,17 @@ def _result(ended: RuntimeEvent) -> ExecutionResult:
     output: Any = body.get("output_data") or None
     if isinstance(output, dict) and output.keys() == {"output"}:
         output = output["output"]
-    usage = ended.data.get("usage")
+    usage, children_usage = (
+        load_usage(ended.data[name]) if name in ended.data else Usage()
+        for name in ("usage", "children_usage")
+    )
     return ExecutionResult(
         job_id=ended.job_id or "",
         status=JobStatus.SUCCEEDED,
         content=body.get("content", ""),
         output=output,
-        usage=Usage() if usage is None else load_usage(usage),
+        usage=usage,
+        children_usage=children_usage,
         turns=ended.data.get("turns", 0),
         artifacts=tuple(ended.data.get("artifacts", ())),
     )

@@ -114,6 +114,8 @@ class History:
         self.artifacts: list[Mapping[str, Any]] = []
         self.usage = Usage()
         """What every attempt of a model call has used."""
+        self.children_usage = Usage()
+        """What ended children have used, with theirs."""
         self.turns = 0
         """Answers of models."""
         self._active = timedelta()
@@ -138,7 +140,10 @@ class History:
         if event.type in _ABOUT_MONEY:
             return
         if event.type in _ARRIVALS:
-            self.arrived.setdefault(operation_id, event)
+            if self.arrived.setdefault(operation_id, event) is event:
+                for name in ("usage", "children_usage"):
+                    if name in event.data:
+                        self.children_usage += load_usage(event.data[name])
             return
         family, _, state = event.type.partition(".")
         if family in _STEP_KINDS and state in _STATES:

@@ -81,7 +81,7 @@ class RuntimeKernel:
             `auto`: the shared one on a Postgres database, else the local one.
         clock: What time it is.
         options: Tuning.
-        prices: What calls cost at most; by default the engine's.
+        prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -417,9 +417,7 @@ class RuntimeKernel:
 
 
 def _guard(engine: ExecutionEngine | None, prices: PriceBook | None) -> Guard:
-    if engine is None:
-        return Guard(prices or PriceBook(), TokenEstimator())
-    return Guard(prices or engine.prices, engine.estimator)
+    return Guard(prices, TokenEstimator() if engine is None else engine.estimator)
 
 
 def _tools(tools: Iterable[Tool | Callable[..., Any]], agent: Agent | None) -> dict[str, Tool]:

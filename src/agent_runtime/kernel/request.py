@@ -83,6 +83,8 @@ class ExecutionResult:
     """JSON values: what an operator's `output_data`, or an async function's return value, was."""
     usage: Usage = field(default_factory=Usage)
     """Everything the job spent, retries and failed attempts included, children not."""
+    children_usage: Usage = field(default_factory=Usage)
+    """What its children have spent by the time they ended, with their own children."""
     turns: int = 0
     """Model calls."""
     artifacts: tuple[Mapping[str, Any], ...] = ()

@@ -179,6 +179,7 @@ class JournalWriter:
                 raise cancelled from error
             raise
         self._last_seq = max(self._last_seq, first_seq + len(commit.events) - 1)
+        self.services.ledger.note(commit.charges)
         for seq, event in enumerate(events, first_seq + len(waiting.events)):
             self._learn(event, seq)
         if cancelled is not None:

@@ -31,7 +31,7 @@ from agent_runtime.ledger.windows import load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
-from agent_runtime.values.budget import Amount, Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import ExecutionContext
 from agent_runtime.values.money import to_dollars, to_units
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
@@ -56,8 +56,8 @@ class Ledger:
         self._clock = clock or SystemClock()
         self.book = BudgetBook(self._clock)
         self.seen = CounterCache()
-        self.warned: dict[Key, None] = {}
-        """Windows of budgets of whose threshold people have been told."""
+        self.told: dict[Key, None] = {}
+        """Stages of limits of which people have been told."""
 
     @property
     def storage(self) -> Storage:
@@ -266,7 +266,6 @@ class Ledger:
             await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         except AlreadySettled:
             return await self._entry(made.entry_id, made.scope_id)
-        self.seen.note(charges)
         return made
 
     async def reserve(
@@ -326,7 +325,6 @@ class Ledger:
         except BudgetRejected as error:
             said = next(budget.said for budget in counted if budget.budget_id == error.budget_id)
             raise BudgetExceededError(f"budget {said} has no room for this call") from error
-        self.seen.note(charges)
         return made
 
     async def settle(self, reservation: Reservation, usage: Usage | None = None) -> LedgerEntry:
@@ -349,7 +347,6 @@ class Ledger:
         """
         charges = settle(reservation.holds, Amount())
         await self._commit(charges=charges, take_timers=[reservation.timer_key])
-        self.seen.note(charges)
 
     async def expire(self, timer: Timer) -> None:
         """Settle a reservation that nobody has settled in time at its maximum; too late if somebody was faster."""
@@ -400,7 +397,6 @@ class Ledger:
         )
         take = [reservation.timer_key]
         await self._commit(ledger=[made], charges=charges, take_timers=take, unique_ledger=True)
-        self.seen.note(charges)
         return made
 
     async def reconcile(self, entry_id: str, usage: Usage, *, scope_id: str | None = None) -> LedgerEntry:
@@ -421,14 +417,17 @@ class Ledger:
         check_usage(usage)
         made, charges = correction(await self._entry(entry_id, scope_id), usage, self._clock.now())
         await self._commit(ledger=[made], charges=charges, unique_ledger=True)
-        self.seen.note(charges)
         return made
 
-    def note_warned(self, key: Key) -> None:
-        """Remember that people have been told of a window."""
-        if len(self.warned) > MAX_KEYS:
-            self.warned.clear()
-        self.warned[key] = None
+    def note_told(self, key: Key) -> None:
+        """Remember that people have been told of a stage."""
+        if len(self.told) > MAX_KEYS:
+            self.told.clear()
+        self.told[key] = None
+
+    def note(self, charges: Sequence[Charge]) -> None:
+        """Learn of charges that somebody has committed for a run."""
+        self.seen.note(charges)
 
     async def _entry(self, entry_id: str, scope_id: str | None) -> LedgerEntry:
         wanted = LedgerFilter(scope_id=scope_id, entry_id=entry_id, limit=2)
@@ -440,7 +439,9 @@ class Ledger:
         return found[0]
 
     async def _commit(self, **parts: Any) -> None:
-        await self.storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+        commit = Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts)
+        await self.storage.commit(commit)
+        self.note(commit.charges)
 
     # -- reading -------------------------------------------------------------------------------------------------
 

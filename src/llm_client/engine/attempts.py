@@ -222,12 +222,12 @@ class Attempts:
 
     async def _send(self, attempt: ModelAttempt) -> CompletionResult:
         """Let one request leave the process, and price what comes back."""
-        provider, hooks = attempt.provider, self._hooks
+        provider, hooks, prices = attempt.provider, self._hooks, self._prices_of(attempt)
         about = {"provider": provider.name, "model": attempt.model, "number": attempt.number} if hooks else {}
         estimate = await self._enter_rates(self._rates, attempt) if self._rates is not None else 0
         loading = None
-        if self._prices.needs_loading(provider.name, attempt.model):
-            loading = asyncio.get_running_loop().run_in_executor(None, self._prices.load)
+        if prices.needs_loading(provider.name, attempt.model):
+            loading = asyncio.get_running_loop().run_in_executor(None, prices.load)
         if hooks:
             await hooks.fire("request.attempt", attempt.call.context, spec=attempt.spec, **about)
         used = 0
@@ -322,7 +322,12 @@ class Attempts:
             raise InvalidResponse("the provider says that less than nothing was used")
         conditions = _conditions(attempt.spec.extra) if attempt.spec.extra else None
         asked = attempt.model
-        return self._prices.price(attempt.provider.name, answered or asked, usage, conditions, asked=asked)
+        prices = self._prices_of(attempt)
+        return prices.price(attempt.provider.name, answered or asked, usage, conditions, asked=asked)
+
+    def _prices_of(self, attempt: ModelAttempt) -> PriceBook:
+        """Return the prices that hold for a call: a host may have put its own in the engine's place."""
+        return attempt.call.prices or self._prices
 
 
 def _conditions(extra: Mapping[str, Any]) -> Mapping[str, str] | None:

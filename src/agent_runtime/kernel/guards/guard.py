@@ -28,18 +28,23 @@ class Guard(Host):
     """Journals and bounds the calls of the job that the current task works for. One per kernel.
 
     Args:
-        prices: What calls can cost at most.
+        prices: What calls cost, whichever engine makes them; without, every engine's own prices hold.
         estimator: How many tokens a request's input takes.
     """
 
-    def __init__(self, prices: PriceBook, estimator: TokenEstimator) -> None:
-        self._models = ModelGuard(prices, estimator)
+    def __init__(self, prices: PriceBook | None, estimator: TokenEstimator) -> None:
+        self._prices = prices
+        self._models = ModelGuard(prices or PriceBook(), estimator)
         self._tools = ToolGuard()
 
     async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Recall a model call, or let it happen."""
         branch = CURRENT_BRANCH.get()
-        return await (proceed(call) if branch is None else self._models.call(branch, call, proceed))
+        if branch is None:
+            return await proceed(call)
+        if self._prices is not None:
+            call = call.evolve(prices=self._prices)
+        return await self._models.call(branch, call, proceed)
 
     async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
         """Reserve, ask, settle."""

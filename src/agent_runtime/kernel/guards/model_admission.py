@@ -9,7 +9,7 @@ from typing import Any, Final
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
 from agent_runtime.kernel.guards.model_step import ModelStep
-from agent_runtime.kernel.guards.money import AtMost, warn
+from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
 from agent_runtime.ledger.token_bounds import bound_input, has_media
@@ -106,10 +106,10 @@ class ModelAdmission:
             run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, step.operation_id, {"reason": str(error)}))
             raise
         if granted is None:
+            step.budgets = ()
             await commit(unbudgeted(await demand(attempt.model)))
             return attempt, step.open[number]
-        await warn(run, step.operation_id, granted.crossings)
-        plan = granted.plan
+        plan, step.budgets = granted.plan, granted.budgets
         if plan.model != attempt.model or plan.max_tokens != attempt.spec.max_tokens:
             model = attempt.spec.model if plan.model == attempt.model else plan.model
             attempt = attempt.evolve(spec=attempt.spec.evolve(max_tokens=plan.max_tokens, model=model))

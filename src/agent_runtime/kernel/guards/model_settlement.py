@@ -9,6 +9,7 @@ from typing import Any
 from agent_runtime.kernel.failures import describe_failure
 from agent_runtime.kernel.guards.model_step import ModelStep, about
 from agent_runtime.kernel.guards.money import AtMost, attempt_id, entry_for
+from agent_runtime.kernel.guards.telling import tell
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.recording import spent as spent_by
 from agent_runtime.ports.journal import NewEvent
@@ -163,7 +164,7 @@ async def _settle(
     except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum
         step.open[number] = bound
         raise
-    run.budgets.note(charges)
+    await tell(run, step.operation_id, step.budgets)
 
 
 def lost_attempts(

@@ -14,6 +14,7 @@ from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.guards.heard import Heard
 from agent_runtime.kernel.guards.money import AtMost, attempt_id
 from agent_runtime.kernel.history import Step
+from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.content import encode
 from llm_client.codec import dump_message, dump_result
 from llm_client.messages import CompletionResult, Message
@@ -38,6 +39,8 @@ class ModelStep:
     """What the last attempt gave and the journal holds."""
     open: dict[int, AtMost] = field(default_factory=dict)
     """Attempts whose outcome is not written yet."""
+    budgets: tuple[ApplicableBudget, ...] = ()
+    """Those that its attempt in flight is counted in."""
     ruled: set[tuple[str, str]] = field(default_factory=set)
     """Providers and models the policy has been asked about."""
 

@@ -22,7 +22,7 @@ from agent_runtime.kernel.guards.model_step import CURRENT_CALL, ModelStep, abou
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
-from llm_client.codec import load_result
+from llm_client.codec import dump_usage, load_result
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing import PriceBook
@@ -89,6 +89,7 @@ class ModelGuard:
                 "final": True,
                 "cached": result.cached,
                 **about(result),
+                **({"usage": dump_usage(result.usage)} if result.cached else {}),
             }
             event = NewEvent(
                 RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, step.content_of(result)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from agent_runtime.errors import AlreadySettled
-from agent_runtime.kernel.budgets import Crossing
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.held import dump_holds, load_holds
 from agent_runtime.ledger.recording import usage_fields
 from agent_runtime.ledger.reservations import Hold, Plan, settle
-from agent_runtime.ledger.totals import CHECK
-from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry
-from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_dollars
 from llm_client.usage import Usage
 
@@ -135,30 +129,3 @@ def entry_for(
         timestamp=run.services.clock.now(),
         metadata=metadata,
     )
-
-
-async def warn(run: JobRun, operation_id: str, crossings: Sequence[Crossing]) -> None:
-    """Write down that most of a budget is used: once per window, whichever job of whichever process is first."""
-    for crossing in crossings:
-        budget = crossing.budget
-        about = {
-            "budget": budget.label or budget.budget_id,
-            "window": budget.window,
-            "quantity": crossing.dimension,
-            "used": crossing.used,
-            "limit": crossing.limit,
-        }
-        job = run.job
-        once = LedgerEntry(
-            entry_id=f"warned:{budget.budget_id}:{budget.window}",
-            type=CHECK,
-            job_id=job.job_id,
-            scope_id=job.scope_id,
-            principal_id=job.principal_id,
-            timestamp=run.services.clock.now(),
-            metadata={"decision": "warn", **about},
-        )
-        told = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, about)
-        with contextlib.suppress(AlreadySettled):
-            await run.commit([told], ledger=[once], unique_ledger=True)
-        run.budgets.note_told(crossing)

@@ -17,6 +17,7 @@ from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_policy import is_dropped
+from agent_runtime.kernel.guards.telling import tell
 from agent_runtime.kernel.guards.tool_policy import (
     DENIED,
     approval_for,
@@ -146,7 +147,8 @@ async def _intend(effect: JournaledEffect) -> None:
         reason = f"budget {said}: its limit of tool calls is reached"
         effect.run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason}))
         raise BudgetExceededError(reason) from error
-    budgets.note(charges)
+    bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]
+    await tell(effect.run, effect.operation_id, bounding)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:
@@ -167,7 +169,6 @@ async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: boo
     budgets = effect.run.budgets
     charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
     await effect.finish(ok=result.success, data=data, content=content, charges=charges, with_next=with_next)
-    budgets.note(charges)
     return result
 
 

@@ -32,7 +32,6 @@ from llm_client.errors import ProviderTimeout, RateLimited
 from llm_client.messages import CompletionResult, MediaPart, ToolCall
 from llm_client.pricing import ModelPrices, PriceBook
 from llm_client.usage import Usage
-from support.clocks import SetClock
 from support.kernels import BOUND, DOOMED, journal, kernel, run_key, types
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -225,38 +224,6 @@ async def test_the_cheaper_model_must_fit_and_be_allowed_too() -> None:
         with pytest.raises(PolicyDenied, match="model 'small'"):
             await (await k.execute(long)).result()
     assert model.specs == []
-
-
-async def test_a_budget_that_warns_refuses_nothing_and_tells_once_per_window() -> None:
-    clock = SetClock()
-    budget = Budget(scope_id="a", max_requests_daily=3, exceed_strategy="warn", warning_threshold=0.6)
-    async with governed(Model(), budget, clock=clock) as k:
-
-        async def warnings(jobs: int) -> int:
-            handles = [await k.execute(ExecutionRequest(operator="ask", scope_id="a")) for _ in range(jobs)]
-            for handle in handles:
-                await handle.result()
-            return sum([(await types(handle)).count("budget.warned") for handle in handles])
-
-        assert await warnings(1) == 0
-        assert await warnings(6) == 1
-        clock.move(days=1)
-        assert await warnings(4) == 1
-        assert (await k.ledger.status(budget)).settled == 4
-
-
-async def test_a_warning_is_told_once_by_all_processes_together() -> None:
-    storage = MemoryStorage()
-    budget = Budget(scope_id="a", max_requests_daily=10, warning_threshold=0.1)
-    told = 0
-    for _ in range(3):
-        model = Model()
-        async with kernel(storage, engine=model.engine, operators={"ask": ask}) as k:
-            k.ledger.set_budget(budget)
-            handle = await k.execute(ExecutionRequest(operator="ask", scope_id="a"))
-            await handle.result()
-            told += (await types(handle)).count("budget.warned")
-    assert told == 1
 
 
 async def test_a_bill_above_the_upper_bound_is_recorded_as_it_is_and_ends_the_spending() -> None:
