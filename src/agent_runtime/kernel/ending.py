@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
-from llm_client.codec import dump_usage
+from llm_client.codec import dump_usage, load_usage
 from llm_client.errors import LLMClientError
 from llm_client.usage import Usage
 
@@ -114,17 +114,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         ending = Ending(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
         content = _content(ending)
     lost_events, actions, parts = _lost(run)
-    data: dict[str, Any] = {"turns": run.history.turns, "usage": dump_usage(run.history.usage)}
-    if run.history.children_usage != Usage():
-        data["children_usage"] = dump_usage(run.history.children_usage)
-    if run.history.artifacts:
-        data["artifacts"] = list(run.history.artifacts)
-    if ending.error is not None:
-        data |= {
-            "error": ending.error[:4000],
-            "error_code": ending.error_code,
-            "error_type": ending.error_type,
-        }
+    data = _said(run, ending, lost_events)
     job, now, kinds = run.job, run.services.clock.now(), run.history.kinds
     signals = []
     create, timers = [], []
@@ -134,22 +124,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         timers = deadline_timer(successor)
         data["continued_as"] = successor.job_id
     elif job.parent_job_id is not None:
-        told: dict[str, Any] = {
-            "job_id": job.job_id,
-            "status": ending.status.value,
-            **{k: data.get(k) for k in ("error", "error_code")},
-            **{k: data[k] for k in ("usage", "children_usage") if k in data},
-        }
-        signals.append(
-            Signal(
-                f"{job.job_id}:ended",
-                job.parent_job_id,
-                RuntimeEventType.CHILD_ENDED,
-                job.parent_operation_id,
-                told,
-                content,
-            )
-        )
+        signals.append(_ended_signal(job, job.parent_job_id, ending, data, content))
     await run.conclude(
         [*lost_events, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
@@ -169,6 +144,38 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         require_no_signals=ending.successor is not None,
         **parts,
     )
+
+
+def _said(run: JobRun, ending: Ending, lost: Sequence[NewEvent]) -> dict[str, Any]:
+    """Return what the terminal event says: what was used, what is settled with it included, and why it failed."""
+    history = run.history
+    used = [load_usage(event.data["usage"]) for event in lost if "usage" in event.data]
+    data: dict[str, Any] = {"turns": history.turns, "usage": dump_usage(sum(used, history.usage))}
+    if history.children_usage != Usage():
+        data["children_usage"] = dump_usage(history.children_usage)
+    if history.artifacts:
+        data["artifacts"] = list(history.artifacts)
+    if ending.error is not None:
+        data |= {
+            "error": ending.error[:4000],
+            "error_code": ending.error_code,
+            "error_type": ending.error_type,
+        }
+    return data
+
+
+def _ended_signal(
+    job: JobRecord, parent_job_id: str, ending: Ending, data: Mapping[str, Any], content: bytes | None
+) -> Signal:
+    """Tell a parent how its child has ended, and what it has used."""
+    told = {
+        "job_id": job.job_id,
+        "status": ending.status.value,
+        **{name: data.get(name) for name in ("error", "error_code")},
+        **{name: data[name] for name in ("usage", "children_usage") if name in data},
+    }
+    operation_id, ended = job.parent_operation_id, RuntimeEventType.CHILD_ENDED
+    return Signal(f"{job.job_id}:ended", parent_job_id, ended, operation_id, told, content)
 
 
 def _content(ending: Ending) -> bytes | None:
