@@ -121,6 +121,8 @@ async def settle_left(step: ModelStep) -> None:
             await run.commit(events, **parts)
             continue
         said = step.heard.said_usage()
+        if said is not None and not said.is_plausible:
+            said = None
         usage = bound.usage() if said is None else said
         result = replace(step.heard.partial(model=bound.model, provider=bound.provider), usage=usage)
         data = {
@@ -155,7 +157,7 @@ async def _settle(
     """Write an attempt's outcome with its ledger line, and give back what it did not use."""
     run = step.branch.run
     entry = entry_for(run, step.operation_id, step.name, number, bound, usage, spent=spent, **values)
-    is_answer = outcome.type == RuntimeEventType.MODEL_COMPLETED
+    is_answer = outcome.type in (RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT)
     charges = bound.settlement(spent, is_answer=is_answer)
     overrun = [] if spent is None else _overrun(step, bound, spent)
     step.open.pop(number, None)  # even a caller that is cancelled now has it written
