@@ -6,6 +6,7 @@ Buckets are inclusive: `input_tokens` contains `cache_read_tokens` and `cache_wr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -52,9 +53,7 @@ class Usage:
             self.reasoning_tokens,
             self.requests,
         )
-        return min(counts) < 0 or (
-            self.cost is not None and self.cost.is_signed() and not self.cost.is_zero()
-        )
+        return min(counts) < 0 or (self.cost is not None and not math.isnan(self.cost) and self.cost < 0)
 
     @property
     def is_plausible(self) -> bool:
@@ -69,7 +68,7 @@ class Usage:
         )
         if not all(map(_is_count, counts)):
             return False
-        return self.cost is None or (self.cost.is_finite() and 0 <= self.cost <= MAX_COST)
+        return self.cost is None or (not math.isnan(self.cost) and 0 <= self.cost <= MAX_COST)
 
     @property
     def is_partial_cost(self) -> bool:
