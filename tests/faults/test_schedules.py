@@ -36,6 +36,16 @@ PLAYED = {
         "test_time_in_a_durable_wait_counts_against_no_time_out_and_no_slot",
         "test_a_result_that_cannot_be_encoded_is_finished_and_not_run_again",
     ),
+    "test_approvals": (
+        "test_one_approver_alone_cannot_edit_what_another_has_approved",
+        "test_a_clerk_who_edits_beyond_what_clerks_may_approve_has_asked_the_boss",
+        "test_an_edited_call_that_had_all_its_approvals_runs_once_after_a_resume",
+        "test_one_question_serves_the_tools_author_and_the_policy",
+        "test_a_decision_about_other_arguments_is_not_recalled",
+        "test_what_became_of_an_approved_effect_is_said_by_those_who_had_to_approve_it",
+        "test_a_result_that_the_step_cannot_have_returned_is_asked_for_again",
+        "test_a_tool_whose_own_question_nobody_answers_has_failed_and_the_model_reads_it",
+    ),
     "test_determinism": (
         "test_a_plain_asyncio_gather_is_refused_at_the_first_run_and_names_the_remedy",
         "test_branches_that_interleave_are_recognised_after_a_crash",

@@ -8,21 +8,19 @@ from typing import Any
 
 from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import PolicyDenied
+from agent_runtime.kernel.approvals import ADMISSION, Verdict, approval_spec
 from agent_runtime.kernel.ending import Ending, finish
 from agent_runtime.kernel.governor import context_of, decision_event, refusal_of
 from agent_runtime.kernel.policies import stored
 from agent_runtime.kernel.run import JobRun
-from agent_runtime.kernel.waits import asked_event
+from agent_runtime.kernel.waits import answered, asked_event, recorded_action
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal
-from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
-from agent_runtime.values.content import decode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
-
-_PLACE = "[admission]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +96,8 @@ def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult,
 def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
     assert result.approval is not None  # noqa: S101 -- comes with this decision
     payload = {"operator": job.operator, "principal": job.principal_id, "reason": refusal_of(result)}
-    approval = result.approval
-    spec = ActionSpec(
-        type=ActionType.APPROVAL,
-        payload=payload,
-        timeout_seconds=approval.timeout_seconds,
-        approvers=approval.approvers,
-        quorum=approval.quorum,
-    )
     action = new_action(
-        spec,
+        approval_spec(result.approval, payload),
         scope_id=job.scope_id,
         job_id=job.job_id,
         operation_id=f"{_operation_id(job)}?",
@@ -118,13 +108,14 @@ def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, 
 
 
 def _operation_id(job: JobRecord) -> str:
-    return f"{job.origin}:{_PLACE}"
+    return f"{job.origin}:{ADMISSION}"
 
 
 async def is_admitted(run: JobRun) -> bool:
     """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval."""
     operation_id = f"{_operation_id(run.job)}?"
-    if operation_id not in run.history.steps:
+    asked = run.history.steps.get(operation_id)
+    if asked is None:
         return True
     answer = run.history.arrived.get(operation_id)
     if answer is None:
@@ -132,13 +123,12 @@ async def is_admitted(run: JobRun) -> bool:
         async with run.last_word():
             await run.conclude([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
         return False
-    resolution = decode(answer.content) if answer.content else {}
-    if answer.type == RuntimeEventType.ACTION_RESOLVED and resolution.get("approved"):
-        return True
-    who = answer.data.get("resolved_by") or "an approver"
-    said = f": {resolution['reason']}" if resolution.get("reason") else ""
-    resolved = answer.type == RuntimeEventType.ACTION_RESOLVED
-    error = f"{who} refused this job{said}" if resolved else "nobody approved this job in time"
+    error = "nobody approved this job in time"
+    if answer.type == RuntimeEventType.ACTION_RESOLVED:
+        verdict = Verdict.of(answered(recorded_action(asked.declaration), answer))
+        if verdict.approved:
+            return True
+        error = verdict.refusal("this job")
     ending = Ending(
         JobStatus.FAILED, error=error, error_code=PolicyDenied.code, error_type=PolicyDenied.__name__
     )

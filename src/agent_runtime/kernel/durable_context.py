@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import inspect
 import random
@@ -11,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.errors import (
+    ActionExpired,
     ChildFailed,
     ContentTooLarge,
     InvalidInput,
@@ -26,7 +28,7 @@ from agent_runtime.kernel.failures import describe_failure
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.operator_context import OperatorContext, call
-from agent_runtime.kernel.results import read_result, write_result
+from agent_runtime.kernel.results import misfit, read_result, write_result
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, blocking, open_action, wait
 from agent_runtime.ports.journal import NewEvent, Timer
@@ -125,6 +127,7 @@ class DurableContext(OperatorContext):
                     effect=effect,
                     arguments=_named(args, kwargs),
                     reconcile=reconcile,
+                    misfit=functools.partial(misfit, function),
                 )
                 recorded = await journaled.recall()
                 if recorded is not None:
@@ -143,9 +146,9 @@ class DurableContext(OperatorContext):
         try:
             async with journaled.branch.settling_streams():
                 value = await call(function, args, kwargs)
-        except RunAborted:
-            raise
         except Exception as error:
+            if isinstance(error, RunAborted) and not isinstance(error, ActionExpired):
+                raise  # a question of the step's own that nobody answered is a failure like any other
             await journaled.finish(ok=False, data=describe_failure(error), content=None)
             raise StepFailed(
                 f"{type(error).__name__}: {error}", step=journaled.name, error_type=type(error).__name__

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import orjson
 
 from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
+from agent_runtime.kernel.approvals import who_agreed
 from agent_runtime.kernel.branch import Branch
-from agent_runtime.kernel.history import Step
+from agent_runtime.kernel.history import History, Step
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import asked_event, await_action, blocking, open_action
 from agent_runtime.ports.journal import NewEvent
@@ -37,6 +39,9 @@ REPEATABLE: Final = frozenset({"pure", "read", "idempotent"})
 WITHOUT_INTENT: Final = frozenset({"pure", "read"})
 RECONCILE_TIMEOUT: Final = 60.0
 """Seconds a tool may take to find out whether an operation happened."""
+
+Misfit = Callable[[Any], str | None]
+"""Takes a result; returns what is wrong with it in words that follow 'the result', or `None`."""
 
 Outcome = RuntimeEvent | NewEvent
 """A `completed` or `failed` entry: recorded earlier, or just now."""
@@ -80,6 +85,7 @@ class JournaledEffect:
         effect: Its effect class.
         arguments: What it is called with; recorded with the intent.
         reconcile: For the class `reconcilable`.
+        misfit: Says why a result that somebody else gives cannot be what it returned, or `None`.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class JournaledEffect:
         effect: Effect,
         arguments: Mapping[str, Any],
         reconcile: Reconcile | None = None,
+        misfit: Misfit | None = None,
     ) -> None:
         self.branch = branch
         self.run = branch.run
@@ -101,6 +108,7 @@ class JournaledEffect:
         self.operation_id = self.run.operation_id(place)
         self.arguments = arguments
         self._reconcile = reconcile
+        self._misfit = misfit or _not_json
         self._hash = hash_of(arguments)
 
     @property
@@ -163,8 +171,11 @@ class JournaledEffect:
             return None
         if self.effect == "reconcilable" and self._reconcile is not None:
             answer = await self._ask_tool(self._reconcile)
-            if answer.outcome == "happened":
+            problem = self._misfit(answer.result)
+            if answer.outcome == "happened" and problem is None:
                 return await self._done(answer.result, by="reconcile")
+            if answer.outcome == "happened":
+                logger.warning("%s %r: what its reconcile gave %s", self.kind, self.name, problem)
             if answer.outcome == "did_not_happen":
                 return None
         step = self.step
@@ -172,7 +183,7 @@ class JournaledEffect:
         unknown = NewEvent(
             f"{self.kind}.unknown", self.operation_id, {"name": self.name, "effect": self.effect}
         )
-        action = self._question(number)
+        action = question_about(self.run, self._question(), f"{self.operation_id}!{number}")
         await self.run.commit(
             [unknown, asked_event(action), *blocking(self.branch, action.operation_id or "", "action")],
             new_actions=[action],
@@ -181,16 +192,14 @@ class JournaledEffect:
         assert step is not None  # noqa: S101 -- the commit has just declared it
         return await self._ask_person(step)
 
-    def _question(self, number: int) -> ActionRecord:
-        return unknown_effect_action(
+    def _question(self, problem: str | None = None) -> ActionSpec:
+        return unknown_effect(
+            self.run.history,
             kind=self.kind,
             name=self.name,
             operation_id=self.operation_id,
-            number=number,
-            job_id=self.run.job_id,
-            scope_id=self.run.job.scope_id,
-            now=self.run.services.clock.now(),
             arguments=described(self.arguments),
+            problem=problem,
         )
 
     async def _ask_tool(self, reconcile: Reconcile) -> Reconciliation:
@@ -202,19 +211,25 @@ class JournaledEffect:
             return Reconciliation(outcome="cannot_tell")
 
     async def _ask_person(self, step: Step) -> Outcome | None:
-        """Wait until somebody has said what became of an operation."""
-        operation_id = f"{self.operation_id}!{step.unknowns - 1}"
-        action = await open_action(self.branch, operation_id, ActionSpec(type=ActionType.RECONCILE))
-        answer = (await await_action(self.branch, action)).resolution or {}
-        match answer.get("outcome"):
-            case "done":
-                return await self._done(answer.get("result"), by="person")
-            case "retry":
-                return None
-            case _:
-                reason = str(answer.get("error") or "a person found that it had failed")
-                data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
-                return await self.finish(ok=False, data=data, content=None)
+        """Wait until somebody has said what became of an operation; again where they gave a result that cannot be."""
+        first = f"{self.operation_id}!{step.unknowns - 1}"
+        problem: str | None = None
+        for number in itertools.count():
+            place = f"{first}.{number}" if number else first
+            action = await open_action(self.branch, place, self._question(problem))
+            answer = (await await_action(self.branch, action)).resolution or {}
+            match answer.get("outcome"):
+                case "done":
+                    problem = self._misfit(answer.get("result"))
+                    if problem is None:
+                        return await self._done(answer.get("result"), by="person")
+                case "retry":
+                    return None
+                case _:
+                    reason = str(answer.get("error") or "a person found that it had failed")
+                    data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
+                    return await self.finish(ok=False, data=data, content=None)
+        raise AssertionError("unreachable: the count has no end")
 
     async def _done(self, result: Any, *, by: str) -> Outcome:
         return await self.finish(ok=True, data={"reconciled": by}, content=encode(result))
@@ -235,27 +250,50 @@ def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
         run.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
 
 
-def unknown_effect_action(
+def unknown_effect(
+    history: History,
     *,
     kind: str,
     name: str,
     operation_id: str,
-    number: int,
-    job_id: str,
-    scope_id: str,
-    now: Any,
     arguments: Mapping[str, Any] | None = None,
-) -> ActionRecord:
-    """Build the question what became of an operation whose outcome was lost."""
-    spec = ActionSpec(
-        type=ActionType.RECONCILE,
-        payload={
-            "message": f"The outcome of {kind} {name!r} was lost. Did it happen? Answer done, retry or fail.",
-            kind: name,
-            "operation_id": operation_id,
-            **({} if arguments is None else {"arguments": dict(arguments)}),
-        },
+    problem: str | None = None,
+) -> ActionSpec:
+    """Build the question what became of an operation whose outcome was lost, for those who had to agree to it.
+
+    Args:
+        history: Tells who that was.
+        kind: `tool` or `step`.
+        name: Its name.
+        operation_id: It.
+        arguments: What it was called with.
+        problem: What was wrong with an earlier answer.
+    """
+    agreed = who_agreed(history, operation_id)
+    payload: dict[str, Any] = {
+        "message": f"The outcome of {kind} {name!r} was lost. Did it happen? Answer done, retry or fail.",
+        kind: name,
+        "operation_id": operation_id,
+    }
+    if arguments is not None:
+        payload["arguments"] = dict(arguments)
+    if problem is not None:
+        payload["problem"] = f"The result that was given {problem}"
+    return ActionSpec(
+        type=ActionType.RECONCILE, payload=payload, approvers=agreed.approvers, quorum=agreed.quorum
     )
+
+
+def question_about(run: JobRun, spec: ActionSpec, operation_id: str) -> ActionRecord:
+    """Build the action that asks it in this job."""
     return new_action(
-        spec, scope_id=scope_id, job_id=job_id, operation_id=f"{operation_id}!{number}", now=now
+        spec,
+        scope_id=run.job.scope_id,
+        job_id=run.job_id,
+        operation_id=operation_id,
+        now=run.services.clock.now(),
     )
+
+
+def _not_json(value: Any) -> str | None:
+    return None if _is_json(value) else "is not JSON"

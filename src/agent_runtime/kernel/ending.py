@@ -10,7 +10,7 @@ from typing import Any
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.children import successor_job
-from agent_runtime.kernel.effects import REPEATABLE, unknown_effect_action
+from agent_runtime.kernel.effects import REPEATABLE, question_about, unknown_effect
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_settlement import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
@@ -236,12 +236,5 @@ def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, An
 
 
 def _question(run: JobRun, step: Step) -> ActionRecord:
-    return unknown_effect_action(
-        kind=step.kind,
-        name=step.name,
-        operation_id=step.operation_id,
-        number=step.unknowns,
-        job_id=run.job_id,
-        scope_id=run.job.scope_id,
-        now=run.services.clock.now(),
-    )
+    spec = unknown_effect(run.history, kind=step.kind, name=step.name, operation_id=step.operation_id)
+    return question_about(run, spec, f"{step.operation_id}!{step.unknowns}")

@@ -54,18 +54,21 @@ class Governor:
         operation_id: str,
         *names: str,
         arguments: Mapping[str, Any] | None = None,
+        argument_hash: str | None = None,
         **measures: Any,
     ) -> PolicyResult:
-        """Return the decision that was made for this operation before, or make and record one.
+        """Return the decision that was made for this operation and these arguments before, or make and record one.
 
         Args:
             action: What it is about.
             operation_id: For which operation.
             *names: What the tool, model or connector is called.
             arguments: A tool's.
+            argument_hash: Their hash: what was decided about others does not hold for them.
             **measures: Fields of `PolicyContext` that only the caller knows.
         """
-        recorded = self._run.history.decisions.get(operation_id, {}).get((action, names[0]))
+        about = (action, names[0], argument_hash)
+        recorded = self._run.history.decisions.get(operation_id, {}).get(about)
         if recorded is not None:
             return PolicyResult.from_dict(recorded).enforced
         if self._policy is None or not self._policy.concerns(action):
@@ -74,7 +77,7 @@ class Governor:
             action=action, names=names, context=self._context(**measures), arguments=arguments or {}
         )
         result = self._policy.decide(asked)
-        self._run.record(decision_event(operation_id, asked, result))
+        self._run.record(decision_event(operation_id, asked, result, argument_hash))
         return result.enforced
 
     def _context(self, **measures: Any) -> PolicyContext:
@@ -100,9 +103,13 @@ def context_of(job: JobRecord, **measures: Any) -> PolicyContext:
     )
 
 
-def decision_event(operation_id: str, asked: PolicySubject, result: PolicyResult) -> NewEvent:
+def decision_event(
+    operation_id: str, asked: PolicySubject, result: PolicyResult, argument_hash: str | None = None
+) -> NewEvent:
     """Build the entry that records a decision."""
     data = {"action": asked.action.value, "name": asked.name, **result.to_dict()}
+    if argument_hash is not None:
+        data["input"] = argument_hash
     return NewEvent(RuntimeEventType.POLICY_DECIDED, operation_id, data)
 
 

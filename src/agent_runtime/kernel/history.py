@@ -98,8 +98,8 @@ class History:
         self.steps: dict[str, Step] = {}
         self.arrived: dict[str, RuntimeEvent] = {}
         """Answers to waits, by operation id."""
-        self.decisions: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
-        """What a policy has said, by operation id, then by action and name."""
+        self.decisions: dict[str, dict[tuple[str, str, str | None], Mapping[str, Any]]] = {}
+        """What a policy has said, by operation id, then by action, name and hash of the arguments."""
         self.models: set[str] = set()
         """Model calls that have been let through or begun."""
         self.tools: set[str] = set()
@@ -160,7 +160,8 @@ class History:
             self.stop_request = self.stop_request or event
 
     def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:
-        self.decisions.setdefault(operation_id, {})[(data["action"], data["name"])] = data
+        about = (data["action"], data["name"], data.get("input"))
+        self.decisions.setdefault(operation_id, {})[about] = data
         if data["decision"] != "deny" and data["action"] in ("model", "tool"):
             (self.models if data["action"] == "model" else self.tools).add(operation_id)
 

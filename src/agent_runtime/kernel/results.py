@@ -11,8 +11,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.errors import ResultNotSerializable
+import orjson
+
+from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.values.content import decode, encode
+from llm_client.tools.schema import describe_problems
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,17 +54,42 @@ def read_result(function: Callable[..., Any], content: bytes | None) -> Any:
     return value if adapter is None else adapter.validate_python(value)
 
 
+def misfit(function: Callable[..., Any], value: Any) -> str | None:
+    """Return why JSON that a person gives cannot be what a function returned, in words after 'the result', or `None`."""
+    try:
+        content = encode(value)
+    except (ResultNotSerializable, ContentTooLarge) as error:
+        return f"cannot be recorded: {error}"
+    declared = _declared_type(function)
+    if declared in _UNTYPED:
+        return None
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+
+    try:
+        TypeAdapter(declared).validate_json(orjson.dumps(decode(content)), strict=True)
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation):
+        return None
+    except ValidationError as error:
+        return f"does not fit what is declared: {describe_problems(error)}"
+    return None
+
+
 def _adapter_of(function: Callable[..., Any], kind: type) -> TypeAdapter[Any] | None:
     """Return the adapter of the declared type; an undeclared rich value is refused by the encoder."""
     return None if kind in (int, float) else _declared_adapter(function)
 
 
+def _declared_type(function: Callable[..., Any]) -> Any:
+    try:
+        return typing.get_type_hints(function, include_extras=True).get("return", Any)
+    except (TypeError, NameError):
+        return Any
+
+
 @lru_cache(maxsize=1024)
 def _declared_adapter(function: Callable[..., Any]) -> TypeAdapter[Any] | None:
-    try:
-        declared = typing.get_type_hints(function, include_extras=True).get("return", Any)
-    except (TypeError, NameError):
-        return None
+    declared = _declared_type(function)
     if declared in _UNTYPED or declared in (int, float, str, bool, None, type(None), dict, list):
         return None
     from pydantic import TypeAdapter

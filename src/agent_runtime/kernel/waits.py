@@ -38,7 +38,7 @@ async def open_action(
     run = branch.run
     step = run.history.match(operation_id, "action", str(spec.type))
     if step is not None:
-        action = _recorded(step.declaration)
+        action = recorded_action(step.declaration)
         if with_tokens and operation_id not in run.history.arrived:
             action, tokens = draw_tokens(action)
             await run.commit([], new_tokens=tokens)
@@ -76,7 +76,8 @@ def asked_event(action: ActionRecord) -> NewEvent:
     return NewEvent(RuntimeEventType.ACTION_REQUIRED, action.operation_id, data, encode(dict(action.payload)))
 
 
-def _recorded(asked: RuntimeEvent) -> ActionRecord:
+def recorded_action(asked: RuntimeEvent) -> ActionRecord:
+    """Return a question as the journal has it."""
     expires_at, approvers = asked.data.get("expires_at"), asked.data.get("approvers")
     return ActionRecord(
         action_id=asked.data["action_id"],
@@ -104,6 +105,11 @@ async def await_action(branch: Branch, action: ActionRecord) -> ActionRecord:
     if answer.type != RuntimeEventType.ACTION_RESOLVED:
         how = "expired" if answer.type == RuntimeEventType.ACTION_EXPIRED else "was cancelled"
         raise ActionExpired(f"the {action.type} action {action.action_id} {how} before anybody answered")
+    return answered(action, answer)
+
+
+def answered(action: ActionRecord, answer: RuntimeEvent) -> ActionRecord:
+    """Return a question with its answer."""
     return replace(
         action,
         status=ActionStatus.RESOLVED,

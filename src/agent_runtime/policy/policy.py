@@ -16,6 +16,7 @@ import orjson
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.rule import PolicyRule
 from agent_runtime.values.context import PolicyRef
+from agent_runtime.values.person import person_key
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -196,14 +197,19 @@ def _merged_constraints(bounds: Sequence[Constraints]) -> Constraints | str:
 def _merged_approval(approvals: Sequence[Approval]) -> Approval | str | None:
     if not approvals:
         return None
-    named = [set(one.approvers) for one in approvals if one.approvers is not None]
-    approvers = set.intersection(*named) if named else None
+    named = [
+        {person_key(name): name for name in one.approvers} for one in approvals if one.approvers is not None
+    ]
+    shared = set.intersection(*(set(names) for names in named)) if named else None
     quorum = max(one.quorum for one in approvals)
-    if approvers is not None and len(approvers) < quorum:
+    if shared is not None and len(shared) < quorum:
         return "rules ask for approvals that nobody can give together"
+    times = [one.timeout_seconds for one in approvals if one.timeout_seconds is not None]
     return Approval(
-        timeout_seconds=min(one.timeout_seconds for one in approvals),
-        approvers=None if approvers is None else tuple(sorted(approvers)),
+        timeout_seconds=min(times, default=None),
+        approvers=None
+        if shared is None
+        else tuple(sorted(min(names[key] for names in named) for key in shared)),
         quorum=quorum,
     )
 

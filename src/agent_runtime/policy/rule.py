@@ -11,6 +11,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import Answer
 from agent_runtime.policy.conditions import ALWAYS, Globs, When, globs
 from agent_runtime.values.checks import check_seconds, check_whole
+from agent_runtime.values.person import check_approvers
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -99,11 +100,10 @@ class PolicyRule:
         if self.action is PolicyAction.CONNECTOR:
             raise InvalidInput("an approval is for jobs, models and tools, not for connectors")
         check_whole("quorum", approval.quorum, least=1)
-        check_seconds("timeout_seconds", approval.timeout_seconds, zero=False)
-        if approval.approvers is not None and len(set(approval.approvers)) < approval.quorum:
-            raise InvalidInput(
-                f"{len(approval.approvers)} approvers cannot make a quorum of {approval.quorum}"
-            )
+        if approval.timeout_seconds is not None:
+            check_seconds("timeout_seconds", approval.timeout_seconds, zero=False)
+        if approval.approvers is not None:  # without them another rule may name some, and both then hold
+            check_approvers(approval.approvers, approval.quorum)
 
     @property
     def restricts(self) -> bool:
@@ -187,14 +187,14 @@ def approval_of(data: Mapping[str, Any]) -> Approval | None:
     given = {name: data[name] for name in ("timeout_seconds", "approvers", "quorum") if name in data}
     if not given:
         return None
-    seconds, quorum = given.get("timeout_seconds", 3600.0), given.get("quorum", 1)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+    seconds, quorum = given.get("timeout_seconds"), given.get("quorum", 1)
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, (int, float))):
         raise InvalidInput(f"timeout_seconds is a number, not {seconds!r}")
     if isinstance(quorum, bool) or not isinstance(quorum, int):
         raise InvalidInput(f"quorum is a whole number, not {quorum!r}")
-    approvers = given.get("approvers")
+    approvers = None if given.get("approvers") is None else globs(given["approvers"])
+    if quorum > 1:
+        check_approvers(approvers, quorum)
     return Approval(
-        timeout_seconds=float(seconds),
-        approvers=None if approvers is None else globs(approvers),
-        quorum=quorum,
+        timeout_seconds=None if seconds is None else float(seconds), approvers=approvers, quorum=quorum
     )

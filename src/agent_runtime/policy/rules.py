@@ -12,6 +12,7 @@ from agent_runtime.policy.comparisons import Tests
 from agent_runtime.policy.conditions import ALWAYS, Globs, When, globs
 from agent_runtime.policy.rule import PolicyRule, as_decision
 from agent_runtime.values.money import as_decimal
+from agent_runtime.values.person import check_approvers
 from agent_runtime.values.policy import UNCONSTRAINED, Approval, Constraints, PolicyAction, PolicyDecision
 
 
@@ -39,7 +40,7 @@ class ToolPolicy:
     """The same as `decision="require_approval"`."""
     approvers: Iterable[str] | None = None
     quorum: int = 1
-    approval_timeout_seconds: float = 3600.0
+    approval_timeout_seconds: float | None = None
     arguments: Mapping[str, Tests] = field(default_factory=dict)
     """Paths and tests that must hold for `decision`, besides `when`."""
     when: When = ALWAYS
@@ -63,7 +64,7 @@ class ModelPolicy:
     require_approval: bool = False
     approvers: Iterable[str] | None = None
     quorum: int = 1
-    approval_timeout_seconds: float = 3600.0
+    approval_timeout_seconds: float | None = None
     max_tokens: int | None = None
     """Output bound, in tokens."""
     force_model: str | None = None
@@ -231,6 +232,8 @@ def _named_rules(
             approvers=None if policy.approvers is None else tuple(policy.approvers),
             quorum=policy.quorum,
         )
+        if approval.quorum > 1:
+            check_approvers(approval.approvers, approval.quorum)
     rule = PolicyRule(
         name=name,
         action=action,

@@ -84,11 +84,12 @@ UNCONSTRAINED = Constraints()
 class Approval:
     """Who has to say yes, and how fast."""
 
-    timeout_seconds: float = 3600.0
+    timeout_seconds: float | None = None
+    """After this long nobody has agreed; `None` waits for ever."""
     approvers: tuple[str, ...] | None = None
     """Principals who may answer; `None` is everybody who can see the question."""
     quorum: int = 1
-    """Different approvers who must say yes."""
+    """Different approvers who must want the same; above 1 it needs `approvers`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -181,7 +182,11 @@ class PolicyResult:
 
     @property
     def enforced(self) -> PolicyResult:
-        """What is to be done: the result itself, or a plain yes when the policy only watches."""
+        """What is to be done: the result itself, a plain yes when the policy only watches, a no to what nobody can give."""
+        approval = self.approval
+        if not self.dry_run and approval is not None and approval.quorum > 1 and approval.approvers is None:
+            reason = f"a quorum of {approval.quorum} needs approvers, and no rule names any"
+            return replace(self, decision=PolicyDecision.DENY, reason=reason, approval=None)
         if not self.dry_run:
             return self
         return PolicyResult(decision=PolicyDecision.ALLOW, rule=self.rule, policy=self.policy)

@@ -48,7 +48,7 @@ def tool(
     timeout: float | None = None,
     retries: int | None = None,
     requires_approval: bool = False,
-    approval_timeout: float = 3600.0,
+    approval_timeout: float | None = None,
     reconcile: Reconcile | None = None,
     strict: bool = False,
     connectors: Iterable[str] = (),
@@ -65,7 +65,7 @@ def tool(
     timeout: float | None = None,
     retries: int | None = None,
     requires_approval: bool = False,
-    approval_timeout: float = 3600.0,
+    approval_timeout: float | None = None,
     reconcile: Reconcile | None = None,
     strict: bool = False,
     connectors: Iterable[str] = (),
@@ -83,7 +83,7 @@ def tool(
         timeout: Seconds around all attempts; by default the agent's.
         retries: Further attempts after a failure, for effects that may be repeated; by default the agent's.
         requires_approval: Whether a person must agree before each call; a runtime asks, a bare agent refuses the call.
-        approval_timeout: Seconds a person has to answer.
+        approval_timeout: Seconds a person has to answer; `None` waits for ever.
         reconcile: For `effect="reconcilable"`: tells whether a lost operation happened.
         strict: Whether a value of the wrong type is refused instead of converted.
         connectors: Names of the sources of data it reaches, for a runtime's policy to decide about.

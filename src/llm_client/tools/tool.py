@@ -86,7 +86,8 @@ class Tool:
     retries: int | None = None
     """Further attempts after a failure, for effects that may be repeated; `None` uses the default."""
     requires_approval: bool = False
-    approval_timeout: float = 3600.0
+    approval_timeout: float | None = None
+    """Seconds a person has to answer; `None` waits for ever."""
     strict: bool = False
     connectors: tuple[str, ...] = ()
     """Names of the sources of data it reaches, for a policy to decide about."""

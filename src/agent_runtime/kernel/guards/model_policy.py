@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from agent_runtime.errors import ActionExpired, PolicyDenied
+from agent_runtime.kernel.approvals import Verdict, approval_spec
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.governor import redactor, refusal_of
 from agent_runtime.kernel.waits import await_action, open_action
-from agent_runtime.values.action import ActionSpec, ActionType
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -82,24 +82,16 @@ async def rule_on_model(
 
 async def _approve(branch: Branch, place: str, model: str, provider: str, result: PolicyResult) -> None:
     """Ask a person whether a model may be asked."""
-    approval = result.approval or Approval()
-    spec = ActionSpec(
-        type=ActionType.APPROVAL,
-        payload={"model": model, "provider": provider, "reason": refusal_of(result)},
-        timeout_seconds=approval.timeout_seconds,
-        approvers=approval.approvers,
-        quorum=approval.quorum,
-    )
+    payload = {"model": model, "provider": provider, "reason": refusal_of(result)}
+    spec = approval_spec(result.approval or Approval(), payload)
     with branch.child(place) as own:
         action = await open_action(own, f"{branch.run.operation_id(place)}?{model}", spec)
         try:
-            answered = await await_action(own, action)
+            verdict = Verdict.of(await await_action(own, action))
         except ActionExpired as error:
             raise PolicyDenied(f"model {model!r}: {error}") from error
-    answer = answered.resolution or {}
-    if not answer.get("approved"):
-        said = f": {answer['reason']}" if answer.get("reason") else ""
-        raise PolicyDenied(f"{answered.resolved_by or 'an approver'} refused model {model!r}{said}")
+    if not verdict.approved:
+        raise PolicyDenied(verdict.refusal(f"model {model!r}"))
 
 
 def _tightest(bounds: Sequence[Constraints]) -> Constraints:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from agent_runtime.errors import ActionExpired
+from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerializable
+from agent_runtime.kernel.approvals import Verdict, approval_spec
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import JournaledEffect, hash_of
 from agent_runtime.kernel.governor import redactor, refusal_of
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, open_action
-from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.content import encode
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
 from llm_client.middleware import ToolInvocation
@@ -19,6 +23,8 @@ from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
 
 DENIED: Final = "denied"
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+"""Bytes of content of a tool's schema that is kept with each question about it."""
 
 
 def rule_on_tool(run: JobRun, operation_id: str, invocation: ToolInvocation) -> PolicyResult | ToolResult:
@@ -33,70 +39,113 @@ def rule_on_tool(run: JobRun, operation_id: str, invocation: ToolInvocation) -> 
         operation_id,
         tool.name,
         arguments=invocation.arguments,
+        argument_hash=hash_of(invocation.arguments),
         call_index=invocation.index,
     )
     return failure(refusal_of(result), DENIED) if result.decision is PolicyDecision.DENY else result
 
 
 def approval_for(tool: Tool, result: PolicyResult) -> Approval | None:
-    """Return whose yes a call needs: the tool's author may want one, the policy another; one question serves both."""
+    """Return whose yes a call needs: the tool's author may want one, the policy another; one question serves both.
+
+    The policy says who and how many, and how long it waits; where it names no time, the tool's holds.
+    """
     asked = result.approval if result.decision is PolicyDecision.REQUIRE_APPROVAL else None
     if not tool.requires_approval:
         return asked
     if asked is None:
         return Approval(timeout_seconds=tool.approval_timeout)
-    return replace(asked, timeout_seconds=min(asked.timeout_seconds, tool.approval_timeout))
-
-
-async def ask_approval(
-    branch: Branch,
-    effect: JournaledEffect,
-    invocation: ToolInvocation,
-    approval: Approval,
-    result: PolicyResult,
-) -> ToolInvocation | ToolResult:
-    """Ask a person; return the call as approved, or the result that says who refused and why.
-
-    The answer is bound to this operation and these arguments: an approval that was given for others is not used.
-    """
-    tool = invocation.tool
-    payload = {"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect}
-    if result.rule is not None:
-        payload["reason"] = refusal_of(result)
-    spec = ActionSpec(
-        type=ActionType.APPROVAL,
-        payload=payload,
-        timeout_seconds=approval.timeout_seconds,
-        approvers=approval.approvers,
-        quorum=approval.quorum,
+    return (
+        asked if asked.timeout_seconds is not None else replace(asked, timeout_seconds=tool.approval_timeout)
     )
-    wanted = hash_of(invocation.arguments)
-    operation_id = f"{effect.operation_id}?"
-    action = await open_action(branch, operation_id, spec, argument_hash=wanted)
-    if action.argument_hash != wanted:
-        action = await open_action(branch, f"{operation_id}{wanted}", spec, argument_hash=wanted)
+
+
+class ApprovalOfCall:
+    """Asks people about a call until they have said yes to what is going to be done, or no.
+
+    What they have edited is another call, on which everything that rules on calls rules again: it may need other
+    people's approval, which is asked for unless those who made the edit can give it. Each question is bound to the
+    hash of the arguments it shows, so that an answer to others is never used.
+
+    Args:
+        branch: Where it waits.
+        effect: The call's.
+    """
+
+    def __init__(self, branch: Branch, effect: JournaledEffect) -> None:
+        self._branch = branch
+        self._effect = effect
+        self._given: tuple[str, Verdict] | None = None
+        """The newest yes, and what it is for."""
+        self._asked: Counter[str] = Counter()
+        """How often about which arguments."""
+
+    def is_given(self, invocation: ToolInvocation, approval: Approval) -> bool:
+        """Whether those who have said yes to this very call may."""
+        if self._given is None:
+            return False
+        wanted, verdict = self._given
+        return wanted == hash_of(invocation.arguments) and verdict.satisfies(approval)
+
+    async def ask(
+        self, invocation: ToolInvocation, approval: Approval, result: PolicyResult
+    ) -> ToolInvocation | ToolResult:
+        """Return the call as it was agreed to, perhaps edited, or the result that says who refused it and why."""
+        problem = None
+        while True:
+            try:
+                answered = await self._answer(invocation, approval, result, problem)
+            except ActionExpired as error:
+                return failure(f"nobody approved this call: {error}", DENIED)
+            verdict = Verdict.of(answered)
+            if not verdict.approved:
+                return failure(verdict.refusal("this call"), DENIED)
+            edited = verdict.resolution.get("arguments")
+            agreed = invocation if edited is None else invocation.evolve(arguments=dict(edited))
+            problem = _misfit(agreed)
+            if problem is None:
+                self._given = (hash_of(agreed.arguments), verdict)
+                return agreed
+
+    async def _answer(
+        self, invocation: ToolInvocation, approval: Approval, result: PolicyResult, problem: str | None
+    ) -> ActionRecord:
+        tool = invocation.tool
+        payload = {"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect}
+        if result.rule is not None:
+            payload["reason"] = refusal_of(result)
+        if problem is not None:
+            payload["problem"] = problem
+        wanted = hash_of(invocation.arguments)
+        self._asked[wanted] += 1
+        again = "" if self._asked[wanted] == 1 else f".{self._asked[wanted]}"
+        action = await open_action(
+            self._branch,
+            f"{self._effect.operation_id}?{wanted}{again}",
+            approval_spec(approval, payload, argument_schema=_shared_schema(tool)),
+            argument_hash=wanted,
+        )
+        return await await_action(self._branch, action)
+
+
+def _misfit(invocation: ToolInvocation) -> str | None:
+    """Return why a tool cannot be called like this; whoever edited it has only seen the tool's schema."""
+    if invocation.tool.validate is None:
+        return None
     try:
-        answered = await await_action(branch, action)
-    except ActionExpired as error:
-        return failure(f"nobody approved this call: {error}", DENIED)
-    return _answered(answered, invocation)
+        invocation.tool.validate(invocation.arguments)
+    except ToolError as error:
+        return f"the edited arguments do not match the tool's schema: {error}"
+    return None
 
 
-def _answered(answered: ActionRecord, invocation: ToolInvocation) -> ToolInvocation | ToolResult:
-    answer = answered.resolution or {}
-    if not answer.get("approved"):
-        who = answered.resolved_by or "an approver"
-        reason = f": {answer['reason']}" if answer.get("reason") else ""
-        return failure(f"{who} refused this call{reason}", DENIED)
-    edited = answer.get("arguments")
-    if not isinstance(edited, dict) or edited == invocation.arguments:
-        return invocation
-    if invocation.tool.validate is not None:
-        try:
-            invocation.tool.validate(edited)
-        except ToolError as error:
-            return failure(f"the approver's arguments do not match the tool's schema: {error}", DENIED)
-    return invocation.evolve(arguments=dict(edited))
+def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:
+    """Return the schema that goes with a question to whoever answers it, unless it is too long for that."""
+    schema = dict(tool.parameters)
+    try:
+        return schema if len(encode(schema)) <= MAX_SCHEMA_BYTES else None
+    except (ResultNotSerializable, ContentTooLarge):
+        return None
 
 
 def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolResult:
@@ -107,7 +156,7 @@ def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolR
     kinds = sorted(
         {
             kind
-            for (action, _), decision in recorded.items()
+            for (action, *_), decision in recorded.items()
             if action == PolicyAction.TOOL and not decision.get("dry_run")
             for kind in decision.get("constraints", {}).get("redact", ())
         }

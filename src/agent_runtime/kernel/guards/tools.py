@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from agent_runtime.errors import (
+    ActionExpired,
     BudgetExceededError,
     BudgetRejected,
     ContentTooLarge,
@@ -20,8 +21,8 @@ from agent_runtime.kernel.guards.model_policy import is_dropped
 from agent_runtime.kernel.guards.telling import tell
 from agent_runtime.kernel.guards.tool_policy import (
     DENIED,
+    ApprovalOfCall,
     approval_for,
-    ask_approval,
     redacted_result,
     rule_on_tool,
 )
@@ -77,25 +78,27 @@ class ToolGuard:
         effect: JournaledEffect,
         invocation: ToolInvocation,
     ) -> ToolInvocation | ToolResult:
-        """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it."""
-        if is_dropped(invocation.tool.name, dropped):
-            return failure("this tool may not be used here", DENIED)
-        if (budget := own.run.budgets.refuses_tool_call(invocation.index)) is not None:
-            return failure(f"budget {budget.said}: not run, one answer may not call more tools", DENIED)
-        result = rule_on_tool(own.run, effect.operation_id, invocation)
-        if isinstance(result, ToolResult):
-            return result
-        approval = approval_for(invocation.tool, result)
-        if approval is None:
-            return invocation
-        approved = await ask_approval(own, effect, invocation, approval, result)
-        if isinstance(approved, ToolResult) or approved is invocation:
-            return approved
-        edited = rule_on_tool(own.run, f"{effect.operation_id}?", approved)
-        if isinstance(edited, ToolResult):
-            return edited
-        effect.arguments = approved.arguments
-        return approved
+        """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it.
+
+        What a person has edited is ruled on like any other call.
+        """
+        consent = ApprovalOfCall(own, effect)
+        while True:
+            if is_dropped(invocation.tool.name, dropped):
+                return failure("this tool may not be used here", DENIED)
+            if (budget := own.run.budgets.refuses_tool_call(invocation.index)) is not None:
+                return failure(f"budget {budget.said}: not run, one answer may not call more tools", DENIED)
+            result = rule_on_tool(own.run, effect.operation_id, invocation)
+            if isinstance(result, ToolResult):
+                return result
+            approval = approval_for(invocation.tool, result)
+            if approval is None or consent.is_given(invocation, approval):
+                effect.arguments = invocation.arguments
+                return invocation
+            agreed = await consent.ask(invocation, approval, result)
+            if isinstance(agreed, ToolResult):
+                return agreed
+            invocation = agreed
 
     async def _run(
         self, effect: JournaledEffect, invocation: ToolInvocation, proceed: ProceedTool
@@ -127,6 +130,8 @@ class ToolGuard:
             async with branch.nested(place) as inner:
                 inner.effect = effect.step
                 return await proceed(invocation)
+        except ActionExpired as error:  # a question of the tool's own: for the model to read, like a policy's
+            return failure(str(error), DENIED)
         finally:
             _CURRENT.reset(token)
 

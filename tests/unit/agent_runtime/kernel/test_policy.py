@@ -437,9 +437,8 @@ async def test_an_approval_may_change_the_arguments_and_the_policy_sees_them_aga
         assert await answered({"approved": True}) == "paid 50 to ann@example.com"
         assert await answered({"approved": True, "arguments": {"amount": 20}}) == "paid 20 to ann@example.com"
         assert "rule 'not eve'" in await answered({"approved": True, "arguments": {"amount": 1, "to": "eve"}})
-        assert "do not match the tool's schema" in await answered(
-            {"approved": True, "arguments": {"amount": "lots"}}
-        )
+        with pytest.raises(InvalidInput, match="do not match the tool's schema: amount: not of type integer"):
+            await answered({"approved": True, "arguments": {"amount": "lots"}})
         assert await answered({"approved": False, "reason": "no"}) == "failed: ann refused this call: no"
     assert PAID == [(50, "ann"), (20, "ann")]
 

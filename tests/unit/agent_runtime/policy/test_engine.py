@@ -379,3 +379,35 @@ def test_decisions_are_ordered_as_they_override_each_other() -> None:
 
     for weaker, stronger in itertools.pairwise(order):
         assert PolicyDecision(weaker).strength < PolicyDecision(stronger).strength
+
+
+def test_a_quorum_of_nobody_in_particular_is_refused_where_it_is_written_and_where_it_is_asked_for() -> None:
+    with pytest.raises(InvalidInput, match="a quorum of 2 needs approvers"):
+        ToolPolicy(tool_patterns="a", require_approval=True, quorum=2).rules()
+    with pytest.raises(InvalidInput, match="a quorum of 2 needs approvers"):
+        PolicyEngine.from_dict(
+            {"rules": [{"name": "r", "tool": "a", "decision": "require_approval", "quorum": 2}]}
+        )
+    alone = PolicyRule(
+        name="two",
+        action=PolicyAction.TOOL,
+        decision=PolicyDecision.REQUIRE_APPROVAL,
+        approval=Approval(quorum=2),
+    )
+    named = ToolPolicy(tool_patterns="*", require_approval=True, approvers=["Ann", "bob"], name="who")
+    asked = PolicySubject(action=PolicyAction.TOOL, names=("a",), context=ANN)
+    refused = Policy(rules=[alone]).decide(asked).enforced
+    assert (refused.decision, "needs approvers" in refused.reason) == (PolicyDecision.DENY, True)
+    together = Policy(rules=[alone, *named.rules()]).decide(asked).enforced
+    assert together.approval == Approval(approvers=("Ann", "bob"), quorum=2)
+
+
+def test_approvers_of_two_rules_are_the_same_people_however_they_are_written() -> None:
+    rules = [
+        ToolPolicy(tool_patterns="a", require_approval=True, approvers=names, name=names[0]).rules()[0]
+        for names in (["Ann", "bob"], ["ann", "eve"])
+    ]
+    asked = PolicySubject(action=PolicyAction.TOOL, names=("a",), context=ANN)
+    decided = {Policy(rules=order).decide(asked) for order in (tuple(rules), tuple(reversed(rules)))}
+    (found,) = {None if one.approval is None else one.approval.approvers for one in decided}
+    assert found == ("Ann",)
