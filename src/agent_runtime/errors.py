@@ -36,7 +36,7 @@ AgentRuntimeError
 ├── ContentPruned                  the content of this old job was deleted; what it did and cost is kept
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
-└── AlreadySettled, BudgetRejected, DuplicateJob, SignalsPending    a storage's answers to the services above it
+└── AlreadySettled, BudgetRejected, DuplicateJob, JobSuspected, SignalsPending    a storage's answers to the services above it
 
 `LimitReached` errors end an agent's run wherever they are raised: they are `llm_client.errors.RunAborted` as well.
 """
@@ -343,6 +343,12 @@ class FenceLost(AgentRuntimeError):
     """Another worker has taken this job; what was to be written is discarded."""
 
     code = "FENCE_LOST"
+
+
+class JobSuspected(AgentRuntimeError):
+    """The job may be what kills its processes, and suspects are not wanted now; raised by storages."""
+
+    code = "JOB_SUSPECTED"
 
 
 class BudgetRejected(AgentRuntimeError):

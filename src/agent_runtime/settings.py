@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     suspend_after: float = _DEFAULTS.suspend_after
     drain_timeout: float = _DEFAULTS.drain_timeout
     cancel_timeout: float = _DEFAULTS.cancel_timeout
-    max_starts: int = _DEFAULTS.max_starts
+    max_crashes: int = _DEFAULTS.max_crashes
+    suspect_patience: float = _DEFAULTS.suspect_patience
     max_events: int = _DEFAULTS.max_events
     strict: bool = _DEFAULTS.strict
     max_child_depth: int = _DEFAULTS.max_child_depth

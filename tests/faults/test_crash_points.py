@@ -13,9 +13,10 @@ import pytest
 from agent_runtime import BudgetSpec, ExecutionHandle, ExecutionRequest
 from agent_runtime.ports.journal import Storage
 from agent_runtime.testing.faults import DyingStorage, Moment, bury, nth_commit
+from agent_runtime.values.deaths import SUSPECT_AFTER
 from support import mixed_job
 from support.answers import answer_questions, check_promises
-from support.kernels import BOUND, DOOMED, kernel, opened, until
+from support.kernels import BOUND, DOOMED, kernel, opened, status_becomes
 
 COMMITS = 37
 """Most commits of the whole job, those of answers and timers included; a few depend on who is faster."""
@@ -82,7 +83,7 @@ async def test_a_crash_at_any_commit_loses_nothing_and_repeats_nothing(
 async def test_a_job_that_crashes_at_every_start_is_given_up(kind: str, tmp_path: Path) -> None:
     async with opened(kind, tmp_path) as storage:
         job_id = None
-        for _ in range(5):
+        for _ in range(SUSPECT_AFTER + DOOMED.max_crashes):
             dying = DyingStorage(
                 storage, lambda commit: any(e.type == "step.started" for e in commit.events), moment="before"
             )
@@ -96,12 +97,10 @@ async def test_a_job_that_crashes_at_every_start_is_given_up(kind: str, tmp_path
             await bury(doomed, dying, storage)
         async with kernel(storage, operators=[crashing]) as k:
             handle = k.handle(job_id or "")
-
-            async def ended() -> bool:
-                return (await handle.status()).is_terminal
-
-            await until(ended)
+            await status_becomes(handle, "blocked")
             assert (await handle.job()).error_code == "CRASH_LOOP"
+            await k.jobs.resume(handle.job_id)
+            await handle.result(timeout=BOUND)
 
 
 async def crashing(context: Any, given: object) -> None:

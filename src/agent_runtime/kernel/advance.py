@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
     AgentRuntimeError,
+    JobSuspected,
     NondeterminismError,
     PolicyInvalid,
     SignalsPending,
@@ -30,6 +33,7 @@ from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import seconds_left
+from agent_runtime.kernel.suspicion import SuspectsPlace
 from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
@@ -75,6 +79,7 @@ class Executor:
         self._resubmit = resubmit
         self._caps = services.options.caps
         self._draining = False
+        self._place = SuspectsPlace(resubmit)
         self.runs: dict[str, JobRun] = {}
         """Runs in memory, by job."""
         self._early: set[str] = set()
@@ -90,15 +95,13 @@ class Executor:
         try:
             await self._advance(job_id)
         finally:
+            self._place.leave(job_id)
             self.busy.discard(job_id)
             self._early.discard(job_id)
 
     async def _advance(self, job_id: str) -> None:
-        services = self._services
         try:
-            claim = await services.storage.claim(
-                job_id, owner=services.owner, at=services.clock.now(), caps=self._caps
-            )
+            claim = await self._claim(job_id)
         except StorageError:
             logger.exception("job %s could not be claimed; it will be tried again", job_id)
             asyncio.get_running_loop().call_later(1.0, self._resubmit, job_id)
@@ -113,6 +116,19 @@ class Executor:
                 claim.job, public_text(f"{type(error).__name__}: {error}"), "INTERNAL_ERROR"
             )
 
+    async def _claim(self, job_id: str) -> Claim | None:
+        """Take a job; one that may be what kills its processes only when no other such job runs here."""
+        if self._place.must_wait(job_id):
+            return None
+        services = self._services
+        claim = partial(services.storage.claim, job_id, owner=services.owner, caps=self._caps)
+        try:
+            return await claim(at=services.clock.now(), suspects=False)
+        except JobSuspected:
+            if not self._place.take(job_id):
+                return None
+            return await claim(at=services.clock.now(), suspects=True)
+
     async def _run(self, claim: Claim) -> None:
         """Run a claimed job until it ends, waits, or is lost."""
         newer = newer_format(claim.events)
@@ -126,11 +142,13 @@ class Executor:
             return
         run, job_id = JobRun(claim, self._services), claim.job.job_id
         run.draining = self._draining
+        run.suspicion.on_left = partial(self._place.leave, job_id)
         self.runs[job_id] = run
         if job_id in self._early:
             run.wake()
         try:
-            await self._execute(run)
+            async with self._patience(run):
+                await self._execute(run)
         except StorageError as error:
             run.lose(error)
         except asyncio.CancelledError:
@@ -142,6 +160,24 @@ class Executor:
         if isinstance(run.lost, StorageError):
             logger.error("job %s was given up because the storage failed: %s", job_id, run.lost)
             await self._release_when_possible(run)
+
+    @contextlib.asynccontextmanager
+    async def _patience(self, run: JobRun) -> AsyncIterator[None]:
+        """Let a suspect that lives on give up its place, although it writes no outcome: perhaps it never will."""
+        if not run.suspicion.has_place:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        leaving = loop.create_task(self._leave_in_time(run), name=f"patience with {run.job_id}")
+        try:
+            yield
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+
+    async def _leave_in_time(self, run: JobRun) -> None:
+        await asyncio.sleep(self._services.options.suspect_patience)
+        await run.leave_suspects_place()
 
     async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
@@ -194,11 +230,13 @@ class Executor:
 
     async def _execute(self, run: JobRun) -> None:
         options, history = self._services.options, run.history
-        if run.job.starts > options.max_starts:
-            error = f"the job was started {run.job.starts} times without any progress"
-            await finish(run, Ending(JobStatus.FAILED, error=error, error_code="CRASH_LOOP"))
-            return
         await settle_lost_attempts(run)
+        if run.job.lone_deaths >= options.max_crashes and history.stop_request is None:
+            reason = (
+                f"its process has died {run.job.lone_deaths} times while this job was the only suspect in it"
+            )
+            await park(run, reason, "CRASH_LOOP")
+            return
         if history.stop_request is not None:
             await finish(run, Ending.of_request(history.stop_request))
             return

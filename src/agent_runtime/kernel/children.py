@@ -10,6 +10,7 @@ from agent_runtime.kernel.running_time import handed_on
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 
@@ -77,7 +78,9 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         fence=0,
         owner=None,
         last_seq=0,
-        starts=0,
+        deaths=0,
+        lone_deaths=0,
+        open_claim=OpenClaim.NONE,
     )
     data = {
         "format": JOURNAL_FORMAT,

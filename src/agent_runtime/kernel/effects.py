@@ -137,7 +137,7 @@ class JournaledEffect:
     async def intend(self, **parts: Any) -> None:
         """Write the intent, where the effect class needs one and none is open."""
         step = self.step
-        if self.effect in WITHOUT_INTENT and not parts:
+        if self.effect in WITHOUT_INTENT and not parts and not self.run.suspicion.is_suspect:
             return
         if step is not None and step.open_intent is not None:
             return
@@ -159,7 +159,7 @@ class JournaledEffect:
         state = "completed" if ok else "failed"
         described = {"name": self.name, "input": self._hash, **data}
         outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
-        if with_next:
+        if with_next and not self.run.suspicion.is_suspect:
             self.run.hold(outcome, charges)
         else:
             await self.run.commit([outcome], charges=charges)

@@ -222,6 +222,19 @@ class History:
         """Return the model calls whose answer was lost with the process that asked."""
         return [step for step in self.steps.values() if step.kind == "model" and step.open_intent is not None]
 
+    def open_operations(self) -> frozenset[str]:
+        """Return the effects that have begun and not ended; one that stands still in a wait is not under way."""
+        return frozenset(
+            step.operation_id
+            for step in self.steps.values()
+            if step.attempts and step.outcome is None and step.state != "blocked"
+        )
+
+    def has_ended(self, operation_id: str) -> bool:
+        """Whether an operation has an outcome."""
+        step = self.steps.get(operation_id)
+        return step is not None and step.outcome is not None
+
     def active_seconds(self, now: datetime) -> float:
         """Return how long the job has run so far, waits while suspended left out."""
         running = now - self._active_since if self._active_since is not None else timedelta()

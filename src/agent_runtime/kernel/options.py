@@ -35,8 +35,10 @@ class KernelOptions:
     """How long a stopping kernel waits for steps in flight."""
     cancel_timeout: float = 5.0
     """How long a cancelled job's code may take to clean up."""
-    max_starts: int = 5
-    """Starts without a new journal entry after which a job fails with `CRASH_LOOP`."""
+    max_crashes: int = 5
+    """Deaths of its process, while a job was the only suspect in it, after which the job is blocked with `CRASH_LOOP`."""
+    suspect_patience: float = 600.0
+    """How long a suspect may run without an outcome before another one may run beside it."""
     max_events: int = 50_000
     """Journal entries after which a job fails; use `continue_as_new` before."""
     strict: bool = False
@@ -76,7 +78,7 @@ class KernelOptions:
         return QueueBounds(total=self.max_queued, per_scope=self.max_queued_per_scope)
 
 
-_AT_LEAST_ONE = frozenset({"max_concurrency", "max_starts", "max_events", "default_max_tokens"})
+_AT_LEAST_ONE = frozenset({"max_concurrency", "max_crashes", "max_events", "default_max_tokens"})
 _BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_scope"})
 _NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval"})
 

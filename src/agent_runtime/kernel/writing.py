@@ -15,6 +15,7 @@ from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
 from agent_runtime.kernel.policies import Policies
+from agent_runtime.kernel.suspicion import Suspicion
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
@@ -66,6 +67,7 @@ class JournalWriter:
         self.services = services
         self.history = History()
         self.history.apply_all(claim.events)
+        self.suspicion = Suspicion(claim.job, self.history)
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""
         self.closed = False
@@ -153,6 +155,8 @@ class JournalWriter:
             carried.set_result(None)
 
     async def _write(self, waiting: _Waiting, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
+        written = [*waiting.events, *events]
+        absolution = parts.get("absolution") or self.suspicion.absolution_by(written, parts.get("job"))
         commit = Commit(
             commit_id=new_commit_id(),
             at=self.services.clock.now(),
@@ -160,8 +164,8 @@ class JournalWriter:
             fence=self.job.fence,
             depth=self.job.depth,
             scope_id=self.job.scope_id,
-            events=[*waiting.events, *events],
-            **parts,
+            events=written,
+            **{**parts, "absolution": absolution},
         )
         cancelled: asyncio.CancelledError | None = None
         try:
@@ -180,11 +184,18 @@ class JournalWriter:
             raise
         self._last_seq = max(self._last_seq, first_seq + len(commit.events) - 1)
         self.services.ledger.note(commit.charges)
+        if absolution is not None:
+            self.suspicion.absolved(absolution)
         for seq, event in enumerate(events, first_seq + len(waiting.events)):
             self._learn(event, seq)
         if cancelled is not None:
             raise cancelled
         return first_seq
+
+    async def leave_suspects_place(self) -> None:
+        """Let another suspect run beside this job: from here on no death of the process is held against it."""
+        if self.suspicion.has_place and not self.closed:
+            await self.commit([], absolution="place")
 
     def record(self, event: NewEvent) -> None:
         """Remember an event, to be written no later than the next commit."""

@@ -15,6 +15,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, ScopeCaps
 from agent_runtime.values.context import DEFAULT_SCOPE
+from agent_runtime.values.deaths import Absolution
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.opening import Opening
@@ -126,6 +127,8 @@ class Commit:
     events: Sequence[NewEvent] = ()
     job: JobChange | None = None
     progress: float | None = None
+    absolution: Absolution | None = None
+    """What is forgiven with an outcome, of what counts against the job."""
     require_no_signals: bool = False
     """Refuse with `SignalsPending` when signals for the job wait to be folded."""
     create: Sequence[tuple[JobRecord, Sequence[NewEvent]]] = ()
@@ -243,7 +246,7 @@ class Journal(Protocol):
         ...
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
     ) -> Claim | None:
         """Take a job that is due and unowned: its fence grows, waiting signals are folded, its status is `running`.
 
@@ -254,6 +257,12 @@ class Journal(Protocol):
         while others of its scope and queue come first for the places that are left: the order is that of `due_jobs`.
         Counting and claiming are one transaction, so that any number of claimants together keep to it. A job that is
         asked to stop is let through: it only ends.
+
+        A claim before that has not said good-bye is counted as a death, and one that is asked to be tried again begins
+        with none. A suspect is the only one of its owner until a commit says otherwise.
+
+        Raises:
+            JobSuspected: The job is due and a suspect, and `suspects` are not wanted.
         """
         ...
 
@@ -413,8 +422,13 @@ class Workers(Protocol):
         """Return the workers that are registered."""
         ...
 
-    async def remove_worker(self, worker_id: str) -> None:
-        """Delete a worker's row and free the jobs it owned."""
+    async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
+        """Delete a worker's row and free the jobs it owned.
+
+        Args:
+            worker_id: The worker.
+            died: It does not sign off in good order, which counts against the jobs.
+        """
         ...
 
     async def owned_jobs(self, worker_id: str) -> Sequence[tuple[str, int]]:
@@ -422,7 +436,10 @@ class Workers(Protocol):
         ...
 
     async def free_job(self, job_id: str, *, fence: int) -> bool:
-        """Take a job from its owner, if it still has this fence; return whether it was owned under it."""
+        """Take a job from its owner, who never had it in memory; return whether it was owned under this fence.
+
+        It does not count as a death.
+        """
         ...
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:

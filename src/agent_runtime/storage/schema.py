@@ -77,7 +77,9 @@ jobs = Table(
     _required("fence", BigInteger),
     Column("owner", Text),
     _required("last_seq", BigInteger),
-    _required("starts", Integer),
+    _required("deaths", Integer),
+    _required("lone_deaths", Integer),
+    _required("open_claim", Integer),
     Column("content_pruned_at", Time),
     Index("runtime_jobs_by_scope", "scope_id", "job_id"),
     Index(

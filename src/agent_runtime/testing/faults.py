@@ -83,12 +83,12 @@ class DyingStorage:
         return await self._gone()
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
     ) -> Claim | None:
         """Claim a job while alive."""
         if self.died.is_set():
             await self._gone()
-        return await self._inner.claim(job_id, owner=owner, at=at, caps=caps)
+        return await self._inner.claim(job_id, owner=owner, at=at, caps=caps, suspects=suspects)
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Fold signals while alive."""
@@ -100,10 +100,10 @@ class DyingStorage:
         """Register while alive."""
         return self.died.is_set() or await self._inner.register_worker(worker)
 
-    async def remove_worker(self, worker_id: str) -> None:
+    async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
         """Sign off while alive: a dead process does not."""
         if not self.died.is_set():
-            await self._inner.remove_worker(worker_id)
+            await self._inner.remove_worker(worker_id, died=died)
 
     async def aclose(self) -> None:
         """Leave the inner storage open for the next process."""
@@ -121,4 +121,4 @@ async def bury(kernel: RuntimeKernel, storage: DyingStorage, inner: Storage) -> 
     """Clear away a kernel whose storage has died, and free its jobs as an operating system frees a process's locks."""
     storage.die()
     await kernel.aclose()
-    await inner.remove_worker(kernel.worker_id)
+    await inner.remove_worker(kernel.worker_id, died=True)

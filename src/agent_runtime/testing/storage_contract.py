@@ -37,6 +37,7 @@ from agent_runtime.ports.journal import (
 )
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
+from agent_runtime.testing.deaths_contract import DeathsContract
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.money_contract import MoneyContract
@@ -65,7 +66,7 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesContract):
+class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesContract, DeathsContract):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:
@@ -133,12 +134,7 @@ class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesCo
         record = await self.created(storage)
         claim = await storage.claim(record.job_id, owner="w1", at=NOW)
         assert claim is not None
-        assert (claim.job.status, claim.job.owner, claim.job.fence, claim.job.starts) == (
-            "running",
-            "w1",
-            1,
-            1,
-        )
+        assert (claim.job.status, claim.job.owner, claim.job.fence) == ("running", "w1", 1)
         assert [(event.type, event.seq) for event in claim.events] == [("job.created", 1), ("job.started", 2)]
         assert claim.job == await storage.get_job(record.job_id)
 
@@ -195,18 +191,6 @@ class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesCo
     async def test_an_unknown_job_is_said_to_be_unknown(self, storage: Storage) -> None:
         with pytest.raises(UnknownJob):
             await storage.commit(commit(job_id="job-none", fence=1, events=[NewEvent("x")]))
-
-    async def test_starts_are_counted_until_the_journal_grows(self, storage: Storage) -> None:
-        owned = await self.claimed(storage)
-        for expected in (2, 3):
-            await storage.remove_worker("w1")
-            claim = await storage.claim(owned.job_id, owner="w1", at=NOW)
-            assert claim is not None
-            assert claim.job.starts == expected
-        await storage.commit(commit(job_id=owned.job_id, fence=3, events=[NewEvent("x")]))
-        found = await storage.get_job(owned.job_id)
-        assert found is not None
-        assert found.starts == 0
 
     # -- commits -------------------------------------------------------------------------------------------------
 

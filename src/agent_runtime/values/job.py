@@ -11,6 +11,7 @@ from typing import Any
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_json, check_seconds, check_text, check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
+from agent_runtime.values.deaths import Deaths, OpenClaim
 
 
 class JobStatus(StrEnum):
@@ -167,8 +168,17 @@ class JobRecord:
     owner: str | None = None
     """The worker that executes the job now."""
     last_seq: int = 0
-    starts: int = 0
-    """Claims since the last journal entry; too many mean a crash loop."""
+    deaths: int = 0
+    """Claims that ended without a good-bye, since an outcome was written that forgives them."""
+    lone_deaths: int = 0
+    """Those of them in which the job was the only suspect of its process; too many mean a crash loop."""
+    open_claim: int = OpenClaim.NONE
+    """Whether the last claim has said good-bye, and if not, what its end will be held for."""
+
+    @property
+    def counted(self) -> Deaths:
+        """What counts against the job."""
+        return Deaths(self.deaths, self.lone_deaths, self.open_claim)
 
     def __post_init__(self) -> None:
         for name in ("origin", "seed", "chain_id"):

@@ -87,7 +87,7 @@ class Story:
     def _kernel(self, storage: Any, life: Life, base: KernelOptions = QUICK, **more: Any) -> RuntimeKernel:
         options = replace(
             base,
-            max_starts=1000,  # stories die more often than a job is allowed to in earnest
+            max_crashes=1000,  # stories die more often than a job is allowed to in earnest
             max_concurrency=self._rng.choice((1, 3, 100)),
             suspend_after=self._rng.choice((0.0, 0.01, 0.3)),
         )

@@ -29,13 +29,13 @@ def test_every_option_of_the_kernel_is_a_setting_with_the_same_default() -> None
 def test_arguments_win_over_the_environment_and_that_over_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "agent-runtime.toml").write_text("max_starts = 1\nmax_events = 1\nmax_concurrency = 1\n")
+    (tmp_path / "agent-runtime.toml").write_text("max_crashes = 1\nmax_events = 1\nmax_concurrency = 1\n")
     monkeypatch.setenv("AGENT_RUNTIME_MAX_EVENTS", "2")
     monkeypatch.setenv("AGENT_RUNTIME_MAX_CONCURRENCY", "2")
 
     settings = Settings.load(max_concurrency=3)
 
-    assert (settings.max_starts, settings.max_events, settings.max_concurrency) == (1, 2, 3)
+    assert (settings.max_crashes, settings.max_events, settings.max_concurrency) == (1, 2, 3)
 
 
 def test_the_default_database_is_in_the_users_data_folder(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_the_default_database_is_in_the_users_data_folder(tmp_path: Path) -> Non
     ("text", "words"),
     [
         ("modle = 'x'", "modle"),
-        ("max_starts = 0", "max_starts"),
+        ("max_crashes = 0", "max_crashes"),
         ("durability = 'paper'", "durability"),
         ("=", "TOML"),
     ],

@@ -251,7 +251,9 @@ def send(state: State, signal: Signal) -> None:
 
 
 def _change_job(state: State, job_id: str, change: JobChange | None, commit: Commit) -> None:
-    job = replace(state.jobs[job_id], updated_at=commit.at, starts=0)
+    job = state.jobs[job_id]
+    stands = job.counted.after(commit.absolution, good_bye=change is not None and change.release)
+    job = replace(job, updated_at=commit.at, **stands._asdict())
     if commit.progress is not None:
         job = replace(job, progress=commit.progress)
     if change is not None:

@@ -12,7 +12,7 @@ from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
 from agent_runtime.values.capacity import ScopeCaps
-from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent
+from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import READY, JobRecord
 from agent_runtime.values.standing_budget import Budget
 
@@ -65,6 +65,11 @@ class State:
     def is_stopping(self, job: JobRecord) -> bool:
         """Whether a request to stop waits for a job."""
         return any(signal.type in STOP_REQUESTS for signal in self.signals.get(job.job_id, {}).values())
+
+    def is_to_be_retried(self, job: JobRecord) -> bool:
+        """Whether somebody asks that a job is tried again."""
+        wanted = RuntimeEventType.JOB_RETRY_REQUESTED
+        return any(signal.type == wanted for signal in self.signals.get(job.job_id, {}).values())
 
     def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
         """Return how many more jobs of a scope may get an owner; `None` for any number."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from agent_runtime.errors import FenceLost
+from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -24,6 +24,7 @@ from agent_runtime.storage.memory.state import State, in_order
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
+from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
@@ -71,7 +72,7 @@ class MemoryStorage:
         return first_seq
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
         state = self._state
@@ -84,15 +85,18 @@ class MemoryStorage:
             and job not in state.next_jobs(job.scope_id, caps, [job.queue])
         ):
             return None
+        stands = job.counted.claimed(pardoned=state.is_to_be_retried(job))
+        if stands.is_suspect and not suspects:
+            raise JobSuspected
         first = job.fence == 0
         state.put_job(
             job,
             fence=job.fence + 1,
             owner=owner,
             status=JobStatus.RUNNING,
-            starts=job.starts + 1,
             started_at=job.started_at or at,
             updated_at=at,
+            **stands._asdict(),
         )
         start = RuntimeEventType.JOB_STARTED if first else RuntimeEventType.JOB_RESUMED
         append(state, job_id, [NewEvent(start)], at)
@@ -317,7 +321,7 @@ class MemoryStorage:
         job = self._state.jobs.get(job_id)
         if job is None or job.owner is None or job.fence != fence:
             return False
-        self._state.put_job(job, owner=None)
+        self._state.put_job(job, owner=None, open_claim=OpenClaim.NONE)
         return True
 
     async def expire_workers(self, older_than: float) -> Sequence[str]:
@@ -328,11 +332,11 @@ class MemoryStorage:
         """Return registered workers."""
         return list(self._state.workers.values())
 
-    async def remove_worker(self, worker_id: str) -> None:
+    async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
         """Delete a worker's row and free the jobs it owned."""
         self._state.workers.pop(worker_id, None)
         for job in [job for job in self._state.jobs.values() if job.owner == worker_id]:
-            self._state.put_job(job, owner=None)
+            self._state.put_job(job, owner=None, open_claim=job.open_claim if died else OpenClaim.NONE)
 
 
 def _take_place(left: dict[tuple[str, str], int | None], job: JobRecord) -> bool:

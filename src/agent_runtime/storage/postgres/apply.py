@@ -15,6 +15,7 @@ from agent_runtime.errors import (
     IdempotencyConflict,
     InvalidInput,
     InvalidTransition,
+    JobSuspected,
     QueueFull,
     SignalsPending,
     UnknownAction,
@@ -157,7 +158,9 @@ def _check_charges(rows: LockedRows, commit: Commit) -> dict[Key, Counters]:
 
 
 def _change_job(rows: LockedRows, job: LockedJob, commit: Commit) -> None:
-    job.updated_at, job.starts = commit.at, 0
+    job.updated_at = commit.at
+    good_bye = commit.job is not None and commit.job.release
+    job.counted = job.counted.after(commit.absolution, good_bye=good_bye)
     if commit.progress is not None:
         job.progress = commit.progress
     if commit.job is not None:
@@ -197,7 +200,9 @@ def _create(
         operator=record.operator,
         status=record.status.value,
         last_seq=0,
-        starts=record.starts,
+        deaths=record.deaths,
+        lone_deaths=record.lone_deaths,
+        open_claim=record.open_claim,
         progress=record.progress,
         error=record.error,
         error_code=record.error_code,
@@ -308,7 +313,9 @@ def _open_counters(rows: LockedRows) -> None:
     rows.opened.clear()
 
 
-def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime, caps: ScopeCaps) -> Claimed | None:
+def apply_claim(
+    rows: LockedRows, job_id: str, owner: str, at: datetime, caps: ScopeCaps, *, suspects: bool
+) -> Claimed | None:
     """Take a job that is due and unowned, if its scope has a place; `None` for any other."""
     job = rows.jobs.get(job_id)
     if job is None or job.owner is not None or job.operator is None:
@@ -320,11 +327,16 @@ def apply_claim(rows: LockedRows, job_id: str, owner: str, at: datetime, caps: S
     stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
     if cap is not None and not stops and not rows.places.has_room(job.scope_id, cap, job_id):
         return None
+    retry = RuntimeEventType.JOB_RETRY_REQUESTED
+    pardoned = any(event.type == retry for _, event in rows.signals.get(job_id, ()))
+    stands = job.counted.claimed(pardoned=pardoned)
+    if stands.is_suspect and not suspects:
+        raise JobSuspected
     start = RuntimeEventType.JOB_STARTED if job.fence == 0 else RuntimeEventType.JOB_RESUMED
     job.fence += 1
     job.owner = owner
     job.status = JobStatus.RUNNING.value
-    job.starts += 1
+    job.counted = stands
     job.started_at = job.started_at or at
     job.updated_at = at
     return Claimed(job, _fold(rows, job, at, [NewEvent(start)]))

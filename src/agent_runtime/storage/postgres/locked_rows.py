@@ -14,6 +14,8 @@ from typing import Any
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.values.budget import Amount, Counters, EntryKey
+from agent_runtime.values.budget import Amount, Counters
+from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.job import READY, TERMINAL
 from agent_runtime.values.opening import Opening
 
@@ -73,7 +75,9 @@ class LockedJob:
     operator: str | None
     status: str
     last_seq: int
-    starts: int
+    deaths: int
+    lone_deaths: int
+    open_claim: int
     progress: float
     error: str | None
     error_code: str | None
@@ -84,8 +88,17 @@ class LockedJob:
     successor_id: str | None = None
     fence_before: int = -1
     """The fence under which the row was locked."""
-    counted: tuple[bool, bool] = (False, False)
+    placed: tuple[bool, bool] = (False, False)
     """Whether it is counted as running, and as waiting for a worker."""
+
+    @property
+    def counted(self) -> Deaths:
+        """What counts against the job."""
+        return Deaths(self.deaths, self.lone_deaths, self.open_claim)
+
+    @counted.setter
+    def counted(self, stands: Deaths) -> None:
+        self.deaths, self.lone_deaths, self.open_claim = stands
 
     @property
     def is_active(self) -> bool:
@@ -177,6 +190,6 @@ class LockedRows:
 
     def count(self, job: LockedJob) -> None:
         """Count a job where it stands now."""
-        before, job.counted = job.counted, job.standing()
-        (ran, waited), (runs, waits) = before, job.counted
+        before, job.placed = job.placed, job.standing()
+        (ran, waited), (runs, waits) = before, job.placed
         self.places.move(job.scope_id, running=runs - ran, waiting=waits - waited)

@@ -158,6 +158,7 @@ class ClaimOperation(Operation):
     owner: str = field(kw_only=True)
     at: datetime = field(kw_only=True)
     caps: ScopeCaps = field(kw_only=True, default=NO_CAPS)
+    suspects: bool = field(kw_only=True, default=True)
 
     def need(self, needs: Needs) -> None:
         """Need the job and its signals, and to know how many others of its scope run."""
@@ -168,7 +169,7 @@ class ClaimOperation(Operation):
 
     def apply(self, rows: LockedRows) -> Any:
         """Apply the claim."""
-        return apply_claim(rows, self.job_id, self.owner, self.at, self.caps)
+        return apply_claim(rows, self.job_id, self.owner, self.at, self.caps, suspects=self.suspects)
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
 _NUMBERS: Final = {
-    **dict.fromkeys(("priority", "depth", "starts", "quorum"), "int4"),
+    **dict.fromkeys(("priority", "depth", "deaths", "lone_deaths", "open_claim", "quorum"), "int4"),
     "progress": "float8",
     "uncertain": "bool",
     "content": "bytea",
@@ -72,7 +72,19 @@ BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 # -- looking and locking -------------------------------------------------------------------------------------------
 
 _LOCKED = {
-    *("job_id", "scope_id", "fence", "owner", "operator", "status", "last_seq", "starts", "progress"),
+    *(
+        "job_id",
+        "scope_id",
+        "fence",
+        "owner",
+        "operator",
+        "status",
+        "last_seq",
+        "progress",
+        "deaths",
+        "lone_deaths",
+        "open_claim",
+    ),
     *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at", "successor_id"),
 }
 LOCKED_JOB: Final[Columns] = {name: JOB[name] for name in JOB if name in _LOCKED}
@@ -189,7 +201,7 @@ def _append(*more: str) -> str:
     return f"""
 WITH extended AS (
   UPDATE runtime_jobs AS j SET
-    last_seq = j.last_seq + g.events, starts = 0, updated_at = g.at, progress = coalesce(g.progress, j.progress)
+    last_seq = j.last_seq + g.events, updated_at = g.at, progress = coalesce(g.progress, j.progress)
   FROM unnest($1::text[], $2::int8[], $3::int8[], $4::timestamptz[], $5::float8[])
     WITH ORDINALITY AS g(job_id, fence, events, at, progress, commit)
   WHERE j.job_id = g.job_id AND j.fence = g.fence
@@ -353,9 +365,12 @@ WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
 """  # noqa: S608
 OWNED_JOBS: Final = "SELECT job_id, fence FROM runtime_jobs WHERE owner = $1"
 FREE_JOB: Final = """
-UPDATE runtime_jobs SET owner = NULL WHERE job_id = $1 AND fence = $2 AND owner IS NOT NULL RETURNING job_id
+UPDATE runtime_jobs SET owner = NULL, open_claim = 0
+WHERE job_id = $1 AND fence = $2 AND owner IS NOT NULL RETURNING job_id
 """
-FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = $1"
+FREE_JOBS: Final = """
+UPDATE runtime_jobs SET owner = NULL, open_claim = CASE WHEN $2 THEN open_claim ELSE 0 END WHERE owner = $1
+"""
 FREE_ABANDONED_JOBS: Final = """
 UPDATE runtime_jobs SET owner = NULL WHERE job_id IN (
   SELECT j.job_id FROM runtime_jobs j

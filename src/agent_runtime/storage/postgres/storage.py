@@ -194,7 +194,7 @@ class PostgresStorage:
             tell(ForeignChange("timer", timer.job_id))
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
 
@@ -203,7 +203,9 @@ class PostgresStorage:
                 self._tell_folded(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
-        operation = ClaimOperation(future, tell, job_id=job_id, owner=owner, at=at, caps=caps)
+        operation = ClaimOperation(
+            future, tell, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects
+        )
         claimed: Claimed | None = await self._writer.run(operation)
         return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
 
@@ -406,10 +408,10 @@ class PostgresStorage:
         found = await self._connections.fetch(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
         return [rows.worker_record(decode(rows.WORKER, tuple(row))) for row in found]
 
-    async def remove_worker(self, worker_id: str) -> None:
+    async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
         """Delete a worker's row and free the jobs it owned."""
         await self._connections.fetch(sql.DELETE_WORKER, worker_id)
-        await self._connections.fetch(sql.FREE_JOBS, worker_id)
+        await self._connections.fetch(sql.FREE_JOBS, worker_id, died)
 
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""

@@ -128,7 +128,7 @@ async def _lock_jobs(connection: Connection, rows: LockedRows, needs: Needs, *, 
     for row in await connection.fetch(sql.LOCK_JOBS, _texts(wanted), down_to):
         job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
         job.fence_before = job.fence
-        job.counted = job.standing()
+        job.placed = job.standing()
         rows.jobs[job.job_id] = job
 
 

@@ -10,13 +10,14 @@ from typing import Final
 
 import orjson
 
-from agent_runtime.errors import FenceLost
+from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.journal import NewEvent, placed
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append
 from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
 from agent_runtime.values.capacity import ScopeCaps
+from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
 
@@ -43,12 +44,17 @@ def next_jobs(
 
 
 def claim(
-    db: sqlite3.Connection, job_id: str, owner: str, at: datetime
+    db: sqlite3.Connection, job_id: str, owner: str, at: datetime, *, suspects: bool
 ) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
     """Take a job; return it, the entries that were cheap to read, and those that are new. `None` when it is not ours."""
-    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id)).fetchone()
-    if row is None:
+    found = db.execute(sql.CLAIMABLE, (job_id,)).fetchone()
+    if found is None:
         return None
+    *counted, is_to_be_retried = found
+    stands = Deaths(*counted).claimed(pardoned=bool(is_to_be_retried))
+    if stands.is_suspect and not suspects:
+        raise JobSuspected
+    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id, *stands)).fetchone()
     job = rows.job_record(decode(rows.JOB, row))
     before = job.last_seq - 1
     start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)

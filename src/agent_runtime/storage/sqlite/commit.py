@@ -41,6 +41,7 @@ from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
+from agent_runtime.values.deaths import Absolution, Deaths
 from agent_runtime.values.job import TERMINAL, JobRecord
 from agent_runtime.values.opening import uncounted
 
@@ -158,9 +159,18 @@ def _extend(db: sqlite3.Connection, commit: Commit) -> int:
     if row is None:
         _check_owner(db, commit)
         raise FenceLost
+    good_bye = change is not None and change.release
+    if commit.absolution is not None or good_bye:
+        _count(db, job_id, commit.absolution, good_bye=good_bye)
     first_seq: int = row[0] - count + 1
     append(db, job_id, first_seq, commit.events, commit.at, commit.commit_id)
     return first_seq if count else 0
+
+
+def _count(db: sqlite3.Connection, job_id: str, absolution: Absolution | None, *, good_bye: bool) -> None:
+    """Write what counts against a job after a commit of its owner."""
+    stands = Deaths(*db.execute(sql.COUNTED, (job_id,)).fetchone())
+    db.execute(sql.SET_COUNTED, (*stands.after(absolution, good_bye=good_bye), job_id))
 
 
 def _check_owner(db: sqlite3.Connection, commit: Commit) -> None:

@@ -109,7 +109,9 @@ CREATE TABLE runtime_jobs (
 	fence BIGINT NOT NULL, 
 	owner TEXT, 
 	last_seq BIGINT NOT NULL, 
-	starts INTEGER NOT NULL, 
+	deaths INTEGER NOT NULL, 
+	lone_deaths INTEGER NOT NULL, 
+	open_claim INTEGER NOT NULL, 
 	content_pruned_at BIGINT, 
 	PRIMARY KEY (job_id)
 );

@@ -16,12 +16,12 @@ def _insert(table: str, columns: Columns, *, verb: str = "INSERT") -> str:
 
 # The fence check and the new place in the journal are one statement: a plain SELECT would let a stale writer through.
 TOUCH: Final = """
-UPDATE runtime_jobs SET last_seq = last_seq + ?, updated_at = ?, starts = 0
+UPDATE runtime_jobs SET last_seq = last_seq + ?, updated_at = ?
 WHERE job_id = ? AND fence = ? RETURNING last_seq
 """
 CHANGE_JOB: Final = """
 UPDATE runtime_jobs SET
-  last_seq = last_seq + ?, updated_at = ?, starts = 0, status = ?, progress = coalesce(?, progress),
+  last_seq = last_seq + ?, updated_at = ?, status = ?, progress = coalesce(?, progress),
   error = coalesce(?, error), error_code = coalesce(?, error_code), result_ref = coalesce(?, result_ref),
   started_at = coalesce(started_at, ?), completed_at = coalesce(?, completed_at),
   owner = CASE WHEN ? THEN NULL ELSE owner END
@@ -56,11 +56,13 @@ SELECT count(*) FROM (
 WAITING: Final = f"""
 SELECT count(*) FROM (SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} LIMIT ?)
 """  # noqa: S608
-CLAIM: Final = f"""
-UPDATE runtime_jobs SET
-  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', starts = starts + 1, updated_at = ?2,
-  started_at = coalesce(started_at, ?2)
-WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
+COUNTED: Final = "SELECT deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?"
+SET_COUNTED: Final = "UPDATE runtime_jobs SET deaths = ?, lone_deaths = ?, open_claim = ? WHERE job_id = ?"
+CLAIMABLE: Final = """
+SELECT deaths, lone_deaths, open_claim, EXISTS (
+  SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id AND s.type = 'job.retry_requested'
+) FROM runtime_jobs
+WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
   AND (
     status IN ('queued', 'running')
     OR (
@@ -68,6 +70,12 @@ WHERE job_id = ?3 AND owner IS NULL AND operator IS NOT NULL
       AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id)
     )
   )
+"""
+CLAIM: Final = f"""
+UPDATE runtime_jobs SET
+  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', updated_at = ?2,
+  started_at = coalesce(started_at, ?2), deaths = ?4, lone_deaths = ?5, open_claim = ?6
+WHERE job_id = ?3
 RETURNING {", ".join(JOB)}
 """  # noqa: S608 -- names from `rows`
 _WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
@@ -185,7 +193,9 @@ KEEP_POLICY: Final = _insert("runtime_policies", POLICY, verb="INSERT OR IGNORE"
 PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
-FREE_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner = ?"
+FREE_JOBS: Final = """
+UPDATE runtime_jobs SET owner = NULL, open_claim = CASE WHEN ? THEN open_claim ELSE 0 END WHERE owner = ?
+"""
 
 
 def _ended_jobs(condition: str) -> str:
@@ -221,6 +231,8 @@ DELETE_JOB: Final = (
         )
     ),
 )
-FREE_JOB: Final = "UPDATE runtime_jobs SET owner = NULL WHERE job_id = ? AND fence = ? AND owner IS NOT NULL"
+FREE_JOB: Final = """
+UPDATE runtime_jobs SET owner = NULL, open_claim = 0 WHERE job_id = ? AND fence = ? AND owner IS NOT NULL
+"""
 FREE_ALL_JOBS: Final = "UPDATE runtime_jobs SET owner = NULL WHERE owner IS NOT NULL AND owner <> ?"
 FORGET_OTHER_WORKERS: Final = "DELETE FROM runtime_workers WHERE worker_id <> ?"

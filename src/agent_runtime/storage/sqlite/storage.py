@@ -123,12 +123,14 @@ class SQLiteStorage:
         return first_seq
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS
+        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
 
         def take(db: sqlite3.Connection) -> Any:
-            return None if caps and not has_place(db, job_id, caps) else claim(db, job_id, owner, at)
+            if caps and not has_place(db, job_id, caps):
+                return None
+            return claim(db, job_id, owner, at, suspects=suspects)
 
         claimed = await self._writer.run(take, self._tell_claimed)
         if claimed is None:
@@ -414,12 +416,12 @@ class SQLiteStorage:
         found = await self._reader.rows(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
         return [rows.worker_record(decode(rows.WORKER, row)) for row in found]
 
-    async def remove_worker(self, worker_id: str) -> None:
+    async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
         """Delete a worker's row and free the jobs it owned."""
 
         def remove(db: sqlite3.Connection) -> None:
             db.execute(sql.DELETE_WORKER, (worker_id,))
-            db.execute(sql.FREE_JOBS, (worker_id,))
+            db.execute(sql.FREE_JOBS, (died, worker_id))
 
         await self._writer.run(remove)
 

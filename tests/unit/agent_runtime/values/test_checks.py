@@ -155,7 +155,7 @@ _DURATIONS = (
     "suspend_after", "drain_timeout", "cancel_timeout", "storage_patience", "reservation_wait",
     "heartbeat_interval", "worker_timeout", "sweep_interval",
 )  # fmt: skip
-_COUNTS = ("max_concurrency", "max_starts", "max_events", "default_max_tokens", "max_child_depth")
+_COUNTS = ("max_concurrency", "max_crashes", "max_events", "default_max_tokens", "max_child_depth")
 _BOUNDS = ("max_concurrency_per_scope", "max_queued", "max_queued_per_scope")
 BAD_OPTIONS: list[tuple[str, Any]] = [
     *[(name, bad) for name in _DURATIONS for bad in BAD_SECONDS],
@@ -170,7 +170,7 @@ def test_an_option_of_the_kernel_that_makes_no_sense_is_refused(name: str, value
     refused(KernelOptions, name, value)
 
 
-@pytest.mark.parametrize("name", ["max_concurrency", "max_starts", "max_events", "default_max_tokens", "worker_timeout",
+@pytest.mark.parametrize("name", ["max_concurrency", "max_crashes", "max_events", "default_max_tokens", "worker_timeout",
                                   "heartbeat_interval", "sweep_interval"])  # fmt: skip
 def test_so_is_a_zero_with_which_nothing_would_ever_happen(name: str) -> None:
     refused(KernelOptions, name, 0)

@@ -127,7 +127,9 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger, nullable=False),
         sa.Column("owner", sa.Text),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
-        sa.Column("starts", sa.Integer, nullable=False),
+        sa.Column("deaths", sa.Integer, nullable=False),
+        sa.Column("lone_deaths", sa.Integer, nullable=False),
+        sa.Column("open_claim", sa.Integer, nullable=False),
         sa.Column("content_pruned_at", Time),
     )
     op.create_index("runtime_jobs_by_scope", "runtime_jobs", ["scope_id", "job_id"])
