@@ -80,7 +80,7 @@ async def test_a_crash_at_any_commit_loses_nothing_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_job_that_crashes_at_every_start_is_given_up(kind: str, tmp_path: Path) -> None:
+async def test_a_job_that_crashes_at_every_start_is_given_up(kind: str, tmp_path: Path, world: Path) -> None:
     async with opened(kind, tmp_path) as storage:
         job_id = None
         for _ in range(SUSPECT_AFTER + DOOMED.max_crashes):

@@ -14,7 +14,6 @@ from typing import Any
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.values.budget import Amount, Counters, EntryKey
-from agent_runtime.values.budget import Amount, Counters
 from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.job import READY, TERMINAL
 from agent_runtime.values.opening import Opening
