@@ -60,12 +60,12 @@ def test_a_bad_file_is_refused_by_name(tmp_path: Path, text: str, words: str) ->
 
 
 def test_a_refused_value_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AGENT_RUNTIME_MAX_STARTS", "hunter2")
+    monkeypatch.setenv("AGENT_RUNTIME_MAX_CRASHES", "hunter2")
 
     with pytest.raises(ConfigurationError) as refused:
         Settings.load()
 
-    assert "AGENT_RUNTIME_MAX_STARTS" in str(refused.value)
+    assert "AGENT_RUNTIME_MAX_CRASHES" in str(refused.value)
     assert "hunter2" not in str(refused.value)
 
 
