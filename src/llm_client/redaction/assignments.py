@@ -3,6 +3,10 @@
 Texts are JSON that was encoded twice, header dumps, environment listings, query strings, source code and prose, so a
 name is not enough: what follows must be an assignment, and its value must be able to be a secret. `The token: a unit
 of text` and `api_key = settings.api_key` stay as they are.
+
+The time is linear, whoever wrote the text. A name is read once, since names end at their signs and signs are looked at once. Whether
+a value can be a secret is judged by a bounded part of it; only what has been judged a secret is read to its end, and then no other
+value begins inside it. What would be read to its end again and again (a line without an `=` after each of a thousand `Cookie: `) is not.
 """
 
 from __future__ import annotations
@@ -10,62 +14,108 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from llm_client.redaction.key_names import MAX_NAME_LENGTH, kind_of_name
-from llm_client.redaction.rules import Span
+from llm_client.redaction.key_names import MAX_NAME_LENGTH, is_harmless, kind_of_name
+from llm_client.redaction.rules import CROWDED, Span
 
-_REST = r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`])?[ \t]{0,3}(?P<sign>=>|:=|[:=])"
-_ASSIGNMENTS = {
-    word: word + _REST for word in ("pass", "pwd", "secret", "token", "key", "cred", "auth", "cookie", "jwt")
-}
+_REST = (
+    r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];)?[ \t]{0,3}"
+    r"(?P<sign>=>|:=|[:=]|%3[ad]|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,3}[\"'`]))"
+)
+_WORDS = {
+    "pass": "pass", "pwd": "pwd", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
+    "auth": "auth(?!or(?![a-z]*iz))", "cookie": "cookie", "jwt": "jwt", "bearer": "bearer", "sid": "sid", "sess": "sess(?:ion)?id",
+    "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "(?:auth|authorization|oauth|device)[_.-]?code",
+    "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
+}  # fmt: skip
 """What to look for in lower-case text, by the word that must occur: one search each is faster than one for all."""
 
+_ASSIGNMENTS = {word: re.compile(pattern + _REST) for word, pattern in _WORDS.items()}
+
+FREE_NAMES = 500
+CHARACTERS_A_NAME = 64
+"""A text has room for five hundred names of secrets and one more for every 64 characters before it. What follows more than that is taken
+out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
+
+_HEAD = 256
+"""Characters of a value by which it is judged."""
+
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
-_OPENING = re.compile(r"(?P<space>[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}[\"'`]))?")
+_OPENING = re.compile(
+    r"(?P<space>[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];))?"
+)
 _UNQUOTED = re.compile(r"[^\s\"'`,;&<>{}()\[\]|\\]+")
 _REST_OF_LINE = re.compile(r"[^\r\n\"'`<>\\]+")
-_SCHEME = re.compile(
-    r"(?:Bearer|Basic|Token|Digest|Negotiate|Api-?Key|AWS4-HMAC-SHA256)[ \t]+", re.IGNORECASE
+_WHOLE_LINE = re.compile(r"[^\r\n]+")
+_FIRST_COOKIE = re.compile(r"[^\s=;,\"'<>\\]{1,128}=[^\s;,]")
+_CREDENTIAL = re.compile(
+    r"(?P<scheme>(?:Bearer|Basic|Token|Digest|Negotiate|NTLM|SSWS|Hawk|OAuth|MAC|GoogleLogin|SharedKey(?:Lite)?|Api-?Key|Key|Signature"
+    r"|AWS4-HMAC-SHA256|GenieKey|Splunk|Zoho-oauthtoken|Bot|PRIVATE-TOKEN)[ \t]+)?(?P<word>[^\s\"'`]{1,256}+)(?P<more>[ \t]+[^\s])?",
+    re.IGNORECASE,
 )
+_OF_PARTS = ("digest", "hawk", "oauth", "signature", "aws4-hmac-sha256", "mac", "sharedkey")
+_BLOCK = re.compile(r"[|>][+\-0-9]{0,2}[ \t]*\r?\n(?P<indent>[ \t]{1,64})(?=\S)")
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[-+]?[\d.,_]+%?")
 _PLACEHOLDER = re.compile(
     r"(?:none|null|nil|true|false|undefined|required|optional|string|str|bytes|secretstr|redacted|hidden)[.,]?|[*.x•-]+"
     r"|\$\{?[a-z_]\w*\}?|\$\(.*|%\(?\w*\)?[sd]?|\{\{?[^{}]*\}?\}|<[^<>]*>"
+    r"|[\w-]{0,12}(?:\.{3,}|\*{3,}|…)[\w-]{0,8}"
     r"|(?:os|self|cls|config|settings|env|environ|process|args|secrets)\..*",
     re.IGNORECASE,
 )
 _MARK = "<REDACTED:"
+_WORDS_TOO = frozenset({"bearer", "sid", "auth"})
+_VAGUE = frozenset({"token", "jwt", *_WORDS_TOO})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Name:
     """A name that something is assigned to."""
 
     start: int
+    text: str
     kind: str
     close: str
     """The quote right after the name, if it has one."""
     sign: str
-    vague: bool
-    """Whether the name alone could just as well be about units of text."""
+    before: str
+    """The character right before the name."""
+
+    @property
+    def opening(self) -> str:
+        """The quote right before the name, if it has one."""
+        return self.before if self.before in {'"', "'", "`"} else ""
+
+    @property
+    def vague(self) -> bool:
+        """Whether the name alone could just as well be about units of text."""
+        return self.text.strip("_ ").lower() in _VAGUE and not self.text.startswith("_")
 
 
-def assignment_spans(text: str) -> Iterator[Span]:
-    """Yield the values that a text assigns to names of secrets."""
-    lowered = _lower(text)
-    found = [
-        match
-        for word, pattern in _ASSIGNMENTS.items()
-        if word in lowered
-        for match in re.finditer(pattern, lowered)
-    ]
-    done = 0
-    for match in sorted(found, key=re.Match.start):
+def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
+    """Yield the values that a text, which is given in lower case as well, assigns to names of secrets."""
+    by_sign: dict[int, re.Match[str]] = {}
+    room = 4 * (FREE_NAMES + len(text) // CHARACTERS_A_NAME)  # most of what is found announces no secret
+    for word, pattern in _ASSIGNMENTS.items():
+        if word in lowered:
+            for match in islice(pattern.finditer(lowered), room):
+                by_sign.setdefault(match.end(), match)
+    done = seen = 0
+    for end in sorted(by_sign):
+        match = by_sign[end]
         if match.start() < done:
             continue
         name = _name(text, match)
-        span = _value_span(text, name, match.end()) if name else None
-        if span is not None and name is not None:
+        if name is None:
+            continue
+        seen += 1
+        if seen > FREE_NAMES + name.start // CHARACTERS_A_NAME:
+            yield name.start, len(text), CROWDED
+            return
+        span = _value_span(text, name, end)
+        if span is not None:
             done = span[1]
             yield *span, name.kind
 
@@ -75,17 +125,18 @@ def _name(text: str, match: re.Match[str]) -> _Name | None:
     close, sign = match["close"] or "", match["sign"]
     end = match.start("close") if close else match.start("sign")
     start = _start_of_name(text, match.start())
-    kind = kind_of_name(text[start:end].rstrip())
+    name = text[start:end].rstrip()
+    kind = kind_of_name(name)
     if kind is None and text[start - 1 : start] == " ":  # `API key: …`
         start = _start_of_name(text, start - 1)
-        kind = kind_of_name(text[start:end].rstrip())
+        name = text[start:end].rstrip()
+        kind = kind_of_name(name)
     if kind is None:
         return None
-    vague = text[start:end].strip().lower() in {"token", "jwt"}
-    return _Name(start=start, kind=kind, close=close, sign=sign, vague=vague)
+    return _Name(start, name, kind, close, sign, text[start - 1 : start])
 
 
-def _lower(text: str) -> str:
+def in_lower_case(text: str) -> str:
     """Return the text in lower case with every position kept."""
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
@@ -104,13 +155,37 @@ def _value_span(text: str, name: _Name, end: int) -> tuple[int, int] | None:
     if opening is None:
         return None
     quote = opening["mark"]
+    if name.sign == ",":
+        return _after_comma(text, name, opening) if quote else None
     if quote and (name.close or not text.endswith(quote, 0, name.start)):
         return _quoted(text, opening.end(), quote, name)
     # A name right after a quote that it does not close stands inside that string, and so must its value.
     position = opening.end("space")
     if name.kind in {"authorization", "cookie"}:
-        return _header(text, position, name.kind)
+        return _header(text, position, name)
+    if name.sign == ":" and name.before == ":" and position == end:  # `arn:aws:…:secret:name`
+        return None
+    if name.kind != "token" and text[position : position + 1] in {"|", ">"}:
+        block = _block(text, position)
+        if block is not None:
+            return block
     return _unquoted(text, name, position)
+
+
+def _after_comma(text: str, name: _Name, opening: re.Match[str]) -> tuple[int, int] | None:
+    """Read `("Authorization", "Bearer …")` and `["--password", "…"]`, but not a list of names."""
+    before = text[max(0, name.start - 4) : name.start].rstrip("\"'`\\rbfu")
+    option = name.text.startswith("--")
+    if not option and not before.endswith(("(", "[")):
+        return None
+    span = _quoted(text, opening.end(), opening["mark"], name)
+    if span is None:
+        return None
+    value = text[span[0] : min(span[1], span[0] + _HEAD)]
+    if value.startswith("-") or kind_of_name(value):
+        return None
+    listed = before.endswith("[") and not option
+    return span if not listed or _is_telling(value) or " " in value or "=" in value else None
 
 
 def _quoted(text: str, begin: int, quote: str, name: _Name) -> tuple[int, int] | None:
@@ -119,10 +194,12 @@ def _quoted(text: str, begin: int, quote: str, name: _Name) -> tuple[int, int] |
         end = text.find(quote, end + 1)
     if end < 0:
         end = next((at for at in (text.find("\n", begin),) if at >= 0), len(text))
-    value = text[begin:end]
-    if not value or value.startswith(_MARK) or _PLACEHOLDER.fullmatch(value):
+    head = text[begin : min(end, begin + _HEAD)]
+    if not head or head.startswith(_MARK) or is_harmless(name.text, head):
         return None
-    credible = not name.vague or len(value) >= 16 or _is_telling(value)
+    if end - begin <= _HEAD and _PLACEHOLDER.fullmatch(head):
+        return None
+    credible = not name.vague or len(head) >= 16 or _is_telling(head)
     return (begin, end) if credible else None
 
 
@@ -133,46 +210,76 @@ def _is_escaped(text: str, position: int) -> bool:
     return backslashes % 2 == 1
 
 
-def _header(text: str, begin: int, kind: str) -> tuple[int, int] | None:
-    line = _REST_OF_LINE.match(text, begin)
-    if line is None:
+def _header(text: str, begin: int, name: _Name) -> tuple[int, int] | None:
+    if name.kind == "cookie":
+        if not _FIRST_COOKIE.match(text, begin):
+            return None if "cookie" in name.text.lower() else _unquoted(text, name, begin)
+        return _line(text, begin, _REST_OF_LINE)
+    match = _CREDENTIAL.match(text, begin)
+    if match is None or not (match["scheme"] or match["more"] is None):
         return None
-    value = line[0].rstrip()
-    if kind == "cookie":
-        credible = "=" in value
-    else:
-        scheme = _SCHEME.match(value)
-        words = value[scheme.end() if scheme else 0 :].split(maxsplit=1)
-        credible = bool(words) and (scheme is not None or len(words) == 1) and _is_credential(words[0])
-    return (begin, begin + len(value)) if credible else None
+    of_parts = (match["scheme"] or "").strip().lower() in _OF_PARTS and "=" in match["word"]
+    if not (of_parts or _is_credential(match["word"])):
+        return None
+    whole = of_parts and not name.opening  # `Digest username="…", response="…"`
+    return _line(text, begin, _WHOLE_LINE if whole else _REST_OF_LINE)
+
+
+def _line(text: str, begin: int, pattern: re.Pattern[str]) -> tuple[int, int] | None:
+    line = pattern.match(text, begin)
+    return (begin, begin + len(line[0].rstrip())) if line and line[0].strip() else None
 
 
 def _is_credential(word: str) -> bool:
     plain = word.strip(".,;:!?").isalpha() and word.islower()
     return (
-        not _PLACEHOLDER.fullmatch(word)
+        not word.startswith(_MARK)
+        and not _PLACEHOLDER.fullmatch(word)
         and len(word) >= 6
         and (_has_digit(word) or not plain or len(word) >= 20)
     )
 
 
+def _block(text: str, begin: int) -> tuple[int, int] | None:
+    """Read a block scalar of YAML: all lines that stand as deep as the first."""
+    head = _BLOCK.match(text, begin)
+    if head is None or text.startswith(_MARK, head.end()):
+        return None
+    indent, start = head["indent"], head.end()
+    end = start
+    while True:
+        newline = text.find("\n", end)
+        end = len(text) if newline < 0 else newline
+        if newline < 0 or not text.startswith(indent, newline + 1):
+            break
+        end = newline + 1
+    return start, start + len(text[start:end].rstrip())
+
+
 def _unquoted(text: str, name: _Name, begin: int) -> tuple[int, int] | None:
-    match = _UNQUOTED.match(text, begin)
+    match = _UNQUOTED.match(text, begin, min(len(text), begin + _HEAD))
     if match is None:
         return None
-    value = match[0].rstrip(".,:!?")
+    head = match[0].rstrip(".,:!?")
     calls = text[match.end() : match.end() + 1] in {"(", "["}
-    if not value or calls or _PLACEHOLDER.fullmatch(value) or (kind_of_name(value) and not _has_digit(value)):
+    if not head or calls or head.startswith(_MARK) or _PLACEHOLDER.fullmatch(head):
         return None
-    if _NUMBER.fullmatch(value) and name.kind not in {"password", "secret", "card_number"}:
+    if is_harmless(name.text, head) or (kind_of_name(head) and not _has_digit(head)):
         return None
-    return (begin, begin + len(value)) if _is_credible(text, name, value, begin) else None
+    if _NUMBER.fullmatch(head) and name.kind not in {"password", "secret", "card_number"}:
+        return None
+    if not _is_credible(text, name, head, begin):
+        return None
+    whole = _UNQUOTED.match(text, begin)
+    return (begin, begin + len((whole or match)[0].rstrip(".,:!?")))
 
 
 def _is_credible(text: str, name: _Name, value: str, begin: int) -> bool:
+    if name.text.strip("_ ").lower() in _WORDS_TOO and not (len(value) >= 16 and _has_digit(value)):
+        return False
     if _is_telling(value) or len(value) >= 20:
         return True
-    tight = text.endswith(name.sign, 0, begin)  # `name=value`, written without a space
+    tight = text.endswith(name.sign, 0, begin) or name.sign.startswith("%")  # `name=value`, without a space
     if tight and text[name.start - 1 : name.start] in {"?", "&"}:
         return len(value) >= 3
     if name.kind == "token":  # also what models read and programs parse
@@ -192,4 +299,4 @@ def _is_telling(value: str) -> bool:
 
 
 def _has_digit(value: str) -> bool:
-    return any(character.isdigit() for character in value)
+    return _DIGIT.search(value) is not None

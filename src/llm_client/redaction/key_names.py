@@ -7,6 +7,7 @@ what it ends in: `access_token` holds a token, `token_count` holds a count and `
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from functools import lru_cache
 
 MAX_NAME_LENGTH = 96
@@ -14,17 +15,22 @@ MAX_NAME_LENGTH = 96
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _KINDS_BY_ENDING = {
-    "password": "password passwords passwd pwd passphrase passcode passwort passwordhash userpass dbpass",
+    "password": "password passwords passwd pwd passphrase passcode passwort passwordhash userpass dbpass apppassword",
     "secret": "secret secrets clientsecret appsecret secretkey signingkey encryptionkey decryptionkey masterkey"
     " hmackey sessionkey mnemonic seedphrase recoverycode recoverycodes backupcode backupcodes otp totp mfacode"
-    " pincode cvv cvc",
-    "credentials": "credential credentials creds",
-    "api_key": "apikey apikeys accesskey accesskeys accountkey authkey subscriptionkey sharedaccesskey servicekey",
-    "private_key": "privatekey privatekeys sshkey",
+    " pincode cvv cvc codeverifier clientassertion",
+    "credentials": "credential credentials creds dockerconfigjson dockerauthconfig",
+    "api_key": "apikey apikeys accesskey accesskeys accountkey authkey subscriptionkey sharedaccesskey servicekey"
+    " servicerolekey appkey applicationkey writekey adminkey integrationkey deploykey licensekey rootkey consumerkey"
+    " ingestkey ingestionkey insertkey functionkey functionskey",
+    "private_key": "privatekey privatekeys sshkey clientkeydata keypem privkey rsakey",
     "authorization": "authorization basicauth",
-    "cookie": "cookie cookies",
-    "token": "token jwt accesstoken refreshtoken authtoken bearertoken sessiontoken idtoken csrftoken xsrftoken"
-    " apitoken accesstokens refreshtokens authtokens bearertokens sessiontokens apitokens",
+    "cookie": "cookie cookies connectsid phpsessid jsessionid aspsessionid gitlabsession",
+    "signature": "hubsignature slacksignature stripesignature twiliosignature githubsignature gitlabsignature"
+    " linearsignature webhooksignature svixsignature hmacsha hmacsignature",
+    "token": "token jwt bearer accesstoken refreshtoken authtoken bearertoken sessiontoken idtoken csrftoken xsrftoken"
+    " apitoken accesstokens refreshtokens authtokens bearertokens sessiontokens apitokens authorizationcode authcode"
+    " oauthcode devicecode",
     "card_number": "cardnumber creditcard creditcardnumber ccnumber",
 }
 
@@ -50,6 +56,13 @@ _NOT_A_SECRET_TOKEN = _words(
 _SILENT_TAILS = _words("again b64 base64 confirm confirmation encoded header pem plain plaintext raw value")
 
 
+_WHOLE_NAMES = {"auth": "credentials", "sid": "cookie", "pass": "password"}
+"""Names that tell something only when they are all there is: `_auth` and `sid`, but not `AccountSid` or `oauth`."""
+
+_PATH = re.compile(r"(?:~?/|[A-Za-z]:\\\\?)[^\n]*|\.{1,2}(?:/[^\n]*)?")
+_OBJECT_ID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
+_PAIR_IN_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
+
 _GLUED = ("password", "passwd", "passphrase")
 """What names write together with what comes before: `PGPASSWORD`."""
 
@@ -63,18 +76,49 @@ def kind_of_name(name: str) -> str | None:
     """
     if len(name) > MAX_NAME_LENGTH or "<" in name:  # `<REDACTED:api_key>` is no name
         return None
+    if name == "PWD":  # the working directory, in every environment
+        return None
     words = [word.lower() for word in _WORD.findall(name)]
     while words and (words[-1].isdigit() or words[-1] in _SILENT_TAILS):
         words.pop()
+    if len(words) == 1 and words[0] in _WHOLE_NAMES:
+        return _WHOLE_NAMES[words[0]]
     for count in (3, 2, 1):
         kind = _ENDINGS.get("".join(words[-count:])) if len(words) >= count else None
         if kind is not None:
             return None if _is_cursor_or_text(words) else kind
     if len(words) >= 2 and words[-1] == "key" and words[-2] in _VENDORS:
         return "api_key"
-    if words and (words == ["pass"] or words[-1].endswith(_GLUED)):
+    if words and words[-1].endswith(_GLUED):
         return "password"
-    return None
+    return "token" if len(words) >= 2 and words[-1] == "pat" else None
+
+
+def is_harmless(name: str, value: object) -> bool:
+    """Whether a value cannot be the secret that a name with a second meaning announces.
+
+    `pwd` is also where a shell stands, `sid` the id of an object, and `auth` what a program calls its options.
+    """
+    name = name.strip("_-. ").lower()
+    if name == "auth":
+        return not isinstance(value, (str, bytes, tuple, list)) or (
+            isinstance(value, str) and not _is_pair(value)
+        )
+    if not isinstance(value, str):
+        return False
+    return (name == "pwd" and bool(_PATH.fullmatch(value))) or (
+        name == "sid" and bool(_OBJECT_ID.fullmatch(value))
+    )
+
+
+def _is_pair(value: str) -> bool:
+    """Whether a text is long and mixed enough to be `user:password` in base64, or a token."""
+    if not _PAIR_IN_BASE64.fullmatch(value):
+        return ":" in value and not value.startswith(("http:", "https:"))
+    try:
+        return b":" in b64decode(value + "=" * (-len(value) % 4))
+    except ValueError:
+        return False
 
 
 def _is_cursor_or_text(words: list[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
@@ -11,9 +11,17 @@ from functools import cache
 from operator import is_
 from typing import Any, TypeVar, cast
 
-from llm_client.redaction.key_names import kind_of_name
-from llm_client.redaction.rules import RedactionRule
-from llm_client.redaction.scanner import MARK, Scanner
+from llm_client.redaction.key_names import is_harmless, kind_of_name
+from llm_client.redaction.neighbours import (
+    VALUES_OF_A_SCHEMA,
+    arguments_of,
+    is_schema,
+    kinds_around,
+    pieces_of,
+    with_piece,
+)
+from llm_client.redaction.rules import CROWDED, RedactionRule
+from llm_client.redaction.scanner import MARK, Overview, Scanner
 from llm_client.redaction.survey import HARMLESS, JSON_SCALARS, survey
 
 T = TypeVar("T")
@@ -25,9 +33,6 @@ _UNREADABLE = "<REDACTED:unreadable>"
 
 _NUMBERS_TOO = frozenset({"password", "secret", "card_number", "api_key", "custom"})
 """Kinds whose numbers are secrets as well: `{"password": 123456}`, but not `{"token": 7}`."""
-
-_SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
-_SCHEMA_KEYS = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 
 
 class Redactor:
@@ -61,11 +66,17 @@ class Redactor:
         of another type the text it prints as if that holds a secret. Never raises: what cannot be read is replaced.
         """
         try:
+            if isinstance(value, str):
+                return cast("T", self._scanner.clean(value))
             found = survey(value, self._max_depth)
-            innocent = self._scanner.innocent(found.texts)
-            if found.plain and innocent.issuperset(found.texts) and not any(map(self.kind_of, found.names)):
+            seen = self._scanner.look_over(found.texts)
+            if (
+                found.plain
+                and seen.innocent.issuperset(found.texts)
+                and not any(map(self.kind_of, found.names))
+            ):
                 return value
-            return cast("T", _Walk(self.kind_of, self._scanner, innocent).any(value, self._max_depth))
+            return cast("T", _Walk(self.kind_of, self._scanner, seen).any(value, self._max_depth))
         except Exception:  # noqa: BLE001 - a sink must get something, and never the secret
             return cast("T", _UNREADABLE)
 
@@ -83,10 +94,11 @@ class Redactor:
 class _Walk:
     """One pass over one value. `forced` is the kind that a name above has given to everything below it."""
 
-    def __init__(self, kind_of: Callable[[str], str | None], scanner: Scanner, innocent: set[str]) -> None:
+    def __init__(self, kind_of: Callable[[str], str | None], scanner: Scanner, seen: Overview) -> None:
         self._kind_of = kind_of
         self._scanner = scanner
-        self._innocent = innocent
+        self._innocent = seen.innocent
+        self._crowded = seen.crowded
         self._seen: dict[tuple[int, str | None], tuple[object, object]] = {}
 
     def any(self, value: object, room: int, forced: str | None = None) -> object:
@@ -109,6 +121,8 @@ class _Walk:
     def _text(self, text: str, forced: str | None) -> str:
         if forced:
             return text if not text or MARK.fullmatch(text) else f"<REDACTED:{forced}>"
+        if text in self._crowded:
+            return f"<REDACTED:{CROWDED}>"
         return text if text in self._innocent else self._scanner.clean(text)
 
     def _container(self, value: object, room: int, forced: str | None) -> object:
@@ -141,11 +155,11 @@ class _Walk:
     def _mapping(self, value: Mapping[Any, object], room: int, forced: str | None) -> object:
         changed = False
         result: dict[object, object] = {}
-        named = self._kind_in_pair(value)
+        around = kinds_around(value, self._kind)
         for key, item in value.items():
             kind = forced or (self._kind(key) if isinstance(key, (str, bytes)) else None)
-            if kind or named:
-                kind = self._kind_of_item(value, key, item, kind, named, forced)
+            if kind or around:
+                kind = self._kind_of_item(value, key, item, kind, around, forced)
             new_key = key
             if isinstance(key, str) and key not in self._innocent:
                 cleaned = self._scanner.clean(key)
@@ -154,6 +168,8 @@ class _Walk:
                 type(item) in JSON_SCALARS or (type(item) is str and item in self._innocent)
             ):
                 new = item  # the common case, without a call
+            elif kind and kind != forced and isinstance(item, Mapping) and is_schema(item):
+                new = self._schema(item, room, kind)
             else:
                 new = self.any(item, room, kind)
             changed = changed or new is not item or new_key is not key
@@ -166,35 +182,57 @@ class _Walk:
         key: object,
         item: object,
         kind: str | None,
-        named: str | None,
+        around: Mapping[object, str],
         forced: str | None,
     ) -> str | None:
         """Correct what a name says by what stands beside it."""
-        if key == "value" and named:
-            return named
+        if key in around:
+            return around[key]
         if kind == "token" and "logprob" in mapping:  # a unit of text
             return forced
-        return forced if isinstance(item, Mapping) and _is_schema(item) else kind
+        return forced if isinstance(key, str) and is_harmless(key, item) else kind
 
-    def _kind_in_pair(self, value: Mapping[Any, object]) -> str | None:
-        """Read `{"name": "Authorization", "value": "…"}`."""
-        if "value" not in value:
-            return None
-        name = value.get("name", value.get("key"))
-        return self._kind(name) if isinstance(name, (str, bytes)) else None
+    def _schema(self, schema: Mapping[Any, object], room: int, kind: str) -> object:
+        """Redact what describes a secret, such as a JSON Schema: only the values that it gives are secret."""
+        new = {
+            key: self.any(item, room, kind if key in VALUES_OF_A_SCHEMA else None)
+            for key, item in schema.items()
+        }
+        return schema if all(new[key] is item for key, item in schema.items()) else new
 
     def _sequence(self, value: list[object] | tuple[object, ...], room: int, forced: str | None) -> object:
-        pairs = not forced and _are_pairs(value)
-        items = [self._pair(item, room) if pairs else self.any(item, room, forced) for item in value]
+        names = getattr(value, "_fields", None)
+        if names is not None and not forced:  # a named tuple
+            kinds = [
+                None if is_harmless(name, item) else self._kind(name)
+                for name, item in zip(names, value, strict=False)
+            ]
+            items = [self.any(item, room, kind) for item, kind in zip(value, kinds, strict=True)]
+        elif not forced and _are_pairs(value):
+            items = [self._pair(item, room) for item in value]
+        else:
+            items = [self.any(item, room, forced) for item in value]
+        if not forced and len(value) > 1:
+            self._together(value, items)
         if all(map(is_, items, value)):
             return value
         if isinstance(value, list):
             return items
         return value._make(items) if hasattr(value, "_make") else tuple(items)
 
+    def _together(self, value: Sequence[object], items: list[object]) -> None:
+        """Redact what only neighbours tell together: an option and its value, a pair, the pieces of a stream."""
+        for index, kind in arguments_of(value, self._kind):
+            items[index] = self.any(value[index], 1, kind)
+        texts = pieces_of(value)
+        if texts is None:
+            return
+        for index, text in self._scanner.joined(texts):
+            items[index] = with_piece(items[index], text)
+
     def _pair(self, pair: Any, room: int) -> object:
         kind = self._kind(pair[0])
-        if kind is None:
+        if kind is None or (isinstance(pair[0], str) and is_harmless(pair[0], pair[1])):
             return self.any(pair, room)
         second = self.any(pair[1], room, kind)
         return pair if second is pair[1] else type(pair)((pair[0], second))
@@ -229,18 +267,12 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, (bool, Enum))
 
 
-def _are_pairs(value: list[object] | tuple[object, ...]) -> bool:
+def _are_pairs(value: Sequence[object]) -> bool:
     """Whether a sequence is a list of names with values, as headers are."""
     return bool(value) and all(
         isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, bytes))
         for item in value
     )
-
-
-def _is_schema(value: Mapping[Any, object]) -> bool:
-    """Whether a mapping describes a secret instead of being one: a JSON Schema of an argument named `password`."""
-    kind = value.get("type")
-    return (isinstance(kind, str) and kind in _SCHEMA_TYPES) or not _SCHEMA_KEYS.isdisjoint(value)
 
 
 def _letters(name: str) -> str:

@@ -10,6 +10,11 @@ from decimal import Decimal
 from enum import Enum
 from uuid import UUID
 
+from llm_client.redaction.neighbours import pieces_of
+
+_TELLING = frozenset({"value", "Value", "values", "Values", "val", "ParameterValue", "kty", "code"})
+"""Keys that make what stands beside them a secret, or the other way round."""
+
 JSON_SCALARS = frozenset({bool, int, float, type(None)})
 HARMLESS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, Enum, type(None), type)
 """Types whose values are never looked into."""
@@ -53,11 +58,18 @@ def survey(value: object, max_depth: int) -> Survey:
 def _look_into(item: object, found: Survey) -> Iterable[object]:
     if type(item) is dict:
         found.names.update(key for key in item if isinstance(key, str))
-        found.plain = found.plain and "value" not in item and not any(isinstance(key, bytes) for key in item)
+        found.plain = (
+            found.plain and _TELLING.isdisjoint(item) and not any(isinstance(key, bytes) for key in item)
+        )
         return (*item, *item.values())
     if type(item) is list or type(item) is tuple:
-        if len(item) == 2 and isinstance(item[0], str):
+        if len(item) >= 2 and isinstance(item[0], str):
             found.names.add(item[0])
+            found.plain = found.plain and not any(
+                isinstance(word, str) and word.startswith("-") for word in item
+            )
+        elif item and type(item[0]) is dict and found.plain:
+            found.plain = pieces_of(item) is None
         return item
     found.plain = False
     with suppress(Exception):  # what cannot be read is the walk's to replace

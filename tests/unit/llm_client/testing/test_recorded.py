@@ -22,6 +22,7 @@ from llm_client import (
     Usage,
 )
 from llm_client.blocking import run_blocking
+from support.redaction_corpus import SECRETS
 
 SPEC = RequestSpec(messages=[Message.user("hi")])
 CONTEXT = RequestContext()
@@ -162,3 +163,19 @@ def test_a_recording_is_one_json_object_a_line(path: Path) -> None:
     assert head == {"format": 1, "provider": "scripted", "model": "scripted"}
     assert entry["request"] == {"messages": [{"role": "user", "content": "hi"}]}
     assert entry["answer"]["content"] == "a"
+
+
+def test_a_key_that_comes_in_pieces_is_not_written_either(path: Path) -> None:
+    key = SECRETS["anthropic"]
+    pieces = [key[at : at + 7] for at in range(0, len(key), 7)]
+    recorder = RecordedProvider(path, ScriptedProvider([Chunks(["it is ", *pieces, "."])]), mode="record")
+
+    assert "".join(event.text for event in stream(recorder) if event.type == "token") == f"it is {key}."
+
+    written = path.read_text()
+    assert not [piece for piece in pieces if len(piece) == 7 and piece in written]
+    replayed = stream(RecordedProvider(path, mode="replay"))
+    assert (
+        "".join(event.text for event in replayed if event.type == "token")
+        == "it is <REDACTED:anthropic_key>."
+    )

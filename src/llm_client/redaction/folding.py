@@ -1,0 +1,61 @@
+"""Reading a text as a person would: full-width and mathematical letters are letters, and what has no width is not there.
+
+`ｐａｓｓｗｏｒｄ：…` and a key with a zero-width space in it tell as much as their plain forms. Rules look at the folded text; where
+they find something is told in positions of the text as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from unicodedata import normalize
+
+_INVISIBLE = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+_LETTERS = (
+    "\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
+)
+_NOT_PLAIN = re.compile(f"[{_INVISIBLE}{_LETTERS}]")
+_NO_WIDTH = re.compile(f"[{_INVISIBLE}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A folded text, and where each of its characters stands in the original; `None` if that is the same place."""
+
+    text: str
+    positions: list[int] | None = None
+
+    def original(self, start: int, end: int) -> tuple[int, int]:
+        """Return where a part of the folded text stands in the original."""
+        if self.positions is None:
+            return start, end
+        return self.positions[start], self.positions[end - 1] + 1
+
+
+def fold(text: str) -> Folded:
+    """Return the text as a person reads it; one without such characters costs a look."""
+    if text.isascii() or not _NOT_PLAIN.search(text):
+        return Folded(text)
+    plain = text.translate(_table())
+    if not _NO_WIDTH.search(plain):
+        return Folded(plain)
+    positions: list[int] = []
+    pieces: list[str] = []
+    done = 0
+    for gap in _NO_WIDTH.finditer(plain):
+        pieces.append(plain[done : gap.start()])
+        positions.extend(range(done, gap.start()))
+        done = gap.end()
+    pieces.append(plain[done:])
+    positions.extend(range(done, len(plain)))
+    return Folded("".join(pieces), positions)
+
+
+@cache
+def _table() -> dict[int, str]:
+    """Return what characters that look like ASCII are folded to, one for one."""
+    blocks = ((0xFF01, 0xFF5F), (0x2460, 0x2500), (0x1D400, 0x1D800), (0x1F100, 0x1F200))
+    table = {code: normalize("NFKC", chr(code)) for first, last in blocks for code in range(first, last)}
+    table |= dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE58, 0xFE63), "-")
+    return {code: plain for code, plain in table.items() if len(plain) == 1 and plain.isascii()}

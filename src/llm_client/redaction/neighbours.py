@@ -1,0 +1,109 @@
+"""What values tell about each other: a name beside its value, an option before its argument, the pieces of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+KindOf = Callable[[str], "str | None"]
+
+_SCHEMA_TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
+_SCHEMA_KEYS = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
+VALUES_OF_A_SCHEMA: Final = frozenset({"value", "Value", "default", "const", "example", "examples", "enum"})
+"""What a description of a secret may hold the secret in."""
+
+_NAMES = ("name", "Name", "key", "Key", "id", "field", "header", "parameter", "ParameterKey", "ParameterName")
+_VALUES = ("value", "Value", "ParameterValue", "values", "Values", "val")
+_PRIVATE_FIELDS = ("d", "p", "q", "dp", "dq", "qi", "k", "oth")
+_OAUTH = ("grant_type", "redirect_uri", "code_verifier")
+_OPTIONS_OF_A_PAIR = frozenset({"-u", "--user", "--proxy-user", "-U"})
+_PIECE_FIELDS = ("delta", "chunk", "partial_json", "text")
+_TYPES_OF_PIECES = frozenset(
+    {
+        "token",
+        "reasoning",
+        "tool_call_delta",
+        "text_delta",
+        "thinking_delta",
+        "input_json_delta",
+        "model.token",
+    }
+)
+"""What a record says of itself whose `text` is a piece of a stream; other texts are whole."""
+_MAX_PIECES = 100_000
+
+
+def is_schema(value: Mapping[Any, object]) -> bool:
+    """Whether a mapping describes a secret instead of being one: a JSON Schema of an argument named `password`."""
+    kind = value.get("type")
+    return (isinstance(kind, str) and kind in _SCHEMA_TYPES) or not _SCHEMA_KEYS.isdisjoint(value)
+
+
+def kinds_around(value: Mapping[Any, object], kind_of: Callable[[Any], str | None]) -> dict[object, str]:
+    """Return which keys of a mapping are secret because of what else stands in it.
+
+    Reads `{"name": "Authorization", "value": "…"}` and `{"Key": …, "Value": …}`, the private fields of a JSON Web Key (RFC 7517), and
+    the code of an OAuth exchange (RFC 6749, 4.1.3).
+    """
+    found: dict[object, str] = {}
+    values = [key for key in _VALUES if key in value]
+    if values:
+        name = next((value[key] for key in _NAMES if isinstance(value.get(key), (str, bytes))), None)
+        kind = kind_of(name) if isinstance(name, (str, bytes)) else None
+        if kind:
+            found.update(dict.fromkeys(values, kind))
+    if "kty" in value:
+        found.update((key, "private_key") for key in _PRIVATE_FIELDS if key in value)
+    if "code" in value and any(key in value for key in _OAUTH):
+        found["code"] = "authorization_code"
+    return found
+
+
+def arguments_of(value: Sequence[object], kind_of: KindOf) -> Iterator[tuple[int, str]]:
+    """Yield the places of a list of arguments that hold a secret: what follows `--password` or curl's `-u`."""
+    for index, (option, argument) in enumerate(pairwise(value), start=1):
+        if not (
+            isinstance(option, str) and isinstance(argument, str) and option.startswith("-")
+        ) or argument.startswith("-"):
+            continue
+        if option in _OPTIONS_OF_A_PAIR:
+            if ":" in argument and not argument.endswith(":"):
+                yield index, "password"
+        elif option.startswith("--"):
+            kind = kind_of(option.lstrip("-"))
+            if kind and argument:
+                yield index, kind
+
+
+def pieces_of(value: Sequence[object]) -> list[str] | None:
+    """Return the texts of a list of records that are the pieces of one stream, or `None` if it is another list."""
+    first = value[0]
+    if (
+        type(first) is not dict
+        or ("type" not in first and _field_of(first) is None)
+        or len(value) > _MAX_PIECES
+    ):
+        return None
+    fields = [_field_of(item) for item in value]
+    if not any(fields):
+        return None
+    return [
+        item[field] if field and isinstance(item, dict) else ""
+        for item, field in zip(value, fields, strict=True)
+    ]
+
+
+def with_piece(item: object, text: str) -> object:
+    """Return a piece of a stream with another text."""
+    field = _field_of(item)
+    return {**item, field: text} if field and isinstance(item, dict) else item
+
+
+def _field_of(item: object) -> str | None:
+    """Return which field of a record holds a piece of a stream."""
+    if not isinstance(item, dict):
+        return None
+    field = next((field for field in _PIECE_FIELDS if isinstance(item.get(field), str)), None)
+    whole = field == "text" and item.get("type") not in _TYPES_OF_PIECES
+    return None if whole else field

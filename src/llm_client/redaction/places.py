@@ -1,0 +1,199 @@
+"""Secrets that only their place gives away: the password of a URL, an element of XML, a column of CSV, a field of a key.
+
+Each reader is asked only where a word of its place occurs, and looks at a bounded stretch around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
+from typing import Final
+
+from llm_client.redaction.key_names import kind_of_name
+from llm_client.redaction.rules import CROWDED, Span
+
+_MARK: Final = "<REDACTED:"
+
+_STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,1024})@")
+_OPEN = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s\"<>\\]{1,1024})@(?=[\w.\[-])")
+_TEMPLATE = re.compile(r"\$?\{[^{}]{0,64}\}|\$\w{1,64}|%s|\*{3,}|<[^<>]{0,64}>")
+_PORT = re.compile(r"\d{1,5}(?:[/?#].*)?")
+_TOKEN_AS_USER = re.compile(r"(?P<secret>[A-Za-z0-9_-]{20,512})(?::[\w-]{0,64})?@")
+
+_NAME = r"(?P<name>[A-Za-z_$][\w.:-]{1,80})"
+_QUOTE = r"\\{0,3}[\"']"
+_ELEMENT = re.compile(
+    rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
+)
+_NAME_THEN_VALUE = re.compile(
+    rf"\b(?:name|key|id|field|header|type)=[\"']?{_NAME}[\"']?[^<>]{{0,160}}?\bvalue=(?P<mark>[\"'])(?P<secret>[^\"'<>]{{1,1024}})",
+    re.IGNORECASE,
+)
+_VALUE_THEN_NAME = re.compile(
+    rf"\bvalue=[\"'](?P<secret>[^\"'<>]{{1,1024}})[\"'][^<>]{{0,160}}?\b(?:name|key|id|type)=[\"']?{_NAME}",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(
+    rf"\b(?:name|key)(?:{_QUOTE})?[ \t]*[:=][ \t]*(?:{_QUOTE})?{_NAME}(?:{_QUOTE})?[ \t]*[,\n][^{{}}\n]{{0,80}}?\bvalue(?:{_QUOTE})?[ \t]*[:=][ \t]*"
+    r"(?:b?(?P<mark>\\{0,3}[\"'])(?P<secret>[^\"'\n]{1,1024}?)(?=\\{0,3}[\"'])|(?P<plain>[^\s\"'{}\[\],|>][^\s{}\[\],]{2,512}))",
+    re.IGNORECASE,
+)
+_TYPED = re.compile(
+    rf"[\"']{_NAME}\\{{0,3}}[\"'][ \t]*:[ \t]*\{{[^{{}}]{{0,200}}?{_QUOTE}(?:value|default|const|example)(?:{_QUOTE})[ \t]*:[ \t]*{_QUOTE}"
+    r"(?P<secret>[^\"'\n\\]{1,1024})"
+)
+_MACHINE = re.compile(
+    r"(?:\bmachine\s{1,8}\S{1,255}|\bdefault|\blogin\s{1,8}\S{1,255})\s{1,8}(?:login\s{1,8}\S{1,255}\s{1,8})?(?:account\s{1,8}\S{1,255}\s{1,8})?"
+    r"password\s{1,8}(?P<secret>[^\s<]\S{0,511})"
+)
+_JWK_FIELD = re.compile(
+    r"(?<![\w-])(?:d|p|q|dp|dq|qi|k)\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[\w-]{16,4096})"
+)
+_CODE = re.compile(
+    r"(?:(?<=[?&])|(?<=^)|(?<=[\s\"']))code=(?P<secret>(?=[^\s&#\"'<>]{0,64}\d)[^\s&#\"'<>\\]{12,2048})",
+    re.MULTILINE,
+)
+_CODE_IN_JSON = re.compile(r"[\"']code\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[^\s\"'\\]{12,2048})")
+_HEADING = r"[\"']?[A-Za-z_][\w .\"'-]{0,60}(?:[,;\t|][\w .\"'-]{1,60}){1,60}(?=\r?\n)"
+_FIRST_HEADING, _LATER_HEADING = re.compile(_HEADING), re.compile("\n" + _HEADING)
+_QUOTED_CELL = {
+    mark: re.compile(
+        rf"(?:(?<=\n)|(?<={re.escape(mark)}))(?:\"(?P<quoted>[^\"\n]*+)\"|(?P<plain>[^{re.escape(mark)}\n\"]*+))(?=[{re.escape(mark)}\r]|\Z)"
+    )
+    for mark in ",;\t|"
+}
+MAX_ROWS: Final = 1_000
+"""Rows of a table that are looked at; what follows them is taken out as a whole."""
+_MAX_ROW, _MAX_CELLS = 10_000, 100
+
+
+def place_spans(text: str, lowered: str) -> Iterator[Span]:
+    """Yield the secrets that their place in a text gives away."""
+    for literals, reader in _READERS:
+        if any(literal in lowered for literal in literals):
+            yield from reader(text)
+
+
+def _urls(text: str) -> Iterator[Span]:
+    """Read passwords of URLs. Elsewhere than on the web they may hold `/`, `?`, `#` and quotes, as people write them."""
+    position = text.find("://")
+    at = -1
+    while position >= 0:
+        begin = position + 3
+        if at < begin:
+            at = text.find("@", begin)
+            if at < 0:
+                return
+        if at - begin <= 1400:
+            yield from _url(text, position, begin)
+        position = text.find("://", begin)
+
+
+def _url(text: str, position: int, begin: int) -> Iterator[Span]:
+    user = _TOKEN_AS_USER.match(text, begin)
+    if user is not None and _is_drawn(user["secret"]):
+        yield *user.span("secret"), "url_token"
+    web = text.endswith(("http", "https", "HTTP", "HTTPS", "ws", "wss"), max(0, position - 5), position)
+    match = _STRICT.match(text, begin)
+    if match is None and not web:
+        match = _OPEN.match(text, begin)
+        if match is not None and _PORT.fullmatch(match["secret"]):
+            match = None
+    if match is not None and not _TEMPLATE.fullmatch(match["secret"]) and _MARK not in match["secret"]:
+        yield *match.span("secret"), "url_password"
+
+
+def _is_drawn(value: str) -> bool:
+    return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+
+
+def _by_name(pattern: re.Pattern[str]) -> Callable[[str], Iterator[Span]]:
+    """Make a reader of a pattern with the groups `name` and `secret` or `plain`."""
+
+    def read(text: str) -> Iterator[Span]:
+        for match in pattern.finditer(text):
+            kind = kind_of_name(match["name"].rpartition(":")[2])
+            group = "secret" if match["secret"] is not None else "plain"
+            value = match[group]
+            if kind and value and value.strip() and not value.startswith((_MARK, "${", "{{", "$(", "%(")):
+                yield *match.span(group), kind
+
+    return read
+
+
+def _of_kind(pattern: re.Pattern[str], kind: str, *needed: str) -> Callable[[str], Iterator[Span]]:
+    """Make a reader of a pattern with the group `secret`, for texts that hold one of the words that are needed."""
+
+    def read(text: str) -> Iterator[Span]:
+        if needed and not any(word in text for word in needed):
+            return
+        for match in pattern.finditer(text):
+            if not match["secret"].startswith(_MARK):
+                yield *match.span("secret"), kind
+
+    return read
+
+
+def _table(text: str) -> Iterator[Span]:
+    """Read columns of CSV whose heading is the name of a secret."""
+    done = 0
+    first = _FIRST_HEADING.match(text)
+    for header in chain((first,) if first else (), _LATER_HEADING.finditer(text)):
+        if header.start() < done:
+            continue
+        line = header[0].lstrip("\n")
+        mark = next(mark for mark in ",;\t|" if mark in line)
+        names = [cell.strip(" \"'\r") for cell in line.split(mark)]
+        kinds = [kind_of_name(name) if len(name.split()) <= 3 else None for name in names]
+        if any(kinds) and not all(kinds):
+            done = yield from _rows(text, text.index("\n", header.end()) + 1, mark, kinds)
+
+
+def _rows(text: str, position: int, mark: str, kinds: list[str | None]) -> Generator[Span, None, int]:
+    """Yield the secret cells below a heading; return where the table ends."""
+    for _ in range(MAX_ROWS):
+        newline = text.find("\n", position)
+        end = len(text) if newline < 0 else newline
+        cells = _cells(text, position, end, mark)
+        if len(cells) != len(kinds):
+            return position
+        for (start, stop), kind in zip(cells, kinds, strict=True):
+            if kind and stop > start and not text.startswith(_MARK, start):
+                yield start, stop, kind
+        if newline < 0:
+            return end
+        position = newline + 1
+    yield position, len(text), CROWDED
+    return len(text)
+
+
+def _cells(text: str, position: int, end: int, mark: str) -> list[tuple[int, int]]:
+    """Return where the cells of one row start and end."""
+    cells: list[tuple[int, int]] = []
+    if '"' in text[position : min(end, position + _MAX_ROW)]:
+        for match in _QUOTED_CELL[mark].finditer(text, position, min(end, position + _MAX_ROW)):
+            group = "quoted" if match["quoted"] is not None else "plain"
+            cells.append(match.span(group))
+        return cells
+    while position <= end and len(cells) <= _MAX_CELLS:
+        at = text.find(mark, position, end)
+        at = end if at < 0 else at
+        cells.append((position, at))
+        position = at + 1
+    return cells
+
+
+_READERS: tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]], ...] = (
+    (("://",), _urls),
+    (("</",), _by_name(_ELEMENT)),
+    (("value=",), _by_name(_NAME_THEN_VALUE)),
+    (("value=",), _by_name(_VALUE_THEN_NAME)),
+    (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR)),
+    (("\"type", "'type"), _by_name(_TYPED)),
+    (("password ", "password\t"), _of_kind(_MACHINE, "password", "machine", "default", "login")),
+    (("kty",), _of_kind(_JWK_FIELD, "private_key")),
+    (("code=",), _of_kind(_CODE, "authorization_code", "state=", "redirect_uri", "grant_type", "client_id", "callback", "code_verifier", "oauth")),
+    (("grant_type", "redirect_uri", "code_verifier"), _of_kind(_CODE_IN_JSON, "authorization_code")),
+    ((",", ";", "\t", " |"), _table),
+)  # fmt: skip

@@ -1,0 +1,144 @@
+"""Redaction takes time in proportion to the text, whoever wrote it: every rule's near-miss, repeated, and mixtures of them.
+
+Work is measured in the process's own time, the best of some runs, and compared between a text and one four times as long: linear
+work takes four times as long, quadratic work sixteen times.
+"""
+
+import itertools
+import random
+import time
+
+import pytest
+
+from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, redact
+from llm_client.redaction.places import _READERS
+from llm_client.redaction.prefixes import prefix_rules
+from llm_client.redaction.shapes import literal_rules
+
+SHORT, LONG = 16_000, 64_000
+RATIO = 9
+NOISE = 0.025
+"""Seconds below which a ratio says more about the machine than about the rules."""
+
+PREFIXES = sorted({prefix for rules in prefix_rules().values() for prefix, _ in rules})
+WORDS = [
+    "password",
+    "pwd",
+    "token",
+    "api_key",
+    "api key",
+    "authorization",
+    "cookie",
+    "sid",
+    "auth",
+    "signature",
+]
+LITERALS = sorted(
+    {
+        *(word for rule in literal_rules() for word in rule.literals),
+        *(word for words, _ in _READERS for word in words),
+    }
+)
+ASSIGNED = [
+    ": ",
+    "=",
+    '="',
+    "='",
+    '\\"',
+    " = a ",
+    ": a b ",
+    ":\n",
+    "=a=",
+    ": a=b\n",
+    ": bearer ",
+    ": digest a=",
+    "', '",
+    ": |\n  ",
+    "%3D",
+    "=&",
+]
+PLACES = [
+    "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
+    "user,password\n", '"a","b"\n', '{"kty":"RSA","d":"', "&code=1&state=", '"name": "password", ', '"type": "string", ', "curl -u a:",
+    "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
+    "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
+]  # fmt: skip
+NEAR_MISSES = [*PREFIXES, *(word + tail for word in WORDS for tail in ASSIGNED), *LITERALS, *PLACES]
+
+
+def seconds(text: str, redactor: Redactor) -> float:
+    begin = time.process_time()
+    redactor.text(text)
+    return time.process_time() - begin
+
+
+def assert_linear(piece: str, redactor: Redactor) -> None:
+    short, long = (piece * (size // len(piece) + 1) for size in (SHORT, LONG))
+    for _ in range(4):
+        if seconds(long, redactor) < max(NOISE, RATIO * seconds(short, redactor)):
+            return
+    pytest.fail(f"{piece!r} takes more than linear time")
+
+
+@pytest.mark.parametrize("part", range(8))
+@pytest.mark.timeout(120)
+def test_the_near_miss_of_every_rule_takes_linear_time(part: int) -> None:
+    redactor = Redactor()
+
+    for piece in NEAR_MISSES[part::8]:
+        assert_linear(piece, redactor)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.timeout(120)
+def test_mixtures_of_near_misses_take_linear_time(seed: int) -> None:
+    draw = random.Random(seed)
+    redactor = Redactor(rules=[EMAIL, PHONE, SSN])
+
+    for _ in range(60):
+        piece = "".join(draw.choice(NEAR_MISSES) for _ in range(draw.randint(2, 6)))
+        assert_linear(piece, redactor)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["cookie: ", "authorization: ", "set-cookie: a ", "authorization:x ", 'pwd="', "password: |\n ", "://a:"],
+)
+@pytest.mark.timeout(60)  # in quadratic time, which this once took, a megabyte of these takes minutes
+def test_a_megabyte_is_done_in_time(piece: str) -> None:
+    redact(piece * (1_000_000 // len(piece)))
+
+
+@pytest.mark.timeout(60)
+def test_many_small_texts_are_as_bounded_as_one_long_one() -> None:
+    records = [{"line": f"password=x{number}y secret=z{number}q"} for number in range(20_000)]
+
+    redacted = redact(records)
+
+    assert redacted[0] == {"line": "password=<REDACTED:password> secret=<REDACTED:secret>"}
+    assert redacted[-1] == {"line": "<REDACTED:crowded>"}
+
+
+def test_what_nobody_had_time_to_look_at_is_taken_out() -> None:
+    text = "".join(f"password=abc{number}\n" for number in range(10_000)) + "sk-" + "a1B2" * 10
+
+    redacted = redact(text)
+
+    assert redacted.startswith("password=<REDACTED:password>\npassword=<REDACTED:password>\n")
+    assert redacted.endswith("<REDACTED:crowded>")
+    assert not any(f"abc{number}\n" in redacted for number in range(10_000))
+
+
+def test_hundreds_of_secrets_in_one_text_are_each_taken_out() -> None:
+    lines = [f"export SERVICE_{number}_TOKEN=token{number}value" for number in range(600)]
+
+    assert redact("\n".join(lines)).count("<REDACTED:token>") == 600
+
+
+def test_a_long_table_ends_with_what_was_looked_at() -> None:
+    rows = "".join(f"ada,word{number}\n" for number in itertools.islice(itertools.count(), 3_000))
+
+    redacted = redact("user,password\n" + rows)
+
+    assert not any(f"word{number}\n" in redacted for number in range(3_000))
+    assert redacted.endswith("<REDACTED:crowded>")
