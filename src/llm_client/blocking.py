@@ -1,18 +1,23 @@
-"""Calling asynchronous code from ordinary code, over one event loop in a thread of its own.
+"""Calling asynchronous code from ordinary code.
 
 Clients keep connections that belong to an event loop, so every blocking call of a process must use the same loop;
-`asyncio.run` per call would leave their connections behind in a dead one.
+`asyncio.run` per call would leave their connections behind in a dead one. That is a loop in a thread of its own, except
+inside a host's job: what a job does belongs to the loop it runs on, so calls of its threads are brought there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar
 
 from llm_client.errors import ConfigurationError
+from llm_client.middleware import HOST
 
 T = TypeVar("T")
 
@@ -20,14 +25,53 @@ T = TypeVar("T")
 _starting = threading.Lock()
 
 
+class BlockingCalls:
+    """The blocking calls of one thread. Who no longer waits for the thread can end them, and with them the thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[Future[Any]] = set()
+        self._ended = False
+
+    @contextmanager
+    def running(self, future: Future[Any]) -> Iterator[None]:
+        """Hold a call while it runs. One that comes too late is cancelled."""
+        with self._lock:
+            self._running.add(future)
+            if self._ended:
+                future.cancel()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(future)
+
+    def end(self) -> None:
+        """Cancel the calls that run, and those to come."""
+        with self._lock:
+            self._ended = True
+            running = list(self._running)
+        for future in running:
+            future.cancel()
+
+
+BLOCKING_CALLS: ContextVar[BlockingCalls | None] = ContextVar("llm_client_blocking_calls", default=None)
+"""Those of the thread that serves a tool or a step."""
+
+
 def _loop() -> asyncio.AbstractEventLoop:
-    """Return the loop of the background thread, which ends with the process."""
+    """Return the loop that a blocking call belongs to: the job's, else that of the background thread."""
+    host = HOST.get()
+    loop = None if host is None else host.loop()
+    if loop is not None:
+        return loop
     with _starting:
         return _started_loop()
 
 
 @cache
 def _started_loop() -> asyncio.AbstractEventLoop:
+    """Return the loop of the background thread, which ends with the process."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="llm-client-blocking", daemon=True).start()
     return loop
@@ -43,16 +87,30 @@ def run_blocking(coroutine: Coroutine[Any, Any, T], instead: str) -> T:
         instead: What to write in asynchronous code, for the error's text.
 
     Raises:
-        ConfigurationError: This thread runs an event loop, which would stand still meanwhile.
+        ConfigurationError: This thread runs an event loop, which would stand still meanwhile, or belongs to a job whose
+            loop has ended.
+        asyncio.CancelledError: Nobody waits any more for the tool or step that this thread serves.
     """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        future = asyncio.run_coroutine_threadsafe(coroutine, _loop())
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+        return _run_elsewhere(coroutine)
     coroutine.close()
     raise ConfigurationError(f"a blocking call inside a running event loop would stop it; write `{instead}`")
+
+
+def _run_elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
+    loop = _loop()
+    if loop.is_closed():
+        coroutine.close()
+        raise ConfigurationError("this thread belongs to a job whose event loop has ended")
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    calls = BLOCKING_CALLS.get() or BlockingCalls()
+    try:
+        with calls.running(future):
+            return future.result()
+    except CancelledError as error:
+        raise asyncio.CancelledError("nobody waits for this call any more") from error
+    except BaseException:
+        future.cancel()
+        raise

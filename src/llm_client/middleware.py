@@ -22,6 +22,8 @@ from llm_client.messages import CompletionResult, StreamEvent, ToolCall
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from llm_client.engine.event_stream import OpenStream, StreamHost
     from llm_client.pricing import PriceBook
     from llm_client.providers.base import Provider
@@ -144,6 +146,10 @@ class Host(ModelMiddleware, ToolMiddleware):
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
+
+    def loop(self) -> AbstractEventLoop | None:
+        """Return the event loop on which calls made in this context have to run; `None` if on any."""
+        return None
 
     def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
         """Learn that somebody begins to read a stream; return who is told what the reader does, if anybody is."""

@@ -78,6 +78,10 @@ PLAYED = {
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
         "test_a_pruned_first_link_leads_to_the_living_one",
     ),
+    "test_blocking_calls": (
+        "test_a_blocking_call_in_a_step_is_the_jobs_own",
+        "test_a_blocking_call_in_a_tool_is_the_jobs_own",
+    ),
     "test_left_streams": (
         "test_a_stream_that_is_left_ends_before_the_next_step",
         "test_an_effect_in_flight_is_finished_when_the_reader_leaves_and_nothing_follows_it",

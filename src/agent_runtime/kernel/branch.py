@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from agent_runtime.errors import ConcurrentSteps, InvalidInput
+from agent_runtime.errors import ConcurrentSteps, ConfigurationError, InvalidInput
 from agent_runtime.values.checks import check_text
 from llm_client.messages import Message
 
@@ -187,3 +187,23 @@ class Branch:
 
 CURRENT_BRANCH: ContextVar[Branch | None] = ContextVar("agent_runtime_branch", default=None)
 """The branch that the current task works in; `None` outside jobs."""
+
+
+def branch_here() -> Branch | None:
+    """Return the branch that the current task works in; `None` outside jobs.
+
+    Raises:
+        ConfigurationError: The job's context has been carried to another event loop, where nothing of the job can run.
+    """
+    branch = CURRENT_BRANCH.get()
+    if branch is not None:
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:  # a thread of a tool or a step, which may ask for what needs no loop
+            return branch
+        if here is not branch.run.loop:
+            raise ConfigurationError(
+                "this call belongs to a job that runs on another event loop: in a thread of a job use a blocking call "
+                "(agent.run_sync, llm.inference), not a loop of its own"
+            )
+    return branch

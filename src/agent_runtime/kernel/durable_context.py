@@ -21,7 +21,7 @@ from agent_runtime.errors import (
     StepFailed,
 )
 from agent_runtime.kernel.admission import admit
-from agent_runtime.kernel.branch import CURRENT_BRANCH, Branch
+from agent_runtime.kernel.branch import Branch, branch_here
 from agent_runtime.kernel.children import child_job
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
 from agent_runtime.kernel.failures import describe_failure
@@ -86,7 +86,7 @@ class DurableContext(OperatorContext):
         self._children = 0
 
     def _branch(self) -> Branch:
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         if branch is None or branch.run is not self._run:
             raise InvalidInput("this context belongs to a job that does not run in this task")
         if branch.abandoned:

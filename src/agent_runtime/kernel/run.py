@@ -33,6 +33,8 @@ class JobRun(JournalWriter):
 
     def __init__(self, claim: Claim, services: RunServices) -> None:
         super().__init__(claim, services)
+        self.loop = asyncio.get_running_loop()
+        """Where the job runs."""
         self.budgets = RunBudgets(
             claim.job, services.ledger, services.clock, services.options, read=self.patiently
         )

@@ -12,11 +12,14 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llm_client.blocking import BLOCKING_CALLS, BlockingCalls
+
 
 async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> Any:
     """Call a function in a new thread, with this task's context variables, and return what it returns.
 
-    When the wait is cancelled the thread runs on, as threads cannot be stopped; what it returns then is dropped.
+    When the wait is cancelled the thread runs on, as threads cannot be stopped, up to its next blocking call of this
+    package; what it returns then is dropped.
 
     Args:
         function: What to call.
@@ -29,6 +32,8 @@ async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, An
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
     context = contextvars.copy_context()
+    calls = BlockingCalls()
+    context.run(BLOCKING_CALLS.set, calls)
 
     def settle(setter: Callable[[Any], None], value: Any) -> None:
         if not outcome.done():
@@ -48,4 +53,8 @@ async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, An
             return
 
     threading.Thread(target=work, name=name, daemon=True).start()
-    return await outcome
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        calls.end()
+        raise

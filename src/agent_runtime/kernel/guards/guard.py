@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from typing import Any
 
-from agent_runtime.kernel.branch import CURRENT_BRANCH
+from agent_runtime.kernel.branch import CURRENT_BRANCH, branch_here
 from agent_runtime.kernel.guards.models import ModelGuard
 from agent_runtime.kernel.guards.tools import ToolGuard
 from agent_runtime.kernel.streams import StreamLine
@@ -39,7 +40,7 @@ class Guard(Host):
 
     async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Recall a model call, or let it happen."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         if branch is None:
             return await proceed(call)
         if self._prices is not None:
@@ -48,12 +49,12 @@ class Guard(Host):
 
     async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
         """Reserve, ask, settle."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         return await (proceed(attempt) if branch is None else self._models.attempt(branch, attempt, proceed))
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Recall a tool call, or let it happen."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         if branch is None:
             return await proceed(invocation)
         place = f"{branch.batch}.{invocation.index}" if branch.batch else branch.take_place()
@@ -61,30 +62,35 @@ class Guard(Host):
 
     async def call_tool_at(self, place: str, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Run a tool call that has a place of its own, not one below a model's answer."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         assert branch is not None  # noqa: S101 -- only a job's context calls this
         return await self._tools.call(branch, place, invocation, proceed)
 
     async def attempt_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Write the intent before the tool's function runs."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         return await (
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
 
+    def loop(self) -> AbstractEventLoop | None:
+        """Return the event loop of the job."""
+        branch = CURRENT_BRANCH.get()
+        return None if branch is None else branch.run.loop
+
     def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
         """Give a stream a line of work of its own in the job that reads it."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         return None if branch is None else StreamLine(branch, stream)
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves the process."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         if branch is not None:
             self._models.sending(branch)
 
     async def settled(self) -> None:
         """Write the outcome that waits for the next intent."""
-        branch = CURRENT_BRANCH.get()
+        branch = branch_here()
         if branch is not None:
             await branch.run.settled()
