@@ -98,6 +98,8 @@ class ToolInvocation:
     """The agent's run the call belongs to."""
     index: int = 0
     """Place among the tool calls of the same model answer."""
+    number: int = 1
+    """Which of all the tool calls of its run it is, from 1."""
     attempt: int = 1
     operation_id: str = ""
     """Stable id of the operation, handed to the tool as its idempotency key; set by a host or by the agent."""

@@ -82,6 +82,10 @@ PLAYED = {
         "test_a_blocking_call_in_a_step_is_the_jobs_own",
         "test_a_blocking_call_in_a_tool_is_the_jobs_own",
     ),
+    "test_counted_runs": (
+        "test_a_resumed_run_counts_the_tool_calls_before_the_interruption",
+        "test_a_tool_goes_on_in_the_attempt_in_which_it_stood_still",
+    ),
     "test_left_streams": (
         "test_a_stream_that_is_left_ends_before_the_next_step",
         "test_an_effect_in_flight_is_finished_when_the_reader_leaves_and_nothing_follows_it",

@@ -35,6 +35,7 @@ class Branch:
         "_next",
         "_used_keys",
         "abandoned",
+        "attempt",
         "batch",
         "children",
         "conversation",
@@ -60,6 +61,8 @@ class Branch:
         """Kind of the durable wait this branch is in: `action`, `timer` or `child`."""
         self.effect: Step | None = None
         """The tool call or step whose function runs in this branch."""
+        self.attempt = 1
+        """Which attempt of `effect` this is."""
         self.abandoned = False
         """A sibling has failed: no further step may begin here."""
         self.conversation: Sequence[Message] = ()

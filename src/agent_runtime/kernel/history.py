@@ -76,6 +76,8 @@ class Step:
     state: StepState = "new"
     attempts: int = 0
     """Intents so far."""
+    attempt: int = 1
+    """In which attempt its function stands still, or stood when it went on."""
     unknowns: int = 0
     """How often a crash left it unknown whether the effect happened."""
     open_intent: Mapping[str, Any] | None = None
@@ -191,6 +193,7 @@ class History:
             step.resumed.add(data["wait"])
         elif state == "blocked":
             step.resumed.discard(data["wait"])
+            step.attempt = data.get("attempt", 1)
             if not data.get("whole", True):
                 step.state = "resumed"
         elif state == "unknown":

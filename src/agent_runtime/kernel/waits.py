@@ -143,6 +143,8 @@ def blocking(branch: Branch, operation_id: str, kind: str) -> Iterator[NewEvent]
         for effect_branch, step in branch.enclosing_effects():
             if step.open_intent is not None:
                 data: dict[str, Any] = {"name": step.name, "wait": operation_id}
+                if effect_branch.attempt > 1:
+                    data["attempt"] = effect_branch.attempt
                 if not effect_branch.is_blocked():
                     data["whole"] = False
                 yield NewEvent(f"{step.kind}.blocked", step.operation_id, data)

@@ -33,6 +33,8 @@ class Turn:
     context: RequestContext
     is_watched: bool
     """Whether somebody sees the results before the model does."""
+    calls_before: int = 0
+    """Tool calls of the run's earlier turns."""
 
 
 class ToolCalls:
@@ -106,6 +108,7 @@ class ToolCalls:
             context=turn.context,
             run_id=turn.run_id,
             index=index,
+            number=turn.calls_before + index + 1,
             operation_id=f"{turn.run_id}/{turn.number}.{index}",
             unseen=unseen,
         )

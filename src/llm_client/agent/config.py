@@ -15,6 +15,8 @@ class AgentConfig:
 
     max_turns: int = 10
     """Model calls; a run that needs more ends with status `max_turns`."""
+    max_tool_calls: int = 50
+    """Tool calls; a run whose model wants more ends with status `max_tool_calls`, without asking it again."""
     max_tool_calls_per_turn: int = 10
     """Tool calls of one answer that are run; the others are answered with an error."""
     parallel_tool_execution: bool = True
@@ -51,7 +53,13 @@ class AgentConfig:
     """Middleware instead of the default one, outermost first."""
 
     def __post_init__(self) -> None:
-        if min(self.max_turns, self.max_tool_calls_per_turn, self.batch_concurrency) < 1:
+        bounds = (
+            self.max_turns,
+            self.max_tool_calls,
+            self.max_tool_calls_per_turn,
+            self.batch_concurrency,
+        )
+        if min(bounds) < 1:
             raise ConfigurationError("an agent needs at least one turn, one tool call and one run at a time")
         if (
             min(

@@ -9,7 +9,7 @@ from llm_client.errors import LLMClientError
 from llm_client.messages import Message
 from llm_client.usage import Usage
 
-RunStatus = Literal["success", "max_turns", "timeout", "truncated", "refused", "error"]
+RunStatus = Literal["success", "max_turns", "max_tool_calls", "timeout", "truncated", "refused", "error"]
 """`truncated`: the answer was cut at its token limit; `refused`: the model or its safety system declined."""
 
 

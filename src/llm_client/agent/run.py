@@ -74,6 +74,8 @@ class Run:
     emit: Emit | None = None
     run_id: str = field(default_factory=lambda: new_id("run"))
     turns: int = 0
+    tool_calls: int = 0
+    """Tool calls made so far."""
     usage: Usage = field(default_factory=Usage)
     mistakes: int = 0
     repairs: int = 0
@@ -178,18 +180,29 @@ class Run:
         return await self.equipment.window.fit(self.conversation, self.messages, limit=limit, measure=measure)
 
     async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
-        """Answer the model's tool calls, all of them."""
+        """Answer the model's tool calls, all of them that the run may still make."""
         self.has_called_tools = True
+        config = self.equipment.config
+        calls = answer.tool_calls[: config.max_tool_calls - self.tool_calls]
         turn = Turn(
             run_id=self.run_id,
             number=self.turns,
             context=self.context,
             is_watched=self.emit is not None,
+            calls_before=self.tool_calls,
         )
-        results = await self.equipment.calls.answer(answer.tool_calls, turn)
-        for call, result in zip(answer.tool_calls, results, strict=True):
+        results = await self.equipment.calls.answer(calls, turn)
+        self.tool_calls += min(len(calls), config.max_tool_calls_per_turn)
+        for call, result in zip(calls, results, strict=True):
             self.messages.append(Message.tool(self._shown(result), call.id, call.name))
             self._tell(StreamEvent(type="meta", text="tool_result", tool_call=call, result=result))
+        if len(calls) < len(answer.tool_calls):
+            problem = f"the run needs more than {config.max_tool_calls} tool calls"
+            return self._end("max_tool_calls", error=LLMClientError(problem))
+        return self._judge(results)
+
+    def _judge(self, results: Sequence[ToolResult]) -> AgentResult | None:
+        """End the run for failures of its tools, where they are too many; `None` when the model goes on."""
         failed = [result for result in results if result.error is not None]
         if failed and self.equipment.config.stop_on_tool_error:
             return self._end("error", error=ToolError(failed[0].error))

@@ -67,7 +67,9 @@ class ToolGuard:
                 return await _record(effect, ruled)
             token = _CURRENT.set(effect)
             try:
-                return await self._run(effect, ruled.evolve(operation_id=effect.operation_id), proceed)
+                attempt = 1 if effect.step is None else effect.step.attempt
+                ruled = ruled.evolve(operation_id=effect.operation_id, attempt=attempt)
+                return await self._run(effect, ruled, proceed)
             finally:
                 _CURRENT.reset(token)
 
@@ -128,7 +130,7 @@ class ToolGuard:
         token = _CURRENT.set(None)
         try:
             async with branch.nested(place) as inner:
-                inner.effect = effect.step
+                inner.effect, inner.attempt = effect.step, invocation.attempt
                 return await proceed(invocation)
         except ActionExpired as error:  # a question of the tool's own: for the model to read, like a policy's
             return failure(str(error), DENIED)

@@ -16,22 +16,26 @@ MAX_RUNS = 10_000
 
 
 class BudgetMiddleware(ToolMiddleware):
-    """Refuses calls beyond a number per run, and calls with too large arguments.
+    """Refuses calls with too large arguments, and calls beyond a number per run.
+
+    Which call of its run a call is, the run says: a run that is followed again from a journal passes here only with what it
+    does anew. Calls that are made without a run's say are counted here.
 
     Args:
-        max_calls: Tool calls per run.
+        max_calls: Tool calls per run that are made; the model is told of the others. `AgentConfig.max_tool_calls` ends the
+            run instead.
         max_argument_bytes: Size of one call's arguments as JSON.
     """
 
-    def __init__(self, max_calls: int = 50, max_argument_bytes: int = 100_000) -> None:
+    def __init__(self, max_calls: int | None = None, max_argument_bytes: int = 100_000) -> None:
         self._max_calls = max_calls
         self._max_argument_bytes = max_argument_bytes
         self._calls: OrderedDict[str, int] = OrderedDict()
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
-        """Count the call and run it, or tell the model that the budget is spent."""
-        used = self._calls.get(invocation.run_id, 0)
-        if used >= self._max_calls:
+        """Run the call, or tell the model that the budget is spent."""
+        used = max(self._calls.get(invocation.run_id, 0), invocation.number - 1)
+        if self._max_calls is not None and used >= self._max_calls:
             return failure(f"this run may call tools {self._max_calls} times, and has", BUDGET_EXCEEDED)
         size = len(orjson.dumps(invocation.arguments, default=str))
         if size > self._max_argument_bytes:

@@ -38,10 +38,10 @@ class RetryMiddleware(ToolMiddleware):
         result = await proceed(invocation)
         if tool.effect not in REPEATABLE:
             return result
-        for attempt in range(1, retries + 1):
+        for attempt in range(invocation.attempt, retries + 1):
             if not is_malfunction(result):
                 return result
             delay = min(self._backoff * 2.0 ** min(attempt - 1, 60), self._max_backoff)
             await asyncio.sleep(delay * (0.8 + 0.4 * _chance()))
-            result = await proceed(invocation.evolve(attempt=invocation.attempt + attempt))
+            result = await proceed(invocation.evolve(attempt=attempt + 1))
         return result
