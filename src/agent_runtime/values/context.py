@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_COUNT, check_choice, check_seconds, check_texts, check_whole
+from agent_runtime.values.dollars import NO_LIMIT, Dollars
 from agent_runtime.values.money import MAX_DOLLARS, as_decimal
 from llm_client.spec import RequestContext
 
@@ -24,7 +25,7 @@ class BudgetSpec:
     """
 
     max_tokens: int | None = None
-    max_cost: Decimal | None = None
+    max_cost: Dollars = NO_LIMIT
     """US dollars; a float or text is accepted and taken at its printed value."""
     max_tool_calls: int | None = None
     max_turns: int | None = None

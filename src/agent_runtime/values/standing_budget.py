@@ -18,6 +18,7 @@ import orjson
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
+from agent_runtime.values.dollars import NO_LIMIT, Dollars
 from agent_runtime.values.money import MAX_DOLLARS, as_decimal, to_dollars, to_units
 
 EACH: Final = "*"
@@ -91,12 +92,12 @@ class Budget:
     max_tokens_daily: int | None = None
     max_tokens_monthly: int | None = None
     max_tokens_total: int | None = None
-    max_cost_per_request: Decimal | None = None
-    max_cost_minute: Decimal | None = None
-    max_cost_hourly: Decimal | None = None
-    max_cost_daily: Decimal | None = None
-    max_cost_monthly: Decimal | None = None
-    max_cost_total: Decimal | None = None
+    max_cost_per_request: Dollars = NO_LIMIT
+    max_cost_minute: Dollars = NO_LIMIT
+    max_cost_hourly: Dollars = NO_LIMIT
+    max_cost_daily: Dollars = NO_LIMIT
+    max_cost_monthly: Dollars = NO_LIMIT
+    max_cost_total: Dollars = NO_LIMIT
     max_requests_minute: int | None = None
     max_requests_hourly: int | None = None
     max_requests_daily: int | None = None
