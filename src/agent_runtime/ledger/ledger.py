@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected, InvalidInput
 from agent_runtime.ledger.assessment import Assessment, assess
@@ -13,7 +13,7 @@ from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget, ru
 from agent_runtime.ledger.corrections import correction
 from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
-from agent_runtime.ledger.opening import openings
+from agent_runtime.ledger.opening import added_up, openings
 from agent_runtime.ledger.recording import (
     check_amount,
     check_usage,
@@ -38,6 +38,8 @@ from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetS
 from llm_client.usage import Usage
 
 _PAGE = 1000
+_FLOORS: Final = 200
+"""Counters that one commit lifts to what the ledger has: others wait for it."""
 
 
 class Ledger:
@@ -92,7 +94,10 @@ class Ledger:
         """Store some budgets and delete others, by id: all of it or nothing."""
         await load_zones(budget.timezone for budget in save)
         stored = {budget.budget_id: budget for budget in await self.storage.standing_budgets()}
-        begun = openings(save, stored, self._clock.now())
+        begun = await added_up(openings(save, stored, self._clock.now()), self.storage)
+        floors = [floor for opening in begun for floor in opening.floors]
+        for first in range(0, len(floors), _FLOORS):
+            await self._commit(floors=floors[first : first + _FLOORS])
         await self._commit(budgets=save, drop_budgets=delete, openings=begun)
         self.seen.forget_all()
         self.book.forget_stored()

@@ -18,7 +18,7 @@ from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.deaths import Absolution
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
-from agent_runtime.values.opening import Opening
+from agent_runtime.values.opening import Floor, Opening, SpentBy
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -163,6 +163,8 @@ class Commit:
     """Standing budgets to store, each in place of the one with its id."""
     drop_budgets: Sequence[str] = ()
     """Ids of standing budgets to delete. Their counters stay."""
+    floors: Sequence[Floor] = ()
+    """What counters settle at least; what they have reserved stays as it is."""
     openings: Sequence[Opening] = ()
     """Counters that settle at least what the ledger has since the window began; what they have reserved stays as it is."""
     policies: Sequence[StoredPolicy] = ()
@@ -392,6 +394,17 @@ class LedgerReader(Protocol):
 
     async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
         """Return one entry of a scope, or `None`."""
+        ...
+
+    async def ledger_places(self) -> tuple[int, int]:
+        """Return the places of the first and the last ledger entry, (0, 0) when there is none.
+
+        Everything up to the last one can be read: no entry that is being written can come to stand before it.
+        """
+        ...
+
+    async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
+        """Add up the entries at places above `after` up to `upto` whose time, or that of what they correct, is not before `since`."""
         ...
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002

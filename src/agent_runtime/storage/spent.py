@@ -8,6 +8,8 @@ from typing import Any, Final
 from agent_runtime.values.budget import DIMENSIONS, Amount
 from agent_runtime.values.opening import SpentBy
 
+LAST_PLACE: Final = 2**62
+"""Above every place of a ledger."""
 _ASKED = "l.type IN ('model_usage', 'embedding_usage') AND l.status <> 'adjusted'"
 _REFUSED = "l.status = 'failed' AND NOT l.uncertain AND l.input_tokens + l.output_tokens = 0 AND coalesce(l.cost_units, 0) = 0"
 _COUNTED: Final = {
@@ -20,18 +22,20 @@ _COUNTED: Final = {
 _WHOSE: Final = "l.scope_id, l.principal_id, l.session_id, l.model, l.provider"
 
 
-def spent_since(moment: str, corrected: str) -> str:
+def spent_since(moment: str, corrected: str, after: str, upto: str) -> str:
     """Return a query for `SpentBy` rows. A correction belongs to the time of what it corrects.
 
     Args:
         moment: The parameter that says since when.
         corrected: An expression for the id of the entry that `l` corrects.
+        after: The parameter that says after which place of the ledger.
+        upto: The parameter that says up to which place.
     """
     sums = ", ".join(f"CAST(sum({_COUNTED[name]}) AS BIGINT)" for name in DIMENSIONS)
     return f"""
 SELECT {_WHOSE}, {sums} FROM runtime_ledger l
 LEFT JOIN runtime_ledger o ON l.status = 'adjusted' AND o.event_id = {corrected} AND o.scope_id = l.scope_id
-WHERE l.type <> 'budget_check' AND l.timestamp >= {moment} AND coalesce(o.timestamp, l.timestamp) >= {moment}
+WHERE l.id > {after} AND l.id <= {upto} AND l.type <> 'budget_check' AND l.timestamp >= {moment} AND coalesce(o.timestamp, l.timestamp) >= {moment}
 GROUP BY {_WHOSE}
 """  # noqa: S608 -- names of our own
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,24 +22,48 @@ class SpentBy(NamedTuple):
     amount: Amount
 
 
+class Floor(NamedTuple):
+    """Counters that settle at least this much."""
+
+    budget_id: str
+    window: str
+    amount: Amount
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A budget that begins, or begins again, to count in one window."""
+    """A budget that begins, or begins again, to count in one window.
+
+    The ledger may have a million entries of the window. They are added up before, while others write; the commit that
+    stores the budget only has to look at those that have come since.
+    """
 
     budget: Budget
     window: str
     """Key of the window."""
     since: datetime
     """When it began."""
+    upto: int = 0
+    """Place of the last entry of the ledger that was added up before."""
+    spent: Mapping[str, Amount] = field(default_factory=dict)
+    """What entries up to there have spent, by the name of the counters, which have it as their floor already."""
 
-    def counters(self, spent: Iterable[SpentBy]) -> Mapping[str, Amount]:
-        """Return what was spent already, by the name of the counters."""
+    def counters(self, later: Iterable[SpentBy]) -> Mapping[str, Amount]:
+        """Return what was spent by now, of all counters that the entries after `upto` are counted in."""
         found: dict[str, Amount] = {}
-        for one in spent:
+        for one in later:
             counter_id = self.budget.counter_id(one.scope_id, one.principal_id, one.session_id)
             if counter_id is not None and self.budget.counts_model(one.model, one.provider):
-                found[counter_id] = found.get(counter_id, NOTHING) + one.amount
+                before = found.get(counter_id)
+                found[counter_id] = one.amount + (
+                    self.spent.get(counter_id, NOTHING) if before is None else before
+                )
         return found
+
+    @property
+    def floors(self) -> list[Floor]:
+        """What was spent up to `upto`, for each of the counters."""
+        return [Floor(budget_id, self.window, amount) for budget_id, amount in self.spent.items()]
 
 
 def uncounted(spent: Amount, settled: Amount) -> Amount:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from itertools import islice
 
 import orjson
 
@@ -28,7 +29,7 @@ from agent_runtime.values.action import ActionStatus, ActionType
 from agent_runtime.values.budget import Amount, Charge, Counters, EntryKey
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
-from agent_runtime.values.opening import Opening, SpentBy, uncounted
+from agent_runtime.values.opening import Floor, SpentBy, uncounted
 
 
 def check(state: State, commit: Commit) -> None:
@@ -173,7 +174,7 @@ def _spend(state: State, commit: Commit) -> None:
 
 
 def _set_rules(state: State, commit: Commit) -> None:
-    _open_counters(state, commit.openings)
+    _open_counters(state, commit)
     state.budgets.update({budget.budget_id: budget for budget in commit.budgets})
     for budget_id in commit.drop_budgets:
         state.budgets.pop(budget_id, None)
@@ -181,18 +182,23 @@ def _set_rules(state: State, commit: Commit) -> None:
         state.policies.setdefault((policy.name, policy.version), policy)
 
 
-def _open_counters(state: State, openings: Sequence[Opening]) -> None:
-    for opening in openings:
-        for budget_id, amount in opening.counters(_spent_since(state, opening.since)).items():
-            key = (budget_id, opening.window)
-            now = state.counters.get(key, Counters())
-            settled = now.settled + uncounted(amount, now.settled)
-            state.counters[key] = Counters(settled=settled, reserved=now.reserved)
+def _open_counters(state: State, commit: Commit) -> None:
+    floors = list(commit.floors)
+    for opening in commit.openings:
+        later = spent_since(state, opening.since, opening.upto, state.last_place)
+        floors += [Floor(name, opening.window, amount) for name, amount in opening.counters(later).items()]
+    for budget_id, window, amount in floors:
+        now = state.counters.get((budget_id, window), Counters())
+        settled = now.settled + uncounted(amount, now.settled)
+        state.counters[(budget_id, window)] = Counters(settled=settled, reserved=now.reserved)
 
 
-def _spent_since(state: State, since: datetime) -> list[SpentBy]:
+def spent_since(state: State, since: datetime, after: int, upto: int) -> list[SpentBy]:
+    """Return what entries at places above `after` up to `upto` have spent, one by one."""
     found = []
-    for entry in state.ledger.values():
+    for entry in islice(
+        state.ledger.values(), max(0, after - state.forgotten), max(0, upto - state.forgotten)
+    ):
         corrected = state.ledger.get(EntryKey(entry.scope_id, entry.metadata.get("corrects", "")), entry)
         if entry.type != "budget_check" and corrected.timestamp >= since:
             whose = (entry.scope_id, entry.principal_id, entry.session_id, entry.model, entry.provider)

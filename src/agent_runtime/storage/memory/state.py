@@ -38,12 +38,19 @@ class State:
     tokens: dict[str, ActionToken] = field(default_factory=dict)
     """By hash."""
     ledger: dict[EntryKey, LedgerEntry] = field(default_factory=dict)
+    forgotten: int = 0
+    """Ledger entries that were deleted; the first one that is left has the next place."""
     counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     without_content: set[str] = field(default_factory=set)
     """Ended jobs whose content was deleted."""
+
+    @property
+    def last_place(self) -> int:
+        """Place of the last ledger entry."""
+        return self.forgotten + len(self.ledger)
 
     def job(self, job_id: str) -> JobRecord:
         """Return a job or raise `UnknownJob`."""

@@ -19,7 +19,7 @@ from agent_runtime.ports.journal import (
     Timer,
     Worker,
 )
-from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
+from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.state import State, in_order
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter
@@ -27,6 +27,7 @@ from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -260,6 +261,15 @@ class MemoryStorage:
     async def get_ledger_entry(self, scope_id: str, entry_id: str) -> LedgerEntry | None:
         """Return one entry of a scope, or `None`."""
         return self._state.ledger.get(EntryKey(scope_id, entry_id))
+
+    async def ledger_places(self) -> tuple[int, int]:
+        """Return the places of the first and the last ledger entry."""
+        state = self._state
+        return (state.forgotten + 1, state.last_place) if state.ledger else (0, 0)
+
+    async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
+        """Return what entries at some places have spent."""
+        return spent_since(self._state, since, after, upto)
 
     async def standing_budgets(self) -> Sequence[Budget]:
         """Return all standing budgets, by id."""

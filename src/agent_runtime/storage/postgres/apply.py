@@ -299,7 +299,7 @@ def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None
         rows.budget_rows[budget_id] = None
     for policy, row in zip(commit.policies, encoded.policies, strict=True):
         rows.policy_rows.setdefault((policy.name, policy.version), row)
-    if commit.openings:
+    if commit.floors or commit.openings:
         _open_counters(rows)
 
 

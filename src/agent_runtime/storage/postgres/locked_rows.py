@@ -16,7 +16,7 @@ from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.values.budget import Amount, Counters, EntryKey
 from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.job import READY, TERMINAL
-from agent_runtime.values.opening import Opening
+from agent_runtime.values.opening import Floor, Opening
 
 Key = tuple[str, str]
 Row = list[Any]
@@ -40,6 +40,7 @@ class Needs:
     counters: set[Key] = field(default_factory=set)
     """(budget, window) pairs."""
     places: PlaceNeeds = field(default_factory=PlaceNeeds)
+    floors: list[Floor] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
 
 

@@ -137,6 +137,7 @@ class CommitOperation(Operation):
         needs.actions.update(change.action_id for change in commit.action_changes)
         needs.actions.update(token.action_id for token in commit.new_tokens)
         needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
+        needs.floors.extend(commit.floors)
         needs.openings.extend(commit.openings)
         needs.timers.update(commit.take_timers)
         if commit.unique_ledger:

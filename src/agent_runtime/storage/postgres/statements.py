@@ -133,7 +133,14 @@ LEFT JOIN LATERAL (
 """  # noqa: S608
 WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY} LIMIT $1) AS waiting"  # noqa: S608
 
-SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'")
+SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'", "$2", "$3")
+LEDGER_PLACES: Final = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM runtime_ledger"
+LEDGER_WRITERS: Final = """
+SELECT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND relation = 'runtime_ledger'::regclass AND mode = 'RowExclusiveLock' AND granted
+  AND pid <> pg_backend_pid()
+"""
+"""The transactions that write, or may write, entries: whoever inserts has this lock before it takes a place."""
 STOP_COUNTING: Final = "LOCK TABLE runtime_budget_counters IN EXCLUSIVE MODE"
 """Waits for those who have locked counters, and lets others only read them until the end of the transaction."""
 NEW_COUNTERS: Final = """

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
 from agent_runtime.ports.journal import (
     Claim,
@@ -27,7 +28,7 @@ from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
-from agent_runtime.storage.postgres.transaction import counters_of
+from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
     EVENT_COLUMNS,
     decode,
@@ -44,6 +45,7 @@ from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
 _LEDGER = ", ".join(rows.LEDGER)
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+
+
+LEDGER_PATIENCE: Final = 60.0
+"""Seconds to wait for transactions that write the ledger, before a budget that counts what it has is stored."""
 
 
 class PostgresStorage:
@@ -377,6 +383,25 @@ class PostgresStorage:
         """Return entries in the order they were written."""
         found = await self._select(lambda queries: queries.list_ledger(filter))
         return [_entry(row) for row in found]
+
+    async def ledger_places(self) -> tuple[int, int]:
+        """Return the places of the first and the last ledger entry.
+
+        Places are given before they are committed. Those who may have one below the last are waited for.
+        """
+        ((first, last),) = await self._connections.fetch(sql.LEDGER_PLACES)
+        writing = {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
+        give_up_at = asyncio.get_running_loop().time() + LEDGER_PATIENCE
+        while writing:
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise StorageError("a transaction that writes the ledger does not end; nothing was stored")
+            await asyncio.sleep(0.005)
+            writing &= {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
+        return first, last
+
+    async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
+        """Add up the entries at some places."""
+        return spent_rows(await self._connections.fetch(sql.SPENT_SINCE, since, after, upto))
 
     async def standing_budgets(self) -> Sequence[Budget]:
         """Return all standing budgets, by id."""

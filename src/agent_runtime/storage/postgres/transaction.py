@@ -11,9 +11,9 @@ from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Ne
 from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.places import count_places, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
-from agent_runtime.storage.spent import spent_by
+from agent_runtime.storage.spent import LAST_PLACE, spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey
-from agent_runtime.values.opening import uncounted
+from agent_runtime.values.opening import SpentBy, uncounted
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -80,7 +80,7 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
     """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, actions, timers."""
     rows = LockedRows()
     capped = await lock_scopes(connection, needs.places)
-    if needs.openings:
+    if needs.floors or needs.openings:
         await _read_openings(connection, rows, needs)
     if needs.counters:
         await _lock_counters(connection, rows, needs)
@@ -137,15 +137,19 @@ async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs)
 
     Nobody may count anything in between: it would be in the counters, and not in the sum.
     """
-    await connection.execute(sql.STOP_COUNTING)
-    for since in {opening.since for opening in needs.openings}:
-        found = await connection.fetch(sql.SPENT_SINCE, since)
-        spent = [spent_by([from_text(v) if isinstance(v, str) else v for v in row]) for row in found]
-        for opening in needs.openings:
-            if opening.since == since:
-                for budget_id, amount in opening.counters(spent).items():
-                    rows.opened[(budget_id, opening.window)] = amount
+    rows.opened.update({(budget_id, window): amount for budget_id, window, amount in needs.floors})
+    if needs.openings:
+        await connection.execute(sql.STOP_COUNTING)
+    for opening in needs.openings:
+        found = await connection.fetch(sql.SPENT_SINCE, opening.since, opening.upto, LAST_PLACE)
+        for budget_id, amount in opening.counters(spent_rows(found)).items():
+            rows.opened[(budget_id, opening.window)] = amount
     needs.counters.update(rows.opened)
+
+
+def spent_rows(found: Iterable[Any]) -> list[SpentBy]:
+    """Read what the ledger's entries have spent, added up."""
+    return [spent_by([from_text(v) if isinstance(v, str) else v for v in row]) for row in found]
 
 
 async def _lock_counters(connection: Connection, rows: LockedRows, needs: Needs) -> None:

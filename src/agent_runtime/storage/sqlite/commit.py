@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -36,14 +36,14 @@ from agent_runtime.storage.rows import (
     ledger_row,
     policy_row,
 )
-from agent_runtime.storage.spent import spent_by
+from agent_runtime.storage.spent import LAST_PLACE, spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
 from agent_runtime.values.deaths import Absolution, Deaths
 from agent_runtime.values.job import TERMINAL, JobRecord
-from agent_runtime.values.opening import uncounted
+from agent_runtime.values.opening import Floor, uncounted
 
 
 class AlreadyCommitted(Exception):
@@ -77,7 +77,7 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         db.executemany(sql.SET_TIMER, [encode(TIMER, timer) for timer in commit.set_timers])
     if commit.clear_timers:
         db.executemany(sql.CLEAR_TIMER, commit.clear_timers)
-    if commit.budgets or commit.drop_budgets or commit.policies or commit.openings:
+    if commit.budgets or commit.drop_budgets or commit.policies or commit.floors or commit.openings:
         _set_rules(db, commit)
     _end_of_job(db, commit)
     return first_seq
@@ -98,15 +98,16 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
     db.executemany(sql.PUT_BUDGET, [encode(BUDGET, budget_row(one, commit.at)) for one in commit.budgets])
     db.executemany(sql.DROP_BUDGET, [(budget_id,) for budget_id in commit.drop_budgets])
     db.executemany(sql.KEEP_POLICY, [encode(POLICY, policy_row(one, commit.at)) for one in commit.policies])
-    for since in {opening.since for opening in commit.openings}:
-        spent = [spent_by(row) for row in db.execute(sql.SPENT_SINCE, (from_time(since),))]
-        for opening in commit.openings:
-            if opening.since == since:
-                _open_counters(db, opening.window, opening.counters(spent))
+    floors = list(commit.floors)
+    for opening in commit.openings:
+        places = (from_time(opening.since), opening.upto, LAST_PLACE)
+        later = [spent_by(row) for row in db.execute(sql.SPENT_SINCE, places)]
+        floors += [Floor(name, opening.window, amount) for name, amount in opening.counters(later).items()]
+    _lift_counters(db, floors)
 
 
-def _open_counters(db: sqlite3.Connection, window: str, counters: Mapping[str, Amount]) -> None:
-    for budget_id, amount in counters.items():
+def _lift_counters(db: sqlite3.Connection, floors: Iterable[Floor]) -> None:
+    for budget_id, window, amount in floors:
         key = (budget_id, window)
         db.execute(sql.NEW_COUNTERS, key)
         now = counters_of(db.execute(sql.COUNTERS, key).fetchone())

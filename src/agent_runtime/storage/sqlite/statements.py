@@ -181,7 +181,7 @@ _ADDED = ", ".join(
     f"{state}_{name} = {state}_{name} + ?" for state in ("settled", "reserved") for name in DIMENSIONS
 )
 CHARGE: Final = f'UPDATE runtime_budget_counters SET {_ADDED} WHERE budget_id = ? AND "window" = ?'  # noqa: S608
-SPENT_SINCE: Final = spent_since("?1", "json_extract(l.metadata, '$.corrects')")
+SPENT_SINCE: Final = spent_since("?1", "json_extract(l.metadata, '$.corrects')", "?2", "?3")
 FORGET_COUNTERS: Final = f"""
 DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "window" < ?
   AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}

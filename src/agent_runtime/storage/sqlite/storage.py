@@ -21,6 +21,7 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage import rows
+from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS, claim, fold, has_place, next_jobs
 from agent_runtime.storage.sqlite.commit import apply, counters_of
@@ -41,6 +42,7 @@ from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord
+from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
 _JOB = ", ".join(rows.JOB)
@@ -320,6 +322,16 @@ class SQLiteStorage:
             (entry_id, scope_id),
         )
         return rows.ledger_entry(decode(rows.LEDGER, found[0])) if found else None
+
+    async def ledger_places(self) -> tuple[int, int]:
+        """Return the places of the first and the last ledger entry; with one writer, nothing comes in between later."""
+        ((first, last),) = await self._reader.rows("SELECT min(id), max(id) FROM runtime_ledger")
+        return (first or 0, last or 0)
+
+    async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
+        """Add up the entries at some places."""
+        found = await self._reader.rows(sql.SPENT_SINCE, (from_time(since), after, upto))
+        return [spent_by(row) for row in found]
 
     async def standing_budgets(self) -> Sequence[Budget]:
         """Return all standing budgets, by id."""
