@@ -38,7 +38,7 @@ from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetS
 from llm_client.usage import Usage
 
 _PAGE = 1000
-_FLOORS: Final = 200
+_FLOORS: Final = 100
 """Counters that one commit lifts to what the ledger has: others wait for it."""
 
 
