@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
     from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
+    from agent_runtime.values.retry_policy import RetryPolicy
     from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetLine, BudgetStatus
 
 _HOMES = {
@@ -132,6 +133,7 @@ _HOMES = {
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
     "values.orchestration": "OrchestrationConfig",
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
+    "values.retry_policy": "RetryPolicy",
     "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
 }
 _EXTRAS = {
@@ -219,6 +221,7 @@ __all__ = [
     "RedisSignalChannel",
     "Reservation",
     "ResultNotSerializable",
+    "RetryPolicy",
     "RunVersions",
     "Runtime",
     "RuntimeEvent",

@@ -84,6 +84,8 @@ class Narrator:
                     if self._newest in _QUIET_STOPS
                     else "  process   a new one goes on where the last one died"
                 )
+            case "job", "retried" if "due_at" in data:
+                return f"  job       waits: {data.get('error')}; it is tried again at {data['due_at'][11:19]} UTC"
             case "job", ("blocked" | "warning"):
                 return f"  job       {state}: {data.get('reason') or data.get('message')}"
             case _:

@@ -28,6 +28,7 @@ from agent_runtime.errors import ConfigurationError, InvalidInput, JobBlocked, J
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.values.content import MAX_CONTENT_BYTES
 from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.errors import ConnectionFailed
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def run(
             raise click.UsageError(
                 f"{refused[0]} belongs to the application's agent; it cannot be given with --app"
             )
-        request = ExecutionRequest(prompt=text, budgets=budgets, deadline_seconds=deadline)
+        request = ExecutionRequest(
+            prompt=text, budgets=budgets, deadline_seconds=deadline, retry=RetryPolicy.none()
+        )  # somebody sits in front of it who sees what is wrong
         command = _Command(
             request=request,
             settings=settings,
@@ -100,7 +103,11 @@ def run(
         return asyncio.run(command.run())
     given = _described(text, settings, tools, system)
     request = ExecutionRequest(
-        operator=OPERATOR, input=given.to_json(), budgets=budgets, deadline_seconds=deadline
+        operator=OPERATOR,
+        input=given.to_json(),
+        budgets=budgets,
+        deadline_seconds=deadline,
+        retry=RetryPolicy.none(),
     )
     return asyncio.run(
         _Command(request=request, settings=settings, as_json=as_json, db_flag=flag_for(db)).run()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.store import JobStore
@@ -27,6 +27,9 @@ _EVENTS = {
     JobStatus.TIMED_OUT: RuntimeEventType.JOB_TIMED_OUT,
     **dict.fromkeys(SUSPENDED, RuntimeEventType.JOB_SUSPENDED),
 }
+
+RETRY_TIMER: Final = "retry"
+"""Key of the timer that ends a job's wait for an outage's end."""
 
 
 class JobManager:
@@ -127,16 +130,19 @@ class JobManager:
         return await self._move(job_id, JobStatus.WAITING_ACTION)
 
     async def resume(self, job_id: str) -> JobRecord:
-        """Set a waiting job running again; a job that a kernel has parked is given another chance."""
+        """Set a waiting job running again.
+
+        A job of a kernel that is blocked, or waits for an outage to end, is given another chance at once.
+        """
         job = await self.get(job_id)
         if job.operator is None:
             return await self._move(job_id, JobStatus.RUNNING)
-        if job.status is not JobStatus.BLOCKED:
+        if job.status is not JobStatus.BLOCKED and not await self._storage.get_timer(job_id, RETRY_TIMER):
             raise InvalidTransition(
-                f"job {job_id!r} is {job.status}; only a blocked job can be resumed by hand"
+                f"job {job_id!r} is {job.status}; only a job that is blocked, or waits for an outage to end, can be resumed by hand"
             )
         signal = Signal(f"retry:{new_id('sig')}", job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
-        await self._commit(signals=[signal])
+        await self._commit(signals=[signal], clear_timers=[(job_id, RETRY_TIMER)])
         return await self.get(job_id)
 
     async def cancel(

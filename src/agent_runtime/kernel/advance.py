@@ -31,6 +31,7 @@ from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.history import newer_format
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
+from agent_runtime.kernel.retrying import set_aside
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import seconds_left
 from agent_runtime.kernel.suspicion import SuspectsPlace
@@ -242,6 +243,7 @@ class Executor:
             return
         try:
             operator = self._registry.get(run.job.operator or "")
+            run.retry = run.job.retry or getattr(operator, "retry", None) or self._services.retry
             run.governor = Governor(run, await self._services.policies.of_job(run.job.policy_ref))
         except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
             await park(run, str(error), error.code)
@@ -329,7 +331,8 @@ class Executor:
             await park(run, str(error), error.code)
             return True
         try:
-            await finish(run, end_of(run, task))
+            if not await set_aside(run, task):
+                await finish(run, end_of(run, task))
         except SignalsPending:
             await run.fold()
             run.attention.set()

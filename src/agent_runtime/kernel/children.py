@@ -43,6 +43,7 @@ def child_job(
         budgets=budgets,
         inherited_budgets=budgets_for_child(parent),
         policy_ref=parent.policy_ref,
+        retry=parent.retry,
         versions=parent.versions,
         tags=parent.tags,
     )

@@ -24,6 +24,7 @@ from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.branch import Branch, branch_here
 from agent_runtime.kernel.children import child_job
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
+from agent_runtime.kernel.failed_at import failure_of
 from agent_runtime.kernel.failures import describe_failure
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
@@ -116,7 +117,7 @@ class DurableContext(OperatorContext):
         branch = self._branch()
         step_name = name or str(getattr(function, "__name__", type(function).__name__))
         place = branch.take_place(key)
-        with branch.step(step_name):
+        with failure_of(self._run.operation_id(place)), branch.step(step_name):
             await self._run.admit_step(branch)
             with branch.child(place) as inner:
                 journaled = JournaledEffect(

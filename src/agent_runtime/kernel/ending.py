@@ -11,6 +11,7 @@ from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSe
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.children import successor_job
 from agent_runtime.kernel.effects import REPEATABLE, question_about, unknown_effect
+from agent_runtime.kernel.failed_at import failed_at
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_settlement import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
@@ -44,6 +45,8 @@ class Ending:
     error: str | None = None
     error_code: str | None = None
     error_type: str | None = None
+    failed_at: str | None = None
+    """The operation whose failure left the operator."""
     successor: tuple[JobRecord, NewEvent] | None = None
     """The job that goes on instead."""
 
@@ -85,7 +88,13 @@ def end_of(run: JobRun, task: asyncio.Task[Any]) -> Ending:
     else:
         code = "EXECUTION_ERROR"
     message = public_text(str(error) or type(error).__name__)
-    return Ending(JobStatus.FAILED, error=message, error_code=code, error_type=type(error).__name__)
+    return Ending(
+        JobStatus.FAILED,
+        error=message,
+        error_code=code,
+        error_type=type(error).__name__,
+        failed_at=failed_at(error),
+    )
 
 
 def _continued(run: JobRun, request: ContinueAsNew) -> Ending:
@@ -139,7 +148,9 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         signals=signals,
         cancel_children_of=job.job_id if "child" in kinds else None,
         cancel_actions_of=job.job_id,
-        clear_timers_of=job.job_id if job.deadline is not None or kinds & {"timer", "action"} else None,
+        clear_timers_of=job.job_id
+        if job.deadline is not None or run.history.outage is not None or kinds & {"timer", "action"}
+        else None,
         new_actions=actions,
         require_no_signals=ending.successor is not None,
         **parts,
@@ -161,6 +172,8 @@ def _said(run: JobRun, ending: Ending, lost: Sequence[NewEvent]) -> dict[str, An
             "error_code": ending.error_code,
             "error_type": ending.error_type,
         }
+    if ending.failed_at is not None:
+        data["failed_at"] = ending.failed_at
     return data
 
 

@@ -109,6 +109,8 @@ class History:
         self.stop_request: RuntimeEvent | None = None
         """The first request to cancel, or the reached deadline."""
         self.created: RuntimeEvent | None = None
+        self.outage: Mapping[str, Any] | None = None
+        """What the last `job.retried` says, until something succeeds."""
         self.kinds: set[StepKind] = set()
         """Kinds of the steps there are."""
         self.warned: set[str] = set()
@@ -156,10 +158,23 @@ class History:
     def _apply_job_event(self, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.JOB_CREATED:
             self.created = event
+        elif event.type == RuntimeEventType.JOB_RETRIED:
+            self._reopen(event.data)
         elif event.type == RuntimeEventType.JOB_WARNING:
             self.warned.add(event.data["step"])
         elif event.type in STOP_REQUESTS:
             self.stop_request = self.stop_request or event
+
+    def _reopen(self, data: Mapping[str, Any]) -> None:
+        """Forget what is to be done anew, and what came after it."""
+        if "since" in data:
+            self.outage = data
+        for operation_id in data["reopens"]:
+            step = self.steps[operation_id]
+            step.outcome, step.open_intent, step.state = None, None, "attempted"
+        for operation_id in data["drops"]:
+            self.steps.pop(operation_id, None)
+            self.arrived.pop(operation_id, None)
 
     def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:
         about = (data["action"], data["name"], data.get("input"))
@@ -201,6 +216,8 @@ class History:
             step.open_intent = None
         if state == "finished":
             step.outcome = event
+            if event.type.endswith(".completed"):
+                self.outage = None
             if event.type == RuntimeEventType.MODEL_COMPLETED:
                 self.turns += 1
         if "usage" in data:

@@ -40,6 +40,7 @@ from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent, Storage
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
@@ -82,6 +83,7 @@ class RuntimeKernel:
         clock: What time it is.
         options: Tuning.
         prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
+        retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -112,6 +114,7 @@ class RuntimeKernel:
         clock: Clock | None = None,
         options: KernelOptions | None = None,
         prices: PriceBook | None = None,
+        retry: RetryPolicy | None = None,
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
@@ -138,6 +141,7 @@ class RuntimeKernel:
         self._closed = False
         self._stopping: asyncio.Lock | None = None
         self._stopped = False
+        self._retry = retry or RetryPolicy()
         self._assemble(
             engine or (agent.engine if agent is not None else None),
             prices=prices,
@@ -162,6 +166,7 @@ class RuntimeKernel:
             options=self.options,
             ledger=self.ledger,
             policies=self._policies,
+            retry=self._retry,
             heartbeat=Heartbeat(
                 self.storage,
                 self.clock,
@@ -320,6 +325,7 @@ class RuntimeKernel:
             deadline=None if seconds is None else now + timedelta(seconds=seconds),
             budgets=request.budgets,
             policy_ref=request.policy_ref,
+            retry=request.retry,
             versions=request.versions,
             metadata=dict(request.metadata),
             tags=dict(request.tags),

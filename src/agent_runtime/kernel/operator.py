@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agent_runtime.errors import InvalidInput, UnknownOperator
+from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.usage import Usage
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Operator(ABC):
     Args:
         agent: An agent for subclasses that want one, as `self.agent`.
     """
+
+    retry: RetryPolicy | None = None
+    """What outages mean to its jobs, unless their request says; `None` is as the kernel says."""
 
     def __init__(self, agent: Agent | None = None) -> None:
         self._agent = agent
@@ -75,8 +79,11 @@ class _Executable(Protocol):
 class FunctionOperator(Operator):
     """An async function as an operator, under the function's name."""
 
-    def __init__(self, function: OperatorFunction, name: str | None = None) -> None:
+    def __init__(
+        self, function: OperatorFunction, name: str | None = None, *, retry: RetryPolicy | None = None
+    ) -> None:
         super().__init__()
+        self.retry = retry
         self.function = function
         self._name = name or function.__name__
 
@@ -98,8 +105,9 @@ class FunctionOperator(Operator):
 class AgentOperator(Operator):
     """An agent as an operator: one run of its loop, from the prompt or messages in the job's input."""
 
-    def __init__(self, agent: Agent, name: str = "agent") -> None:
+    def __init__(self, agent: Agent, name: str = "agent", *, retry: RetryPolicy | None = None) -> None:
         super().__init__(agent)
+        self.retry = retry
         self._name = name
 
     @property
@@ -108,7 +116,11 @@ class AgentOperator(Operator):
         return self._name
 
     async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
-        """Run the agent to its end; anything but success is a failure of the job, with the agent's own status."""
+        """Run the agent to its end; anything but success is a failure of the job, with the agent's own status.
+
+        Raises:
+            LLMClientError: The model or what is around it failed, as it does to code that calls a model itself.
+        """
         from llm_client.codec import load_message
 
         given = input_data or {}
@@ -118,6 +130,8 @@ class AgentOperator(Operator):
             messages=messages or None,
             context=context.execution_ctx.to_request_context(),
         )
+        if result.status == "error":
+            result.raise_for_status()
         succeeded = result.status == "success"
         return OperatorResult(
             content=result.content,

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_INTEGER, check_text, check_whole
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import JobStatus, check_asked
+from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.codec import dump_message
 from llm_client.messages import Message
 from llm_client.usage import Usage
@@ -39,6 +41,8 @@ class ExecutionRequest:
     run_id: str | None = None
     budgets: BudgetSpec | None = None
     policy_ref: PolicyRef | None = None
+    retry: RetryPolicy | None = None
+    """What outages mean to the job and its children; `None` is as their operators say, or else the kernel."""
     versions: RunVersions | None = None
     idempotency_key: str | None = None
     """A second request with the same key, in the same scope, gives the first one's job, if it is the same request:
@@ -54,6 +58,8 @@ class ExecutionRequest:
     def __post_init__(self) -> None:
         check_asked(self)
         check_text("queue", self.queue)
+        if not isinstance(self.retry, RetryPolicy | None):
+            raise InvalidInput("retry is a RetryPolicy")
         check_whole("priority", self.priority, least=-MAX_INTEGER - 1)
 
     def job_input(self) -> Any:

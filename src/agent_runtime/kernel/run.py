@@ -15,6 +15,7 @@ from agent_runtime.kernel.history import SIGNALS
 from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.pausing import paused
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class JobRun(JournalWriter):
         )
         self.governor = Governor(self)
         """Asks the job's policy; set once its version has been found."""
+        self.retry: RetryPolicy = claim.job.retry or services.retry
+        """What outages mean to it; the operator's own once that has been found."""
         self.root = Branch(self)
         self.signals_waiting = False
         self.is_idle = False

@@ -14,6 +14,7 @@ from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.kernel.outages import Queue
 from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.suspicion import Suspicion
 from agent_runtime.ledger.ledger import Ledger
@@ -22,6 +23,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.retry_policy import RetryPolicy
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -42,6 +44,9 @@ class RunServices:
     ledger: Ledger
     policies: Policies
     heartbeat: Heartbeat
+    retry: RetryPolicy
+    """Of jobs whose request and operator have none."""
+    outages: Queue = field(default_factory=Queue)
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
 from agent_runtime.values.money import to_dollars
+from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.standing_budget import Budget
 
 Kind = Literal["plain", "time", "json"]
@@ -30,7 +31,7 @@ def _columns(names: str) -> dict[str, Kind]:
 JOB: Columns = _columns(
     "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id parent_job_id parent_operation_id idempotency_key request_hash "
     "operator queue priority depth status created_at:t updated_at:t started_at:t completed_at:t deadline:t progress "
-    "budgets:j inherited_budgets:j policy_ref:j versions:j metadata:j tags:j result_ref error error_code "
+    "budgets:j inherited_budgets:j policy_ref:j retry:j versions:j metadata:j tags:j result_ref error error_code "
     "fence owner last_seq deaths lone_deaths open_claim"
 )
 EVENT: Columns = _columns("seq type at:t operation_id data:j content")
@@ -57,6 +58,7 @@ def job_row(job: JobRecord) -> list[Any]:
     row["budgets"] = None if job.budgets is None else job.budgets.to_dict()
     row["inherited_budgets"] = [[b.budget_id, b.spec.to_dict()] for b in job.inherited_budgets] or None
     row["policy_ref"] = None if job.policy_ref is None else asdict(job.policy_ref)
+    row["retry"] = None if job.retry is None else job.retry.to_dict()
     row["versions"] = None if job.versions is None else asdict(job.versions)
     return list(row.values())
 
@@ -73,6 +75,8 @@ def job_record(row: Sequence[Any]) -> JobRecord:
     )
     if values["policy_ref"] is not None:
         values["policy_ref"] = PolicyRef(**values["policy_ref"])
+    if values["retry"] is not None:
+        values["retry"] = RetryPolicy.from_dict(values["retry"])
     if values["versions"] is not None:
         values["versions"] = RunVersions(**values["versions"])
     return JobRecord(**values)

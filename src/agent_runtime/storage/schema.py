@@ -68,6 +68,7 @@ jobs = Table(
     Column("budgets", Json),
     Column("inherited_budgets", Json),
     Column("policy_ref", Json),
+    Column("retry", Json),
     Column("versions", Json),
     _required("metadata", Json),
     _required("tags", Json),

@@ -25,6 +25,7 @@ class RuntimeEventType(StrEnum):
     JOB_SUSPENDED = "job.suspended"
     JOB_RESUMED = "job.resumed"
     JOB_BLOCKED = "job.blocked"
+    JOB_RETRIED = "job.retried"
     JOB_RETRY_REQUESTED = "job.retry_requested"
     JOB_CANCEL_REQUESTED = "job.cancel_requested"
     JOB_DEADLINE_REACHED = "job.deadline_reached"

@@ -12,6 +12,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_json, check_seconds, check_text, check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.deaths import Deaths, OpenClaim
+from agent_runtime.values.retry_policy import RetryPolicy
 
 
 class JobStatus(StrEnum):
@@ -157,6 +158,8 @@ class JobRecord:
     budgets: BudgetSpec | None = None
     inherited_budgets: tuple[InheritedBudget, ...] = ()
     policy_ref: PolicyRef | None = None
+    retry: RetryPolicy | None = None
+    """What outages mean to the job; `None` is as its operator says, or else its kernel."""
     versions: RunVersions | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,14 @@ class CircuitBreakerConfig:
             raise ConfigurationError("a breaker needs thresholds of at least 1 and no negative time")
 
 
+def loop_time() -> float:
+    """Return the running loop's monotonic seconds: waits on the loop and the circuits agree, also where its time jumps."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether a failure says that the provider is in trouble: not the caller's fault (4xx) and not a rate limit."""
     if not isinstance(error, ProviderError) or not error.retryable or isinstance(error, RateLimited):
@@ -50,7 +59,7 @@ class CircuitBreaker:
 
     __slots__ = ("_clock", "_config", "_epoch", "_failures", "_opened", "_probing", "_successes", "state")
 
-    def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = loop_time) -> None:
         self._config = config
         self._clock = clock
         self.state: BreakerState = "closed"
@@ -114,7 +123,7 @@ class CircuitBreaker:
 class BreakerBoard:
     """The breakers of all circuits, one per provider and model."""
 
-    def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = loop_time) -> None:
         self._config = config
         self._clock = clock
         self._breakers: dict[tuple[str, str], CircuitBreaker] = {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import warn_changed
+from agent_runtime.kernel.failed_at import failure_of, note_failure
 from agent_runtime.kernel.failures import describe_failure, recorded_failure
 from agent_runtime.kernel.guards.heard import Heard, recorded_events
 from agent_runtime.kernel.guards.model_admission import ModelAdmission
@@ -48,7 +49,8 @@ class ModelGuard:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)
                 if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
-                    return await _recall(branch, call, outcome)
+                    with failure_of(step.operation_id):
+                        return await _recall(branch, call, outcome)
             if branch.line is not None and (recorded is None or recorded.outcome is None):
                 await branch.line.admit()
             token = CURRENT_CALL.set(step)
@@ -81,6 +83,7 @@ class ModelGuard:
             if step.answer is not None:  # its time ran out while the answer was being written
                 return step.answer
             await self._give_up(step, error)
+            note_failure(error, step.operation_id)
             raise
         if result is not step.result:
             data = {

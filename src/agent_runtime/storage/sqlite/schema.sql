@@ -100,6 +100,7 @@ CREATE TABLE runtime_jobs (
 	budgets TEXT, 
 	inherited_budgets TEXT, 
 	policy_ref TEXT, 
+	retry TEXT, 
 	versions TEXT, 
 	metadata TEXT NOT NULL, 
 	tags TEXT NOT NULL, 

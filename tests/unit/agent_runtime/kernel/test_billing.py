@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent_runtime import ExecutionRequest, JobFailed
+from agent_runtime import ExecutionRequest, JobBlocked
 from llm_client import ExecutionEngine, OpenAIProvider
 from support.kernels import kernel
 
@@ -14,7 +14,7 @@ async def test_a_call_that_never_left_for_want_of_a_key_costs_nothing(
     engine = ExecutionEngine(OpenAIProvider("gpt-5.2"))
     async with kernel(engine=engine) as k:
         handle = await k.execute(ExecutionRequest(prompt="hi"))
-        with pytest.raises(JobFailed, match="OPENAI_API_KEY"):
+        with pytest.raises(JobBlocked, match="OPENAI_API_KEY"):
             await handle.result()
 
         (entry,) = await k.ledger.entries(job_id=handle.job_id)

@@ -21,6 +21,7 @@ from agent_runtime import (
     OperatorContext,
     PolicyDenied,
     PolicyEngine,
+    RetryPolicy,
     StepFailed,
 )
 from agent_runtime.storage.memory import MemoryStorage
@@ -455,7 +456,7 @@ async def test_a_turns_limit_counts_answers_of_all_runs_together() -> None:
     model = Model(RateLimited("busy", status=429), completion(), completion())
     budget = Budget(scope_id="a", max_turns_daily=2)
     async with governed(model, budget) as k:
-        request = ExecutionRequest(operator="ask", scope_id="a")
+        request = ExecutionRequest(operator="ask", scope_id="a", retry=RetryPolicy.none())
         ended = [await _outcome(k, request) for _ in range(4)]
         assert ended == ["RATE_LIMITED", "ok", "ok", "BUDGET_EXCEEDED"]
         assert (await k.ledger.status(budget)).left == 0
@@ -490,7 +491,7 @@ async def test_a_budget_that_begins_later_has_counted_what_one_from_the_start_ha
     early, late = (Budget(scope_id="a", name=name, **limits) for name in ("early", "late"))
     async with governed(Model(*answers), early) as k:
         for _ in answers:
-            await _outcome(k, ExecutionRequest(operator="ask", scope_id="a"))
+            await _outcome(k, ExecutionRequest(operator="ask", scope_id="a", retry=RetryPolicy.none()))
         await k.ledger.save_budget(late)
 
         counted = [

@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("budgets", Json),
         sa.Column("inherited_budgets", Json),
         sa.Column("policy_ref", Json),
+        sa.Column("retry", Json),
         sa.Column("versions", Json),
         sa.Column("metadata", Json, nullable=False),
         sa.Column("tags", Json, nullable=False),

@@ -1,0 +1,86 @@
+"""What a run does about an error that has left its operator and is not the job's own: it waits, or is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.jobs.manager import RETRY_TIMER
+from agent_runtime.kernel.failed_at import failed_at
+from agent_runtime.kernel.failures import describe_failure, public_text
+from agent_runtime.kernel.outages import Outage, is_outage, to_mend
+from agent_runtime.kernel.reopening import Reopening, reopening
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ports.journal import JobChange, NewEvent, Timer
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobStatus
+
+logger = logging.getLogger(__name__)
+
+
+async def set_aside(run: JobRun, task: asyncio.Task[Any]) -> bool:
+    """Give a job up that is to go on later, with the operation that failed done anew; return whether it is.
+
+    It is not when what failed is the job's own failure, or cannot be done anew because effects have followed it.
+
+    Raises:
+        SignalsPending: A signal has arrived meanwhile.
+    """
+    error = None if task.cancelled() else task.exception()
+    if not isinstance(error, Exception):
+        return False
+    cut = reopening(run.history, failed_at(error))
+    if cut.in_the_way:
+        return False
+    broken = to_mend(error)
+    if broken is not None:
+        await _block(run, *broken, cut)
+        return True
+    return await _wait(run, error, cut)
+
+
+async def _block(run: JobRun, what: str, code: str, cut: Reopening) -> None:
+    reason = public_text(what)
+    logger.error("job %s is blocked: %s", run.job_id, reason)
+    events = [
+        NewEvent(RuntimeEventType.JOB_RETRIED, None, cut.told()),
+        NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code}),
+    ]
+    change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True)
+    async with run.last_word():
+        await run.conclude(events, job=change, require_no_signals=True)
+
+
+async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
+    policy, now = run.retry, run.services.clock.now()
+    if not is_outage(error, policy):
+        return False
+    following = Outage.of(run.history.outage, now).after(error, policy, now)
+    if following is None:
+        return False
+    outage, wanted = following
+    due = run.services.outages.slot(wanted, now)
+    logger.warning("job %s tries again at %s: %s", run.job_id, f"{due:%H:%M:%S}", public_text(str(error)))
+    events = [
+        NewEvent(RuntimeEventType.JOB_RETRIED, None, _told(error, cut, outage, due)),
+        NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["retry"]}),
+    ]
+    timer = Timer(run.job_id, RETRY_TIMER, due, RuntimeEventType.JOB_RETRY_REQUESTED)
+    async with run.last_word():
+        await run.conclude(
+            events,
+            job=JobChange(status=JobStatus.WAITING, release=True),
+            set_timers=[timer],
+            require_no_signals=True,
+        )
+    return True
+
+
+def _told(error: Exception, cut: Reopening, outage: Outage, due: datetime) -> dict[str, Any]:
+    failure = describe_failure(error)
+    said: dict[str, Any] = {
+        name: failure[name] for name in ("error", "error_code", "error_type") if name in failure
+    }
+    return {**cut.told(), **outage.told(), "due_at": due.isoformat(), **said}
