@@ -23,13 +23,15 @@ class Announcements(Protocol):
     """Set while changes of other processes are heard."""
 
     def start(self, heard: Heard) -> None:
-        """Begin to send and to listen, in the background; a server that is away is no error."""
+        """Begin to listen, in the background; a server that is away is no error."""
         ...
 
     def tell(self, change: ForeignChange) -> None:
-        """Announce a change, soon. Never waits, never fails, and keeps little when nothing can be sent."""
+        """Announce a change, soon, also to who does not listen. Never waits, never fails, and keeps little when nothing
+        can be sent.
+        """  # noqa: D205 -- one thought
         ...
 
     async def stop(self) -> None:
-        """Send what is left, if it can be sent, and hear nothing more. Idempotent."""
+        """Send what is left, if it can be sent soon, and hear nothing more, until started again. Idempotent."""
         ...

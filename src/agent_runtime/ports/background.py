@@ -1,11 +1,15 @@
-"""Ending tasks in the background."""
+"""Ending tasks in the background, and not waiting for what does not obey."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 AGAIN_SECONDS: Final = 0.1
+_left: set[asyncio.Task[Any]] = set()
+"""What was left behind and is still being ended."""
 
 
 async def ended(task: asyncio.Task[Any] | None) -> None:
@@ -19,3 +23,52 @@ async def ended(task: asyncio.Task[Any] | None) -> None:
         await asyncio.wait((task,), timeout=AGAIN_SECONDS)
     if task is not None and not task.cancelled():
         task.exception()  # it has been logged, or nobody needs it
+
+
+async def promptly(work: Coroutine[Any, Any, T], *, seconds: float | None = None, name: str) -> T:
+    """Await something that may not obey: whoever is cancelled, or has waited long enough, is let go at once.
+
+    A driver asks its server to stop before it lets a cancelled caller go, and if the server does not answer it raises
+    an error of its own instead. So the work is done in a task, which is left behind and cancelled until it ends.
+
+    Raises:
+        TimeoutError: It took longer than `seconds`.
+    """
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    try:
+        await asyncio.wait((task,), timeout=seconds)
+    except BaseException:
+        leave(task)
+        raise
+    if not task.done():
+        leave(task)
+        raise TimeoutError
+    return task.result()
+
+
+def leave(task: asyncio.Task[Any]) -> None:
+    """Have a task ended, without waiting for it."""
+    ending = asyncio.get_running_loop().create_task(ended(task), name=f"end {task.get_name()}")
+    _left.add(ending)
+    ending.add_done_callback(_left.discard)
+
+
+async def stopped(*steps: Callable[[], Awaitable[object]], seconds: float) -> bool:
+    """Take the steps of a shutdown, one after the other, within so many seconds for all together.
+
+    Every step is taken. When the time is up, or when this is cancelled, the next ones get no time to wait for anything:
+    they let go of what they hold. Returns whether all had the time they wanted.
+    """
+    end_at = asyncio.get_running_loop().time() + seconds
+    in_time, cancelled = True, None
+    for step in steps:
+        try:
+            async with asyncio.timeout_at(end_at):
+                await step()
+        except TimeoutError:
+            in_time = False
+        except asyncio.CancelledError as error:
+            cancelled, end_at = error, 0.0
+    if cancelled is not None:
+        raise cancelled
+    return in_time

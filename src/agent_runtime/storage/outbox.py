@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, ForeignChange
 
@@ -50,7 +51,7 @@ class Outbox:
         self._words: dict[str, None] = {}
         self._length = 0
         self._urgent = False
-        self._wanted = asyncio.Event()
+        self._sending: asyncio.Task[None] | None = None
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
@@ -63,13 +64,22 @@ class Outbox:
             if word == _EVERYTHING or len(self._sender) + self._length > self._max_bytes:
                 self._words = {_EVERYTHING: None}
         self._urgent |= change.kind != "grown"
-        self._wanted.set()
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.get_running_loop().create_task(self._send(), name="announcements")
 
-    async def run(self) -> None:
-        """Send whenever there is something to send."""
+    async def stop(self) -> None:
+        """Send what is left, once. Who tells something later begins anew."""
+        sending, self._sending = self._sending, None
+        await ended(sending)
+        try:
+            await self.flush()
+        except self._failures as error:
+            logger.debug("the last changes could not be announced: %s", type(error).__name__)
+
+    async def _send(self) -> None:
+        """Send until there is nothing to send."""
         failing = False
-        while True:
-            await self._wanted.wait()
+        while self._words:
             if not self._urgent:
                 await asyncio.sleep(GATHER_SECONDS)
             try:
@@ -87,7 +97,6 @@ class Outbox:
         """Send what there is. When that fails, what comes next is said to be anything."""
         words, self._words, self._length = self._words, {}, 0
         self._urgent = False
-        self._wanted.clear()
         if not words:
             return
         try:
@@ -95,7 +104,6 @@ class Outbox:
         except BaseException:  # also when cancelled: nobody knows whether it has gone out
             self._words = {_EVERYTHING: None}
             self._urgent = True
-            self._wanted.set()
             raise
 
     def read(self, text: str, heard: Heard) -> None:

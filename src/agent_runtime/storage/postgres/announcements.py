@@ -7,15 +7,15 @@ wait for every other. If a process dies in between, the sweep finds what it did 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import Any, Final
 
 from agent_runtime.errors import StorageClosed
 from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.outbox import Outbox
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
+from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
 
 logger = logging.getLogger(__name__)
@@ -37,33 +37,27 @@ class PostgresAnnouncements:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._outbox = Outbox(self._notify, failures=(*DRIVER_ERRORS, StorageClosed), max_bytes=MAX_PAYLOAD)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._listening: asyncio.Task[None] | None = None
         self.listening = asyncio.Event()
 
     def start(self, heard: Heard) -> None:
-        """Begin to send and to listen."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._outbox.run(), name="postgres notify"),
-            loop.create_task(self._listen(heard), name="postgres listen"),
-        ]
+        """Begin to listen."""
+        self._listening = asyncio.get_running_loop().create_task(self._listen(heard), name="postgres listen")
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
         self._outbox.tell(change)
 
     async def stop(self) -> None:
-        """Send what is left and stop."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(*DRIVER_ERRORS, StorageClosed):
-            await self._outbox.flush()
+        """Send what is left, and hear nothing more."""
+        listening, self._listening = self._listening, None
+        await ended(listening)
+        await self._outbox.stop()
 
     async def _notify(self, text: str) -> None:
-        async with self._connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-            await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, text)
+        await self._connections.run(
+            lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, text)
+        )
 
     async def _listen(self, heard: Heard) -> None:
         """Keep one connection listening. Whatever happened while there was none is treated as: anything."""
@@ -74,19 +68,19 @@ class PostgresAnnouncements:
         delay = 0.1
         while True:
             try:
-                async with self._connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
+                connection = await self._connections.acquire()
+                try:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    await connection.add_listener(CHANNEL, receive)
-                    try:
-                        self.listening.set()
-                        heard(None)
-                        delay = 0.1
-                        await _while_alive(connection, lost)
-                    finally:
-                        self.listening.clear()
-                        if not is_closed(connection):
-                            await connection.remove_listener(CHANNEL, receive)
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        await connection.add_listener(CHANNEL, receive)
+                    self.listening.set()
+                    heard(None)
+                    delay = 0.1
+                    await _while_alive(connection, lost)
+                finally:  # it is closed in any case: nobody else has a use for one that listens
+                    self.listening.clear()
+                    await self._connections.discard(connection)
             except (*DRIVER_ERRORS, StorageClosed) as error:
                 logger.warning("changes of other processes cannot be heard now: %s", type(error).__name__)
             await asyncio.sleep(delay)

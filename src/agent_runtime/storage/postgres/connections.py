@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
+from agent_runtime.ports.background import promptly
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_lost, mapped, translated
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Pool = asyncpg.Pool[Any]
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 POOL_SIZE: Final = 10
 LEAST_CONNECTIONS: Final = 3
@@ -50,6 +52,7 @@ class Connections:
         self._dsn = source if isinstance(source, str) else None
         self._pool: Pool | None = None if isinstance(source, str) else source
         self._writer: Connection | None = None
+        self._taken: set[Connection] = set()
         self.statement_timeout = STATEMENT_TIMEOUT
 
     async def open(self) -> None:
@@ -67,8 +70,8 @@ class Connections:
                 f"the pool has room for {pool.get_max_size()} connections; give it at least {LEAST_CONNECTIONS} "
                 "(max_size): one writes, one listens, the others read"
             )
-        async with self._mapped_connection() as connection:
-            version = connection.get_server_version().major
+        with mapped():
+            version = await self.run(_server_version)
         if version < LEAST_VERSION:
             raise SchemaMismatch(
                 f"Postgres {version} is too old; agent-runtime needs {LEAST_VERSION} or newer"
@@ -101,21 +104,78 @@ class Connections:
             raise StorageClosed
         return self._pool
 
-    @contextlib.asynccontextmanager
-    async def _mapped_connection(self) -> Any:
+    async def acquire(self) -> Connection:
+        """Take a connection out of the pool, for as long as it is needed; `give_back` it, and nothing else."""
+        connection = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
+        self._taken.add(connection)
+        return connection
+
+    async def give_back(self, connection: Connection, *, failure: BaseException | None = None) -> None:
+        """Return a connection to the pool; one whose last use may have left it in the middle of something is closed."""
+        if failure is not None and (is_lost(failure) or not isinstance(failure, Exception)):
+            await self.discard(connection)
+            return
+        self._taken.discard(connection)
+        with contextlib.suppress(*DRIVER_ERRORS, StorageClosed):
+            await self.pool.release(connection)
+
+    async def discard(self, connection: Connection) -> None:
+        """Close a connection without a word to the server: one that does not answer would be waited for."""
+        self._taken.discard(connection)
+        with contextlib.suppress(*DRIVER_ERRORS, StorageClosed):
+            connection.terminate()
+            await self.pool.release(connection)
+
+    async def run(self, use: Callable[[Connection], Awaitable[T]], *, patient: bool = False) -> T:
+        """Do something with a connection of the pool. Who is cancelled meanwhile is let go at once.
+
+        Args:
+            use: Is given the connection.
+            patient: Wait for as long as it takes.
+
+        Raises:
+            Exception: What the driver raises, `TimeoutError` when there is no answer in time.
+        """
+        seconds = None if patient else self.statement_timeout
+        return await promptly(self._use(use), seconds=seconds, name="postgres statement")
+
+    async def _use(self, use: Callable[[Connection], Awaitable[T]]) -> T:
+        connection = await self.acquire()
+        try:
+            result = await use(connection)
+        except BaseException as error:
+            await self.give_back(connection, failure=error)
+            raise
+        await self.give_back(connection)
+        return result
+
+    async def fetch(self, statement: str, *parameters: Any) -> Sequence[Any]:
+        """Return all rows of a query; it is asked again when the connection turns out to be stale.
+
+        Raises:
+            StorageError: The server cannot be reached, or refuses.
+        """
+
+        async def ask(connection: Connection) -> Sequence[Any]:
+            found: Sequence[Any] = await connection.fetch(statement, *parameters)
+            return found
+
+        try:
+            return await self.run(ask)
+        except DRIVER_ERRORS as error:
+            if not is_lost(error):
+                raise translated(error) from error
         with mapped():
-            async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-                yield connection
+            return await self.run(ask)
 
     async def writer(self) -> Connection:
         """Return the connection that writes, a fresh one when the last was lost. For one task only."""
         if self._writer is not None and is_closed(self._writer):
             await self.abandon_writer()
         if self._writer is None:
-            connection = await self.pool.acquire(timeout=CONNECT_TIMEOUT)
-            self._writer = connection
+            connection = self._writer = await self.acquire()
             try:
-                await connection.execute(_AS_WRITER)
+                await connection.execute(_AS_WRITER, timeout=self.statement_timeout)
             except BaseException:
                 await self.abandon_writer()
                 raise
@@ -125,47 +185,49 @@ class Connections:
         """Give up the connection that writes, with whatever it was doing; the server rolls it back."""
         connection, self._writer = self._writer, None
         if connection is not None:
-            with contextlib.suppress(*DRIVER_ERRORS, StorageClosed):
-                connection.terminate()
-                await self.pool.release(connection)
+            await self.discard(connection)
 
-    async def fetch(self, statement: str, *parameters: Any) -> Sequence[Any]:
-        """Return all rows of a query; it is asked again when the connection turns out to be stale.
-
-        Raises:
-            StorageError: The server cannot be reached, or refuses.
-        """
+    async def return_writer(self) -> None:
+        """Give the connection that writes back as it was taken; the next one who writes takes another."""
+        connection, self._writer = self._writer, None
+        if connection is None:
+            return
         try:
-            return await self._fetch(statement, parameters)
-        except DRIVER_ERRORS as error:
-            if not is_lost(error):
-                raise translated(error) from error
-        with mapped():
-            return await self._fetch(statement, parameters)
-
-    async def _fetch(self, statement: str, parameters: Sequence[Any]) -> Sequence[Any]:
-        async with self.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-            found: Sequence[Any] = await connection.fetch(statement, *parameters, timeout=STATEMENT_TIMEOUT)
-            return found
+            await connection.execute(_AS_OTHERS, timeout=CONNECT_TIMEOUT)
+        except BaseException as error:
+            await self.discard(connection)
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+        else:
+            await self.give_back(connection)
 
     async def aclose(self) -> None:
-        """Give back the connection that writes; close a pool of our own."""
-        connection, self._writer = self._writer, None
+        """Give back every connection that was taken; close a pool of our own. Takes a bounded time."""
         pool = self._pool
         if pool is None:
             return
-        if connection is not None:
-            with contextlib.suppress(*DRIVER_ERRORS):
-                await connection.execute(_AS_OTHERS)
-            with contextlib.suppress(*DRIVER_ERRORS):
-                await pool.release(connection)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self.return_writer()
+                for connection in tuple(self._taken):  # of somebody who was cancelled
+                    await self.discard(connection)
+                if self._dsn is not None:
+                    self._pool = None
+                    await pool.close()
+        except BaseException as error:
+            self._abort(pool)
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+
+    def _abort(self, pool: Pool) -> None:
+        """Close what is ours without a word to the server."""
         if self._dsn is not None:
             self._pool = None
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await pool.close()
-            except DRIVER_ERRORS:
-                pool.terminate()
+            pool.terminate()
+        for connection in self._taken:
+            connection.terminate()
+        self._taken.clear()
+        self._writer = None
 
 
 def is_closed(connection: Connection) -> bool:
@@ -176,6 +238,10 @@ def is_closed(connection: Connection) -> bool:
         return connection.is_closed()
     except asyncpg.InterfaceError:
         return True
+
+
+async def _server_version(connection: Connection) -> int:
+    return connection.get_server_version().major
 
 
 async def _leave_as_it_is(connection: Any) -> None:

@@ -5,7 +5,6 @@ The lock belongs to a connection and goes with it, so it dies with its process.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
@@ -35,9 +34,16 @@ class ExecutorLock:
             return True
         await self.release()
         with mapped():
-            connection = await self._connections.pool.acquire(timeout=CONNECT_TIMEOUT)
-            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-                await self._connections.pool.release(connection)
+            connection = await self._connections.acquire()
+            try:
+                is_ours = await connection.fetchval(
+                    "SELECT pg_try_advisory_lock($1)", LOCK, timeout=CONNECT_TIMEOUT
+                )
+            except BaseException as error:
+                await self._connections.give_back(connection, failure=error)
+                raise
+            if not is_ours:
+                await self._connections.give_back(connection)
                 return False
         self._connection = connection
         return True
@@ -47,7 +53,12 @@ class ExecutorLock:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with contextlib.suppress(*DRIVER_ERRORS):
+        try:
             if not is_closed(connection):
-                await connection.execute("SELECT pg_advisory_unlock_all()")
-            await self._connections.pool.release(connection)
+                await connection.execute("SELECT pg_advisory_unlock_all()", timeout=CONNECT_TIMEOUT)
+        except BaseException as error:  # the lock goes with its connection
+            await self._connections.discard(connection)
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
+        else:
+            await self._connections.give_back(connection)

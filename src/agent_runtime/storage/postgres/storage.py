@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
+from agent_runtime.ports.background import stopped
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -51,6 +53,10 @@ from agent_runtime.values.standing_budget import Budget
 if TYPE_CHECKING:
     import asyncpg
 
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 5.0
+"""How long closing waits for the server: to write what was handed in, to announce it, to give up the executor's place."""
 _JOB = ", ".join(rows.JOB)
 _ONE_JOB = f"SELECT {_JOB} FROM runtime_jobs WHERE job_id = $1"  # noqa: S608 -- names from `rows`
 CHAIN_HEAD = f"""
@@ -95,6 +101,7 @@ class PostgresStorage:
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
         self._opening: asyncio.Lock | None = None
+        self._resting: asyncio.Task[None] | None = None
         self._is_open = False
 
     def __repr__(self) -> str:
@@ -133,8 +140,10 @@ class PostgresStorage:
                 await self._connections.aclose()
                 raise
             self._writer.start()
-            self._announcements.start(self._changed_elsewhere)
             self._is_open = True
+            if self._listeners:
+                self._announcements.start(self._changed_elsewhere)
+            self._writer.rest(resting=self._dsn is None and not self._listeners)
 
     async def acquire_executor(self) -> bool:
         """Take the advisory lock of the one process that executes without a shared queue, unless another has it.
@@ -142,6 +151,7 @@ class PostgresStorage:
         Where jobs come from a shared queue any number of workers execute, and nobody asks for this.
         """
         await self.open()
+        await self._rested()
         if self._lock.is_held():
             return True
         if not await self._lock.acquire():
@@ -151,21 +161,37 @@ class PostgresStorage:
         return True
 
     async def aclose(self) -> None:
-        """Finish what was handed in, give up the executor's place and disconnect."""
+        """Finish what was handed in, give up the executor's place and disconnect; a server that does not answer is not
+        waited for.
+        """  # noqa: D205 -- one thought
         was_open, self._is_open = self._is_open, False
-        if was_open:
-            await self._writer.stop()
-            await self._announcements.stop()
-            await self._lock.release()
-        await self._connections.aclose()
+        using = (self._rested, self._writer.stop, self._announcements.stop, self._lock.release)
+        if not await stopped(*(using if was_open else ()), self._connections.aclose, seconds=CLOSE_SECONDS):
+            logger.warning("the Postgres server does not answer; the storage is closed without it")
 
     def listen(self, listener: Listener) -> None:
         """Tell `listener` of every later commit."""
         self._listeners.append(listener)
+        if self._is_open and len(self._listeners) == 1:
+            self._announcements.start(self._changed_elsewhere)
+            self._writer.rest(resting=False)
 
     def unlisten(self, listener: Listener) -> None:
-        """Stop telling `listener`."""
+        """Stop telling `listener`. With the last one, every connection that is not in use is given back."""
         self._listeners.remove(listener)
+        if self._is_open and not self._listeners:
+            self._writer.rest(resting=self._dsn is None)
+            self._resting = asyncio.get_running_loop().create_task(self._rest(), name="postgres rest")
+
+    async def _rest(self) -> None:
+        """Hear of nobody and execute nothing, until somebody listens again."""
+        await self._announcements.stop()
+        await self._lock.release()
+
+    async def _rested(self) -> None:
+        """Wait until what nobody needed any more has been given up."""
+        if self._resting is not None:
+            await asyncio.wait((self._resting,))
 
     def _changed_elsewhere(self, changes: Sequence[ForeignChange] | None) -> None:
         for listener in tuple(self._listeners):

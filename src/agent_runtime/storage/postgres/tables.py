@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE, unknown_schema
-from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
+from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import MIGRATE, mapped
+
+if TYPE_CHECKING:
+    from agent_runtime.storage.postgres.connections import Connection
 
 _LOCK: Final = 0x61676D67
 """Number of the advisory lock that lets one process migrate at a time: "agmg"."""
@@ -50,8 +53,7 @@ async def check_tables(connections: Connections) -> None:
         SchemaMismatch: With what to run.
     """
     with mapped():
-        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection:
-            version = await schema_version(connection)
+        version = await connections.run(schema_version)
     if version == HEAD:
         return
     if version is None:
@@ -70,11 +72,15 @@ async def _create_queue(connections: Connections) -> None:
     script = await asyncio.to_thread(_queue_script)
     if script is None:
         return
-    with mapped():
-        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+
+    async def create(connection: Connection) -> None:
+        async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             if await connection.fetchval("SELECT to_regclass($1)", QUEUE_TABLE) is None:
                 await connection.execute(script)
+
+    with mapped():
+        await connections.run(create, patient=True)
 
 
 async def migrate_tables(connections: Connections, revision: str) -> tuple[str | None, str | None]:
@@ -95,8 +101,9 @@ async def migrate_tables(connections: Connections, revision: str) -> tuple[str |
 async def _migrate(connections: Connections, revision: str) -> tuple[str | None, str | None]:
     if revision not in (*REVISIONS, "base"):
         raise InvalidInput(f"there is no schema {revision!r}; known are base, {', '.join(REVISIONS)}")
-    with mapped():
-        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+
+    async def change(connection: Connection) -> tuple[str | None, str | None]:
+        async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
             before = await schema_version(connection)
             if before is not None and before not in REVISIONS:
@@ -107,6 +114,9 @@ async def _migrate(connections: Connections, revision: str) -> tuple[str | None,
             if revision == "base":
                 await connection.execute(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
             return before, await schema_version(connection)
+
+    with mapped():
+        return await connections.run(change, patient=True)
 
 
 def _script(before: str | None, after: str) -> str:
@@ -125,11 +135,15 @@ def _script(before: str | None, after: str) -> str:
 
 async def _drop_queue(connections: Connections) -> None:
     """Remove the tables, types and functions of the queue."""
-    with mapped():
-        async with connections.pool.acquire(timeout=CONNECT_TIMEOUT) as connection, connection.transaction():
+
+    async def drop(connection: Connection) -> None:
+        async with connection.transaction():
             for statement in _DROP_QUEUE:
                 for (command,) in await connection.fetch(statement):
                     await connection.execute(command)
+
+    with mapped():
+        await connections.run(drop, patient=True)
 
 
 def _queue_script() -> str | None:

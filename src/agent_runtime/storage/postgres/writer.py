@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
+from agent_runtime.ports.background import leave
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
@@ -59,6 +60,7 @@ class Writer:
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._resting = False
 
     def start(self) -> None:
         """Begin."""
@@ -74,12 +76,24 @@ class Writer:
         return await operation.future
 
     async def stop(self) -> None:
-        """Finish what was handed in."""
+        """Finish what was handed in. When this is cancelled, whoever still waits learns that nobody knows."""
         task, self._task = self._task, None
-        if task is not None:
-            self._stopping = True
-            self._arrived.set()
-            await task
+        if task is None:
+            return
+        self._stopping = True
+        self._arrived.set()
+        try:
+            await asyncio.wait((task,))
+        finally:
+            if not task.done():
+                leave(task)
+            _fail(list(self._queue), _closed())
+            self._queue.clear()
+
+    def rest(self, *, resting: bool) -> None:
+        """Keep no connection while there is nothing to write, or keep it again."""
+        self._resting = resting
+        self._arrived.set()
 
     async def _serve(self) -> None:
         while True:
@@ -88,9 +102,15 @@ class Writer:
                 if self._stopping:
                     return
                 self._arrived.clear()
+                if self._resting:
+                    await self._connections.return_writer()
                 continue
             batch = self._next_batch()
-            await self._write(batch)
+            try:
+                await self._write(batch)
+            except BaseException:
+                _fail(batch, _closed())
+                raise
 
     def _next_batch(self) -> list[Operation]:
         """Take operations that do not depend on rows which only exist when an earlier one of them is written."""
@@ -282,7 +302,8 @@ class Writer:
         delay = 0.02
         while loop.time() < give_up_at:
             try:
-                answer = await ask(await self._connections.writer())
+                async with asyncio.timeout(self._connections.statement_timeout):
+                    answer = await ask(await self._connections.writer())
                 if answer is not None:
                     return answer
             except (*DRIVER_ERRORS, StorageError) as error:
@@ -314,6 +335,12 @@ async def _recognise(connection: Connection, operations: list[Operation]) -> Non
         for commit_id, seq in await connection.fetch(sql.COMMITTED, list(by_id)):
             operation = by_id[commit_id]
             operation.result, operation.error, operation.repeated = seq, None, True
+
+
+def _closed() -> StorageError:
+    return Unreachable(
+        "the storage was closed while the server did not answer; it is not known what was written"
+    )
 
 
 def _fail(batch: list[Operation], error: Exception) -> None:

@@ -7,12 +7,10 @@ database, as after a lost notification of Postgres.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.background import ended
 from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.redis.server import Server, client_at
@@ -46,7 +44,6 @@ class RedisAnnouncements:
         self._server = Server(client_at(source) if isinstance(source, str) else source)
         self._channel = channel
         self._outbox = Outbox(self._publish, failures=(StorageError,), max_bytes=MAX_MESSAGE)
-        self._sending: asyncio.Task[None] | None = None
         self._subscriber: Subscriber | None = None
         self.listening = asyncio.Event()
 
@@ -54,7 +51,7 @@ class RedisAnnouncements:
         return f"RedisAnnouncements(channel={self._channel!r})"
 
     def start(self, heard: Heard) -> None:
-        """Begin to send and to listen."""
+        """Begin to listen."""
         subscriber = Subscriber(
             self._server.client,
             escaped(self._channel),
@@ -64,7 +61,6 @@ class RedisAnnouncements:
         self.listening = subscriber.listening
         self._subscriber = subscriber
         subscriber.start()
-        self._sending = asyncio.get_running_loop().create_task(self._outbox.run(), name="redis publish")
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
@@ -72,14 +68,10 @@ class RedisAnnouncements:
 
     async def stop(self) -> None:
         """Send what is left and stop."""
-        sending, self._sending = self._sending, None
-        if sending is None:
-            return
-        await ended(sending)
-        if self._subscriber is not None:
-            await self._subscriber.stop()
-        with contextlib.suppress(StorageError):
-            await self._outbox.flush()
+        subscriber, self._subscriber = self._subscriber, None
+        if subscriber is not None:
+            await subscriber.stop()
+        await self._outbox.stop()
         if self._owns_client:
             await self._server.client.aclose()
 
