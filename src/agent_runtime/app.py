@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.kernel.kernel import RuntimeKernel
+from agent_runtime.ports.background import stopped
 from agent_runtime.ports.journal import Storage
 
 if TYPE_CHECKING:
@@ -188,12 +189,8 @@ class Runtime:
 
     async def aclose(self) -> None:
         """Stop the kernel, and close the storage and the engine made here. Idempotent."""
-        try:
-            await self.kernel.aclose()
-        finally:
-            await self._storage.aclose()
-            if self._own_engine is not None:
-                await self._own_engine.aclose()
+        engine = (self._own_engine.aclose,) if self._own_engine is not None else ()
+        await stopped(self.kernel.aclose, self._storage.aclose, *engine)
 
     async def __aenter__(self) -> Runtime:
         try:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,30 @@ async def test_a_stopped_worker_leaves_its_jobs_to_others_at_once(pool: WorkerPo
             entries = await journal(handle)
             started = [event.operation_id for event in entries if event.type == "step.started"]
             assert len(started) == len(set(started)) == 30
+
+
+async def test_a_worker_that_stops_is_not_taken_for_dead_while_its_last_step_ends(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    request, gate, world = hold(tmp_path, "idempotent")
+    async with submitter(pool.dsn) as k:
+        handle = await k.execute(request)
+        pid = await holding(handle, world)
+
+        async def last_beat() -> datetime:
+            (worker,) = [worker for worker in await k.storage.list_workers() if worker.info["pid"] == pid]
+            return worker.heartbeat_at
+
+        pool.find(pid).terminate()
+        told_at = await last_beat()
+
+        async def long_ago() -> bool:
+            return await last_beat() > told_at + timedelta(seconds=2 * WORKER.worker_timeout)
+
+        await until(long_ago)
+        gate.unlink()
+        assert (await handle.result(timeout=BOUND)).content == f"held by {pid}"
+        assert world.read_text().split() == [str(pid)]
 
 
 async def test_two_branches_of_one_job_stay_with_one_worker_when_an_answer_comes(

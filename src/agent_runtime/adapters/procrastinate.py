@@ -15,12 +15,12 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.adapters.queue_entries import due
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import drained, ended, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     import procrastinate
     from procrastinate.jobs import Job
 
+    from agent_runtime.adapters.queue_pool import QueueConnections
+
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TASK: Final = "agent_runtime.advance"
 POLL_SECONDS: Final = 1.0
@@ -36,6 +39,7 @@ POLL_SECONDS: Final = 1.0
 looks."""
 CONNECTIONS: Final = 4
 CONNECT_TIMEOUT: Final = 5.0
+STATEMENT_TIMEOUT: Final = 30.0
 SWEEP_LIMIT: Final = 1000
 BATCH_TRIES: Final = 3
 
@@ -71,11 +75,15 @@ class PostgresDispatcher:
         self._worker_timeout = worker_timeout
         self._caps = caps
         self._app: procrastinate.App | None = None
+        self._connections: QueueConnections | None = None
         self._advance: Advance | None = None
         self._own_share = max_concurrency // 2
         self._slots = asyncio.Semaphore(max_concurrency)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._worker: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
+        """procrastinate's own worker, as long as it runs."""
+        self._released: list[str] = []
         self._wanted: dict[str, None] = {}
         self._submitted = asyncio.Event()
         self._submitter: asyncio.Task[None] | None = None
@@ -91,20 +99,25 @@ class PostgresDispatcher:
         await asyncio.to_thread(_import_packages)
         import procrastinate
 
-        from agent_runtime.adapters.queue_pool import queue_pool
+        from agent_runtime.adapters.queue_pool import QueueConnections, queue_pool
 
+        self._connections = QueueConnections()
         connector = procrastinate.PsycopgConnector(
             conninfo=self._dsn,
             min_size=1,
             max_size=CONNECTIONS,
             timeout=CONNECT_TIMEOUT,
+            configure=self._connections.configure,
             pool_factory=queue_pool,
         )
         app = procrastinate.App(connector=connector)
         app.task(name=TASK)(self._run_entry)
+
+        async def connect() -> None:
+            await app.open_async()
+
         with _mapped():
-            async with asyncio.timeout(CONNECT_TIMEOUT * 2):
-                await app.open_async()
+            await promptly(connect(), seconds=CONNECT_TIMEOUT * 2, name="open the queue")
         self._app = app
         try:
             await self._check_tables()
@@ -163,43 +176,57 @@ class PostgresDispatcher:
 
         manager = self._opened.job_manager
         with _mapped():
-            stalled = await manager.get_stalled_jobs(
-                task_name=TASK, seconds_since_heartbeat=self._worker_timeout
+            stalled = await self._answered(
+                manager.get_stalled_jobs(task_name=TASK, seconds_since_heartbeat=self._worker_timeout)
             )
             for entry in stalled:
                 with contextlib.suppress(exceptions.ConnectorException):  # another worker was faster
-                    await manager.finish_job(entry, Status.FAILED, delete_job=True)
+                    await self._answered(manager.finish_job(entry, Status.FAILED, delete_job=True))
 
     async def stop(self, *, drain: float) -> None:
         """Fetch nothing more, wait for what runs, then cancel it; what became due meanwhile goes to other workers."""
         self._stopping = True
+        await stopped(self._stop_reading, lambda: self._end_runs(drain), self._leave_entries, self._close)
+
+    async def _stop_reading(self) -> None:
+        """Fetch no entries any more."""
         worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+        reader, self._reader = self._reader, None
+        await ended(worker)
+        if reader is not None and not reader.done():
+            await promptly(ended(reader), seconds=CONNECT_TIMEOUT, name="end of procrastinate's worker")
+
+    async def _end_runs(self, drain: float) -> None:
+        """Let what runs end; what becomes due by that is left to others, too."""
         running = dict(self._runs)
-        if running:
-            _, pending = await asyncio.wait(running.values(), timeout=drain)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+        try:
+            await drained(list(running.values()), seconds=drain)
+        finally:
+            self._released = list(running)
+
+    async def _leave_entries(self) -> None:
+        """Leave what is due to others."""
         submitter, self._submitter = self._submitter, None
-        if submitter is not None:
-            await ended(submitter)
-            self._wanted.update(dict.fromkeys(running))
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await self._submit_wanted()
-            except (StorageError, TimeoutError) as error:
-                logger.warning("what this process leaves is found by the others' sweep: %s", error)
-        await self._close()
+        if submitter is None:
+            return
+        await ended(submitter)
+        self._wanted.update(dict.fromkeys(self._released))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._submit_wanted()
+        except (StorageError, TimeoutError) as error:
+            logger.warning("what this process leaves is found by the others' sweep: %s", error)
 
     async def _close(self) -> None:
         app, self._app = self._app, None
-        if app is not None:
+        if app is None:
+            return
+        try:
             with contextlib.suppress(StorageError), _mapped():
-                async with asyncio.timeout(CONNECT_TIMEOUT):
-                    await app.close_async()
+                await promptly(app.close_async(), seconds=CONNECT_TIMEOUT, name="close the queue")
+        finally:
+            if self._connections is not None:
+                self._connections.abort()
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
@@ -254,18 +281,19 @@ class PostgresDispatcher:
 
         with _mapped():
             try:
-                await self._opened.job_manager.batch_defer_jobs_async(entries)
+                await self._answered(self._opened.job_manager.batch_defer_jobs_async(entries))
             except exceptions.AlreadyEnqueued:
                 return False
         return True
 
     async def _query(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
         with _mapped():
-            rows: list[dict[str, Any]] = await self._opened.connector.execute_query_all_async(
-                query,
-                **arguments,
-            )
-            return rows
+            connector = self._opened.connector
+            return await self._answered(connector.execute_query_all_async(query, **arguments))
+
+    async def _answered(self, asked: Coroutine[Any, Any, T]) -> T:
+        """Wait for the server's answer, for a while; the driver itself has no limit, and may swallow a cancellation."""
+        return await promptly(asked, seconds=STATEMENT_TIMEOUT, name="queue statement")
 
     @property
     def _opened(self) -> procrastinate.App:
@@ -282,6 +310,7 @@ class PostgresDispatcher:
         while True:
             started_at = loop.time()
             worker = loop.create_task(self._run_worker(self._opened), name="procrastinate worker")
+            self._reader = worker
             try:
                 await asyncio.wait((worker,))
             finally:  # it may lose a cancellation while its connection fails

@@ -7,8 +7,12 @@ a connection is seen in its socket, without asking. Together that is one round t
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import socket
 from typing import Any
+from weakref import WeakSet
 
 import psycopg
 import psycopg_pool
@@ -16,11 +20,30 @@ import psycopg_pool
 
 def queue_pool(**arguments: Any) -> psycopg_pool.AsyncConnectionPool:
     """Return a pool as procrastinate wants it made, with a cheaper check of its connections."""
-    return psycopg_pool.AsyncConnectionPool(**arguments | {"check": check_socket, "configure": _autocommit})
+    return psycopg_pool.AsyncConnectionPool(**arguments | {"check": check_socket})
 
 
-async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
+class QueueConnections:
+    """All connections of one queue, those in use and the one that listens included."""
+
+    def __init__(self) -> None:
+        self._all: WeakSet[psycopg.AsyncConnection[Any]] = WeakSet()
+
+    async def configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Prepare a new connection."""
+        self._all.add(connection)
+        await connection.set_autocommit(True)
+
+    def abort(self) -> None:
+        """Let everything that still waits for the server fail, as if the server had gone.
+
+        What procrastinate's worker does when it is stopped cannot be cancelled, and a server that does not answer would
+        keep it, and the process, for ever.
+        """
+        for connection in self._all:
+            if not connection.closed:
+                with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as own:
+                    own.shutdown(socket.SHUT_RDWR)
 
 
 async def check_socket(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -29,7 +52,7 @@ async def check_socket(connection: psycopg.AsyncConnection[Any]) -> None:
     Raises:
         psycopg.OperationalError: The connection is of no use any more.
     """
-    socket = select.poll()
-    socket.register(connection.fileno(), select.POLLIN)
-    if socket.poll(0):
+    watched = select.poll()
+    watched.register(connection.fileno(), select.POLLIN)
+    if watched.poll(0):
         await psycopg_pool.AsyncConnectionPool.check_connection(connection)

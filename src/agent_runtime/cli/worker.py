@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from agent_runtime.app import Runtime, load_app
 from agent_runtime.cli.database import db_option, settings_for
-from agent_runtime.cli.exit_codes import OK, USAGE
+from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.kernel import RuntimeKernel
+
+GRACE_SECONDS: Final = 10.0
+"""How much longer than its kernel may take the process has until it ends in any case: to close the storage, to leave."""
+GIVE_UP_SECONDS: Final = 3.0
+"""The same once it has been told twice."""
 
 
 @click.command()
@@ -50,9 +56,13 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
     loop = asyncio.get_running_loop()
 
     def stop_or_give_up() -> None:
-        if stop.is_set() and main_task is not None:
-            main_task.cancel()
+        """Stop; the second time without waiting. A process that cannot even do that ends all the same."""
+        again = stop.is_set()
         stop.set()
+        if again and main_task is not None:
+            main_task.cancel()
+        seconds = GIVE_UP_SECONDS if again else kernel.options.shutdown_seconds + GRACE_SECONDS
+        loop.call_later(seconds, os._exit, FAILED)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_or_give_up)

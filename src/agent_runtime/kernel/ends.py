@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.event import RuntimeEvent
 
@@ -41,13 +42,13 @@ class AwaitedEnds:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
         for end in list(self._ends.values()):
             if not end.done():
                 end.set_exception(
                     InvalidInput("the kernel was closed before the job had ended; the job goes on later")
                 )
                 end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
+        await ended(task)
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the next event with which the job stops; shared by all who wait, forgotten with the last."""

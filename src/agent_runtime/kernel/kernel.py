@@ -34,6 +34,7 @@ from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
+from agent_runtime.ports.background import stopped
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
@@ -278,9 +279,9 @@ class RuntimeKernel:
         self._started = True
 
     async def _end(self) -> None:
-        await self._upkeep.stop()
-        if self._owns_storage:
-            await self.storage.aclose()
+        """Stop; a storage of our own is closed whatever happens, and in the time that is left."""
+        closing = (self.storage.aclose,) if self._owns_storage else ()
+        await stopped(self._upkeep.stop, *closing, seconds=self.options.shutdown_seconds)
 
     def _check_operators(self) -> None:
         closures = self.operators.closures() if self.storage.is_durable else []
@@ -402,7 +403,8 @@ class RuntimeKernel:
     async def aclose(self) -> None:
         """Stop: begin no further step, let those in flight end, release the jobs, close the storage. Idempotent.
 
-        When it is cancelled, or runs out of a caller's time, calling it again finishes what it had begun.
+        It takes no longer than `KernelOptions.drain_timeout`, whatever a job does and whether the storage answers or not.
+        When it is cancelled, or runs out of a caller's time, it waits for nothing any more: what is in flight is cancelled.
         """
         self._closed = True
         self._stopping = self._stopping or asyncio.Lock()

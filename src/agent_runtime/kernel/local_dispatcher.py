@@ -7,6 +7,7 @@ import heapq
 import itertools
 import logging
 
+from agent_runtime.ports.background import drained
 from agent_runtime.ports.dispatcher import Advance
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,7 @@ class LocalDispatcher:
         """Take nothing more, wait for what runs, then cancel it."""
         self._stopping = True
         self._again.clear()
-        running = list(self._running.values())
-        if running:
-            _, pending = await asyncio.wait(running, timeout=drain)
-            for task in pending:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
         self._heap.clear()
         self._queued.clear()
         self._advance = None
+        await drained(list(self._running.values()), seconds=drain)

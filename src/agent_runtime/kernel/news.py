@@ -13,6 +13,7 @@ from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
+from agent_runtime.ports.background import ended, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
 from agent_runtime.values.capacity import ScopeCaps
@@ -80,12 +81,8 @@ class News:
         if self._listens:  # an earlier stop may have been cancelled
             self._listens = False
             self._storage.unlisten(self)
-        await self._wakes.stop()
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        await self._ends.stop()
+        await stopped(self._wakes.stop, lambda: ended(task), self._ends.stop)
 
     def committed(self, commit: Commit, first_seq: int) -> None:
         """React to a commit of this process."""

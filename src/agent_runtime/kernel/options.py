@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.checks import check_seconds, check_text, check_whole
+
+LEAST_SHUTDOWN: Final = 1.0
+"""Seconds that releasing jobs and signing off may always take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +34,9 @@ class KernelOptions:
     """The same for the jobs of one scope."""
     suspend_after: float = 0.1
     """How long a job whose branches all wait stays in memory."""
-    drain_timeout: float = 30.0
-    """How long a stopping kernel waits for steps in flight."""
+    drain_timeout: float = 25.0
+    """How long a kernel may take to stop, as a whole: three quarters for steps in flight to end; in what is left, those
+    that have not are cancelled, their jobs are released, and the worker signs off."""
     cancel_timeout: float = 5.0
     """How long a cancelled job's code may take to clean up."""
     max_crashes: int = 5
@@ -71,6 +75,11 @@ class KernelOptions:
     def caps(self) -> ScopeCaps:
         """How many jobs of one scope may run."""
         return ScopeCaps(default=self.max_concurrency_per_scope, scopes=self.scope_concurrency)
+
+    @property
+    def shutdown_seconds(self) -> float:
+        """How long stopping may take as a whole, however little time is given to steps in flight."""
+        return max(self.drain_timeout, self.cancel_timeout, LEAST_SHUTDOWN)
 
     @property
     def queue_bounds(self) -> QueueBounds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.kernel.advance import Executor
@@ -12,6 +13,7 @@ from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
+from agent_runtime.ports.background import ended, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
@@ -19,6 +21,9 @@ from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobStatus
 
 logger = logging.getLogger(__name__)
+
+STEPS_SHARE: Final = 0.75
+"""Share of `drain_timeout` for steps in flight; the rest is for cancelling them, releasing their jobs and signing off."""
 
 
 class Upkeep:
@@ -58,10 +63,12 @@ class Upkeep:
         self._news = news
         self._wanted = wanted
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         services.heartbeat.on_lost = self._taken_for_dead
 
     async def start(self) -> None:
         """Listen to the storage, and begin to execute if this process may."""
+        self._stopping = False
         self._executor.undrain()
         if self._queue is not None:
             await self._queue.open()
@@ -71,21 +78,35 @@ class Upkeep:
         self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="kernel upkeep")
 
     async def stop(self) -> None:
-        """Begin no further step, let those in flight end, release the jobs, sign off."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Begin no further step, let those in flight end, release the jobs, sign off: all within `drain_timeout`.
+
+        What comes from a storage that has been silent – a claim, a fresh entry of the queue – begins nothing any more.
+        """
+        self._stopping = True
         self._executor.drain()
-        await self._dispatcher.stop(drain=self._services.options.drain_timeout)
-        await self._timers.stop()
-        await self._news.stop()
+        options = self._services.options
+        seconds = options.shutdown_seconds
+        steps = (self._drain, self._end_upkeep, self._timers.stop, self._news.stop, self._sign_off)
+        if not await stopped(*steps, seconds=seconds):
+            logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
+        self._news.executes = False
+
+    async def _drain(self) -> None:
+        """Let the steps in flight end. Signs of life go on meanwhile, or others would take their jobs over."""
+        options = self._services.options
+        await self._dispatcher.stop(drain=options.drain_timeout * STEPS_SHARE)
+
+    async def _end_upkeep(self) -> None:
+        task, self._task = self._task, None
+        await ended(task)
+
+    async def _sign_off(self) -> None:
+        if not self._news.executes:
+            return
         try:
-            if self._news.executes:
-                await self._storage.remove_worker(self._services.owner)
+            await self._storage.remove_worker(self._services.owner)
         except StorageError as error:
             logger.warning("the worker could not sign off: %s", error)
-        self._news.executes = False
 
     async def _try_to_execute(self) -> None:
         """Become a process that executes, if the storage lets us, and go on with what is due."""
@@ -121,7 +142,7 @@ class Upkeep:
             await asyncio.sleep(min(options.heartbeat_interval, options.sweep_interval))
             try:
                 await self._keep_executing()
-                if loop.time() - swept_at >= options.sweep_interval:
+                if not self._stopping and loop.time() - swept_at >= options.sweep_interval:
                     swept_at = loop.time()
                     await self._free_forgotten()
                     self._news.sweep_soon()
@@ -131,6 +152,10 @@ class Upkeep:
                 logger.exception("looking after this worker failed unexpectedly; it is tried again")
 
     async def _keep_executing(self) -> None:
+        if self._stopping:
+            if self._news.executes:
+                await self._services.heartbeat.beat()
+            return
         if not self._news.executes:
             if self._wanted:
                 await self._try_to_execute()

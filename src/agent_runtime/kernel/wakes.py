@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from agent_runtime.errors import StorageError
+from agent_runtime.ports.background import ended
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.capacity import ScopeCaps
@@ -49,9 +50,7 @@ class Wakes:
     async def stop(self) -> None:
         """Submit nothing more; the next start, or another process's sweep, finds what is due."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await ended(task)
 
     def woken(self, job_id: str) -> None:
         """Have a job advanced that may have become due."""

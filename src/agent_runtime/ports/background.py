@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -53,13 +53,29 @@ def leave(task: asyncio.Task[Any]) -> None:
     ending.add_done_callback(_left.discard)
 
 
-async def stopped(*steps: Callable[[], Awaitable[object]], seconds: float) -> bool:
+async def drained(tasks: Collection[asyncio.Task[Any]], *, seconds: float) -> None:
+    """Let tasks end by themselves for a while, then cancel them and wait. Cancelled itself, it cancels them and goes."""
+    if not tasks:
+        return
+    try:
+        _, pending = await asyncio.wait(tasks, timeout=seconds)
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+async def stopped(*steps: Callable[[], Awaitable[object]], seconds: float | None = None) -> bool:
     """Take the steps of a shutdown, one after the other, within so many seconds for all together.
 
     Every step is taken. When the time is up, or when this is cancelled, the next ones get no time to wait for anything:
     they let go of what they hold. Returns whether all had the time they wanted.
     """
-    end_at = asyncio.get_running_loop().time() + seconds
+    end_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
     in_time, cancelled = True, None
     for step in steps:
         try:

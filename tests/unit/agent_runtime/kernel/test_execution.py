@@ -207,6 +207,7 @@ async def test_the_same_key_and_request_give_the_same_job_and_run_it_once() -> N
             await k.execute(dataclasses.replace(request, input=2))
         other = await k.execute(dataclasses.replace(request, scope_id="b"))
         assert other.job_id != handles[0].job_id
+        await other.result()
     assert runs == 2
 
 
