@@ -20,7 +20,11 @@ import psycopg_pool
 
 def queue_pool(**arguments: Any) -> psycopg_pool.AsyncConnectionPool:
     """Return a pool as procrastinate wants it made, with a cheaper check of its connections."""
-    return psycopg_pool.AsyncConnectionPool(**arguments | {"check": check_socket})
+    return psycopg_pool.AsyncConnectionPool(**{"configure": _autocommit, **arguments, "check": check_socket})
+
+
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)
 
 
 class QueueConnections:
@@ -32,7 +36,7 @@ class QueueConnections:
     async def configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Prepare a new connection."""
         self._all.add(connection)
-        await connection.set_autocommit(True)
+        await _autocommit(connection)
 
     def abort(self) -> None:
         """Let everything that still waits for the server fail, as if the server had gone.

@@ -61,9 +61,9 @@ async def hears(ear: Ear, kind: str, job_id: str) -> None:
 async def test_what_one_process_writes_the_other_hears(pair: Pair) -> None:
     first, second = pair
     ear, own = Ear(), Ear()
-    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
     second.listen(ear)
     first.listen(own)
+    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
     parent, child = job(), job()
     await first.commit(commit(create=[(parent, [NewEvent("job.created")])]))
     await hears(ear, "created", parent.job_id)
@@ -87,8 +87,9 @@ async def test_a_listener_whose_connection_was_cut_looks_at_everything_again(
 ) -> None:
     _, second = pair
     ear = Ear()
-    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
     second.listen(ear)
+    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
+    ear.anything = 0
     administrator = await asyncpg.connect(database)
     await administrator.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
