@@ -91,7 +91,9 @@ async def test_what_a_cancelled_caller_had_taken_is_given_back(database: str) ->
         reading = [asyncio.ensure_future(storage.get_job("job")) for _ in range(3)]
 
         async def blocked() -> bool:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'runtime_jobs'::regclass"
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'runtime_jobs'::regclass"
+            )
             return bool(await watcher.fetchval(waiting) >= 3)
 
         await until(blocked)
