@@ -28,6 +28,7 @@ AgentRuntimeError
 ├── JournalLimitReached            use `context.continue_as_new`
 ├── ConcurrentSteps                two steps at once in one branch; use `context.gather`
 ├── NondeterminismError            the operator's code no longer follows its own history
+├── UnrecordedCancellation         a step or a wait was cancelled in a way no re-run repeats; use `context.timeout`
 ├── StorageError                   look at the database
 │   ├── SchemaMismatch
 │   ├── StorageReadOnly
@@ -37,6 +38,8 @@ AgentRuntimeError
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
 └── AlreadySettled, BudgetRejected, DuplicateJob, JobSuspected, SignalsPending    a storage's answers to the services above it
+
+`RunSuspended` is none of them: it is a `BaseException`, by which a job leaves the memory.
 
 `LimitReached` errors end an agent's run wherever they are raised: they are `llm_client.errors.RunAborted` as well.
 """
@@ -291,7 +294,7 @@ class JournalLimitReached(AgentRuntimeError):
     code = "JOURNAL_LIMIT"
 
 
-class ConcurrentSteps(AgentRuntimeError):
+class ConcurrentSteps(AgentRuntimeError, RunAborted):
     """Two steps run at the same time in one branch of a job; use `context.gather`."""
 
     code = "CONCURRENT_STEPS"
@@ -301,6 +304,20 @@ class NondeterminismError(AgentRuntimeError, RunAborted):
     """The operator asked for another step than its journal records."""
 
     code = "NONDETERMINISM"
+
+
+class UnrecordedCancellation(AgentRuntimeError, RunAborted):
+    """A step or a wait was cancelled by `asyncio.timeout`, `asyncio.wait_for` or `Task.cancel`, which no later run of the job could repeat; use `async with context.timeout(seconds)`."""
+
+    code = "UNRECORDED_CANCELLATION"
+
+
+class RunSuspended(BaseException):
+    """The job leaves this process and goes on later, from its journal: nothing has failed and nothing was cancelled.
+
+    It passes through `except Exception` and `except asyncio.CancelledError`. `finally` runs, so that local resources are
+    closed; whatever is asked of the context there raises it again and writes nothing.
+    """
 
 
 class StorageError(AgentRuntimeError):

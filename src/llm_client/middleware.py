@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llm_client.messages import CompletionResult, StreamEvent, ToolCall
+from llm_client.pausing import Limit, TimeLimit
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
 
 if TYPE_CHECKING:
@@ -152,6 +153,10 @@ class Host(ModelMiddleware, ToolMiddleware):
     def loop(self) -> AbstractEventLoop | None:
         """Return the event loop on which calls made in this context have to run; `None` if on any."""
         return None
+
+    def time_limit(self, seconds: float) -> Limit:
+        """Return the bound on an agent's run, for a host that remembers whether it was reached."""
+        return TimeLimit(seconds)
 
     def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
         """Learn that somebody begins to read a stream; return who is told what the reader does, if anybody is."""

@@ -85,6 +85,25 @@ def _is_clock(hold: Hold) -> bool:
     return isinstance(hold, TimeLimit)
 
 
+class Limit(Protocol):
+    """A bound on the time that the body of an `async with` may take, which raises `TimeoutError`."""
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time was up, and so the body was ended."""
+        ...
+
+    async def __aenter__(self) -> object:
+        """Begin."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """End."""
+        ...
+
+
 class TimeLimit:
     """A time-out that can be paused; `async with TimeLimit(seconds):` raises `TimeoutError` when the time is up.
 

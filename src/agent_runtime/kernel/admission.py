@@ -111,6 +111,13 @@ def _operation_id(job: JobRecord) -> str:
     return f"{job.origin}:{ADMISSION}"
 
 
+def has_begun(run: JobRun) -> bool:
+    """Whether the job's operator may have done anything yet, in an earlier run."""
+    operation_id = f"{_operation_id(run.job)}?"
+    is_asked = operation_id in run.history.steps and operation_id not in run.history.arrived
+    return run.job.fence > 1 and not is_asked
+
+
 async def is_admitted(run: JobRun) -> bool:
     """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval."""
     operation_id = f"{_operation_id(run.job)}?"

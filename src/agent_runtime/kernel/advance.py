@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,28 +14,27 @@ from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
     AgentRuntimeError,
     JobSuspected,
-    NondeterminismError,
     PolicyInvalid,
-    SignalsPending,
+    RunSuspended,
     StorageError,
     UnknownOperator,
     UnknownPolicy,
 )
-from agent_runtime.kernel.admission import is_admitted
+from agent_runtime.kernel.admission import has_begun, is_admitted
 from agent_runtime.kernel.branch import CURRENT_BRANCH
 from agent_runtime.kernel.durable_context import DurableContext
-from agent_runtime.kernel.ending import Ending, end_of, finish, settle_lost_attempts
+from agent_runtime.kernel.ending import Ending, finish, settle_lost_attempts
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.history import newer_format
+from agent_runtime.kernel.leaving import park
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
-from agent_runtime.kernel.retrying import set_aside
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import seconds_left
+from agent_runtime.kernel.supervision import Supervisor
 from agent_runtime.kernel.suspicion import SuspectsPlace
-from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
@@ -152,7 +151,7 @@ class Executor:
                 await self._execute(run)
         except StorageError as error:
             run.lose(error)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, RunSuspended):
             if run.lost is None:
                 raise
         finally:
@@ -238,31 +237,36 @@ class Executor:
             )
             await park(run, reason, "CRASH_LOOP")
             return
-        if history.stop_request is not None:
-            await finish(run, Ending.of_request(history.stop_request))
+        request = history.stop_request
+        if request is not None and not has_begun(run):
+            await finish(run, Ending.of_request(request))
             return
         try:
             operator = self._registry.get(run.job.operator or "")
             run.retry = run.job.retry or getattr(operator, "retry", None) or self._services.retry
             run.governor = Governor(run, await self._services.policies.of_job(run.job.policy_ref))
         except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
-            await park(run, str(error), error.code)
+            if request is None:
+                await park(run, str(error), error.code)
+            else:
+                await finish(run, Ending.of_request(request, no_clean_up=public_text(str(error))))
             return
-        if not await is_admitted(run):
+        if request is None and not await is_admitted(run):
             return
         if (
-            seconds_left(run, self._services.clock.now()) == 0
+            request is None and seconds_left(run, self._services.clock.now()) == 0
         ):  # a chain of quick links would outrun the timer
             await finish(run, Ending.out_of_time())
             return
         task = self._start(run, operator)
         timer = self._limit_active_time(run)
+        supervisor = Supervisor(run, task)
         try:
-            await self._supervise(run, task)
+            await supervisor.watch()
         finally:
             if timer is not None:
                 timer.cancel()
-            await _unwind(task, options.cancel_timeout)
+            await supervisor.unwind()
 
     def _start(self, run: JobRun, operator: Any) -> asyncio.Task[Any]:
         """Start the operator in a context of its own, in which models and tools are journaled."""
@@ -285,7 +289,14 @@ class Executor:
                 return await operator.execute(given, context)
 
         task = asyncio.get_running_loop().create_task(execute(), name=f"job {run.job_id}", context=variables)
-        task.add_done_callback(lambda _: run.attention.set())
+        run.root.task = task
+
+        def has_ended(ended: asyncio.Task[Any]) -> None:
+            run.attention.set()
+            if not ended.cancelled():
+                ended.exception()  # one that is left behind is not reported as forgotten
+
+        task.add_done_callback(has_ended)
         return task
 
     def _limit_active_time(self, run: JobRun) -> asyncio.TimerHandle | None:
@@ -298,65 +309,6 @@ class Executor:
             run.attention.set()
 
         return asyncio.get_running_loop().call_later(left, stop)
-
-    async def _supervise(self, run: JobRun, task: asyncio.Task[Any]) -> None:
-        """Watch over a running operator until the run has ended, one way or another."""
-        while True:
-            await run.attention.wait()
-            run.attention.clear()
-            if run.lost is not None:
-                return
-            request = run.history.stop_request
-            if task.done() and request is None and not run.fold_in_doubt:
-                if await self._conclude(run, task):
-                    return
-                continue
-            if run.signals_waiting:
-                await run.fold()
-            request = run.history.stop_request
-            if request is not None or run.out_of_time:
-                run.stopping = True
-                await _unwind(task, self._services.options.cancel_timeout)
-                await finish(run, Ending.of_request(request) if request is not None else Ending.out_of_time())
-                return
-            if run.draining and run.is_quiet() and await _release(run):
-                return
-            if run.is_idle and await self._suspend(run):
-                return
-
-    async def _conclude(self, run: JobRun, task: asyncio.Task[Any]) -> bool:
-        """Write how the operator ended; return whether the run is over, and not asked to stop before it goes on."""
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, NondeterminismError):
-            await park(run, str(error), error.code)
-            return True
-        try:
-            if not await set_aside(run, task):
-                await finish(run, end_of(run, task))
-        except SignalsPending:
-            await run.fold()
-            run.attention.set()
-            return False
-        return True
-
-    async def _suspend(self, run: JobRun) -> bool:
-        """Leave the memory, unless a signal has arrived meanwhile; return whether the run is over."""
-        try:
-            async with run.last_word():
-                if not run.is_idle or run.fold_in_doubt:
-                    return False
-                waits = set(run.root.waits())
-                events = [
-                    *_standing_still(run),
-                    NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
-                ]
-                change = JobChange(status=_status_of(waits), release=True)
-                await run.conclude(events, job=change, require_no_signals=True)
-        except SignalsPending:
-            await run.fold()
-            run.check_idle()
-            return False
-        return True
 
     async def _release_when_possible(self, run: JobRun) -> None:
         """Give a job back whose run was lost to a broken storage, as soon as the storage works."""
@@ -378,46 +330,6 @@ def _set(variable: contextvars.ContextVar[Any], value: Any) -> None:
     variable.set(value)
 
 
-def _status_of(waits: Collection[str]) -> JobStatus:
-    """Return the status of a job that waits for this."""
-    if "action" in waits:
-        return JobStatus.WAITING_ACTION
-    return JobStatus.SLEEPING if waits == {"timer"} else JobStatus.WAITING
-
-
-def _standing_still(run: JobRun) -> list[NewEvent]:
-    """Return the entries by which tool calls that stand still as a whole may be entered again."""
-    events: dict[str, NewEvent] = {}
-    for branch in run.root.leaves():
-        for event in blocking(branch, "suspend", branch.waiting or "wait"):
-            step = run.history.steps.get(event.operation_id or "")
-            if step is not None and not step.may_reenter:
-                events[step.operation_id] = event
-    return list(events.values())
-
-
-async def park(run: JobRun, reason: str, code: str) -> None:
-    """Set a job aside until a worker can go on with it; nothing is lost."""
-    logger.error("job %s is blocked: %s", run.job_id, reason)
-    async with run.last_word():
-        await run.conclude(
-            [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
-            job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
-        )
-
-
-async def _release(run: JobRun) -> bool:
-    """Give a job up in the middle, for another process or a later start, unless a step has begun meanwhile."""
-    async with run.last_word():
-        if not run.is_quiet():
-            return False
-        await run.conclude(
-            [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
-            job=JobChange(status=JobStatus.RUNNING, release=True),
-        )
-        return True
-
-
 def _release_commit(run: JobRun, why: str) -> Commit:
     return Commit(
         commit_id=new_commit_id(),
@@ -431,13 +343,3 @@ def _release_commit(run: JobRun, why: str) -> Commit:
             status=JobStatus.RUNNING, expect=frozenset({JobStatus.RUNNING}), release=True
         ),  # its end or suspension may have been written without an answer
     )
-
-
-async def _unwind(task: asyncio.Task[Any], timeout: float) -> None:
-    """Cancel an operator and give it a bounded time to clean up."""
-    if task.done():
-        return
-    task.cancel()
-    _, pending = await asyncio.wait((task,), timeout=timeout)
-    if pending:
-        logger.warning("%s does not stop although it was cancelled; it is left behind", task.get_name())

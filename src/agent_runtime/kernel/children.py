@@ -2,17 +2,134 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from agent_runtime.errors import ChildFailed, InvalidInput
+from agent_runtime.kernel.admission import admit
+from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.budgets import budgets_for_child
+from agent_runtime.kernel.durable_wait import Asked
+from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import handed_on
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec
-from agent_runtime.values.deaths import OpenClaim
-from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
-from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobRecord, OnParentEnd
+from agent_runtime.values.orchestration import OrchestrationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A child that an operator asks for."""
+
+    operator: str
+    input: Any = None
+    key: str | None = None
+    budgets: BudgetSpec | None = None
+    on_parent_end: OnParentEnd = "cancel"
+    held: bool = False
+    """Whether the code holds a handle of it, beyond one wait for its end."""
+
+
+class Children:
+    """Starts the children of one run, and reads what they gave.
+
+    Args:
+        run: The parent's.
+        registry: The operators this process knows.
+        limits: How far the job may spread.
+        depth: Ancestors above the parent.
+    """
+
+    def __init__(
+        self, run: JobRun, registry: OperatorRegistry, limits: OrchestrationConfig, depth: int
+    ) -> None:
+        self._run = run
+        self._registry = registry
+        self._limits = limits
+        self._depth = depth
+
+    async def ask(self, branch: Branch, request: ChildRequest) -> Asked[OperatorResult]:
+        """Return the wait for a child at the next place of a line; the child begins with it."""
+        operation = branch.reach("child", request.operator, key=request.key)
+        await self._run.admit_step(branch)
+        events, parts = await self._begin(operation, request)
+        return self.wait_for(operation.id, request.operator, events, parts)
+
+    def wait_for(
+        self,
+        operation_id: str,
+        name: str,
+        events: Sequence[NewEvent] = (),
+        parts: Mapping[str, Any] | None = None,
+    ) -> Asked[OperatorResult]:
+        """Return the wait for the end of the child that an operation has started."""
+
+        async def read(ended: RuntimeEvent) -> OperatorResult:
+            return await self._result(ended, name)
+
+        return Asked(operation_id=operation_id, kind="child", read=read, events=events, parts=parts or {})
+
+    async def start(self, branch: Branch, operation: Operation, request: ChildRequest) -> str:
+        """Start a child, unless it was started here before, and return its job's id."""
+        await self._run.admit_step(branch)
+        events, parts = await self._begin(operation, request)
+        if events:
+            await self._run.commit(events, **parts)
+        return str(self._run.history.steps[operation.id].declaration.data["child_job_id"])
+
+    async def _begin(
+        self, operation: Operation, request: ChildRequest
+    ) -> tuple[list[NewEvent], dict[str, Any]]:
+        """Return what creates a child; nothing when it is there."""
+        if operation.step is not None:
+            return [], {}
+        run, limits = self._run, self._limits
+        self._registry.get(request.operator)
+        if self._depth + 1 > limits.max_depth:
+            raise InvalidInput(f"jobs are nested deeper than max_depth = {limits.max_depth}")
+        record, created = child_job(
+            run,
+            request.operator,
+            encode(request.input),
+            operation_id=operation.id,
+            budgets=request.budgets,
+            on_parent_end=request.on_parent_end,
+        )
+        data: dict[str, Any] = {"name": request.operator, "child_job_id": record.job_id}
+        if request.held:
+            data |= {"held": True, "on_parent_end": request.on_parent_end}
+        policies = run.services.policies
+        policy = await run.patiently(lambda: policies.of_job(run.job.policy_ref))
+        admission = admit(record, created, policy)
+        parts = {
+            "create": [(admission.job, admission.events)],
+            "signals": admission.refusal,
+            **admission.parts,
+        }
+        return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], parts
+
+    async def _result(self, ended: RuntimeEvent, name: str) -> OperatorResult:
+        """Return what a child gave.
+
+        Raises:
+            ChildFailed: It did not succeed.
+        """
+        data = ended.data
+        if data.get("status") != "succeeded":
+            raise ChildFailed(
+                f"child job {data.get('job_id')} ({name}) {data.get('status')}: {data.get('error')}",
+                job_id=str(data.get("job_id")),
+                error_code=data.get("error_code"),
+            )
+        body = ended.body() or {}
+        return OperatorResult(content=body.get("content", ""), output_data=body.get("output_data") or {})
 
 
 def child_job(
@@ -22,6 +139,9 @@ def child_job(
     *,
     operation_id: str,
     budgets: BudgetSpec | None = None,
+    on_parent_end: OnParentEnd = "cancel",
+    inherits_budgets: bool = True,
+    deadline: datetime | None = None,
 ) -> tuple[JobRecord, NewEvent]:
     """Build a child with its parent's scope, people, policy and budgets, and the first entry of its journal."""
     parent, now = run.job, run.services.clock.now()
@@ -40,8 +160,10 @@ def child_job(
         depth=parent.depth + 1,
         created_at=now,
         updated_at=now,
+        deadline=deadline,
         budgets=budgets,
-        inherited_budgets=budgets_for_child(parent),
+        inherited_budgets=budgets_for_child(parent) if inherits_budgets else (),
+        on_parent_end=on_parent_end,
         policy_ref=parent.policy_ref,
         retry=parent.retry,
         versions=parent.versions,
@@ -51,42 +173,6 @@ def child_job(
         "format": JOURNAL_FORMAT,
         "operator": operator,
         "parent_job_id": parent.job_id,
-        **handed_on(run, now),
-    }
-    return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)
-
-
-def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
-    """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
-
-    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
-    running time is handed on.
-    """
-    before, now = run.job, run.services.clock.now()
-    job_id = new_id("job")
-    record = replace(
-        before,
-        job_id=job_id,
-        origin=job_id,
-        seed=new_seed(),
-        predecessor_id=before.job_id,
-        successor_id=None,
-        status=JobStatus.QUEUED,
-        created_at=now,
-        updated_at=now,
-        started_at=None,
-        progress=0.0,
-        fence=0,
-        owner=None,
-        last_seq=0,
-        deaths=0,
-        lone_deaths=0,
-        open_claim=OpenClaim.NONE,
-    )
-    data = {
-        "format": JOURNAL_FORMAT,
-        "operator": before.operator,
-        "continues": before.job_id,
         **handed_on(run, now),
     }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -5,39 +5,49 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
-import inspect
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from agent_runtime.errors import (
     ActionExpired,
-    ChildFailed,
     ContentTooLarge,
     InvalidInput,
     NondeterminismError,
     ResultNotSerializable,
     StepFailed,
 )
-from agent_runtime.kernel.admission import admit
-from agent_runtime.kernel.branch import Branch, branch_here
-from agent_runtime.kernel.children import child_job
+from agent_runtime.kernel.branch import Branch, Operation, branch_here
+from agent_runtime.kernel.child_handle import ChildHandle, DurableChildHandle
+from agent_runtime.kernel.children import Children, ChildRequest
+from agent_runtime.kernel.durable_wait import (
+    Ask,
+    Asked,
+    DurableWait,
+    WaitKind,
+    Won,
+    ask_and_wait,
+    check_waits,
+)
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
 from agent_runtime.kernel.failed_at import failure_of
-from agent_runtime.kernel.failures import describe_failure
+from agent_runtime.kernel.failures import describe_failure, recorded_failure
+from agent_runtime.kernel.gathering import close_unstarted, gather, wait_any
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.operator_context import OperatorContext, call
 from agent_runtime.kernel.results import misfit, read_result, write_result
 from agent_runtime.kernel.run import JobRun
-from agent_runtime.kernel.waits import await_action, blocking, open_action, wait
+from agent_runtime.kernel.timeouts import TimeoutScope
+from agent_runtime.kernel.waits import ask_person, await_action, open_action, resolved
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
-from agent_runtime.values.checks import check_text
-from agent_runtime.values.content import encode
+from agent_runtime.values.checks import check_choice, check_seconds, check_text
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.errors import RunAborted
 from llm_client.middleware import ToolInvocation
@@ -48,6 +58,8 @@ if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
 
 __all__ = ["DurableContext"]
+
+T = TypeVar("T")
 
 
 class DurableContext(OperatorContext):
@@ -84,23 +96,23 @@ class DurableContext(OperatorContext):
         self._guard = guard
         self._registry = registry
         self._tools = tools
-        self._children = 0
+        self.children = Children(run, registry, self.config, self.depth)
 
-    def _branch(self) -> Branch:
+    def branch(self) -> Branch:
+        """Return the line that the current task works in."""
         branch = branch_here()
         if branch is None or branch.run is not self._run:
             raise InvalidInput("this context belongs to a job that does not run in this task")
-        if branch.abandoned:
-            raise asyncio.CancelledError("a sibling branch has failed")
         return branch
 
     async def _call_tool(self, invocation: ToolInvocation) -> ToolResult:
-        branch = self._branch()
+        branch = self.branch()
 
         async def attempt(call_: ToolInvocation) -> ToolResult:
             return await self._guard.attempt_tool(call_, execute)
 
-        return await self._guard.call_tool_at(branch.take_place(), invocation, attempt)
+        operation = branch.reach("tool", invocation.tool.name)
+        return await self._guard.call_tool_at(operation, invocation, attempt)
 
     async def step(
         self,
@@ -114,17 +126,17 @@ class DurableContext(OperatorContext):
         **kwargs: Any,
     ) -> Any:
         """Call a function as a recorded step, or return what it returned when it ran before."""
-        branch = self._branch()
+        branch = self.branch()
         step_name = name or str(getattr(function, "__name__", type(function).__name__))
-        place = branch.take_place(key)
-        with failure_of(self._run.operation_id(place)), branch.step(step_name):
+        operation = branch.reach("step", step_name, key=key, effect=effect)
+        with failure_of(operation.id), branch.step(step_name):
             await self._run.admit_step(branch)
-            with branch.child(place) as inner:
+            with branch.child(operation.place) as inner:
                 journaled = JournaledEffect(
                     inner,
                     kind="step",
                     name=step_name,
-                    place=place,
+                    operation=operation,
                     effect=effect,
                     arguments=_named(args, kwargs),
                     reconcile=reconcile,
@@ -132,10 +144,14 @@ class DurableContext(OperatorContext):
                 )
                 recorded = await journaled.recall()
                 if recorded is not None:
-                    return _value(function, step_name, recorded)
+                    return _value(self._run, function, step_name, recorded)
                 await journaled.intend()
                 inner.effect = journaled.step
-                return await self._execute_step(journaled, function, args, kwargs)
+                try:
+                    return await self._execute_step(journaled, function, args, kwargs)
+                except asyncio.CancelledError:
+                    await journaled.settle_interrupted()
+                    raise
 
     async def _execute_step(
         self,
@@ -149,6 +165,11 @@ class DurableContext(OperatorContext):
                 value = await call(function, args, kwargs)
         except Exception as error:
             if isinstance(error, RunAborted) and not isinstance(error, ActionExpired):
+                if (
+                    self._run.control_error is None
+                ):  # known, so that no later run has to ask what became of it
+                    data = {**describe_failure(error), "aborts": True}
+                    await journaled.finish(ok=False, data=data, content=None)
                 raise  # a question of the step's own that nobody answered is a failure like any other
             await journaled.finish(ok=False, data=describe_failure(error), content=None)
             raise StepFailed(
@@ -162,136 +183,128 @@ class DurableContext(OperatorContext):
         await journaled.finish(ok=True, data={}, content=content)
         return as_read
 
-    async def action(self, spec: ActionSpec, *, key: str | None = None) -> ActionRecord:
+    def action(self, spec: ActionSpec, *, key: str | None = None) -> DurableWait[ActionRecord]:
         """Ask a person and return the action with the answer; the job may leave the memory meanwhile."""
-        return await self.await_action(await self._open_action(spec, key, with_tokens=False))
+
+        async def ask(branch: Branch) -> Asked[ActionRecord]:
+            operation = branch.reach("action", str(spec.type), key=key)
+            await self._run.admit_step(branch)
+            asking = ask_person(branch, operation.id, spec)
+
+            async def read(answer: RuntimeEvent) -> ActionRecord:
+                return resolved(asking.action, answer)
+
+            return Asked(
+                operation_id=operation.id,
+                kind="action",
+                read=read,
+                events=asking.events,
+                parts=asking.parts,
+            )
+
+        return self._wait("action", ask)
 
     async def open_action(self, spec: ActionSpec, *, key: str | None = None) -> ActionRecord:
         """Ask without waiting. Inside a resumed job this is the question that was asked before, with further tokens."""
-        return await self._open_action(spec, key, with_tokens=True)
-
-    async def _open_action(self, spec: ActionSpec, key: str | None, *, with_tokens: bool) -> ActionRecord:
-        branch = self._branch()
-        operation_id = self._run.operation_id(branch.take_place(key))
+        branch = self.branch()
+        operation = branch.reach("action", str(spec.type), key=key)
         with branch.step(str(spec.type)):
             await self._run.admit_step(branch)
-            return await open_action(branch, operation_id, spec, with_tokens=with_tokens)
+            return await open_action(branch, operation.id, spec, held=True)
 
     async def await_action(self, action: ActionRecord) -> ActionRecord:
         """Wait for the answer to a question this job has asked."""
-        branch = self._branch()
+        branch = self.branch()
         async with branch.settling_streams():
             pass
         return await await_action(branch, action)
 
-    async def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> None:
+    def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> DurableWait[None]:
         """Wait for a time, or until a moment, as a row in the timers' table."""
-        branch = self._branch()
-        operation_id = self._run.operation_id(branch.take_place())
-        await self._run.admit_step(branch)
-        if self._run.history.match(operation_id, "timer", "sleep") is None:
+
+        async def ask(branch: Branch) -> Asked[None]:
+            operation = branch.reach("timer", "sleep")
+            await self._run.admit_step(branch)
+            if operation.step is not None:
+                return Asked(operation_id=operation.id, kind="timer", read=_nothing)
             due_at = self._due(seconds, until)
             data = {"name": "sleep", "due_at": due_at.isoformat()}
-            timer = Timer(
-                self._run.job_id, f"sleep:{operation_id}", due_at, RuntimeEventType.TIMER_FIRED, operation_id
+            key = f"sleep:{operation.id}"
+            timer = Timer(self._run.job_id, key, due_at, RuntimeEventType.TIMER_FIRED, operation.id)
+            return Asked(
+                operation_id=operation.id,
+                kind="timer",
+                read=_nothing,
+                events=[NewEvent(RuntimeEventType.TIMER_SET, operation.id, data)],
+                parts={"set_timers": [timer]},
             )
-            await self._run.commit(
-                [
-                    NewEvent(RuntimeEventType.TIMER_SET, operation_id, data),
-                    *blocking(branch, operation_id, "timer"),
-                ],
-                set_timers=[timer],
-            )
-        await wait(branch, operation_id, "timer")
 
-    async def child(
+        return self._wait("timer", ask)
+
+    def child(
         self,
         operator: Any,
         input: Any = None,  # noqa: A002 -- the documented name
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
-    ) -> OperatorResult:
+    ) -> DurableWait[OperatorResult]:
         """Run another operator as a durable job of its own and wait for it."""
-        branch, run = self._branch(), self._run
-        operation_id = run.operation_id(branch.take_place(key))
-        name = operator if isinstance(operator, str) else self._registered(operator)
-        await run.admit_step(branch)
-        if run.history.match(operation_id, "child", name) is None:
-            self._registry.get(name)
-            if self.depth + 1 > self.config.max_depth:
-                raise InvalidInput(f"jobs are nested deeper than max_depth = {self.config.max_depth}")
-            record, created = child_job(run, name, encode(input), operation_id=operation_id, budgets=budgets)
-            started = NewEvent(
-                RuntimeEventType.CHILD_STARTED, operation_id, {"name": name, "child_job_id": record.job_id}
-            )
-            policies = run.services.policies
-            policy = await run.patiently(lambda: policies.of_job(run.job.policy_ref))
-            admission = admit(record, created, policy)
-            await run.commit(
-                [started, *blocking(branch, operation_id, "child")],
-                create=[(admission.job, admission.events)],
-                signals=admission.refusal,
-                **admission.parts,
-            )
-        ended = await wait(branch, operation_id, "child")
-        if ended.data.get("status") != "succeeded":
-            raise ChildFailed(
-                f"child job {ended.data.get('job_id')} ({name}) {ended.data.get('status')}: {ended.data.get('error')}",
-                job_id=str(ended.data.get("job_id")),
-                error_code=ended.data.get("error_code"),
-            )
-        body = ended.body() or {}
-        return OperatorResult(content=body.get("content", ""), output_data=body.get("output_data") or {})
+        name = self._registered(operator)
+
+        async def ask(branch: Branch) -> Asked[OperatorResult]:
+            return await self.children.ask(branch, ChildRequest(name, input, key, budgets))
+
+        return self._wait("child", ask)
+
+    async def start_child(
+        self,
+        operator: Any,
+        input: Any = None,  # noqa: A002 -- as `child` names it
+        *,
+        key: str | None = None,
+        budgets: BudgetSpec | None = None,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> ChildHandle:
+        """Start another operator as a job of its own, without waiting for it."""
+        check_choice("on_parent_end", on_parent_end, ("cancel", "keep"))
+        name, branch = self._registered(operator), self.branch()
+        request = ChildRequest(name, input, key, budgets, on_parent_end, held=True)
+        operation = branch.reach("child", name, key=key)
+        with branch.step(name):
+            child_job_id = await self.children.start(branch, operation, request)
+        return DurableChildHandle(self, child_job_id, operation.id, name)
 
     def _registered(self, operator: Any) -> str:
-        made = self._registry.add(operator)
-        return made.name
+        return operator if isinstance(operator, str) else self._registry.add(operator).name
+
+    def _wait(self, kind: WaitKind, ask: Ask[T]) -> DurableWait[T]:
+        async def ask_here() -> T:
+            return await ask_and_wait(self.branch(), ask)
+
+        return DurableWait(kind, ask_here(), ask)
 
     async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time, each with places of its own in the journal."""
         try:
-            return await self._gather(awaitables, return_exceptions=return_exceptions)
+            return await gather(self.branch(), awaitables, name="gather", return_exceptions=return_exceptions)
         finally:
-            for awaitable in awaitables:
-                if (
-                    inspect.iscoroutine(awaitable)
-                    and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
-                ):
-                    awaitable.close()  # stopped before it began: nothing is left behind that nobody awaits
+            close_unstarted(awaitables)
 
-    async def _gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
-        parent = self._branch()
-        place = parent.take_place()
-        await parent.streams_ended()
-        branches: dict[int, Branch] = {}
-
-        async def run(number: int, awaitable: Awaitable[Any]) -> Any:
-            async with parent.nested(f"{place}.{number}") as branch:
-                branches[number] = branch
-                return await awaitable
-
-        loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(run(number, awaitable)) for number, awaitable in enumerate(awaitables)]
+    async def wait_all(self, *waits: DurableWait[Any], return_exceptions: bool = False) -> list[Any]:
+        """Wait until all of these have ended, and return what they gave, in order."""
         try:
-            if tasks and not return_exceptions:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-                if any(task.done() and not task.cancelled() and task.exception() for task in tasks):
-                    _abandon(tasks, branches)
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
-        if not return_exceptions:
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
-        return list(results)
+            check_waits(waits, "wait_all")
+            return await gather(self.branch(), waits, name="wait_all", return_exceptions=return_exceptions)
+        finally:
+            close_unstarted(waits)
+
+    async def wait_any(self, *waits: DurableWait[Any]) -> Won[Any]:
+        """Wait until the first of these has ended."""
+        try:
+            return await wait_any(self.branch(), waits)
+        finally:
+            close_unstarted(waits)
 
     async def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 -- the documented name
         """Write an event of the application to the journal, once."""
@@ -308,47 +321,71 @@ class DurableContext(OperatorContext):
         await self._write_once(RuntimeEventType.JOB_PROGRESS, data, progress=fraction)
 
     async def _write_once(self, type_: str, data: dict[str, Any], **parts: Any) -> None:
-        branch = self._branch()
-        operation_id = self._run.operation_id(branch.take_place())
+        branch = self.branch()
+        operation = branch.reach("value", data.get("name", type_))
         await self._run.admit_step(branch)
-        if self._run.history.match(operation_id, "value", data.get("name", type_)) is None:
-            await self._run.commit([NewEvent(type_, operation_id, data)], **parts)
+        if operation.step is None:
+            await self._run.commit([NewEvent(type_, operation.id, data)], **parts)
 
     def now(self) -> datetime:
         """Return the current time, written to the journal no later than what depends on it."""
-        operation_id = self._run.operation_id(self._branch().take_place())
-        step = self._run.history.match(operation_id, "value", "now")
-        if step is not None:
-            return datetime.fromisoformat(step.declaration.data["value"])
+        operation = self.branch().reach("value", "now")
+        if operation.step is not None:
+            return datetime.fromisoformat(operation.step.declaration.data["value"])
         moment = self._clock.now()
-        data = {"name": "now", "value": moment.isoformat()}
-        self._run.record(NewEvent(RuntimeEventType.VALUE_RECORDED, operation_id, data))
+        self._record(operation, name="now", value=moment.isoformat())
         return moment
 
-    def random(self) -> random.Random:
+    def random(self) -> Random:
         """Return a generator seeded by the job and the place of this call."""
-        place = self._branch().take_place()
-        seed = hashlib.blake2b(f"{self._run.job.seed}:{place}".encode(), digest_size=16).digest()
-        return random.Random(seed)  # noqa: S311 -- reproducible on purpose
+        return self._generator("random")
+
+    def uuid(self) -> UUID:
+        """Return a random id; the same on every resume."""
+        return UUID(int=self._generator("uuid").getrandbits(128), version=4)
+
+    def _generator(self, name: str) -> Random:
+        operation = self.branch().reach("value", name)
+        if operation.step is None:
+            self._record(operation, name=name)
+        seed = hashlib.blake2b(f"{self._run.job.seed}:{operation.place}".encode(), digest_size=16).digest()
+        return Random(seed)  # noqa: S311 -- reproducible on purpose
+
+    def _record(self, operation: Operation, **data: Any) -> None:
+        self._run.record(NewEvent(RuntimeEventType.VALUE_RECORDED, operation.id, data))
 
     def patched(self, change_id: str) -> bool:
-        """Return whether this run follows new code; the answer is recorded the first time."""
+        """Return whether this job follows new code: decided at the first call, for the whole job, and recorded.
+
+        It does unless something is recorded at the place that this line has reached, or after it.
+        """
         check_text("change_id", change_id)
-        branch, history = self._branch(), self._run.history
-        place = f"{branch.place}.[patch:{change_id}]" if branch.place else f"[patch:{change_id}]"
-        operation_id = self._run.operation_id(place)
-        if history.match(operation_id, "value", "patched") is not None:
-            return True
-        if self._run.operation_id(branch.upcoming_place()) in history.steps:
-            return False
-        data = {"name": "patched", "change": change_id}
-        self._run.record(NewEvent(RuntimeEventType.VALUE_RECORDED, operation_id, data))
-        return True
+        branch, history = self.branch(), self._run.history
+        self._run.check_going_on()
+        decided = history.patches.get(change_id)
+        if decided is None:
+            decided = not branch.is_recorded_ahead()
+            operation = Operation(self._run.operation_id(f"[patch:{change_id}]"), "", None)
+            self._record(operation, name="patched", change=change_id, value=decided)
+        return decided
+
+    def timeout(self, seconds: float) -> TimeoutScope:
+        """Bound what happens in a body, waits included: `async with context.timeout(30): …` raises `TimeoutError`.
+
+        The bound outlives the process. When it is reached, waits inside end at once, steps and model calls are cut off; an
+        effect whose outcome would then be unknown has `drain_timeout` to finish.
+        """
+        check_seconds("seconds", seconds)
+        return TimeoutScope(self.branch(), seconds)
 
 
 _RESERVED = frozenset(
-    type_.split(".")[0] for type_ in RuntimeEventType if type_ != RuntimeEventType.ARTIFACT_CREATED
+    {
+        *(type_.split(".")[0] for type_ in RuntimeEventType if type_ != RuntimeEventType.ARTIFACT_CREATED),
+        *("agent", "branch", "message", "run", "schedule", "timeout", "wait"),
+    }
 )
+"""Families of events that belong to the runtime, some of them for what is to come."""
 
 
 def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -356,16 +393,20 @@ def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
 
 
-def _value(function: Callable[..., Any], name: str, outcome: Outcome) -> Any:
+def _value(run: JobRun, function: Callable[..., Any], name: str, outcome: Outcome) -> Any:
     """Return a recorded step's value, or raise its failure."""
     error = outcome.data.get("error")
     if error is None:
         try:
             return read_result(function, outcome.content)
         except Exception as problem:
-            raise NondeterminismError(
-                f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: {problem}"
+            raise run.refuse(
+                NondeterminismError(
+                    f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: {problem}"
+                )
             ) from problem
+    if outcome.data.get("aborts"):
+        raise recorded_failure(outcome.data, step=name)
     kind = str(outcome.data.get("error_type", ""))
     if kind == ResultNotSerializable.__name__:
         raise ResultNotSerializable(str(error))
@@ -374,13 +415,5 @@ def _value(function: Callable[..., Any], name: str, outcome: Outcome) -> Any:
     raise StepFailed(f"{kind}: {error}", step=name, error_type=kind)
 
 
-def _abandon(tasks: Sequence[asyncio.Task[Any]], branches: Mapping[int, Branch]) -> None:
-    """Let the siblings of a failed branch finish what they are doing, but begin nothing more."""
-    for number, task in enumerate(tasks):
-        branch = branches.get(number)
-        if task.done() or branch is None:
-            task.cancel()
-        else:
-            branch.abandoned = True
-            if branch.is_blocked():
-                task.cancel()
+async def _nothing(_: RuntimeEvent) -> None:
+    """A timer says nothing."""

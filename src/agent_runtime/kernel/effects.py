@@ -22,7 +22,7 @@ import orjson
 from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
 from agent_runtime.kernel.approvals import who_agreed
-from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.history import History, Step
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import asked_event, await_action, blocking, open_action
@@ -81,7 +81,7 @@ class JournaledEffect:
         branch: Where it waits, if it has to.
         kind: `tool` or `step`.
         name: Of the tool or step.
-        place: Its place in the journal.
+        operation: Its place in the journal.
         effect: Its effect class.
         arguments: What it is called with; recorded with the intent.
         reconcile: For the class `reconcilable`.
@@ -94,7 +94,7 @@ class JournaledEffect:
         *,
         kind: Literal["tool", "step"],
         name: str,
-        place: str,
+        operation: Operation,
         effect: Effect,
         arguments: Mapping[str, Any],
         reconcile: Reconcile | None = None,
@@ -105,7 +105,7 @@ class JournaledEffect:
         self.kind: Literal["tool", "step"] = kind
         self.name = name
         self.effect: Effect = effect
-        self.operation_id = self.run.operation_id(place)
+        self.operation_id = operation.id
         self.arguments = arguments
         self._reconcile = reconcile
         self._misfit = misfit or _not_json
@@ -118,7 +118,7 @@ class JournaledEffect:
 
     async def recall(self) -> Outcome | None:
         """Return the recorded outcome, or settle what a crash left open; `None` when it is to run (again)."""
-        step = self.run.history.match(self.operation_id, self.kind, self.name)
+        step = self.step
         if step is None:
             return None
         self._warn_if_changed(step)
@@ -192,6 +192,23 @@ class JournaledEffect:
         assert step is not None  # noqa: S101 -- the commit has just declared it
         return await self._ask_person(step)
 
+    async def settle_interrupted(self) -> None:
+        """Deal with an effect that a bound on time has cut off: what became of it is found out before anybody goes on.
+
+        A job that ends or leaves the memory settles it there, and what stood still in a wait has not gone on.
+        """
+        step, run = self.step, self.run
+        if run.closed or run.is_asked_to_stop() or self.effect in REPEATABLE:
+            return
+        if self.branch.stop_reason("action") is None:  # cut off by something else, which is refused
+            return
+        if step is None or step.open_intent is None or step.may_reenter:
+            return
+        self.branch.effect = None
+        if await self.settle_lost() is None and not self.run.closed:
+            data = {"error": "its time was up before it was done again", "error_type": TimeoutError.__name__}
+            await self.finish(ok=False, data=data, content=None)
+
     def _question(self, problem: str | None = None) -> ActionSpec:
         return unknown_effect(
             self.run.history,
@@ -217,7 +234,7 @@ class JournaledEffect:
         for number in itertools.count():
             place = f"{first}.{number}" if number else first
             action = await open_action(self.branch, place, self._question(problem))
-            answer = (await await_action(self.branch, action)).resolution or {}
+            answer = (await await_action(self.branch, action, settles=True)).resolution or {}
             match answer.get("outcome"):
                 case "done":
                     problem = self._misfit(answer.get("result"))
@@ -243,7 +260,7 @@ def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
     """
     said = f"{kind} {name!r} at {operation_id!r} is asked something else than the journal records"
     if run.services.options.strict:
-        raise NondeterminismError(f"{said}, and the kernel is strict")
+        raise run.refuse(NondeterminismError(f"{said}, and the kernel is strict"))
     if operation_id not in run.history.warned:
         logger.warning("job %s: %s; the recorded outcome is used", run.job_id, said)
         data = {"warning": "changed_input", "step": operation_id, "kind": kind, "name": name}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
 from agent_runtime.jobs.manager import deadline_timer
-from agent_runtime.kernel.children import successor_job
 from agent_runtime.kernel.effects import REPEATABLE, question_about, unknown_effect
 from agent_runtime.kernel.failed_at import failed_at
 from agent_runtime.kernel.failures import public_text
@@ -19,6 +18,7 @@ from agent_runtime.kernel.history import Step
 from agent_runtime.kernel.operator import OperatorResult, plain
 from agent_runtime.kernel.operator_context import ContinueAsNew, as_operator_result
 from agent_runtime.kernel.run import JobRun
+from agent_runtime.kernel.succession import successor_job
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
@@ -49,14 +49,20 @@ class Ending:
     """The operation whose failure left the operator."""
     successor: tuple[JobRecord, NewEvent] | None = None
     """The job that goes on instead."""
+    no_clean_up: str | None = None
+    """Why its code could not clean up."""
 
     @classmethod
-    def of_request(cls, request: RuntimeEvent) -> Ending:
+    def of_request(cls, request: RuntimeEvent, *, no_clean_up: str | None = None) -> Ending:
         """Return how a job ends that was asked to stop."""
+        if request.type == RuntimeEventType.JOB_RUNTIME_EXCEEDED:
+            return replace(cls.out_of_time(), no_clean_up=no_clean_up)
         if request.type == RuntimeEventType.JOB_DEADLINE_REACHED:
-            return cls(JobStatus.TIMED_OUT, error="the job's deadline has passed", error_code="TIMED_OUT")
-        reason = request.data.get("reason")
-        return cls(JobStatus.CANCELLED, error=reason or "the job was cancelled", error_code="CANCELLED")
+            status, error, code = JobStatus.TIMED_OUT, "the job's deadline has passed", "TIMED_OUT"
+        else:
+            reason = request.data.get("reason")
+            status, error, code = JobStatus.CANCELLED, reason or "the job was cancelled", "CANCELLED"
+        return cls(status, error=error, error_code=code, no_clean_up=no_clean_up)
 
     @classmethod
     def out_of_time(cls) -> Ending:
@@ -149,7 +155,9 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         cancel_children_of=job.job_id if "child" in kinds else None,
         cancel_actions_of=job.job_id,
         clear_timers_of=job.job_id
-        if job.deadline is not None or run.history.outage is not None or kinds & {"timer", "action"}
+        if job.deadline is not None
+        or run.history.outage is not None
+        or kinds & {"timer", "timeout", "action"}
         else None,
         new_actions=actions,
         require_no_signals=ending.successor is not None,
@@ -166,6 +174,8 @@ def _said(run: JobRun, ending: Ending, lost: Sequence[NewEvent]) -> dict[str, An
         data["children_usage"] = dump_usage(history.children_usage)
     if history.artifacts:
         data["artifacts"] = list(history.artifacts)
+    if ending.no_clean_up is not None:
+        data["clean_up"] = f"not run: {ending.no_clean_up}"
     if ending.error is not None:
         data |= {
             "error": ending.error[:4000],

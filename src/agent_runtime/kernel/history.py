@@ -12,13 +12,17 @@ from agent_runtime.values.event import JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEve
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
-StepKind = Literal["model", "tool", "step", "action", "timer", "child", "value"]
+StepKind = Literal[
+    "model", "tool", "step", "action", "timer", "timeout", "child", "message", "branches", "value"
+]
 StepState = Literal["new", "started", "blocked", "resumed", "attempted", "unknown", "finished"]
 
 _DECLARING: Mapping[str, StepKind] = {
     RuntimeEventType.ACTION_REQUIRED: "action",
     RuntimeEventType.TIMER_SET: "timer",
     RuntimeEventType.CHILD_STARTED: "child",
+    RuntimeEventType.TIMEOUT_STARTED: "timeout",
+    RuntimeEventType.BRANCH_OPENED: "branches",
 }
 """Everything else that has an operation id – recorded values, progress, events of the application – is a value."""
 _STEP_KINDS: Mapping[str, StepKind] = {"model": "model", "tool": "tool", "step": "step"}
@@ -39,11 +43,22 @@ _ARRIVALS = frozenset(
         RuntimeEventType.ACTION_CANCELLED,
         RuntimeEventType.TIMER_FIRED,
         RuntimeEventType.CHILD_ENDED,
+        RuntimeEventType.TIMEOUT_DUE,
     }
 )
 SIGNALS = _ARRIVALS | STOP_REQUESTS
 """Entries that come from outside and mean something to a run; learning of one twice does nothing."""
 
+_ABOUT_LINES = frozenset(
+    {
+        RuntimeEventType.BRANCH_FAILED,
+        RuntimeEventType.BRANCH_CANCELLED,
+        RuntimeEventType.BRANCH_LEFT,
+        RuntimeEventType.TIMEOUT_EXPIRED,
+        RuntimeEventType.TIMEOUT_LEFT,
+        RuntimeEventType.WAIT_WITHDRAWN,
+    }
+)
 _ABOUT_MONEY = frozenset(
     {
         RuntimeEventType.BUDGET_WARNED,
@@ -115,6 +130,20 @@ class History:
         """Kinds of the steps there are."""
         self.warned: set[str] = set()
         """Steps whose changed input has been recorded."""
+        self.furthest: dict[str, int] = {}
+        """The last numbered place that is recorded, by the place of its line."""
+        self.failed_branches: dict[str, int] = {}
+        """Which branch has failed and ended the others, by the operation that opened them."""
+        self.left: dict[str, Mapping[str, Any]] = {}
+        """How the readers of streams have left them, by the operation that opened them."""
+        self.timeouts: dict[str, Literal["expired", "left"]] = {}
+        """How a bound on time has ended, by operation id."""
+        self.cancelled: dict[str, int] = {}
+        """In which line the job's cancellation was raised, and the number of the place at which it went on."""
+        self.withdrawn: set[str] = set()
+        """Waits that nobody waits for any more."""
+        self.patches: dict[str, bool] = {}
+        """What `patched` has answered, by change."""
         self.artifacts: list[Mapping[str, Any]] = []
         self.usage = Usage()
         """What every attempt of a model call has used."""
@@ -122,6 +151,9 @@ class History:
         """What ended children have used, with theirs."""
         self.turns = 0
         """Answers of models."""
+        self._clean_up_began_at: datetime | None = None
+        self._clean_up_ended_at: datetime | None = None
+        """The last entry of an earlier run that cleaned up."""
         self._active = timedelta()
         self._active_since: datetime | None = None
         self._last_moment: datetime | None = None
@@ -149,6 +181,9 @@ class History:
                     if name in event.data:
                         self.children_usage += load_usage(event.data[name])
             return
+        if event.type in _ABOUT_LINES:
+            self._apply_to_line(operation_id, event)
+            return
         family, _, state = event.type.partition(".")
         if family in _STEP_KINDS and state in _STATES:
             self._apply_step(operation_id, _STEP_KINDS[family], _STATES[state], event)
@@ -172,15 +207,48 @@ class History:
         for operation_id in data["reopens"]:
             step = self.steps[operation_id]
             step.outcome, step.open_intent, step.state = None, None, "attempted"
+            around = [one for one in self.failed_branches if operation_id.startswith(f"{one}.")]
+            for branches in around:
+                self._take_up_again(branches)
         for operation_id in data["drops"]:
-            self.steps.pop(operation_id, None)
-            self.arrived.pop(operation_id, None)
+            self._forget(operation_id)
+        self.furthest.clear()
+        for operation_id in self.steps:
+            self._advance_line(operation_id)
+
+    def _take_up_again(self, branches: str) -> None:
+        """Forget that one of these branches has failed and ended the others, and what was withdrawn with them."""
+        del self.failed_branches[branches]
+        for operation_id in [one for one in self.withdrawn if one.startswith(f"{branches}.")]:
+            self._forget(operation_id)
+
+    def _forget(self, operation_id: str) -> None:
+        self.withdrawn.discard(operation_id)
+        known: tuple[dict[str, Any], ...] = (self.steps, self.arrived, self.timeouts, self.left)
+        for index in known:
+            index.pop(operation_id, None)
 
     def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:
         about = (data["action"], data["name"], data.get("input"))
         self.decisions.setdefault(operation_id, {})[about] = data
         if data["decision"] != "deny" and data["action"] in ("model", "tool"):
             (self.models if data["action"] == "model" else self.tools).add(operation_id)
+
+    def _apply_to_line(self, operation_id: str, event: RuntimeEvent) -> None:
+        match event.type:
+            case RuntimeEventType.BRANCH_FAILED:
+                self.failed_branches.setdefault(operation_id, event.data["branch"])
+            case RuntimeEventType.BRANCH_CANCELLED:
+                self.cancelled.setdefault(operation_id, event.data["next"])
+                self._clean_up_began_at = self._clean_up_began_at or event.timestamp
+            case RuntimeEventType.BRANCH_LEFT:
+                self.left.setdefault(operation_id, event.data)
+            case RuntimeEventType.WAIT_WITHDRAWN:
+                self.withdrawn.add(operation_id)
+            case RuntimeEventType.TIMEOUT_EXPIRED:
+                self.timeouts.setdefault(operation_id, "expired")
+            case _:
+                self.timeouts.setdefault(operation_id, "left")
 
     def _declare(self, operation_id: str, kind: StepKind, event: RuntimeEvent) -> Step:
         step = self.steps.get(operation_id)
@@ -189,11 +257,21 @@ class History:
             step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
             self.steps[operation_id] = step
             self.kinds.add(kind)
+            self._advance_line(operation_id)
+            if event.type == RuntimeEventType.VALUE_RECORDED and "change" in data:
+                self.patches[data["change"]] = data["value"]
             if kind in ("model", "tool"):
                 (self.models if kind == "model" else self.tools).add(operation_id)
             elif event.type == RuntimeEventType.ARTIFACT_CREATED:
                 self.artifacts.append(data)
         return step
+
+    def _advance_line(self, operation_id: str) -> None:
+        """Remember how far a line has come: the place `3.0.2` is the second of the line `3.0`."""
+        place = operation_id.partition(":")[2]
+        line, _, number = place.rpartition(".")
+        if number.isdecimal() and int(number) > self.furthest.get(line, 0):
+            self.furthest[line] = int(number)
 
     def _apply_step(self, operation_id: str, kind: StepKind, state: StepState, event: RuntimeEvent) -> None:
         step = self._declare(operation_id, kind, event)
@@ -255,6 +333,13 @@ class History:
         step = self.steps.get(operation_id)
         return step is not None and step.outcome is not None
 
+    @property
+    def clean_up_seconds(self) -> float:
+        """How long earlier runs of the job have cleaned up."""
+        if self._clean_up_began_at is None or self._clean_up_ended_at is None:
+            return 0.0
+        return (self._clean_up_ended_at - self._clean_up_began_at).total_seconds()
+
     def active_seconds(self, now: datetime) -> float:
         """Return how long the job has run so far, waits while suspended left out."""
         running = now - self._active_since if self._active_since is not None else timedelta()
@@ -263,6 +348,8 @@ class History:
     def _measure(self, event: RuntimeEvent) -> None:
         """Add up active time; a crashed stretch counts up to its last entry."""
         if event.type in (RuntimeEventType.JOB_STARTED, RuntimeEventType.JOB_RESUMED):
+            if self._clean_up_began_at is not None:
+                self._clean_up_ended_at = self._last_moment
             if self._active_since is not None and self._last_moment is not None:
                 self._active += self._last_moment - self._active_since
             self._active_since = event.timestamp

@@ -7,17 +7,21 @@ import functools
 import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.kernel.child_handle import BareChildHandle, ChildHandle
+from agent_runtime.kernel.durable_wait import DurableWait, Won, check_waits
 from agent_runtime.kernel.operator import OperatorResult
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
+from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import ToolInvocation
@@ -142,16 +146,23 @@ class OperatorContext:
         del name, effect, reconcile, key
         return await call(function, args, kwargs)
 
-    async def action(self, spec: ActionSpec, *, key: str | None = None) -> ActionRecord:
-        """Ask a person and return the action with the answer.
+    def action(self, spec: ActionSpec, *, key: str | None = None) -> DurableWait[ActionRecord]:
+        """Ask a person and return the action with the answer, when it is awaited.
 
         Raises:
             ActionExpired: Nobody answered in time.
         """
+        del spec, key
+        return DurableWait("action", self._nobody_to_ask())
+
+    async def _nobody_to_ask(self) -> NoReturn:
         raise InvalidInput("a bare context has nobody to ask; run the operator in a kernel")
 
-    async def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> None:
-        """Wait for a time, or until a moment."""
+    def sleep(self, seconds: float | None = None, *, until: datetime | None = None) -> DurableWait[None]:
+        """Wait for a time, or until a moment, when it is awaited."""
+        return DurableWait("timer", self._sleep(seconds, until))
+
+    async def _sleep(self, seconds: float | None, until: datetime | None) -> None:
         await asyncio.sleep(max(0.0, (self._due(seconds, until) - self._clock.now()).total_seconds()))
 
     def _due(self, seconds: float | None, until: datetime | None) -> datetime:
@@ -165,26 +176,54 @@ class OperatorContext:
             return until
         return self._clock.now() + timedelta(seconds=seconds or 0.0)
 
-    async def child(
+    def child(
         self,
         operator: Any,
         input: Any = None,  # noqa: A002 -- the documented name
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
-    ) -> OperatorResult:
-        """Run another operator as a child job and return its result.
+    ) -> DurableWait[OperatorResult]:
+        """Run another operator as a child job and return its result, when it is awaited.
 
         Raises:
             ChildFailed: It did not succeed.
         """
+        del key, budgets
+        return DurableWait("child", self._execute_child(operator, input))
+
+    async def start_child(
+        self,
+        operator: Any,
+        input: Any = None,  # noqa: A002 -- as `child` names it
+        *,
+        key: str | None = None,
+        budgets: BudgetSpec | None = None,
+        on_parent_end: OnParentEnd = "cancel",
+    ) -> ChildHandle:
+        """Start another operator as a child job, without waiting for it.
+
+        Args:
+            operator: The operator, or its registered name.
+            input: Its input.
+            key: Names the child's place instead of its position.
+            budgets: Limits of its own.
+            on_parent_end: `cancel`: it is asked to stop when this job ends; `keep`: it goes on.
+        """
+        del key, budgets, on_parent_end
+        return BareChildHandle(self._execute_child(operator, input))
+
+    async def _execute_child(self, operator: Any, input_data: Any) -> OperatorResult:
         from agent_runtime.errors import ChildFailed
 
-        del key, budgets
-        result = as_operator_result(await operator.execute(input, self.descend()))
+        result = as_operator_result(await operator.execute(input_data, self.descend()))
         if not result.success:
             raise ChildFailed(result.error or "the child failed", error_code=result.error_code)
         return result
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
+        """Bound what happens in a body, waits included: `async with context.timeout(30): …` raises `TimeoutError`."""
+        return asyncio.timeout(seconds)
 
     def descend(self) -> OperatorContext:
         """Return the context of a child.
@@ -214,9 +253,39 @@ class OperatorContext:
     async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time and return their results in order.
 
-        When a branch fails, the others finish what they have begun, start nothing new, and the failure is raised.
+        When a branch fails, the others finish what they have begun, start nothing new, and the failure is raised. Waits
+        of the context that nobody has awaited yet are begun together, and wake the job together.
         """
         return list(await asyncio.gather(*awaitables, return_exceptions=return_exceptions))
+
+    async def wait_all(self, *waits: DurableWait[Any], return_exceptions: bool = False) -> list[Any]:
+        """Wait until all of these have ended, and return what they gave, in order.
+
+        Raises:
+            InvalidInput: One is no wait of the context, or was awaited already.
+        """
+        check_waits(waits, "wait_all")
+        return list(await asyncio.gather(*waits, return_exceptions=return_exceptions))
+
+    async def wait_any(self, *waits: DurableWait[Any]) -> Won[Any]:
+        """Wait until the first of these has ended, and return which that was and what it gave, or raise its failure.
+
+        The others are withdrawn: questions are cancelled, children asked to stop. What the code holds a handle of – a
+        started child, an opened question – goes on.
+
+        Raises:
+            InvalidInput: One is no wait of the context, or was awaited already.
+        """
+        check_waits(waits, "wait_any")
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            winner = next(number for number, task in enumerate(tasks) if task.done())
+            return Won(winner, tasks[winner].result())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 -- the documented name
         """Write an event of the application (`custom.…`) to the journal."""

@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from agent_runtime.errors import ConcurrentSteps, FenceLost, JournalLimitReached, StorageError
+from agent_runtime.errors import (
+    ConcurrentSteps,
+    FenceLost,
+    JournalLimitReached,
+    NondeterminismError,
+    RunSuspended,
+    StorageError,
+    UnrecordedCancellation,
+)
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
@@ -20,8 +29,21 @@ from llm_client.pausing import paused
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.streams import StreamLine
+    from agent_runtime.kernel.timeouts import TimeoutScope
 
 logger = logging.getLogger(__name__)
+
+ControlError = NondeterminismError | ConcurrentSteps | UnrecordedCancellation
+"""The operator's code and its journal do not belong together: the run cannot go on, whatever the code catches."""
+E = TypeVar("E", NondeterminismError, ConcurrentSteps, UnrecordedCancellation)
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A branch that waits for the answer to an operation; any number may wait for one."""
+
+    branch: Branch
+    answer: asyncio.Future[RuntimeEvent]
 
 
 class JobRun(JournalWriter):
@@ -59,14 +81,19 @@ class JobRun(JournalWriter):
         """Attempts of model calls whose intent is written and whose request has not left: so far they cost nothing."""
         self.left_lines: set[StreamLine] = set()
         """Streams nobody reads any more, in which effects are still going on."""
-        self._waiters: dict[str, tuple[Branch, asyncio.Future[RuntimeEvent]]] = {}
+        self.control_error: ControlError | None = None
+        """Why every further operation is refused."""
+        self.timeouts: dict[str, TimeoutScope] = {}
+        """Bounds on time whose bodies run, by operation."""
+        self._waiters: dict[str, list[_Waiter]] = {}
+        """By the operation whose answer they wait for."""
+        self._still: set[asyncio.Future[None]] = set()
+        """Whoever stands before an operation that this process does not begin."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._folded_to = claim.job.last_seq
         """Place of the last signal that was taken into the journal."""
         self.fold_in_doubt = False
         """A fold has failed that may have been written all the same: who knows what the job is told there."""
-        self._held_back = 0
-        """Branches that stand before a step which the stopping process does not begin."""
 
     def operation_id(self, place: str) -> str:
         """Return the stable name of the operation at a place."""
@@ -75,6 +102,28 @@ class JobRun(JournalWriter):
     def row_name(self, operation_id: str) -> str:
         """Return the name of an operation among our own rows: a retry shares the operation's id, and not its rows."""
         return f"{self.job.job_id}:{operation_id.removeprefix(f'{self.job.origin}:')}"
+
+    def is_asked_to_stop(self) -> bool:
+        """Whether the job is asked to end: nothing begins any more but what cleans up."""
+        return self.stopping or self.history.stop_request is not None
+
+    def check_going_on(self) -> None:
+        """Let something begin, unless the run has ended, or its code does not belong to its journal.
+
+        Raises:
+            RunSuspended: The run has ended; the job goes on later.
+            ControlError: The one that was raised first.
+        """
+        self.check_open()
+        if self.control_error is not None:
+            raise self.control_error
+
+    def refuse(self, error: E) -> E:
+        """Keep the first error that ends this run whatever the operator catches, and return it to be raised."""
+        if self.control_error is None:
+            self.control_error = error
+            self.attention.set()
+        return error
 
     async def admit_step(self, branch: Branch | None = None) -> None:
         """Let a step begin, unless the process is stopping: then stand still until the run is given up.
@@ -85,7 +134,7 @@ class JobRun(JournalWriter):
         Raises:
             JournalLimitReached: The journal is full.
         """
-        self.check_open()
+        self.check_going_on()
         if branch is not None and branch.streams:
             await branch.streams_ended()
         if self._last_seq >= self.services.options.max_events:
@@ -115,12 +164,13 @@ class JobRun(JournalWriter):
 
     async def _stand_still(self) -> None:
         """Wait until the run is given up."""
-        self._held_back += 1
+        still = asyncio.get_running_loop().create_future()
+        self._still.add(still)
         self.attention.set()
         try:
-            await asyncio.get_running_loop().create_future()
+            await still
         finally:  # its caller gave up waiting: it must not be counted beside what it does next
-            self._held_back -= 1
+            self._still.discard(still)
 
     def wake(self) -> None:
         """Learn that signals wait to be folded."""
@@ -146,11 +196,31 @@ class JobRun(JournalWriter):
             return
         self.history.apply_all(events)
         for event in events:
-            branch, waiter = self._waiters.pop(event.operation_id or "", (None, None))
-            if branch is not None and waiter is not None and not waiter.done():
-                waiter.set_result(event)
-                branch.waiting = None
+            self._deliver(event)
         self.check_idle()
+
+    def _deliver(self, event: RuntimeEvent) -> None:
+        operation_id = event.operation_id or ""
+        for waiter in self._waiters.pop(operation_id, ()):
+            if not waiter.answer.done():
+                waiter.answer.set_result(event)
+                waiter.branch.waiting = None
+        if operation_id in self.timeouts and operation_id in self.history.arrived:
+            self.timeouts[operation_id].expire()
+
+    def deliver_arrived(self) -> bool:
+        """Hand out answers that are in the journal while somebody still waits for them; return whether there were any.
+
+        A job must never be suspended on top of an answer: nobody would announce it again.
+        """
+        arrived = [
+            self.history.arrived[operation_id]
+            for operation_id in (*self._waiters, *self.timeouts)
+            if operation_id in self.history.arrived and operation_id not in self.history.timeouts
+        ]
+        for event in arrived:
+            self._deliver(event)
+        return bool(arrived)
 
     async def _take_signals(self) -> Sequence[RuntimeEvent]:
         """Fold the waiting signals; those of a fold whose answer was lost are in the journal already."""
@@ -166,25 +236,88 @@ class JobRun(JournalWriter):
             self._folded_to = taken[-1].seq or self._folded_to
         return taken
 
-    async def wait(self, branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
-        """Wait durably for the answer to an operation: the run may end here and another one return the answer."""
+    async def wait(
+        self, branch: Branch, operation_id: str, kind: str, *, settles: bool = False
+    ) -> RuntimeEvent:
+        """Wait durably for the answer to an operation: the run may end here and another one return the answer.
+
+        Args:
+            branch: Who waits.
+            operation_id: What for.
+            kind: Kind of the wait.
+            settles: Whether this finds out what became of an effect in flight, which a branch that has been stopped does too.
+        """
         arrived = self.history.arrived.get(operation_id)
         if arrived is not None:
             return arrived
-        self.check_open()
+        self.check_going_on()
         if branch.waiting is not None or branch.in_step is not None:
-            raise ConcurrentSteps
-        answer: asyncio.Future[RuntimeEvent] = asyncio.get_running_loop().create_future()
-        self._waiters[operation_id] = (branch, answer)
+            raise self.refuse(ConcurrentSteps())
+        if self.is_asked_to_stop():
+            raise branch.cancel()
+        if not settles and (why := branch.stop_reason("action")) is not None:
+            raise asyncio.CancelledError(why)
+        waiter = _Waiter(branch, asyncio.get_running_loop().create_future())
+        self._waiters.setdefault(operation_id, []).append(waiter)
         branch.waiting = kind
         self.check_idle()
         try:
             async with paused():
-                return await answer
+                return await waiter.answer
+        except asyncio.CancelledError as cancelled:
+            raise branch.left_by(cancelled) from None
         finally:
             branch.waiting = None
-            self._waiters.pop(operation_id, None)
+            self._forget(operation_id, waiter)
             self.check_idle()
+
+    def _forget(self, operation_id: str, waiter: _Waiter) -> None:
+        waiting = self._waiters.get(operation_id, [])
+        if waiter in waiting:
+            waiting.remove(waiter)
+        if not waiting:
+            self._waiters.pop(operation_id, None)
+
+    def end_wait(self, branch: Branch, error: BaseException) -> bool:
+        """Raise an error where a branch waits for an answer; return whether it does."""
+        found = [one for waiting in self._waiters.values() for one in waiting if one.branch is branch]
+        for waiter in found:
+            if not waiter.answer.done():
+                waiter.answer.set_exception(error)
+        return bool(found)
+
+    def unwind(self) -> None:
+        """Leave the operator where it waits: what it awaits raises `RunSuspended`."""
+        waiting = [waiter.answer for waiters in self._waiters.values() for waiter in waiters]
+        still: list[asyncio.Future[Any]] = [*waiting, *self._still]
+        for future in still:
+            if not future.done():
+                future.set_exception(RunSuspended())
+
+    def interrupt(self) -> None:
+        """Raise the job's cancellation in every line that has not had it yet: where it waits, or in what it does."""
+        for leaf in self.root.leaves():
+            if leaf.is_cleaning:
+                continue
+            if self.end_wait(leaf, asyncio.CancelledError("the job is asked to stop")):
+                continue
+            line = leaf.at_work
+            if line.in_step is None and line.effect is None:
+                line.cancel()
+            if line.task is not None:
+                line.task.cancel("the job is asked to stop")
+
+    def operation_ended(self) -> None:
+        """Let the supervisor look whether all that was in flight has ended, when it waits for that."""
+        if self.control_error is not None:
+            self.attention.set()
+
+    def is_in_flight(self) -> bool:
+        """Whether an effect runs anywhere."""
+        return any(
+            not leaf.waiting and (leaf.in_step is not None or leaf.effect is not None)
+            for leaf in self.root.leaves()
+        )
 
     def check_idle(self) -> None:
         """Start or stop the clock after which a job that only waits leaves the memory."""
@@ -206,7 +339,7 @@ class JobRun(JournalWriter):
 
     def is_quiet(self) -> bool:
         """Whether no step is in flight anywhere: every branch waits, or stands before its next step."""
-        return self._held_back + sum(1 for leaf in self.root.leaves() if leaf.waiting) >= len(
+        return len(self._still) + sum(1 for leaf in self.root.leaves() if leaf.waiting) >= len(
             self.root.leaves()
         )
 

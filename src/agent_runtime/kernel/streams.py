@@ -38,19 +38,25 @@ class StreamLine:
     def __init__(self, parent: Branch, stream: OpenStream[Any]) -> None:
         run = parent.run
         parent.check_free(_NAME)
-        place = parent.take_place()
-        self._operation_id = run.operation_id(place)
-        recorded = run.history.match(self._operation_id, "value", _NAME)
-        self._recorded: Mapping[str, Any] | None = None if recorded is None else recorded.declaration.data
+        operation = parent.reach("branches", _NAME)
+        if operation.step is None:
+            run.record(NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, {"name": _NAME, "branches": 1}))
+        self._operation_id = operation.id
+        self._recorded: Mapping[str, Any] | None = run.history.left.get(operation.id)
         """How the reader left in the run before, if he did."""
         self._stream = stream
         self._waited = False
-        self.branch = Branch(run, place, parent)
+        self.branch = Branch(run, operation.place, parent)
         self.branch.line = self
         parent.children.add(self.branch)
         parent.streams.append(self)
         self.context = copy_context()
         self.context.run(CURRENT_BRANCH.set, self.branch)
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the journal says that the reader left before the end."""
+        return self._recorded is not None and not self._recorded["ended"]
 
     @property
     def left(self) -> bool:
@@ -77,7 +83,7 @@ class StreamLine:
         run = self.branch.run
         if run.closed or run.stopping or run.draining:
             self._cancel()
-        elif self._recorded is None or not self._recorded["ended"]:
+        elif self._recorded is None or self.was_left:
             self.branch.abandoned = True
             if not self.branch.children:
                 self._cancel()
@@ -107,7 +113,7 @@ class StreamLine:
         running = self._stream.is_running
         if running and not self._stream.left:
             self._stream.refuse(
-                ConcurrentSteps(
+                ConcurrentSteps(  # told to whoever still reads; one that was only dropped has no reader
                     "a step was begun while a stream of the same branch was being read, which ended the stream; read it to "
                     "its end before, or run the step in a branch of its own with context.gather"
                 )
@@ -121,7 +127,7 @@ class StreamLine:
 
     async def admit(self) -> None:
         """Let a step begin of which the journal holds no end, unless the reader had left by then: then none does."""
-        if self._recorded is not None and not self._recorded["ended"]:
+        if self.was_left:
             await self.stand_still()
 
     async def stand_still(self) -> None:
@@ -133,7 +139,9 @@ class StreamLine:
         if self._recorded is not None and self._recorded["waiting"]:
             await asyncio.get_running_loop().create_future()
         await self._stream.emptied()
-        raise NondeterminismError(
-            f"the stream at {self._operation_id!r} was left here, but the code reads on; let the version that began this "
-            "job finish it"
+        raise self.branch.run.refuse(
+            NondeterminismError(
+                f"the stream at {self._operation_id!r} was left here, but the code reads on; let the version that began "
+                "this job finish it"
+            )
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent_runtime.actions.records import draw_tokens, expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
@@ -16,33 +16,41 @@ from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 
-async def open_action(
+class Asking(NamedTuple):
+    """A question, and what asks it; nothing when it was asked before."""
+
+    action: ActionRecord
+    events: Sequence[NewEvent] = ()
+    parts: Mapping[str, Any] = {}
+
+
+def ask_person(
     branch: Branch,
     operation_id: str,
     spec: ActionSpec,
     *,
     argument_hash: str | None = None,
-    with_tokens: bool = False,
-) -> ActionRecord:
-    """Ask a question, or return the one that was asked here before.
+    held: bool = False,
+) -> Asking:
+    """Build a question, or return the one that was asked here before.
 
     Args:
         branch: Who asks.
         operation_id: At which place.
         spec: What.
         argument_hash: Hash of the arguments that an approval is for.
-        with_tokens: Whether to draw resume tokens, for an operator that hands them on. Only their hashes are kept, so
-            a run that comes by again, and perhaps has not handed them on yet, draws further ones, as long as the
-            question is open.
+        held: Whether the code holds the question beyond one wait for its answer. Then resume tokens are drawn, for an
+            operator that hands them on. Only their hashes are kept, so a run that comes by again, and perhaps has not
+            handed them on yet, draws further ones, as long as the question is open.
     """
     run = branch.run
-    step = run.history.match(operation_id, "action", str(spec.type))
+    step = run.history.steps.get(operation_id)
     if step is not None:
         action = recorded_action(step.declaration)
-        if with_tokens and operation_id not in run.history.arrived:
-            action, tokens = draw_tokens(action)
-            await run.commit([], new_tokens=tokens)
-        return action
+        if not held or operation_id in run.history.arrived:
+            return Asking(action)
+        action, tokens = draw_tokens(action)
+        return Asking(action, parts={"new_tokens": tokens})
     action = new_action(
         spec,
         scope_id=run.job.scope_id,
@@ -51,24 +59,39 @@ async def open_action(
         now=run.services.clock.now(),
         argument_hash=argument_hash,
     )
-    action, tokens = draw_tokens(action) if with_tokens else (action, ())
-    await run.commit(
-        [asked_event(action), *blocking(branch, operation_id, "action")],
-        new_actions=[action],
-        new_tokens=tokens,
-        set_timers=expiry_timer(action),
-    )
-    return action
+    action, tokens = draw_tokens(action) if held else (action, ())
+    parts = {"new_actions": [action], "new_tokens": tokens, "set_timers": expiry_timer(action)}
+    return Asking(action, [asked_event(action, held=held)], parts)
 
 
-def asked_event(action: ActionRecord) -> NewEvent:
-    """Build the entry that says a question was asked."""
+async def open_action(
+    branch: Branch,
+    operation_id: str,
+    spec: ActionSpec,
+    *,
+    argument_hash: str | None = None,
+    held: bool = False,
+) -> ActionRecord:
+    """Ask a question, or return the one that was asked here before; the arguments are those of `ask_person`."""
+    asking = ask_person(branch, operation_id, spec, argument_hash=argument_hash, held=held)
+    if asking.events:
+        blocked = blocking(branch, operation_id, "action")
+        await branch.run.commit([*asking.events, *blocked], **asking.parts)
+    elif asking.parts:
+        await branch.run.commit([], **asking.parts)
+    return asking.action
+
+
+def asked_event(action: ActionRecord, *, held: bool = False) -> NewEvent:
+    """Build the entry that says a question was asked; `held` as for `ask_person`."""
     data: dict[str, Any] = {
         "name": action.type,
         "action_id": action.action_id,
         "type": action.type,
         "expires_at": None if action.expires_at is None else action.expires_at.isoformat(),
     }
+    if held:
+        data["held"] = True
     if action.argument_hash is not None:
         data["argument_hash"] = action.argument_hash
     if action.approvers is not None:
@@ -94,14 +117,22 @@ def recorded_action(asked: RuntimeEvent) -> ActionRecord:
     )
 
 
-async def await_action(branch: Branch, action: ActionRecord) -> ActionRecord:
-    """Wait for the answer to an action and return the action with it.
+async def await_action(branch: Branch, action: ActionRecord, *, settles: bool = False) -> ActionRecord:
+    """Wait for the answer to an action and return the action with it; `settles` as for `JobRun.wait`.
 
     Raises:
         ActionExpired: Nobody answered in time, or it was cancelled, and there is no default answer.
     """
     assert action.operation_id is not None  # noqa: S101 -- made by `open_action`
-    answer = await wait(branch, action.operation_id, "action")
+    return resolved(action, await wait(branch, action.operation_id, "action", settles=settles))
+
+
+def resolved(action: ActionRecord, answer: RuntimeEvent) -> ActionRecord:
+    """Return an action with the answer to it.
+
+    Raises:
+        ActionExpired: There is none.
+    """
     if answer.type != RuntimeEventType.ACTION_RESOLVED:
         how = "expired" if answer.type == RuntimeEventType.ACTION_EXPIRED else "was cancelled"
         raise ActionExpired(f"the {action.type} action {action.action_id} {how} before anybody answered")
@@ -120,9 +151,9 @@ def answered(action: ActionRecord, answer: RuntimeEvent) -> ActionRecord:
     )
 
 
-async def wait(branch: Branch, operation_id: str, kind: str) -> RuntimeEvent:
+async def wait(branch: Branch, operation_id: str, kind: str, *, settles: bool = False) -> RuntimeEvent:
     """Wait for an answer; before it reaches a tool's function, the journal says that the function goes on."""
-    answer = await branch.run.wait(branch, operation_id, kind)
+    answer = await branch.run.wait(branch, operation_id, kind, settles=settles)
     resumed = [
         NewEvent(f"{step.kind}.resumed", step.operation_id, {"name": step.name, "wait": operation_id})
         for _, step in branch.enclosing_effects()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from agent_runtime.errors import FenceLost, StorageError
+from agent_runtime.errors import FenceLost, RunSuspended, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
@@ -55,6 +55,7 @@ class _Waiting:
 
     events: list[NewEvent] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
+    clear_timers: list[tuple[str, str]] = field(default_factory=list)
     has_outcome: bool = False
     """An outcome of an effect is among them, and must not wait long."""
 
@@ -77,6 +78,8 @@ class JournalWriter:
         """Set whenever the supervisor has something to look at."""
         self.closed = False
         """Nothing may be written any more: suspended, ended, or lost to another worker."""
+        self.has_ended = False
+        """The job's end is written."""
         self.lost: BaseException | None = None
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
         self._last_seq = claim.job.last_seq
@@ -141,6 +144,8 @@ class JournalWriter:
     async def conclude(self, events: Sequence[NewEvent], **parts: Any) -> None:
         """Write the last entries of this run, with which it gives the job up, inside `last_word`."""
         await self._append(events, parts)
+        change = parts.get("job")
+        self.has_ended = change is not None and change.status.is_terminal
         self.close()
 
     async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
@@ -153,8 +158,10 @@ class JournalWriter:
             return await self._write(waiting, events, parts)
         self._carrying = carried = asyncio.get_running_loop().create_future()
         try:
-            charges = [*waiting.charges, *parts.get("charges", ())]
-            return await self._write(waiting, events, {**parts, "charges": charges})
+            added = {
+                name: [*getattr(waiting, name), *parts.get(name, ())] for name in ("charges", "clear_timers")
+            }
+            return await self._write(waiting, events, {**parts, **added})
         finally:
             self._carrying = None
             carried.set_result(None)
@@ -181,7 +188,7 @@ class JournalWriter:
                 first_seq = await self._make_sure(commit)
         except (FenceLost, StorageError) as error:
             self.lose(error)
-            raise cancelled or asyncio.CancelledError(str(error)) from error
+            raise cancelled or RunSuspended from error
         except Exception as error:  # refused: nothing was written, so what had waited waits on
             self._wait_with(waiting)
             if cancelled is not None:
@@ -202,10 +209,11 @@ class JournalWriter:
         if self.suspicion.has_place and not self.closed:
             await self.commit([], absolution="place")
 
-    def record(self, event: NewEvent) -> None:
-        """Remember an event, to be written no later than the next commit."""
+    def record(self, event: NewEvent, *, clear_timers: Sequence[tuple[str, str]] = ()) -> None:
+        """Remember an event, to be written no later than the next commit, which also clears some timers."""
         self.check_open()
         self._waiting.events.append(event)
+        self._waiting.clear_timers.extend(clear_timers)
         self._learn(event, None)
 
     def hold(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
@@ -221,6 +229,7 @@ class JournalWriter:
         waiting = self._waiting
         waiting.events = [*earlier.events, *waiting.events]
         waiting.charges = [*earlier.charges, *waiting.charges]
+        waiting.clear_timers = [*earlier.clear_timers, *waiting.clear_timers]
         waiting.has_outcome |= earlier.has_outcome
         if waiting.has_outcome and self._hold_timer is None and not self.closed:
             self._hold_timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go)
@@ -282,7 +291,7 @@ class JournalWriter:
             return await self._insist(ask)
         except StorageError as error:
             self.lose(error)
-            raise asyncio.CancelledError(str(error)) from error
+            raise RunSuspended from error
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the storage until it answers, or has failed for too long."""
@@ -302,9 +311,16 @@ class JournalWriter:
                     raise
 
     def check_open(self) -> None:
-        """Refuse to work for a run that has ended."""
+        """Refuse to work for a run that is over.
+
+        Raises:
+            RunSuspended: The job goes on later.
+            asyncio.CancelledError: The job has ended.
+        """
+        if self.has_ended:
+            raise asyncio.CancelledError("the job has ended")
         if self.closed:
-            raise asyncio.CancelledError("this run of the job has ended")
+            raise RunSuspended
 
     def lose(self, error: BaseException) -> None:
         """Give the run up without writing anything more."""

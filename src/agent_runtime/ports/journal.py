@@ -146,6 +146,8 @@ class Commit:
     new_tokens: Sequence[ActionToken] = ()
     """Hashes of tokens for actions that are there, or that this commit asks."""
     action_changes: Sequence[ActionChange] = ()
+    withdraw_actions: Sequence[str] = ()
+    """Pending actions, by id, that nobody waits for any more; answered ones stay as they are."""
     cancel_actions_of: str | None = None
     """Cancel this job's pending actions, except those that reconcile a lost effect."""
     set_timers: Sequence[Timer] = ()

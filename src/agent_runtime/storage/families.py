@@ -15,8 +15,12 @@ PARENT_HAS_ENDED = "its parent has ended"
 
 
 def parent_of(job: JobRecord) -> str | None:
-    """Return the parent whose end a new job must not miss. Jobs that are driven by hand hear no requests."""
-    return job.parent_job_id if job.operator is not None and job.status.is_active else None
+    """Return the parent whose end a new job must not miss.
+
+    Jobs that are driven by hand hear no requests, and one that is to be kept gets none.
+    """
+    is_told = job.operator is not None and job.status.is_active and job.on_parent_end == "cancel"
+    return job.parent_job_id if is_told else None
 
 
 def stop_with(parent_id: str, job_id: str, *, status: str | None, is_stopping: bool) -> Signal | None:

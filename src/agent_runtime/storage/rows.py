@@ -29,7 +29,7 @@ def _columns(names: str) -> dict[str, Kind]:
 
 
 JOB: Columns = _columns(
-    "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id parent_job_id parent_operation_id idempotency_key request_hash "
+    "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id parent_job_id parent_operation_id on_parent_end idempotency_key request_hash "
     "operator queue priority depth status created_at:t updated_at:t started_at:t completed_at:t deadline:t progress "
     "budgets:j inherited_budgets:j policy_ref:j retry:j versions:j metadata:j tags:j result_ref error error_code "
     "fence owner last_seq deaths lone_deaths open_claim"

@@ -52,6 +52,7 @@ jobs = Table(
     Column("run_id", Text),
     Column("parent_job_id", Text),
     Column("parent_operation_id", Text),
+    _required("on_parent_end", Text),
     Column("idempotency_key", Text),
     Column("request_hash", Text),
     Column("operator", Text),

@@ -29,6 +29,7 @@ class RuntimeEventType(StrEnum):
     JOB_RETRY_REQUESTED = "job.retry_requested"
     JOB_CANCEL_REQUESTED = "job.cancel_requested"
     JOB_DEADLINE_REACHED = "job.deadline_reached"
+    JOB_RUNTIME_EXCEEDED = "job.runtime_exceeded"
     JOB_WARNING = "job.warning"
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
@@ -56,6 +57,14 @@ class RuntimeEventType(StrEnum):
     VALUE_RECORDED = "value.recorded"
     TIMER_SET = "timer.set"
     TIMER_FIRED = "timer.fired"
+    TIMEOUT_STARTED = "timeout.started"
+    TIMEOUT_DUE = "timeout.due"
+    TIMEOUT_EXPIRED = "timeout.expired"
+    TIMEOUT_LEFT = "timeout.left"
+    BRANCH_OPENED = "branch.opened"
+    BRANCH_FAILED = "branch.failed"
+    BRANCH_CANCELLED = "branch.cancelled"
+    WAIT_WITHDRAWN = "wait.withdrawn"
     CHILD_STARTED = "child.started"
     CHILD_ENDED = "child.ended"
     ACTION_REQUIRED = "action.required"
@@ -70,8 +79,14 @@ class RuntimeEventType(StrEnum):
     ARTIFACT_CREATED = "artifact.created"
 
 
-STOP_REQUESTS = frozenset({RuntimeEventType.JOB_CANCEL_REQUESTED, RuntimeEventType.JOB_DEADLINE_REACHED})
-"""Signals after which a job does nothing but end."""
+STOP_REQUESTS = frozenset(
+    {
+        RuntimeEventType.JOB_CANCEL_REQUESTED,
+        RuntimeEventType.JOB_DEADLINE_REACHED,
+        RuntimeEventType.JOB_RUNTIME_EXCEEDED,
+    }
+)
+"""After these a job does nothing but clean up and end."""
 
 TERMINAL_TYPES = frozenset(
     {

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_json, check_seconds, check_text, check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.deaths import Deaths, OpenClaim
 from agent_runtime.values.retry_policy import RetryPolicy
+
+OnParentEnd = Literal["cancel", "keep"]
 
 
 class JobStatus(StrEnum):
@@ -138,6 +140,8 @@ class JobRecord:
     parent_job_id: str | None = None
     parent_operation_id: str | None = None
     """The step of the parent that waits for this job."""
+    on_parent_end: OnParentEnd = "cancel"
+    """Whether it is asked to stop when its parent ends."""
     idempotency_key: str | None = None
     request_hash: str | None = None
     operator: str | None = None

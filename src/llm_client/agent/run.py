@@ -94,7 +94,8 @@ class Run:
         return result
 
     async def _in_time(self, timeout: float) -> AgentResult:
-        limit = TimeLimit(timeout)
+        host = HOST.get()
+        limit = TimeLimit(timeout) if host is None else host.time_limit(timeout)
         try:
             async with limit:
                 return await self._answered()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop
 from typing import Any
 
-from agent_runtime.kernel.branch import CURRENT_BRANCH, branch_here
+from agent_runtime.kernel.branch import CURRENT_BRANCH, Operation, branch_here
 from agent_runtime.kernel.guards.models import ModelGuard
 from agent_runtime.kernel.guards.tools import ToolGuard
 from agent_runtime.kernel.streams import StreamLine
+from agent_runtime.kernel.timeouts import RecordedLimit
 from llm_client.engine.event_stream import OpenStream, StreamHost
 from llm_client.messages import CompletionResult
 from llm_client.middleware import (
@@ -20,6 +21,7 @@ from llm_client.middleware import (
     ProceedTool,
     ToolInvocation,
 )
+from llm_client.pausing import Limit, TimeLimit
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.tool import ToolResult
@@ -57,14 +59,21 @@ class Guard(Host):
         branch = branch_here()
         if branch is None:
             return await proceed(invocation)
-        place = f"{branch.batch}.{invocation.index}" if branch.batch else branch.take_place()
-        return await self._tools.call(branch, place, invocation, proceed)
+        name = invocation.tool.name
+        operation = (
+            branch.reach_at(f"{branch.batch}.{invocation.index}", "tool", name)
+            if branch.batch
+            else branch.reach("tool", name)
+        )
+        return await self._tools.call(branch, operation, invocation, proceed)
 
-    async def call_tool_at(self, place: str, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+    async def call_tool_at(
+        self, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
+    ) -> ToolResult:
         """Run a tool call that has a place of its own, not one below a model's answer."""
         branch = branch_here()
         assert branch is not None  # noqa: S101 -- only a job's context calls this
-        return await self._tools.call(branch, place, invocation, proceed)
+        return await self._tools.call(branch, operation, invocation, proceed)
 
     async def attempt_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Write the intent before the tool's function runs."""
@@ -77,6 +86,11 @@ class Guard(Host):
         """Return the event loop of the job."""
         branch = CURRENT_BRANCH.get()
         return None if branch is None else branch.run.loop
+
+    def time_limit(self, seconds: float) -> Limit:
+        """Bound an agent's run; in a job, that the bound was reached is recorded."""
+        branch = branch_here()
+        return TimeLimit(seconds) if branch is None else RecordedLimit(branch, seconds)
 
     def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
         """Give a stream a line of work of its own in the job that reads it."""

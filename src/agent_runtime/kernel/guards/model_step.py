@@ -79,13 +79,13 @@ def step_name(call: ModelCall) -> str:
 
 def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     """Take a place, and find out what is new in the conversation since the last call of this branch."""
-    place = branch.take_place()
+    operation = branch.reach("model", step_name(call))
     messages, shared = tuple(call.spec.messages), 0
     if not call.embeds:
         before = branch.conversation
         while shared < len(before) and shared < len(messages) and before[shared] is messages[shared]:
             shared += 1
-        branch.conversation, branch.batch = messages, place
+        branch.conversation, branch.batch = messages, operation.place
     fresh = messages[shared:]
     text = orjson.dumps(
         [call.spec.model or call.provider.model, shared, [dump_message(message) for message in fresh]],
@@ -95,7 +95,7 @@ def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     return ModelStep(
         branch=branch,
         name=step_name(call),
-        operation_id=branch.run.operation_id(place),
+        operation_id=operation.id,
         input_hash=hashlib.blake2b(text, digest_size=8).hexdigest(),
         fresh=fresh,
         shared=shared,

@@ -43,7 +43,7 @@ class ModelGuard:
         with branch.step(step_name(call)):
             await run.admit_step(branch)
             step = next_step(branch, call)
-            recorded = run.history.match(step.operation_id, "model", step.name)
+            recorded = step.recorded
             branch.dropped_tools = _dropped_before(run, step)
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:

@@ -14,7 +14,7 @@ from agent_runtime.errors import (
     ContentTooLarge,
     ResultNotSerializable,
 )
-from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_policy import is_dropped
@@ -40,19 +40,17 @@ class ToolGuard:
     """Recalls, admits and records tool calls."""
 
     async def call(
-        self, branch: Branch, place: str, invocation: ToolInvocation, proceed: ProceedTool
+        self, branch: Branch, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
     ) -> ToolResult:
         """Return the recorded result, or get the call approved, run it and record what it gave."""
         tool = invocation.tool
-        if branch.abandoned:
-            raise asyncio.CancelledError("this branch begins nothing more")
-        with branch.child(place) as own:
+        with branch.child(operation.place, is_line=False) as own:
             await branch.run.admit_step(branch)
             effect = JournaledEffect(
                 own,
                 kind="tool",
                 name=tool.name,
-                place=place,
+                operation=operation,
                 effect=tool.effect,
                 arguments=invocation.arguments,
                 reconcile=tool.reconcile,
@@ -70,6 +68,9 @@ class ToolGuard:
                 attempt = 1 if effect.step is None else effect.step.attempt
                 ruled = ruled.evolve(operation_id=effect.operation_id, attempt=attempt)
                 return await self._run(effect, ruled, proceed)
+            except asyncio.CancelledError as cancelled:
+                await effect.settle_interrupted()
+                raise own.left_by(cancelled) from None
             finally:
                 _CURRENT.reset(token)
 

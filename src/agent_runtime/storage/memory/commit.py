@@ -156,6 +156,7 @@ def apply(state: State, commit: Commit) -> int:
     _set_rules(state, commit)
     if commit.cancel_children_of is not None:
         _cancel_children(state, commit.cancel_children_of)
+    _withdraw(state, commit)
     if commit.cancel_actions_of is not None:
         _cancel_actions(state, commit.cancel_actions_of, commit.at)
     return first_seq
@@ -291,7 +292,7 @@ def _look_at_parent(state: State, job: JobRecord) -> None:
 
 def _cancel_children(state: State, parent: str) -> None:
     for job in list(state.jobs.values()):
-        if job.parent_job_id == parent and job.status.is_active:
+        if job.parent_job_id == parent and job.status.is_active and job.on_parent_end == "cancel":
             signal_id = f"{parent}:cancel:{job.job_id}"
             reason = {"reason": PARENT_HAS_ENDED}
             send(state, Signal(signal_id, job.job_id, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason))
@@ -308,6 +309,13 @@ def _change_action(state: State, change: ActionChange, at: datetime) -> None:
         resolved_at=at if ended else None,
         votes=change.votes if change.votes is not None else action.votes,
     )
+
+
+def _withdraw(state: State, commit: Commit) -> None:
+    for action_id in commit.withdraw_actions:
+        action = state.actions.get(action_id)
+        if action is not None and action.is_pending:
+            state.actions[action_id] = replace(action, status=ActionStatus.CANCELLED, resolved_at=commit.at)
 
 
 def _cancel_actions(state: State, job_id: str, at: datetime) -> None:

@@ -263,6 +263,12 @@ def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) ->
         )
         count = change.votes_before if change.votes is None else len(change.votes)
         rows.actions[change.action_id] = (change.status.value, count)
+    for action_id in commit.withdraw_actions:
+        status, votes_cast = rows.actions.get(action_id, ("", 0))
+        if status == ActionStatus.PENDING:
+            cancelled = ActionStatus.CANCELLED.value
+            rows.action_changes.append([action_id, cancelled, None, None, commit.at, None])
+            rows.actions[action_id] = (cancelled, votes_cast)
     if commit.cancel_actions_of is not None:
         rows.cancel_actions_of.append([commit.cancel_actions_of, commit.at])
 

@@ -136,6 +136,7 @@ class CommitOperation(Operation):
             needs.children_of[commit.cancel_children_of] = commit.depth
         needs.actions.update(change.action_id for change in commit.action_changes)
         needs.actions.update(token.action_id for token in commit.new_tokens)
+        needs.actions.update(commit.withdraw_actions)
         needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
         needs.floors.extend(commit.floors)
         needs.openings.extend(commit.openings)

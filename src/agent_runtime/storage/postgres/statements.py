@@ -94,7 +94,7 @@ ORDER BY depth, job_id FOR NO KEY UPDATE
 """  # noqa: S608
 CHILDREN: Final = """
 SELECT parent_job_id, job_id FROM runtime_jobs
-WHERE parent_job_id = ANY($1::text[]) AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+WHERE parent_job_id = ANY($1::text[]) AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
 JOBS_BY_KEY: Final = """
 SELECT j.scope_id, j.idempotency_key, j.job_id, j.request_hash

@@ -71,8 +71,7 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         send(db, signal)
     if commit.new_actions or commit.new_tokens:
         _ask(db, commit)
-    for change in commit.action_changes:
-        _change_action(db, change, commit.at)
+    _change_actions(db, commit)
     if commit.set_timers:
         db.executemany(sql.SET_TIMER, [encode(TIMER, timer) for timer in commit.set_timers])
     if commit.clear_timers:
@@ -112,6 +111,13 @@ def _lift_counters(db: sqlite3.Connection, floors: Iterable[Floor]) -> None:
         db.execute(sql.NEW_COUNTERS, key)
         now = counters_of(db.execute(sql.COUNTERS, key).fetchone())
         db.execute(sql.CHARGE, (*uncounted(amount, now.settled), *NOTHING, *key))
+
+
+def _change_actions(db: sqlite3.Connection, commit: Commit) -> None:
+    for change in commit.action_changes:
+        _change_action(db, change, commit.at)
+    moment = from_time(commit.at)
+    db.executemany(sql.WITHDRAW_ACTION, [(moment, action_id) for action_id in commit.withdraw_actions])
 
 
 def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:

@@ -84,6 +84,7 @@ CREATE TABLE runtime_jobs (
 	run_id TEXT, 
 	parent_job_id TEXT, 
 	parent_operation_id TEXT, 
+	on_parent_end TEXT NOT NULL, 
 	idempotency_key TEXT, 
 	request_hash TEXT, 
 	operator TEXT, 

@@ -140,7 +140,7 @@ SELECT
 CANCEL_CHILDREN: Final = """
 INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data)
 SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2 FROM runtime_jobs
-WHERE parent_job_id = ?1 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+WHERE parent_job_id = ?1 AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
 WAITING_SIGNALS: Final = (
     "SELECT id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ? ORDER BY id"
@@ -160,6 +160,9 @@ UPDATE runtime_actions SET
 WHERE action_id = ? AND status = 'pending' AND json_array_length(votes) = ?
 """
 ACTION_STATUS: Final = "SELECT status FROM runtime_actions WHERE action_id = ?"
+WITHDRAW_ACTION: Final = """
+UPDATE runtime_actions SET status = 'cancelled', resolved_at = ? WHERE action_id = ? AND status = 'pending'
+"""
 CANCEL_ACTIONS: Final = """
 UPDATE runtime_actions SET status = 'cancelled', resolved_at = ?
 WHERE job_id = ? AND status = 'pending' AND type <> 'reconcile'

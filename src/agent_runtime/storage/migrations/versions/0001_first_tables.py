@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Text),
         sa.Column("parent_job_id", sa.Text),
         sa.Column("parent_operation_id", sa.Text),
+        sa.Column("on_parent_end", sa.Text, nullable=False),
         sa.Column("idempotency_key", sa.Text),
         sa.Column("request_hash", sa.Text),
         sa.Column("operator", sa.Text),

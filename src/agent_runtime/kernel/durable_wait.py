@@ -1,0 +1,121 @@
+"""Waits as values: what `context.child`, `action`, `sleep` and `receive` return before they are awaited.
+
+Awaited, such a value asks and waits. Handed to `gather`, `wait_all` or `wait_any` before that, it is part of a set whose
+members are asked for in one commit, and the job is woken when the set is satisfied, not whenever a member is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.waits import blocking, wait
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.event import RuntimeEvent
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+WaitKind = Literal["action", "timer", "child", "message"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[T]):
+    """A wait that has taken its place in the journal."""
+
+    operation_id: str
+    kind: WaitKind
+    read: Callable[[RuntimeEvent], Awaitable[T]]
+    """Turns the answer into what the code gets, or raises."""
+    events: Sequence[NewEvent] = ()
+    """What begins it; empty when it had begun before."""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """What belongs to the events."""
+
+    async def answered(self, branch: Branch) -> T:
+        """Wait for the answer."""
+        return await self.read(await wait(branch, self.operation_id, self.kind))
+
+
+Ask = Callable[[Branch], Awaitable[Asked[T]]]
+
+
+async def ask_and_wait(branch: Branch, ask: Ask[T]) -> T:
+    """Begin a wait in a line, and wait."""
+    asked = await ask(branch)
+    if asked.events:
+        blocked = blocking(branch, asked.operation_id, asked.kind)
+        await branch.run.commit([*asked.events, *blocked], **asked.parts)
+    return await asked.answered(branch)
+
+
+class DurableWait(Coroutine[Any, Any, T_co]):
+    """A wait that has not been awaited yet: a coroutine, with its kind.
+
+    Args:
+        kind: What it waits for.
+        coroutine: What awaiting it does.
+        ask: How it begins as a member of a set; `None` where nothing is recorded.
+    """
+
+    __slots__ = ("_coroutine", "ask", "kind")
+
+    def __init__(
+        self, kind: WaitKind, coroutine: Coroutine[Any, Any, T_co], ask: Ask[T_co] | None = None
+    ) -> None:
+        self.kind: WaitKind = kind
+        self.ask = ask
+        self._coroutine = coroutine
+
+    @property
+    def started(self) -> bool:
+        """Whether it has been awaited."""
+        return inspect.getcoroutinestate(self._coroutine) != inspect.CORO_CREATED
+
+    def __await__(self) -> Generator[Any, None, T_co]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Run on to the next suspension."""
+        return self._coroutine.send(value)
+
+    def throw(
+        self,
+        kind: Any,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> Any:
+        """Raise an error where it stands."""
+        return self._coroutine.throw(kind, value, traceback)
+
+    def close(self) -> None:
+        """End it; one that was never awaited does nothing."""
+        self._coroutine.close()
+
+
+class Won(NamedTuple, Generic[T]):
+    """The first of several waits that was satisfied."""
+
+    winner: int
+    """Its place among the arguments, from 0."""
+    value: T
+
+
+def check_waits(waits: Sequence[object], name: str) -> None:
+    """Refuse what is no wait of the context, or has been awaited already.
+
+    Raises:
+        InvalidInput: It names the function.
+    """
+    if not waits:
+        raise InvalidInput(f"{name} needs something to wait for")
+    if not all(isinstance(one, DurableWait) and not one.started for one in waits):
+        raise InvalidInput(
+            f"{name} takes waits that nobody has awaited yet: context.child(…), action(…), sleep(…), receive(…) or "
+            ".result() of a started child"
+        )

@@ -1,0 +1,78 @@
+"""How a run gives its job up without ending it: suspended, released to another process, or set aside."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.kernel.waits import blocking
+from agent_runtime.ports.journal import JobChange, NewEvent
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobStatus
+
+logger = logging.getLogger(__name__)
+
+
+async def suspend(run: JobRun) -> bool:
+    """Leave the memory, unless the run has something to do after all; return whether it is over.
+
+    Raises:
+        SignalsPending: A signal has arrived meanwhile.
+    """
+    async with run.last_word():
+        if not run.is_idle or run.fold_in_doubt or run.deliver_arrived():
+            return False
+        waits = set(run.root.waits())
+        events = [
+            *_standing_still(run),
+            NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
+        ]
+        change = JobChange(status=_status_of(waits), release=True)
+        await run.conclude(events, job=change, require_no_signals=True)
+    return True
+
+
+def _status_of(waits: Collection[str]) -> JobStatus:
+    """Return the status of a job that waits for this."""
+    if "action" in waits:
+        return JobStatus.WAITING_ACTION
+    return JobStatus.SLEEPING if waits == {"timer"} else JobStatus.WAITING
+
+
+def _standing_still(run: JobRun) -> list[NewEvent]:
+    """Return the entries by which tool calls that stand still as a whole may be entered again."""
+    events: dict[str, NewEvent] = {}
+    for branch in run.root.leaves():
+        for event in blocking(branch, "suspend", branch.waiting or "wait"):
+            step = run.history.steps.get(event.operation_id or "")
+            if step is not None and not step.may_reenter:
+                events[step.operation_id] = event
+    return list(events.values())
+
+
+async def park(run: JobRun, reason: str, code: str) -> None:
+    """Set a job aside until a worker can go on with it; nothing is lost."""
+    logger.error("job %s is blocked: %s", run.job_id, reason)
+    async with run.last_word():
+        await run.conclude(
+            [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
+            job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
+        )
+
+
+async def release(run: JobRun, *, is_left: bool = False) -> bool:
+    """Give a job up in the middle, for another process or a later start, unless a step has begun meanwhile.
+
+    Args:
+        run: The run.
+        is_left: Whether the operator has been left already, so that nothing can begin.
+    """
+    async with run.last_word():
+        if not is_left and not run.is_quiet():
+            return False
+        await run.conclude(
+            [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
+            job=JobChange(status=JobStatus.RUNNING, release=True),
+        )
+        return True

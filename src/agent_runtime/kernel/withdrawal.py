@@ -1,0 +1,61 @@
+"""Withdrawing what nobody waits for any more: questions, timers and children of lines that were stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agent_runtime.kernel.history import Step
+from agent_runtime.kernel.run import JobRun
+from agent_runtime.ports.journal import NewEvent, Signal
+from agent_runtime.values.action import ActionType
+from agent_runtime.values.event import RuntimeEventType
+
+
+async def withdraw(run: JobRun, belongs: Callable[[str], bool]) -> None:
+    """Withdraw the open waits at the places that `belongs` chooses, once, and record that.
+
+    Questions are cancelled, timers cleared, and children asked to stop, except those that were to be kept. What asks what
+    became of a lost effect stays: the effect may have happened.
+    """
+    if run.closed or run.is_asked_to_stop() or run.control_error is not None:
+        return
+    open_waits = [
+        step
+        for step in run.history.steps.values()
+        if step.kind in ("action", "timer", "timeout", "child")
+        and step.operation_id not in run.history.arrived
+        and step.operation_id not in run.history.withdrawn
+        and step.name != ActionType.RECONCILE
+        and belongs(step.operation_id.partition(":")[2])
+    ]
+    if not open_waits:
+        return
+    events: list[NewEvent] = []
+    parts: dict[str, list[Any]] = {"withdraw_actions": [], "clear_timers": [], "signals": []}
+    for step in open_waits:
+        if step.kind == "child" and step.declaration.data.get("on_parent_end") == "keep":
+            continue
+        events.append(NewEvent(RuntimeEventType.WAIT_WITHDRAWN, step.operation_id, {"name": step.name}))
+        _take_back(run, step, parts)
+    if events:
+        await run.commit(events, **parts)
+
+
+def _take_back(run: JobRun, step: Step, parts: dict[str, list[Any]]) -> None:
+    declared = step.declaration.data
+    match step.kind:
+        case "action":
+            parts["withdraw_actions"].append(declared["action_id"])
+            parts["clear_timers"].append((run.job_id, f"action:{declared['action_id']}"))
+        case "child":
+            child = declared["child_job_id"]
+            reason = {"reason": "its parent does not wait for it any more"}
+            signal_id = f"{run.job_id}:cancel:{child}"
+            parts["signals"].append(
+                Signal(signal_id, child, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason)
+            )
+        case "timer":
+            parts["clear_timers"].append((run.job_id, f"sleep:{step.operation_id}"))
+        case _:
+            parts["clear_timers"].append((run.job_id, f"timeout:{step.operation_id}"))
