@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent_runtime.cli.amounts import moment
-from agent_runtime.cli.answers import choice_from, from_json
+from agent_runtime.cli.answers import choice_from, from_json, how_to_answer
 from agent_runtime.cli.database import db_option, existing, flag_for, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.questions import question_of
+from agent_runtime.cli.printable import say
+from agent_runtime.cli.shown import question_of, show
 from agent_runtime.cli.standing import is_alive
 from agent_runtime.cli.table import show_table
 from agent_runtime.cli.terminal import program, user_name
@@ -56,7 +57,7 @@ async def _list(
         click.echo(json.dumps([_action_json(action) for action in found], indent=1, default=str))
         return OK
     if not found:
-        click.echo("no actions" if everything else "nobody waits for an answer")
+        say("no actions" if everything else "nobody waits for an answer")
         return OK
     rows = [
         (
@@ -64,13 +65,36 @@ async def _list(
             action.type,
             str(action.status),
             moment(action.created_at),
-            question_of(action)[:100],
+            question_of(action),
         )
         for action in found
     ]
     show_table(("action", "type", "status", "asked", "question"), rows)
+    if any(not show(action).is_whole for action in found if action.is_pending):
+        say("some are too long for a list; see all of one with: actions show ACTION", err=True)
     if len(found) == limit:
-        click.echo(f"more: --before {found[-1].action_id}", err=True)
+        say(f"more: --before {found[-1].action_id}", err=True)
+    return OK
+
+
+@actions.command("show")
+@click.argument("action_id", metavar="ACTION")
+@db_option
+def show_action(db: str | None, action_id: str) -> int:
+    """Show all of a question, however long it is, and how it is answered."""
+    return asyncio.run(_show(existing(db), action_id, flag_for(db)))
+
+
+async def _show(settings: Settings, action_id: str, flag: str) -> int:
+    async with reading(settings) as kernel:
+        action = await kernel.actions.get(action_id)
+    for line in show(action, whole=True).lines:
+        say(line)
+    if action.approvers is not None:
+        say(f"who may answer: {', '.join(action.approvers)} ({action.quorum} of them)")
+    say(f"status: {action.status}")
+    if action.is_pending:
+        say(f"answer: {program()} actions resolve {action_id} {how_to_answer(action)}{flag}")
     return OK
 
 
@@ -125,13 +149,11 @@ async def _resolve(settings: Settings, action_id: str, resolution: dict[str, Any
         answered = await kernel.actions.resolve_by_id(action_id, resolution, resolved_by=by)
         workers = await kernel.storage.list_workers()
     if answered.status is ActionStatus.PENDING:
-        click.echo(f"{action_id}: {len(answered.votes)} of {answered.quorum} answers are given")
+        say(f"{action_id}: {len(answered.votes)} of {answered.quorum} answers are given")
         return OK
-    click.echo(f"{action_id} is {answered.status} by {by}")
+    say(f"{action_id} is {answered.status} by {by}")
     if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
-        click.echo(
-            f"nothing executes its job now; go on with: {program()} jobs resume {answered.job_id}{flag}"
-        )
+        say(f"nothing executes its job now; go on with: {program()} jobs resume {answered.job_id}{flag}")
     return OK
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
+from agent_runtime.actions.resolution import read_object
+from agent_runtime.cli.printable import printable
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
 
@@ -32,7 +34,9 @@ def how_to_answer(action: ActionRecord) -> str:
             return "--approve (or --deny)"
         case ActionType.CHOOSE:
             return (
-                f"--choice {json.dumps(str(choices_of(action)[0]))}" if choices_of(action) else "--choice …"
+                f"--choice {shlex.quote(printable(choices_of(action)[0]))}"
+                if choices_of(action)
+                else "--choice …"
             )
         case ActionType.INPUT:
             return "--value …"
@@ -52,7 +56,7 @@ def prompt_for(action: ActionRecord) -> str:
                 "[y]es to all, [n]o to all, or [e]ach by itself? " if items_of(action) else "[y]es or [n]o? "
             )
         case ActionType.CHOOSE:
-            return f"which of {', '.join(map(str, choices_of(action)))}? "
+            return printable(f"which of {', '.join(map(str, choices_of(action)))}? ")
         case ActionType.INPUT:
             return "your answer: "
         case ActionType.RECONCILE:
@@ -109,9 +113,6 @@ def from_json(text: str) -> dict[str, Any]:
         InvalidInput: It is not a JSON object.
     """
     try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise InvalidInput(f"the answer is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidInput('the answer is not a JSON object such as {"value": 1}')
-    return value
+        return read_object(text)
+    except InvalidInput as error:
+        raise InvalidInput(f"the answer: {error}") from None

@@ -15,6 +15,7 @@ import click
 from agent_runtime.cli.budget_changes import BudgetChanges
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.printable import say
 from agent_runtime.cli.table import show_table
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.budget_file import parse_budgets
@@ -183,11 +184,11 @@ def _tell(changes: BudgetChanges, *, dry_run: bool, as_json: bool) -> int:
         click.echo(json.dumps(changes.to_json(dry_run=dry_run), indent=1))
         return OK
     for line in changes.lines():
-        click.echo(line)
+        say(line)
     if not changes:
-        click.echo("nothing to change")
+        say("nothing to change")
     elif dry_run:
-        click.echo("nothing was changed (--dry-run)", err=True)
+        say("nothing was changed (--dry-run)", err=True)
     return OK
 
 
@@ -208,7 +209,7 @@ async def _show(settings: Settings, scope: str | None, principal: str | None, as
         click.echo(json.dumps(told, indent=1))
         return OK
     if not shown:
-        click.echo("none of the stored budgets is about them" if found else "no budgets are stored")
+        say("none of the stored budgets is about them" if found else "no budgets are stored")
         return OK
     rows = [
         (budget.label, f"{line.quantity} per {line.window}", *map(str, _amounts(line)))

@@ -17,6 +17,7 @@ import click
 from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.printable import say
 from agent_runtime.cli.table import show_table
 from agent_runtime.ledger.totals import ADJUSTED, CHECK
 from agent_runtime.values.budget import LedgerEntry, LedgerFilter
@@ -160,13 +161,13 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
         click.echo(json.dumps([{by: key, **entry.to_json()} for key, entry in dearest], indent=1))
         return OK
     if not dearest:
-        click.echo("nothing was spent")
+        say("nothing was spent")
         return OK
     headers = (by, "requests", "input tokens", "output tokens", "cost", "uncertain")
     rows = [(key, *entry.cells()) for key, entry in dearest]
     show_table(headers, [*rows, ("total", *total.cells())], right=headers[1:], total=True)
     if len(sums) > limit:
-        click.echo(f"{len(sums) - limit} more; the total counts them too (--limit {len(sums)})", err=True)
+        say(f"{len(sums) - limit} more; the total counts them too (--limit {len(sums)})", err=True)
     return OK
 
 

@@ -19,6 +19,7 @@ from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.printable import say, say_text
 from agent_runtime.cli.questions import Questions
 from agent_runtime.cli.terminal import is_interactive, program
 from agent_runtime.cli.timeline import show_steps, steps_of
@@ -93,10 +94,10 @@ class _Show:
         async with opened(self.settings, operators=known_operators(), dispatcher=dispatcher) as kernel:
             handle = await self._begin(kernel)
             if not kernel.executes:
-                click.echo("another process executes jobs here; this one begins when that one is done")
+                say("another process executes jobs here; this one begins when that one is done")
             begin = partial(dispatcher.choose, handle.job_id)
-            with resumable(handle.job_id, self.db_flag, click.echo):
-                await follow(handle, Narrator(click.echo), self._questions(kernel), begin=begin)
+            with resumable(handle.job_id, self.db_flag, say):
+                await follow(handle, Narrator(say), self._questions(kernel), begin=begin)
             return await _conclude(handle)
 
     async def crash(self) -> int:
@@ -106,10 +107,10 @@ class _Show:
         await _check_free(self.settings)
         async with opened(self.settings, operators=known_operators(), worker=False) as kernel:
             handle = await self._begin(kernel)
-            narrator = Narrator(click.echo)
+            narrator = Narrator(say)
             resume = ("jobs", "resume", handle.job_id, "--db", self.settings.storage)
             command = [sys.executable, "-m", "agent_runtime.cli", *resume]
-            with resumable(handle.job_id, self.db_flag, click.echo):
+            with resumable(handle.job_id, self.db_flag, say):
                 async with Killer(command, say=narrator.line) as killer:
                     await killer.guard(follow(handle, narrator, self._questions(kernel), see=killer.see))
             code = await _conclude(handle)
@@ -117,23 +118,23 @@ class _Show:
 
     async def _begin(self, kernel: RuntimeKernel) -> ExecutionHandle:
         handle = await kernel.execute(self.request)
-        click.echo("An agent audits the licences of the Python packages that are installed.")
-        click.echo(f"job: {handle.job_id}")
-        click.echo(f"database: {name_of(self.settings)}")
+        say("An agent audits the licences of the Python packages that are installed.")
+        say(f"job: {handle.job_id}")
+        say(f"database: {name_of(self.settings)}")
         return handle
 
     def _questions(self, kernel: RuntimeKernel) -> Questions:
-        return Questions(kernel, click.echo, db_flag=self.db_flag, answer_after=self.answer_after)
+        return Questions(kernel, say, db_flag=self.db_flag, answer_after=self.answer_after)
 
     async def _prove(self, kernel: RuntimeKernel, handle: ExecutionHandle, kills: int) -> int:
         from agent_runtime.demo.proof import prove
 
-        click.echo("")
-        click.echo(f"the process was killed with SIGKILL {kills} times; the journal and the ledger say:")
+        say("")
+        say(f"the process was killed with SIGKILL {kills} times; the journal and the ledger say:")
         checks = await prove(kernel, handle.job_id)
         for check in checks:
-            click.echo(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
-        click.echo(f"  see it yourself: {program()} jobs show {handle.job_id} --events{self.db_flag}")
+            say(f"  {'ok ' if check.holds else 'NOT'}  {check.claim}: {check.detail}")
+        say(f"  see it yourself: {program()} jobs show {handle.job_id} --events{self.db_flag}")
         return OK if kills == KILLS and all(check.holds for check in checks) else FAILED
 
 
@@ -143,17 +144,17 @@ async def _conclude(handle: ExecutionHandle) -> int:
 
     result = await handle.result()
     events = [event async for event in handle.events()]
-    click.echo("")
-    click.echo(result.content)
-    click.echo("")
-    click.echo("what each step cost:")
+    say("")
+    say_text(result.content)
+    say("")
+    say("what each step cost:")
     show_steps(steps_of(events))
-    click.echo("")
+    say("")
     report = report_of(events)
     if report is None:
-        click.echo("the agent wrote no report", err=True)
+        say("the agent wrote no report", err=True)
         return FAILED
-    click.echo(f"report: {report.path}")
+    say(f"report: {report.path}")
     return OK
 
 

@@ -17,6 +17,7 @@ import click
 
 from agent_runtime.cli.database import db_option, name_of, reading, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, describe
+from agent_runtime.cli.printable import say
 from agent_runtime.cli.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
 
@@ -65,7 +66,7 @@ def doctor(db: str | None, as_json: bool) -> int:
     else:
         width = max(len(finding.what) for finding in findings)
         for finding in findings:
-            click.echo(f"{finding.verdict:<7}  {finding.what:<{width}}  {finding.detail}")
+            say(f"{finding.verdict:<7}  {finding.what:<{width}}  {finding.detail}")
     return FAILED if any(finding.verdict == "problem" for finding in findings) else OK
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 
 import click
 
 from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
+from agent_runtime.cli.printable import printable, say
 
 _COMMANDS = {
     "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
@@ -74,12 +76,21 @@ def commands() -> None:
     """
 
 
+class _Printable(logging.Formatter):
+    """Keeps what a warning repeats of others' words from writing to the terminal what they like."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
         arguments: Instead of those of the process.
     """
+    if logging.lastResort is not None:  # what shows warnings where nobody has set logging up
+        logging.lastResort.setFormatter(_Printable())
     try:
         result = commands.main(
             None if arguments is None else list(arguments), prog_name="agent-runtime", standalone_mode=False
@@ -95,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence, code = describe(error)
         if sentence is None:
             raise
-        click.echo(f"agent-runtime: {sentence}", err=True)
+        for line in f"agent-runtime: {sentence}".split("\n"):  # a policy has one for each of its problems
+            say(line, err=True)
         return code
     return result if isinstance(result, int) else OK

@@ -18,7 +18,9 @@ from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
-from agent_runtime.cli.questions import Questions, question_of
+from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.questions import Questions
+from agent_runtime.cli.shown import question_of
 from agent_runtime.cli.standing import standing
 from agent_runtime.cli.table import show_table
 from agent_runtime.cli.timeline import show_steps, steps_of
@@ -69,7 +71,7 @@ async def _list(
         click.echo(json.dumps([_job_json(job, standing(job, workers)) for job in found], indent=1))
         return OK
     if not found:
-        click.echo("no jobs")
+        say("no jobs")
         return OK
     rows = [
         (job.job_id, standing(job, workers), job.operator or "–", moment(job.created_at), job.error or "")
@@ -79,7 +81,7 @@ async def _list(
         ("job", "status", "operator", "created", "error"), [(*row[:4], _short(row[4])) for row in rows]
     )
     if len(found) == limit:
-        click.echo(f"more: --before {found[-1].job_id}", err=True)
+        say(f"more: --before {found[-1].job_id}", err=True)
     return OK
 
 
@@ -113,8 +115,8 @@ async def _show(settings: Settings, job_id: str, with_events: bool, as_json: boo
         return OK
     _show_head(job, state)
     for action in pending:
-        click.echo(f"waits for: {action.action_id}: {question_of(action)}")
-    click.echo("")
+        say(f"waits for: {action.action_id}: {question_of(action)}")
+    say("")
     if with_events:
         rows = [
             (str(event.seq), moment(event.timestamp), event.type, _place(event), _data(event))
@@ -127,22 +129,22 @@ async def _show(settings: Settings, job_id: str, with_events: bool, as_json: boo
 
 
 def _show_head(job: JobRecord, state: str) -> None:
-    click.echo(f"job: {job.job_id}")
-    click.echo(f"status: {state}")
-    click.echo(f"operator: {job.operator or '–'}")
+    say(f"job: {job.job_id}")
+    say(f"status: {state}")
+    say(f"operator: {job.operator or '–'}")
     if job.scope_id != "default":
-        click.echo(f"scope: {job.scope_id}")
-    click.echo(f"created: {moment(job.created_at)}")
+        say(f"scope: {job.scope_id}")
+    say(f"created: {moment(job.created_at)}")
     if job.completed_at is not None:
-        click.echo(f"ended: {moment(job.completed_at)}")
+        say(f"ended: {moment(job.completed_at)}")
     if job.budgets is not None:
         limits = ", ".join(
             f"{name} {money(job.budgets.max_cost) if name == 'max_cost' else value}"
             for name, value in job.budgets.to_dict().items()
         )
-        click.echo(f"budget: {limits or 'none'}")
+        say(f"budget: {limits or 'none'}")
     if job.error:
-        click.echo(f"error: {job.error_code}: {job.error}")
+        say(f"error: {job.error_code}: {job.error}")
 
 
 async def _journal(kernel: RuntimeKernel, job_id: str) -> list[RuntimeEvent]:
@@ -172,9 +174,9 @@ async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
             async with asyncio.timeout(CANCEL_SECONDS):
                 ended = await kernel.wait_for_end(job_id)
         except TimeoutError:
-            click.echo(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
+            say(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
             return OK
-    click.echo(f"{job_id} is {ended.type.removeprefix('job.')}")
+    say(f"{job_id} is {ended.type.removeprefix('job.')}")
     return OK
 
 
@@ -207,16 +209,16 @@ async def _resume(
         if job.status is JobStatus.BLOCKED:
             await kernel.jobs.resume(job_id)
         if not kernel.executes:
-            click.echo("another process executes the jobs of this database; following it", err=True)
+            say("another process executes the jobs of this database; following it", err=True)
         handle = kernel.handle(job_id)
-        narrator = Narrator(lambda line: click.echo(line, err=True))
+        narrator = Narrator(lambda line: say(line, err=True))
         questions = Questions(kernel, narrator.line, db_flag=db_flag)
         begin = partial(dispatcher.choose, job_id)
         flags = db_flag if application is None else f" --app {settings.app}"
         with resumable(job_id, flags, narrator.line):
             await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
         result = await handle.result()
-    click.echo(result.content)
+    say_text(result.content)
     return OK
 
 

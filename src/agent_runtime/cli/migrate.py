@@ -9,6 +9,7 @@ import click
 from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, name_of, settings_for
 from agent_runtime.cli.exit_codes import OK, USAGE
+from agent_runtime.cli.printable import say
 from agent_runtime.storage.migrate import migrate_postgres, migrate_sqlite
 
 
@@ -25,19 +26,19 @@ def migrate(db: str | None, revision: str, yes: bool) -> int:
     """
     settings = settings_for(db)
     if revision == "base" and not yes:
-        click.echo("agent-runtime: this removes all jobs and what they cost; say --yes", err=True)
+        say("agent-runtime: this removes all jobs and what they cost; say --yes", err=True)
         return USAGE
     path = sqlite_path(settings.storage)
     if path is not None:
         before, after = asyncio.run(migrate_sqlite(path, revision))
     elif settings.storage == "memory://":
-        click.echo("agent-runtime: what is in memory has no tables", err=True)
+        say("agent-runtime: what is in memory has no tables", err=True)
         return USAGE
     else:
         before, after = asyncio.run(migrate_postgres(settings.storage, revision))
     name = name_of(settings)
     if before == after:
-        click.echo(f"{name}: nothing to do, the schema is {after or 'none'}")
+        say(f"{name}: nothing to do, the schema is {after or 'none'}")
     else:
-        click.echo(f"{name}: schema {before or 'none'} → {after or 'none'}")
+        say(f"{name}: schema {before or 'none'} → {after or 'none'}")
     return OK

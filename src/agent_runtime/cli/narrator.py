@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent_runtime.cli.amounts import money, seconds, tokens
+from agent_runtime.cli.printable import printable
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_usage
 
@@ -32,7 +33,7 @@ class Narrator:
     def line(self, text: str) -> None:
         """Say something on a line of its own."""
         self.end_line()
-        self._say(text)
+        self._say(printable(text))
 
     def end_line(self) -> None:
         """End the line that the model's words stand on."""

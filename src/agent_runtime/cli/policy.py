@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.printable import say, say_text
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.values.policy import PolicyAction, PolicyContext
@@ -26,7 +27,7 @@ def policy() -> None:
 def check(file: Path) -> int:
     """Read a file whole, or name every line of it that is wrong."""
     read = PolicyEngine.from_yaml(file).policy
-    click.echo(f"{read.name} {read.version}: {len(read.rules)} rules")
+    say(f"{read.name} {read.version}: {len(read.rules)} rules")
     return OK
 
 
@@ -55,7 +56,10 @@ def explain(
         raise InvalidInput("a tag is NAME=VALUE")
     context = PolicyContext(scope_id=scope, principal_id=principal, tags=pairs)
     told = PolicyEngine.from_yaml(file).explain(action, name, context, _object(arguments))
-    click.echo(json.dumps(told.result.to_dict(), indent=1) if as_json else str(told))
+    if as_json:
+        click.echo(json.dumps(told.result.to_dict(), indent=1))
+    else:
+        say_text(str(told))
     return OK
 
 

@@ -12,6 +12,7 @@ import click
 from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.printable import say
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite
 from agent_runtime.values.checks import MAX_SECONDS
@@ -68,14 +69,14 @@ async def _prune(
         if jobs is not None:
             before = now - jobs
             deleted = await _until_none(lambda: storage.prune(before=before))
-            click.echo(f"{_jobs(deleted)} deleted")
+            say(f"{_jobs(deleted)} deleted")
         if content is not None:
             long_ago = now - content
             emptied = await _until_none(lambda: storage.prune_content(before=long_ago))
-            click.echo(f"content of {_jobs(emptied)} deleted")
+            say(f"content of {_jobs(emptied)} deleted")
     if file is not None:
         size, left = await vacuum_sqlite(file)
-        click.echo(f"{file}: {size:,} → {left:,} bytes")
+        say(f"{file}: {size:,} → {left:,} bytes")
 
 
 async def _until_none(batch: Callable[[], Awaitable[int]]) -> int:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agent_runtime.cli.answers import how_to_answer, is_yes, items_of, prompt_for, understand
+from agent_runtime.cli.printable import printable
+from agent_runtime.cli.shown import show
 from agent_runtime.cli.terminal import Lines, is_interactive, program, user_name
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from agent_runtime.cli.narrator import Say
     from agent_runtime.kernel.kernel import RuntimeKernel
 
-MAX_SHOWN: Final = 30
-"""Single items of a question that are printed."""
+SHOW_ALL: Final = "this is not all of it: [s]how the rest, then it can be answered: "
 
 
 class Questions:
@@ -85,12 +86,8 @@ class Questions:
 
     def _show(self, action: ActionRecord) -> None:
         self._say("")
-        self._say(f"question: {question_of(action)}")
-        items = list(items_of(action).items())
-        for name, what in items[:MAX_SHOWN]:
-            self._say(f"  {name}: {what}")
-        if len(items) > MAX_SHOWN:
-            self._say(f"  … and {len(items) - MAX_SHOWN} more")
+        for line in show(action).lines:
+            self._say(line)
         command = f"{program()} actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
         self._say(f"  from any other terminal: {command}")
 
@@ -108,6 +105,13 @@ class Questions:
         raise AssertionError("unreachable: nobody completes the future")
 
     async def _answer_of_person(self, action: ActionRecord, lines: Lines) -> Mapping[str, Any]:
+        """Return what a person answers to a question of which they have seen everything."""
+        shown = show(action)
+        while not shown.is_whole:
+            if (await self._typed(SHOW_ALL, lines)).lower() in ("s", "show"):
+                shown = show(action, whole=True)
+                for line in shown.lines:
+                    self._say(line)
         while True:
             text = await self._typed(prompt_for(action), lines)
             try:
@@ -121,7 +125,7 @@ class Questions:
         decisions = {}
         for name, what in items_of(action).items():
             while True:
-                text = await self._typed(f"  {name}: {what} – [y]es or [n]o? ", lines)
+                text = await self._typed(f"  {printable(name)}: {printable(what)} – [y]es or [n]o? ", lines)
                 with contextlib.suppress(InvalidInput):
                     decisions[name] = "accept" if is_yes(text) else "reject"
                     break
@@ -139,17 +143,3 @@ class Questions:
             await asyncio.get_running_loop().create_future()
             raise AssertionError("unreachable: nobody completes the future")
         return text
-
-
-def question_of(action: ActionRecord) -> str:
-    """Return an action in one line."""
-    payload = action.payload
-    if isinstance(payload.get("message"), str):
-        return str(payload["message"])
-    if action.type == ActionType.APPROVAL and "tool" in payload:
-        import json
-
-        arguments = json.dumps(payload.get("arguments"), ensure_ascii=False, default=str)
-        shown = arguments if len(arguments) <= 500 else f"{arguments[:500]}…"
-        return f"may {payload['tool']} be called with {shown}?"
-    return f"{action.type}: {', '.join(payload) or 'no details'}"

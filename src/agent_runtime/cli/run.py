@@ -22,6 +22,7 @@ from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
 from agent_runtime.cli.questions import Questions
 from agent_runtime.errors import ConfigurationError, InvalidInput, JobBlocked, JobFailed
@@ -262,18 +263,18 @@ class _Command:
             )
         elif narrator.spoken != result.content:
             narrator.end_line()
-            click.echo(result.content)
+            say_text(result.content)
         cost = money(None if total.unpriced else total.cost)
         narrator.line(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
         return OK
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    say(line, err=True)
 
 
 def _speak(text: str) -> None:
-    click.echo(text, nl=False)
+    say_text(text, nl=False)
 
 
 def _print_json(values: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import click
 
+from agent_runtime.cli.printable import printable
+
 
 def show_table(
     headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), total: bool = False
@@ -20,6 +22,7 @@ def show_table(
         right: Names of columns that hold numbers.
         total: Whether the last row is a sum.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _draw(headers, rows, right, total)
         return

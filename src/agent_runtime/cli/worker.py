@@ -12,6 +12,7 @@ import click
 from agent_runtime.app import Runtime, load_app
 from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
+from agent_runtime.cli.printable import say
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.kernel import RuntimeKernel
@@ -41,7 +42,7 @@ def worker(db: str | None, app: str | None) -> int:
     chosen = Runtime(settings) if path is None else load_app(path)
     kernel = chosen.kernel if isinstance(chosen, Runtime) else chosen
     if not kernel.operators.names():
-        click.echo(
+        say(
             "agent-runtime: the application has no operators; name one with --app, or set AGENT_RUNTIME_MODEL",
             err=True,
         )
@@ -70,13 +71,13 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
         async with chosen:
             names = ", ".join(sorted(kernel.operators.names()))
             if kernel.executes:
-                click.echo(f"{kernel.worker_id} executes {names}")
+                say(f"{kernel.worker_id} executes {names}")
             else:
-                click.echo(f"{kernel.worker_id} waits: another process executes the jobs of this database")
+                say(f"{kernel.worker_id} waits: another process executes the jobs of this database")
             await stop.wait()
-            click.echo("stopping: the steps in flight may end", err=True)
+            say("stopping: the steps in flight may end", err=True)
     except asyncio.CancelledError:
-        click.echo("stopped without waiting; other workers go on with the jobs", err=True)
+        say("stopped without waiting; other workers go on with the jobs", err=True)
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
