@@ -12,6 +12,7 @@ import genai_prices
 from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, StartDateConstraint, TieredPrices
 
+from llm_client.model_names import canonical_model
 from llm_client.pricing import ModelPrices, Rate
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
@@ -73,10 +74,15 @@ class PriceTable:
             entries = self._entries[key] = self._read(provider, model, dict(conditions or {}))
         return entries
 
-    def _read(self, provider: str, model: str, conditions: dict[str, str]) -> tuple[_Dated, ...]:
+    def _find(self, provider: str, model: str) -> ModelInfo | None:
         try:
-            _, info = self._snapshot.find_provider_model(model, None, provider, None)
+            return self._snapshot.find_provider_model(model, None, provider, None)[1]
         except LookupError:
+            return None
+
+    def _read(self, provider: str, model: str, conditions: dict[str, str]) -> tuple[_Dated, ...]:
+        info = self._find(provider, model) or self._find(provider, canonical_model(model))
+        if info is None:
             return ()
         prices = info.prices
         dated = [ConditionalPrice(prices=prices)] if isinstance(prices, ModelPrice) else prices

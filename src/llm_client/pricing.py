@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_client.clock import Clock, utc_now
 from llm_client.errors import ConfigurationError
+from llm_client.model_names import canonical_model
 from llm_client.usage import Usage
 
 if TYPE_CHECKING:
@@ -270,7 +271,14 @@ class PriceBook:
     def _override(self, provider: str, model: str) -> ModelPrices | None:
         if not self._overrides:
             return None
-        for name in (f"{provider}:{model}", f"*:{model}", f"{provider}:*"):
+        canonical = canonical_model(model)
+        for name in (
+            f"{provider}:{model}",
+            f"{provider}:{canonical}",
+            f"*:{model}",
+            f"*:{canonical}",
+            f"{provider}:*",
+        ):
             if name in self._overrides:
                 return self._overrides[name]
         return None

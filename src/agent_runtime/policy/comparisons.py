@@ -1,23 +1,28 @@
 """Comparing arguments with what a rule expects, when neither side can be trusted to have the right type.
 
 A model writes arguments as it likes, and a tool's schema may still accept `"200"` for 200. So a comparison has three
-answers: yes, no, and cannot tell. A rule that restricts applies when it cannot tell; one that permits does not.
+answers: yes, no, and cannot tell. A rule that restricts applies when it cannot tell; one that permits does not. For the same reason
+a path that leads to many values is asked differently: one of them is enough to restrict, and all of them must agree to permit.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any, Final
+from unicodedata import category
 
 from agent_runtime.errors import InvalidInput
 
 Answer = bool | None
 """`None`: cannot tell."""
+
+MISSING: Final = object()
+"""What stands at the end of a path that leads nowhere."""
 
 _ORDERINGS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
@@ -52,8 +57,8 @@ class Comparison:
         if self.operator == "exists" and not isinstance(self.expected, bool):
             raise InvalidInput(f"exists needs true or false, not {self.expected!r}")
 
-    def holds(self, value: Any) -> Answer:
-        """Compare a value that is there."""
+    def holds(self, value: Any, *, permits: bool = False) -> Answer:
+        """Compare a value that is there; `permits` says for which kind of rule."""
         match self.operator:
             case "==":
                 return same(value, self.expected)
@@ -64,7 +69,7 @@ class Comparison:
             case "not_in":
                 return _not(_any(same(value, one) for one in self.expected))
             case "matches":
-                return fnmatchcase(value, self.expected) if isinstance(value, str) else None
+                return self._matches(value, permits=permits)
             case "contains":
                 return self._contains(value)
             case "exists":
@@ -72,9 +77,18 @@ class Comparison:
             case _:
                 return self._is_ordered(value)
 
-    def holds_for_nothing(self) -> bool:
-        """Compare a value that is missing: it differs from everything."""
-        return self.operator in ("!=", "not_in") or (self.operator == "exists" and not self.expected)
+    def holds_for_nothing(self) -> Answer:
+        """Compare a value that is missing: only whether it exists can be told, not what a tool will take instead."""
+        return not self.expected if self.operator == "exists" else None
+
+    def _matches(self, value: Any, *, permits: bool) -> Answer:
+        """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
+        if not isinstance(value, str):
+            return None
+        if not any(map(_is_unseen, value)):
+            return fnmatchcase(value, self.expected)
+        visible = "".join(character for character in value if not _is_unseen(character))
+        return True if not permits and fnmatchcase(visible, self.expected) else None
 
     def _contains(self, value: Any) -> Answer:
         if isinstance(value, str):
@@ -102,30 +116,58 @@ def as_tests(found: Sequence[Comparison]) -> dict[str, Any]:
     return {one.operator: _json(one.expected) for one in found}
 
 
-def compare_path(path: str, tests: Sequence[Comparison], arguments: Mapping[str, Any]) -> Answer:
-    """Compare what stands at `path`: keys and list places joined by dots, `*` for any. One match is enough."""
+def compare_path(
+    path: str, tests: Sequence[Comparison], arguments: Mapping[str, Any], *, permits: bool = False
+) -> Answer:
+    """Compare what stands at `path`: keys and list places joined by dots, `*` for any.
+
+    Args:
+        path: Where to look.
+        tests: What must hold, all of them for one value.
+        arguments: Where to look in.
+        permits: Whether a yes gives a permission: then every value must pass, and there must be one. Else one is enough.
+    """
     found = list(_at(arguments, path.split(".")))
-    if not found:
-        return all(test.holds_for_nothing() for test in tests)
-    return _any(_all(test.holds(value) for test in tests) for value in found)
+    answers = (
+        _all(
+            test.holds_for_nothing() if value is MISSING else test.holds(value, permits=permits)
+            for test in tests
+        )
+        for value in found
+    )
+    if permits:
+        return _all(answers) if found else False
+    return _any(answers)
 
 
 def _at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
+    """Yield what stands at the end of a path, `MISSING` for every way that ends before; an empty list has no ways."""
     if not steps:
         yield value
         return
     first, rest = steps[0], steps[1:]
-    if isinstance(value, Mapping):
-        chosen = list(value.values()) if first == "*" else [value[first]] if first in value else []
-    elif isinstance(value, (list, tuple)):
-        if first == "*":
-            chosen = list(value)
+    for one in _chosen(value, first):
+        if one is MISSING:
+            yield MISSING
         else:
-            chosen = [value[int(first)]] if first.isdecimal() and int(first) < len(value) else []
-    else:
-        return
-    for one in chosen:
-        yield from _at(one, rest)
+            yield from _at(one, rest)
+
+
+def _chosen(value: Any, step: str) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values() if step == "*" else (value.get(step, MISSING),)
+    if isinstance(value, (list, tuple)):
+        if step == "*":
+            return value
+        return (
+            value[int(step)] if step.isdecimal() and len(step) < 10 and int(step) < len(value) else MISSING,
+        )
+    return (MISSING,)
+
+
+def _is_unseen(character: str) -> bool:
+    """Whether a character is one that nobody sees: control and format characters, line and paragraph separators."""
+    return category(character) in {"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"}
 
 
 def same(value: Any, expected: Any) -> Answer:

@@ -80,13 +80,13 @@ class When:
         object.__setattr__(self, "_compared", compared)
         object.__setattr__(self, "_measured", measured)
 
-    def holds(self, subject: PolicySubject) -> Answer:
-        """Whether the conditions hold; `None` when an argument cannot be compared."""
+    def holds(self, subject: PolicySubject, *, permits: bool = False) -> Answer:
+        """Whether the conditions hold, for a rule that permits or for one that restricts; `None` when that cannot be told."""
         if not self._is_about(subject.context):
             return False
         answer: Answer = True
         for path, tests in self._compared:
-            one = compare_path(path, tests, subject.arguments)
+            one = compare_path(path, tests, subject.arguments, permits=permits)
             if one is False:
                 return False
             answer = None if one is None else answer

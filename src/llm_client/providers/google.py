@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_client.messages import Embeddings
+from llm_client.model_names import checked_model
 from llm_client.providers.google_request import GenerateContentFormat
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport import Timeouts, Transport, TransportOptions
@@ -67,7 +68,7 @@ class GoogleProvider(HttpProvider):
         """Return one vector per text, in their order. The vendor does not tell how many tokens it has read."""
         if not texts:
             return Embeddings()
-        name = f"models/{(model or self._embedding_model).removeprefix('models/')}"
+        name = f"models/{checked_model(model or self._embedding_model).removeprefix('models/')}"
         body: dict[str, Any] = {
             "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
         }

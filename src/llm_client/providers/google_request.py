@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.model_names import checked_model
 from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
 from llm_client.providers.google_answer import PROVIDER, is_own_id, read_response
@@ -47,6 +48,7 @@ class GenerateContentFormat:
 
     def path(self, model: str, *, stream: bool) -> str:
         """Return what follows the base URL."""
+        checked_model(model)  # `..` would lead elsewhere
         name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return f"/{self._version}/{quote(name, safe='/')}:{method}"

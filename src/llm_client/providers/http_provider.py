@@ -18,6 +18,7 @@ from llm_client.errors import (
     ProviderError,
 )
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
+from llm_client.model_names import checked_model
 from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.event_stream import read_stream
@@ -133,7 +134,7 @@ class HttpProvider:
     async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
         """Ask the model and return its whole answer."""
         del context  # nothing of it goes to the vendor
-        model = spec.model or self._model
+        model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
         with readable(origin):
@@ -142,7 +143,7 @@ class HttpProvider:
     async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
         """Ask the model and yield its answer as it comes; the last event is `done` with the whole result."""
         del context
-        model = spec.model or self._model
+        model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=True)
         origin, response = await self._send(
             self._wire.path(model, stream=True), body, model, accept="text/event-stream"

@@ -102,6 +102,7 @@ def tool(
             parameters=signature.parameters,
             handler=function,
             validate=signature.validate,
+            complete=signature.complete,
             takes_context=signature.takes_context,
             effect=effect,
             reconcile=reconcile,

@@ -11,11 +11,15 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union
+from functools import partial
+from typing import TYPE_CHECKING, Any, Union
 
 from llm_client.errors import ConfigurationError, ToolError
 from llm_client.tools.docstring import parse_docstring
 from llm_client.tools.tool import ToolContext
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 MAX_PROBLEMS = 10
 """How many problems of one call's arguments the model is told."""
@@ -30,6 +34,8 @@ class Signature:
     """JSON Schema of the arguments object."""
     validate: Callable[[Mapping[str, Any]], dict[str, Any]]
     """Turns a model's arguments into keyword arguments; raises `ToolError`."""
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]]
+    """Turns a model's arguments into what the function will take, as JSON values; raises `ToolError`."""
     takes_context: str | None
 
 
@@ -57,9 +63,13 @@ def read_signature(
             continue
         _check_kind(function, parameter)
         fields[parameter.name] = (hint, parameter.default)
-    schema, validate = _build(_name(function), fields, docstring.parameters, strict)
+    model, slots = _model(_name(function), fields, docstring.parameters, strict)
     return Signature(
-        description=docstring.description, parameters=schema, validate=validate, takes_context=context
+        description=docstring.description,
+        parameters=_schema(_name(function), model),
+        validate=partial(_validated, model, slots),
+        complete=partial(_completed, model, slots),
+        takes_context=context,
     )
 
 
@@ -101,12 +111,16 @@ def _check_kind(function: Callable[..., Any], parameter: inspect.Parameter) -> N
         )
 
 
-def _build(
+def _model(
     title: str, fields: Mapping[str, tuple[Any, Any]], texts: Mapping[str, str], strict: bool
-) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], dict[str, Any]]]:
-    """Make a pydantic model whose fields are aliased, so that no parameter's name can clash with pydantic's own."""
-    from pydantic import ConfigDict, PydanticUserError, ValidationError, create_model
-    from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+) -> tuple[type[BaseModel], Mapping[str, str]]:
+    """Make a pydantic model whose fields are aliased, so that no parameter's name can clash with pydantic's own.
+
+    Returns:
+        The model, and the parameters' names by those of its fields.
+    """
+    from pydantic import ConfigDict, PydanticUserError, create_model
+    from pydantic.errors import PydanticSchemaGenerationError
     from pydantic_core import PydanticUndefined
 
     slots = {f"field_{position}": name for position, name in enumerate(fields)}
@@ -122,23 +136,67 @@ def _build(
             __config__=ConfigDict(extra="forbid", strict=strict, protected_namespaces=()),
             **definitions,
         )
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise _undescribable(title, error) from error
+    return model, slots
+
+
+def _schema(title: str, model: type[BaseModel]) -> dict[str, Any]:
+    from pydantic import PydanticUserError
+    from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
+
+    try:
         schema = model.model_json_schema()
     except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigurationError(
-            f"tool {title!r}: a parameter cannot be described as JSON: {reason}"
-        ) from error
-
-    def validate(arguments: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            checked = model.model_validate(dict(arguments))
-        except ValidationError as error:
-            raise ToolError(describe_problems(error)) from None
-        return {name: getattr(checked, slot) for slot, name in slots.items()}
-
+        raise _undescribable(title, error) from error
     schema.setdefault("properties", {})
     schema.pop("description", None)
-    return without_titles(schema), validate
+    return without_titles(schema)
+
+
+def _undescribable(title: str, error: Exception) -> ConfigurationError:
+    reason = str(error).splitlines()[0]
+    return ConfigurationError(f"tool {title!r}: a parameter cannot be described as JSON: {reason}")
+
+
+def _checked(model: type[BaseModel], arguments: Mapping[str, Any]) -> BaseModel:
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(dict(arguments))
+    except ValidationError as error:
+        raise ToolError(describe_problems(error)) from None
+
+
+def _validated(
+    model: type[BaseModel], slots: Mapping[str, str], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    checked = _checked(model, arguments)
+    return {name: getattr(checked, slot) for slot, name in slots.items()}
+
+
+def _completed(
+    model: type[BaseModel], slots: Mapping[str, str], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the function will take, written so that reading it again gives the same.
+
+    What JSON cannot give back (a secret that prints as stars, a type that writes itself differently) stays as it was given, and a
+    default of that kind stays out: a rule about it then cannot tell.
+    """
+    checked = _checked(model, arguments)
+    written: dict[str, Any] = {}
+    for slot, name in slots.items():
+        try:
+            value = checked.model_dump(mode="json", by_alias=True, include={slot}, warnings="none")[name]
+            again = model.model_validate({**arguments, name: value})
+            if getattr(again, slot) == getattr(checked, slot):
+                written[name] = value
+                continue
+        except Exception:  # noqa: BLE001, S110 -- a parameter's own type decides what it raises; then it stays as it was given
+            pass
+        if name in arguments:
+            written[name] = arguments[name]
+    return written
 
 
 def _field(name: str, hint: Any, default: Any, texts: Mapping[str, str]) -> tuple[Any, Any]:

@@ -77,6 +77,8 @@ class Tool:
     """Takes validated keyword arguments (and `ctx` where it asks for a `ToolContext`); sync or async."""
     validate: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     """Turns a model's JSON arguments into keyword arguments; raises `ToolError` with text for the model."""
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Turns a model's JSON arguments into those the function will take, as JSON values, with defaults; raises `ToolError`."""
     takes_context: str | None = None
     """Name of the parameter that receives the `ToolContext`."""
     effect: Effect = "unsafe"

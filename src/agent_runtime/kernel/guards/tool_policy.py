@@ -19,6 +19,7 @@ from agent_runtime.values.content import encode
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
 from llm_client.middleware import ToolInvocation
+from llm_client.tools.arguments import completed
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
 
@@ -101,11 +102,16 @@ class ApprovalOfCall:
             if not verdict.approved:
                 return failure(verdict.refusal("this call"), DENIED)
             edited = verdict.resolution.get("arguments")
-            agreed = invocation if edited is None else invocation.evolve(arguments=dict(edited))
-            problem = _misfit(agreed)
-            if problem is None:
-                self._given = (hash_of(agreed.arguments), verdict)
-                return agreed
+            if edited is None:
+                agreed = invocation
+            else:
+                try:
+                    agreed = invocation.evolve(arguments=completed(invocation.tool, edited))
+                except ToolError as error:  # whoever edited them has only seen the tool's schema
+                    problem = f"the edited arguments do not match the tool's schema: {error}"
+                    continue
+            self._given = (hash_of(agreed.arguments), verdict)
+            return agreed
 
     async def _answer(
         self, invocation: ToolInvocation, approval: Approval, result: PolicyResult, problem: str | None
@@ -126,17 +132,6 @@ class ApprovalOfCall:
             argument_hash=wanted,
         )
         return await await_action(self._branch, action)
-
-
-def _misfit(invocation: ToolInvocation) -> str | None:
-    """Return why a tool cannot be called like this; whoever edited it has only seen the tool's schema."""
-    if invocation.tool.validate is None:
-        return None
-    try:
-        invocation.tool.validate(invocation.arguments)
-    except ToolError as error:
-        return f"the edited arguments do not match the tool's schema: {error}"
-    return None
 
 
 def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:

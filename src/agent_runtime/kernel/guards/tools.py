@@ -29,7 +29,9 @@ from agent_runtime.kernel.guards.tool_policy import (
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.errors import ToolError
 from llm_client.middleware import ProceedTool, ToolInvocation
+from llm_client.tools.arguments import completed
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, to_result
 from llm_client.tools.tool import ToolResult
 
@@ -83,9 +85,14 @@ class ToolGuard:
     ) -> ToolInvocation | ToolResult:
         """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it.
 
-        What a person has edited is ruled on like any other call.
+        Rules and people see what the tool will see: its arguments checked and converted, with defaults filled in, and exactly those
+        are run. What a person has edited is ruled on like any other call.
         """
         consent = ApprovalOfCall(own, effect)
+        try:
+            invocation = invocation.evolve(arguments=completed(invocation.tool, invocation.arguments))
+        except ToolError as error:
+            return failure(str(error), ToolError.code)
         while True:
             if is_dropped(invocation.tool.name, dropped):
                 return failure("this tool may not be used here", DENIED)

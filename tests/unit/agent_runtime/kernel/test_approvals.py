@@ -107,17 +107,20 @@ async def test_a_clerk_who_edits_beyond_what_clerks_may_approve_has_asked_the_bo
         handle = await k.execute(ExecutionRequest(operator="buy", input={"amount": 100}))
         small = await answer(handle, "clerk", arguments={"amount": 5_000_000})
         large = await next_question(handle, small)
-        assert (large.payload["arguments"], large.approvers) == ({"amount": 5_000_000}, ("boss",))
+        assert (large.payload["arguments"], large.approvers) == (
+            {"amount": 5_000_000, "to": "acme"},
+            ("boss",),
+        )
         with pytest.raises(InvalidInput, match="not an approver"):
             await answer(handle, "clerk")
         assert till.paid == []
         await answer(handle, "boss", arguments={"amount": 9_000})
         again = await next_question(handle, large)
-        assert (again.payload["arguments"], again.approvers) == ({"amount": 9_000}, ("clerk",))
+        assert (again.payload["arguments"], again.approvers) == ({"amount": 9_000, "to": "acme"}, ("clerk",))
         await answer(handle, "clerk", arguments={"amount": 8_000})
         assert (await handle.result(timeout=BOUND)).content == "paid 8000 to acme"
         (intent,) = [event for event in await journal(handle) if event.type == "tool.started"]
-        assert intent.body() == {"amount": 8_000}
+        assert intent.body() == {"amount": 8_000, "to": "acme"}
     assert till.paid == [(8_000, "acme")]
 
 

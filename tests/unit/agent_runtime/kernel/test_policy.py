@@ -429,7 +429,7 @@ async def test_an_approval_may_change_the_arguments_and_the_policy_sees_them_aga
         async def answered(resolution: dict[str, Any]) -> str:
             handle = await k.execute(ExecutionRequest(operator="buy", input={"amount": 50}))
             question = await pending(handle)
-            assert question.payload["arguments"] == {"amount": 50}
+            assert question.payload["arguments"] == {"amount": 50, "to": "ann"}  # as it will be run
             assert "rule 'large'" in question.payload["reason"]
             await handle.resolve_action(question.action_id, resolution, resolved_by="ann")
             return (await handle.result(timeout=BOUND)).content
@@ -450,7 +450,7 @@ async def test_the_arguments_that_were_approved_are_those_in_the_journal() -> No
         await handle.resolve_action((await pending(handle)).action_id, edited)
         await handle.result(timeout=BOUND)
         (intent,) = [event for event in await journal(handle) if event.type == "tool.started"]
-        assert intent.body() == {"amount": 20}
+        assert intent.body() == {"amount": 20, "to": "ann"}
 
 
 async def test_an_approval_is_not_spent_on_other_arguments() -> None:
@@ -473,7 +473,7 @@ async def test_an_approval_is_not_spent_on_other_arguments() -> None:
     async with kernel(storage, operators=buying(5000), **options) as k:
         handle = k.handle(handle.job_id)
         second = await pending(handle)
-        assert second.payload["arguments"] == {"amount": 5000}
+        assert second.payload["arguments"] == {"amount": 5000, "to": "ann"}
         assert PAID == []
         await handle.resolve_action(second.action_id, {"approved": False})
         await status_becomes(handle, "failed")

@@ -85,11 +85,11 @@ def test_a_value_that_only_a_conversion_would_make_comparable_cannot_be_told(tes
         ("order.items.0.price", True),
         ("order.items.1.price", False),
         ("order.items.*.price", True),
-        ("order.items.2.price", False),
-        ("order.items.x.price", False),
+        ("order.items.2.price", None),
+        ("order.items.x.price", None),
         ("*.total", True),
-        ("missing", False),
-        ("order.total.deeper", False),
+        ("missing", None),
+        ("order.total.deeper", None),
     ],
 )
 def test_a_path_leads_through_mappings_and_lists(path: str, expected: bool) -> None:
@@ -100,10 +100,64 @@ def test_a_path_leads_through_mappings_and_lists(path: str, expected: bool) -> N
 
 @pytest.mark.parametrize(
     ("tests", "expected"),
-    [({"!=": 1}, True), ({"not_in": [1]}, True), ({"exists": False}, True), ({">": 1}, False)],
+    [
+        ({"!=": 1}, None),
+        ({"not_in": [1]}, None),
+        ({">": 1}, None),
+        ({"matches": "a*"}, None),
+        ({"exists": False}, True),
+        ({"exists": True}, False),
+        ({"exists": True, ">": 1}, False),
+        ({"exists": False, ">": 1}, None),
+    ],
 )
-def test_what_is_missing_differs_from_everything(tests: Any, expected: bool) -> None:
-    assert answer("gone", tests, {}) is expected
+def test_of_what_is_missing_only_the_existence_can_be_told(tests: Any, expected: bool | None) -> None:
+    for permits in (False, True):
+        assert compare_path("gone", comparisons(tests), {}, permits=permits) is expected
+
+
+@given(
+    st.lists(json_scalars, max_size=4),
+    st.sampled_from([{"==": 1}, {">": 0}, {"matches": "*x"}, {"in": [1, "x"]}]),
+)
+def test_a_permit_needs_every_match_and_a_restriction_any(values: list[Any], tests: Any) -> None:
+    found = comparisons(tests)
+    single = [compare_path("x", found, {"x": value}) for value in values]
+
+    restricts = compare_path("to.*", found, {"to": values})
+    permits = compare_path("to.*", found, {"to": values}, permits=True)
+
+    assert restricts is (True if True in single else None if None in single else False)
+    assert permits is (False if False in single or not single else None if None in single else True)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["price", "name"]), json_scalars, max_size=2), min_size=1, max_size=3
+    )
+)
+def test_one_place_without_a_value_keeps_a_permit_from_being_given(items: list[dict[str, Any]]) -> None:
+    answer_to_permit = compare_path("items.*.price", comparisons({"<=": 5}), {"items": items}, permits=True)
+
+    if any("price" not in item for item in items):
+        assert answer_to_permit is not True
+
+
+@pytest.mark.parametrize("unseen", ["\n", "\r", "\x00", "\x1b", "\u2028", "\u200b", "\u202e", "\ufeff"])
+def test_what_nobody_sees_gives_no_permission_and_hides_nothing(unseen: str) -> None:
+    ours, theirs = comparisons({"matches": "*@ok.com"}), comparisons({"matches": "*@evil.com"})
+    smuggled, disguised = f"evil@x.com{unseen}@ok.com", f"ann@evil.com{unseen}"
+
+    assert compare_path("to", ours, {"to": smuggled}, permits=True) is None
+    assert compare_path("to", theirs, {"to": disguised}) is True
+    assert compare_path("to", theirs, {"to": f"x{unseen}y"}) is None
+
+
+@pytest.mark.timeout(20)  # a pattern that backtracks would take longer than the universe has existed
+def test_a_pattern_takes_linear_time() -> None:
+    pattern = comparisons({"matches": "*a" * 40 + "b"})
+
+    assert compare_path("x", pattern, {"x": "a" * 20_000}) is False
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,70 @@
+"""One name for one model, however it is written.
+
+A model's name comes from callers, files and other models. `models/gemini-2.5-pro`, `google/gemini-2.5-pro` and ` Gemini‑2.5‑pro` are one
+model to a vendor or to a person, so that they must be one to a policy and to a price; and a name stands in the path of a request, where
+`..` would lead elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+from unicodedata import normalize
+
+from llm_client.errors import ConfigurationError
+
+MAX_LENGTH: Final = 256
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.:/@+~=-]*", re.ASCII)
+_HYPHENS = dict.fromkeys(
+    map(ord, "\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d"), "-"
+)
+_INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
+_PREFIXES = ("models/", "google/", "publishers/")
+
+
+@lru_cache(maxsize=1024)
+def folded_model(name: str) -> str:
+    """Return a name as a person reads it: small letters, plain hyphens, no blanks, and no detours of a path."""
+    text = _INVISIBLE.sub("", normalize("NFKC", name.translate(_HYPHENS)).translate(_HYPHENS)).casefold()
+    text = text.replace("\\", "/").replace("%2f", "/").replace("%2e", ".")
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def canonical_model(name: str) -> str:
+    """Return the one name of a model: folded, and without the prefixes that a vendor writes or leaves out."""
+    text = folded_model(name)
+    while text.startswith(_PREFIXES):
+        text = text.partition("/")[2]
+    return text
+
+
+def other_names(name: str) -> tuple[str, ...]:
+    """Return what a model could be called as well: its last part without what stands before it.
+
+    `tunedModels/gemini-2.5-pro` and `acme/gpt-5.2` may be those models or others; a rule that restricts takes them for those.
+    """
+    canonical = canonical_model(name)
+    last = canonical.rpartition("/")[2]
+    return () if last == canonical else (last,)
+
+
+def checked_model(name: str) -> str:
+    """Return a name as it may leave for a vendor: what it is, and nothing that leads elsewhere in the path of a request.
+
+    Raises:
+        ConfigurationError: It is no model's name.
+    """
+    fits = len(name) <= MAX_LENGTH and _NAME.fullmatch(name)
+    if not fits or any(part in ("", ".", "..") for part in name.split("/")):
+        raise ConfigurationError(
+            f"{name[:80]!r} is no model's name: letters, digits and . _ - : / @ + ~ = only, and no part that is empty or a dot"
+        )
+    return name

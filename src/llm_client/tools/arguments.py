@@ -1,0 +1,46 @@
+"""A call's arguments as the tool will take them: checked, converted, with defaults filled in, and as JSON values.
+
+Whoever rules on a call, or is asked about it, must see what will be done and not what the model wrote: `"5000"` is 5000, and what the
+model leaves out is the default, which can be 5,000 as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_client.tools.tool import Tool
+
+_MAX_DEPTH = 16
+
+
+def completed(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a tool will take when it is called with these; completing them again changes nothing.
+
+    Raises:
+        ToolError: The tool cannot be called like this; the text is for the model.
+    """
+    if tool.complete is not None:
+        return tool.complete(arguments)
+    given = with_defaults(tool.parameters, arguments)
+    if tool.validate is not None:
+        tool.validate(given)
+    return given
+
+
+def with_defaults(
+    schema: Mapping[str, Any], given: Mapping[str, Any], depth: int = _MAX_DEPTH
+) -> dict[str, Any]:
+    """Return an object with the defaults of its JSON Schema where it holds nothing, in objects inside it as well."""
+    filled = dict(given)
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping) or depth <= 0:
+        return filled
+    for name, about in properties.items():
+        if not isinstance(about, Mapping):
+            continue
+        if name not in filled and "default" in about:
+            filled[name] = about["default"]
+        if isinstance(filled.get(name), Mapping):
+            filled[name] = with_defaults(about, filled[name], depth - 1)
+    return filled
