@@ -14,18 +14,19 @@ from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.reservations import (
     ApplicableBudget,
     Demand,
+    Key,
     Plan,
     Shortage,
     plan_model_call,
     spend,
 )
 from agent_runtime.ledger.stages import Crossing, crossings
+from agent_runtime.ledger.waiting_line import Ticket
 from agent_runtime.ports.clock import Clock
 from agent_runtime.values.budget import Amount, Charge, Counters
 from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 
-_POLL_SECONDS = 0.05
 T = TypeVar("T")
 
 
@@ -117,13 +118,34 @@ class RunBudgets:
         Raises:
             BudgetExceededError: A budget has no room.
         """
-        loop = asyncio.get_running_loop()
+        line = self._ledger.line
+        ticket = line.ticket()
+        try:
+            return await self._reserve(ticket, model, provider, demand, commit, degraded)
+        finally:
+            line.leave(ticket)
+
+    async def _reserve(
+        self,
+        ticket: Ticket,
+        model: str,
+        provider: str,
+        demand: Callable[[str], Awaitable[Demand]],
+        commit: Callable[[Plan], Awaitable[Any]],
+        degraded: Callable[[str, Shortage], Awaitable[None]],
+    ) -> Granted | None:
+        loop, line = asyncio.get_running_loop(), self._ledger.line
         give_up_at = loop.time() + self._options.reservation_wait
         tried, fresh = {model}, False
         while True:
             budgets = self.applicable(model=model, provider=provider)
             if not budgets:
                 return None
+            counted = [budget.key for budget in budgets if budget.counted]
+            in_the_way = line.before(ticket, counted)
+            if in_the_way is not None and loop.time() < give_up_at:
+                await self._wait(ticket, in_the_way, give_up_at - loop.time())
+                continue
             wanted = await demand(model)
             seen = await self._seen(budgets, fresh=fresh)
             plan = plan_model_call(list(zip(budgets, seen, strict=True)), wanted)
@@ -138,17 +160,22 @@ class RunBudgets:
                     tried.add(cheaper)
                     model, fresh = cheaper, False
                 elif plan.passing and loop.time() < give_up_at:
-                    async with paused():
-                        await asyncio.sleep(_POLL_SECONDS)
+                    await self._wait(ticket, plan.budget.key, give_up_at - loop.time())
                 else:
                     raise BudgetExceededError(plan.message)
                 continue
             try:
                 await commit(plan)
             except BudgetRejected:
-                self._ledger.seen.forget(budget.key for budget in budgets)
+                self._ledger.seen.forget(counted)
                 continue
             return Granted(plan=plan, budgets=tuple(budget for budget in budgets if budget.counted))
+
+    async def _wait(self, ticket: Ticket, key: Key, seconds: float) -> None:
+        """Stand in a line, without a concurrency slot; somebody may have raised a limit meanwhile."""
+        async with paused():
+            await self._ledger.line.wait(ticket, key, seconds)
+        await self.refresh()
 
     async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
         keys = [budget.key for budget in budgets if budget.counted]

@@ -27,6 +27,7 @@ from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reser
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
+from agent_runtime.ledger.waiting_line import WaitingLine
 from agent_runtime.ledger.windows import load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id
@@ -58,6 +59,8 @@ class Ledger:
         self._clock = clock or SystemClock()
         self.book = BudgetBook(self._clock)
         self.seen = CounterCache()
+        self.line = WaitingLine()
+        """Calls that wait for what others have reserved."""
         self.told: dict[Key, None] = {}
         """Stages of limits of which people have been told."""
 
@@ -74,10 +77,13 @@ class Ledger:
         A time zone that is not known here is told at the next call that asks about budgets.
         """
         self.book.set(budget)
+        self.line.call_everybody()
 
     def drop_budget(self, budget_id: str) -> bool:
         """Forget a budget that was set in this process; return whether there was one."""
-        return self.book.drop(budget_id)
+        dropped = self.book.drop(budget_id)
+        self.line.call_everybody()
+        return dropped
 
     async def save_budget(self, budget: Budget) -> None:
         """Store a budget for every process; within a second it holds for all of them.
@@ -101,6 +107,7 @@ class Ledger:
         await self._commit(budgets=save, drop_budgets=delete, openings=begun)
         self.seen.forget_all()
         self.book.forget_stored()
+        self.line.call_everybody()
 
     async def budgets(self, *, scope_id: str | None = None) -> Sequence[Budget]:
         """Return the budgets that hold here: set in this process, or stored; of one scope if asked."""
@@ -431,8 +438,13 @@ class Ledger:
         self.told[key] = None
 
     def note(self, charges: Sequence[Charge]) -> None:
-        """Learn of charges that somebody has committed for a run."""
+        """Learn of charges that have been committed here."""
         self.seen.note(charges)
+        self.line.given_back(
+            (charge.budget_id, charge.window)
+            for charge in charges
+            if min(*charge.reserve, *charge.settle) < 0
+        )
 
     async def _entry(self, entry_id: str, scope_id: str | None) -> LedgerEntry:
         wanted = LedgerFilter(scope_id=scope_id, entry_id=entry_id, limit=2)
