@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget
-from agent_runtime.ledger.windows import load_zones, window_at
+from agent_runtime.ledger.windows import unknown_zone, unknown_zones, window_at
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.budget import Limits
@@ -50,6 +50,8 @@ class BudgetBook:
         ] = {}
         """What was found for somebody, and from when until when it holds: a window is the same until it ends."""
         self._new_zones: set[str] = set()
+        self._unknown_zones: frozenset[str] = frozenset()
+        """Zones of budgets that are not known on this machine: only who spends from these budgets has to wait."""
         self._read_at: float | None = None
 
     def set(self, budget: Budget) -> None:
@@ -68,11 +70,7 @@ class BudgetBook:
         self._read_at = None
 
     async def refresh(self, storage: Storage) -> None:
-        """Read the stored budgets, unless that was done a moment ago, and the time zones of all.
-
-        Raises:
-            ConfigurationError: A budget's zone is not known here.
-        """
+        """Read the stored budgets, unless that was done a moment ago, and the time zones of all."""
         now = self._clock.monotonic()
         if self._read_at is None or now - self._read_at >= REFRESH_SECONDS:
             before = self._read_at
@@ -88,7 +86,7 @@ class BudgetBook:
                 self._stored = stored
                 self._index()
         if self._new_zones:
-            await load_zones(self._new_zones)
+            self._unknown_zones = await unknown_zones(self._new_zones)
             self._new_zones = set()
 
     def _index(self) -> None:
@@ -108,7 +106,11 @@ class BudgetBook:
     def applicable(
         self, spender: Spender, at: datetime, *, model: str | None = None, provider: str | None = None
     ) -> list[ApplicableBudget]:
-        """Return the budgets, window by window, that a call of a model is counted in; without a model, a tool call."""
+        """Return the budgets, window by window, that a call of a model is counted in; without a model, a tool call.
+
+        Raises:
+            ConfigurationError: The time zone of one of them is not known here.
+        """
         if not self._by_scope:
             return []
         asked = (spender, model, provider)
@@ -129,6 +131,8 @@ class BudgetBook:
         for budget in (budget for place in places for budget in self._by_scope.get(place, ())):
             counter_id = budget.counter_id(spender.scope_id, spender.principal_id, spender.session_id)
             if counter_id is not None and budget.counts_model(model, provider):
+                if budget.timezone in self._unknown_zones and budget.depends_on_zone:
+                    raise unknown_zone(budget.timezone)
                 found += windows_of(budget, counter_id, at)
         return found
 

@@ -28,7 +28,7 @@ from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
 from agent_runtime.ledger.waiting_line import WaitingLine
-from agent_runtime.ledger.windows import load_zones
+from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
@@ -74,8 +74,10 @@ class Ledger:
     def set_budget(self, budget: Budget) -> None:
         """Let a budget hold in this process from now on; what counts against it is shared with all others.
 
-        A time zone that is not known here is told at the next call that asks about budgets.
+        Raises:
+            ConfigurationError: Its time zone is not known here.
         """
+        check_zone(budget.timezone)
         self.book.set(budget)
         self.line.call_everybody()
 
@@ -97,7 +99,11 @@ class Ledger:
         await self.change_budgets(delete=[budget_id])
 
     async def change_budgets(self, *, save: Sequence[Budget] = (), delete: Sequence[str] = ()) -> None:
-        """Store some budgets and delete others, by id: all of it or nothing."""
+        """Store some budgets and delete others, by id: all of it or nothing.
+
+        Raises:
+            ConfigurationError: The time zone of one is not known here; nothing is stored.
+        """
         await load_zones(budget.timezone for budget in save)
         stored = {budget.budget_id: budget for budget in await self.storage.standing_budgets()}
         begun = await added_up(openings(save, stored, self._clock.now()), self.storage)

@@ -7,14 +7,18 @@ that comes twice in autumn is two hours, and no two windows of a kind overlap.
 from __future__ import annotations
 
 import asyncio
+import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
+from typing import Final
 
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.values.standing_budget import WindowKind
 
+_NAMES: Final = frozenset((pkgutil.get_data("tzdata", "zones") or b"").decode().split())
+"""Of all time zones; read with this module, so that nobody reads a file while others wait."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -46,7 +50,7 @@ def _key(kind: WindowKind, moment: datetime) -> str:
 
 @cache
 def zone(name: str) -> tzinfo:
-    """Return a time zone by its name; the first time its file is read, so call `load_zones` before on an event loop.
+    """Return a time zone by its name; the first time its file is read, so call `load_zones` before where others wait.
 
     Raises:
         ConfigurationError: There is no such zone here.
@@ -58,10 +62,38 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigurationError(
-            f"time zone {name!r} is not known here; names are like 'Europe/Berlin' (`pip install tzdata` where the system "
-            "has none)"
-        ) from error
+        raise unknown_zone(name) from error
+
+
+def unknown_zone(name: str) -> ConfigurationError:
+    """Return the error that says so."""
+    return ConfigurationError(
+        f"time zone {name!r} is not known here; names are like 'Europe/Berlin' (`pip install -U tzdata` where it is too new)"
+    )
+
+
+def check_zone(name: str) -> None:
+    """Refuse a time zone that does not exist, without reading its file. Raises `ConfigurationError`."""
+    if name not in _NAMES:
+        raise unknown_zone(name)
+
+
+async def unknown_zones(names: Iterable[str]) -> frozenset[str]:
+    """Read the files of time zones in a thread; return those that are not known here."""
+
+    def read() -> frozenset[str]:
+        return frozenset(name for name in files if not _is_known(name))
+
+    files = {name for name in names if name != "UTC"}
+    return await asyncio.to_thread(read) if files else frozenset()
+
+
+def _is_known(name: str) -> bool:
+    try:
+        zone(name)
+    except ConfigurationError:
+        return False
+    return True
 
 
 async def load_zones(names: Iterable[str]) -> None:
@@ -75,7 +107,7 @@ def window_at(kind: WindowKind, moment: datetime, timezone: str = "UTC") -> Wind
     """Return the window of a kind that contains a moment."""
     if kind in (WindowKind.TOTAL, WindowKind.REQUEST):
         return Window(kind)
-    local_zone = zone(timezone)
+    local_zone = UTC if kind is WindowKind.MINUTE else zone(timezone)
     starts_at = _start(kind, moment, local_zone)
     return Window(kind, starts_at, _end(kind, starts_at, local_zone))
 

@@ -170,6 +170,12 @@ class Budget:
         }
         return self.name or " ".join(f"{key} {value}" for key, value in said.items() if value) or "everybody"
 
+    @property
+    def depends_on_zone(self) -> bool:
+        """Whether it has a limit of a window that begins at another moment in another zone."""
+        kinds = (WindowKind.HOUR, WindowKind.DAY, WindowKind.MONTH)
+        return any(self.limits(kind) is not None for kind in kinds)
+
     def counter_id(self, scope_id: str, principal_id: str | None, session_id: str | None) -> str | None:
         """Return the name of the counters it uses for somebody, or `None` when it is not about them."""
         asked = (scope_id, principal_id, session_id)
