@@ -48,9 +48,9 @@ Outcome = RuntimeEvent | NewEvent
 
 
 def hash_of(value: Any) -> str:
-    """Return a short hash of JSON values, the same for the same values in any order of keys."""
+    """Return a hash of JSON values, the same for the same values in any order of keys; approvals are bound to it."""
     text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=_type_name)
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def described(arguments: Mapping[str, Any]) -> dict[str, Any]:

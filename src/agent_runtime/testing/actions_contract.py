@@ -16,7 +16,13 @@ import pytest
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.actions.records import draw_tokens
 from agent_runtime.actions.store import ActionStorage
-from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, InvalidInput, UnknownAction
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    ActionExpired,
+    InvalidInput,
+    ResultNotSerializable,
+    UnknownAction,
+)
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.ports.journal import ActionChange, Commit
 from agent_runtime.testing.examples import NOW, action, commit
@@ -398,6 +404,16 @@ class ActionsContract:
         assert len(str(refused.value)) > 10
         kept = await manager.get(asked.action_id)
         assert (kept.is_pending, kept.resolution, kept.votes) == (True, None, ())
+
+    @pytest.mark.parametrize(("type_", "answer"), WRONG)
+    async def test_a_default_that_does_not_fit_is_refused_when_the_question_is_asked(
+        self, manager: ActionManager, type_: str, answer: Any
+    ) -> None:
+        with pytest.raises((InvalidInput, ResultNotSerializable)):
+            await manager.require_action(
+                ActionSpec(type=type_, payload=PAYLOAD, argument_schema=SCHEMA, default_resolution=answer)
+            )
+        assert await manager.list_pending() == []
 
     @pytest.mark.parametrize(("type_", "answer", "read"), READ)
     async def test_an_answer_is_read_as_it_is_meant(
