@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     drain_timeout: float = _DEFAULTS.drain_timeout
     cancel_timeout: float = _DEFAULTS.cancel_timeout
     max_crashes: int = _DEFAULTS.max_crashes
+    code_version: str | None = _DEFAULTS.code_version
+    unlisted_after: float = _DEFAULTS.unlisted_after
     suspect_patience: float = _DEFAULTS.suspect_patience
     max_events: int = _DEFAULTS.max_events
     strict: bool = _DEFAULTS.strict

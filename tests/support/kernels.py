@@ -21,6 +21,7 @@ QUICK = KernelOptions(
     sweep_interval=0.2,
     storage_patience=0.2,
     reservation_wait=0.5,
+    unlisted_after=0.1,
 )
 DOOMED = replace(QUICK, drain_timeout=0.0, cancel_timeout=0.05)
 """For kernels whose storage dies: there is nothing to wait for."""

@@ -132,7 +132,7 @@ class JobManager:
     async def resume(self, job_id: str) -> JobRecord:
         """Set a waiting job running again.
 
-        A job of a kernel that is blocked, or waits for an outage to end, is given another chance at once.
+        A job of a kernel that is blocked, whatever version of the code has blocked it, or waits for an outage to end, is given another chance at once.
         """
         job = await self.get(job_id)
         if job.operator is None:
@@ -142,7 +142,7 @@ class JobManager:
                 f"job {job_id!r} is {job.status}; only a job that is blocked, or waits for an outage to end, can be resumed by hand"
             )
         signal = Signal(f"retry:{new_id('sig')}", job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
-        await self._commit(signals=[signal], clear_timers=[(job_id, RETRY_TIMER)])
+        await self._commit(signals=[signal], clear_timers=[(job_id, RETRY_TIMER)], unblock=[job_id])
         return await self.get(job_id)
 
     async def cancel(

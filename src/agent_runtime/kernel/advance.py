@@ -38,6 +38,7 @@ from agent_runtime.kernel.suspicion import SuspectsPlace
 from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
+from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.middleware import HOST
@@ -87,21 +88,26 @@ class Executor:
         self.busy: set[str] = set()
         """Jobs that are being claimed or run."""
 
-    async def advance(self, job_id: str) -> None:
+    async def advance(self, job_id: str, *, is_listed: bool = True) -> None:
         """Claim a job if it is due, and run it until it ends or has to wait. Never raises but for cancellation."""
         if self._draining:
             return
         self.busy.add(job_id)
         try:
-            await self._advance(job_id)
+            await self._advance(job_id, is_listed=is_listed)
         finally:
             self._place.leave(job_id)
             self.busy.discard(job_id)
             self._early.discard(job_id)
 
-    async def _advance(self, job_id: str) -> None:
+    async def advance_unlisted(self, job_id: str) -> None:
+        """Claim a job whose operator nobody knows, to end it if it is asked to stop, and to set it aside if not."""
+        if job_id not in self.busy:
+            await self.advance(job_id, is_listed=False)
+
+    async def _advance(self, job_id: str, *, is_listed: bool) -> None:
         try:
-            claim = await self._claim(job_id)
+            claim = await self._claim(job_id, is_listed=is_listed)
         except StorageError:
             logger.exception("job %s could not be claimed; it will be tried again", job_id)
             asyncio.get_running_loop().call_later(1.0, self._resubmit, job_id)
@@ -116,12 +122,14 @@ class Executor:
                 claim.job, public_text(f"{type(error).__name__}: {error}"), "INTERNAL_ERROR"
             )
 
-    async def _claim(self, job_id: str) -> Claim | None:
+    async def _claim(self, job_id: str, *, is_listed: bool) -> Claim | None:
         """Take a job; one that may be what kills its processes only when no other such job runs here."""
         if self._place.must_wait(job_id):
             return None
         services = self._services
         claim = partial(services.storage.claim, job_id, owner=services.owner, caps=self._caps)
+        if is_listed:
+            claim = partial(claim, ability=services.abilities.now())
         try:
             return await claim(at=services.clock.now(), suspects=False)
         except JobSuspected:
@@ -181,11 +189,12 @@ class Executor:
 
     async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
-        change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True)
+        now = self._services.clock.now()
+        change = self._services.abilities.setting_aside(job, reason, code, now)
         data = {"reason": reason, "code": code}
         commit = Commit(
             commit_id=new_commit_id(),
-            at=self._services.clock.now(),
+            at=now,
             job_id=job.job_id,
             fence=job.fence,
             depth=job.depth,
@@ -231,13 +240,16 @@ class Executor:
     async def _execute(self, run: JobRun) -> None:
         options, history = self._services.options, run.history
         await settle_lost_attempts(run)
-        if run.job.lone_deaths >= options.max_crashes and history.stop_request is None:
-            reason = (
+        request = history.stop_request
+        if run.job.lone_deaths >= options.max_crashes:
+            died = (
                 f"its process has died {run.job.lone_deaths} times while this job was the only suspect in it"
             )
-            await park(run, reason, "CRASH_LOOP")
+            if request is None:
+                await park(run, died, CRASH_LOOP)
+            else:  # what it would clean up with has killed all the others
+                await finish(run, Ending.of_request(request, no_clean_up=died))
             return
-        request = history.stop_request
         if request is not None and not has_begun(run):
             await finish(run, Ending.of_request(request))
             return

@@ -32,6 +32,7 @@ class Heartbeat:
         operators: Names of the operators it knows.
         dispatch: `queue` or `local`, to be seen by people and other workers.
         timeout: Seconds after which others take the worker for dead.
+        code_version: The version of its code, to be seen by people.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Heartbeat:
         operators: Callable[[], tuple[str, ...]],
         dispatch: str,
         timeout: float,
+        code_version: str | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -52,6 +54,7 @@ class Heartbeat:
         self._operators = operators
         self._dispatch = dispatch
         self._timeout = timeout
+        self._code_version = code_version
         self.on_lost: Callable[[], None] | None = None
         """Called when the row was gone: others have taken this worker for dead, and its jobs from it."""
         self._started_at: datetime | None = None
@@ -81,6 +84,7 @@ class Heartbeat:
                         "host": socket.gethostname(),
                         "dispatch": self._dispatch,
                         "timeout": self._timeout,
+                        **({} if self._code_version is None else {"code_version": self._code_version}),
                     },
                 )
             )

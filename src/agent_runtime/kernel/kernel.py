@@ -17,6 +17,7 @@ from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.heartbeat import Heartbeat
@@ -159,26 +160,14 @@ class RuntimeKernel:
         dispatcher: Dispatcher,
     ) -> None:
         """Put together what executes jobs."""
-        services = RunServices(
-            storage=self.storage,
-            clock=self.clock,
-            bus=self.bus,
-            owner=self.worker_id,
-            options=self.options,
-            ledger=self.ledger,
-            policies=self._policies,
-            retry=self._retry,
-            heartbeat=Heartbeat(
-                self.storage,
-                self.clock,
-                worker_id=self.worker_id,
-                queues=self.options.queues,
-                operators=self.operators.names,
-                dispatch="queue" if isinstance(dispatcher, SharedDispatcher) else "local",
-                timeout=self.options.worker_timeout,
-            ),
+        services = self._services(dispatcher)
+        wakes = Wakes(
+            self.storage,
+            dispatcher,
+            caps=self.options.caps,
+            queues=self.options.queues,
+            abilities=services.abilities,
         )
-        wakes = Wakes(self.storage, dispatcher, caps=self.options.caps, queues=self.options.queues)
         executor = Executor(
             services,
             registry=self.operators,
@@ -197,18 +186,43 @@ class RuntimeKernel:
             dispatcher=dispatcher,
             timers=timers,
             wakes=wakes,
-            owner=self.worker_id,
-            caps=self.options.caps,
+            services=services,
         )
         self._upkeep = Upkeep(
             services,
-            registry=self.operators,
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
             wakes=wakes,
             news=self._news,
             wanted=self._wants_to_execute,
+        )
+
+    def _services(self, dispatcher: Dispatcher) -> RunServices:
+        """Return what every run uses."""
+        abilities = Abilities(
+            operators=self.operators.names, code_version=self.options.code_version, process=self.worker_id
+        )
+        return RunServices(
+            abilities=abilities,
+            storage=self.storage,
+            clock=self.clock,
+            bus=self.bus,
+            owner=self.worker_id,
+            options=self.options,
+            ledger=self.ledger,
+            policies=self._policies,
+            retry=self._retry,
+            heartbeat=Heartbeat(
+                self.storage,
+                self.clock,
+                worker_id=self.worker_id,
+                queues=self.options.queues,
+                operators=self.operators.names,
+                dispatch="queue" if isinstance(dispatcher, SharedDispatcher) else "local",
+                timeout=self.options.worker_timeout,
+                code_version=self.options.code_version,
+            ),
         )
 
     @classmethod

@@ -54,10 +54,11 @@ def _standing_still(run: JobRun) -> list[NewEvent]:
 async def park(run: JobRun, reason: str, code: str) -> None:
     """Set a job aside until a worker can go on with it; nothing is lost."""
     logger.error("job %s is blocked: %s", run.job_id, reason)
+    services = run.services
     async with run.last_word():
         await run.conclude(
             [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
-            job=JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True),
+            job=services.abilities.setting_aside(run.job, reason, code, services.clock.now()),
         )
 
 

@@ -13,10 +13,10 @@ from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
+from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.background import ended, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
-from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
 
@@ -36,8 +36,7 @@ class News:
         dispatcher: Where due jobs go, when this process executes.
         timers: To be told of new timers.
         wakes: Where jobs go that become due.
-        owner: This worker's id.
-        caps: How many jobs of a scope may run.
+        services: The kernel's.
     """
 
     def __init__(
@@ -49,8 +48,7 @@ class News:
         dispatcher: Dispatcher,
         timers: TimerService,
         wakes: Wakes,
-        owner: str,
-        caps: ScopeCaps,
+        services: RunServices,
     ) -> None:
         self._storage = storage
         self._bus = bus
@@ -59,8 +57,7 @@ class News:
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
         self._wakes = wakes
-        self._caps = caps
-        self._owner = owner
+        self._services = services
         self.executes = False
         """Whether due jobs are executed here."""
         self._ends = AwaitedEnds(storage)
@@ -187,13 +184,20 @@ class News:
             if self._queue is not None:
                 await self._queue.sweep()
             else:
-                for job_id, priority in await self._storage.due_jobs(limit=_SWEEP_LIMIT, caps=self._caps):
-                    self._dispatcher.submit(job_id, priority=priority)
-            for job_id in await self._storage.jobs_with_signals(self._owner):
+                await self._submit_due()
+            for job_id in await self._storage.jobs_with_signals(self._services.owner):
                 self.wake(job_id)
         await self._ends.look()
         if self._storage.is_shared:
             self._bus.poke()  # what another process has written and not announced is found by looking
+
+    async def _submit_due(self) -> None:
+        services = self._services
+        due = await self._storage.due_jobs(
+            limit=_SWEEP_LIMIT, caps=services.options.caps, ability=services.abilities.now()
+        )
+        for job_id, priority in due:
+            self._dispatcher.submit(job_id, priority=priority)
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the next event with which the job stops: it ends, or is blocked."""

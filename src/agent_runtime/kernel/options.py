@@ -41,6 +41,11 @@ class KernelOptions:
     """How long a cancelled job's code may take to clean up."""
     max_crashes: int = 5
     """Deaths of its process, while a job was the only suspect in it, after which the job is blocked with `CRASH_LOOP`."""
+    code_version: str | None = None
+    """Name of the version of the application's code. A job that one version has blocked is left to others; without a
+    name, every start of a process counts as a new version, and tries become rarer."""
+    unlisted_after: float = 30.0
+    """How long no worker has listed a job's operator before the job is blocked, or ended if it is asked to stop."""
     suspect_patience: float = 600.0
     """How long a suspect may run without an outcome before another one may run beside it."""
     max_events: int = 50_000
@@ -109,6 +114,9 @@ def check_option(name: str, value: Any) -> None:
                 check_text("queues", queue)
         case "scope_concurrency":
             _check_scopes(value)
+        case "code_version":
+            if value is not None:
+                check_text(name, value)
         case "max_child_depth":
             check_whole(name, value)
         case _ if name in _AT_LEAST_ONE or name in _BOUNDS:

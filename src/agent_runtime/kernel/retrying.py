@@ -48,7 +48,8 @@ async def _block(run: JobRun, what: str, code: str, cut: Reopening) -> None:
         NewEvent(RuntimeEventType.JOB_RETRIED, None, cut.told()),
         NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code}),
     ]
-    change = JobChange(status=JobStatus.BLOCKED, error=reason, error_code=code, release=True)
+    services = run.services
+    change = services.abilities.setting_aside(run.job, reason, code, services.clock.now())
     async with run.last_word():
         await run.conclude(events, job=change, require_no_signals=True)
 

@@ -39,6 +39,8 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         deaths=0,
         lone_deaths=0,
         open_claim=OpenClaim.NONE,
+        failed_versions=(),
+        retry_at=None,
     )
     data = {
         "format": JOURNAL_FORMAT,

@@ -9,7 +9,6 @@ from typing import Final
 from agent_runtime.errors import StorageError
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.news import News
-from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
@@ -18,12 +17,14 @@ from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
 from agent_runtime.values.event import RuntimeEventType
-from agent_runtime.values.job import JobFilter, JobStatus
 
 logger = logging.getLogger(__name__)
 
 STEPS_SHARE: Final = 0.75
 """Share of `drain_timeout` for steps in flight; the rest is for cancelling them, releasing their jobs and signing off."""
+
+_UNLISTED_AT_ONCE = 100
+"""Jobs that one sweep sets aside; what is beyond waits for the next."""
 
 
 class Upkeep:
@@ -31,7 +32,6 @@ class Upkeep:
 
     Args:
         services: The kernel's.
-        registry: The operators this process knows.
         executor: Runs jobs.
         dispatcher: Brings them.
         timers: Looked after by whoever executes.
@@ -44,7 +44,6 @@ class Upkeep:
         self,
         services: RunServices,
         *,
-        registry: OperatorRegistry,
         executor: Executor,
         dispatcher: Dispatcher,
         timers: TimerService,
@@ -54,7 +53,6 @@ class Upkeep:
     ) -> None:
         self._services = services
         self._storage = services.storage
-        self._registry = registry
         self._executor = executor
         self._dispatcher = dispatcher
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
@@ -64,6 +62,7 @@ class Upkeep:
         self._wanted = wanted
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._started_at = services.clock.now()
         services.heartbeat.on_lost = self._taken_for_dead
 
     async def start(self) -> None:
@@ -115,23 +114,36 @@ class Upkeep:
         await self._services.heartbeat.beat()
         self._news.executes = True
         await self._dispatcher.start(self._executor.advance)
-        await self._retry_blocked()
+        await self._free_blocked()
         await self._news.sweep()
         self._timers.start()
 
-    async def _retry_blocked(self) -> None:
-        """Give jobs that were parked for want of their operator another chance, if it is here now."""
-        blocked = await self._storage.list_jobs(
-            JobFilter(status=frozenset({JobStatus.BLOCKED}), limit=10_000)
-        )
-        signals = [
-            Signal(f"retry:{self._services.owner}", job.job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
-            for job in blocked
-            if job.operator in self._registry
-        ]
-        if signals:
-            now = self._services.clock.now()
-            await self._storage.commit(Commit(commit_id=new_commit_id(), at=now, signals=signals))
+    async def _free_blocked(self) -> None:
+        """Give blocked jobs that this process can run now another chance: all of them, page by page."""
+        services, after = self._services, ""
+        while page := await self._storage.blocked_jobs(
+            services.abilities.now(),
+            at=services.clock.now(),
+            started_at=self._started_at,
+            after=after,
+        ):
+            signals = [
+                Signal(f"retry:{services.owner}", job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
+                for job_id in page
+            ]
+            commit = Commit(commit_id=new_commit_id(), at=services.clock.now(), signals=signals)
+            await self._storage.commit(commit)
+            after = page[-1]
+
+    async def _set_unlisted_aside(self) -> None:
+        """Block due jobs whose operator nobody knows, and end those of them that are asked to stop."""
+        services = self._services
+        if not self._news.executes:
+            return
+        for job_id in await self._storage.unlisted_jobs(
+            services.options.unlisted_after, at=services.clock.now(), limit=_UNLISTED_AT_ONCE
+        ):
+            await self._executor.advance_unlisted(job_id)
 
     async def _keep_up(self) -> None:
         """Show that this worker lives, and look for what others have left behind."""
@@ -145,6 +157,7 @@ class Upkeep:
                 if not self._stopping and loop.time() - swept_at >= options.sweep_interval:
                     swept_at = loop.time()
                     await self._free_forgotten()
+                    await self._set_unlisted_aside()
                     self._news.sweep_soon()
             except StorageError as error:
                 logger.warning("the storage does not answer: %s", error)
@@ -161,6 +174,7 @@ class Upkeep:
                 await self._try_to_execute()
             return
         await self._services.heartbeat.beat()
+        await self._free_blocked()
         if not self._storage.is_shared:
             return
         for job_id in await self._storage.expire_workers(self._services.options.worker_timeout):

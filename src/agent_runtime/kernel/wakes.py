@@ -10,6 +10,7 @@ import asyncio
 import logging
 
 from agent_runtime.errors import StorageError
+from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.ports.background import ended
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Storage
@@ -28,16 +29,24 @@ class Wakes:
         dispatcher: Takes them. A queue that processes share looks up by itself what it has no room for.
         caps: How many jobs of a scope may run.
         queues: What this process executes; none for all.
+        abilities: What it can run.
     """
 
     def __init__(
-        self, storage: Storage, dispatcher: Dispatcher, *, caps: ScopeCaps, queues: tuple[str, ...]
+        self,
+        storage: Storage,
+        dispatcher: Dispatcher,
+        *,
+        caps: ScopeCaps,
+        queues: tuple[str, ...],
+        abilities: Abilities,
     ) -> None:
         self._storage = storage
         self._dispatcher = dispatcher
         self._is_shared = isinstance(dispatcher, SharedDispatcher)
         self._caps = caps
         self._queues = queues
+        self._abilities = abilities
         self._woken: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._wanted = asyncio.Event()
@@ -85,12 +94,16 @@ class Wakes:
 
     async def _submit_due(self, woken: list[str], left: list[str]) -> None:
         due: dict[str, int] = {}
+        ability = self._abilities.now()
         if woken:
-            due.update(await self._storage.due_jobs(among=woken, limit=len(woken), caps=self._caps))
+            found = await self._storage.due_jobs(
+                among=woken, limit=len(woken), caps=self._caps, ability=ability
+            )
+            due.update(found)
         for scope_id in left:
             cap = self._caps.of(scope_id) or 0
-            due.update(await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues))
-            if self._queues:  # others may have to go on with those that this process does not serve
+            due.update(await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues, ability=ability))
+            if self._is_shared:  # others may have to go on with those that this process does not serve
                 due.update(await self._storage.next_jobs(scope_id, cap=cap))
         for job_id, priority in due.items():
             self._dispatcher.submit(job_id, priority=priority)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from agent_runtime.errors import FenceLost, RunSuspended, StorageError
 from agent_runtime.events.bus import EventBus
+from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
@@ -44,6 +45,7 @@ class RunServices:
     ledger: Ledger
     policies: Policies
     heartbeat: Heartbeat
+    abilities: Abilities
     retry: RetryPolicy
     """Of jobs whose request and operator have none."""
     outages: Queue = field(default_factory=Queue)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, ScopeCaps
@@ -85,6 +86,9 @@ class JobChange:
     completed_at: datetime | None = None
     release: bool = False
     """Give the job up: it has no owner afterwards."""
+    failed_versions: tuple[str, ...] | None = None
+    """All versions of the code under which the job has failed, when there is another one."""
+    retry_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +144,8 @@ class Commit:
     queue_bounds: QueueBounds = NO_BOUNDS
     """Refuse with `QueueFull` when, with the jobs of `create`, more would wait for a worker."""
     signals: Sequence[Signal] = ()
+    unblock: Sequence[str] = ()
+    """Jobs of which it is forgotten under which versions of the code they have failed."""
     cancel_children_of: str | None = None
     """Send a cancel signal to every child of this job that has not ended."""
     new_actions: Sequence[ActionRecord] = ()
@@ -250,7 +256,14 @@ class Journal(Protocol):
         ...
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
+        self,
+        job_id: str,
+        *,
+        owner: str,
+        at: datetime,
+        caps: ScopeCaps = NO_CAPS,
+        suspects: bool = True,
+        ability: Ability | None = None,
     ) -> Claim | None:
         """Take a job that is due and unowned: its fence grows, waiting signals are folded, its status is `running`.
 
@@ -264,6 +277,8 @@ class Journal(Protocol):
 
         A claim before that has not said good-bye is counted as a death, and one that is asked to be tried again begins
         with none. A suspect is the only one of its owner until a commit says otherwise.
+
+        A job that `ability` does not cover is not given.
 
         Raises:
             JobSuspected: The job is due and a suspect, and `suspects` are not wanted.
@@ -290,6 +305,7 @@ class Journal(Protocol):
         limit: int = 1000,
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
+        ability: Ability | None = None,
     ) -> Sequence[tuple[str, int]]:
         """Return `(job_id, priority)` of unowned jobs that `claim` would give, by priority, the oldest first.
 
@@ -297,11 +313,12 @@ class Journal(Protocol):
             limit: How many at most.
             caps: Of a scope with a bound only the first ones of each queue are returned, as many as have a place.
             among: Only these.
+            ability: Only what it covers.
         """
         ...
 
     async def next_jobs(
-        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
         """Return the first due jobs of one scope, as many as have a place under `cap`.
 
@@ -311,6 +328,32 @@ class Journal(Protocol):
             scope_id: The scope.
             cap: Its bound.
             queues: Only jobs of these; none for all.
+            ability: Only what it covers.
+        """
+        ...
+
+    async def blocked_jobs(
+        self,
+        ability: Ability,
+        *,
+        at: datetime,
+        started_at: datetime,
+        after: str = "",
+        limit: int = 500,
+    ) -> Sequence[str]:
+        """Return blocked jobs, by id from the one after `after`, that `ability` covers and that may be tried again.
+
+        One that has killed its processes, under code without a version, is tried again only by a process that has
+        started since: those that live have the same code.
+        """
+        ...
+
+    async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
+        """Return jobs that nobody can run, told by one look at jobs and workers together.
+
+        These are due jobs whose queue a worker has served for `seconds`, while no worker that serves it has listed their
+        operator for as long, and they have not changed for as long; and jobs that are asked to stop, whose operator no
+        worker at all has listed for as long. Where several processes execute, the time is the server's, not `at`.
         """
         ...
 

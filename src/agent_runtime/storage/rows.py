@@ -10,6 +10,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
 
+import orjson
+
 from agent_runtime.ports.journal import StoredPolicy, Worker
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
@@ -32,7 +34,7 @@ JOB: Columns = _columns(
     "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id parent_job_id parent_operation_id on_parent_end idempotency_key request_hash "
     "operator queue priority depth status created_at:t updated_at:t started_at:t completed_at:t deadline:t progress "
     "budgets:j inherited_budgets:j policy_ref:j retry:j versions:j metadata:j tags:j result_ref error error_code "
-    "fence owner last_seq deaths lone_deaths open_claim"
+    "fence owner last_seq deaths lone_deaths open_claim failed_versions retry_at:t"
 )
 EVENT: Columns = _columns("seq type at:t operation_id data:j content")
 TIMER: Columns = _columns("job_id key due_at:t type operation_id data:j")
@@ -60,13 +62,20 @@ def job_row(job: JobRecord) -> list[Any]:
     row["policy_ref"] = None if job.policy_ref is None else asdict(job.policy_ref)
     row["retry"] = None if job.retry is None else job.retry.to_dict()
     row["versions"] = None if job.versions is None else asdict(job.versions)
+    row["failed_versions"] = failed_versions_text(job.failed_versions)
     return list(row.values())
+
+
+def failed_versions_text(versions: Sequence[str]) -> str | None:
+    """Return the versions under which a job has failed as they are stored."""
+    return orjson.dumps(versions).decode() if versions else None
 
 
 def job_record(row: Sequence[Any]) -> JobRecord:
     """Build a job from its column values."""
     values = dict(zip(JOB, row, strict=True))
     values["status"] = JobStatus(values["status"])
+    values["failed_versions"] = tuple(orjson.loads(values["failed_versions"] or "[]"))
     if values["budgets"] is not None:
         values["budgets"] = BudgetSpec.from_dict(values["budgets"])
     values["inherited_budgets"] = tuple(

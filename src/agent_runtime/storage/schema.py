@@ -82,6 +82,8 @@ jobs = Table(
     _required("deaths", Integer),
     _required("lone_deaths", Integer),
     _required("open_claim", Integer),
+    Column("failed_versions", Text),
+    Column("retry_at", Time),
     Column("content_pruned_at", Time),
     Index("runtime_jobs_by_scope", "scope_id", "job_id"),
     Index(
@@ -112,6 +114,12 @@ jobs = Table(
         "job_id",
         sqlite_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
         postgresql_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
+    ),
+    Index(
+        "runtime_jobs_blocked",
+        "job_id",
+        sqlite_where=text("status = 'blocked'"),
+        postgresql_where=text("status = 'blocked'"),
     ),
     Index(
         "runtime_jobs_ended",
@@ -286,6 +294,15 @@ policies = Table(
     _required("document", Json),
     _required("created_at", Time),
     PrimaryKeyConstraint("name", "version", name="runtime_policies_key"),
+)
+
+operators = Table(
+    "runtime_operators",
+    metadata,
+    _required("queue", Text),
+    _required("operator", Text),
+    _required("listed_at", Time),
+    PrimaryKeyConstraint("queue", "operator", name="runtime_operators_key"),
 )
 
 workers = Table(

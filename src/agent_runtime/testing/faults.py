@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn
 
 from agent_runtime.kernel.kernel import RuntimeKernel
 from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, Worker
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 
@@ -83,12 +84,21 @@ class DyingStorage:
         return await self._gone()
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
+        self,
+        job_id: str,
+        *,
+        owner: str,
+        at: datetime,
+        caps: ScopeCaps = NO_CAPS,
+        suspects: bool = True,
+        ability: Ability | None = None,
     ) -> Claim | None:
         """Claim a job while alive."""
         if self.died.is_set():
             await self._gone()
-        return await self._inner.claim(job_id, owner=owner, at=at, caps=caps, suspects=suspects)
+        return await self._inner.claim(
+            job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
+        )
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Fold signals while alive."""

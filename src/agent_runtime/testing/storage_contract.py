@@ -35,6 +35,7 @@ from agent_runtime.ports.journal import (
     Timer,
     Worker,
 )
+from agent_runtime.testing.ability_contract import AbilityContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
@@ -66,7 +67,9 @@ class Recorder:
         """Nothing to remember."""
 
 
-class StorageContract(MoneyContract, CapacityContract, ChainContract, FamiliesContract, DeathsContract):
+class StorageContract(
+    MoneyContract, CapacityContract, ChainContract, FamiliesContract, DeathsContract, AbilityContract
+):
     """The suite."""
 
     async def created(self, storage: Storage, **values: Any) -> JobRecord:

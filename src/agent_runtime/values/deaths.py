@@ -13,6 +13,9 @@ from typing import Final, Literal, NamedTuple
 SUSPECT_AFTER: Final = 2
 """Deaths after which a job is a suspect."""
 
+CRASH_LOOP: Final = "CRASH_LOOP"
+"""Why a job is blocked that has killed its processes."""
+
 Absolution = Literal["place", "deaths"]
 """`deaths`: those of earlier claims are forgotten. `place`: the job is the only suspect of its process no more."""
 

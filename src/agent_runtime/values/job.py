@@ -182,6 +182,11 @@ class JobRecord:
     open_claim: int = OpenClaim.NONE
     """Whether the last claim has said good-bye, and if not, what its end will be held for."""
 
+    failed_versions: tuple[str, ...] = ()
+    """Versions of the code, or processes, that have blocked the job: they do not try it again."""
+    retry_at: datetime | None = None
+    """When the next process may try a blocked job whose code has no version of its own."""
+
     @property
     def counted(self) -> Deaths:
         """What counts against the job."""

@@ -146,6 +146,9 @@ def apply(state: State, commit: Commit) -> int:
         _look_at_parent(state, job)
     for signal in commit.signals:
         send(state, signal)
+    for job_id in commit.unblock:
+        if job_id in state.jobs:
+            state.put_job(state.jobs[job_id], failed_versions=(), retry_at=None)
     for action in commit.new_actions:
         state.actions[action.action_id] = replace(action, resume_token=None, resume_tokens={})
     state.tokens.update({token.token_hash: token for token in commit.new_tokens})
@@ -273,6 +276,8 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
             started_at=change.started_at or job.started_at,
             completed_at=change.completed_at or job.completed_at,
             owner=None if change.release else job.owner,
+            failed_versions=job.failed_versions if change.failed_versions is None else change.failed_versions,
+            retry_at=change.retry_at or job.retry_at,
         )
         if job.status.is_terminal:
             state.signals.pop(job_id, None)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
 from agent_runtime.values.capacity import ScopeCaps
+from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import READY, JobRecord
+from agent_runtime.values.job import READY, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
 
 
 def in_order(job: JobRecord) -> tuple[int, str]:
     """Return the key by which jobs run in order: by priority, then by age."""
     return -job.priority, job.job_id
+
+
+def may_try(job: JobRecord, started_at: datetime) -> bool:
+    """Whether a process may try a blocked job, as far as that depends on when the process has started."""
+    return job.error_code != CRASH_LOOP or job.updated_at < started_at
 
 
 @dataclass(slots=True)
@@ -44,6 +51,8 @@ class State:
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
+    listed: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    """When an operator was last listed, by queue and operator; the queue `""` stands for all."""
     without_content: set[str] = field(default_factory=set)
     """Ended jobs whose content was deleted."""
 
@@ -73,10 +82,35 @@ class State:
         """Whether a request to stop waits for a job."""
         return any(signal.type in STOP_REQUESTS for signal in self.signals.get(job.job_id, {}).values())
 
+    def covers(self, ability: Ability | None, job: JobRecord) -> bool:
+        """Whether a job can be run by whoever asks."""
+        if ability is None:
+            return True
+        return ability.can_run(job.operator, job.failed_versions, is_stopping=self.is_stopping(job))
+
     def is_to_be_retried(self, job: JobRecord) -> bool:
         """Whether somebody asks that a job is tried again."""
         wanted = RuntimeEventType.JOB_RETRY_REQUESTED
         return any(signal.type == wanted for signal in self.signals.get(job.job_id, {}).values())
+
+    def is_unlisted(self, job: JobRecord, seconds: float, at: datetime) -> bool:
+        """Whether nobody can run a job that is due; see `Journal.unlisted_jobs`."""
+        since = at - timedelta(seconds=seconds)
+        if self.is_stopping(job):
+            return not any(
+                moment > since for (_, name), moment in self.listed.items() if name == job.operator
+            )
+        is_served = any(
+            worker.started_at <= since and (not worker.queues or job.queue in worker.queues)
+            for worker in self.workers.values()
+        )
+        listed = [self.listed.get((queue, job.operator or "")) for queue in ("", job.queue)]
+        return (
+            is_served
+            and job.status is not JobStatus.BLOCKED
+            and job.updated_at <= since
+            and not any(moment is not None and moment > since for moment in listed)
+        )
 
     def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
         """Return how many more jobs of a scope may get an owner; `None` for any number."""
@@ -85,12 +119,21 @@ class State:
             return None
         return cap - sum(job.owner is not None for job in self.jobs.values() if job.scope_id == scope_id)
 
-    def next_jobs(self, scope_id: str, caps: ScopeCaps, queues: Collection[str] = ()) -> list[JobRecord]:
+    def next_jobs(
+        self,
+        scope_id: str,
+        caps: ScopeCaps,
+        queues: Collection[str] = (),
+        ability: Ability | None = None,
+    ) -> list[JobRecord]:
         """Return the first due jobs of a scope with a cap, as many as have a place."""
         due = [
             job
             for job in self.jobs.values()
-            if job.scope_id == scope_id and self.is_due(job) and (not queues or job.queue in queues)
+            if job.scope_id == scope_id
+            and self.is_due(job)
+            and (not queues or job.queue in queues)
+            and self.covers(ability, job)
         ]
         return sorted(due, key=in_order)[: max(0, self.places(scope_id, caps) or 0)]
 

@@ -20,7 +20,8 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
-from agent_runtime.storage.memory.state import State, in_order
+from agent_runtime.storage.memory.state import State, in_order, may_try
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -73,17 +74,24 @@ class MemoryStorage:
         return first_seq
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
+        self,
+        job_id: str,
+        *,
+        owner: str,
+        at: datetime,
+        caps: ScopeCaps = NO_CAPS,
+        suspects: bool = True,
+        ability: Ability | None = None,
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
         state = self._state
         job = state.jobs.get(job_id)
-        if job is None or not state.is_due(job):
+        if job is None or not state.is_due(job) or not state.covers(ability, job):
             return None
         if (
             caps.of(job.scope_id) is not None
             and not state.is_stopping(job)
-            and job not in state.next_jobs(job.scope_id, caps, [job.queue])
+            and job not in state.next_jobs(job.scope_id, caps, [job.queue], ability)
         ):
             return None
         stands = job.counted.claimed(pardoned=state.is_to_be_retried(job))
@@ -142,6 +150,7 @@ class MemoryStorage:
         limit: int = 1000,
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
+        ability: Ability | None = None,
     ) -> Sequence[tuple[str, int]]:
         """Return unowned jobs that are due and have a place."""
         state = self._state
@@ -150,7 +159,7 @@ class MemoryStorage:
             if among is None
             else [state.jobs[job_id] for job_id in {*among} & state.jobs.keys()]
         )
-        due = [job for job in candidates if state.is_due(job)]
+        due = [job for job in candidates if state.is_due(job) and state.covers(ability, job)]
         due.sort(key=in_order)
         if caps:
             left = {(job.scope_id, job.queue): state.places(job.scope_id, caps) for job in due}
@@ -158,11 +167,39 @@ class MemoryStorage:
         return [(job.job_id, job.priority) for job in due[:limit]]
 
     async def next_jobs(
-        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
         """Return the first due jobs of one scope, as many as have a place."""
-        found = self._state.next_jobs(scope_id, ScopeCaps(default=cap), queues)
+        found = self._state.next_jobs(scope_id, ScopeCaps(default=cap), queues, ability)
         return [(job.job_id, job.priority) for job in found]
+
+    async def blocked_jobs(
+        self,
+        ability: Ability,
+        *,
+        at: datetime,
+        started_at: datetime,
+        after: str = "",
+        limit: int = 500,
+    ) -> Sequence[str]:
+        """Return blocked jobs that may be tried again."""
+        state = self._state
+        found = (
+            job.job_id
+            for job in state.jobs.values()
+            if job.status is JobStatus.BLOCKED
+            and job.owner is None
+            and not state.signals.get(job.job_id)
+            and state.covers(ability, job)
+            and (job.retry_at is None or (job.retry_at <= at and may_try(job, started_at)))
+        )
+        return sorted(job_id for job_id in found if job_id > after)[:limit]
+
+    async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
+        """Return jobs that nobody can run."""
+        state = self._state
+        jobs = [job for job in state.jobs.values() if state.is_due(job)]
+        return [job.job_id for job in jobs if state.is_unlisted(job, seconds, at)][:limit]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -292,6 +329,9 @@ class MemoryStorage:
         """Store or renew a worker's row."""
         known = worker.worker_id in self._state.workers
         self._state.workers[worker.worker_id] = worker
+        for queue in worker.queues or ("",):
+            for operator in worker.operators:
+                self._state.listed[queue, operator] = worker.heartbeat_at
         return known
 
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
@@ -345,6 +385,8 @@ class MemoryStorage:
     async def remove_worker(self, worker_id: str, *, died: bool = False) -> None:
         """Delete a worker's row and free the jobs it owned."""
         self._state.workers.pop(worker_id, None)
+        if not self._state.workers:  # what the last one knew is gone with it, as it is where a process ends
+            self._state.listed.clear()
         for job in [job for job in self._state.jobs.values() if job.owner == worker_id]:
             self._state.put_job(job, owner=None, open_claim=job.open_claim if died else OpenClaim.NONE)
 

@@ -26,6 +26,8 @@ from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_wit
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, LockedJob, LockedRows
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, from_json, to_json
+from agent_runtime.storage.rows import failed_versions_text
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters
 from agent_runtime.values.capacity import ScopeCaps
@@ -175,6 +177,9 @@ def _change_status(job: LockedJob, change: JobChange) -> None:
     job.result_ref = job.result_ref if change.result_ref is None else change.result_ref
     job.started_at = job.started_at or change.started_at
     job.completed_at = change.completed_at or job.completed_at
+    if change.failed_versions is not None:
+        job.failed_versions = failed_versions_text(change.failed_versions)
+    job.retry_at = change.retry_at or job.retry_at
     if change.release:
         job.owner = None
 
@@ -203,6 +208,8 @@ def _create(
         deaths=record.deaths,
         lone_deaths=record.lone_deaths,
         open_claim=record.open_claim,
+        failed_versions=failed_versions_text(record.failed_versions),
+        retry_at=record.retry_at,
         progress=record.progress,
         error=record.error,
         error_code=record.error_code,
@@ -238,6 +245,11 @@ def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
         job = rows.jobs.get(signal.job_id)
         if job is not None and job.is_active:
             rows.signal_rows.append(row)
+    for job_id in commit.unblock:
+        job = rows.jobs.get(job_id)
+        if job is not None:
+            job.failed_versions, job.retry_at = None, None
+            rows.change(job)
     parent = commit.cancel_children_of
     for job_id in rows.children.get(parent, ()) if parent is not None else ():
         job = rows.jobs.get(job_id)
@@ -320,17 +332,26 @@ def _open_counters(rows: LockedRows) -> None:
 
 
 def apply_claim(
-    rows: LockedRows, job_id: str, owner: str, at: datetime, caps: ScopeCaps, *, suspects: bool
+    rows: LockedRows,
+    job_id: str,
+    owner: str,
+    at: datetime,
+    caps: ScopeCaps,
+    *,
+    suspects: bool,
+    ability: Ability | None,
 ) -> Claimed | None:
     """Take a job that is due and unowned, if its scope has a place; `None` for any other."""
     job = rows.jobs.get(job_id)
     if job is None or job.owner is not None or job.operator is None:
         return None
+    stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
+    if not job.can_be_run(ability, is_stopping=stops):
+        return None
     due = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
     if not due and not (job.status in SUSPENDED and rows.signals.get(job_id)):
         return None
     cap = caps.of(job.scope_id)
-    stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
     if cap is not None and not stops and not rows.places.has_room(job.scope_id, cap, job_id):
         return None
     retry = RuntimeEventType.JOB_RETRY_REQUESTED

@@ -13,6 +13,8 @@ from typing import Any
 
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
+from agent_runtime.storage.postgres.values import from_json
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.budget import Amount, Counters, EntryKey
 from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.job import READY, TERMINAL
@@ -78,6 +80,8 @@ class LockedJob:
     deaths: int
     lone_deaths: int
     open_claim: int
+    failed_versions: str | None
+    retry_at: datetime | None
     progress: float
     error: str | None
     error_code: str | None
@@ -90,6 +94,13 @@ class LockedJob:
     """The fence under which the row was locked."""
     placed: tuple[bool, bool] = (False, False)
     """Whether it is counted as running, and as waiting for a worker."""
+
+    def can_be_run(self, ability: Ability | None, *, is_stopping: bool) -> bool:
+        """Whether whoever asks can run the job."""
+        if ability is None:
+            return True
+        failed = from_json(self.failed_versions or "[]")
+        return ability.can_run(self.operator, failed, is_stopping=is_stopping)
 
     @property
     def counted(self) -> Deaths:

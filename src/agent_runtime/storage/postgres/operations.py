@@ -30,6 +30,7 @@ from agent_runtime.storage.rows import (
     ledger_row,
     policy_row,
 )
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
 Then = Callable[[Any], None]
@@ -117,6 +118,7 @@ class CommitOperation(Operation):
         """Need whatever the commit mentions."""
         commit = self.commit
         needs.jobs.update(signal.job_id for signal in commit.signals)
+        needs.jobs.update(commit.unblock)
         if commit.job_id is not None and commit.fence is not None:
             needs.jobs.add(commit.job_id)
             if commit.require_no_signals:
@@ -161,6 +163,7 @@ class ClaimOperation(Operation):
     at: datetime = field(kw_only=True)
     caps: ScopeCaps = field(kw_only=True, default=NO_CAPS)
     suspects: bool = field(kw_only=True, default=True)
+    ability: Ability | None = field(kw_only=True, default=None)
 
     def need(self, needs: Needs) -> None:
         """Need the job and its signals, and to know how many others of its scope run."""
@@ -168,10 +171,13 @@ class ClaimOperation(Operation):
         needs.signals_of.add(self.job_id)
         if self.caps:
             needs.places.claims[self.job_id] = self.caps
+            needs.places.ability = self.ability
 
     def apply(self, rows: LockedRows) -> Any:
         """Apply the claim."""
-        return apply_claim(rows, self.job_id, self.owner, self.at, self.caps, suspects=self.suspects)
+        return apply_claim(
+            rows, self.job_id, self.owner, self.at, self.caps, suspects=self.suspects, ability=self.ability
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.values import from_text, to_text
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[Any]
+
+
+def able_parameters(ability: Ability | None) -> tuple[list[str] | None, list[str]]:
+    """Return the parameters that say what whoever asks can run."""
+    if ability is None:
+        return None, []
+    return list(map(to_text, sorted(ability.operators))), list(map(to_text, ability.versions))
 
 
 Capped = dict[tuple[str, str], int]
@@ -30,6 +38,8 @@ class PlaceNeeds:
 
     claims: dict[str, ScopeCaps] = field(default_factory=dict)
     """Caps by the job that is to be claimed."""
+    ability: Ability | None = None
+    """What whoever claims can run; all claims of a process are made with the same."""
     queues: dict[str, QueueBounds] = field(default_factory=dict)
     """Bounds by the scope in which a job is to be created."""
 
@@ -82,7 +92,9 @@ async def count_places(connection: Connection, needs: PlaceNeeds, capped: Capped
         found = await connection.fetch(sql.RUNNING_IN, list(map(to_text, places.running)))
         places.running.update((from_text(scope_id), number) for scope_id, number in found)
     for (scope_id, queue), cap in capped.items():
-        first = await connection.fetch(sql.NEXT_JOBS, to_text(scope_id), cap, [to_text(queue)])
+        first = await connection.fetch(
+            sql.NEXT_JOBS, to_text(scope_id), cap, [to_text(queue)], *able_parameters(needs.ability)
+        )
         places.first.update(from_text(row[0]) for row in first)
     bounded = [scope for scope, bounds in needs.queues.items() if bounds.per_scope is not None]
     if bounded:

@@ -84,6 +84,8 @@ _LOCKED = {
         "deaths",
         "lone_deaths",
         "open_claim",
+        "failed_versions",
+        "retry_at",
     ),
     *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at", "successor_id"),
 }
@@ -121,6 +123,20 @@ COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = 
 # Advisory locks are taken in the order of the array: a function in the list of a plain scan is called row by row.
 LOCK_NAMES: Final = "SELECT pg_advisory_xact_lock(number) FROM unnest($1::int8[]) AS v(number)"
 SCOPES_OF_JOBS: Final = "SELECT job_id, scope_id, queue FROM runtime_jobs WHERE job_id = ANY($1::text[])"
+_STOPS = """EXISTS (
+    SELECT 1 FROM runtime_signals s
+    WHERE s.job_id = j.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
+  )"""
+_UNABLE = "jsonb_exists_any(coalesce(j.failed_versions, '[]')::jsonb, {versions}::text[])"
+
+
+def able(first: int) -> str:
+    """Return the condition that an `Ability`, given as operators and versions from parameter `first` on, covers job `j`."""
+    operators, versions = f"${first}::text[]", f"${first + 1}"
+    unable = _UNABLE.format(versions=versions)
+    return f"AND ({operators} IS NULL OR (j.operator = ANY({operators}) AND (NOT {unable} OR {_STOPS})))"
+
+
 READY: Final = "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"
 RUNNING_IN: Final = """
 SELECT scope_id, count(*) FROM runtime_jobs WHERE owner IS NOT NULL AND scope_id = ANY($1::text[]) GROUP BY scope_id
@@ -320,6 +336,13 @@ PUT_WORKER: Final = (
     "started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, info = excluded.info, "
     "seen_at = clock_timestamp() RETURNING xmax = 0"
 )
+LIST_OPERATORS: Final = """
+INSERT INTO runtime_operators (queue, operator, listed_at)
+SELECT q, o, clock_timestamp() FROM unnest($1::text[]) AS q, unnest($2::text[]) AS o ORDER BY q, o
+ON CONFLICT (queue, operator) DO UPDATE SET listed_at = excluded.listed_at
+WHERE runtime_operators.listed_at < excluded.listed_at - $3::interval
+"""
+"""Renewed only when it has become old: many workers list the same operators."""
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = $1"
 DELETE_STALE_WORKERS: Final = """
 DELETE FROM runtime_workers
@@ -396,8 +419,11 @@ _WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_a
 
 
 def due_jobs(*, capped: bool, among: bool) -> str:
-    """Return the query for due jobs: $1 is the limit; then come the ids, the scopes with caps, these, the default cap."""
-    chosen = "AND j.job_id = ANY($2::text[])" if among else ""
+    """Return the query for due jobs.
+
+    $1 is the limit, $2 and $3 say what can be run; then come the ids, the scopes with caps, these, the default cap.
+    """
+    chosen = able(2) + (" AND j.job_id = ANY($4::text[])" if among else "")
     due = f"""
       SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {READY} {chosen}
       UNION
@@ -406,7 +432,7 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     """  # noqa: S608 -- the conditions above
     if not capped:
         return f"SELECT job_id, priority FROM ({due}) AS due ORDER BY priority DESC, job_id LIMIT $1"  # noqa: S608
-    first = 3 if among else 2
+    first = 5 if among else 4
     return f"""
     WITH due AS (
       SELECT j.*, EXISTS (
@@ -432,14 +458,43 @@ WITH free AS (
 )
 SELECT job_id, priority FROM (
   (
-    SELECT job_id, priority FROM runtime_jobs
-    WHERE {READY} AND scope_id = $1 AND (cardinality($3::text[]) = 0 OR queue = ANY($3::text[]))
+    SELECT job_id, priority FROM runtime_jobs j
+    WHERE {READY} AND scope_id = $1 AND (cardinality($3::text[]) = 0 OR queue = ANY($3::text[])) {able(4)}
     ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
   )
   UNION
   SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[]))
+  WHERE {_WOKEN} AND j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[])) {able(4)}
 ) AS next ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
+"""  # noqa: S608
+BLOCKED_JOBS: Final = f"""
+SELECT j.job_id FROM runtime_jobs j
+WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > $1
+  AND (
+    j.retry_at IS NULL
+    OR (j.retry_at <= $5 AND (j.error_code IS DISTINCT FROM 'CRASH_LOOP' OR j.updated_at < $6))
+  ) {able(3)}
+  AND NOT EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+ORDER BY j.job_id LIMIT $2
+"""  # noqa: S608
+UNLISTED_JOBS: Final = f"""
+WITH due AS (
+  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at FROM runtime_jobs j WHERE {READY}
+  UNION
+  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at
+  FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE {_WOKEN}
+), bound AS (SELECT clock_timestamp() - $1::interval AS since),
+listed AS (SELECT o.* FROM runtime_operators o, bound WHERE o.listed_at > bound.since)
+SELECT j.job_id FROM due j, bound WHERE CASE WHEN {_STOPS}
+  THEN NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator)
+  ELSE j.status <> 'blocked' AND j.updated_at <= bound.since
+    AND EXISTS (
+      SELECT 1 FROM runtime_workers w WHERE w.registered_at <= bound.since
+        AND (jsonb_array_length(w.queues) = 0 OR w.queues ? j.queue)
+    )
+    AND NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator AND o.queue IN ('', j.queue))
+  END
+ORDER BY j.job_id LIMIT $2
 """  # noqa: S608
 JOBS_WITH_SIGNALS: Final = """
 SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1

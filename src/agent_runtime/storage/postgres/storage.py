@@ -29,6 +29,7 @@ from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
+from agent_runtime.storage.postgres.places import able_parameters
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
 from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
@@ -42,6 +43,7 @@ from agent_runtime.storage.postgres.values import (
     to_text,
 )
 from agent_runtime.storage.postgres.writer import Writer
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -71,6 +73,8 @@ _EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noq
 
 LEDGER_PATIENCE: Final = 60.0
 """Seconds to wait for transactions that write the ledger, before a budget that counts what it has is stored."""
+RELIST: Final = timedelta(seconds=1)
+"""How old the listing of an operator becomes before it is renewed."""
 
 
 class PostgresStorage:
@@ -226,7 +230,14 @@ class PostgresStorage:
             tell(ForeignChange("timer", timer.job_id))
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
+        self,
+        job_id: str,
+        *,
+        owner: str,
+        at: datetime,
+        caps: ScopeCaps = NO_CAPS,
+        suspects: bool = True,
+        ability: Ability | None = None,
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
 
@@ -236,7 +247,7 @@ class PostgresStorage:
 
         future = asyncio.get_running_loop().create_future()
         operation = ClaimOperation(
-            future, tell, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects
+            future, tell, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
         )
         claimed: Claimed | None = await self._writer.run(operation)
         return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
@@ -288,9 +299,10 @@ class PostgresStorage:
         limit: int = 1000,
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
+        ability: Ability | None = None,
     ) -> Sequence[tuple[str, int]]:
         """Return unowned jobs that are due and have a place."""
-        parameters: list[Any] = [limit]
+        parameters: list[Any] = [limit, *able_parameters(ability)]
         if among is not None:
             parameters.append([to_text(job_id) for job_id in among])
         if caps:
@@ -301,12 +313,34 @@ class PostgresStorage:
         return [(job_id, priority) for job_id, priority in found]
 
     async def next_jobs(
-        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
         """Return the first due jobs of one scope, as many as have a place."""
         names = [to_text(queue) for queue in queues]
-        found = await self._connections.fetch(sql.NEXT_JOBS, to_text(scope_id), cap, names)
+        found = await self._connections.fetch(
+            sql.NEXT_JOBS, to_text(scope_id), cap, names, *able_parameters(ability)
+        )
         return [(job_id, priority) for job_id, priority in found]
+
+    async def blocked_jobs(
+        self,
+        ability: Ability,
+        *,
+        at: datetime,
+        started_at: datetime,
+        after: str = "",
+        limit: int = 500,
+    ) -> Sequence[str]:
+        """Return blocked jobs that may be tried again."""
+        found = await self._connections.fetch(
+            sql.BLOCKED_JOBS, to_text(after), limit, *able_parameters(ability), at, started_at
+        )
+        return [from_text(job_id) for (job_id,) in found]
+
+    async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
+        """Return jobs that nobody can run, by the server's clock."""
+        found = await self._connections.fetch(sql.UNLISTED_JOBS, timedelta(seconds=seconds), limit)
+        return [from_text(job_id) for (job_id,) in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -452,6 +486,8 @@ class PostgresStorage:
         """Store or renew a worker's row; return whether there was one to renew."""
         row = encode(rows.WORKER, rows.worker_row(worker))
         ((is_new,),) = await self._connections.fetch(sql.PUT_WORKER, *([value] for value in row))
+        queues, operators = list(map(to_text, worker.queues)) or [""], list(map(to_text, worker.operators))
+        await self._connections.fetch(sql.LIST_OPERATORS, queues, operators, RELIST)
         return not is_new
 
     async def list_workers(self) -> Sequence[Worker]:

@@ -16,6 +16,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append
 from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.deaths import Deaths
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
@@ -26,31 +27,48 @@ INLINE_HISTORY: Final = 200
 """Entries that a claim reads in the writer thread; a longer journal is read beside it."""
 
 
-def has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps) -> bool:
+def able(ability: Ability | None) -> dict[str, str | None]:
+    """Return the parameters that say what whoever asks can run."""
+    if ability is None:
+        return {"operators": None, "versions": None}
+    operators, versions = sorted(ability.operators), list(ability.versions)
+    return {"operators": orjson.dumps(operators).decode(), "versions": orjson.dumps(versions).decode()}
+
+
+def has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps, ability: Ability | None) -> bool:
     """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
     row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
     cap = None if row is None else caps.of(row[0])
     if row is None or row[2] or cap is None:
         return True
-    return any(first == job_id for first, _ in next_jobs(db, row[0], cap, [row[1]]))
+    return any(first == job_id for first, _ in next_jobs(db, row[0], cap, [row[1]], ability))
 
 
 def next_jobs(
-    db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str]
+    db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str], ability: Ability | None
 ) -> list[tuple[str, int]]:
     """Return the first due jobs of a scope, as many as have a place."""
     parameters = {"scope": scope_id, "cap": cap, "queues": orjson.dumps(list(queues)).decode()}
-    return list(db.execute(sql.NEXT_JOBS, parameters))
+    return list(db.execute(sql.NEXT_JOBS, {**parameters, **able(ability)}))
 
 
 def claim(
-    db: sqlite3.Connection, job_id: str, owner: str, at: datetime, *, suspects: bool
+    db: sqlite3.Connection,
+    job_id: str,
+    owner: str,
+    at: datetime,
+    *,
+    suspects: bool,
+    ability: Ability | None,
 ) -> tuple[JobRecord, list[RuntimeEvent], list[RuntimeEvent]] | None:
     """Take a job; return it, the entries that were cheap to read, and those that are new. `None` when it is not ours."""
     found = db.execute(sql.CLAIMABLE, (job_id,)).fetchone()
     if found is None:
         return None
-    *counted, is_to_be_retried = found
+    operator, failed_versions, *counted, is_to_be_retried, stops = found
+    failed = orjson.loads(failed_versions or "[]")
+    if ability is not None and not ability.can_run(operator, failed, is_stopping=bool(stops)):
+        return None
     stands = Deaths(*counted).claimed(pardoned=bool(is_to_be_retried))
     if stands.is_suspect and not suspects:
         raise JobSuspected

@@ -32,6 +32,7 @@ from agent_runtime.storage.rows import (
     TIMER,
     action_row,
     budget_row,
+    failed_versions_text,
     job_row,
     ledger_row,
     policy_row,
@@ -69,6 +70,7 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         _check_queue(db, commit)
     for signal in commit.signals:
         send(db, signal)
+    db.executemany(sql.UNBLOCK, [(job_id,) for job_id in commit.unblock])
     if commit.new_actions or commit.new_tokens:
         _ask(db, commit)
     _change_actions(db, commit)
@@ -159,6 +161,8 @@ def _extend(db: sqlite3.Connection, commit: Commit) -> int:
                 None if change.started_at is None else from_time(change.started_at),
                 None if change.completed_at is None else from_time(change.completed_at),
                 change.release,
+                None if change.failed_versions is None else failed_versions_text(change.failed_versions),
+                None if change.retry_at is None else from_time(change.retry_at),
                 job_id,
                 commit.fence,
             ),

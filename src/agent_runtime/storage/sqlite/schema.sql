@@ -114,9 +114,12 @@ CREATE TABLE runtime_jobs (
 	deaths INTEGER NOT NULL, 
 	lone_deaths INTEGER NOT NULL, 
 	open_claim INTEGER NOT NULL, 
+	failed_versions TEXT, 
+	retry_at BIGINT, 
 	content_pruned_at BIGINT, 
 	PRIMARY KEY (job_id)
 );
+CREATE INDEX runtime_jobs_blocked ON runtime_jobs (job_id) WHERE status = 'blocked';
 CREATE INDEX runtime_jobs_by_scope ON runtime_jobs (scope_id, job_id);
 CREATE INDEX runtime_jobs_chain ON runtime_jobs (chain_id, successor_id) WHERE predecessor_id IS NOT NULL;
 CREATE INDEX runtime_jobs_children ON runtime_jobs (parent_job_id) WHERE parent_job_id IS NOT NULL;
@@ -155,6 +158,12 @@ CREATE TABLE runtime_ledger (
 );
 CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
 CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);
+CREATE TABLE runtime_operators (
+	queue TEXT NOT NULL, 
+	operator TEXT NOT NULL, 
+	listed_at BIGINT NOT NULL, 
+	CONSTRAINT runtime_operators_key PRIMARY KEY (queue, operator)
+);
 CREATE TABLE runtime_policies (
 	name TEXT NOT NULL, 
 	version TEXT NOT NULL, 

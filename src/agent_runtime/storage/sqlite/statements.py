@@ -24,7 +24,8 @@ UPDATE runtime_jobs SET
   last_seq = last_seq + ?, updated_at = ?, status = ?, progress = coalesce(?, progress),
   error = coalesce(?, error), error_code = coalesce(?, error_code), result_ref = coalesce(?, result_ref),
   started_at = coalesce(started_at, ?), completed_at = coalesce(?, completed_at),
-  owner = CASE WHEN ? THEN NULL ELSE owner END
+  owner = CASE WHEN ? THEN NULL ELSE owner END,
+  failed_versions = coalesce(?, failed_versions), retry_at = coalesce(?, retry_at)
 WHERE job_id = ? AND fence = ? RETURNING last_seq
 """
 SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
@@ -56,11 +57,15 @@ SELECT count(*) FROM (
 WAITING: Final = f"""
 SELECT count(*) FROM (SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} LIMIT ?)
 """  # noqa: S608
+UNBLOCK: Final = "UPDATE runtime_jobs SET failed_versions = NULL, retry_at = NULL WHERE job_id = ?"
 COUNTED: Final = "SELECT deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?"
 SET_COUNTED: Final = "UPDATE runtime_jobs SET deaths = ?, lone_deaths = ?, open_claim = ? WHERE job_id = ?"
 CLAIMABLE: Final = """
-SELECT deaths, lone_deaths, open_claim, EXISTS (
+SELECT operator, failed_versions, deaths, lone_deaths, open_claim, EXISTS (
   SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id AND s.type = 'job.retry_requested'
+), EXISTS (
+  SELECT 1 FROM runtime_signals s
+  WHERE s.job_id = runtime_jobs.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
 ) FROM runtime_jobs
 WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
   AND (
@@ -81,14 +86,23 @@ RETURNING {", ".join(JOB)}
 _WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
 
 
+_ABLE = f"""AND (:operators IS NULL OR (
+    j.operator IN (SELECT value FROM json_each(:operators)) AND (
+      NOT EXISTS (SELECT 1 FROM json_each(j.failed_versions) f JOIN json_each(:versions) v ON v.value = f.value)
+      OR {_STOP_WAITS}
+    )
+  ))"""  # noqa: S608
+"""What an `Ability` covers, for a job `j`."""
+
+
 def due_jobs(*, capped: bool, among: bool) -> str:
     """Return the query for due jobs; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
     chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))" if among else ""
     due = f"""
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {_READY} {chosen}
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {_READY} {chosen} {_ABLE}
       UNION
       SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-      WHERE {_WOKEN} {chosen}
+      WHERE {_WOKEN} {chosen} {_ABLE}
     """  # noqa: S608 -- the conditions above
     if not capped:
         return f"SELECT job_id, priority FROM ({due}) ORDER BY priority DESC, job_id LIMIT :limit"  # noqa: S608
@@ -114,13 +128,40 @@ _OF_QUEUES = "AND (:queues = '[]' OR queue IN (SELECT value FROM json_each(:queu
 NEXT_JOBS: Final = f"""
 SELECT job_id, priority FROM (
   SELECT * FROM (
-    SELECT job_id, priority FROM runtime_jobs INDEXED BY runtime_jobs_ready
-    WHERE {_READY} AND scope_id = :scope {_OF_QUEUES} ORDER BY priority DESC, job_id LIMIT {_FREE}
+    SELECT job_id, priority FROM runtime_jobs j INDEXED BY runtime_jobs_ready
+    WHERE {_READY} AND scope_id = :scope {_OF_QUEUES} {_ABLE} ORDER BY priority DESC, job_id LIMIT {_FREE}
   )
   UNION
   SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = :scope {_OF_QUEUES}
+  WHERE {_WOKEN} AND j.scope_id = :scope {_OF_QUEUES} {_ABLE}
 ) ORDER BY priority DESC, job_id LIMIT {_FREE}
+"""  # noqa: S608
+
+BLOCKED_JOBS: Final = f"""
+SELECT j.job_id FROM runtime_jobs j INDEXED BY runtime_jobs_blocked
+WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > :after AND (
+    j.retry_at IS NULL
+    OR (j.retry_at <= :at AND (j.error_code IS NOT 'CRASH_LOOP' OR j.updated_at < :started_at))
+  ) {_ABLE}
+  AND NOT EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+ORDER BY j.job_id LIMIT :limit
+"""  # noqa: S608
+UNLISTED_JOBS: Final = f"""
+WITH due AS (
+  SELECT j.* FROM runtime_jobs j WHERE {_READY}
+  UNION
+  SELECT j.* FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE {_WOKEN}
+), listed AS (SELECT * FROM runtime_operators WHERE listed_at > :since)
+SELECT j.job_id FROM due j WHERE CASE WHEN {_STOP_WAITS}
+  THEN NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator)
+  ELSE j.status <> 'blocked' AND j.updated_at <= :since
+    AND EXISTS (
+      SELECT 1 FROM runtime_workers w WHERE w.started_at <= :since
+        AND (w.queues = '[]' OR j.queue IN (SELECT value FROM json_each(w.queues)))
+    )
+    AND NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator AND o.queue IN ('', j.queue))
+  END
+ORDER BY j.job_id LIMIT :limit
 """  # noqa: S608
 
 # A signal for a job that has ended, or that does not exist, goes nowhere; a repeated one does nothing.
@@ -194,6 +235,8 @@ PUT_BUDGET: Final = _insert("runtime_budgets", BUDGET, verb="REPLACE")
 DROP_BUDGET: Final = "DELETE FROM runtime_budgets WHERE budget_id = ?"
 KEEP_POLICY: Final = _insert("runtime_policies", POLICY, verb="INSERT OR IGNORE")
 PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
+LIST_OPERATOR: Final = "REPLACE INTO runtime_operators (queue, operator, listed_at) VALUES (?, ?, ?)"
+FORGET_OPERATORS: Final = "DELETE FROM runtime_operators"
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
 DELETE_WORKER: Final = "DELETE FROM runtime_workers WHERE worker_id = ?"
 FREE_JOBS: Final = """

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from agent_runtime.ports.journal import (
 from agent_runtime.storage import rows
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.claims import EVENTS, claim, fold, has_place, next_jobs
+from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, fold, has_place, next_jobs
 from agent_runtime.storage.sqlite.commit import apply, counters_of
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
@@ -37,6 +37,7 @@ from agent_runtime.storage.sqlite.values import (
     to_time,
 )
 from agent_runtime.storage.sqlite.writer import Writer
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -97,6 +98,7 @@ class SQLiteStorage:
             return False
         await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
         await self._writer.run(lambda db: db.execute(sql.FORGET_OTHER_WORKERS, ("",)))
+        await self._writer.run(lambda db: db.execute(sql.FORGET_OPERATORS))  # whoever listed them is gone
         return True
 
     async def aclose(self) -> None:
@@ -125,14 +127,21 @@ class SQLiteStorage:
         return first_seq
 
     async def claim(
-        self, job_id: str, *, owner: str, at: datetime, caps: ScopeCaps = NO_CAPS, suspects: bool = True
+        self,
+        job_id: str,
+        *,
+        owner: str,
+        at: datetime,
+        caps: ScopeCaps = NO_CAPS,
+        suspects: bool = True,
+        ability: Ability | None = None,
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a place."""
 
         def take(db: sqlite3.Connection) -> Any:
-            if caps and not has_place(db, job_id, caps):
+            if caps and not has_place(db, job_id, caps, ability):
                 return None
-            return claim(db, job_id, owner, at, suspects=suspects)
+            return claim(db, job_id, owner, at, suspects=suspects, ability=ability)
 
         claimed = await self._writer.run(take, self._tell_claimed)
         if claimed is None:
@@ -194,6 +203,7 @@ class SQLiteStorage:
         limit: int = 1000,
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
+        ability: Ability | None = None,
     ) -> Sequence[tuple[str, int]]:
         """Return unowned jobs that are due and have a place."""
         statement = sql.due_jobs(capped=bool(caps), among=among is not None)
@@ -202,15 +212,35 @@ class SQLiteStorage:
             "cap": caps.default,
             "ids": orjson.dumps(list(among or ())).decode(),
             "limit": limit,
+            **able(ability),
         }
         found = await self._reader.rows(statement, parameters)
         return [(job_id, priority) for job_id, priority in found]
 
     async def next_jobs(
-        self, scope_id: str, *, cap: int, queues: Sequence[str] = ()
+        self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
         """Return the first due jobs of one scope, as many as have a place."""
-        return await self._reader.run(lambda db: next_jobs(db, scope_id, cap, queues))
+        return await self._reader.run(lambda db: next_jobs(db, scope_id, cap, queues, ability))
+
+    async def blocked_jobs(
+        self,
+        ability: Ability,
+        *,
+        at: datetime,
+        started_at: datetime,
+        after: str = "",
+        limit: int = 500,
+    ) -> Sequence[str]:
+        """Return blocked jobs that may be tried again."""
+        parameters = {"after": after, "limit": limit, **able(ability)}
+        parameters |= {"at": from_time(at), "started_at": from_time(started_at)}
+        return [job_id for (job_id,) in await self._reader.rows(sql.BLOCKED_JOBS, parameters)]
+
+    async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
+        """Return jobs that nobody can run."""
+        parameters = {"since": from_time(at - timedelta(seconds=seconds)), "limit": limit}
+        return [job_id for (job_id,) in await self._reader.rows(sql.UNLISTED_JOBS, parameters)]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -372,10 +402,13 @@ class SQLiteStorage:
     async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row."""
         row = encode(rows.WORKER, rows.worker_row(worker))
+        queues, at = worker.queues or ("",), from_time(worker.heartbeat_at)
+        listed = [(queue, operator, at) for queue in queues for operator in worker.operators]
 
         def put(db: sqlite3.Connection) -> bool:
             known = db.execute(sql.HAS_WORKER, (worker.worker_id,)).fetchone()[0]
             db.execute(sql.PUT_WORKER, row)
+            db.executemany(sql.LIST_OPERATOR, listed)
             return bool(known)
 
         renewed: bool = await self._writer.run(put)

@@ -34,7 +34,7 @@ async def operator(context: OperatorContext, given: str) -> str:
     return str(await context.step(identity, given, effect="read"))
 
 
-@pytest.mark.parametrize("asked", ["open", "register_worker", "list_jobs", "due_jobs"])
+@pytest.mark.parametrize("asked", ["open", "register_worker", "blocked_jobs", "due_jobs"])
 async def test_a_start_that_fails_leaves_no_task_and_can_be_repeated(asked: str) -> None:
     storage = Unreachable(asked)
     k = kernel(storage, operators=[operator])

@@ -132,6 +132,8 @@ def upgrade() -> None:
         sa.Column("deaths", sa.Integer, nullable=False),
         sa.Column("lone_deaths", sa.Integer, nullable=False),
         sa.Column("open_claim", sa.Integer, nullable=False),
+        sa.Column("failed_versions", sa.Text),
+        sa.Column("retry_at", Time),
         sa.Column("content_pruned_at", Time),
     )
     op.create_index("runtime_jobs_by_scope", "runtime_jobs", ["scope_id", "job_id"])
@@ -146,6 +148,7 @@ def upgrade() -> None:
     _partial_index(
         "runtime_jobs_chain", "runtime_jobs", ["chain_id", "successor_id"], "predecessor_id IS NOT NULL"
     )
+    _partial_index("runtime_jobs_blocked", "runtime_jobs", ["job_id"], "status = 'blocked'")
     _partial_index("runtime_jobs_ended", "runtime_jobs", ["completed_at"], "completed_at IS NOT NULL")
     _partial_index("runtime_jobs_owned", "runtime_jobs", ["owner", "scope_id"], "owner IS NOT NULL")
     _partial_index(
@@ -221,6 +224,13 @@ def upgrade() -> None:
     )
     op.create_index("runtime_timers_due", "runtime_timers", ["due_at"])
     op.create_table(
+        "runtime_operators",
+        sa.Column("queue", sa.Text, nullable=False),
+        sa.Column("operator", sa.Text, nullable=False),
+        sa.Column("listed_at", Time, nullable=False),
+        sa.PrimaryKeyConstraint("queue", "operator", name="runtime_operators_key"),
+    )
+    op.create_table(
         "runtime_workers",
         sa.Column("worker_id", sa.Text, primary_key=True),
         sa.Column("queues", Json, nullable=False),
@@ -252,9 +262,10 @@ def _add_what_only_postgres_has() -> None:
         "ALTER TABLE runtime_actions ADD COLUMN resume_token TEXT GENERATED ALWAYS AS (token_hash) STORED"
     )
     # Whether a worker lives is decided by the server's clock, not by comparing the clocks of two machines.
-    op.execute(
-        "ALTER TABLE runtime_workers ADD COLUMN seen_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()"
-    )
+    for column in ("seen_at", "registered_at"):
+        op.execute(
+            f"ALTER TABLE runtime_workers ADD COLUMN {column} TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()"
+        )
     # Ids are drawn before their transaction commits: whoever reads by id alone misses what commits late. Read in the
     # order (xid, id), below `pg_snapshot_xmin(pg_current_snapshot())`, nothing comes late.
     op.execute("ALTER TABLE runtime_events ADD COLUMN xid XID8 NOT NULL DEFAULT pg_current_xact_id()")
@@ -268,6 +279,7 @@ def downgrade() -> None:
     """Drop the tables."""
     for table in (
         "runtime_workers",
+        "runtime_operators",
         "runtime_timers",
         "runtime_signals",
         "runtime_policies",
