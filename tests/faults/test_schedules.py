@@ -54,6 +54,7 @@ PLAYED = {
         "test_endless_work_continues_as_new_and_its_journal_stays_short",
     ),
     "test_execution": ("test_a_time_comes_back_as_it_was_recorded",),
+    "test_clock": ("test_a_clock_that_is_set_back_takes_nothing_in_a_job_back",),
     "test_journal_format": (
         "test_every_journal_begins_with_its_format",
         "test_a_job_of_a_newer_format_is_blocked_with_the_reason_and_left_as_it_is",

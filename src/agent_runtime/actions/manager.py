@@ -23,7 +23,7 @@ from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.votes import cast, voter_of
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction
-from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
@@ -47,7 +47,7 @@ class ActionManager:
 
     Args:
         store: Where actions are kept.
-        clock: What time it is.
+        clock: What time it is; by default that of the storage.
         signal_channel: Tells waiters at once; without one they look again and again. The caller starts and stops it.
     """
 
@@ -60,7 +60,7 @@ class ActionManager:
     ) -> None:
         self._storage = store.storage
         self._signals = signal_channel
-        self._clock = clock or SystemClock()
+        self._clock = clock or clock_of(store.storage)
 
     async def require_action(self, spec: ActionSpec) -> ActionRecord:
         """Ask a question. The record returned has its resume tokens; nobody will ever see them again.

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.store import JobStore
-from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
@@ -37,12 +37,12 @@ class JobManager:
 
     Args:
         store: Where jobs are kept.
-        clock: What time it is.
+        clock: What time it is; by default that of the storage.
     """
 
     def __init__(self, store: JobStore, *, clock: Clock | None = None) -> None:
         self._storage = store.storage
-        self._clock = clock or SystemClock()
+        self._clock = clock or clock_of(store.storage)
 
     async def create(self, spec: JobSpec) -> JobRecord:
         """Create a job, or return the one that this scope and idempotency key have created before.

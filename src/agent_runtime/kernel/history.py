@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from agent_runtime.errors import NondeterminismError
-from agent_runtime.values.event import JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import EPOCH, JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
@@ -156,7 +156,8 @@ class History:
         """The last entry of an earlier run that cleaned up."""
         self._active = timedelta()
         self._active_since: datetime | None = None
-        self._last_moment: datetime | None = None
+        self.last_moment = EPOCH
+        """When the last entry was written."""
 
     def apply_all(self, events: Iterable[RuntimeEvent]) -> None:
         """Learn from events, in their order."""
@@ -349,9 +350,9 @@ class History:
         """Add up active time; a crashed stretch counts up to its last entry."""
         if event.type in (RuntimeEventType.JOB_STARTED, RuntimeEventType.JOB_RESUMED):
             if self._clean_up_began_at is not None:
-                self._clean_up_ended_at = self._last_moment
-            if self._active_since is not None and self._last_moment is not None:
-                self._active += self._last_moment - self._active_since
+                self._clean_up_ended_at = self.last_moment
+            if self._active_since is not None:
+                self._active += self.last_moment - self._active_since
             self._active_since = event.timestamp
         elif (
             event.type in (RuntimeEventType.JOB_SUSPENDED, RuntimeEventType.JOB_BLOCKED)
@@ -359,4 +360,4 @@ class History:
         ):
             self._active += event.timestamp - self._active_since
             self._active_since = None
-        self._last_moment = event.timestamp
+        self.last_moment = max(self.last_moment, event.timestamp)

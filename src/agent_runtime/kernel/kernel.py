@@ -36,7 +36,7 @@ from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.background import stopped
-from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent, Storage
@@ -82,7 +82,7 @@ class RuntimeKernel:
         dispatcher: Who calls `advance`, instead of what `dispatch` chooses.
         dispatch: `local`: a queue in this process; `queue`: one that all processes share, where jobs go to any worker;
             `auto`: the shared one on a Postgres database, else the local one.
-        clock: What time it is.
+        clock: What time it is; by default that of the storage, which all processes of a Postgres database share.
         options: Tuning.
         prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
         retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
@@ -125,7 +125,7 @@ class RuntimeKernel:
         self._owns_storage = shared is None
         self.storage: Storage = shared or self._open_storage(storage if isinstance(storage, str) else None)
         view = StorageView(self.storage)
-        self.clock = clock or SystemClock()
+        self.clock = clock or clock_of(self.storage)
         self.options = options or KernelOptions()
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)

@@ -170,6 +170,7 @@ class Upkeep:
                 await self._services.heartbeat.beat()
             return
         if not self._news.executes:
+            await self._storage.look_at_clock()  # a heartbeat would have told the time
             if self._wanted:
                 await self._try_to_execute()
             return

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from agent_runtime.errors import FenceLost, RunSuspended, StorageError
@@ -51,6 +52,22 @@ class RunServices:
     outages: Queue = field(default_factory=Queue)
 
 
+class JobClock:
+    """The time inside a job: never earlier than its last entry, whatever has been done to a clock since."""
+
+    def __init__(self, clock: Clock, history: History) -> None:
+        self._clock = clock
+        self._history = history
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return max(self._clock.now(), self._history.last_moment)
+
+    def monotonic(self) -> float:
+        """Return what the clock returns."""
+        return self._clock.monotonic()
+
+
 @dataclass(slots=True)
 class _Waiting:
     """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
@@ -72,9 +89,9 @@ class JournalWriter:
 
     def __init__(self, claim: Claim, services: RunServices) -> None:
         self.job: JobRecord = claim.job
-        self.services = services
         self.history = History()
         self.history.apply_all(claim.events)
+        self.services = replace(services, clock=JobClock(services.clock, self.history))
         self.suspicion = Suspicion(claim.job, self.history)
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""

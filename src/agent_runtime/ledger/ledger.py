@@ -29,7 +29,7 @@ from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
 from agent_runtime.ledger.waiting_line import WaitingLine
 from agent_runtime.ledger.windows import check_zone, load_zones
-from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter
@@ -51,12 +51,12 @@ class Ledger:
 
     Args:
         writer: Where entries, counters and budgets are kept.
-        clock: What time it is.
+        clock: What time it is; by default that of the storage.
     """
 
     def __init__(self, writer: LedgerWriter, *, clock: Clock | None = None) -> None:
         self.writer = writer
-        self._clock = clock or SystemClock()
+        self._clock = clock or clock_of(writer.storage)
         self.book = BudgetBook(self._clock)
         self.seen = CounterCache()
         self.line = WaitingLine()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol
 
+from agent_runtime.ports.clock import Clock
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
@@ -538,6 +539,15 @@ class Retention(Protocol):
 
 class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Workers, Retention, Protocol):
     """Everything one database does for the runtime."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is for all who share it: the server's, where there is one."""
+        ...
+
+    async def look_at_clock(self) -> None:
+        """Compare the server's clock with this machine's, where there is one. `register_worker` does so, too."""
+        ...
 
     @property
     def is_durable(self) -> bool:

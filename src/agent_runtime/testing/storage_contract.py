@@ -141,6 +141,14 @@ class StorageContract(
         assert [(event.type, event.seq) for event in claim.events] == [("job.created", 1), ("job.started", 2)]
         assert claim.job == await storage.get_job(record.job_id)
 
+    async def test_a_claimant_whose_clock_is_behind_writes_nothing_earlier(self, storage: Storage) -> None:
+        record = await self.created(storage)
+        claim = await storage.claim(record.job_id, owner="w1", at=NOW - timedelta(hours=5))
+        assert claim is not None
+        assert [event.timestamp for event in claim.events] == [NOW, NOW]
+        assert claim.job.updated_at == NOW
+        assert claim.job.started_at is not None
+
     async def test_an_owned_job_cannot_be_claimed_again(self, storage: Storage) -> None:
         owned = await self.claimed(storage)
         assert await storage.claim(owned.job_id, owner="w2", at=NOW) is None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.errors import FenceLost, JobSuspected
+from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -37,10 +38,14 @@ class MemoryStorage:
 
     is_durable = False
     is_shared = False
+    clock: Clock = SystemClock()
 
     def __init__(self) -> None:
         self._state = State()
         self._listeners: list[Listener] = []
+
+    async def look_at_clock(self) -> None:
+        """Do nothing: everybody who uses it is on this machine."""
 
     async def open(self) -> None:
         """Do nothing."""
@@ -97,7 +102,7 @@ class MemoryStorage:
         stands = job.counted.claimed(pardoned=state.is_to_be_retried(job))
         if stands.is_suspect and not suspects:
             raise JobSuspected
-        first = job.fence == 0
+        first, at = job.fence == 0, max(at, job.updated_at)
         state.put_job(
             job,
             fence=job.fence + 1,

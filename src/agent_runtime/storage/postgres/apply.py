@@ -360,6 +360,7 @@ def apply_claim(
     if stands.is_suspect and not suspects:
         raise JobSuspected
     start = RuntimeEventType.JOB_STARTED if job.fence == 0 else RuntimeEventType.JOB_RESUMED
+    at = max(at, job.updated_at)  # the claimant's clock may be behind that of who wrote before
     job.fence += 1
     job.owner = owner
     job.status = JobStatus.RUNNING.value

@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.ports.journal import Claim
@@ -28,7 +27,6 @@ class _Wanted:
 
     claimed: Claimed
     owner: str
-    at: datetime
     future: asyncio.Future[Claim]
 
     @property
@@ -51,7 +49,7 @@ class _Wanted:
             deaths=locked.deaths,
             lone_deaths=locked.lone_deaths,
             open_claim=locked.open_claim,
-            updated_at=self.at,
+            updated_at=locked.updated_at,
             started_at=locked.started_at,
             last_seq=self.older + len(new),
         )
@@ -70,14 +68,14 @@ class ClaimReader:
         self._wanted: deque[_Wanted] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def read(self, claimed: Claimed, *, owner: str, at: datetime) -> Claim:
+    async def read(self, claimed: Claimed, *, owner: str) -> Claim:
         """Return a claimed job and its journal.
 
         Raises:
             StorageError: The server cannot be reached.
         """
         loop = asyncio.get_running_loop()
-        wanted = _Wanted(claimed=claimed, owner=owner, at=at, future=loop.create_future())
+        wanted = _Wanted(claimed=claimed, owner=owner, future=loop.create_future())
         self._wanted.append(wanted)
         if self._task is None:
             self._task = loop.create_task(self._serve(), name="postgres claims")

@@ -334,7 +334,7 @@ PUT_WORKER: Final = (
     _insert("runtime_workers", WORKER)
     + "ON CONFLICT (worker_id) DO UPDATE SET queues = excluded.queues, operators = excluded.operators, "
     "started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, info = excluded.info, "
-    "seen_at = clock_timestamp() RETURNING xmax = 0"
+    "seen_at = clock_timestamp() RETURNING xmax = 0, clock_timestamp()"
 )
 LIST_OPERATORS: Final = """
 INSERT INTO runtime_operators (queue, operator, listed_at)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
 from agent_runtime.ports.background import stopped
+from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -104,6 +105,8 @@ class PostgresStorage:
         self._claims = ClaimReader(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
+        self.clock = ServerClock()
+        """What time it is on the server."""
         self._opening: asyncio.Lock | None = None
         self._resting: asyncio.Task[None] | None = None
         self._is_open = False
@@ -140,6 +143,7 @@ class PostgresStorage:
             try:
                 await self._connections.open()
                 await check_tables(self._connections)
+                await self.look_at_clock()
             except BaseException:
                 await self._connections.aclose()
                 raise
@@ -250,7 +254,7 @@ class PostgresStorage:
             future, tell, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
         )
         claimed: Claimed | None = await self._writer.run(operation)
-        return None if claimed is None else await self._claims.read(claimed, owner=owner, at=at)
+        return None if claimed is None else await self._claims.read(claimed, owner=owner)
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
         """Append the waiting signals to the journal of a job that is ours."""
@@ -485,10 +489,18 @@ class PostgresStorage:
     async def register_worker(self, worker: Worker) -> bool:
         """Store or renew a worker's row; return whether there was one to renew."""
         row = encode(rows.WORKER, rows.worker_row(worker))
-        ((is_new,),) = await self._connections.fetch(sql.PUT_WORKER, *([value] for value in row))
+        asked_at = self.clock.monotonic()
+        ((is_new, now),) = await self._connections.fetch(sql.PUT_WORKER, *([value] for value in row))
+        self.clock.learn(now, asked_at=asked_at)
         queues, operators = list(map(to_text, worker.queues)) or [""], list(map(to_text, worker.operators))
         await self._connections.fetch(sql.LIST_OPERATORS, queues, operators, RELIST)
         return not is_new
+
+    async def look_at_clock(self) -> None:
+        """Ask the server for its time."""
+        asked_at = self.clock.monotonic()
+        ((now,),) = await self._connections.fetch("SELECT clock_timestamp()")
+        self.clock.learn(now, asked_at=asked_at)
 
     async def list_workers(self) -> Sequence[Worker]:
         """Return registered workers."""

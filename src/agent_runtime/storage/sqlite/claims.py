@@ -74,6 +74,7 @@ def claim(
         raise JobSuspected
     row = db.execute(sql.CLAIM, (owner, from_time(at), job_id, *stands)).fetchone()
     job = rows.job_record(decode(rows.JOB, row))
+    at = job.updated_at  # not earlier than what was written before
     before = job.last_seq - 1
     start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
     append(db, job_id, job.last_seq, [start], at)

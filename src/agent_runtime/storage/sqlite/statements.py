@@ -78,7 +78,7 @@ WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
 """
 CLAIM: Final = f"""
 UPDATE runtime_jobs SET
-  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', updated_at = ?2,
+  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', updated_at = max(updated_at, ?2),
   started_at = coalesce(started_at, ?2), deaths = ?4, lone_deaths = ?5, open_claim = ?6
 WHERE job_id = ?3
 RETURNING {", ".join(JOB)}

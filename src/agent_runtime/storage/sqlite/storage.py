@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
@@ -65,6 +66,7 @@ class SQLiteStorage:
 
     is_durable = True
     is_shared = False
+    clock: Clock = SystemClock()
 
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
         self._path = Path(path)
@@ -79,6 +81,9 @@ class SQLiteStorage:
     def path(self) -> Path:
         """The file."""
         return self._path
+
+    async def look_at_clock(self) -> None:
+        """Do nothing: everybody who uses it is on this machine."""
 
     async def open(self) -> None:
         """Open the file and create or check its tables."""
