@@ -1,11 +1,16 @@
-"""The application's settings: from the environment, from `agent-runtime.toml`, or as arguments."""
+"""The application's settings: from the environment, from `agent-runtime.toml`, or as arguments.
+
+A folder may come from anywhere. Which code runs, on which database, and where a vendor's key goes is read from its file only when the
+user has agreed to the file as it is (`agent-runtime trust`).
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sys
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -14,19 +19,25 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from agent_runtime.errors import ConfigurationError, InvalidInput
 from agent_runtime.kernel.options import KernelOptions, check_option
+from agent_runtime.trust import TrustStore, data_folder
+
+_log = logging.getLogger("agent_runtime.settings")
 
 SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"
 DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
+
+GUARDED = ("app", "base_url", "storage", "redis_url")
+"""Settings that a file decides about only when it is trusted."""
 
 _DEFAULTS = KernelOptions()
 _OPTIONS = tuple(field.name for field in fields(KernelOptions))
@@ -39,12 +50,7 @@ def storage_url(path: Path) -> str:
 
 def default_database() -> Path:
     """Return the SQLite file that is used when nothing else is set: one per user, in the platform's data folder."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        given = os.environ.get("XDG_DATA_HOME")
-        base = Path(given) if given else Path.home() / ".local" / "share"
-    return base / "agent-runtime" / "runs.db"
+    return data_folder() / "runs.db"
 
 
 def _default_storage() -> str:
@@ -58,6 +64,66 @@ def _refusal(error: ValidationError) -> str:
     variables = f"{ENV_PREFIX}{name.upper()}" + (f" or {DATABASE_URL}" if name == "storage" else "")
     reason = problem.get("ctx", {}).get("error", problem["msg"])  # in our own words, or in pydantic's
     return f"setting {'.'.join(map(str, problem['loc']))!r} ({variables}, or {name} in {SETTINGS_FILE}): {reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsInUse:
+    """The settings file of the current folder, and what of it counts."""
+
+    path: Path
+    values: Mapping[str, Any]
+    """What counts."""
+    ignored: tuple[str, ...]
+    """What does not, because nobody has agreed to the file."""
+
+    def __str__(self) -> str:
+        if not self.ignored:
+            return f"settings from {self.path}"
+        return (
+            f"settings from {self.path}, but not {', '.join(self.ignored)}: they may run code or send keys elsewhere; "
+            "if you know the file, agree to it with agent-runtime trust"
+        )
+
+
+def settings_in_use() -> SettingsInUse | None:
+    """Read the settings file of the current folder; `None` without one.
+
+    Raises:
+        ConfigurationError: It is not TOML, or cannot be read.
+    """
+    path = Path(SETTINGS_FILE).absolute()
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{SETTINGS_FILE} cannot be read: {error.strerror}") from error
+    values = file_values(content)
+    guarded = tuple(name for name in GUARDED if name in values)
+    if guarded and TrustStore().trusts(path, content):
+        guarded = ()
+    counting = {name: value for name, value in values.items() if name not in guarded}
+    return SettingsInUse(path=path, values=counting, ignored=guarded)
+
+
+def file_values(content: bytes) -> dict[str, Any]:
+    """Return what a settings file says. Raises `ConfigurationError` if it is not TOML."""
+    import tomllib
+
+    try:
+        return tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
+
+
+class _File(InitSettingsSource):
+    """What of the current folder's file counts."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        found = settings_in_use()
+        if found is not None and found.ignored:
+            _log.warning("%s", found)
+        super().__init__(settings_cls, init_kwargs=dict(found.values) if found is not None else {})
 
 
 class _Environment(EnvSettingsSource):
@@ -81,11 +147,12 @@ class _Environment(EnvSettingsSource):
 class Settings(BaseSettings):
     """Everything an application can be told from outside. Durations are seconds.
 
-    Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win.
+    Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win. `app`,
+    `base_url`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
     Keys of model vendors are not settings: they stay in the variables that the vendors' own SDKs read.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, toml_file=SETTINGS_FILE, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid")
 
     storage: str = Field(default_factory=_default_storage, repr=False)  # it may hold a password
     """URL of the storage: `sqlite:///runs.db`, `postgresql://…`, `memory://`. Also read from `AGENT_RUNTIME_DATABASE_URL`."""
@@ -156,7 +223,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then the file."""
         del env_settings, dotenv_settings, file_secret_settings
-        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), _File(settings_cls)
 
     @classmethod
     def load(cls, **values: Any) -> Settings:
@@ -168,8 +235,6 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: A setting is unknown or has no valid value; the message names it, never its value.
         """
-        import tomllib
-
         try:
             settings = cls(**values)
             settings.kernel_options()  # options may contradict each other
@@ -182,8 +247,6 @@ class Settings(BaseSettings):
         ) as error:  # a variable that should hold JSON; the error's text has its name, not its value
             name = next((name for name in cls.model_fields if f'"{name}"' in str(error)), "")
             raise ConfigurationError(f"setting {name!r} ({ENV_PREFIX}{name.upper()}) is not JSON") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
         return settings
 
     def kernel_options(self) -> KernelOptions:

@@ -262,6 +262,7 @@ async def test_settings_come_from_the_file_in_the_folder(cli: CommandLine) -> No
     async with LoopbackServer(TEXT) as server:
         text = f'storage = "sqlite:///here.db"\nmodel = "openai:gpt-5.2"\nbase_url = "{server.url}/v1"\n'
         (cli.folder / "agent-runtime.toml").write_text(text)
+        await cli.run("trust")
         ended = await cli.run("run", "hi")
 
     assert (ended.code, ended.out) == (0, f"{ANSWER}\n"), ended.err

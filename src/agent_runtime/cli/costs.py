@@ -78,6 +78,10 @@ class _Sum:
         )
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a spreadsheet begins a formula with, also in full width."""
+
+
 @click.command()
 @click.option(
     "--by",
@@ -174,7 +178,12 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
 def _write_csv(by: str, sums: Sequence[tuple[str, _Sum]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([by, *_Sum().to_json()])
-    writer.writerows([key, *entry.to_json().values()] for key, entry in sums)
+    writer.writerows([_plain(key), *entry.to_json().values()] for key, entry in sums)
+
+
+def _plain(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: names come from whoever sends requests."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _key(entry: LedgerEntry, by: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agent_runtime.cli.printable import say
 from agent_runtime.errors import StorageError
 
 if TYPE_CHECKING:
@@ -36,8 +37,11 @@ def settings_for(db: str | None, **values: Any) -> Settings:
     Raises:
         ConfigurationError: A setting is wrong.
     """
-    from agent_runtime.settings import Settings, storage_url
+    from agent_runtime.settings import Settings, settings_in_use, storage_url
 
+    in_use = settings_in_use()
+    if in_use is not None:
+        say(f"agent-runtime: {in_use}", err=True)
     if db is not None:
         values["storage"] = db if "://" in db else storage_url(Path(db))
     return Settings.load(**{name: value for name, value in values.items() if value is not None})
@@ -70,13 +74,18 @@ def existing(db: str | None) -> Settings:
         ConfigurationError: A setting is wrong.
         StorageError: There is no such file.
     """
+    settings = settings_for(db)
+    existing_file(db, settings)
+    return settings
+
+
+def existing_file(db: str | None, settings: Settings) -> None:
+    """See that the file that `--db` names is there. Raises `StorageError`."""
     from agent_runtime.app import sqlite_path
 
-    settings = settings_for(db)
     path = sqlite_path(settings.storage)
     if db is not None and path is not None and not path.exists():
         raise StorageError(f"there is no database {str(path)!r}")
-    return settings
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,22 @@ import click
 from agent_runtime.app import load_app
 from agent_runtime.cli.amounts import moment, money
 from agent_runtime.cli.chosen_jobs import ChosenJobs
-from agent_runtime.cli.database import db_option, existing, flag_for, opened, reading, settings_for
+from agent_runtime.cli.database import (
+    db_option,
+    existing,
+    existing_file,
+    flag_for,
+    opened,
+    reading,
+    settings_for,
+)
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
 from agent_runtime.cli.shown import question_of
 from agent_runtime.cli.standing import standing
@@ -185,24 +195,51 @@ async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
 @click.option(
     "--app", metavar="MODULE:ATTRIBUTE", help="The application whose job it is (or AGENT_RUNTIME_APP)."
 )
+@click.option("--model", metavar="VENDOR:MODEL", help="The model of a job of `run` (or AGENT_RUNTIME_MODEL).")
+@click.option("--base-url", metavar="URL", help="The address of that model's server.")
+@click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A tool. May be repeated.")
+@click.option("--system", metavar="TEXT", help="The agent's instruction.")
 @db_option
-def resume(db: str | None, job_id: str, app: str | None) -> int:
+def resume(
+    db: str | None,
+    job_id: str,
+    app: str | None,
+    model: str | None,
+    base_url: str | None,
+    tools: tuple[str, ...],
+    system: str | None,
+) -> int:
     """Go on with a job that was interrupted, waits, or is blocked, and follow it to its end.
 
-    What it has finished is not done again. An application goes on with everything that is due in its database.
+    What it has finished is not done again. An application goes on with everything that is due in its database. A job of `run` names its
+    agent; what that is made of is what you ran on this machine, or what --model, --base-url, --tool and --system say now.
     """
-    settings = settings_for(db, app=app)
+    settings = settings_for(db, app=app, model=model, base_url=base_url)
+    existing_file(db, settings)
+    again = any((model, base_url, tools, system))
     if settings.app is not None:
-        return asyncio.run(_resume(settings, job_id, flag_for(db), load_app(settings.app)))
-    return asyncio.run(_resume(existing(db), job_id, flag_for(db), None))
+        if again:
+            raise click.UsageError(
+                "--model, --base-url, --tool and --system are for jobs of `run`, not with --app"
+            )
+        return asyncio.run(_resume(settings, job_id, flag_for(db), application=load_app(settings.app)))
+    chosen = ChosenAgent.of(settings, tools, system) if again else None
+    return asyncio.run(_resume(settings, job_id, flag_for(db), chosen=chosen))
 
 
 async def _resume(
-    settings: Settings, job_id: str, db_flag: str, application: Runtime | RuntimeKernel | None
+    settings: Settings,
+    job_id: str,
+    db_flag: str,
+    *,
+    application: Runtime | RuntimeKernel | None = None,
+    chosen: ChosenAgent | None = None,
 ) -> int:
+    if application is None and chosen is None:
+        chosen = await _agent_of(settings, job_id)
     dispatcher = ChosenJobs()
     async with opened(
-        settings, operators=known_operators(), dispatcher=dispatcher, application=application
+        settings, operators=known_operators(chosen), dispatcher=dispatcher, application=application
     ) as kernel:
         job = await kernel.jobs.get(job_id)
         _check_resumable(job, kernel)
@@ -220,6 +257,26 @@ async def _resume(
         result = await handle.result()
     say_text(result.content)
     return OK
+
+
+async def _agent_of(settings: Settings, job_id: str) -> ChosenAgent | None:
+    """Return the agent that a job of `run` names, before anything of it is executed; `None` for other jobs.
+
+    Raises:
+        ConfigurationError: It is not known here.
+    """
+    async with reading(settings) as kernel:
+        job = await kernel.jobs.get(job_id)
+        if job.operator != OPERATOR or job.status.is_terminal:
+            return None
+        content = await _input_of(kernel, job_id)
+    return await asyncio.to_thread(agent_for, content, settings=settings)
+
+
+async def _input_of(kernel: RuntimeKernel, job_id: str) -> Mapping[str, Any]:
+    events = await kernel.storage.events(job_id, limit=1)
+    given = events[0].body() if events else None
+    return given if isinstance(given, Mapping) else {}
 
 
 def _check_resumable(job: JobRecord, kernel: RuntimeKernel) -> None:

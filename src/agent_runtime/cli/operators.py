@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agent_runtime.cli.prompted import ChosenAgent
 
 
-def known_operators() -> dict[str, Any]:
-    """Return the command line's own operators by name."""
+def known_operators(chosen: ChosenAgent | None = None) -> dict[str, Any]:
+    """Return the command line's own operators by name; `chosen` is the agent of prompts, whatever their jobs name."""
     from agent_runtime.cli.prompted import PromptedRun
     from agent_runtime.demo.audit import LicenceAudit
 
-    operators = (PromptedRun(), LicenceAudit())
+    operators = (PromptedRun(chosen), LicenceAudit())
     return {operator.name: operator for operator in operators}

@@ -1,4 +1,8 @@
-"""What `agent-runtime run` executes: an agent that the job's own input describes."""
+"""What `agent-runtime run` executes: a prompt, and an agent that the person at this machine has chosen.
+
+A job's row holds the prompt and a name. What the name stands for (a model, an address, tools that are imported) comes from options and settings, or
+from what this user has run here before: whoever can write rows decides neither which code runs nor where a key goes.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +14,97 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_runtime.app import import_object, make_provider
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.kernel.operator import AgentOperator, Operator, OperatorResult
+from agent_runtime.trust import TrustStore, agent_name
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.operator_context import OperatorContext
+    from agent_runtime.settings import Settings
     from llm_client.agent.agent import Agent
     from llm_client.tools.tool import Tool
 
 OPERATOR: Final = "run"
+MAX_TURNS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromptedInput:
-    """A prompt and the agent that is to answer it. Being the job's input, it lets any process go on with the job."""
+class ChosenAgent:
+    """An agent as options and settings describe it."""
 
-    prompt: str
     model: str
     base_url: str | None = None
     system: str | None = None
     tools: tuple[str, ...] = ()
     """As `module:function`."""
-    max_turns: int = 50
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the job's input."""
+    @classmethod
+    def of(cls, settings: Settings, tools: tuple[str, ...] = (), system: str | None = None) -> ChosenAgent:
+        """Return the agent of some settings.
+
+        Raises:
+            ConfigurationError: No model is chosen.
+        """
+        if settings.model is None:
+            raise ConfigurationError(
+                "no model is chosen: give --model vendor:model, such as openai:gpt-5.2, or set AGENT_RUNTIME_MODEL"
+            )
+        return cls(model=settings.model, base_url=settings.base_url, tools=tools, system=system)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What it is made of, as JSON values."""
         return {**asdict(self), "tools": list(self.tools)}
+
+    def input(self, prompt: str) -> dict[str, Any]:
+        """Return the input of a job that lets this agent answer: names only."""
+        return {"prompt": prompt, "model": self.model, "agent": agent_name(self.parts)}
+
+    def build(self) -> Agent:
+        """Build the agent; needs no key and no network.
+
+        Raises:
+            ConfigurationError: The model or a tool is not what it should be.
+        """
+        from llm_client.agent.agent import Agent
+        from llm_client.agent.config import AgentConfig
+
+        return Agent(
+            provider=make_provider(self.model, self.base_url),
+            tools=[load_tool(path) for path in self.tools],
+            system_message=self.system,
+            config=AgentConfig(max_turns=MAX_TURNS),
+            name=OPERATOR,
+        )
+
+
+def agent_for(job_input: Mapping[str, Any], *, settings: Settings | None = None) -> ChosenAgent:
+    """Return the agent that a job names, if this user has run it here or the settings describe just it.
+
+    Raises:
+        ConfigurationError: It is not known here.
+    """
+    name = job_input.get("agent")
+    if settings is not None and settings.model is not None:
+        described = ChosenAgent.of(settings)
+        if agent_name(described.parts) == name:
+            return described
+    parts = TrustStore().agent(name)
+    if parts is None:
+        raise ConfigurationError(
+            "this job was begun by an agent that you have not run on this machine; say again which model, address and tools it may use: "
+            "agent-runtime jobs resume JOB --model … [--base-url …] [--tool …] [--system …]"
+        )
+    return ChosenAgent(**{**parts, "tools": tuple(parts["tools"])})
 
 
 class PromptedRun(Operator):
-    """Answers a prompt."""
+    """Answers a prompt.
+
+    Args:
+        chosen: The agent, whatever a job names; by default the one that it names and this user has run here.
+    """
+
+    def __init__(self, chosen: ChosenAgent | None = None) -> None:
+        self._chosen = chosen
 
     @property
     def name(self) -> str:
@@ -46,31 +113,15 @@ class PromptedRun(Operator):
 
     async def execute(self, input_data: Mapping[str, Any], context: OperatorContext) -> OperatorResult:
         """Build the agent and let it answer."""
-        given = PromptedInput(**{**input_data, "tools": tuple(input_data.get("tools") or ())})
-        agent = await asyncio.to_thread(build_agent, given)
+        agent = await asyncio.to_thread(self._build, input_data)
         try:
-            return await AgentOperator(agent, OPERATOR).execute({"prompt": given.prompt}, context)
+            return await AgentOperator(agent, OPERATOR).execute({"prompt": input_data["prompt"]}, context)
         finally:
             await agent.aclose()
             await agent.engine.aclose()
 
-
-def build_agent(given: PromptedInput) -> Agent:
-    """Build the agent; needs no key and no network.
-
-    Raises:
-        ConfigurationError: The model or a tool is not what it should be.
-    """
-    from llm_client.agent.agent import Agent
-    from llm_client.agent.config import AgentConfig
-
-    return Agent(
-        provider=make_provider(given.model, given.base_url),
-        tools=[load_tool(path) for path in given.tools],
-        system_message=given.system,
-        config=AgentConfig(max_turns=given.max_turns),
-        name=OPERATOR,
-    )
+    def _build(self, input_data: Mapping[str, Any]) -> Agent:
+        return (self._chosen or agent_for(input_data)).build()
 
 
 def load_tool(path: str) -> Tool:

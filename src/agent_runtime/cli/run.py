@@ -23,10 +23,11 @@ from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.printable import say, say_text
-from agent_runtime.cli.prompted import OPERATOR, PromptedInput, build_agent
+from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import ConfigurationError, InvalidInput, JobBlocked, JobFailed
+from agent_runtime.errors import InvalidInput, JobBlocked, JobFailed
 from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.trust import TrustStore
 from agent_runtime.values.content import MAX_CONTENT_BYTES
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -102,17 +103,20 @@ def run(
             application=load_app(settings.app),
         )
         return asyncio.run(command.run())
-    given = _described(text, settings, tools, system)
+    chosen = ChosenAgent.of(settings, tools, system)
+    chosen.build()  # what is wrong with it is said before there is a job
+    _remember(chosen)
     request = ExecutionRequest(
         operator=OPERATOR,
-        input=given.to_json(),
+        input=chosen.input(text),
         budgets=budgets,
         deadline_seconds=deadline,
         retry=RetryPolicy.none(),
     )
-    return asyncio.run(
-        _Command(request=request, settings=settings, as_json=as_json, db_flag=flag_for(db)).run()
+    command = _Command(
+        request=request, settings=settings, as_json=as_json, db_flag=flag_for(db), chosen=chosen
     )
+    return asyncio.run(command.run())
 
 
 def read_prompt(prompt: str | None, file: str | None) -> str:
@@ -175,17 +179,14 @@ def _dollars(text: str | None) -> Any:
     return amount
 
 
-def _described(text: str, settings: Settings, tools: tuple[str, ...], system: str | None) -> PromptedInput:
-    """Return the job's input, after seeing that an agent can be made of it."""
-    if settings.model is None:
-        raise ConfigurationError(
-            "no model is chosen: give --model vendor:model, such as openai:gpt-5.2, or set AGENT_RUNTIME_MODEL"
+def _remember(chosen: ChosenAgent) -> None:
+    """Keep what the agent is made of, so that its job can be resumed by its name alone."""
+    try:
+        TrustStore().remember_agent(chosen.parts)
+    except OSError as error:
+        _say(
+            f"agent-runtime: the agent cannot be remembered ({error.strerror}); to resume its job, name model and tools again"
         )
-    given = PromptedInput(
-        prompt=text, model=settings.model, base_url=settings.base_url, system=system, tools=tools
-    )
-    build_agent(given)
-    return given
 
 
 @dataclass(slots=True, kw_only=True)
@@ -199,13 +200,15 @@ class _Command:
     """What another command needs to find the database."""
     application: Runtime | RuntimeKernel | None = None
     """The user's application; without one, the command line's own."""
+    chosen: ChosenAgent | None = None
+    """The agent of the prompt, without an application."""
 
     async def run(self) -> int:
         """Execute the request and print what it gave."""
         dispatcher = ChosenJobs()
         async with opened(
             self.settings,
-            operators=known_operators(),
+            operators=known_operators(self.chosen),
             dispatcher=dispatcher,
             application=self.application,
         ) as kernel:
