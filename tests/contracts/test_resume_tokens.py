@@ -1,7 +1,11 @@
 """A resume token opens one action once, and is nowhere to be read: every storage holds and compares its hash alone."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +28,7 @@ from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
-from support.kernels import BOUND, kernel, status_becomes
+from support.kernels import BOUND, QUICK, journal, kernel, status_becomes, types
 
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
@@ -185,3 +189,83 @@ async def test_an_operator_that_comes_by_again_has_further_links_and_all_stay_va
     for token in (*first.values(), *second.values()):
         assert sha256(token.encode()).hexdigest() in held
         assert token not in held
+
+
+async def test_a_link_that_is_mailed_is_recorded_without_its_token_and_mailed_once(opened: Opened) -> None:
+    """The job is run again while the question is open, with other tokens: the step that has mailed is recalled all the same."""
+    mailed: list[str] = []
+
+    async def mail(to: str, links: list[str]) -> None:
+        mailed.extend(links)
+
+    class Linking(Operator):
+        actions: ActionManager
+
+        @property
+        def name(self) -> str:
+            return "link"
+
+        async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
+            spec = ActionSpec(job_id=context.job_id, type="approval", approvers=["ann", "bob"], quorum=2)
+            asked = await self.actions.require_action(spec)
+            links = [f"https://example.com/?token={token}" for token in asked.resume_tokens.values()]
+            await context.step(mail, "both", links)
+            await context.action(ActionSpec(type="input"))
+            answered = await self.actions.wait_for_resolution(asked.action_id)
+            return OperatorResult(output_data=answered.resolution)
+
+    linking = Linking()
+    async with kernel(opened.storage, operators=[linking], options=replace(QUICK, strict=True)) as k:
+        linking.actions = k.actions
+        handle = await k.execute(ExecutionRequest(operator="link"))
+        await status_becomes(handle, "waiting_action")
+        (stop,) = [one for one in await handle.get_pending_actions() if one.type == "input"]
+        await handle.resolve_action(stop.action_id, {"value": "go on"})
+        tokens = [link.partition("=")[2] for link in mailed]
+        assert len(tokens) == 2
+        for token in tokens:
+            await k.actions.resolve(token, {"approved": True})
+        assert (await handle.result(timeout=BOUND)).output == {"approved": True}
+        (intent,) = [event for event in await journal(handle) if event.type == "step.started"]
+        assert "<resume token of act-" in str(intent.body())
+        assert "job.warning" not in await types(handle)
+        assert len(mailed) == 2
+    held = await opened.everything()
+    assert not [token for token in tokens if token in held]
+
+
+async def test_tokens_are_deleted_with_the_job_that_drew_them(
+    opened: Opened, place: str, tmp_path: Path
+) -> None:
+    asking = Asking()
+    async with kernel(opened.storage, operators=[asking]) as k:
+        asking.actions = k.actions
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        token = await asyncio.wait_for(asking.tokens.get(), BOUND)
+        await k.actions.resolve(token, {"value": 1})
+        await handle.result(timeout=BOUND)
+        stored = await stored_tokens(opened.storage, place, tmp_path)
+        assert sha256(token.encode()).hexdigest() in stored
+        later = datetime.now(UTC) + timedelta(days=1)
+        assert await opened.storage.prune(before=later) == 1
+        assert await stored_tokens(opened.storage, place, tmp_path) == []
+        with pytest.raises(UnknownAction):
+            await k.actions.resolve(token, {"value": 1})
+
+
+async def stored_tokens(storage: Storage, place: str, folder: Path) -> list[str]:
+    """Return the hashes that are stored of tokens."""
+    hashes = "SELECT token_hash FROM runtime_action_tokens"
+    if place == "memory":
+        return list(storage.__dict__["_state"].tokens)
+    if place == "sqlite":
+
+        def read() -> list[str]:
+            with contextlib.closing(sqlite3.connect(folder / "runs.db")) as db:
+                return [row[0] for row in db.execute(hashes)]
+
+        return await asyncio.to_thread(read)
+    connection = await asyncpg.connect(place)
+    found = [row[0] for row in await connection.fetch(hashes)]
+    await connection.close()
+    return found

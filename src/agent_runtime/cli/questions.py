@@ -86,7 +86,7 @@ class Questions:
 
     def _show(self, action: ActionRecord) -> None:
         self._say("")
-        for line in show(action).lines:
+        for line in show(action, whole=self._lines is None).lines:  # nobody at a terminal asks for the rest
             self._say(line)
         command = f"{program()} actions resolve {action.action_id} {how_to_answer(action)}{self._db_flag}"
         self._say(f"  from any other terminal: {command}")

@@ -109,7 +109,7 @@ class JournaledEffect:
         self.arguments = arguments
         self._reconcile = reconcile
         self._misfit = misfit or _not_json
-        self._hash = hash_of(arguments)
+        self._hash = hash_of(self.run.tokens.hidden(arguments))
 
     @property
     def step(self) -> Step | None:
@@ -142,7 +142,8 @@ class JournaledEffect:
         if step is not None and step.open_intent is not None:
             return
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
-        event = NewEvent(f"{self.kind}.started", self.operation_id, data, encode(described(self.arguments)))
+        content = encode(described(self.run.tokens.hidden(self.arguments)))
+        event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
         await self.run.commit([event], **parts)
         await self.run.check_alive()
 
@@ -215,7 +216,7 @@ class JournaledEffect:
             kind=self.kind,
             name=self.name,
             operation_id=self.operation_id,
-            arguments=described(self.arguments),
+            arguments=described(self.run.tokens.hidden(self.arguments)),
             problem=problem,
         )
 

@@ -21,6 +21,7 @@ from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import SIGNALS
+from agent_runtime.kernel.tokens import ResumeTokens
 from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
@@ -65,6 +66,7 @@ class JobRun(JournalWriter):
         """Asks the job's policy; set once its version has been found."""
         self.retry: RetryPolicy = claim.job.retry or services.retry
         """What outages mean to it; the operator's own once that has been found."""
+        self.tokens = ResumeTokens()
         self.root = Branch(self)
         self.signals_waiting = False
         self.is_idle = False

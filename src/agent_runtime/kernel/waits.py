@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from agent_runtime.actions.records import draw_tokens, expiry_timer, new_action
+from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.ports.journal import NewEvent
@@ -47,9 +47,13 @@ def ask_person(
     step = run.history.steps.get(operation_id)
     if step is not None:
         action = recorded_action(step.declaration)
-        if not held or operation_id in run.history.arrived:
+        if not held:
             return Asking(action)
-        action, tokens = draw_tokens(action)
+        action, tokens = run.tokens.draw(action)
+        if (
+            operation_id in run.history.arrived
+        ):  # they answer nothing any more; the code is as before, and needs some
+            return Asking(action)
         return Asking(action, parts={"new_tokens": tokens})
     action = new_action(
         spec,
@@ -59,7 +63,7 @@ def ask_person(
         now=run.services.clock.now(),
         argument_hash=argument_hash,
     )
-    action, tokens = draw_tokens(action) if held else (action, ())
+    action, tokens = run.tokens.draw(action) if held else (action, ())
     parts = {"new_actions": [action], "new_tokens": tokens, "set_timers": expiry_timer(action)}
     return Asking(action, [asked_event(action, held=held)], parts)
 
