@@ -106,7 +106,7 @@ def list_budgets(db: str | None, scope: str | None, principal: str | None, as_js
 @click.option(
     "--warning-threshold", type=float, metavar="SHARE", help="Of a limit, from which people are told."
 )
-@click.option("--on-exceed", "exceed_strategy", type=click.Choice(["deny", "degrade", "warn"]))
+@click.option("--on-exceed", "exceed_strategy", type=click.Choice(["deny", "wait", "degrade", "warn"]))
 @click.option("--degrade-to", metavar="MODEL")
 @click.option("--mode", type=click.Choice(["hard", "estimate"]))
 @click.option("--unpriced", type=click.Choice(["deny", "flag"]))

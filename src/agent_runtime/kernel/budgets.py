@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected
@@ -20,6 +21,7 @@ from agent_runtime.ledger.reservations import (
     plan_model_call,
     spend,
 )
+from agent_runtime.ledger.room import RoomWanted, window_end
 from agent_runtime.ledger.stages import Crossing, crossings
 from agent_runtime.ledger.waiting_line import Ticket
 from agent_runtime.ports.clock import Clock
@@ -28,6 +30,10 @@ from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 
 T = TypeVar("T")
+StandBy = Callable[[RoomWanted], Awaitable[None]]
+
+_SOON = 5.0
+"""Seconds after which a job looks again that others' reservations have kept waiting for too long."""
 
 
 class Read(Protocol):
@@ -66,12 +72,21 @@ class RunBudgets:
         clock: In which windows calls fall.
         options: How long to wait for other calls' reservations.
         read: How the storage is asked.
+        stand_by: Waits durably for room in a budget; the run may end there.
     """
 
     def __init__(
-        self, job: JobRecord, ledger: Ledger, clock: Clock, options: KernelOptions, *, read: Read
+        self,
+        job: JobRecord,
+        ledger: Ledger,
+        clock: Clock,
+        options: KernelOptions,
+        *,
+        read: Read,
+        stand_by: StandBy,
     ) -> None:
         self._read = read
+        self._stand_by = stand_by
         self._ledger = ledger
         self._clock = clock
         self._options = options
@@ -161,6 +176,12 @@ class RunBudgets:
                     model, fresh = cheaper, False
                 elif plan.passing and loop.time() < give_up_at:
                     await self._wait(ticket, plan.budget.key, give_up_at - loop.time())
+                elif plan.budget.on_exceed == "wait" and plan.fits_later:
+                    line.leave(ticket)
+                    await self._wait_for_room(
+                        plan.budget, plan.need, plan.message, plan.passing, model, provider
+                    )
+                    give_up_at, fresh = loop.time() + self._options.reservation_wait, False
                 else:
                     raise BudgetExceededError(plan.message)
                 continue
@@ -170,6 +191,42 @@ class RunBudgets:
                 self._ledger.seen.forget(counted)
                 continue
             return Granted(plan=plan, budgets=tuple(budget for budget in budgets if budget.counted))
+
+    async def wait_for_tool_call(self, budget_id: str, reason: str) -> bool:
+        """Wait until a budget has room for one more tool call; return whether it is one for which jobs wait."""
+        need = Amount(tool_calls=1)
+        for budget in self.applicable():
+            is_meant = budget.budget_id == budget_id and budget.on_exceed == "wait"
+            if is_meant and budget.limits.exceeded_by(Amount(), need) is None:
+                await self._wait_for_room(budget, need, reason, False, None, None)
+                return True
+        return False
+
+    async def _wait_for_room(
+        self,
+        budget: ApplicableBudget,
+        need: Amount,
+        reason: str,
+        passing: bool,
+        model: str | None,
+        provider: str | None,
+    ) -> None:
+        """Stand aside until the window ends, or, where only reservations of others are in the way, for a while."""
+        until = window_end(budget)
+        if passing:
+            soon = self._clock.now() + timedelta(seconds=max(_SOON, self._options.reservation_wait))
+            until = soon if until is None else min(soon, until)
+        wanted = RoomWanted(
+            spender=self._spender,
+            model=model,
+            provider=provider,
+            need=need,
+            reason=reason,
+            is_own=budget in self._own,
+            until=until,
+        )
+        await self._stand_by(wanted)
+        await self.refresh()
 
     async def _wait(self, ticket: Ticket, key: Key, seconds: float) -> None:
         """Stand in a line, without a concurrency slot; somebody may have raised a limit meanwhile."""

@@ -157,6 +157,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         clear_timers_of=job.job_id
         if job.deadline is not None
         or run.history.outage is not None
+        or run.history.has_waited_for_room
         or kinds & {"timer", "timeout", "action"}
         else None,
         new_actions=actions,

@@ -126,6 +126,9 @@ class History:
         self.created: RuntimeEvent | None = None
         self.outage: Mapping[str, Any] | None = None
         """What the last `job.retried` says, until something succeeds."""
+        self.room_wanted: Mapping[str, Any] | None = None
+        """What the job has last waited for in a budget, until a step begins."""
+        self.has_waited_for_room = False
         self.kinds: set[StepKind] = set()
         """Kinds of the steps there are."""
         self.warned: set[str] = set()
@@ -194,6 +197,8 @@ class History:
     def _apply_job_event(self, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.JOB_CREATED:
             self.created = event
+        elif "room" in event.data:
+            self.room_wanted, self.has_waited_for_room = event.data["room"], True
         elif event.type == RuntimeEventType.JOB_RETRIED:
             self._reopen(event.data)
         elif event.type == RuntimeEventType.JOB_WARNING:
@@ -281,6 +286,7 @@ class History:
         if state == "started":
             step.attempts += 1
             step.open_intent = data
+            self.room_wanted = None
         elif state in ("attempted", "finished"):
             step.open_intent = None
         elif state == "resumed":

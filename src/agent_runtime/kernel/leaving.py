@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from agent_runtime.errors import BudgetExceededError
+from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import blocking
-from agent_runtime.ports.journal import JobChange, NewEvent
+from agent_runtime.ledger.room import BUDGET_TIMER, NEVER
+from agent_runtime.ports.journal import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
 
@@ -30,6 +33,44 @@ async def suspend(run: JobRun) -> bool:
         ]
         change = JobChange(status=_status_of(waits), release=True)
         await run.conclude(events, job=change, require_no_signals=True)
+    return True
+
+
+async def wait_for_room(run: JobRun) -> bool:
+    """Leave the memory until a budget has room for a step; return whether the run is over.
+
+    The job waits until the window ends. Where none does it is blocked, and somebody has to make room.
+
+    Raises:
+        SignalsPending: A signal has arrived meanwhile.
+    """
+    async with run.last_word():
+        if not run.room_wanted or not run.is_quiet() or run.fold_in_doubt or run.deliver_arrived():
+            return False
+        wanted = min(run.room_wanted.values(), key=lambda each: each.until or NEVER)
+        since = (run.history.room_wanted or {}).get("since") or run.services.clock.now().isoformat()
+        data, due = wanted.to_dict(since), wanted.until or NEVER
+        reason = public_text(wanted.reason)
+        if wanted.until is None:
+            code = BudgetExceededError.code
+            told = NewEvent(
+                RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code, "room": data}
+            )
+            change = JobChange(
+                status=JobStatus.BLOCKED, error=reason, error_code=code, release=True, retry_at=NEVER
+            )  # no other process or version of the code has more room
+        else:
+            said = {"waits": ["budget"], "due_at": due.isoformat(), "reason": reason, "room": data}
+            told = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, said)
+            change = JobChange(status=JobStatus.WAITING, release=True)
+        await run.conclude(
+            [*_standing_still(run), told],
+            job=change,
+            set_timers=[
+                Timer(run.job_id, BUDGET_TIMER, due, RuntimeEventType.JOB_RETRY_REQUESTED, None, data)
+            ],
+            require_no_signals=True,
+        )
     return True
 
 

@@ -23,6 +23,7 @@ from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import SIGNALS
 from agent_runtime.kernel.tokens import ResumeTokens
 from agent_runtime.kernel.writing import JournalWriter, RunServices
+from agent_runtime.ledger.room import RoomWanted
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from agent_runtime.kernel.timeouts import TimeoutScope
 
 logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 5.0
+"""Seconds after which a step that waits for room in a budget looks again, while others of its job keep it in memory."""
 
 ControlError = NondeterminismError | ConcurrentSteps | UnrecordedCancellation
 """The operator's code and its journal do not belong together: the run cannot go on, whatever the code catches."""
@@ -60,7 +64,12 @@ class JobRun(JournalWriter):
         self.loop = asyncio.get_running_loop()
         """Where the job runs."""
         self.budgets = RunBudgets(
-            claim.job, services.ledger, services.clock, services.options, read=self.patiently
+            claim.job,
+            services.ledger,
+            services.clock,
+            services.options,
+            read=self.patiently,
+            stand_by=self.wait_for_room,
         )
         self.governor = Governor(self)
         """Asks the job's policy; set once its version has been found."""
@@ -91,6 +100,8 @@ class JobRun(JournalWriter):
         """By the operation whose answer they wait for."""
         self._still: set[asyncio.Future[None]] = set()
         """Whoever stands before an operation that this process does not begin."""
+        self.room_wanted: dict[asyncio.Future[None], RoomWanted] = {}
+        """Those of them that wait for room in a budget."""
         self._idle_timer: asyncio.TimerHandle | None = None
         self._folded_to = claim.job.last_seq
         """Place of the last signal that was taken into the journal."""
@@ -173,6 +184,40 @@ class JobRun(JournalWriter):
             await still
         finally:  # its caller gave up waiting: it must not be counted beside what it does next
             self._still.discard(still)
+
+    async def wait_for_room(self, wanted: RoomWanted) -> None:
+        """Stand before a step that a budget has no room for, until it is worth looking again.
+
+        When nothing else of the job is in flight, the run ends here, and another one comes back to this step.
+        """
+        self.check_going_on()
+        loop = asyncio.get_running_loop()
+        still: asyncio.Future[None] = loop.create_future()
+        seconds = _LOOK_AGAIN
+        if wanted.until is not None:
+            seconds = min(seconds, max(0.0, (wanted.until - self.services.clock.now()).total_seconds()))
+        timer = loop.call_later(seconds, self._look_again, still)
+        self._still.add(still)
+        self.room_wanted[still] = wanted
+        self.attention.set()
+        try:
+            async with paused():
+                await still
+        finally:
+            timer.cancel()
+            self._still.discard(still)
+            del self.room_wanted[still]
+        self.check_going_on()
+
+    def look_for_room(self) -> None:
+        """Let those look again who wait for room in a budget."""
+        for still in list(self.room_wanted):
+            self._look_again(still)
+
+    @staticmethod
+    def _look_again(still: asyncio.Future[None]) -> None:
+        if not still.done():
+            still.set_result(None)
 
     def wake(self) -> None:
         """Learn that signals wait to be folded."""

@@ -9,7 +9,7 @@ from typing import Any
 from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending
 from agent_runtime.kernel.ending import Ending, end_of, finish
 from agent_runtime.kernel.failures import public_text
-from agent_runtime.kernel.leaving import park, release, suspend
+from agent_runtime.kernel.leaving import park, release, suspend, wait_for_room
 from agent_runtime.kernel.retrying import set_aside
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent
@@ -60,9 +60,7 @@ class Supervisor:
                     await self._end_by_control_error()
                     return
                 continue
-            if run.draining and run.is_quiet() and await release(run):
-                return
-            if run.is_idle and await self._suspend():
+            if await self._leave():
                 return
 
     async def _conclude(self) -> bool:
@@ -86,6 +84,15 @@ class Supervisor:
             return False
         return True
 
+    async def _leave(self) -> bool:
+        """Give the job up, to go on later, if nothing of it is in flight here; return whether that is so."""
+        run = self._run
+        if run.draining and run.is_quiet() and await release(run):
+            return True
+        if run.room_wanted and run.is_quiet() and await self._wait_for_room():
+            return True
+        return run.is_idle and await self._suspend()
+
     async def _suspend(self) -> bool:
         try:
             if await suspend(self._run):
@@ -94,6 +101,14 @@ class Supervisor:
             await self._run.fold()
         self._run.check_idle()
         return False
+
+    async def _wait_for_room(self) -> bool:
+        try:
+            return await wait_for_room(self._run)
+        except SignalsPending:
+            await self._run.fold()
+            self._run.look_for_room()
+            return False
 
     async def _stop(self) -> None:
         """Let the operator clean up for a bounded time, then write the end, whatever has happened.

@@ -158,6 +158,7 @@ class Upkeep:
                     swept_at = loop.time()
                     await self._free_forgotten()
                     await self._set_unlisted_aside()
+                    await self._wake_those_with_room()
                     self._news.sweep_soon()
             except StorageError as error:
                 logger.warning("the storage does not answer: %s", error)
@@ -184,6 +185,22 @@ class Upkeep:
             logger.warning("another process executes the jobs of this database now; this one stops")
             self._news.executes = False
             self._executor.release_runs()
+
+    async def _wake_those_with_room(self) -> None:
+        """Wake jobs that wait for a budget which has room by now: somebody has raised a limit, or given something back.
+
+        Any process may find them; all of them send the same signal.
+        """
+        if not self._news.executes:
+            return
+        found = await self._services.ledger.waits_with_room()
+        if found:
+            type_, now = RuntimeEventType.JOB_RETRY_REQUESTED, self._services.clock.now()
+            signals = [Signal(f"room:{timer.data['since']}", timer.job_id, type_) for timer in found]
+            cleared = [(timer.job_id, timer.key) for timer in found]
+            await self._storage.commit(
+                Commit(commit_id=new_commit_id(), at=now, signals=signals, clear_timers=cleared)
+            )
 
     async def _free_forgotten(self) -> None:
         """Free jobs that are said to be ours and are not: their claim succeeded, and its answer was lost."""

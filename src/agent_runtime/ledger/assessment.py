@@ -9,7 +9,12 @@ from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters
 from agent_runtime.values.standing_budget import BudgetDecision
 
-_DECISIONS = {"deny": BudgetDecision.DENY, "degrade": BudgetDecision.DEGRADE, "warn": BudgetDecision.WARN}
+_DECISIONS = {
+    "deny": BudgetDecision.DENY,
+    "wait": BudgetDecision.DENY,
+    "degrade": BudgetDecision.DEGRADE,
+    "warn": BudgetDecision.WARN,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,6 +171,7 @@ def run_budget(budget_id: str, spec: BudgetSpec) -> ApplicableBudget:
         limits=Limits.of(spec),
         hard=spec.mode == "hard",
         flag_unpriced=spec.unpriced == "flag",
+        on_exceed=spec.exceed_strategy,
     )
 
 

@@ -24,6 +24,7 @@ from agent_runtime.ledger.recording import (
     usage_fields,
 )
 from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reserve, settle, spend
+from agent_runtime.ledger.room import BUDGET_TIMER, with_room
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
@@ -372,6 +373,14 @@ class Ledger:
             await self._settle(Reservation.of_timer(timer), None)
         except AlreadySettled:
             return
+
+    async def waits_with_room(self) -> Sequence[Timer]:
+        """Return the waits of jobs that budgets have room for by now, as many as fit, first come first served."""
+        waiting = await self.storage.timers_named(BUDGET_TIMER)
+        if not waiting:
+            return []
+        await self.book.refresh(self.storage)
+        return await with_room(waiting, self.book, self.storage, self._clock.now())
 
     async def expire_reservations(self) -> int:
         """Settle every reservation that has expired; a running kernel does this by itself. Returns how many."""

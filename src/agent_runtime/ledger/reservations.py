@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from agent_runtime.ledger.token_bounds import Unbounded
-from agent_runtime.values.budget import Amount, Charge, Counters, Limits
+from agent_runtime.values.budget import NOTHING, Amount, Charge, Counters, Limits
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import ExceedStrategy
 
@@ -119,6 +119,10 @@ class Shortage:
     reason: str
     passing: bool = False
     """Whether it would fit if the calls that run now gave back what they have reserved."""
+    fits_later: bool = False
+    """Whether it would fit if nothing were spent."""
+    need: Amount = NOTHING
+    """The least it can begin with."""
 
     @property
     def message(self) -> str:
@@ -135,8 +139,13 @@ def plan_model_call(budgets: Sequence[tuple[ApplicableBudget, Counters]], demand
         fitted = _fit(budget, counters.settled + counters.reserved, demand, tokens, output)
         if isinstance(fitted, Shortage):
             alone = _fit(budget, counters.settled, demand, tokens, demand.output_tokens)
-            passing = budget.counted and not isinstance(alone, Shortage)
-            return Shortage(budget=budget, dimension=fitted.dimension, reason=fitted.reason, passing=passing)
+            unspent = _fit(budget, NOTHING, demand, tokens, demand.output_tokens)
+            return replace(
+                fitted,
+                passing=budget.counted and not isinstance(alone, Shortage),
+                fits_later=budget.counted and not isinstance(unspent, Shortage),
+                need=_least(demand, tokens),
+            )
         output = fitted
     return _plan([budget for budget, _ in budgets if budget.counted], demand, at_most, output)
 
@@ -162,6 +171,13 @@ def _plan(budgets: Sequence[ApplicableBudget], demand: Demand, at_most: int | Un
         holds=tuple([Hold(budget.key, amounts[budget.hard], budget.hard) for budget in budgets]),
         charges=tuple([reserve(budget, amounts[budget.hard]) for budget in budgets]),
     )
+
+
+def _least(demand: Demand, tokens: int | Unbounded) -> Amount:
+    """Return what a call needs that answers as shortly as it can."""
+    output, read = min(demand.output_tokens, MIN_OUTPUT_TOKENS), _known(tokens, demand.estimate)
+    cost = demand.cost_of(read, output) or 0
+    return Amount(tokens=read + output, cost=cost, requests=1, turns=demand.turns)
 
 
 def _known(tokens: int | Unbounded, estimate: int) -> int:

@@ -188,6 +188,12 @@ timers = Table(
     _required("data", Json),
     PrimaryKeyConstraint("job_id", "key", name="runtime_timers_key"),
     Index("runtime_timers_due", "due_at"),
+    Index(
+        "runtime_timers_of_budgets",
+        "due_at",
+        sqlite_where=text("key = 'budget'"),
+        postgresql_where=text("key = 'budget'"),
+    ),
 )
 
 actions = Table(

@@ -144,6 +144,16 @@ class MoneyContract:
         assert counters.settled == Amount(cost=1)
         assert await storage.get_timer("", "r1") is None
 
+    async def test_timers_of_a_key_are_found_whichever_jobs_they_are(self, storage: Storage) -> None:
+        timers = [
+            Timer(job_id, key, NOW + timedelta(days=days), "job.retry_requested", None, {"n": days})
+            for job_id, key, days in (("j1", "budget", 3), ("j2", "budget", 1), ("j1", "other", 2))
+        ]
+        await storage.commit(commit(set_timers=timers))
+        assert await storage.timers_named("budget") == [timers[1], timers[0]]
+        assert await storage.timers_named("budget", limit=1) == [timers[1]]
+        assert await storage.timers_named("none") == []
+
     async def test_old_windows_without_reservations_are_forgotten_when_a_new_one_begins(
         self, storage: Storage
     ) -> None:

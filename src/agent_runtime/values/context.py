@@ -37,6 +37,9 @@ class BudgetSpec:
     unpriced: Literal["deny", "flag"] = "deny"
     """What to do about models without a known price when `max_cost` is set."""
 
+    exceed_strategy: Literal["deny", "wait"] = "deny"
+    """`wait`: the job is blocked where it would fail, until somebody makes room."""
+
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_tool_calls", "max_turns"):
             value = getattr(self, name)
@@ -48,13 +51,14 @@ class BudgetSpec:
             check_seconds("max_runtime_seconds", self.max_runtime_seconds)
         check_choice("mode", self.mode, ("estimate", "hard"))
         check_choice("unpriced", self.unpriced, ("deny", "flag"))
+        check_choice("exceed_strategy", self.exceed_strategy, ("deny", "wait"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the limits that are set, as JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
         if self.max_cost is not None:
             values["max_cost"] = str(self.max_cost)
-        plain = {"mode": "estimate", "unpriced": "deny"}
+        plain = {"mode": "estimate", "unpriced": "deny", "exceed_strategy": "deny"}
         return {name: value for name, value in values.items() if value not in (None, plain.get(name))}
 
     @classmethod

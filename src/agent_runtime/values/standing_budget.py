@@ -24,7 +24,7 @@ from agent_runtime.values.money import MAX_DOLLARS, as_decimal, to_dollars, to_u
 EACH: Final = "*"
 """As scope, principal or session: every one has a budget of its own."""
 
-ExceedStrategy = Literal["deny", "degrade", "warn"]
+ExceedStrategy = Literal["deny", "degrade", "warn", "wait"]
 BudgetMode = Literal["hard", "estimate"]
 Unpriced = Literal["deny", "flag"]
 
@@ -119,6 +119,7 @@ class Budget:
     warning_threshold: float = 0.8
     """Share of a limit from which on `budget.warned` is written, once per window."""
     exceed_strategy: ExceedStrategy = "deny"
+    """`wait`: jobs wait until the window ends; where none does, they are blocked until somebody makes room."""
     degrade_to: str | None = None
     """Model of the same provider to ask when `exceed_strategy` is `degrade`."""
     mode: BudgetMode = "hard"
@@ -224,7 +225,7 @@ class Budget:
 
 _TEXTS: Final = ("scope_id", "principal_id", "session_id", "model", "name", "degrade_to", "timezone")
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "exceed_strategy": ("deny", "degrade", "warn"),
+    "exceed_strategy": ("deny", "degrade", "warn", "wait"),
     "mode": ("hard", "estimate"),
     "unpriced": ("deny", "flag"),
 }

@@ -12,6 +12,7 @@ from agent_runtime.kernel.guards.model_step import ModelStep
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
+from agent_runtime.ledger.room import BUDGET_TIMER
 from agent_runtime.ledger.token_bounds import bound_input, has_media
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
@@ -80,7 +81,9 @@ class ModelAdmission:
             step.open[number] = bound  # even a caller that is cancelled now has it written
             run.unsent.add(step.attempt_id(number))
             try:
-                await run.commit([_intent(step, attempt, number, bound)], charges=plan.charges)
+                timers = [(run.job_id, BUDGET_TIMER)] if run.history.room_wanted is not None else []
+                intent = _intent(step, attempt, number, bound)
+                await run.commit([intent], charges=plan.charges, clear_timers=timers)
             except Exception:  # refused: nothing is set aside, and nothing must be given back
                 del step.open[number]
                 run.unsent.discard(step.attempt_id(number))

@@ -154,12 +154,16 @@ async def _intend(effect: JournaledEffect) -> None:
     if not budgets.limits_tool_calls or (step is not None and step.open_intent is not None):
         await effect.intend()
         return
-    charges = budgets.charge_tool_call()
-    try:
-        await effect.intend(charges=charges)
-    except BudgetRejected as error:
+    while True:
+        try:
+            await effect.intend(charges=budgets.charge_tool_call())
+            break
+        except BudgetRejected as rejected:
+            error = rejected
         said = budgets.said(error.budget_id)
         reason = f"budget {said}: its limit of tool calls is reached"
+        if await budgets.wait_for_tool_call(error.budget_id, reason):
+            continue
         effect.run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason}))
         raise BudgetExceededError(reason) from error
     bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]

@@ -218,6 +218,11 @@ class MemoryStorage:
         due = sorted((t for t in self._state.timers.values() if t.due_at <= now), key=lambda t: t.due_at)
         return due[:limit]
 
+    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+        """Return the timers of a key, of all jobs."""
+        found = [timer for timer in self._state.timers.values() if timer.key == key]
+        return sorted(found, key=lambda timer: timer.due_at)[:limit]
+
     async def next_timer(self) -> datetime | None:
         """Return when the next timer falls due."""
         return min((timer.due_at for timer in self._state.timers.values()), default=None)

@@ -355,6 +355,12 @@ class PostgresStorage:
         statement = f"SELECT {_TIMER} FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2"  # noqa: S608
         return [timer_record(tuple(row)) for row in await self._connections.fetch(statement, now, limit)]
 
+    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+        """Return the timers of a key, of all jobs."""
+        statement = f"SELECT {_TIMER} FROM runtime_timers WHERE key = $1 ORDER BY due_at LIMIT $2"  # noqa: S608
+        found = await self._connections.fetch(statement, to_text(key), limit)
+        return [timer_record(tuple(row)) for row in found]
+
     async def get_timer(self, job_id: str, key: str) -> Timer | None:
         """Return a timer that has not been cleared, or `None`."""
         statement = f"SELECT {_TIMER} FROM runtime_timers WHERE job_id = $1 AND key = $2"  # noqa: S608

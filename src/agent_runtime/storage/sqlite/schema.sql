@@ -192,6 +192,7 @@ CREATE TABLE runtime_timers (
 	CONSTRAINT runtime_timers_key PRIMARY KEY (job_id, "key")
 );
 CREATE INDEX runtime_timers_due ON runtime_timers (due_at);
+CREATE INDEX runtime_timers_of_budgets ON runtime_timers (due_at) WHERE key = 'budget';
 CREATE TABLE runtime_workers (
 	worker_id TEXT NOT NULL, 
 	queues TEXT NOT NULL, 

@@ -264,6 +264,14 @@ class SQLiteStorage:
         )
         return [timer_record(row) for row in found]
 
+    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+        """Return the timers of a key, of all jobs."""
+        found = await self._reader.rows(
+            f"SELECT {_TIMER} FROM runtime_timers WHERE key = ? ORDER BY due_at LIMIT ?",  # noqa: S608
+            (key, limit),
+        )
+        return [timer_record(row) for row in found]
+
     async def next_timer(self) -> datetime | None:
         """Return when the next timer falls due."""
         ((due_at,),) = await self._reader.rows("SELECT min(due_at) FROM runtime_timers")

@@ -223,6 +223,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "key", name="runtime_timers_key"),
     )
     op.create_index("runtime_timers_due", "runtime_timers", ["due_at"])
+    _partial_index("runtime_timers_of_budgets", "runtime_timers", ["due_at"], "key = 'budget'")
     op.create_table(
         "runtime_operators",
         sa.Column("queue", sa.Text, nullable=False),
