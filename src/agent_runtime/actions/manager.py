@@ -28,6 +28,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
+from agent_runtime.values.checks import can_be_id, check_text
 from agent_runtime.values.context import DEFAULT_SCOPE
 
 _POLL_SECONDS = 0.25
@@ -87,6 +88,8 @@ class ActionManager:
 
     async def get(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord:
         """Return an action. Raises `UnknownAction`."""
+        if not can_be_id(action_id):
+            raise UnknownAction("no action can have this id")
         action = await self._storage.get_action(action_id, scope_id=scope_id)
         if action is None:
             raise UnknownAction(f"no action {action_id!r}")
@@ -100,7 +103,10 @@ class ActionManager:
         limit: int = 100,
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
-        """Return unanswered actions, newest first."""
+        """Return unanswered actions, newest first. Raises `InvalidInput` for what is no id."""
+        for name, value in (("scope_id", scope_id), ("job_id", job_id), ("before", before)):
+            if value is not None:
+                check_text(name, value)
         return await self._storage.list_actions(
             scope_id=scope_id, job_id=job_id, status=ActionStatus.PENDING, limit=limit, before=before
         )

@@ -15,6 +15,7 @@ from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
+from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
 from agent_runtime.values.same_request import request_hash
@@ -85,6 +86,7 @@ class JobManager:
 
     async def get(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
         """Return a job. Raises `UnknownJob`."""
+        _check_id(job_id)
         job = await self._storage.get_job(job_id, scope_id=scope_id)
         if job is None:
             raise UnknownJob(f"no job {job_id!r}")
@@ -95,6 +97,7 @@ class JobManager:
 
         The first job of a chain gives the chain its id, so that it leads on even when it has been pruned.
         """
+        _check_id(job_id)
         job = await self._storage.get_job(job_id, scope_id=scope_id)
         if job is not None and job.successor_id is None:
             return job
@@ -239,3 +242,8 @@ def deadline_timer(job: JobRecord) -> list[Timer]:
     if job.deadline is None or job.operator is None:
         return []
     return [Timer(job.job_id, "deadline", job.deadline, RuntimeEventType.JOB_DEADLINE_REACHED)]
+
+
+def _check_id(job_id: object) -> None:
+    if not can_be_id(job_id):
+        raise UnknownJob("no job can have this id")

@@ -40,6 +40,7 @@ from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent, Storage
+from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -377,6 +378,8 @@ class RuntimeKernel:
         A given `scope_id` hides other scopes' jobs: the handle's methods raise `UnknownJob` for them. Without one, who
         knows a job's id may do everything with it, so give it wherever the id comes from a tenant.
         """
+        if not can_be_id(job_id):
+            raise UnknownJob("no job can have this id")
         return ExecutionHandle(self, job_id, scope_id=scope_id)
 
     async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from agent_runtime.values.checks import check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.money import to_units
 
@@ -189,6 +190,9 @@ class LedgerFilter:
     after: EntryKey | None = None
     """Key of the last entry of the page before."""
     limit: int = 1000
+
+    def __post_init__(self) -> None:
+        check_texts(self, "scope_id", "entry_id", "job_id", "principal_id", "type")
 
     def matches(self, entry: LedgerEntry) -> bool:
         """Whether an entry is one of those asked for, wherever it stands in the list."""

@@ -72,6 +72,15 @@ def check_text(name: str, value: Any) -> None:
         raise InvalidInput(f"{name} is a text of 1 to {MAX_TEXT_BYTES} bytes")
 
 
+def can_be_id(value: Any) -> bool:
+    """Whether anything could have this id: storages differ in what they make of one that nothing has."""
+    try:
+        check_text("id", value)
+    except InvalidInput:
+        return False
+    return True
+
+
 def check_texts(values: object, *names: str) -> None:
     """Refuse fields that are neither `None` nor what `check_text` accepts.
 

@@ -212,3 +212,7 @@ class JobFilter:
     before: str | None = None
     """Job id of the last job of the page before."""
     limit: int = 100
+
+    def __post_init__(self) -> None:
+        names = ("scope_id", "principal_id", "session_id", "parent_job_id", "chain_id", "operator", "before")
+        check_texts(self, *names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -69,6 +70,11 @@ class CircuitBreaker:
         self._opened = 0.0
         self._probing = False
 
+    @property
+    def is_unharmed(self) -> bool:
+        """Whether it is closed and has no failure to remember."""
+        return self.state == "closed" and self._failures == 0
+
     def enter(self) -> int:
         """Ask to make an attempt.
 
@@ -121,20 +127,37 @@ class CircuitBreaker:
 
 
 class BreakerBoard:
-    """The breakers of all circuits, one per provider and model."""
+    """The breakers of all circuits, one per provider and model.
+
+    Names of models come from callers, so there are at most `MAX_BREAKERS` circuits. Whoever floods it with names makes others forget
+    nothing that matters: those that have not failed make room, the ones asked for longest ago first. When every circuit has failed, those
+    that are new share one: a burst of failures is rather counted for a stranger than not at all.
+    """
 
     def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = loop_time) -> None:
         self._config = config
         self._clock = clock
-        self._breakers: dict[tuple[str, str], CircuitBreaker] = {}
+        self._breakers: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
+        self._shared = CircuitBreaker(config, clock)
+
+    def __len__(self) -> int:
+        return len(self._breakers)
 
     def of(self, provider: str, model: str) -> CircuitBreaker:
         """Return the breaker of a provider and model."""
-        breaker = self._breakers.get((provider, model))
-        if breaker is None:
-            if len(self._breakers) >= MAX_BREAKERS:
-                self._breakers = {
-                    key: entry for key, entry in self._breakers.items() if entry.state != "closed"
-                }
-            breaker = self._breakers[provider, model] = CircuitBreaker(self._config, self._clock)
+        key = (provider, model)
+        breaker = self._breakers.get(key)
+        if breaker is not None:
+            self._breakers.move_to_end(key)
+            return breaker
+        if len(self._breakers) >= MAX_BREAKERS and not self._make_room():
+            return self._shared
+        breaker = self._breakers[key] = CircuitBreaker(self._config, self._clock)
         return breaker
+
+    def _make_room(self) -> bool:
+        """Forget a tenth of the circuits, of those that have nothing to remember; say whether there is room now."""
+        idle = [key for key, breaker in self._breakers.items() if breaker.is_unharmed]
+        for key in idle[: MAX_BREAKERS // 10 + 1]:
+            del self._breakers[key]
+        return bool(idle)

@@ -99,6 +99,8 @@ class MemoryOutcomeStore:
             return Claim(state="done", outcome=known.outcome)
         if known is not None and known.owner != owner:
             return Claim(state="pending")
+        if len(self._claims) >= self._max_results:
+            self._forget_expired(now)
         self._claims[key] = _Entry(digest=digest, owner=owner, expires=now + lease)
         return Claim(state="mine")
 
@@ -109,6 +111,8 @@ class MemoryOutcomeStore:
         self._forget(key)
         self._results[key] = _Entry(digest=digest, owner=owner, expires=self._clock() + ttl, outcome=outcome)
         self._events += len(outcome.events)
+        if len(self._results) > self._max_results:
+            self._forget_expired(self._clock())
         while len(self._results) > self._max_results:
             self._forget(next(iter(self._results)))
         if self._events > MAX_EVENTS:
@@ -118,6 +122,12 @@ class MemoryOutcomeStore:
         """Free a claimed key after a failure; ignored when the owner lost its claim."""
         if self._owns(key, owner):
             self._forget(key)
+
+    def _forget_expired(self, now: float) -> None:
+        """Make room: claims whose owners have died, and outcomes whose time is over, before any that still counts."""
+        for entries in (self._claims, self._results):
+            for key in [key for key, entry in entries.items() if entry.expires <= now]:
+                self._forget(key)
 
     def _owns(self, key: str, owner: str) -> bool:
         claim = self._claims.get(key)

@@ -1,0 +1,122 @@
+"""What a caller chooses fills no memory, makes nobody forget failures, and is refused alike on every store."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_runtime import InvalidInput, RuntimeKernel
+from agent_runtime.values.budget import LedgerFilter
+from agent_runtime.values.job import JobFilter
+from llm_client import CircuitBreakerConfig, CompletionResult
+from llm_client.engine.breaker import MAX_BREAKERS, BreakerBoard
+from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome
+from support.kernels import kernel, opened
+
+IMPOSSIBLE: list[Any] = [
+    "", "\x00", "a\x00b", "a\nb", "\x1b[2K", "x" * 600, "é" * 300, "\ud800", "a\udfff", 7, 1.5, True, b"x", ["a"], {"a": 1}, ("a",), object(),
+]  # fmt: skip
+ABSENT = [
+    "job-0",
+    "'; drop table jobs; --",
+    "%",
+    "../../etc/passwd",
+    "日本",
+    "job-" + "9" * 400,
+    "NULL",
+    "\u202ejob",
+]
+
+LOOKUPS: dict[str, Callable[[RuntimeKernel, Any], Awaitable[Any]]] = {
+    "get a job": lambda k, v: k.jobs.get(v),
+    "head of a chain": lambda k, v: k.jobs.head(v),
+    "cancel a job": lambda k, v: k.jobs.cancel(v),
+    "resume a job": lambda k, v: k.jobs.resume(v),
+    "get an action": lambda k, v: k.actions.get(v),
+    "resolve an action": lambda k, v: k.actions.resolve_by_id(v, {"approved": True}),
+    "status of a handle": lambda k, v: k.handle(v).status(),
+    "list jobs": lambda k, v: k.jobs.list(JobFilter(scope_id=v)),
+    "list actions": lambda k, v: k.actions.list_pending(job_id=v),
+    "add up the ledger": lambda k, v: k.ledger.total(job_id=v),
+    "list the ledger": lambda k, v: k.storage.ledger_entries(LedgerFilter(principal_id=v)),
+}
+
+
+async def outcome(call: Awaitable[Any]) -> str:
+    """Return what a call gives or raises, without what differs for good reasons."""
+    try:
+        return repr(await call)
+    except InvalidInput as error:
+        return f"{type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+async def test_ids_of_any_shape_get_the_same_refusal_on_every_store(
+    name: str, tmp_path: Path, module_database: str
+) -> None:
+    answers: list[list[str]] = []
+    for kind in ("memory", "sqlite", module_database):
+        async with opened(kind, tmp_path) as storage, kernel(storage, worker=False) as k:
+
+            async def look_up(value: Any, k: RuntimeKernel = k) -> Any:
+                return await LOOKUPS[name](k, value)
+
+            answers.append([await outcome(look_up(value)) for value in (*IMPOSSIBLE, *ABSENT)])
+
+    assert answers[0] == answers[1] == answers[2]
+    for given, answer in zip(IMPOSSIBLE, answers[0], strict=False):
+        assert answer.startswith(("InvalidInput", "UnknownJob", "UnknownAction")), (given, answer)
+        assert not (isinstance(given, str) and len(given) > 4 and given in answer)
+
+
+def test_a_flood_of_models_forgets_no_failure() -> None:
+    board = BreakerBoard(CircuitBreakerConfig(failure_threshold=3))
+    counting, opened_circuit = board.of("openai", "counting"), board.of("openai", "down")
+    for _ in range(2):
+        counting.fail(counting.enter())
+    for _ in range(3):
+        opened_circuit.fail(opened_circuit.enter())
+
+    for number in range(MAX_BREAKERS * 2):
+        board.of("openai", f"made-up-{number}")
+
+    assert len(board) <= MAX_BREAKERS
+    assert board.of("openai", "down").state == "open"
+    again = board.of("openai", "counting")
+    again.fail(again.enter())
+    assert again.state == "open"
+
+
+def test_when_every_circuit_has_failed_new_ones_share_one() -> None:
+    board = BreakerBoard(CircuitBreakerConfig(failure_threshold=2))
+    for number in range(MAX_BREAKERS):
+        breaker = board.of("openai", f"m{number}")
+        breaker.fail(breaker.enter())
+
+    assert board.of("openai", "new") is board.of("openai", "newer")
+    assert len(board) == MAX_BREAKERS
+    first = board.of("openai", "m0")
+    first.fail(first.enter())
+    assert first.state == "open"
+
+
+async def test_dead_claims_and_old_outcomes_make_room_before_those_that_count() -> None:
+    now = 0.0
+    store = MemoryOutcomeStore(max_results=10, clock=lambda: now)
+    for number in range(10):
+        await store.claim(f"dead-{number}", "d", owner="o", lease=1)
+    now = 5.0
+    kept = Outcome(result=CompletionResult(content="kept"))
+    await store.claim("kept", "d", owner="o", lease=60)
+    await store.complete("kept", "d", owner="o", outcome=kept, ttl=1_000)
+    for number in range(9):
+        await store.claim(f"brief-{number}", "d", owner="o", lease=60)
+        await store.complete(f"brief-{number}", "d", owner="o", outcome=kept, ttl=1)
+    now = 10.0
+    await store.claim("new", "d", owner="o", lease=60)
+    await store.complete("new", "d", owner="o", outcome=kept, ttl=1_000)
+
+    assert len(store) <= 10
+    assert (await store.claim("kept", "d", owner="other", lease=1)).state == "done"
+    assert (await store.claim("new", "d", owner="other", lease=1)).state == "done"
