@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
     from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
+    from agent_runtime.values.model_request import ModelRequest, model_requests
     from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
     from agent_runtime.values.retry_policy import RetryPolicy
@@ -130,6 +131,7 @@ _HOMES = {
     "values.budget": "LedgerEntry",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
     "values.event": "RuntimeEvent RuntimeEventType",
+    "values.model_request": "ModelRequest model_requests",
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
     "values.orchestration": "OrchestrationConfig",
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
@@ -193,6 +195,7 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "ModelPolicy",
+    "ModelRequest",
     "NondeterminismError",
     "Operator",
     "OperatorContext",
@@ -239,6 +242,7 @@ __all__ = [
     "UsageTotal",
     "When",
     "current_context",
+    "model_requests",
     "open_storage",
 ]
 

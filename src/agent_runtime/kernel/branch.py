@@ -28,7 +28,6 @@ from agent_runtime.kernel.history import Step, StepKind
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.checks import check_text
 from agent_runtime.values.event import RuntimeEventType
-from llm_client.messages import Message
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.run import JobRun
@@ -67,7 +66,6 @@ class Branch:
         "batch",
         "children",
         "cleaning",
-        "conversation",
         "dropped_tools",
         "effect",
         "in_step",
@@ -113,8 +111,6 @@ class Branch:
         """The job's cancellation was raised here: what follows cleans up, without waits."""
         self.timeouts: list[TimeoutScope | RecordedLimit] = []
         """Bounds on time that this line is inside of, the innermost last."""
-        self.conversation: Sequence[Message] = ()
-        """Messages of the last model call, to tell which are new in the next."""
         self.dropped_tools: Sequence[str] = ()
         """Patterns of tools that the model of the last call was not offered."""
         self.batch = ""

@@ -22,6 +22,7 @@ from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import SIGNALS
 from agent_runtime.kernel.tokens import ResumeTokens
+from agent_runtime.kernel.transcripts import Transcripts
 from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ledger.room import RoomWanted
 from agent_runtime.ports.journal import Claim
@@ -76,6 +77,8 @@ class JobRun(JournalWriter):
         self.retry: RetryPolicy = claim.job.retry or services.retry
         """What outages mean to it; the operator's own once that has been found."""
         self.tokens = ResumeTokens()
+        self.transcripts = Transcripts()
+        """The messages of model calls that the journal holds."""
         self.root = Branch(self)
         self.signals_waiting = False
         self.is_idle = False

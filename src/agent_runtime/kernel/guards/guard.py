@@ -65,7 +65,11 @@ class Guard(Host):
             if branch.batch
             else branch.reach("tool", name)
         )
-        return await self._tools.call(branch, operation, invocation, proceed)
+        result = await self._tools.call(branch, operation, invocation, proceed)
+        step = branch.run.history.steps.get(operation.id)
+        if step is not None and step.outcome is not None and "reconciled" not in step.outcome.data:
+            branch.run.transcripts.note_result(operation.place, invocation.call, result.content)
+        return result
 
     async def call_tool_at(
         self, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
-from agent_runtime.kernel.guards.model_policy import redacted_messages, rule_on_model
+from agent_runtime.kernel.guards.model_policy import rule_on_model
 from agent_runtime.kernel.guards.model_step import ModelStep
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.run import JobRun
@@ -65,7 +65,7 @@ class ModelAdmission:
         if bounds.drop_tools:
             branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
         if bounds.redact:
-            step.fresh = redacted_messages(step.fresh, bounds.redact)
+            step.redact(bounds.redact)
         return ruling.applied(spec, model), ruling.model
 
     async def admit(self, step: ModelStep, attempt: ModelAttempt, number: int) -> tuple[ModelAttempt, AtMost]:
@@ -88,6 +88,8 @@ class ModelAdmission:
                 del step.open[number]
                 run.unsent.discard(step.attempt_id(number))
                 raise
+            if number == 1:
+                step.note_request(attempt.spec.tools)
 
         async def demand(model: str) -> Demand:
             return await self._demand(run, attempt, model)
@@ -158,13 +160,25 @@ def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) 
         "attempt": number,
         "provider": attempt.provider.name,
         "model": bound.model,
-        "shared_messages": step.shared,
+        "messages": len(step.messages),
+        "shared_messages": 0,
         "at_most": bound.to_dict(),
     }
-    content = None
-    if number == 1:
-        given: dict[str, Any] = {"messages": [dump_message(message) for message in step.fresh]}
-        if step.shared == 0 and attempt.spec.tools:
-            given["tools"] = [tool.name for tool in attempt.spec.tools]
-        content = encode(given)
+    content = _request(step, attempt, data) if number == 1 else None
     return NewEvent(RuntimeEventType.MODEL_STARTED, step.operation_id, data, content)
+
+
+def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, Any]) -> bytes:
+    """Return what is asked, as it is written: the messages that are new, and references to the others."""
+    if not step.is_conversation:
+        return encode({"messages": [dump_message(message) for message in step.messages]})
+    transcripts = step.branch.run.transcripts
+    described = transcripts.describe(step.messages)
+    data["shared_messages"] = len(step.messages) - len(described.fresh)
+    given: dict[str, Any] = {"messages": [dump_message(message) for message in described.fresh]}
+    if len(described.fresh) < len(step.messages):
+        given["request"] = described.parts
+    tools = [tool.name for tool in attempt.spec.tools]
+    if tools != list(transcripts.tools_of(described)):
+        given["tools"] = tools
+    return encode(given)

@@ -8,17 +8,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.guards.heard import Heard
+from agent_runtime.kernel.guards.model_policy import redacted_messages
 from agent_runtime.kernel.guards.money import AtMost, attempt_id
 from agent_runtime.kernel.history import Step
 from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.content import encode
-from llm_client.codec import dump_message, dump_result
+from llm_client.codec import dump_result
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
+from llm_client.tools.tool import Tool
 
 
 @dataclass(slots=True, eq=False)
@@ -29,10 +29,10 @@ class ModelStep:
     name: str
     operation_id: str
     input_hash: str
-    fresh: Sequence[Message]
-    """Messages that the call before, in the same branch, did not have."""
-    shared: int
-    """How many it did have."""
+    place: str
+    messages: Sequence[Message]
+    """What is asked, as far as the policy lets it leave."""
+    is_conversation: bool
     heard: Heard | None = None
     """What whoever asked has been told of the answer so far; `None` when nobody wants to know."""
     result: CompletionResult | None = None
@@ -60,6 +60,16 @@ class ModelStep:
             body["events"] = self.heard.dump(result)
         return encode(body)
 
+    def note_request(self, tools: Sequence[Tool]) -> None:
+        """Let later requests refer to this one, which is written."""
+        if self.is_conversation:
+            names = [tool.name for tool in tools]
+            self.branch.run.transcripts.note_request(self.place, self.messages, names)
+
+    def redact(self, kinds: tuple[str, ...]) -> None:
+        """Take kinds of content out of what is written, as they are taken out of what leaves."""
+        self.messages = self.branch.run.transcripts.changed(self.messages, kinds, redacted_messages)
+
     @property
     def answer(self) -> CompletionResult | None:
         """The call's answer, if the journal holds it: a resume would return it, whatever has happened since."""
@@ -78,27 +88,21 @@ def step_name(call: ModelCall) -> str:
 
 
 def next_step(branch: Branch, call: ModelCall) -> ModelStep:
-    """Take a place, and find out what is new in the conversation since the last call of this branch."""
-    operation = branch.reach("model", step_name(call))
-    messages, shared = tuple(call.spec.messages), 0
+    """Take a place for a call."""
+    operation, messages = branch.reach("model", step_name(call)), tuple(call.spec.messages)
     if not call.embeds:
-        before = branch.conversation
-        while shared < len(before) and shared < len(messages) and before[shared] is messages[shared]:
-            shared += 1
-        branch.conversation, branch.batch = messages, operation.place
-    fresh = messages[shared:]
-    text = orjson.dumps(
-        [call.spec.model or call.provider.model, shared, [dump_message(message) for message in fresh]],
-        option=orjson.OPT_NON_STR_KEYS,
-        default=repr,
-    )
+        branch.batch = operation.place
+    asked = hashlib.blake2b((call.spec.model or call.provider.model).encode(), digest_size=8)
+    for message in messages:
+        asked.update(branch.run.transcripts.digest(message))
     return ModelStep(
         branch=branch,
         name=step_name(call),
         operation_id=operation.id,
-        input_hash=hashlib.blake2b(text, digest_size=8).hexdigest(),
-        fresh=fresh,
-        shared=shared,
+        input_hash=asked.hexdigest(),
+        place=operation.place,
+        messages=messages,
+        is_conversation=not call.embeds,
     )
 
 

@@ -48,9 +48,11 @@ class ModelGuard:
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)
+                elif recorded.declaration.type == RuntimeEventType.MODEL_STARTED:
+                    _note_recorded(run, step, call)
                 if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
                     with failure_of(step.operation_id):
-                        return await _recall(branch, call, outcome)
+                        return await _recall(step, call, outcome)
             if branch.line is not None and (recorded is None or recorded.outcome is None):
                 await branch.line.admit()
             token = CURRENT_CALL.set(step)
@@ -98,6 +100,8 @@ class ModelGuard:
                 RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, step.content_of(result)
             )
             await run.commit([event])
+        if step.is_conversation:
+            run.transcripts.note_answer(step.place, result.message())
         return result
 
     async def _give_up(self, step: ModelStep, error: BaseException) -> None:
@@ -160,22 +164,36 @@ class ModelGuard:
 
 def _dropped_before(run: JobRun, step: ModelStep) -> Sequence[str]:
     """Return which tools were not offered when this call was made in an earlier run."""
+    return [name for dropped in _constraints(run, step, "drop_tools") for name in dropped]
+
+
+def _constraints(run: JobRun, step: ModelStep, name: str) -> list[Sequence[str]]:
+    """Return what the recorded decisions about a call say under a name."""
     recorded = run.history.decisions.get(step.operation_id, {}).values()
     enforced = (decision.get("constraints", {}) for decision in recorded if not decision.get("dry_run"))
-    return [name for bounds in enforced for name in bounds.get("drop_tools", ())]
+    return [bounds[name] for bounds in enforced if bounds.get(name)]
 
 
-async def _recall(branch: Branch, call: ModelCall, outcome: RuntimeEvent) -> CompletionResult:
+def _note_recorded(run: JobRun, step: ModelStep, call: ModelCall) -> None:
+    """Let later requests refer to a recorded one, as the policy of that time let it leave."""
+    for kinds in _constraints(run, step, "redact"):
+        step.redact(tuple(kinds))
+    step.note_request(call.spec.tools)
+
+
+async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> CompletionResult:
     """Return what is recorded of a call, and tell its events to whoever wants to hear them again."""
     if outcome.type == RuntimeEventType.MODEL_FAILED:
         raise recorded_failure(outcome.data)
     body = outcome.body()
     result = load_result(body)
+    if step.is_conversation:
+        step.branch.run.transcripts.note_answer(step.place, result.message())
     if call.emit is not None:
         for event in recorded_events(body, result):
             call.emit(event)
-    if outcome.type == RuntimeEventType.MODEL_LEFT and branch.line is not None:
-        await branch.line.stand_still()
+    if outcome.type == RuntimeEventType.MODEL_LEFT and step.branch.line is not None:
+        await step.branch.line.stand_still()
     return result
 
 

@@ -178,10 +178,10 @@ def _intent_is_open(effect: JournaledEffect) -> bool:
 async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: bool = False) -> ToolResult:
     """Write a tool's result as the call's outcome and return it as it will be read again."""
     try:
-        content = encode({"content": result.content, "value": result.value})
+        content = encode(_body(result))
     except (ResultNotSerializable, ContentTooLarge) as error:
         result = failure(str(error), NOT_SERIALIZABLE)
-        content = encode({"content": result.content, "value": None})
+        content = encode(_body(result))
     data: dict[str, Any] = {}
     if result.error is not None:
         data = {"error": public_text(result.error), "error_type": result.error_type}
@@ -189,6 +189,12 @@ async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: boo
     charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
     await effect.finish(ok=result.success, data=data, content=content, charges=charges, with_next=with_next)
     return result
+
+
+def _body(result: ToolResult) -> dict[str, Any]:
+    """Return a result as it is written: without the text that follows from the value."""
+    body = {"value": result.value}
+    return body if to_result(result.value).content == result.content else body | {"content": result.content}
 
 
 def read_tool_result(outcome: Outcome) -> ToolResult:
@@ -201,4 +207,6 @@ def read_tool_result(outcome: Outcome) -> ToolResult:
     if outcome.data.get("reconciled"):
         return to_result(body)
     written: dict[str, Any] = body or {}
-    return ToolResult(content=written.get("content", ""), value=written.get("value"))
+    value = written.get("value")
+    content = written.get("content")
+    return ToolResult(content=to_result(value).content if content is None else content, value=value)

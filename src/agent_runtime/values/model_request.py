@@ -1,0 +1,88 @@
+"""Reading from a job's journal what its models were asked: messages are written once, and referred to afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.codec import load_message, load_result
+from llm_client.messages import Message
+from llm_client.tools.execution import to_result
+
+_ANSWERS = frozenset({RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT})
+_RESULTS = frozenset({RuntimeEventType.TOOL_COMPLETED, RuntimeEventType.TOOL_FAILED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """What a model call has asked."""
+
+    messages: tuple[Message, ...]
+    """All of them, in their order, as the policy let them leave."""
+    tools: tuple[str, ...] = ()
+    """Names of the tools the model was offered."""
+
+
+def model_requests(events: Iterable[RuntimeEvent]) -> dict[str, ModelRequest]:
+    """Return what each model call of a job has asked, by its operation id.
+
+    Args:
+        events: The job's stored events from the first one on.
+    """
+    reader = _Reader()
+    for event in events:
+        reader.read(event)
+    return {operation_id: reader.requests[place] for operation_id, place in reader.places.items()}
+
+
+class _Reader:
+    """The requests, answers and results of a journal, as far as it has been read."""
+
+    def __init__(self) -> None:
+        self.requests: dict[str, ModelRequest] = {}
+        self.places: dict[str, str] = {}
+        """Of the model calls, by operation id."""
+        self._answers: dict[str, Message] = {}
+        self._results: dict[str, tuple[str, Mapping[str, Any]]] = {}
+
+    def read(self, event: RuntimeEvent) -> None:
+        operation_id = event.operation_id
+        if operation_id is None or event.content is None:
+            return
+        place = operation_id.partition(":")[2]
+        if event.type == RuntimeEventType.MODEL_STARTED:
+            self.places[operation_id] = place
+            self.requests[place] = self._request(event.body())
+        elif event.type in _ANSWERS:
+            self._answers[place] = load_result(event.body()).message()
+        elif event.type in _RESULTS:
+            self._results[place] = event.data.get("name", ""), event.body()
+
+    def _request(self, body: Mapping[str, Any]) -> ModelRequest:
+        fresh = [load_message(message) for message in body["messages"]]
+        messages: list[Message] = []
+        tools = body.get("tools")
+        for part in body.get("request", (len(fresh),)):
+            if isinstance(part, int):
+                messages += fresh[:part]
+                del fresh[:part]
+                continue
+            messages += self._referred(part)
+            if tools is None and len(part) == 3:
+                tools = self.requests[part[0]].tools
+        return ModelRequest(messages=tuple(messages), tools=tuple(tools or ()))
+
+    def _referred(self, part: Sequence[Any]) -> Sequence[Message]:
+        match part:
+            case [place, int(first), int(count)]:
+                return self.requests[place].messages[first : first + count]
+            case [place, call_id]:
+                name, body = self._results[place]
+                text = body.get("content")
+                text = to_result(body.get("value")).content if text is None else text
+                return (Message.tool(text, call_id, name),)
+            case [place]:
+                return (self._answers[place],)
+        raise ValueError(f"{part!r} refers to no message")
