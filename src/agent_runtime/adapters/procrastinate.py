@@ -15,10 +15,10 @@ import asyncio
 import contextlib
 import importlib
 import logging
-from collections.abc import Collection, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agent_runtime.adapters.queue_entries import due
+from agent_runtime.adapters.queue_entries import UNHEARD, due, entry_queue, entry_queues
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.background import drained, ended, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
@@ -41,13 +41,21 @@ CONNECTIONS: Final = 4
 CONNECT_TIMEOUT: Final = 5.0
 STATEMENT_TIMEOUT: Final = 30.0
 SWEEP_LIMIT: Final = 1000
+DEFER_LIMIT: Final = 200
+"""Entries made at once: the event loop builds all of them in one go."""
+NO_LINE: Final = "-"
+"""A name that no entry has, for a process that knows no operator."""
+DEFAULT_QUEUE: Final = "default"
+LISTED_SECONDS: Final = 0.5
+"""How often a worker looks whether there are lines it does not listen to yet."""
 BATCH_TRIES: Final = 3
 
 
 class PostgresDispatcher:
     """A queue that all processes of a Postgres database share.
 
-    A worker takes what it submits itself, up to half of what it may run at once; the rest goes through the queue.
+    A worker takes what it submits itself, up to half of what it may run at once; the rest goes through the queue. There,
+    each queue has a line for each operator, and a worker listens to the lines of operators that it lists.
 
     Args:
         dsn: Address of the database that also holds the jobs; procrastinate brings its own driver.
@@ -69,7 +77,10 @@ class PostgresDispatcher:
         caps: ScopeCaps = NO_CAPS,
     ) -> None:
         self._dsn = dsn
-        self._queues = list(queues) or None  # the driver writes a tuple as a record, not as an array
+        self._queues = tuple(queues)
+        self._heard = set(queues) or {DEFAULT_QUEUE}
+        """Queues whose lines this process listens to; without any of its own, all that jobs have been found in."""
+        self._operators: Callable[[], tuple[str, ...]] = tuple
         self._max_concurrency = max_concurrency
         self._heartbeat_interval = heartbeat_interval
         self._worker_timeout = worker_timeout
@@ -142,20 +153,28 @@ class PostgresDispatcher:
         self._advance = advance
         self._worker = asyncio.get_running_loop().create_task(self._work(), name="queue worker")
 
-    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
-        """Ask for a job to be advanced: here, while this process has little to do and serves its queue, else anywhere.
+    def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
+        """Learn what this process can run."""
+        self._operators = operators
+
+    def submit(
+        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+    ) -> None:
+        """Ask for a job to be advanced: here, while this process has little to do and can run it, else anywhere.
 
         What is advanced here needs no entry; if the process dies before, the others' sweep finds the job.
         """
         del priority  # it is looked up with everything else that an entry needs
-        if not self._take(job_id, queue):
+        if not self._take(job_id, queue, operator):
             self._wanted[job_id] = None
             self._submitted.set()
 
-    def _take(self, job_id: str, queue: str | None) -> bool:
-        """Advance a job in this process, if there is room for it and its queue is served."""
+    def _take(self, job_id: str, queue: str | None, operator: str | None) -> bool:
+        """Advance a job in this process, if there is room for it, its queue is served and its operator listed."""
         has_room = not self._stopping and len(self._runs) < self._own_share and job_id not in self._runs
-        if self._advance is None or not has_room or (self._queues is not None and queue not in self._queues):
+        if self._advance is None or not has_room or operator not in self._operators():
+            return False
+        if self._queues and queue not in self._queues:
             return False
         self._run(self._advance, job_id)
         return True
@@ -163,9 +182,17 @@ class PostgresDispatcher:
     async def sweep(self) -> None:
         """Submit every due job that has no entry, and clear away the entries of dead workers."""
         await self._clear_stalled()
+        await self._hear_new_queues()
         while len(found := await self._due(limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
             await self._defer(found)
         await self._defer(found)
+
+    async def _hear_new_queues(self) -> None:
+        """Listen to queues that have come up, where this process serves all of them."""
+        if self._queues or self._advance is None:
+            return
+        found = await self._query(UNHEARD, operators=list(self._operators()), heard=list(self._heard))
+        self._heard.update(row["queue"] for row in found)
 
     async def _clear_stalled(self) -> None:
         """Finish the entries of dead workers. Their jobs, once freed, get new ones: an old entry cannot be retried
@@ -250,7 +277,9 @@ class PostgresDispatcher:
             return
         try:
             found = await self._due(list(asked), limit=len(asked))
-            await self._defer([row for row in found if not self._take(row["job_id"], row["queue"])])
+            await self._defer(
+                [row for row in found if not self._take(row["job_id"], row["queue"], row["operator"])]
+            )
         except BaseException:
             self._wanted = asked | self._wanted
             self._submitted.set()
@@ -268,6 +297,10 @@ class PostgresDispatcher:
 
     async def _defer(self, rows: Sequence[dict[str, Any]]) -> None:
         """Make an entry for each job; all at once, or one by one where others are faster all the time."""
+        for first in range(0, len(rows), DEFER_LIMIT):
+            await self._defer_some(rows[first : first + DEFER_LIMIT])
+
+    async def _defer_some(self, rows: Sequence[dict[str, Any]]) -> None:
         for _ in range(BATCH_TRIES):
             if not rows or await self._defer_all([_entry(row) for row in rows]):
                 return
@@ -309,20 +342,26 @@ class PostgresDispatcher:
         loop = asyncio.get_running_loop()
         while True:
             started_at = loop.time()
-            worker = loop.create_task(self._run_worker(self._opened), name="procrastinate worker")
+            lines = self._lines()
+            worker = loop.create_task(self._run_worker(self._opened, lines), name="procrastinate worker")
             self._reader = worker
             try:
-                await asyncio.wait((worker,))
+                while not worker.done() and lines == self._lines():
+                    await asyncio.wait((worker,), timeout=LISTED_SECONDS)
             finally:  # it may lose a cancellation while its connection fails
                 await ended(worker)
             delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
             await asyncio.sleep(delay)
 
-    async def _run_worker(self, app: procrastinate.App) -> None:
+    def _lines(self) -> list[str]:
+        """Return the names of the lines that this process can serve."""
+        return entry_queues(self._heard, self._operators())
+
+    async def _run_worker(self, app: procrastinate.App, lines: list[str]) -> None:
         """Run procrastinate's worker until it ends, for whatever reason."""
         try:
             await app.run_worker_async(
-                queues=self._queues,  # type: ignore[arg-type]  # None is documented: every queue
+                queues=lines or [NO_LINE],
                 concurrency=self._max_concurrency,
                 wait=True,
                 listen_notify=True,
@@ -383,7 +422,7 @@ def _entry(row: dict[str, Any]) -> Job:
     return Job(
         id=None,
         status=None,
-        queue=row["queue"],
+        queue=entry_queue(row["queue"], row["operator"]),
         lock=None,
         queueing_lock=row["job_id"],
         priority=row["priority"],

@@ -26,7 +26,9 @@ class ChosenJobs:
         """Begin to execute what was and will be submitted."""
         await self._inner.start(advance)
 
-    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
+    def submit(
+        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+    ) -> None:
         """Ask for a job to be advanced; one that was not chosen stays as it is."""
         if job_id in self._chosen:
             self._inner.submit(job_id, priority=priority)

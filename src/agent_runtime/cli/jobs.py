@@ -1,4 +1,4 @@
-"""`agent-runtime jobs`: list, show, cancel and resume."""
+"""`agent-runtime jobs`: list, show, cancel, unblock and resume."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CANCEL_SECONDS = 10.0
 
 @click.group()
 def jobs() -> None:
-    """List, show, cancel and resume jobs."""
+    """List, show, cancel, unblock and resume jobs."""
 
 
 @jobs.command("list")
@@ -187,6 +187,27 @@ async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
             say(f"{job_id} is asked to stop; it ends when the process that executes it sees that")
             return OK
     say(f"{job_id} is {ended.type.removeprefix('job.')}")
+    return OK
+
+
+@jobs.command()
+@click.argument("job_ids", metavar="JOB...", nargs=-1, required=True)
+@db_option
+def unblock(db: str | None, job_ids: tuple[str, ...]) -> int:
+    """Have blocked jobs tried again, also by versions of the code that have blocked them.
+
+    The workers that know their operators do that; without one, the jobs wait for it.
+    """
+    return asyncio.run(_unblock(existing(db), job_ids))
+
+
+async def _unblock(settings: Settings, job_ids: tuple[str, ...]) -> int:
+    async with reading(settings) as kernel:
+        for job_id in job_ids:
+            job = await kernel.jobs.unblock(job_id)
+            known = any(job.operator in worker.operators for worker in await kernel.storage.list_workers())
+            follows = "is tried again" if known else f"waits for a worker that knows {job.operator!r}"
+            click.echo(f"{job_id} {follows}")
     return OK
 
 

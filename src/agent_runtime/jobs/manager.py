@@ -148,6 +148,17 @@ class JobManager:
         await self._commit(signals=[signal], clear_timers=[(job_id, RETRY_TIMER)], unblock=[job_id])
         return await self.get(job_id)
 
+    async def unblock(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
+        """Have a blocked job tried again, also by those versions of the code that have blocked it.
+
+        Raises:
+            InvalidTransition: It is not blocked.
+        """
+        job = await self.get(job_id, scope_id=scope_id)
+        if job.status is not JobStatus.BLOCKED or job.operator is None:
+            raise InvalidTransition(f"job {job_id!r} is {job.status}, not blocked")
+        return await self.resume(job_id)
+
     async def cancel(
         self, job_id: str, reason: str | None = None, *, scope_id: str | None = None
     ) -> JobRecord:

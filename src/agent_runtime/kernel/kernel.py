@@ -382,6 +382,17 @@ class RuntimeKernel:
             raise UnknownJob("no job can have this id")
         return ExecutionHandle(self, job_id, scope_id=scope_id)
 
+    async def unblock(self, job_id: str, *, scope_id: str | None = None) -> ExecutionHandle:
+        """Have a blocked job tried again, also by those versions of the code that have blocked it.
+
+        Raises:
+            UnknownJob: There is no such job, or it is another scope's.
+            InvalidTransition: It is not blocked.
+        """
+        await self.start()
+        await self.jobs.unblock(job_id, scope_id=scope_id)
+        return self.handle(job_id, scope_id=scope_id)
+
     async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:
         """Wait until a job has ended and return its terminal event.
 

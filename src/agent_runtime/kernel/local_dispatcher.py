@@ -37,9 +37,11 @@ class LocalDispatcher:
         self._stopping = False
         self._fill()
 
-    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
+    def submit(
+        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+    ) -> None:
         """Ask for a job to be advanced, whatever its queue: the one process that executes serves all of them."""
-        del queue
+        del queue, operator
         if job_id in self._running:
             self._again[job_id] = priority
         elif job_id not in self._queued:

@@ -107,7 +107,7 @@ class News:
             for seq, event in enumerate(events, 1):
                 self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, at))
         if job.operator is not None and self._passes_on:
-            self._dispatcher.submit(job.job_id, priority=job.priority, queue=job.queue)
+            self._dispatcher.submit(job.job_id, priority=job.priority, queue=job.queue, operator=job.operator)
 
     def _publish(self, commit: Commit, first_seq: int) -> None:
         job_id = commit.job_id or ""

@@ -70,6 +70,7 @@ class Upkeep:
         self._stopping = False
         self._executor.undrain()
         if self._queue is not None:
+            self._queue.list_operators(self._services.abilities.operators)
             await self._queue.open()
         self._news.start()
         if self._wanted:

@@ -16,13 +16,16 @@ class Dispatcher(Protocol):
         """Begin to execute what was and will be submitted."""
         ...
 
-    def submit(self, job_id: str, *, priority: int = 0, queue: str | None = None) -> None:
+    def submit(
+        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+    ) -> None:
         """Ask for a job to be advanced. Submitting a job that is queued already changes nothing.
 
         Args:
             job_id: The job.
             priority: Of jobs that wait for room, the highest is advanced first.
             queue: The job's, where it is known.
+            operator: Likewise.
         """
         ...
 
@@ -45,6 +48,10 @@ class SharedDispatcher(Dispatcher, Protocol):
         Raises:
             StorageError: The queue cannot be used; the message says what to do.
         """
+        ...
+
+    def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
+        """Learn what this process can run; only jobs of these operators are taken by it. To be told before `start`."""
         ...
 
     async def sweep(self) -> None:

@@ -27,12 +27,12 @@ EVENTS = int(os.environ.get("EVENTS", "100000"))
 JOBS = EVENTS // 10
 FILL = f"""
 INSERT INTO runtime_jobs (job_id, origin, seed, chain_id, predecessor_id, scope_id, operator, queue, priority, depth, status, created_at, updated_at,
-  completed_at, progress, metadata, tags, fence, owner, last_seq, starts)
+  completed_at, progress, metadata, tags, fence, owner, last_seq, deaths, lone_deaths, open_claim, on_parent_end)
 SELECT 'job-' || lpad(n::text, 12, '0'), 'o', 's', 'chain-' || n / 100, CASE WHEN n % 100 > 0 THEN 'before' END,
   'scope-' || n % 100, 'op', 'default', n % 3, 0,
-  CASE WHEN n % 100 < 97 THEN 'succeeded' WHEN n % 100 = 97 THEN 'queued' WHEN n % 100 = 98 THEN 'waiting' ELSE 'running' END,
+  CASE WHEN n % 100 = 96 AND n % 1000 < 100 THEN 'blocked' WHEN n % 100 < 97 THEN 'succeeded' WHEN n % 100 = 97 THEN 'queued' WHEN n % 100 = 98 THEN 'waiting' ELSE 'running' END,
   now(), now(), CASE WHEN n % 100 < 97 THEN now() - n * interval '1 s' END, 0, '{{}}', '{{}}', 1,
-  CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0
+  CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0, 0, 0, 'cancel'
 FROM generate_series(0, {JOBS - 1}) n;
 INSERT INTO runtime_events (job_id, seq, commit_id, type, at, data, content)
 SELECT 'job-' || lpad((n / 10)::text, 12, '0'), n % 10 + 1, 'c-' || n, 'custom.x', now(), '{{}}', 'x'
@@ -69,14 +69,16 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "journal": ("SELECT seq, type FROM runtime_events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", [JOB, 3, 1000]),
     "tail of a journal": ("SELECT seq FROM runtime_events WHERE job_id = $1 ORDER BY seq DESC LIMIT $2", [JOB, 1]),
     "commits known": (sql.COMMITTED, [["c-1", "c-77", "none"]]),
-    "lock jobs": (sql.LOCK_JOBS, [[JOB, LAST]]),
+    "lock jobs": (sql.LOCK_JOBS, [[JOB, LAST], None]),
     "signals of jobs": (sql.SIGNALS, [[JOB]]),
     "timers due": ("SELECT job_id FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2", [LATER, 500]),
     "head of a chain": (CHAIN_HEAD, [JOB]),
     "links of a chain": listed(queries.list_jobs(JobFilter(chain_id="chain-3", limit=100))),
-    "due jobs": (sql.due_jobs(capped=False, among=False), [1000]),
-    "due jobs under caps": (sql.due_jobs(capped=True, among=False), [1000, ["scope-7"], [5], 3]),
-    "next jobs of a scope": (sql.NEXT_JOBS, ["scope-97", 5, []]),
+    "due jobs": (sql.due_jobs(capped=False, among=False), [1000, None, []]),
+    "due jobs under caps": (sql.due_jobs(capped=True, among=False), [1000, ["op"], ["v1"], ["scope-7"], [5], 3]),
+    "next jobs of a scope": (sql.NEXT_JOBS, ["scope-97", 5, [], ["op"], ["v1"]]),
+    "blocked jobs": (sql.BLOCKED_JOBS, ["", 500, ["op"], ["v1"], NOW, NOW]),
+    "unlisted jobs": (sql.UNLISTED_JOBS, [timedelta(seconds=30), 100]),
     "running in scopes": (sql.RUNNING_IN, [["scope-99"]]),
     "waiting in scopes": (sql.WAITING_IN, [["scope-97"], 100]),
     "jobs of a worker": (sql.OWNED_JOBS, ["worker-1"]),
