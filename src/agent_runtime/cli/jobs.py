@@ -207,7 +207,7 @@ async def _unblock(settings: Settings, job_ids: tuple[str, ...]) -> int:
             job = await kernel.jobs.unblock(job_id)
             known = any(job.operator in worker.operators for worker in await kernel.storage.list_workers())
             follows = "is tried again" if known else f"waits for a worker that knows {job.operator!r}"
-            click.echo(f"{job_id} {follows}")
+            say(f"{job_id} {follows}")
     return OK
 
 
