@@ -30,6 +30,9 @@ from support.soak.world import Life
 LIFE: ContextVar[Life] = ContextVar("soak_life")
 """The process that the current task belongs to."""
 EXPIRES_AFTER = 0.3
+PAYMENT: dict[str, Any] = {"arguments": {"amount": 10, "to": "acme"}}
+TWO_OF_THREE: dict[str, Any] = {"approvers": ["ann", "bob", "eve"], "quorum": 2}
+"""Two people must want the same; the third one sometimes wants something else."""
 PRICES = PriceBook({"function:function": ModelPrices.of(input=1_000_000, output=1_000_000)})
 
 
@@ -45,9 +48,11 @@ def _tool(effect: Effect) -> Tool:
     async def act(node: str, asks: bool, *, ctx: ToolContext) -> str:
         """Do something to the world."""
         if asks:
-            spec = ActionSpec(type="approval", payload={"node": node})
-            answer = await current_context().action(spec)
-            if not (answer.resolution or {}).get("approved"):
+            spec = ActionSpec(type="approval", payload={"node": node, **PAYMENT}, **TWO_OF_THREE)
+            resolution = (await current_context().action(spec)).resolution or {}
+            if "arguments" in resolution:
+                return f"{resolution['arguments']} is what one person wanted"
+            if not resolution.get("approved"):
                 return f"refused {node}"
         await LIFE.get().happen(effect, node, ctx.operation_id)
         return f"did {node}"
@@ -173,7 +178,8 @@ class Soaked(Operator):
     async def _do_ask(self, node: Node, context: OperatorContext) -> Any:
         spec = ActionSpec(
             type="approval",
-            payload={"node": node["id"], "ignored": node["ignored"]},
+            payload={"node": node["id"], "ignored": node["ignored"], **PAYMENT},
+            **TWO_OF_THREE,
             timeout_seconds=EXPIRES_AFTER if node["ignored"] else None,
             default_resolution={"approved": False, "reason": "default"}
             if node["ignored"] and node["default"]
@@ -184,6 +190,8 @@ class Soaked(Operator):
         except ActionExpired:
             return "expired"
         resolution = answer.resolution or {}
+        if "arguments" in resolution:
+            return f"{resolution['arguments']} is what one person wanted"
         return resolution["reason"] if "reason" in resolution else resolution["approved"]
 
     async def _do_sleep(self, node: Node, context: OperatorContext) -> Any:

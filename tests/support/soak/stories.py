@@ -17,6 +17,7 @@ from agent_runtime import (
     BudgetSpec,
     ExecutionHandle,
     ExecutionRequest,
+    InvalidInput,
     KernelOptions,
     Ledger,
     RuntimeKernel,
@@ -199,9 +200,18 @@ class Story:
                         await self._resolve(desk, action)
 
     async def _resolve(self, desk: RuntimeKernel, action: ActionRecord) -> None:
-        for _ in range(self._rng.choice((1, 1, 2))):
-            with contextlib.suppress(ActionAlreadyResolved):
-                await desk.actions.resolve_by_id(action.action_id, self._answer(action), resolved_by="ann")
+        """Answer a question, as many people as it wants; of a vote one of them may think better, or want another thing."""
+        votes = [("ann", self._answer(action)) for _ in range(self._rng.choice((1, 1, 2)))]
+        if action.quorum > 1:
+            votes += [("bob", self._answer(action))]
+            if action.type == "approval" and self._rng.random() < 0.5:
+                votes += [("eve", {"approved": True, "arguments": {"amount": 1_000_000, "to": "mallory"}})]
+                votes += [("ann", {"approved": True, "arguments": {"amount": 5, "to": "acme"}})]
+            self._rng.shuffle(votes)
+            votes += [("ann", self._answer(action)), ("Bob", self._answer(action))]
+        for name, answer in votes:
+            with contextlib.suppress(ActionAlreadyResolved, InvalidInput):
+                await desk.actions.resolve_by_id(action.action_id, answer, resolved_by=name)
 
     async def _watch_the_till(self, desk: RuntimeKernel, *, reserved: bool) -> None:
         """See that what all have spent and reserved together is within the limit."""
