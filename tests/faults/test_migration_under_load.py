@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel
-from agent_runtime.errors import SchemaMismatch
+from agent_runtime.errors import SchemaMismatch, StorageError
 from agent_runtime.storage.migrate import migrate_postgres
 from agent_runtime.storage.migrations import HEAD
 from agent_runtime.storage.postgres import PostgresStorage
-from support.kernels import BOUND, status_becomes
+from support.kernels import BOUND, status_becomes, until
 from support.next_release import NEXT, become_next_release
 from support.worker_child import OPERATORS, WORKER
 from support.worker_pool import WorkerPool
@@ -82,3 +83,54 @@ async def test_the_newer_release_leads_back(
     storage = PostgresStorage(database)
     await storage.open()
     await storage.aclose()
+
+
+@asynccontextmanager
+async def dump(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """Somebody's transaction that has read the jobs, and goes on for long."""
+    connection = await asyncpg.connect(dsn, server_settings={"application_name": "nightly dump"})
+    async with connection.transaction():
+        await connection.fetch("SELECT * FROM runtime_jobs")
+        yield connection
+    await connection.close()
+
+
+async def test_a_migration_behind_a_long_transaction_keeps_nobody_from_the_tables_and_says_who_blocks(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    become_next_release(monkeypatch, tmp_path / "next")
+    reader = await asyncpg.connect(database, command_timeout=5)
+    async with dump(database) as dumping:
+        migrating = asyncio.ensure_future(migrate_postgres(database))
+        while not migrating.done():
+            await reader.fetch("SELECT * FROM runtime_jobs")
+            await asyncio.wait((migrating,), timeout=0.05)
+        with pytest.raises(StorageError) as refused:
+            await migrating
+        assert f"process {dumping.get_server_pid()} (nightly dump), whose transaction is" in str(
+            refused.value
+        )
+        assert await reader.fetchval("SELECT version_num FROM runtime_schema_version") == HEAD
+    await reader.close()
+    assert await migrate_postgres(database) == (HEAD, NEXT)
+
+
+async def test_a_migration_goes_through_when_the_transaction_before_it_has_ended(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    become_next_release(monkeypatch, tmp_path / "next")
+
+    async def waited() -> bool:
+        return "nightly dump" in caplog.text
+
+    async with dump(database):
+        migrating = asyncio.ensure_future(migrate_postgres(database))
+        await until(waited)
+    assert await migrating == (HEAD, NEXT)
+
+
+async def test_tables_in_use_are_not_removed_either(database: str) -> None:
+    async with dump(database):
+        with pytest.raises(StorageError, match="nightly dump"):
+            await migrate_postgres(database, "base")
+    assert await migrate_postgres(database, "base") == (HEAD, None)

@@ -14,12 +14,13 @@ from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE, unknown_schema
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import MIGRATE, mapped
+from agent_runtime.storage.postgres.table_locks import change_tables
 
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection
 
-_LOCK: Final = 0x61676D67
-"""Number of the advisory lock that lets one process migrate at a time: "agmg"."""
+LONG_SECONDS: Final = 86_400.0
+"""How long a statement of a migration may take: an index on a large table is not made in a moment."""
 QUEUE_TABLE: Final = "procrastinate_jobs"
 _DROP_QUEUE: Final = (
     r"""
@@ -74,13 +75,10 @@ async def _create_queue(connections: Connections) -> None:
         return
 
     async def create(connection: Connection) -> None:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if await connection.fetchval("SELECT to_regclass($1)", QUEUE_TABLE) is None:
-                await connection.execute(script)
+        if await connection.fetchval("SELECT to_regclass($1)", QUEUE_TABLE) is None:
+            await connection.execute(script)
 
-    with mapped():
-        await connections.run(create, patient=True)
+    await change_tables(connections, create)
 
 
 async def migrate_tables(connections: Connections, revision: str) -> tuple[str | None, str | None]:
@@ -103,20 +101,17 @@ async def _migrate(connections: Connections, revision: str) -> tuple[str | None,
         raise InvalidInput(f"there is no schema {revision!r}; known are base, {', '.join(REVISIONS)}")
 
     async def change(connection: Connection) -> tuple[str | None, str | None]:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            before = await schema_version(connection)
-            if before is not None and before not in REVISIONS:
-                raise unknown_schema("the database", before)
-            script = await asyncio.to_thread(_script, before, revision)
-            if script:
-                await connection.execute(script)
-            if revision == "base":
-                await connection.execute(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
-            return before, await schema_version(connection)
+        before = await schema_version(connection)
+        if before is not None and before not in REVISIONS:
+            raise unknown_schema("the database", before)
+        script = await asyncio.to_thread(_script, before, revision)
+        if script:
+            await connection.execute(script, timeout=LONG_SECONDS)
+        if revision == "base":
+            await connection.execute(f"DROP TABLE IF EXISTS {VERSION_TABLE}")
+        return before, await schema_version(connection)
 
-    with mapped():
-        return await connections.run(change, patient=True)
+    return await change_tables(connections, change)
 
 
 def _script(before: str | None, after: str) -> str:
@@ -137,13 +132,11 @@ async def _drop_queue(connections: Connections) -> None:
     """Remove the tables, types and functions of the queue."""
 
     async def drop(connection: Connection) -> None:
-        async with connection.transaction():
-            for statement in _DROP_QUEUE:
-                for (command,) in await connection.fetch(statement):
-                    await connection.execute(command)
+        for statement in _DROP_QUEUE:
+            for (command,) in await connection.fetch(statement):
+                await connection.execute(command)
 
-    with mapped():
-        await connections.run(drop, patient=True)
+    await change_tables(connections, drop)
 
 
 def _queue_script() -> str | None:
