@@ -130,3 +130,98 @@ async def test_two_kernels_of_one_process_do_not_both_execute(tmp_path: Path) ->
         assert (await handle.result(timeout=BOUND)).output == 3
         async with beside(database) as third:
             assert not third.executes
+
+
+async def test_a_forked_child_becomes_the_executor_when_its_parent_is_gone_and_not_before(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "runs.db"
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "support.forking_child", str(database),
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    try:
+        async with asyncio.timeout(BOUND):
+            first = sorted([await parent.stdout.readline(), await parent.stdout.readline()])
+            assert first[0].startswith(b"child ")
+            assert first[0].endswith(b" waits\n")
+            assert first[1] == b"parent executes\n"
+            parent.stdin.write(b"go\n")
+            assert (await parent.stdout.readline()).endswith(b" executes\n")
+        async with beside(database) as k:
+            assert not k.executes
+    finally:
+        os.killpg(parent.pid, signal.SIGKILL)
+        await parent.wait()
+
+
+async def test_of_two_kernels_of_one_process_on_one_file_the_other_keeps_its_place_when_one_is_closed(
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "runs.db"
+    async with beside(database) as first:
+        assert first.executes
+        async with beside(database) as second:
+            assert not second.executes
+            assert not await SQLiteStorage(database).acquire_executor()
+        assert not await taken_elsewhere(database)
+        handle = await first.execute(ExecutionRequest(operator="chatter", input=1))
+        await handle.result(timeout=BOUND)
+
+
+async def taken_elsewhere(database: Path) -> bool:
+    """Whether another process can become the executor of a file now."""
+    code = (
+        "import asyncio, sys\nfrom agent_runtime.storage.sqlite import SQLiteStorage\n"
+        "print(asyncio.run(SQLiteStorage(sys.argv[1]).acquire_executor()))"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code, str(database)],
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=True,
+    )
+    return bool(done.stdout.strip() == "True")
+
+
+async def test_a_process_that_changes_its_folder_stays_the_executor_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named by a relative path: nothing is made elsewhere, and nobody else gets its place."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    storage = SQLiteStorage("runs.db", durability="process")
+    monkeypatch.chdir(there)
+    async with kernel(storage, operators=OPERATORS) as k:
+        assert k.executes
+        handle = await k.execute(ExecutionRequest(operator="chatter", input=1))
+        await handle.result(timeout=BOUND)
+        async with beside(here / "runs.db") as other:
+            assert not other.executes
+        assert not await taken_elsewhere(here / "runs.db")
+    monkeypatch.chdir(here)
+    await storage.aclose()
+    monkeypatch.chdir(there)
+    assert list(there.iterdir()) == []
+    async with beside(here / "runs.db") as other:
+        assert other.executes
+
+
+async def test_of_many_who_want_the_executors_place_at_once_one_gets_it(tmp_path: Path) -> None:
+    storages = [SQLiteStorage(tmp_path / "runs.db", durability="process") for _ in range(8)]
+    for storage in storages:
+        await storage.open()
+    taken = await asyncio.gather(*(storage.acquire_executor() for storage in storages))
+    assert taken.count(True) == 1
+    for storage, has_it in zip(storages, taken, strict=True):
+        if not has_it:
+            await storage.aclose()
+    assert not await taken_elsewhere(tmp_path / "runs.db")
+    await storages[taken.index(True)].aclose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -69,7 +70,8 @@ class SQLiteStorage:
     clock: Clock = SystemClock()
 
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
-        self._path = Path(path)
+        # Once: the current folder may be another one later. To ask for it takes no look at a disk.
+        self._path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109 -- `Path.cwd` is taken for a blocking call
         self._writer = Writer(self._path, durability=durability, on_foreign_change=self._changed_elsewhere)
         self._reader = Reader(self._path)
         self._lock = ExecutorLock(self._path)
@@ -79,7 +81,7 @@ class SQLiteStorage:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, wherever the current folder was when it was named."""
         return self._path
 
     async def look_at_clock(self) -> None:
