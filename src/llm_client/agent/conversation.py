@@ -13,6 +13,7 @@ import orjson
 from llm_client.codec import dump_message, load_message
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Message
+from llm_client.private_files import make_private
 
 FORMAT = 1
 
@@ -122,6 +123,9 @@ class Conversation:
 
 def _write(path: Path, text: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    make_private(temporary)
+    if path.exists():
+        temporary.chmod(path.stat().st_mode)
     with temporary.open("wb") as file:
         file.write(text)
         file.flush()

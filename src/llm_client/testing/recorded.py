@@ -24,6 +24,7 @@ from llm_client.engine.keys import digest_of
 from llm_client.engine.streams import closing
 from llm_client.errors import ConfigurationError, ProviderError, ScriptExhausted
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
+from llm_client.private_files import make_private
 from llm_client.providers.base import Provider
 from llm_client.redaction import Redactor
 from llm_client.spec import RequestContext, RequestSpec
@@ -198,6 +199,7 @@ class RecordedProvider:
 
 def _append(path: Path, head: dict[str, Any], entry: dict[str, Any]) -> None:
     lines = [entry] if path.exists() else [head, entry]
+    make_private(path)
     with path.open("ab") as file:
         for line in lines:
             file.write(orjson.dumps(line, default=str) + b"\n")

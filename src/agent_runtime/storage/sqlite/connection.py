@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from agent_runtime.storage.migrations import HEAD, REVISIONS, unknown_schema
+from llm_client.private_files import make_private
 
 Durability = Literal["power", "process"]
 """What a finished commit survives: a loss of power (`synchronous=FULL`), or only the death of the process (`NORMAL`)."""
@@ -20,6 +21,8 @@ BUSY_SECONDS: Final = 10.0
 
 def connect(path: Path, *, durability: Durability = "power", read_only: bool = False) -> sqlite3.Connection:
     """Open a connection in WAL mode, without implicit transactions. To be used by one thread at a time."""
+    if not read_only:
+        make_private(path)
     db = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
     )

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent_runtime.errors import StorageClosed
+from agent_runtime.storage.sqlite.checkpoint import Checkpoints
 from agent_runtime.storage.sqlite.commit import AlreadyCommitted
-from agent_runtime.storage.sqlite.connection import Durability, connect, ensure_schema
+from agent_runtime.storage.sqlite.connection import BUSY_SECONDS, Durability, connect, ensure_schema
 from agent_runtime.storage.sqlite.errors import translated
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ class Writer:
             db.close()
 
     def _serve(self, db: sqlite3.Connection, operations: queue.SimpleQueue[_Operation | None]) -> None:
+        checkpoints = Checkpoints(self._path, busy_ms=int(BUSY_SECONDS * 1000))
+        checkpoints.prepare(db)
         while True:
             try:
                 operation = operations.get(timeout=FOREIGN_CHECK_SECONDS)
@@ -127,6 +130,7 @@ class Writer:
             if batch:
                 self._write(db, batch)
                 self._tell(self._deliver, batch)
+                checkpoints.look(db)
                 self._check_foreign(db)
             if stopping:
                 return

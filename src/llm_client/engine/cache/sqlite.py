@@ -14,6 +14,7 @@ from llm_client.clock import Clock, utc_now
 from llm_client.codec import dump_result, load_result
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult
+from llm_client.private_files import make_private
 
 if TYPE_CHECKING:
     import sqlite3
@@ -100,6 +101,7 @@ class SQLiteCache:
         if self._connection is None:
             import sqlite3
 
+            make_private(Path(self._path))
             connection = sqlite3.connect(
                 self._path, timeout=5.0, isolation_level=None, check_same_thread=False
             )

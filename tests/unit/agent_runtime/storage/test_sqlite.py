@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -271,3 +271,40 @@ async def test_a_commit_without_fence_may_not_move_a_job(storage: SQLiteStorage)
     await storage.commit(commit(create=[(record, [])]))
     with pytest.raises(ValueError, match="fenced"):
         await storage.commit(Commit(commit_id="c", at=NOW, job_id=record.job_id, events=[NewEvent("x")]))
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A process that hides nothing by itself."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in folder.iterdir()}
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_whatever_a_new_database_consists_of_is_for_its_owner_only(tmp_path: Path) -> None:
+    storage = SQLiteStorage(tmp_path / "runs.db")
+    await storage.open()
+    assert await storage.acquire_executor()
+    await storage.commit(commit(create=[(job(), [])]))
+    assert modes(tmp_path) == dict.fromkeys(
+        ("runs.db", "runs.db-wal", "runs.db-shm", "runs.db.lock"), "0o600"
+    )
+    await storage.aclose()
+    await migrate_sqlite(tmp_path / "migrated.db")
+    assert modes(tmp_path)["migrated.db"] == "0o600"
+
+
+@pytest.mark.usefixtures("open_umask")
+async def test_a_database_that_its_owner_has_opened_to_others_stays_so(storage: SQLiteStorage) -> None:
+    await storage.aclose()
+    storage.path.chmod(0o640)
+    again = SQLiteStorage(storage.path)
+    await again.open()
+    await again.commit(commit(create=[(job(), [])]))
+    assert modes(storage.path.parent)["runs.db-wal"] == "0o640"
+    await again.aclose()
