@@ -36,15 +36,19 @@ if TYPE_CHECKING:
         PolicyInvalid,
         QueueFull,
         ResultNotSerializable,
+        RunSuspended,
         StepFailed,
         StorageError,
         UnknownAction,
         UnknownJob,
         UnknownOperator,
         UnknownPolicy,
+        UnrecordedCancellation,
     )
     from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
     from agent_runtime.jobs.manager import JobManager
+    from agent_runtime.kernel.child_handle import ChildHandle
+    from agent_runtime.kernel.durable_wait import DurableWait, Won
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.operator import Operator, OperatorResult
     from agent_runtime.kernel.operator_context import OperatorContext, current_context
@@ -99,7 +103,7 @@ _HOMES = {
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
-        "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied "
+        "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
         "UnknownOperator UnknownPolicy"
     ),
@@ -107,6 +111,8 @@ _HOMES = {
     "jobs.manager": "JobManager",
     "kernel.handle": "ExecutionHandle",
     "kernel.operator": "Operator OperatorResult",
+    "kernel.child_handle": "ChildHandle",
+    "kernel.durable_wait": "DurableWait Won",
     "kernel.operator_context": "OperatorContext current_context",
     "kernel.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
@@ -162,10 +168,12 @@ __all__ = [
     "BudgetSpec",
     "BudgetStatus",
     "ChildFailed",
+    "ChildHandle",
     "ConcurrentSteps",
     "ConstraintPolicy",
     "ContentPruned",
     "DataAccessPolicy",
+    "DurableWait",
     "EventBus",
     "ExecutionContext",
     "ExecutionHandle",
@@ -225,6 +233,7 @@ __all__ = [
     "Reservation",
     "ResultNotSerializable",
     "RetryPolicy",
+    "RunSuspended",
     "RunVersions",
     "Runtime",
     "RuntimeEvent",
@@ -239,8 +248,10 @@ __all__ = [
     "UnknownJob",
     "UnknownOperator",
     "UnknownPolicy",
+    "UnrecordedCancellation",
     "UsageTotal",
     "When",
+    "Won",
     "current_context",
     "model_requests",
     "open_storage",

@@ -176,7 +176,10 @@ class Branch:
             return False
         if step.kind in _EFFECTS:
             return step.outcome is not None and step.outcome.data.get("final", True)
-        return step.kind not in WAITS or operation.id in self.run.history.arrived
+        history = self.run.history
+        if step.kind not in WAITS:
+            return True
+        return operation.id in history.arrived and operation.id not in history.withdrawn
 
     def _admit(
         self, operation: Operation, kind: StepKind, number: int | None, *, keyed_effect: str = ""
@@ -190,6 +193,7 @@ class Branch:
         )
         why = self.stop_reason(kind)
         if why is not None and (not is_open or self.is_recorded_ahead()):
+            self.cut(operation.id)
             raise asyncio.CancelledError(why)
         if step is None and not self._is_in_left_stream():
             self._check_frontier(operation, kind, number, keyed_effect)
@@ -249,6 +253,13 @@ class Branch:
             if branch.effect is not None and kind not in WAITS:
                 return None
         return None
+
+    def cut(self, operation_id: str) -> None:
+        """Let the bounds that are over know which operation they have ended."""
+        for branch in self.upwards():
+            for scope in branch.timeouts:
+                if scope.is_over():
+                    scope.cut.add(operation_id)
 
     @property
     def is_cleaning(self) -> bool:
@@ -317,6 +328,8 @@ class Branch:
             raise self.left_by(cancelled) from None
         finally:
             self.in_step = None
+            for scope in self.timeouts:
+                scope.line_is_free()
             self.run.operation_ended()
 
     def check_free(self, name: str) -> None:

@@ -17,7 +17,7 @@ from agent_runtime.kernel.branch import CURRENT_BRANCH, Branch, Operation
 from agent_runtime.kernel.durable_wait import Asked, DurableWait, Won, check_waits
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import blocking
-from agent_runtime.kernel.withdrawal import withdraw
+from agent_runtime.kernel.withdrawal import withdraw, withdraw_below
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 
@@ -93,8 +93,8 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
             if winner is None:  # none has an answer: the run ends, one way or another
                 errors = (_error_of(task) for task in tasks)
                 raise next(error for error in errors if error is not None)
-            losers = [members.branches[number].place for number in members.branches if number != winner]
-            await withdraw(run, lambda place: any(_is_below(place, loser) for loser in losers))
+            losers = (asked.operation_id for number, asked in members.asked.items() if number != winner)
+            await withdraw(run, losers)
         finally:
             for number in members.branches:
                 members.close(number)
@@ -265,7 +265,7 @@ def _failure(members: _Members, failed: int, result: object) -> BaseException:
 async def _close_abandoned(members: _Members, failed: int) -> None:
     """Withdraw what the branches that were stopped have asked for: nobody waits for it any more."""
     place = members.operation.place
-    await withdraw(
+    await withdraw_below(
         members.run, lambda other: _is_below(other, place) and not _is_below(other, f"{place}.{failed}")
     )
 

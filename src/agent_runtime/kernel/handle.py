@@ -17,6 +17,7 @@ from agent_runtime.errors import (
     PolicyDenied,
     UnknownAction,
 )
+from agent_runtime.kernel.operator import plain_output
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
@@ -194,9 +195,6 @@ async def _each(events: tuple[RuntimeEvent, ...]) -> AsyncIterator[RuntimeEvent]
 
 def _result(ended: RuntimeEvent) -> ExecutionResult:
     body = ended.body() or {}
-    output: Any = body.get("output_data") or None
-    if isinstance(output, dict) and output.keys() == {"output"}:
-        output = output["output"]
     usage, children_usage = (
         load_usage(ended.data[name]) if name in ended.data else Usage()
         for name in ("usage", "children_usage")
@@ -205,7 +203,7 @@ def _result(ended: RuntimeEvent) -> ExecutionResult:
         job_id=ended.job_id or "",
         status=JobStatus.SUCCEEDED,
         content=body.get("content", ""),
-        output=output,
+        output=plain_output(body.get("output_data")),
         usage=usage,
         children_usage=children_usage,
         turns=ended.data.get("turns", 0),

@@ -141,6 +141,8 @@ class History:
         """How the readers of streams have left them, by the operation that opened them."""
         self.timeouts: dict[str, Literal["expired", "left"]] = {}
         """How a bound on time has ended, by operation id."""
+        self.expired_at: dict[str, int] = {}
+        """The number of the place that the line had reached when a bound on time was up."""
         self.cancelled: dict[str, int] = {}
         """In which line the job's cancellation was raised, and the number of the place at which it went on."""
         self.withdrawn: set[str] = set()
@@ -253,6 +255,8 @@ class History:
                 self.withdrawn.add(operation_id)
             case RuntimeEventType.TIMEOUT_EXPIRED:
                 self.timeouts.setdefault(operation_id, "expired")
+                if "next" in event.data:
+                    self.expired_at.setdefault(operation_id, event.data["next"])
             case _:
                 self.timeouts.setdefault(operation_id, "left")
 

@@ -31,6 +31,18 @@ class OperatorResult:
     usage: Usage | None = None
     turns: int = 0
 
+    @property
+    def output(self) -> Any:
+        """The value that the operator returned, or its `output_data`; `None` where there is none."""
+        return plain_output(self.output_data)
+
+
+def plain_output(output_data: Mapping[str, Any] | None) -> Any:
+    """Return the plain value that an operator's data stands for."""
+    if not output_data:
+        return None
+    return output_data["output"] if output_data.keys() == {"output"} else output_data
+
 
 class Operator(ABC):
     """Something a job can execute.

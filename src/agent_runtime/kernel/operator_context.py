@@ -20,6 +20,7 @@ from agent_runtime.kernel.operator import OperatorResult
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.action import ActionRecord, ActionSpec
+from agent_runtime.values.checks import check_seconds
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
@@ -223,6 +224,7 @@ class OperatorContext:
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[object]:
         """Bound what happens in a body, waits included: `async with context.timeout(30): …` raises `TimeoutError`."""
+        check_seconds("seconds", seconds)
         return asyncio.timeout(seconds)
 
     def descend(self) -> OperatorContext:

@@ -306,6 +306,7 @@ class JobRun(JournalWriter):
         if self.is_asked_to_stop():
             raise branch.cancel()
         if not settles and (why := branch.stop_reason("action")) is not None:
+            branch.cut(operation_id)
             raise asyncio.CancelledError(why)
         waiter = _Waiter(branch, asyncio.get_running_loop().create_future())
         self._waiters.setdefault(operation_id, []).append(waiter)
@@ -315,6 +316,8 @@ class JobRun(JournalWriter):
             async with paused():
                 return await waiter.answer
         except asyncio.CancelledError as cancelled:
+            if not self.closed:
+                branch.cut(operation_id)
             raise branch.left_by(cancelled) from None
         finally:
             branch.waiting = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.branch import Branch, Operation
+from agent_runtime.kernel.withdrawal import withdraw
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.pausing import TimeLimit
@@ -41,6 +42,8 @@ class TimeoutScope:
         self._cancellations = 0
         """How often this scope has cancelled the task that entered, which is told when the scope is left."""
         self._patience: asyncio.TimerHandle | None = None
+        self.cut: set[str] = set()
+        """Waits that were ended."""
 
     @property
     def operation_id(self) -> str:
@@ -61,6 +64,9 @@ class TimeoutScope:
         self._expired = run.history.timeouts.get(operation.id) == "expired"
         branch.timeouts.append(self)
         run.timeouts[operation.id] = self
+        if self._expired:
+            self._be_patient()
+            self.line_is_free()
         return self
 
     async def _begin(self, operation: Operation) -> None:
@@ -92,6 +98,7 @@ class TimeoutScope:
         if run.closed or run.is_asked_to_stop():
             return
         if self._expired:
+            await withdraw(run, self.cut)
             if kind is None or issubclass(kind, asyncio.CancelledError):
                 raise TimeoutError(f"{self._seconds:g} seconds have passed") from error
         elif operation_id not in run.history.timeouts:
@@ -112,15 +119,26 @@ class TimeoutScope:
         if self._expired or self.operation_id in self._run.history.timeouts:
             return
         self._expired = True
-        self._run.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, {"name": "timeout"}))
-        options = self._run.services.options
-        self._patience = asyncio.get_running_loop().call_later(
-            options.drain_timeout, self._interrupt, frozenset()
-        )
+        data = {"name": "timeout", "next": self._branch.next_number}
+        self._run.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, data))
+        self._be_patient()
         self._interrupt(_UNINTERRUPTED)
+
+    def line_is_free(self) -> None:
+        """End what the body does besides, once a later run has got as far as it was when the time was up."""
+        reached = self._run.history.expired_at.get(self.operation_id)
+        if self._expired and reached is not None and self._branch.next_number >= reached:
+            asyncio.get_running_loop().call_soon(self._interrupt, _UNINTERRUPTED)
+
+    def _be_patient(self) -> None:
+        """Cut off for good what has not ended when `drain_timeout` has passed."""
+        patience = self._run.services.options.drain_timeout
+        self._patience = asyncio.get_running_loop().call_later(patience, self._interrupt, frozenset())
 
     def _interrupt(self, spared: frozenset[str]) -> None:
         """End what goes on inside, except for effects of the spared classes."""
+        if self not in self._branch.timeouts:  # the body has ended meanwhile
+            return
         current = asyncio.current_task()
         for leaf in self._branch.leaves():
             if any(effect_class(step.open_intent) in spared for _, step in leaf.enclosing_effects()):
@@ -146,6 +164,8 @@ class RecordedLimit:
         self._run: JobRun = branch.run
         self._limit = TimeLimit(seconds)
         self._operation_id = ""
+        self.cut: set[str] = set()
+        """Waits that were ended."""
 
     @property
     def expired(self) -> bool:
@@ -171,6 +191,7 @@ class RecordedLimit:
         if run.closed or run.is_asked_to_stop():
             return
         if is_over:
+            await withdraw(run, self.cut)
             if kind is None or issubclass(kind, asyncio.CancelledError):
                 raise TimeoutError from error
         elif self._operation_id not in run.history.timeouts:
@@ -181,6 +202,9 @@ class RecordedLimit:
         if self.expired and self._operation_id not in self._run.history.timeouts:
             self._record(RuntimeEventType.TIMEOUT_EXPIRED)
         return self.expired
+
+    def line_is_free(self) -> None:
+        """Do nothing: an agent does nothing besides its calls."""
 
     def _record(self, type_: RuntimeEventType) -> None:
         self._run.record(NewEvent(type_, self._operation_id, {"name": "limit"}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent_runtime.kernel.history import Step
@@ -12,8 +12,20 @@ from agent_runtime.values.action import ActionType
 from agent_runtime.values.event import RuntimeEventType
 
 
-async def withdraw(run: JobRun, belongs: Callable[[str], bool]) -> None:
-    """Withdraw the open waits at the places that `belongs` chooses, once, and record that.
+async def withdraw_below(run: JobRun, belongs: Callable[[str], bool]) -> None:
+    """Withdraw the open waits at the places that `belongs` chooses, once, and record that."""
+    steps = run.history.steps.values()
+    await _withdraw(run, [step for step in steps if belongs(step.operation_id.partition(":")[2])])
+
+
+async def withdraw(run: JobRun, operation_ids: Iterable[str]) -> None:
+    """Withdraw these waits, as far as nobody holds them beyond the wait that was ended."""
+    steps = [run.history.steps[one] for one in operation_ids if one in run.history.steps]
+    await _withdraw(run, [step for step in steps if not step.declaration.data.get("held")])
+
+
+async def _withdraw(run: JobRun, steps: Iterable[Step]) -> None:
+    """Withdraw the open ones among these waits, once, and record that.
 
     Questions are cancelled, timers cleared, and children asked to stop, except those that were to be kept. What asks what
     became of a lost effect stays: the effect may have happened.
@@ -22,12 +34,11 @@ async def withdraw(run: JobRun, belongs: Callable[[str], bool]) -> None:
         return
     open_waits = [
         step
-        for step in run.history.steps.values()
+        for step in steps
         if step.kind in ("action", "timer", "timeout", "child")
         and step.operation_id not in run.history.arrived
         and step.operation_id not in run.history.withdrawn
         and step.name != ActionType.RECONCILE
-        and belongs(step.operation_id.partition(":")[2])
     ]
     if not open_waits:
         return

@@ -184,6 +184,10 @@ def _note_recorded(run: JobRun, step: ModelStep, call: ModelCall) -> None:
 async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> CompletionResult:
     """Return what is recorded of a call, and tell its events to whoever wants to hear them again."""
     if outcome.type == RuntimeEventType.MODEL_FAILED:
+        if (
+            outcome.data.get("error_type") == asyncio.CancelledError.__name__
+        ):  # a bound on time has cut it off
+            raise asyncio.CancelledError(outcome.data["error"])
         raise recorded_failure(outcome.data)
     body = outcome.body()
     result = load_result(body)

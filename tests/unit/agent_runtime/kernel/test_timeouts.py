@@ -1,0 +1,289 @@
+"""`context.timeout`: a bound on time that every run of the job keeps alike."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agent_runtime import ActionSpec, ExecutionRequest, InvalidInput, JobFailed, OperatorContext
+from agent_runtime.storage.memory import MemoryStorage
+from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider
+from support.kernels import BOUND, kernel, pending, status_becomes, types
+from support.operators import asking, identity
+
+pytestmark = pytest.mark.timeout(BOUND * 3)
+SHORT = 0.05
+
+
+async def resumed(operators: Any, *, tokens: bool = False) -> Any:
+    """Run a job that asks for a confirmation at its end, in two kernels; return its output."""
+    storage = MemoryStorage()
+    async with kernel(storage, operators=operators) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        action = await pending(handle)
+        await status_becomes(handle, "waiting_action")
+    async with kernel(storage, operators=operators) as k:
+        handle = k.handle(handle.job_id)
+        await handle.resolve_action(action.action_id, {"confirmed": True})
+        return (await handle.result(timeout=BOUND)).output
+
+
+@pytest.mark.parametrize("body", ["sleep", "action", "child", "read", "model", "nothing"])
+async def test_a_bound_ends_whatever_goes_on_inside_and_every_run_says_the_same(body: str) -> None:
+    runs: list[str] = []
+    engine = ExecutionEngine(ScriptedProvider([Delay(60, "late")]))
+
+    async def child(context: OperatorContext, given: object) -> None:
+        await context.sleep(3600)
+
+    async def slow() -> None:
+        runs.append("slow")
+        await asyncio.sleep(60)
+
+    inside: dict[str, Any] = {
+        "sleep": lambda context: context.sleep(3600),
+        "action": lambda context: context.action(ActionSpec(type="input")),
+        "child": lambda context: context.child("child"),
+        "read": lambda context: context.step(slow, effect="read"),
+        "model": lambda context: engine.complete(asking()),
+        "nothing": lambda context: asyncio.sleep(60),
+    }
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                await inside[body](context)
+        except TimeoutError:
+            ended = "timed out"
+        else:
+            ended = "in time"
+        await context.action(ActionSpec(type="confirm"))
+        return ended
+
+    def only_confirm(action: Any) -> bool:
+        return bool(action.type == "confirm")
+
+    storage = MemoryStorage()
+    operators = {"operator": operator, "child": child}
+    async with kernel(storage, operators=operators) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        async with asyncio.timeout(BOUND):
+            while not (asked := [a for a in await k.actions.list_pending() if only_confirm(a)]):
+                await asyncio.sleep(0.005)
+        await status_becomes(handle, "waiting_action")
+        assert (await types(handle)).count("timeout.expired") == 1
+        assert await k.actions.list_pending() == asked
+    async with kernel(storage, operators=operators) as k:
+        handle = k.handle(handle.job_id)
+        await handle.resolve_action(asked[0].action_id, {"confirmed": True})
+        assert (await handle.result(timeout=BOUND)).output == "timed out"
+    assert len(runs) <= 1
+
+
+async def test_a_body_that_is_quick_is_in_time_on_every_run_and_leaves_no_timer() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        async with context.timeout(3600):
+            value = await context.step(identity, "quick")
+        await context.action(ActionSpec(type="confirm"))
+        return str(value)
+
+    assert await resumed([operator]) == "quick"
+
+
+async def test_a_bound_goes_on_while_the_job_is_out_of_the_memory() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(0.3):
+                await context.action(ActionSpec(type="input"))
+        except TimeoutError:
+            return "timed out"
+        return "answered"
+
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[operator]) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        await pending(handle)
+        await status_becomes(handle, "waiting_action")
+        assert await storage.next_timer() is not None
+        assert (await handle.result(timeout=BOUND)).output == "timed out"
+        assert await k.actions.list_pending() == []
+
+
+async def test_an_answer_in_time_wins_over_a_bound_that_passes_later() -> None:
+    async def operator(context: OperatorContext, given: object) -> Any:
+        async with context.timeout(0.3):
+            answered = await context.action(ActionSpec(type="input"))
+        await context.sleep(0.5)
+        return answered.resolution
+
+    async with kernel(operators=[operator]) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        action = await pending(handle)
+        await handle.resolve_action(action.action_id, {"value": 7})
+        assert (await handle.result(timeout=BOUND)).output == {"value": 7}
+        assert "timeout.left" in await types(handle)
+
+
+async def test_an_effect_that_cannot_be_repeated_has_time_to_finish() -> None:
+    """It ends within the drain limit: its outcome is known, and the bound is raised after it."""
+
+    async def pay() -> str:
+        await asyncio.sleep(0.2)
+        return "paid"
+
+    async def operator(context: OperatorContext, given: object) -> list[str]:
+        seen = []
+        try:
+            async with context.timeout(SHORT):
+                seen.append(await context.step(pay))
+                seen.append(await context.step(identity, "more"))
+        except TimeoutError:
+            seen.append("timed out")
+        await context.action(ActionSpec(type="confirm"))
+        return seen
+
+    assert await resumed([operator]) == ["paid", "timed out"]
+
+
+async def test_an_effect_that_does_not_end_is_unknown_and_asked_about_before_the_bound_is_raised() -> None:
+    import dataclasses
+
+    from support.kernels import QUICK
+
+    started: list[str] = []
+
+    async def pay() -> None:
+        started.append("pay")
+        await asyncio.sleep(60)
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                await context.step(pay)
+        except TimeoutError:
+            return "timed out"
+        return "paid"
+
+    options = dataclasses.replace(QUICK, drain_timeout=0.1)
+    async with kernel(operators=[operator], options=options) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        action = await pending(handle)
+        assert action.type == "reconcile"
+        await handle.resolve_action(action.action_id, {"outcome": "done", "result": None})
+        assert (await handle.result(timeout=BOUND)).output == "timed out"
+    assert started == ["pay"]
+
+
+async def test_an_inner_bound_does_not_end_the_outer_one() -> None:
+    async def operator(context: OperatorContext, given: object) -> list[str]:
+        seen = []
+        async with context.timeout(3600):
+            try:
+                async with context.timeout(SHORT):
+                    await context.sleep(3600)
+            except TimeoutError:
+                seen.append("inner")
+            seen.append(await context.step(identity, "after"))
+        await context.action(ActionSpec(type="confirm"))
+        return seen
+
+    assert await resumed([operator]) == ["inner", "after"]
+
+
+async def test_a_bound_around_branches_ends_all_of_them() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                await context.gather(context.sleep(3600), context.action(ActionSpec(type="input")))
+        except TimeoutError:
+            await context.action(ActionSpec(type="confirm"))
+            return "timed out"
+        return "in time"
+
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[operator]) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        async with asyncio.timeout(BOUND):
+            while [a.type for a in await k.actions.list_pending()] != ["confirm"]:
+                await asyncio.sleep(0.005)
+        (action,) = await k.actions.list_pending()
+        await handle.resolve_action(action.action_id, {"confirmed": True})
+        assert (await handle.result(timeout=BOUND)).output == "timed out"
+
+
+async def test_code_that_swallows_the_end_of_its_time_is_told_at_the_end_of_the_body() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                try:
+                    await context.sleep(3600)
+                except asyncio.CancelledError:
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            await context.action(ActionSpec(type="confirm"))
+            return "timed out"
+        return "in time"
+
+    assert await resumed([operator]) == "timed out"
+
+
+@pytest.mark.parametrize("around", ["sleep", "action", "child", "step", "model"])
+async def test_a_bound_that_nothing_records_is_refused_with_the_remedy(around: str) -> None:
+    engine = ExecutionEngine(ScriptedProvider([Delay(60, "late")]))
+
+    async def child(context: OperatorContext, given: object) -> None:
+        await context.sleep(3600)
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with asyncio.timeout(0.005):
+                match around:
+                    case "sleep":
+                        await context.sleep(3600)
+                    case "action":
+                        await context.action(ActionSpec(type="input"))
+                    case "child":
+                        await context.child("child")
+                    case "step":
+                        await context.step(asyncio.sleep, 60)
+                    case _:
+                        await engine.complete(asking())
+        except TimeoutError:
+            return "timed out"
+        return "in time"
+
+    async with kernel(operators={"operator": operator, "child": child}) as k:
+        with pytest.raises(JobFailed, match=r"context\.timeout") as caught:
+            await (await k.execute(ExecutionRequest(operator="operator"))).result(timeout=BOUND)
+    assert caught.value.error_code == "UNRECORDED_CANCELLATION"
+
+
+async def test_an_agent_that_ran_out_of_its_own_time_did_so_on_every_run() -> None:
+    calls: list[str] = []
+
+    def note(event: Any) -> None:
+        calls.append(event.name)
+
+    engine = ExecutionEngine(ScriptedProvider([Delay(60, "late"), "second"]), hooks=[note])
+    agent = Agent(engine=engine, config=AgentConfig(timeout=SHORT))
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        status = (await agent.run("hello")).status
+        await context.action(ActionSpec(type="confirm"))
+        return status
+
+    assert await resumed([operator]) == "timeout"
+    assert calls.count("request.start") == 1
+
+
+async def test_a_bound_takes_seconds_that_can_be() -> None:
+    async def operator(context: OperatorContext, given: object) -> None:
+        async with context.timeout(-1):
+            pass
+
+    async with kernel(operators=[operator]) as k:
+        with pytest.raises(JobFailed, match="seconds"):
+            await (await k.execute(ExecutionRequest(operator="operator"))).result(timeout=BOUND)
+    with pytest.raises(InvalidInput):
+        async with OperatorContext().timeout(-1):
+            pass
