@@ -14,8 +14,8 @@ SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id FROM runtime_jobs j
 WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
 """
 _WOKEN: Final = """
-SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id
+FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id WHERE TRUE
 """
 _ALL: Final = f"{_READY} UNION {_WOKEN}"
 _AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"

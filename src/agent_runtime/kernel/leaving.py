@@ -32,7 +32,7 @@ async def suspend(run: JobRun) -> bool:
             NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
         ]
         change = JobChange(status=_status_of(waits), release=True)
-        await run.conclude(events, job=change, require_no_signals=True)
+        await run.conclude(events, job=change, waits=run.wait_sets(), require_no_signals=True)
     return True
 
 

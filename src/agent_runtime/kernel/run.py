@@ -28,6 +28,7 @@ from agent_runtime.ledger.room import RoomWanted
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.retry_policy import RetryPolicy
+from agent_runtime.values.waits import WaitSet
 from llm_client.pausing import paused
 
 if TYPE_CHECKING:
@@ -323,6 +324,19 @@ class JobRun(JournalWriter):
             branch.waiting = None
             self._forget(operation_id, waiter)
             self.check_idle()
+
+    def wait_sets(self) -> list[WaitSet]:
+        """Return what the job waits for: waits that were gathered are one set, all others and every bound on time their own."""
+        sets: dict[tuple[str, bool], dict[str, None]] = {}
+        for operation_id, waiters in self._waiters.items():
+            for waiter in waiters:
+                key = waiter.branch.wait_set or (operation_id, False)
+                sets.setdefault(key, {})[operation_id] = None
+        bounds = [WaitSet(operation_ids=(operation_id,)) for operation_id in self.timeouts]
+        return [
+            *(WaitSet(operation_ids=tuple(ids), ends_with_failure=fails) for (_, fails), ids in sets.items()),
+            *bounds,
+        ]
 
     def _forget(self, operation_id: str, waiter: _Waiter) -> None:
         waiting = self._waiters.get(operation_id, [])

@@ -18,10 +18,11 @@ from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFil
 from agent_runtime.values.capacity import NO_BOUNDS, NO_CAPS, QueueBounds, ScopeCaps
 from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.deaths import Absolution
-from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.opening import Floor, Opening, SpentBy
 from agent_runtime.values.standing_budget import Budget
+from agent_runtime.values.waits import WaitSet
 
 
 class NewEvent(NamedTuple):
@@ -59,6 +60,13 @@ class Signal(NamedTuple):
     operation_id: str | None = None
     data: Mapping[str, Any] = {}
     content: bytes | None = None
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it answers an operation with a failure, which ends a set of waits that needs all of them."""
+        if self.type == RuntimeEventType.CHILD_ENDED:
+            return self.data.get("status") != JobStatus.SUCCEEDED
+        return self.type in (RuntimeEventType.ACTION_EXPIRED, RuntimeEventType.ACTION_CANCELLED)
 
 
 class Timer(NamedTuple):
@@ -153,6 +161,9 @@ class Commit:
     new_tokens: Sequence[ActionToken] = ()
     """Hashes of tokens for actions that are there, or that this commit asks."""
     action_changes: Sequence[ActionChange] = ()
+    waits: Sequence[WaitSet] = ()
+    """What a job waits for that is given up with this commit: only signals that satisfy one of the sets, or that answer
+    no operation, make it due. With none, any signal does."""
     withdraw_actions: Sequence[str] = ()
     """Pending actions, by id, that nobody waits for any more; answered ones stay as they are."""
     cancel_actions_of: str | None = None

@@ -20,6 +20,7 @@ from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.standing_budget import Budget
+from agent_runtime.values.waits import WaitSet
 
 Kind = Literal["plain", "time", "json"]
 Columns = Mapping[str, Kind]
@@ -37,6 +38,7 @@ JOB: Columns = _columns(
     "fence owner last_seq deaths lone_deaths open_claim failed_versions retry_at:t"
 )
 EVENT: Columns = _columns("seq type at:t operation_id data:j content")
+WAIT: Columns = _columns("job_id set_number position operation_id ends_with_failure")
 TIMER: Columns = _columns("job_id key due_at:t type operation_id data:j")
 ACTION: Columns = _columns(
     "action_id type job_id scope_id operation_id argument_hash payload:j status created_at:t expires_at:t "
@@ -52,6 +54,15 @@ LEDGER: Columns = _columns(
 BUDGET: Columns = _columns("budget_id scope_id limits:j updated_at:t")
 POLICY: Columns = _columns("name version document:j created_at:t")
 WORKER: Columns = _columns("worker_id queues:j operators:j started_at:t heartbeat_at:t info:j")
+
+
+def wait_rows(job_id: str, sets: Sequence[WaitSet]) -> list[list[Any]]:
+    """Return the rows of what a suspended job waits for, in the order of `WAIT`."""
+    return [
+        [job_id, number, position, operation_id, one.ends_with_failure]
+        for number, one in enumerate(sets)
+        for position, operation_id in enumerate(one.operation_ids)
+    ]
 
 
 def job_row(job: JobRecord) -> list[Any]:

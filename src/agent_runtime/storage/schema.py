@@ -6,7 +6,7 @@ JSONB; `content` is bytes on both. Money is whole 10⁻¹⁰ dollars.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -174,8 +174,51 @@ signals = Table(
     Column("operation_id", Text),
     _required("data", Json),
     Column("content", LargeBinary),
+    _required("is_failure", Boolean),
     UniqueConstraint("job_id", "signal_id", name="runtime_signals_once"),
+    Index("runtime_signals_answers", "job_id", "operation_id"),
+    Index(
+        "runtime_signals_failed",
+        "job_id",
+        "operation_id",
+        sqlite_where=text("is_failure"),
+        postgresql_where=text("is_failure"),
+    ),
 )
+
+waits = Table(
+    "runtime_waits",
+    metadata,
+    _required("job_id", Text),
+    _required("set_number", Integer),
+    _required("position", Integer),
+    _required("operation_id", Text),
+    _required("ends_with_failure", Boolean),
+    PrimaryKeyConstraint("job_id", "set_number", "position", name="runtime_waits_key"),
+)
+
+WOKEN: Final = """
+CREATE VIEW runtime_woken AS
+SELECT j.job_id FROM runtime_jobs j
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+  AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+  AND (
+    NOT EXISTS (SELECT 1 FROM runtime_waits w WHERE w.job_id = j.job_id)
+    OR EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id AND s.operation_id IS NULL)
+    OR EXISTS (
+      SELECT 1 FROM runtime_signals s JOIN runtime_waits w ON w.job_id = s.job_id AND w.operation_id = s.operation_id
+      WHERE s.job_id = j.job_id AND s.is_failure AND w.ends_with_failure
+    )
+    OR EXISTS (
+      SELECT 1 FROM runtime_waits f WHERE f.job_id = j.job_id AND f.position = 0 AND NOT EXISTS (
+        SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+          SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+        )
+      )
+    )
+  )
+""".strip()
+"""The suspended jobs for which signals wait that satisfy one of their sets of waits, or that answer no operation."""
 
 timers = Table(
     "runtime_timers",
@@ -338,4 +381,4 @@ def sqlite_script() -> str:
         statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         statements.extend(str(CreateIndex(index).compile(dialect=dialect)).strip() for index in indexes)
-    return "".join(f"{statement};\n" for statement in statements)
+    return "".join(f"{statement};\n" for statement in [*statements, WOKEN])

@@ -266,6 +266,10 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
     job = replace(job, updated_at=commit.at, **stands._asdict())
     if commit.progress is not None:
         job = replace(job, progress=commit.progress)
+    if change is not None and change.release:
+        state.waits.pop(job_id, None)
+        if commit.waits:
+            state.waits[job_id] = commit.waits
     if change is not None:
         job = replace(
             job,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import READY, JobRecord, JobStatus
 from agent_runtime.values.standing_budget import Budget
+from agent_runtime.values.waits import WaitSet, wakes
 
 
 def in_order(job: JobRecord) -> tuple[int, str]:
@@ -40,6 +41,8 @@ class State:
     commits: dict[str, int] = field(default_factory=dict)
     signals: dict[str, dict[str, Signal]] = field(default_factory=dict)
     """Signals that wait, by job and signal id."""
+    waits: dict[str, Sequence[WaitSet]] = field(default_factory=dict)
+    """What suspended jobs wait for."""
     timers: dict[tuple[str, str], Timer] = field(default_factory=dict)
     actions: dict[str, ActionRecord] = field(default_factory=dict)
     tokens: dict[str, ActionToken] = field(default_factory=dict)
@@ -76,7 +79,10 @@ class State:
         """Whether `claim` would give this job."""
         if job.owner is not None or job.status.is_terminal or job.operator is None:
             return False
-        return job.status in READY or bool(self.signals.get(job.job_id))
+        if job.status in READY:
+            return True
+        signals = self.signals.get(job.job_id, {}).values()
+        return wakes(self.waits.get(job.job_id, ()), ((one.operation_id, one.is_failure) for one in signals))
 
     def is_stopping(self, job: JobRecord) -> bool:
         """Whether a request to stop waits for a job."""

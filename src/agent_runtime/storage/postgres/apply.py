@@ -26,7 +26,7 @@ from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_wit
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, LockedJob, LockedRows
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, from_json, to_json
-from agent_runtime.storage.rows import failed_versions_text
+from agent_runtime.storage.rows import failed_versions_text, wait_rows
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters
@@ -167,6 +167,9 @@ def _change_job(rows: LockedRows, job: LockedJob, commit: Commit) -> None:
         job.progress = commit.progress
     if commit.job is not None:
         _change_status(job, commit.job)
+        if commit.job.release and job.fence > 1:  # one with its first fence has not waited before
+            rows.forgotten_waits.append(job.job_id)
+        rows.wait_rows.extend(wait_rows(job.job_id, commit.waits))
     rows.change(job)
 
 
@@ -236,7 +239,7 @@ def _look_at_parent(rows: LockedRows, record: JobRecord) -> None:
         status = None if parent is None else parent.status
         request = stop_with(parent_id, record.job_id, status=status, is_stopping=stops)
         if request is not None:
-            rows.signal_rows.append(encode(SIGNAL, request))
+            rows.signal_rows.append(encode(SIGNAL, [*request, request.is_failure]))
 
 
 def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
@@ -257,7 +260,7 @@ def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
             data = to_json({"reason": PARENT_HAS_ENDED})
             signal_id = f"{parent}:cancel:{job_id}"
             cancel = RuntimeEventType.JOB_CANCEL_REQUESTED.value
-            rows.signal_rows.append([signal_id, job_id, cancel, None, data, None])
+            rows.signal_rows.append([signal_id, job_id, cancel, None, data, None, False])
 
 
 def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
@@ -349,7 +352,7 @@ def apply_claim(
     if not job.can_be_run(ability, is_stopping=stops):
         return None
     due = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
-    if not due and not (job.status in SUSPENDED and rows.signals.get(job_id)):
+    if not due and not (job.status in SUSPENDED and job_id in rows.woken):
         return None
     cap = caps.of(job.scope_id)
     if cap is not None and not stops and not rows.places.has_room(job.scope_id, cap, job_id):

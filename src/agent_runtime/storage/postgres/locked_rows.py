@@ -34,6 +34,8 @@ class Needs:
     keys: set[Key] = field(default_factory=set)
     """(scope, idempotency key) pairs of jobs to be created."""
     signals_of: set[str] = field(default_factory=set)
+    woken: set[str] = field(default_factory=set)
+    """Jobs of which it counts whether the signals that wait for them wake them."""
     actions: set[str] = field(default_factory=set)
     timers: set[Key] = field(default_factory=set)
     """(job, key) pairs that are taken."""
@@ -134,6 +136,8 @@ class LockedRows:
     """Waiting signals of the jobs that asked for them, by job."""
     actions: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Status and number of votes, by action."""
+    woken: set[str] = field(default_factory=set)
+    """Those of the asked-for jobs that signals have woken."""
     timers: set[Key] = field(default_factory=set)
     """Those of the asked-for timers that are there."""
     entries: set[EntryKey] = field(default_factory=set)
@@ -151,6 +155,8 @@ class LockedRows:
     successors: list[Row] = field(default_factory=list)
     """(job, the one that goes on in its place) pairs."""
     signal_rows: list[Row] = field(default_factory=list)
+    forgotten_waits: list[str] = field(default_factory=list)
+    wait_rows: list[Row] = field(default_factory=list)
     folded_signals: list[int] = field(default_factory=list)
     ended_jobs: list[str] = field(default_factory=list)
     action_rows: list[Row] = field(default_factory=list)

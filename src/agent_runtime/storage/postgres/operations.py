@@ -95,7 +95,7 @@ class CommitOperation(Operation):
                 (encode(JOB, job_row(replace(job, last_seq=len(events)))), [to_json(e.data) for e in events])
                 for job, events in commit.create
             ],
-            signals=[encode(SIGNAL, signal) for signal in commit.signals],
+            signals=[encode(SIGNAL, [*signal, signal.is_failure]) for signal in commit.signals],
             actions=[encode(ACTION, action_row(action)) for action in commit.new_actions],
             tokens=[encode(TOKEN, token) for token in commit.new_tokens],
             timers=[encode(TIMER, timer) for timer in commit.set_timers],
@@ -169,6 +169,7 @@ class ClaimOperation(Operation):
         """Need the job and its signals, and to know how many others of its scope run."""
         needs.jobs.add(self.job_id)
         needs.signals_of.add(self.job_id)
+        needs.woken.add(self.job_id)
         if self.caps:
             needs.places.claims[self.job_id] = self.caps
             needs.places.ability = self.ability

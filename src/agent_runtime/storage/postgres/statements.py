@@ -17,6 +17,7 @@ from agent_runtime.storage.rows import (
     POLICY,
     TIMER,
     TOKEN,
+    WAIT,
     WORKER,
     Columns,
 )
@@ -24,9 +25,12 @@ from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
 _NUMBERS: Final = {
-    **dict.fromkeys(("priority", "depth", "deaths", "lone_deaths", "open_claim", "quorum"), "int4"),
+    **dict.fromkeys(
+        ("priority", "depth", "deaths", "lone_deaths", "open_claim", "quorum", "set_number", "position"),
+        "int4",
+    ),
     "progress": "float8",
-    "uncertain": "bool",
+    **dict.fromkeys(("uncertain", "is_failure", "ends_with_failure"), "bool"),
     "content": "bytea",
     **dict.fromkeys(("fence", "last_seq", "seq", "cost_units", "duration_ms"), "int8"),
     **dict.fromkeys((name for name in LEDGER if name.endswith("_tokens")), "int8"),
@@ -38,6 +42,7 @@ SIGNAL: Final[Columns] = {
     "operation_id": "plain",
     "data": "json",
     "content": "plain",
+    "is_failure": "plain",
 }
 EVENT_ROW: Final[Columns] = {
     "job_id": "plain",
@@ -106,6 +111,7 @@ JOIN runtime_jobs j ON j.scope_id = k.scope_id AND j.idempotency_key = k.idempot
 SIGNALS: Final = """
 SELECT job_id, id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ANY($1::text[]) ORDER BY id
 """
+WOKEN_AMONG: Final = "SELECT job_id FROM runtime_woken WHERE job_id = ANY($1::text[])"
 LOCK_ACTIONS: Final = """
 SELECT action_id, status, jsonb_array_length(votes) FROM runtime_actions
 WHERE action_id = ANY($1::text[]) ORDER BY action_id FOR NO KEY UPDATE
@@ -265,6 +271,8 @@ FROM unnest($1::text[], $2::text[]) AS v(job_id, successor_id) WHERE j.job_id = 
 """
 INSERT_JOBS: Final = _insert("runtime_jobs", JOB)
 INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
+FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ANY($1::text[])"
+INSERT_WAITS: Final = _insert("runtime_waits", WAIT)
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
 
 INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
@@ -415,7 +423,7 @@ CLAIMED_JOBS: Final = f"SELECT {', '.join(JOB)} FROM runtime_jobs WHERE job_id =
 CLAIMED_EVENTS: Final = f"""
 SELECT job_id, {", ".join(EVENT)} FROM runtime_events WHERE job_id = ANY($1::text[]) ORDER BY job_id, seq
 """  # noqa: S608
-_WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
+_WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
 
 
 def due_jobs(*, capped: bool, among: bool) -> str:
@@ -427,8 +435,7 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     due = f"""
       SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {READY} {chosen}
       UNION
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-      WHERE {_WOKEN} {chosen}
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM {_WOKEN} WHERE TRUE {chosen}
     """  # noqa: S608 -- the conditions above
     if not capped:
         return f"SELECT job_id, priority FROM ({due}) AS due ORDER BY priority DESC, job_id LIMIT $1"  # noqa: S608
@@ -463,8 +470,7 @@ SELECT job_id, priority FROM (
     ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
   )
   UNION
-  SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[])) {able(4)}
+  SELECT j.job_id, j.priority FROM {_WOKEN} WHERE j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[])) {able(4)}
 ) AS next ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
 """  # noqa: S608
 BLOCKED_JOBS: Final = f"""
@@ -481,8 +487,7 @@ UNLISTED_JOBS: Final = f"""
 WITH due AS (
   SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at FROM runtime_jobs j WHERE {READY}
   UNION
-  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at
-  FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE {_WOKEN}
+  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at FROM {_WOKEN}
 ), bound AS (SELECT clock_timestamp() - $1::interval AS since),
 listed AS (SELECT o.* FROM runtime_operators o, bound WHERE o.listed_at > bound.since)
 SELECT j.job_id FROM due j, bound WHERE CASE WHEN {_STOPS}

@@ -102,6 +102,9 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
                 from_text(type_), None if step is None else from_text(step), from_json(data), content
             )
             rows.signals.setdefault(from_text(job_id), []).append((signal, event))
+    if needs.woken:
+        woken = await connection.fetch(sql.WOKEN_AMONG, _texts(needs.woken))
+        rows.woken = {from_text(job_id) for (job_id,) in woken}
     await _lock_answers(connection, rows, needs)
     return rows
 
@@ -189,6 +192,10 @@ async def write(connection: Connection, rows: LockedRows) -> str:
     transaction_id = await _write_journals(connection, rows)
     if rows.signal_rows:
         await connection.execute(sql.INSERT_SIGNALS, *_columns(rows.signal_rows))
+    if rows.forgotten_waits:
+        await connection.execute(sql.FORGET_WAITS, _texts(rows.forgotten_waits))
+    if rows.wait_rows:
+        await connection.execute(sql.INSERT_WAITS, *_raw_columns(rows.wait_rows))
     if rows.folded_signals:
         await connection.execute(sql.DELETE_SIGNALS, rows.folded_signals)
     await _write_actions(connection, rows)

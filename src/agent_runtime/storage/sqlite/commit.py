@@ -36,6 +36,7 @@ from agent_runtime.storage.rows import (
     job_row,
     ledger_row,
     policy_row,
+    wait_rows,
 )
 from agent_runtime.storage.spent import LAST_PLACE, spent_by
 from agent_runtime.storage.sqlite import statements as sql
@@ -131,6 +132,16 @@ def _end_of_job(db: sqlite3.Connection, commit: Commit) -> None:
         db.execute(sql.CLEAR_TIMERS_OF, (commit.clear_timers_of,))
     if commit.job is not None and commit.job.status.is_terminal:
         db.execute(sql.DELETE_SIGNALS, (commit.job_id, 2**62))
+    if commit.job_id is not None and commit.job is not None and commit.job.release:
+        _wait_for(db, commit.job_id, commit)
+
+
+def _wait_for(db: sqlite3.Connection, job_id: str, commit: Commit) -> None:
+    """Write what a job waits for that is given up; one that has its first fence has not waited before."""
+    if (commit.fence or 0) > 1:
+        db.execute(sql.FORGET_WAITS, (job_id,))
+    if commit.waits:
+        db.executemany(sql.WAIT_FOR, wait_rows(job_id, commit.waits))
 
 
 def _extend(db: sqlite3.Connection, commit: Commit) -> int:
@@ -233,7 +244,8 @@ def append(
 def send(db: sqlite3.Connection, signal: Signal) -> None:
     """Store a signal."""
     signal_id, job_id, type_, operation_id, data, content = signal
-    db.execute(sql.SEND, (signal_id, job_id, type_, operation_id, from_json(data), content))
+    values = (signal_id, job_id, type_, operation_id, from_json(data), content, signal.is_failure)
+    db.execute(sql.SEND, values)
 
 
 def _succeed(db: sqlite3.Connection, job_id: str, successor_id: str) -> None:

@@ -179,9 +179,12 @@ CREATE TABLE runtime_signals (
 	operation_id TEXT, 
 	data TEXT NOT NULL, 
 	content BLOB, 
+	is_failure BOOLEAN NOT NULL, 
 	PRIMARY KEY (id), 
 	CONSTRAINT runtime_signals_once UNIQUE (job_id, signal_id)
 );
+CREATE INDEX runtime_signals_answers ON runtime_signals (job_id, operation_id);
+CREATE INDEX runtime_signals_failed ON runtime_signals (job_id, operation_id) WHERE is_failure;
 CREATE TABLE runtime_timers (
 	job_id TEXT NOT NULL, 
 	"key" TEXT NOT NULL, 
@@ -193,6 +196,14 @@ CREATE TABLE runtime_timers (
 );
 CREATE INDEX runtime_timers_due ON runtime_timers (due_at);
 CREATE INDEX runtime_timers_of_budgets ON runtime_timers (due_at) WHERE key = 'budget';
+CREATE TABLE runtime_waits (
+	job_id TEXT NOT NULL, 
+	set_number INTEGER NOT NULL, 
+	position INTEGER NOT NULL, 
+	operation_id TEXT NOT NULL, 
+	ends_with_failure BOOLEAN NOT NULL, 
+	CONSTRAINT runtime_waits_key PRIMARY KEY (job_id, set_number, position)
+);
 CREATE TABLE runtime_workers (
 	worker_id TEXT NOT NULL, 
 	queues TEXT NOT NULL, 
@@ -202,3 +213,22 @@ CREATE TABLE runtime_workers (
 	info TEXT NOT NULL, 
 	PRIMARY KEY (worker_id)
 );
+CREATE VIEW runtime_woken AS
+SELECT j.job_id FROM runtime_jobs j
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+  AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+  AND (
+    NOT EXISTS (SELECT 1 FROM runtime_waits w WHERE w.job_id = j.job_id)
+    OR EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id AND s.operation_id IS NULL)
+    OR EXISTS (
+      SELECT 1 FROM runtime_signals s JOIN runtime_waits w ON w.job_id = s.job_id AND w.operation_id = s.operation_id
+      WHERE s.job_id = j.job_id AND s.is_failure AND w.ends_with_failure
+    )
+    OR EXISTS (
+      SELECT 1 FROM runtime_waits f WHERE f.job_id = j.job_id AND f.position = 0 AND NOT EXISTS (
+        SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+          SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+        )
+      )
+    )
+  );

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.storage.rows import ACTION, BUDGET, JOB, LEDGER, POLICY, TIMER, TOKEN, WORKER, Columns
+from agent_runtime.storage.rows import (
+    ACTION,
+    BUDGET,
+    JOB,
+    LEDGER,
+    POLICY,
+    TIMER,
+    TOKEN,
+    WAIT,
+    WORKER,
+    Columns,
+)
 from agent_runtime.storage.spent import spent_since
 from agent_runtime.values.budget import DIMENSIONS
 
@@ -72,7 +83,7 @@ WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
     status IN ('queued', 'running')
     OR (
       status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
-      AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = runtime_jobs.job_id)
+      AND EXISTS (SELECT 1 FROM runtime_woken w WHERE w.job_id = runtime_jobs.job_id)
     )
   )
 """
@@ -83,7 +94,7 @@ UPDATE runtime_jobs SET
 WHERE job_id = ?3
 RETURNING {", ".join(JOB)}
 """  # noqa: S608 -- names from `rows`
-_WOKEN = "j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')"
+_WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
 
 
 _ABLE = f"""AND (:operators IS NULL OR (
@@ -101,8 +112,7 @@ def due_jobs(*, capped: bool, among: bool) -> str:
     due = f"""
       SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {_READY} {chosen} {_ABLE}
       UNION
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-      WHERE {_WOKEN} {chosen} {_ABLE}
+      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM {_WOKEN} WHERE TRUE {chosen} {_ABLE}
     """  # noqa: S608 -- the conditions above
     if not capped:
         return f"SELECT job_id, priority FROM ({due}) ORDER BY priority DESC, job_id LIMIT :limit"  # noqa: S608
@@ -132,8 +142,7 @@ SELECT job_id, priority FROM (
     WHERE {_READY} AND scope_id = :scope {_OF_QUEUES} {_ABLE} ORDER BY priority DESC, job_id LIMIT {_FREE}
   )
   UNION
-  SELECT j.job_id, j.priority FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
-  WHERE {_WOKEN} AND j.scope_id = :scope {_OF_QUEUES} {_ABLE}
+  SELECT j.job_id, j.priority FROM {_WOKEN} WHERE j.scope_id = :scope {_OF_QUEUES} {_ABLE}
 ) ORDER BY priority DESC, job_id LIMIT {_FREE}
 """  # noqa: S608
 
@@ -150,7 +159,7 @@ UNLISTED_JOBS: Final = f"""
 WITH due AS (
   SELECT j.* FROM runtime_jobs j WHERE {_READY}
   UNION
-  SELECT j.* FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE {_WOKEN}
+  SELECT j.* FROM {_WOKEN}
 ), listed AS (SELECT * FROM runtime_operators WHERE listed_at > :since)
 SELECT j.job_id FROM due j WHERE CASE WHEN {_STOP_WAITS}
   THEN NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator)
@@ -166,8 +175,8 @@ ORDER BY j.job_id LIMIT :limit
 
 # A signal for a job that has ended, or that does not exist, goes nowhere; a repeated one does nothing.
 SEND: Final = """
-INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, operation_id, data, content)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6 FROM runtime_jobs
+INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, operation_id, data, content, is_failure)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM runtime_jobs
 WHERE job_id = ?2 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
 PARENT: Final = """
@@ -179,10 +188,12 @@ SELECT
   )
 """
 CANCEL_CHILDREN: Final = """
-INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data)
-SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2 FROM runtime_jobs
+INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data, is_failure)
+SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2, FALSE FROM runtime_jobs
 WHERE parent_job_id = ?1 AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
+FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ?"
+WAIT_FOR: Final = _insert("runtime_waits", WAIT)
 WAITING_SIGNALS: Final = (
     "SELECT id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ? ORDER BY id"
 )

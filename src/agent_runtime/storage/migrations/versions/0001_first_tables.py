@@ -13,6 +13,29 @@ Time = sa.BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
 Json = sa.Text().with_variant(JSONB(), "postgresql")
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+# The suspended jobs for which signals wait that satisfy one of their sets of waits, or that answer no operation.
+WOKEN = """
+CREATE VIEW runtime_woken AS
+SELECT j.job_id FROM runtime_jobs j
+WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
+  AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
+  AND (
+    NOT EXISTS (SELECT 1 FROM runtime_waits w WHERE w.job_id = j.job_id)
+    OR EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id AND s.operation_id IS NULL)
+    OR EXISTS (
+      SELECT 1 FROM runtime_signals s JOIN runtime_waits w ON w.job_id = s.job_id AND w.operation_id = s.operation_id
+      WHERE s.job_id = j.job_id AND s.is_failure AND w.ends_with_failure
+    )
+    OR EXISTS (
+      SELECT 1 FROM runtime_waits f WHERE f.job_id = j.job_id AND f.position = 0 AND NOT EXISTS (
+        SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+          SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+        )
+      )
+    )
+  )
+""".strip()
+
 
 def upgrade() -> None:
     """Create the tables."""
@@ -210,7 +233,19 @@ def upgrade() -> None:
         sa.Column("operation_id", sa.Text),
         sa.Column("data", Json, nullable=False),
         sa.Column("content", sa.LargeBinary),
+        sa.Column("is_failure", sa.Boolean, nullable=False),
         sa.UniqueConstraint("job_id", "signal_id", name="runtime_signals_once"),
+    )
+    op.create_index("runtime_signals_answers", "runtime_signals", ["job_id", "operation_id"])
+    _partial_index("runtime_signals_failed", "runtime_signals", ["job_id", "operation_id"], "is_failure")
+    op.create_table(
+        "runtime_waits",
+        sa.Column("job_id", sa.Text, nullable=False),
+        sa.Column("set_number", sa.Integer, nullable=False),
+        sa.Column("position", sa.Integer, nullable=False),
+        sa.Column("operation_id", sa.Text, nullable=False),
+        sa.Column("ends_with_failure", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("job_id", "set_number", "position", name="runtime_waits_key"),
     )
     op.create_table(
         "runtime_timers",
@@ -240,6 +275,7 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", Time, nullable=False),
         sa.Column("info", Json, nullable=False),
     )
+    op.execute(WOKEN)
     if op.get_context().dialect.name == "postgresql":
         _add_what_only_postgres_has()
 
@@ -278,7 +314,9 @@ def _add_what_only_postgres_has() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
+    op.execute("DROP VIEW runtime_woken")
     for table in (
+        "runtime_waits",
         "runtime_workers",
         "runtime_operators",
         "runtime_timers",
