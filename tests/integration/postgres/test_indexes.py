@@ -40,8 +40,8 @@ FROM generate_series(0, {EVENTS - 1}) n;
 INSERT INTO runtime_timers (job_id, key, due_at, type, data)
 SELECT 'job-' || lpad(n::text, 12, '0'), 'k', now() + (n - 9) * interval '1 s', 'timer.fired', '{{}}'
 FROM generate_series(0, {JOBS // 10}) n;
-INSERT INTO runtime_signals (signal_id, job_id, type, data)
-SELECT 's', 'job-' || lpad((n * 100 + 98)::text, 12, '0'), 'timer.fired', '{{}}' FROM generate_series(0, 9) n;
+INSERT INTO runtime_signals (signal_id, job_id, type, data, is_failure)
+SELECT 's', 'job-' || lpad((n * 100 + 98)::text, 12, '0'), 'timer.fired', '{{}}', false FROM generate_series(0, 9) n;
 INSERT INTO runtime_ledger (event_id, type, job_id, scope_id, input_tokens, output_tokens, cached_tokens,
   cache_write_tokens, reasoning_tokens, status, uncertain, timestamp, metadata)
 SELECT 'e-' || n, 'model_usage', 'job-' || lpad((n / 10)::text, 12, '0'), 'scope-' || n % 100, 1, 1, 0, 0, 0, 'ok', false,

@@ -15,7 +15,7 @@ from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from support.kernels import kernel
 
-SIZE = 200_000
+SIZE = 400_000
 
 
 async def large(context: OperatorContext, given: str) -> str:
