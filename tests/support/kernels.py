@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import ExecutionHandle, KernelOptions, RuntimeEvent, RuntimeKernel
-from agent_runtime.ledger.budget_book import run_budget_id
 from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
+from agent_runtime.values.budget import run_budget_id
 
 QUICK = KernelOptions(
     suspend_after=0.01,

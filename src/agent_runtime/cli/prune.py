@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -13,12 +15,19 @@ from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.printable import say
+from agent_runtime.ports.journal import Forgettable
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite
 from agent_runtime.values.checks import MAX_SECONDS
 
 _MOST = timedelta(seconds=MAX_SECONDS)
 """Longer ago there is no date to compare with."""
+_NAMES: Final[Mapping[Forgettable, str]] = {
+    "ledger": "ledger entries",
+    "actions": "questions",
+    "policies": "versions of policies",
+}
+"""What is deleted beside jobs, by its option."""
 
 
 def _days(context: click.Context, option: click.Parameter, value: str | None) -> timedelta | None:
@@ -43,9 +52,27 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
     "--content-older-than", "content", callback=_days, metavar="DAYS",
     help="Delete the content of jobs that ended so long ago.",
 )  # fmt: skip
+@click.option(
+    "--ledger-older-than", "ledger", callback=_days, metavar="DAYS",
+    help="Delete ledger entries of so long ago: they count in no sum any more.",
+)  # fmt: skip
+@click.option(
+    "--actions-older-than", "actions", callback=_days, metavar="DAYS",
+    help="Delete questions that belong to no job and were answered so long ago.",
+)  # fmt: skip
+@click.option(
+    "--policies-older-than", "policies", callback=_days, metavar="DAYS",
+    help="Delete versions of policies that are so old and that no job is kept of.",
+)  # fmt: skip
 @click.option("--vacuum", is_flag=True, help="Give the space of what is deleted back (SQLite).")
 @db_option
-def prune(db: str | None, jobs: timedelta | None, content: timedelta | None, vacuum: bool) -> int:
+def prune(
+    db: str | None,
+    jobs: timedelta | None,
+    content: timedelta | None,
+    vacuum: bool,
+    **others: timedelta | None,
+) -> int:
     """Delete jobs that ended long ago, with their journals and questions, or only their content.
 
     Without its content – inputs, messages, arguments, results – a job can be looked at and billed, and no longer be
@@ -53,16 +80,20 @@ def prune(db: str | None, jobs: timedelta | None, content: timedelta | None, vac
     """
     settings = existing(db)
     path = sqlite_path(settings.storage)
-    if jobs is None and content is None and not vacuum:
-        raise click.UsageError("say what to delete: --older-than, --content-older-than, or --vacuum")
+    if not vacuum and all(age is None for age in (jobs, content, *others.values())):
+        raise click.UsageError("say what to delete: --older-than, --content-older-than, … or --vacuum")
     if vacuum and path is None:
         raise click.UsageError("--vacuum is for SQLite; Postgres uses the space of deleted rows by itself")
-    asyncio.run(_prune(settings, jobs, content, path if vacuum else None))
+    asyncio.run(_prune(settings, jobs, content, others, path if vacuum else None))
     return OK
 
 
 async def _prune(
-    settings: Settings, jobs: timedelta | None, content: timedelta | None, file: Path | None
+    settings: Settings,
+    jobs: timedelta | None,
+    content: timedelta | None,
+    others: Mapping[str, timedelta | None],
+    file: Path | None,
 ) -> None:
     async with reading(settings) as kernel:
         now, storage = kernel.clock.now(), kernel.storage
@@ -74,6 +105,10 @@ async def _prune(
             long_ago = now - content
             emptied = await _until_none(lambda: storage.prune_content(before=long_ago))
             say(f"content of {_jobs(emptied)} deleted")
+        for what, name in _NAMES.items():
+            if (age := others.get(what)) is not None:
+                count = await _until_none(partial(storage.forget, what, before=now - age))
+                say(f"{count} {name} deleted")
     if file is not None:
         size, left = await vacuum_sqlite(file)
         say(f"{file}: {size:,} → {left:,} bytes")

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected
 from agent_runtime.kernel.options import KernelOptions
-from agent_runtime.ledger.budget_book import Spender, run_budget, run_budget_id
+from agent_runtime.ledger.budget_book import Spender, run_budget
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.reservations import (
     ApplicableBudget,
@@ -25,7 +25,7 @@ from agent_runtime.ledger.room import RoomWanted, window_end
 from agent_runtime.ledger.stages import Crossing, crossings
 from agent_runtime.ledger.waiting_line import Ticket
 from agent_runtime.ports.clock import Clock
-from agent_runtime.values.budget import Amount, Charge, Counters
+from agent_runtime.values.budget import Amount, Charge, Counters, run_budget_id
 from agent_runtime.values.job import InheritedBudget, JobRecord
 from llm_client.pausing import paused
 

@@ -200,7 +200,13 @@ class Upkeep:
             signals = [Signal(f"room:{timer.data['since']}", timer.job_id, type_) for timer in found]
             cleared = [(timer.job_id, timer.key) for timer in found]
             await self._storage.commit(
-                Commit(commit_id=new_commit_id(), at=now, signals=signals, clear_timers=cleared)
+                Commit(
+                    commit_id=new_commit_id(),
+                    at=now,
+                    signals=signals,
+                    clear_timers=cleared,
+                    unblock=[timer.job_id for timer in found],
+                )
             )
 
     async def _free_forgotten(self) -> None:

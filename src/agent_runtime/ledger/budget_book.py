@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import orjson
-
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget
 from agent_runtime.ledger.windows import unknown_zone, unknown_zones, window_at
 from agent_runtime.ports.clock import Clock
@@ -173,8 +171,3 @@ def run_budget(budget_id: str, spec: BudgetSpec) -> ApplicableBudget:
         flag_unpriced=spec.unpriced == "flag",
         on_exceed=spec.exceed_strategy,
     )
-
-
-def run_budget_id(scope_id: str, run: str) -> str:
-    """Return the name of a run's own counters, from its job's id or the id a caller has given: others may give the same."""
-    return f"run:{orjson.dumps([scope_id, run]).decode()}"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected, InvalidInput
 from agent_runtime.ledger.assessment import Assessment, assess
-from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget, run_budget_id
+from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget
 from agent_runtime.ledger.corrections import correction
 from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
@@ -33,7 +33,7 @@ from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
-from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter
+from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
 from agent_runtime.values.context import ExecutionContext
 from agent_runtime.values.money import to_dollars, to_units
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus

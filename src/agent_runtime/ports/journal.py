@@ -527,13 +527,27 @@ class Workers(Protocol):
         ...
 
 
+Forgettable = Literal["ledger", "actions", "policies"]
+
+
 class Retention(Protocol):
     """Forgets what ended long ago."""
+
+    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
+        """Delete what nobody has used since a moment, and return how much of it.
+
+        Args:
+            what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
+                answered questions that belong to no job. `policies`: versions that no job is kept of.
+            before: The moment.
+            limit: How many at most, so that nobody waits long for this.
+        """
+        ...
 
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
 
-        Ledger entries stay, and so do jobs with a pending action. Returns how many jobs are gone.
+        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action. Returns how many jobs are gone.
 
         Args:
             before: The moment.

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import AlreadySettled, BudgetRejected
-from agent_runtime.ports.journal import Commit, Storage, StoredPolicy, Timer
-from agent_runtime.testing.examples import NOW, commit
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits
+from agent_runtime.ports.journal import ActionChange, Commit, Storage, StoredPolicy, Timer
+from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits, run_budget_id
+from agent_runtime.values.context import PolicyRef
+from agent_runtime.values.job import JobStatus
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.opening import Opening
 from agent_runtime.values.standing_budget import Budget
@@ -305,6 +308,59 @@ class MoneyContract:
         await asyncio.gather(*(spend(worker) for worker in range(5)), begin())
         (counters,) = await storage.counters([(budget.budget_id, "day")])
         assert counters.settled == Amount(cost=100, requests=100, turns=100)
+
+    async def test_old_ledger_entries_are_forgotten_with_their_corrections(self, storage: Storage) -> None:
+        def entry(entry_id: str, days: int, **values: Any) -> LedgerEntry:
+            at = NOW + timedelta(days=days)
+            return LedgerEntry(entry_id=entry_id, type="model_usage", scope_id="a", timestamp=at, **values)
+
+        entries = [
+            entry("old", 0),
+            entry("corrected", 0, uncertain=True),
+            entry("corrected~truth", 9, status="adjusted", metadata={"corrects": "corrected"}),
+            entry("older", -1),
+            entry("new", 9),
+        ]
+        await storage.commit(commit(ledger=entries))
+        before = NOW + timedelta(days=5)
+        assert [await storage.forget("ledger", before=before, limit=1) for _ in range(3)] == [1, 1, 0]
+        left = [one.entry_id for one in await storage.ledger_entries(LedgerFilter())]
+        assert left == ["corrected", "corrected~truth", "new"]
+        first, last = await storage.ledger_places()
+        spent = await storage.spent(NOW - timedelta(days=9), after=first - 1, upto=last)
+        assert sum(one.amount.requests for one in spent) == 2
+
+    async def test_answered_questions_and_policies_of_no_job_are_forgotten(self, storage: Storage) -> None:
+        asked, answered, of_job = action(), action(), action("job-1")
+        used = job(policy_ref=PolicyRef(name="p", version="2"))
+        versions = [StoredPolicy("p", version, {"rules": []}) for version in "12"]
+        await storage.commit(
+            commit(new_actions=[asked, answered, of_job], create=[(used, [])], policies=versions)
+        )
+        done = [
+            ActionChange(action_id=one.action_id, status=ActionStatus.RESOLVED) for one in (answered, of_job)
+        ]
+        await storage.commit(commit(action_changes=done))
+        later = NOW + timedelta(days=1)
+        assert await storage.forget("actions", before=NOW) == 0
+        assert [await storage.forget("actions", before=later) for _ in range(2)] == [1, 0]
+        assert await storage.get_action(answered.action_id) is None
+        assert {one.action_id for one in await storage.list_actions()} == {asked.action_id, of_job.action_id}
+        assert [await storage.forget("policies", before=later) for _ in range(2)] == [1, 0]
+        assert await storage.get_policy("p", "1") is None
+        assert await storage.get_policy("p", "2") is not None
+
+    async def test_the_counters_of_a_runs_own_budget_go_with_its_chain(self, storage: Storage) -> None:
+        ended = {"status": JobStatus.SUCCEEDED, "completed_at": NOW}
+        alone, first = job(scope_id="a", **ended), job(scope_id="a", **ended)
+        last = job(scope_id="a", chain_id=first.job_id, predecessor_id=first.job_id)
+        keys = [(run_budget_id("a", one.job_id), "") for one in (alone, first)]
+        keys.append((run_budget_id("b", alone.job_id), ""))
+        charges = [Charge(budget_id=key[0], settle=Amount(cost=1)) for key in keys]
+        await storage.commit(commit(create=[(one, []) for one in (alone, first)], charges=charges))
+        await storage.commit(commit(create=[(last, [])]))
+        assert await storage.prune(before=NOW + timedelta(days=1)) == 2
+        assert [counted.settled.cost for counted in await storage.counters(keys)] == [0, 1, 1]
 
     async def test_a_version_of_a_policy_never_changes(self, storage: Storage) -> None:
         kept = StoredPolicy("p", "1", {"policy": "p", "rules": []})

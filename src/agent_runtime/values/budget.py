@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import orjson
+
 from agent_runtime.values.checks import check_texts
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.money import to_units
@@ -97,6 +99,11 @@ class Charge(NamedTuple):
     limits: Limits | None = None
     forget_before: str = ""
     """When the window is a new one: older ones of its kind before this key, in which nothing is reserved, are deleted."""
+
+
+def run_budget_id(scope_id: str, run: str) -> str:
+    """Return the name of a run's own counters, from its chain or the id a caller has given: others may give the same."""
+    return f"run:{orjson.dumps([scope_id, run]).decode()}"
 
 
 class Counters(NamedTuple):

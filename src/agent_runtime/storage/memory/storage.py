@@ -14,6 +14,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
+    Forgettable,
     Listener,
     NewEvent,
     StoredPolicy,
@@ -21,10 +22,11 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
+from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.state import State, in_order, may_try
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter
+from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter, run_budget_id
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
@@ -349,6 +351,9 @@ class MemoryStorage:
         state = self._state
         ended = state.ended(before, limit, max_events)
         gone = {job.job_id for job in ended}
+        living = {job.chain_id for job in state.jobs.values() if job.job_id not in gone}
+        runs = {run_budget_id(job.scope_id, job.chain_id) for job in ended if job.chain_id not in living}
+        state.counters = {key: counted for key, counted in state.counters.items() if key[0] not in runs}
         for job in ended:
             del state.jobs[job.job_id]
             state.journals.pop(job.job_id, None)
@@ -360,6 +365,10 @@ class MemoryStorage:
         state.tokens = {key: token for key, token in state.tokens.items() if token.action_id in state.actions}
         state.timers = {key: timer for key, timer in state.timers.items() if timer.job_id not in gone}
         return len(ended)
+
+    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
+        """Delete what nobody has used since a moment."""
+        return forget(self._state, what, before, limit)
 
     async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the content of jobs that ended before a moment."""

@@ -391,6 +391,16 @@ PRUNE: Final = f"""
   WHERE action_id IN (SELECT action_id FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended))
 ), actions AS (
   DELETE FROM runtime_actions WHERE job_id IN (SELECT job_id FROM ended)
+), runs AS (
+  SELECT 'run:' || replace(jsonb_build_array(j.scope_id, j.chain_id)::text, '", "', '","') AS budget_id
+  FROM runtime_jobs j WHERE j.job_id IN (SELECT job_id FROM ended) AND NOT EXISTS (
+    SELECT 1 FROM runtime_jobs o WHERE o.job_id = j.chain_id AND o.job_id NOT IN (SELECT job_id FROM ended)
+  ) AND NOT EXISTS (
+    SELECT 1 FROM runtime_jobs o
+    WHERE o.chain_id = j.chain_id AND o.predecessor_id IS NOT NULL AND o.job_id NOT IN (SELECT job_id FROM ended)
+  )
+), counters AS (
+  DELETE FROM runtime_budget_counters WHERE budget_id IN (SELECT budget_id FROM runs)
 )
 DELETE FROM runtime_jobs WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
 """  # noqa: S608

@@ -17,12 +17,14 @@ from agent_runtime.ports.journal import (
     Claim,
     Commit,
     ForeignChange,
+    Forgettable,
     Listener,
     StoredPolicy,
     Timer,
     Worker,
 )
 from agent_runtime.storage import rows
+from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
 from agent_runtime.storage.postgres.apply import Claimed
@@ -521,6 +523,13 @@ class PostgresStorage:
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
         return len(await self._connections.fetch(sql.PRUNE, before, limit, max_events))
+
+    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
+        """Delete what nobody has used since a moment."""
+        count = 0
+        for statement in forget(what, dollar=True):
+            count = len(await self._connections.fetch(f"{statement} RETURNING 1", before, limit))
+        return count
 
     async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the content of jobs that ended before a moment."""

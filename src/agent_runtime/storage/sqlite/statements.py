@@ -275,7 +275,15 @@ MARK_WITHOUT_CONTENT: Final = """
 UPDATE runtime_jobs SET content_pruned_at = CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
 WHERE job_id = ?
 """
+_NO_OTHER_LINK = """NOT EXISTS (
+  SELECT 1 FROM runtime_jobs o WHERE o.job_id = j.chain_id AND o.job_id <> j.job_id
+) AND NOT EXISTS (
+  SELECT 1 FROM runtime_jobs o WHERE o.chain_id = j.chain_id AND o.predecessor_id IS NOT NULL AND o.job_id <> j.job_id
+)"""
 DELETE_JOB: Final = (
+    f"""DELETE FROM runtime_budget_counters WHERE budget_id = (
+  SELECT 'run:' || json_array(j.scope_id, j.chain_id) FROM runtime_jobs j WHERE j.job_id = ? AND {_NO_OTHER_LINK}
+)""",  # noqa: S608
     "DELETE FROM runtime_action_tokens WHERE action_id IN (SELECT action_id FROM runtime_actions WHERE job_id = ?)",
     *(
         f"DELETE FROM {table} WHERE job_id = ?"  # noqa: S608 -- names of our own

@@ -17,12 +17,14 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
+    Forgettable,
     Listener,
     StoredPolicy,
     Timer,
     Worker,
 )
 from agent_runtime.storage import rows
+from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, fold, has_place, next_jobs
@@ -441,6 +443,21 @@ class SQLiteStorage:
 
         deleted: int = await self._writer.run(delete)
         return deleted
+
+    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
+        """Delete what nobody has used since a moment. Long tables are looked through where nobody waits for it."""
+        bounds = (from_time(before), limit)
+        if what == "ledger":
+            old = await self._reader.rows(LEDGER.format(before="?1", limit="?2"), bounds)
+            delete = "DELETE FROM runtime_ledger WHERE id = ?"
+            await self._writer.run(lambda db: db.executemany(delete, old))
+            return len(old)
+
+        def forgotten(db: sqlite3.Connection) -> int:
+            return [db.execute(statement, bounds).rowcount for statement in forget(what, dollar=False)][-1]
+
+        count: int = await self._writer.run(forgotten)
+        return count
 
     async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the content of jobs that ended before a moment."""

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from agent_runtime import ContentPruned, ExecutionRequest, JobFilter, OperatorContext
+from agent_runtime import (
+    ContentPruned,
+    ExecutionContext,
+    ExecutionRequest,
+    JobFilter,
+    Ledger,
+    OperatorContext,
+)
 from agent_runtime.cli.jobs import jobs
 from agent_runtime.cli.prune import prune
 from agent_runtime.errors import ExecutorBusy, StorageError
+from agent_runtime.kernel.stores import StorageView
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from support.kernels import kernel
@@ -108,3 +116,20 @@ def test_only_sqlite_files_are_written_anew() -> None:
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert isinstance(run(prune, "--vacuum", "--db", tmp_path / "no.db").exception, StorageError)
     assert not (tmp_path / "no.db").exists()
+
+
+def test_what_stands_beside_jobs_is_forgotten_when_it_is_asked_for(database: Path) -> None:
+    async def fill() -> None:
+        storage = SQLiteStorage(database)
+        await storage.open()
+        ledger = Ledger(StorageView(storage))
+        for number in range(3):
+            await ledger.record_tool_usage(ExecutionContext(scope_id="a"), f"t{number}", cost="0.1")
+        await storage.aclose()
+
+    asyncio.run(fill())
+    kept = run(prune, "--db", database, "--ledger-older-than", "1d")
+    assert kept.output == "0 ledger entries deleted\n"
+    everything = ("--ledger-older-than", "0", "--actions-older-than", "0", "--policies-older-than", "0")
+    done = run(prune, "--db", database, *everything)
+    assert done.output == "3 ledger entries deleted\n0 questions deleted\n0 versions of policies deleted\n"

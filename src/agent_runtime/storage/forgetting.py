@@ -1,0 +1,48 @@
+"""What is forgotten beside jobs: ledger entries, answered questions of no job, policies that no job was admitted under."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent_runtime.ports.journal import Forgettable
+
+LEDGER: Final = """
+SELECT l.id FROM runtime_ledger l WHERE l.timestamp < {before} AND NOT EXISTS (
+  SELECT 1 FROM runtime_ledger t
+  WHERE t.event_id = l.event_id || '~truth' AND t.scope_id = l.scope_id AND t.timestamp >= {before}
+) ORDER BY l.id LIMIT {limit}
+"""
+"""An entry stays as long as its correction."""
+_ACTIONS: Final = """
+SELECT action_id FROM runtime_actions
+WHERE job_id IS NULL AND status <> 'pending' AND coalesce(resolved_at, expires_at, created_at) < {before}
+ORDER BY action_id LIMIT {limit}
+"""
+_POLICIES: Final = """
+DELETE FROM runtime_policies WHERE created_at < {before} AND (name, version) IN (
+  SELECT name, version FROM runtime_policies p WHERE p.created_at < {before} AND NOT EXISTS (
+    SELECT 1 FROM runtime_jobs j WHERE {name} = p.name AND {version} = p.version
+  ) LIMIT {limit}
+)
+"""
+
+
+def forget(what: Forgettable, *, dollar: bool) -> list[str]:
+    """Return the statements, the last of which deletes what is counted; their parameters are the moment and the limit.
+
+    Args:
+        what: What is forgotten.
+        dollar: Whether it is Postgres.
+    """
+    places = {"before": "$1", "limit": "$2"} if dollar else {"before": "?1", "limit": "?2"}
+    if what == "policies":
+        of_job = "j.policy_ref ->> '{}'" if dollar else "json_extract(j.policy_ref, '$.{}')"
+        named = {name: of_job.format(name) for name in ("name", "version")}
+        return [_POLICIES.format(**places, **named)]
+    if what == "ledger":
+        return [f"DELETE FROM runtime_ledger WHERE id IN ({LEDGER.format(**places)})"]  # noqa: S608
+    chosen = _ACTIONS.format(**places)
+    return [
+        f"DELETE FROM {table} WHERE action_id IN ({chosen})"  # noqa: S608
+        for table in ("runtime_action_tokens", "runtime_actions")
+    ]

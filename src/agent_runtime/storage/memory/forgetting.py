@@ -1,0 +1,61 @@
+"""What memory forgets beside jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice
+
+from agent_runtime.ports.journal import Forgettable
+from agent_runtime.storage.memory.state import State
+from agent_runtime.values.budget import EntryKey
+
+
+def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int:
+    """Delete what nobody has used since a moment, and return how much of it."""
+    match what:
+        case "ledger":
+            return _forget_entries(state, before, limit)
+        case "actions":
+            return _forget_actions(state, before, limit)
+        case "policies":
+            return _forget_policies(state, limit)
+
+
+def _forget_entries(state: State, before: datetime, limit: int) -> int:
+    def is_old(key: EntryKey) -> bool:
+        truth = state.ledger.get(EntryKey(key.scope_id, f"{key.entry_id}~truth"))
+        newest = (
+            state.ledger[key].timestamp
+            if truth is None
+            else max(truth.timestamp, state.ledger[key].timestamp)
+        )
+        return newest < before
+
+    old = list(islice(filter(is_old, state.ledger), limit))
+    for key in old:
+        del state.ledger[key]
+    state.forgotten += len(old)
+    return len(old)
+
+
+def _forget_actions(state: State, before: datetime, limit: int) -> int:
+    old = [
+        action.action_id
+        for action in state.actions.values()
+        if action.job_id is None
+        and not action.is_pending
+        and (action.resolved_at or action.expires_at or action.created_at) < before
+    ][:limit]
+    for action_id in old:
+        del state.actions[action_id]
+    state.tokens = {key: token for key, token in state.tokens.items() if token.action_id in state.actions}
+    return len(old)
+
+
+def _forget_policies(state: State, limit: int) -> int:
+    """Forget versions that no job is kept of; memory does not know since when it has them."""
+    kept = {(ref.name, ref.version) for job in state.jobs.values() if (ref := job.policy_ref) is not None}
+    old = [key for key in state.policies if key not in kept][:limit]
+    for key in old:
+        del state.policies[key]
+    return len(old)
