@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, ActionType, BudgetSpec, ExecutionRequest, OperatorContext
-from agent_runtime.ledger.budget_book import run_budget_id
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.values.budget import run_budget_id
 from llm_client import (
     LLM,
     Agent,
