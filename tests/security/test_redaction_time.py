@@ -58,7 +58,7 @@ ASSIGNED = [
     "=&",
 ]
 PLACES = [
-    "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
+    "MIGHAgEAMBMGcodektypassphrase ", "earer ?key=dckr_oat_hmacvalue=", "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
     "user,password\n", '"a","b"\n', '{"kty":"RSA","d":"', "&code=1&state=", '"name": "password", ', '"type": "string", ', "curl -u a:",
     "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
     "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",

@@ -21,10 +21,10 @@ from llm_client.redaction.rules import CROWDED, Span
 
 _REST = (
     r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];)?[ \t]{0,3}"
-    r"(?P<sign>=>|:=|[:=]|%3[ad]|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,3}[\"'`]))"
+    r"(?P<sign>=>|->|:=|[:=]|%3[ad]|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,3}[\"'`]))"
 )
 _WORDS = {
-    "pass": "pass", "pwd": "pwd", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
+    "pass": "pass", "pwd": "pwd", "pw=": "pw(?==)", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
     "auth": "auth(?!or(?![a-z]*iz))", "cookie": "cookie", "jwt": "jwt", "bearer": "bearer", "sid": "sid", "sess": "sess(?:ion)?id",
     "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "(?:auth|authorization|oauth|device)[_.-]?code",
     "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
@@ -43,7 +43,10 @@ _HEAD = 256
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 _OPENING = re.compile(
-    r"(?P<space>[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];))?"
+    r"(?P<space>(?:\*\*(?=[ \t]))?[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}(?:\"{3}|'{3}|[\"'`])|%22|%27|&quot;|&#3[49];))?"
+)
+_TYPE = re.compile(
+    r"[ \t]{0,3}&?[A-Za-z][\w<>\[\].]{0,40}(?: \| [A-Za-z]\w{0,20})?[ \t]{0,3}=[ \t]{0,3}(?=[rbfu]?[\"'`])"
 )
 _UNQUOTED = re.compile(r"[^\s\"'`,;&<>{}()\[\]|\\]+")
 _REST_OF_LINE = re.compile(r"[^\r\n\"'`<>\\]+")
@@ -151,7 +154,8 @@ def _start_of_name(text: str, position: int) -> int:
 
 
 def _value_span(text: str, name: _Name, end: int) -> tuple[int, int] | None:
-    opening = _OPENING.match(text, end)
+    typed = _TYPE.match(text, end) if name.sign == ":" else None  # `apiKey: string = "…"`
+    opening = _OPENING.match(text, typed.end() if typed else end)
     if opening is None:
         return None
     quote = opening["mark"]

@@ -12,9 +12,7 @@ from functools import cache
 from unicodedata import normalize
 
 _INVISIBLE = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
-_LETTERS = (
-    "\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
-)
+_LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
 _NOT_PLAIN = re.compile(f"[{_INVISIBLE}{_LETTERS}]")
 _NO_WIDTH = re.compile(f"[{_INVISIBLE}]+")
 
@@ -57,5 +55,6 @@ def _table() -> dict[int, str]:
     """Return what characters that look like ASCII are folded to, one for one."""
     blocks = ((0xFF01, 0xFF5F), (0x2460, 0x2500), (0x1D400, 0x1D800), (0x1F100, 0x1F200))
     table = {code: normalize("NFKC", chr(code)) for first, last in blocks for code in range(first, last)}
+    table |= dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000), " ")
     table |= dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE58, 0xFE63), "-")
     return {code: plain for code, plain in table.items() if len(plain) == 1 and plain.isascii()}

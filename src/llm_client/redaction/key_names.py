@@ -15,7 +15,7 @@ MAX_NAME_LENGTH = 96
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _KINDS_BY_ENDING = {
-    "password": "password passwords passwd pwd passphrase passcode passwort passwordhash userpass dbpass apppassword",
+    "password": "password passwords passwd pwd pw passphrase passcode passwort passwordhash userpass dbpass apppassword",
     "secret": "secret secrets clientsecret appsecret secretkey signingkey encryptionkey decryptionkey masterkey"
     " hmackey sessionkey mnemonic seedphrase recoverycode recoverycodes backupcode backupcodes otp totp mfacode"
     " pincode cvv cvc codeverifier clientassertion",

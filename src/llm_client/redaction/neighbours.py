@@ -62,6 +62,10 @@ def kinds_around(value: Mapping[Any, object], kind_of: Callable[[Any], str | Non
 
 def arguments_of(value: Sequence[object], kind_of: KindOf) -> Iterator[tuple[int, str]]:
     """Yield the places of a list of arguments that hold a secret: what follows `--password` or curl's `-u`."""
+    if len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str):
+        kind = kind_of(value[0])  # a pair on its own, and not a list of two names
+        if kind and len(value[1]) >= 6 and any(map(str.isdigit, value[1])):
+            yield 1, kind
     for index, (option, argument) in enumerate(pairwise(value), start=1):
         if not (
             isinstance(option, str) and isinstance(argument, str) and option.startswith("-")

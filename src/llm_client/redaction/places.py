@@ -21,7 +21,7 @@ _TEMPLATE = re.compile(r"\$?\{[^{}]{0,64}\}|\$\w{1,64}|%s|\*{3,}|<[^<>]{0,64}>")
 _PORT = re.compile(r"\d{1,5}(?:[/?#].*)?")
 _TOKEN_AS_USER = re.compile(r"(?P<secret>[A-Za-z0-9_-]{20,512})(?::[\w-]{0,64})?@")
 
-_NAME = r"(?P<name>[A-Za-z_$][\w.:-]{1,80})"
+_NAME = r"(?P<name>[A-Za-z_$][\w.:-]{1,80}+)"
 _QUOTE = r"\\{0,3}[\"']"
 _ELEMENT = re.compile(
     rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
@@ -69,10 +69,20 @@ _MAX_ROW, _MAX_CELLS = 10_000, 100
 
 
 def place_spans(text: str, lowered: str) -> Iterator[Span]:
-    """Yield the secrets that their place in a text gives away."""
+    """Yield the secrets that their place in a text, which is given in lower case as well, gives away."""
     for literals, reader in _READERS:
-        if any(literal in lowered for literal in literals):
-            yield from reader(text)
+        for literal in literals:
+            if literal in lowered:
+                yield from reader(text)
+                break
+    for word, pattern in _SAID.items():
+        if f"{word} " in lowered:
+            for match in pattern.finditer(lowered):
+                yield *match.span("quoted" if match["quoted"] else "secret"), "secret"
+    for pattern, literal in zip(_SQL, ("identified by", "password "), strict=True):
+        if literal in lowered:
+            for match in pattern.finditer(lowered):
+                yield *match.span("secret"), "password"
 
 
 def _urls(text: str) -> Iterator[Span]:
@@ -184,6 +194,38 @@ def _cells(text: str, position: int, end: int, mark: str) -> list[tuple[int, int
     return cells
 
 
+_DEFINED = re.compile(rf"#define[ \t]{{1,8}}{_NAME}[ \t]{{1,8}}\"(?P<secret>[^\"\n]{{1,1024}})\"")
+_REFUSED = re.compile(
+    r"(?:^|\n)(?:[\w\[\]]{1,60}\.){0,8}(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
+)
+_SQL = (
+    re.compile(r"identified by[ ]{1,2}'(?P<secret>[^'\n]{3,256})'"),
+    re.compile(r"password[ ](?:for [^\s=]{1,80} = ?)?'(?P<secret>[^'\n<]{6,256})'"),
+)
+_SAID = {
+    word: re.compile(
+        word
+        + r"(?: is| was| ist)? ?(?:[\"'`](?P<quoted>(?=[^\s\"'`]{0,64}\d)[^\s\"'`<]{6,128})[\"'`]"
+        + r"|(?P<secret>(?=[a-z_-]{0,64}\d)(?=[\d_-]{0,64}[a-z])[a-z0-9_+/-]{16,512}))"
+    )
+    for word in (
+        "password",
+        "passphrase",
+        "passwort",
+        "api key",
+        "access token",
+        "api token",
+        "your token",
+        "secret key",
+    )
+}
+"""Sentences that say what a secret is, in lower case: `your token is …`."""
+_GLUED = re.compile(
+    r"\b(?:sshpass[ ]{1,3}-p[ ]{0,2}|mysql(?:dump|admin)?[ ][^\n|;&]{0,120}?[ ]-p(?=\S)|docker login[ ][^\n|;&]{0,120}?[ ]-p[ ]|redis-cli[ ][^\n|;&]{0,120}?[ ]?-a[ ])"
+    r"(?P<secret>[^\s\"'$<-][^\s\"'<>]{2,256})"
+)
+_COOKIE_FILE = re.compile(r"\t(?:TRUE|FALSE)\t\d{1,12}\t[^\t\n]{1,128}\t(?P<secret>[^\t\r\n]{4,4096})")
+
 _READERS: tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]], ...] = (
     (("://",), _urls),
     (("</",), _by_name(_ELEMENT)),
@@ -195,5 +237,9 @@ _READERS: tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]], ...] = 
     (("kty",), _of_kind(_JWK_FIELD, "private_key")),
     (("code=",), _of_kind(_CODE, "authorization_code", "state=", "redirect_uri", "grant_type", "client_id", "callback", "code_verifier", "oauth")),
     (("grant_type", "redirect_uri", "code_verifier"), _of_kind(_CODE_IN_JSON, "authorization_code")),
+    (("#define",), _by_name(_DEFINED)),
+    (("input_value=",), _by_name(_REFUSED)),
+    (("sshpass", "mysql", "docker login", "redis-cli"), _of_kind(_GLUED, "password")),
+    (("\ttrue\t", "\tfalse\t"), _of_kind(_COOKIE_FILE, "cookie")),
     ((",", ";", "\t", " |"), _table),
 )  # fmt: skip

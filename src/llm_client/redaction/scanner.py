@@ -125,8 +125,11 @@ def shaped_spans(text: str) -> Iterator[Span]:
 def _runs(text: str) -> Iterator[Span]:
     table, two_parts = prefix_rules(), two_part_rules()
     inside: list[RedactionRule] | None = None
+    done = 0
     for run in _RUN.finditer(text):
         start, word = run.start(), run[0]
+        if start < done:  # a private key takes many runs; looking at each again would take quadratic time
+            continue
         plain = (
             word[0] not in "-_"
             and text[start - 1 : start] not in _ESCAPES
@@ -138,6 +141,7 @@ def _runs(text: str) -> Iterator[Span]:
             either = (two_parts.get(text[start - 1]), two_parts.get(text[start - 2 : start]))
             found = [span for rules in either if rules and (span := rules.span(text, start))]
         if found:
+            done = found[-1][1]
             yield from found
             continue
         if inside is None:

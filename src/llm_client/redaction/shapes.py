@@ -176,6 +176,11 @@ def literal_rules() -> tuple[RedactionRule, ...]:
             r"(?:-----END [A-Z0-9 ]{0,60}KEY(?: BLOCK)?-----|\Z)",
             ("-----BEGIN",),
         ),
+        RedactionRule(
+            "private_key",
+            r"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----(?s:.*?)(?:---- END SSH2 ENCRYPTED PRIVATE KEY ----|\Z)",
+            ("---- BEGIN SSH2",),
+        ),
         RedactionRule("private_key", r"Private-Lines: \d{1,4}\r?\n(?P<secret>(?:[A-Za-z0-9+/=]{1,80}\r?\n?)++)", ("Private-Lines: ",)),
         *(
             # The word's tail stands first: a pattern that begins with plain characters is searched much faster.
