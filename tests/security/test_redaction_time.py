@@ -36,7 +36,7 @@ WORDS = [
 LITERALS = sorted(
     {
         *(word for rule in literal_rules() for word in rule.literals),
-        *(word for words, _ in _READERS for word in words),
+        *(word for readers in _READERS.values() for words, _ in readers for word in words),
     }
 )
 ASSIGNED = [

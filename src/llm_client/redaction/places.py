@@ -70,19 +70,18 @@ _MAX_ROW, _MAX_CELLS = 10_000, 100
 
 def place_spans(text: str, lowered: str) -> Iterator[Span]:
     """Yield the secrets that their place in a text, which is given in lower case as well, gives away."""
-    for literals, reader in _READERS:
-        for literal in literals:
-            if literal in lowered:
-                yield from reader(text)
-                break
-    for word, pattern in _SAID.items():
-        if f"{word} " in lowered:
-            for match in pattern.finditer(lowered):
-                yield *match.span("quoted" if match["quoted"] else "secret"), "secret"
-    for pattern, literal in zip(_SQL, ("identified by", "password "), strict=True):
-        if literal in lowered:
-            for match in pattern.finditer(lowered):
-                yield *match.span("secret"), "password"
+    for needed, readers in _READERS.items():
+        if needed in lowered:
+            for literals, reader in readers:
+                if any(literal in lowered for literal in literals):
+                    yield from reader(text)
+    for needed, patterns in _SENTENCES.items():
+        if needed in lowered:
+            for literal, pattern, kind in patterns:
+                if literal in lowered:
+                    for match in pattern.finditer(lowered):
+                        group = "secret" if match["secret"] else "quoted"
+                        yield *match.span(group), kind
 
 
 def _urls(text: str) -> Iterator[Span]:
@@ -198,26 +197,26 @@ _DEFINED = re.compile(rf"#define[ \t]{{1,8}}{_NAME}[ \t]{{1,8}}\"(?P<secret>[^\"
 _REFUSED = re.compile(
     r"(?:^|\n)(?:[\w\[\]]{1,60}\.){0,8}(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
 )
-_SQL = (
-    re.compile(r"identified by[ ]{1,2}'(?P<secret>[^'\n]{3,256})'"),
-    re.compile(r"password[ ](?:for [^\s=]{1,80} = ?)?'(?P<secret>[^'\n<]{6,256})'"),
+_SQL = r"(?: for [^\s=]{1,80} =)? ?'(?P<secret>[^'\n<]{6,256})'(?P<quoted>)"
+_SAID = (
+    r"(?: is| was| ist)? ?(?:[\"'`](?P<quoted>(?=[^\s\"'`]{0,64}\d)[^\s\"'`<]{6,128})[\"'`]"
+    r"|(?P<secret>(?=[a-z_-]{0,64}\d)(?=[\d_-]{0,64}[a-z])[a-z0-9_+/-]{16,512}))"
 )
-_SAID = {
-    word: re.compile(
-        word
-        + r"(?: is| was| ist)? ?(?:[\"'`](?P<quoted>(?=[^\s\"'`]{0,64}\d)[^\s\"'`<]{6,128})[\"'`]"
-        + r"|(?P<secret>(?=[a-z_-]{0,64}\d)(?=[\d_-]{0,64}[a-z])[a-z0-9_+/-]{16,512}))"
-    )
-    for word in (
-        "password",
-        "passphrase",
-        "passwort",
-        "api key",
-        "access token",
-        "api token",
-        "your token",
-        "secret key",
-    )
+
+
+def _sentences(*said: str) -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    return tuple((f"{words} ", re.compile(words + _SAID), "secret") for words in said)
+
+
+_SENTENCES: Final = {
+    "password": (
+        *_sentences("password"),
+        ("password ", re.compile("password" + _SQL), "password"),
+    ),
+    "identified by": (("identified by ", re.compile("identified by" + _SQL), "password"),),
+    "pass": _sentences("passphrase", "passwort"),
+    "token": _sentences("access token", "api token", "your token"),
+    "key": _sentences("api key", "secret key"),
 }
 """Sentences that say what a secret is, in lower case: `your token is …`."""
 _GLUED = re.compile(
@@ -226,20 +225,25 @@ _GLUED = re.compile(
 )
 _COOKIE_FILE = re.compile(r"\t(?:TRUE|FALSE)\t\d{1,12}\t[^\t\n]{1,128}\t(?P<secret>[^\t\r\n]{4,4096})")
 
-_READERS: tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]], ...] = (
-    (("://",), _urls),
-    (("</",), _by_name(_ELEMENT)),
-    (("value=",), _by_name(_NAME_THEN_VALUE)),
-    (("value=",), _by_name(_VALUE_THEN_NAME)),
-    (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR)),
-    (("\"type", "'type"), _by_name(_TYPED)),
-    (("password ", "password\t"), _of_kind(_MACHINE, "password", "machine", "default", "login")),
-    (("kty",), _of_kind(_JWK_FIELD, "private_key")),
-    (("code=",), _of_kind(_CODE, "authorization_code", "state=", "redirect_uri", "grant_type", "client_id", "callback", "code_verifier", "oauth")),
-    (("grant_type", "redirect_uri", "code_verifier"), _of_kind(_CODE_IN_JSON, "authorization_code")),
-    (("#define",), _by_name(_DEFINED)),
-    (("input_value=",), _by_name(_REFUSED)),
-    (("sshpass", "mysql", "docker login", "redis-cli"), _of_kind(_GLUED, "password")),
-    (("\ttrue\t", "\tfalse\t"), _of_kind(_COOKIE_FILE, "cookie")),
-    ((",", ";", "\t", " |"), _table),
-)  # fmt: skip
+_READERS: dict[str, tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]], ...]] = {
+    "://": ((("://",), _urls),),
+    "</": ((("</",), _by_name(_ELEMENT)),),
+    "value": (
+        (("value=",), _by_name(_NAME_THEN_VALUE)),
+        (("value=",), _by_name(_VALUE_THEN_NAME)),
+        (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR)),
+        (("input_value=",), _by_name(_REFUSED)),
+    ),
+    "type": ((("\"type", "'type"), _by_name(_TYPED)),),
+    "password": ((("password ", "password\t"), _of_kind(_MACHINE, "password", "machine", "default", "login")),),
+    "kty": ((("kty",), _of_kind(_JWK_FIELD, "private_key")),),
+    "code": (
+        (("code=",), _of_kind(_CODE, "authorization_code", "state=", "redirect_uri", "grant_type", "client_id", "callback", "code_verifier", "oauth")),
+        (("grant_type", "redirect_uri", "code_verifier"), _of_kind(_CODE_IN_JSON, "authorization_code")),
+    ),
+    "#define": ((("#define",), _by_name(_DEFINED)),),
+    " -": ((("sshpass", "mysql", "docker login", "redis-cli"), _of_kind(_GLUED, "password")),),
+    "\t": ((("\ttrue\t", "\tfalse\t"), _of_kind(_COOKIE_FILE, "cookie")),),
+    "\n": (((",", ";", "\t", " |"), _table),),
+}  # fmt: skip
+"""Readers by what every text of theirs holds; each then has literals of its own."""

@@ -124,21 +124,19 @@ def shaped_spans(text: str) -> Iterator[Span]:
 
 def _runs(text: str) -> Iterator[Span]:
     table, two_parts = prefix_rules(), two_part_rules()
+    separators = {end[-1] for end in two_parts}
     inside: list[RedactionRule] | None = None
     done = 0
     for run in _RUN.finditer(text):
         start, word = run.start(), run[0]
         if start < done:  # a private key takes many runs; looking at each again would take quadratic time
             continue
-        plain = (
-            word[0] not in "-_"
-            and text[start - 1 : start] not in _ESCAPES
-            and not ("/" in word or "+" in word)
-        )
-        # Most runs are short of any prefix; they cost no call.
-        found = [] if plain and word[:2] not in table else list(_prefixed(text, start, word, table))
-        if not found and start:
-            either = (two_parts.get(text[start - 1]), two_parts.get(text[start - 2 : start]))
+        before = text[start - 1] if start else ""
+        found: list[Span] = []  # most runs begin with nothing that is known, and cost no call
+        if word[:2] in table or word[0] in "-_" or before in _ESCAPES or "/" in word or "+" in word:
+            found = list(_prefixed(text, start, word, table))
+        if not found and before in separators:
+            either = (two_parts.get(before), two_parts.get(text[start - 2 : start]))
             found = [span for rules in either if rules and (span := rules.span(text, start))]
         if found:
             done = found[-1][1]
