@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Final
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
@@ -13,6 +14,9 @@ from agent_runtime.ports.journal import Storage
 from agent_runtime.values.event import RuntimeEvent
 
 logger = logging.getLogger(__name__)
+
+LOOK_LIMIT: Final = 1000
+"""Jobs asked for at once."""
 
 
 class AwaitedEnds:
@@ -70,8 +74,10 @@ class AwaitedEnds:
             self._wanted.set()
 
     async def look(self) -> None:
-        """See which of all awaited jobs have ended."""
-        await self._look_at(list(self._ends))
+        """See which of all awaited jobs have ended: one question for a thousand, for most of them wait for long."""
+        awaited = list(self._ends)
+        for first in range(0, len(awaited), LOOK_LIMIT):
+            await self._look_at(await self._storage.stopped_jobs(awaited[first : first + LOOK_LIMIT]))
 
     async def _look_on_demand(self) -> None:
         while True:

@@ -6,11 +6,16 @@ import asyncio
 import heapq
 import itertools
 import logging
+from collections.abc import Callable
+from typing import Final
 
 from agent_runtime.ports.background import drained
 from agent_runtime.ports.dispatcher import Advance
 
 logger = logging.getLogger(__name__)
+
+LOW: Final = 250
+"""Jobs that are left when more are asked for."""
 
 
 class LocalDispatcher:
@@ -30,6 +35,8 @@ class LocalDispatcher:
         self._again: dict[str, int] = {}
         """Jobs submitted while they were being advanced, with their priority."""
         self._stopping = False
+        self.on_low: Callable[[], None] | None = None
+        """Called when few jobs are left here: more may be due than were submitted."""
 
     async def start(self, advance: Advance) -> None:
         """Begin to execute what was and will be submitted."""
@@ -58,6 +65,8 @@ class LocalDispatcher:
             self._queued.discard(job_id)
             task = loop.create_task(self._run(self._advance, job_id), name=f"advance {job_id}")
             self._running[job_id] = task
+        if len(self._heap) <= LOW and self.on_low is not None:
+            self.on_low()
 
     async def _run(self, advance: Advance, job_id: str) -> None:
         try:

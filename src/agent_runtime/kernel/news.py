@@ -11,6 +11,7 @@ from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.ends import AwaitedEnds
+from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
@@ -22,8 +23,8 @@ from agent_runtime.values.job import JobRecord, JobStatus
 
 logger = logging.getLogger(__name__)
 
-_SWEEP_LIMIT = 100_000
-"""Jobs submitted by one sweep; what is beyond waits for the next."""
+_SWEEP_LIMIT = 1000
+"""Jobs submitted by one sweep: the first in order. More are looked for when few of them are left."""
 
 
 class News:
@@ -62,6 +63,10 @@ class News:
         """Whether due jobs are executed here."""
         self._ends = AwaitedEnds(storage)
         self._sweep_wanted = asyncio.Event()
+        self._more_due = False
+        """The last sweep has left due jobs behind."""
+        if isinstance(dispatcher, LocalDispatcher):
+            dispatcher.on_low = self._sweep_for_more
         self._listens = False
         self._task: asyncio.Task[None] | None = None
 
@@ -198,6 +203,12 @@ class News:
         )
         for job_id, priority in due:
             self._dispatcher.submit(job_id, priority=priority)
+        self._more_due = len(due) == _SWEEP_LIMIT
+
+    def _sweep_for_more(self) -> None:
+        if self._more_due:
+            self._more_due = False
+            self._sweep_wanted.set()
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the next event with which the job stops: it ends, or is blocked."""

@@ -417,6 +417,10 @@ class JobReader(Protocol):
         """Return jobs, newest first."""
         ...
 
+    async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
+        """Return which of these jobs have ended or are blocked, in one look."""
+        ...
+
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match, whatever the filter's `limit` and `before`."""
         ...

@@ -122,6 +122,18 @@ class AbilityContract:
         assert found is not None
         assert (found.failed_versions, found.retry_at) == ((), None)
 
+    async def test_ended_and_blocked_jobs_are_told_from_those_that_wait(self, storage: Storage) -> None:
+        blocked, waiting, ended = await self.blocked(storage), await self.waiting(storage), job()
+        await storage.commit(commit(create=[(ended, [NewEvent("job.created")])]))
+        assert await storage.claim(ended.job_id, owner="w1", at=NOW) is not None
+        change = JobChange(status=JobStatus.FAILED, release=True, completed_at=NOW)
+        await storage.commit(
+            commit(job_id=ended.job_id, fence=1, events=[NewEvent("job.failed")], job=change)
+        )
+        asked = [blocked.job_id, waiting.job_id, ended.job_id, "job-none"]
+        assert set(await storage.stopped_jobs(asked)) == {blocked.job_id, ended.job_id}
+        assert await storage.stopped_jobs([]) == []
+
     async def test_a_due_job_is_unlisted_only_while_its_queue_is_served(self, storage: Storage) -> None:
         record = await self.waiting(storage, operator="new", queue="q")
         assert await self.unlisted(storage, 0.0) == set()  # nobody is alive: it waits

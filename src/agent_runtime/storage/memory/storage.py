@@ -257,6 +257,12 @@ class MemoryStorage:
             found = [job for job in found if job.job_id < filter.before]
         return found[: filter.limit]
 
+    async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
+        """Return which of these jobs have ended or are blocked."""
+        jobs = self._state.jobs
+        known = (jobs[job_id] for job_id in job_ids if job_id in jobs)
+        return [job.job_id for job in known if job.status.is_terminal or job.status is JobStatus.BLOCKED]
+
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
         return len(self._matching(filter))

@@ -483,6 +483,10 @@ SELECT job_id, priority FROM (
   SELECT j.job_id, j.priority FROM {_WOKEN} WHERE j.scope_id = $1 AND (cardinality($3::text[]) = 0 OR j.queue = ANY($3::text[])) {able(4)}
 ) AS next ORDER BY priority DESC, job_id LIMIT (SELECT places FROM free)
 """  # noqa: S608
+STOPPED_JOBS: Final = """
+SELECT job_id FROM runtime_jobs
+WHERE job_id = ANY($1::text[]) AND status IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'blocked')
+"""
 BLOCKED_JOBS: Final = f"""
 SELECT j.job_id FROM runtime_jobs j
 WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > $1

@@ -146,6 +146,10 @@ SELECT job_id, priority FROM (
 ) ORDER BY priority DESC, job_id LIMIT {_FREE}
 """  # noqa: S608
 
+STOPPED_JOBS: Final = """
+SELECT j.job_id FROM json_each(?) AS v CROSS JOIN runtime_jobs j ON j.job_id = v.value
+WHERE j.status IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'blocked')
+"""
 BLOCKED_JOBS: Final = f"""
 SELECT j.job_id FROM runtime_jobs j INDEXED BY runtime_jobs_blocked
 WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > :after AND (

@@ -313,6 +313,11 @@ class SQLiteStorage:
         """Return jobs, newest first."""
         return [_job(row) for row in await self._select(lambda queries: queries.list_jobs(filter))]
 
+    async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
+        """Return which of these jobs have ended or are blocked."""
+        found = await self._reader.rows(sql.STOPPED_JOBS, (orjson.dumps(list(job_ids)).decode(),))
+        return [job_id for (job_id,) in found]
+
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
         ((count,),) = await self._select(lambda queries: queries.count_jobs(filter))
