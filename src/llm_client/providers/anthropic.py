@@ -6,10 +6,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from llm_client.providers.addresses import is_own
 from llm_client.providers.anthropic_request import DEFAULT_MAX_TOKENS, MessagesFormat
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 API_VERSION = "2026-10-21"
@@ -34,6 +35,8 @@ class AnthropicProvider(HttpProvider):
         transport: How to send; the caller closes it.
         transport_options: Proxy, certificates and limits of the default transport.
         timeouts: Seconds per phase of a request.
+        limits: How long, large and many-handed an answer may be.
+        plain_http: Whether a key may be sent unencrypted to another machine.
     """
 
     def __init__(
@@ -48,19 +51,25 @@ class AnthropicProvider(HttpProvider):
         transport: Transport | None = None,
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
+        limits: AnswerLimits | None = None,
+        plain_http: bool = False,
     ) -> None:
         self._api_version = api_version
+        url = base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
         super().__init__(
             name="anthropic",
             model=model,
-            base_url=base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL,
+            base_url=url,
             wire=MessagesFormat(default_max_tokens),
             api_key=api_key,
             key_variables=("ANTHROPIC_API_KEY",),
+            is_foreign=not is_own(url, DEFAULT_BASE_URL, ("ANTHROPIC_BASE_URL",)),
             headers=headers,
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
+            limits=limits,
+            plain_http=plain_http,
             capabilities=Capabilities(supports_embeddings=False),
         )
 

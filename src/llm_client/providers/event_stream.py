@@ -8,11 +8,17 @@ from contextlib import aclosing, contextmanager, suppress
 
 import orjson
 
-from llm_client.errors import ConnectionFailed, ProviderError, ProviderTimeout, StreamInterrupted
+from llm_client.errors import (
+    ConnectionFailed,
+    InvalidResponse,
+    ProviderError,
+    ProviderTimeout,
+    StreamInterrupted,
+)
 from llm_client.messages import StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.sse import ServerSentEvent, SSEParser
-from llm_client.providers.transport import HttpResponse
+from llm_client.providers.transport import AnswerLimits, HttpResponse, whole_time
 from llm_client.providers.wire import StreamReader, readable
 
 _DRAIN_SECONDS = 0.1
@@ -20,13 +26,13 @@ _DRAIN_SECONDS = 0.1
 
 
 async def read_stream(
-    response: HttpResponse, reader: StreamReader, origin: Origin
+    response: HttpResponse, reader: StreamReader, origin: Origin, limits: AnswerLimits | None = None
 ) -> AsyncGenerator[StreamEvent]:
     """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
     parser = SSEParser()
     with _interrupting(reader, parser, origin):
         async with aclosing(response.chunks()) as chunks:
-            async for chunk in chunks:
+            async for chunk in _bounded(chunks, limits or AnswerLimits()):
                 for event in parser.feed(chunk):
                     for stream_event in _read_event(event, reader, origin):
                         yield stream_event
@@ -38,6 +44,22 @@ async def read_stream(
                 yield stream_event
     if not reader.may_end():
         raise _interrupted(reader, origin, "the stream ended without its end marker")
+
+
+async def _bounded(chunks: AsyncGenerator[bytes], limits: AnswerLimits) -> AsyncGenerator[bytes]:
+    """Yield a body's pieces within its limits, whatever they hold: a server can say for ever that it is still there."""
+    seconds, size = limits.max_seconds, 0
+    end = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            async with whole_time(None, until=end):  # none around a yield, where other code runs
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        size += len(chunk)
+        if size > limits.max_stream_bytes:
+            raise InvalidResponse(f"the stream is larger than {limits.max_stream_bytes} bytes")
+        yield chunk
 
 
 @contextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
+from llm_client.providers.addresses import is_own
 from llm_client.providers.google_request import GenerateContentFormat
 from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import readable
 from llm_client.usage import Usage
 
@@ -33,6 +34,8 @@ class GoogleProvider(HttpProvider):
         transport: How to send; the caller closes it.
         transport_options: Proxy, certificates and limits of the default transport.
         timeouts: Seconds per phase of a request.
+        limits: How long, large and many-handed an answer may be.
+        plain_http: Whether a key may be sent unencrypted to another machine.
     """
 
     def __init__(
@@ -47,20 +50,26 @@ class GoogleProvider(HttpProvider):
         transport: Transport | None = None,
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
+        limits: AnswerLimits | None = None,
+        plain_http: bool = False,
     ) -> None:
         self._version = api_version
+        url = base_url or os.environ.get("GEMINI_BASE_URL") or DEFAULT_BASE_URL
         super().__init__(
             name="google",
             model=model,
-            base_url=base_url or os.environ.get("GEMINI_BASE_URL") or DEFAULT_BASE_URL,
+            base_url=url,
             wire=GenerateContentFormat(api_version),
             api_key=api_key,
             key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+            is_foreign=not is_own(url, DEFAULT_BASE_URL, ("GEMINI_BASE_URL",)),
             key_header=("x-goog-api-key", ""),
             headers=headers,
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
+            limits=limits,
+            plain_http=plain_http,
             embedding_model=embedding_model,
         )
 

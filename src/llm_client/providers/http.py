@@ -8,15 +8,15 @@ provider needs none of them, and leaving them out makes a small request measurab
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from llm_client.errors import ConfigurationError, ConnectionFailed, InvalidResponse, ProviderTimeout
+from llm_client.errors import ConfigurationError, ConnectionFailed, ProviderTimeout
 from llm_client.network import NETWORK
 from llm_client.providers.connections import Connections, PooledResponse
+from llm_client.providers.inflate import Inflate, encoding_of
 from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from httpcore2 import URL, Proxy
 
 _MAX_TARGETS = 256
-_INFLATED_PIECE = 1024 * 1024
 
 
 class HttpcoreTransport:
@@ -184,7 +183,7 @@ class _HttpcoreResponse:
                 async for chunk in stream:
                     yield chunk
                 return
-            inflate = _Inflate(encoding)
+            inflate = Inflate(encoding)
             async for chunk in stream:
                 for piece in inflate.feed(chunk):
                     yield piece
@@ -195,29 +194,8 @@ class _HttpcoreResponse:
     def _encoding(self) -> str | None:
         for name, value in self._pooled.response.headers:
             if len(name) == 16 and name.lower() == b"content-encoding":
-                encoding = value.decode("latin-1").strip().lower()
-                return None if encoding in ("", "identity") else encoding
+                return encoding_of(value.decode("latin-1"))
         return None
-
-
-class _Inflate:
-    """Decompresses a body in pieces of bounded size, so that a small body cannot become a huge one at once."""
-
-    def __init__(self, encoding: str) -> None:
-        if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise InvalidResponse(f"the answer is compressed with {encoding!r}, which was not asked for")
-        # 32 + MAX_WBITS: zlib recognises gzip and zlib headers by itself.
-        self._object = zlib.decompressobj(32 + zlib.MAX_WBITS)
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        try:
-            while chunk:
-                piece = self._object.decompress(chunk, _INFLATED_PIECE)
-                if piece:
-                    yield piece
-                chunk = self._object.unconsumed_tail
-        except zlib.error as error:
-            raise InvalidResponse(f"the compressed answer is damaged: {error}") from error
 
 
 def _host_name(host: str) -> bytes:

@@ -18,6 +18,7 @@ from llm_client.errors import (
     ProviderTimeout,
 )
 from llm_client.network import NETWORK
+from llm_client.providers.inflate import Inflate, encoding_of
 from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
 from llm_client.providers.transport import (
     Headers,
@@ -98,6 +99,7 @@ class AiohttpTransport:
             self._sessions[loop] = ClientSession(
                 connector=connector,
                 cookie_jar=DummyCookieJar(),
+                auto_decompress=False,  # it makes of one small piece as much as there is in it
                 skip_auto_headers=("User-Agent", "Accept-Encoding"),
             )
         return self._sessions[loop]
@@ -137,9 +139,12 @@ class _AiohttpResponse:
         return self._headers
 
     async def chunks(self) -> AsyncGenerator[bytes]:
+        encoding = encoding_of(self.headers.get("content-encoding"))
+        inflate = None if encoding is None else Inflate(encoding)
         with _mapped_errors():
             async for chunk in self._response.content.iter_any():
-                yield chunk
+                for piece in (chunk,) if inflate is None else inflate.feed(chunk):
+                    yield piece
 
     async def aclose(self) -> None:
         # A body that was read to its end has released the connection already; any other closes it.

@@ -19,6 +19,7 @@ from llm_client.errors import (
 )
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
+from llm_client.providers.addresses import is_private
 from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.event_stream import read_stream
@@ -30,6 +31,7 @@ from llm_client.providers.failures import (
 )
 from llm_client.providers.http import HttpcoreTransport
 from llm_client.providers.transport import (
+    AnswerLimits,
     HttpRequest,
     HttpResponse,
     Timeouts,
@@ -39,11 +41,14 @@ from llm_client.providers.transport import (
 )
 from llm_client.providers.wire import WireFormat, readable
 from llm_client.spec import RequestContext, RequestSpec
+from llm_client.usage import Usage
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that returns a fresh one for each request (short-lived tokens)."""
 
 _MAX_ERROR_BYTES = 1024 * 1024
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
+"""Headers that carry keys: one that the caller gives is sent instead of a key from elsewhere."""
 
 
 class HttpProvider:
@@ -56,12 +61,15 @@ class HttpProvider:
         wire: How the vendor writes requests and answers.
         api_key: The key; without it the first set one of `key_variables` is read at each call.
         key_variables: Environment variables that hold the key, the usual one first.
+        is_foreign: Whether the address is not the vendor's own, so that its environment variables are not for it.
+        plain_http: Whether a key may be sent unencrypted to another machine.
         key_required: Whether the vendor refuses requests without a key.
         key_header: Header that carries the key, and what stands before the key in it.
         headers: Further headers of each request.
         transport: How to send; the caller closes it. By default each provider has its own.
         transport_options: Proxy, certificates and limits of that own transport.
         timeouts: Seconds per phase of a request.
+        limits: How long, large and many-handed an answer may be.
         capabilities: What the vendor can do.
         embedding_model: Model that `embed` asks by default.
     """
@@ -75,12 +83,15 @@ class HttpProvider:
         wire: WireFormat,
         api_key: ApiKey | None = None,
         key_variables: Sequence[str] = (),
+        is_foreign: bool = False,
+        plain_http: bool = False,
         key_required: bool = True,
         key_header: tuple[str, str] = ("authorization", "Bearer "),
         headers: Mapping[str, str] | None = None,
         transport: Transport | None = None,
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
+        limits: AnswerLimits | None = None,
         capabilities: Capabilities | None = None,
         embedding_model: str = "",
     ) -> None:
@@ -93,6 +104,9 @@ class HttpProvider:
         self._wire = wire
         self._api_key = api_key
         self._key_variables = tuple(key_variables)
+        self._is_foreign = is_foreign
+        self._may_send_keys = plain_http or is_private(base_url)
+        self._limits = limits or AnswerLimits()
         self._key_required = key_required
         self._key_header = key_header
         self._headers = {
@@ -138,7 +152,16 @@ class HttpProvider:
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
         with readable(origin):
-            return self._wire.decode(payload, origin, request_id(headers))
+            result = self._wire.decode(payload, origin, request_id(headers))
+        self._check_calls(len(result.tool_calls), result.usage)
+        return result
+
+    def _check_calls(self, calls: int, usage: Usage | None) -> None:
+        """Refuse an answer with more tool calls than anybody can have meant."""
+        if calls > self._limits.max_tool_calls:
+            raise InvalidResponse(
+                f"the answer holds more than {self._limits.max_tool_calls} tool calls", usage=usage
+            )
 
     async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
         """Ask the model and yield its answer as it comes; the last event is `done` with the whole result."""
@@ -156,9 +179,11 @@ class HttpProvider:
                     for event in events_of(result):
                         yield event
                 else:
-                    reader = self._wire.reader(origin, request_id(response.headers))
-                    async with aclosing(read_stream(response, reader, origin)) as events:
+                    reader, calls = self._wire.reader(origin, request_id(response.headers)), 0
+                    async with aclosing(read_stream(response, reader, origin, self._limits)) as events:
                         async for event in events:
+                            calls += event.type == "tool_call_start"
+                            self._check_calls(calls, reader.draft.usage)
                             yield event
                     with readable(origin):
                         result = reader.result()
@@ -187,14 +212,20 @@ class HttpProvider:
         origin, response = await self._send(path, body, model, accept="application/json")
         with _blamed(origin):
             await _refuse_failure(response, origin)
-            content = await read_body(response)
+            content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
             return origin, response.headers, _loads(content, response, origin)
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
     ) -> tuple[Origin, HttpResponse]:
-        key = await self._key()
-        origin = Origin(provider=self._name, model=model, secrets=(key,) if key else ())
+        given = [value for name, value in self._headers.items() if name in _CREDENTIALS]
+        key = None if given else await self._key()
+        secrets = (*given, *([key] if key else ()))
+        origin = Origin(provider=self._name, model=model, secrets=secrets)
+        if secrets and not self._may_send_keys:
+            raise ConfigurationError(
+                f"a key is not sent unencrypted: use https for {self._base_url}, or plain_http=True if nobody can read along"
+            )
         headers = {**self._headers, **self._headers_for(body), "accept": accept}
         if key:
             headers[self._key_header[0]] = self._key_header[1] + key
@@ -216,21 +247,27 @@ class HttpProvider:
         if callable(key):
             fresh = key()
             key = await fresh if inspect.isawaitable(fresh) else fresh
-        if key is None:
+        if key is None and not self._is_foreign:
             key = next(filter(None, map(os.environ.get, self._key_variables)), None)
         key = key.strip() if key else None
         if not key and self._key_required:
             variables = " or ".join(self._key_variables)
-            raise AuthenticationError(
-                f"no API key for {self._name}: set {variables} or pass api_key=", provider=self._name
-            )
+            remedy = f"set {variables} or pass api_key="
+            if self._is_foreign:
+                remedy = (
+                    f"{variables} is only sent to the vendor's own address; pass api_key= or key_variables="
+                )
+            raise AuthenticationError(f"no API key for {self._name}: {remedy}", provider=self._name)
         return key
 
     async def _read_unstreamed(self, response: HttpResponse, origin: Origin) -> CompletionResult:
         """Read the whole answer of a server that was asked for a stream and did not give one."""
-        payload = _loads(await read_body(response), response, origin)
+        content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
+        payload = _loads(content, response, origin)
         with readable(origin):
-            return self._wire.decode(payload, origin, request_id(response.headers))
+            result = self._wire.decode(payload, origin, request_id(response.headers))
+        self._check_calls(len(result.tool_calls), result.usage)
+        return result
 
 
 async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:

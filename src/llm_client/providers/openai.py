@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Embeddings
+from llm_client.providers.addresses import is_own
 from llm_client.providers.answer import whole_number
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.openai_chat import ChatFormat
 from llm_client.providers.openai_responses import ResponsesFormat
-from llm_client.providers.transport import Timeouts, Transport, TransportOptions
+from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import WireFormat, readable
 from llm_client.usage import Usage
 
@@ -29,13 +30,15 @@ class OpenAIProvider(HttpProvider):
 
     Args:
         model: Model asked when a request names none, such as `gpt-5.2`.
-        api_key: The key, or a function that returns one; without it `OPENAI_API_KEY` is read at each call.
+        api_key: The key, or a function that returns one; without it `key_variables` are read at each call.
         base_url: Where the API begins, `/v1` included, as OpenAI's own SDK takes it; without it `OPENAI_BASE_URL`,
             then OpenAI itself.
         api: `responses`, `chat`, or `auto`: the Responses API at OpenAI itself, Chat Completions anywhere else.
         name: Vendor name as price tables know it.
         dialect: How a compatible server differs; by default it follows from `base_url`.
-        key_variables: Environment variables that hold the key.
+        key_variables: Environment variables that hold the key for this address; without it `OPENAI_API_KEY`, which is read
+            for OpenAI's own address and that of `OPENAI_BASE_URL` alone.
+        is_foreign: Whether `key_variables` are not for this address and so are not read; by default that follows from both.
         key_required: Whether calls without a key are refused here.
         key_header: Header that carries the key, and what stands before the key in it.
         organization: OpenAI organisation; without it `OPENAI_ORG_ID`.
@@ -45,6 +48,8 @@ class OpenAIProvider(HttpProvider):
         transport: How to send; the caller closes it.
         transport_options: Proxy, certificates and limits of the default transport.
         timeouts: Seconds per phase of a request.
+        limits: How long, large and many-handed an answer may be.
+        plain_http: Whether a key may be sent unencrypted to another machine.
     """
 
     def __init__(
@@ -56,7 +61,8 @@ class OpenAIProvider(HttpProvider):
         api: OpenAIApi = "auto",
         name: str = "openai",
         dialect: ChatDialect | None = None,
-        key_variables: Sequence[str] = ("OPENAI_API_KEY",),
+        key_variables: Sequence[str] | None = None,
+        is_foreign: bool | None = None,
         key_required: bool = True,
         key_header: tuple[str, str] = ("authorization", "Bearer "),
         organization: str | None = None,
@@ -66,6 +72,8 @@ class OpenAIProvider(HttpProvider):
         transport: Transport | None = None,
         transport_options: TransportOptions | None = None,
         timeouts: Timeouts | None = None,
+        limits: AnswerLimits | None = None,
+        plain_http: bool = False,
     ) -> None:
         url = base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
         at_openai = url.rstrip("/") == DEFAULT_BASE_URL
@@ -77,13 +85,16 @@ class OpenAIProvider(HttpProvider):
             base_url=url,
             wire=_wire(api, name, dialect, at_openai=at_openai),
             api_key=api_key,
-            key_variables=key_variables,
+            key_variables=("OPENAI_API_KEY",) if key_variables is None else key_variables,
+            is_foreign=_is_foreign(url, key_variables) if is_foreign is None else is_foreign,
             key_required=key_required,
             key_header=key_header,
             headers={**account, **(headers or {})},
             transport=transport,
             transport_options=transport_options,
             timeouts=timeouts,
+            limits=limits,
+            plain_http=plain_http,
             embedding_model=embedding_model,
             capabilities=Capabilities(supports_output_schema=dialect.output_schema),
         )
@@ -104,6 +115,10 @@ class OpenAIProvider(HttpProvider):
             return Embeddings(
                 (row["embedding"] for row in rows), model=payload.get("model") or model, usage=usage
             )
+
+
+def _is_foreign(url: str, key_variables: Sequence[str] | None) -> bool:
+    return key_variables is None and not is_own(url, DEFAULT_BASE_URL, ("OPENAI_BASE_URL",))
 
 
 def _wire(api: OpenAIApi, name: str, dialect: ChatDialect, *, at_openai: bool) -> WireFormat:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llm_client.errors import ConfigurationError
+from llm_client.providers.addresses import is_own
 from llm_client.providers.anthropic import AnthropicProvider
 from llm_client.providers.google import GoogleProvider
 from llm_client.providers.http_provider import HttpProvider
@@ -50,8 +51,9 @@ def create_provider(model: str, **options: Any) -> HttpProvider:
 
 
 def _from_preset(vendor: str, preset: Preset, model: str, options: dict[str, Any]) -> OpenAIProvider:
+    address = options.get("base_url") or _address(vendor, preset)
     defaults = {
-        "base_url": options.get("base_url") or _address(vendor, preset),
+        "base_url": address,
         "name": preset.name,
         "dialect": preset.dialect,
         "key_variables": preset.key_variables,
@@ -59,6 +61,11 @@ def _from_preset(vendor: str, preset: Preset, model: str, options: dict[str, Any
         "key_header": preset.key_header,
         "embedding_model": preset.embedding_model,
     }
+    if "key_variables" not in options:
+        options = {
+            "is_foreign": not is_own(address, preset.base_url, preset.url_variables),
+            **options,
+        }
     return OpenAIProvider(
         model, **{**options, **{key: options.get(key) or value for key, value in defaults.items()}}
     )

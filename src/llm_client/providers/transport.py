@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from llm_client.errors import ConfigurationError, InvalidResponse
+from llm_client.errors import ConfigurationError, InvalidResponse, ProviderTimeout
 
 Headers = Mapping[str, str]
 
@@ -31,6 +32,20 @@ class Timeouts:
     write: float | None = 60.0
     pool: float | None = 60.0
     """Longest wait for a free connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerLimits:
+    """What one answer may take. Who passes one is cut off: a vendor's fault, or somebody in his place."""
+
+    max_bytes: int = MAX_RESPONSE_BYTES
+    """Of an answer that comes at once, decompressed."""
+    max_stream_bytes: int = 64 * 1024 * 1024
+    """Of a stream, decompressed; the longest answers have some hundred thousand tokens, of 200 bytes each on the wire."""
+    max_tool_calls: int = 1_000
+    """Tool calls in one answer; an agent runs far fewer (`AgentConfig.max_tool_calls_per_turn`)."""
+    max_seconds: float | None = 3_600.0
+    """From the answer's headers to its end, however often the server says that it is still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +121,40 @@ class Transport(Protocol):
         ...
 
 
-async def read_body(response: HttpResponse, limit: int = MAX_RESPONSE_BYTES) -> bytes:
-    """Return the whole body and release the connection. Raises `InvalidResponse` above `limit` bytes."""
+async def read_body(
+    response: HttpResponse, limit: int = MAX_RESPONSE_BYTES, *, seconds: float | None = None
+) -> bytes:
+    """Return the whole body and release the connection.
+
+    Raises:
+        InvalidResponse: It has more than `limit` bytes.
+        ProviderTimeout: It took longer than `seconds`.
+    """
     try:
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.chunks():
-            size += len(chunk)
-            if size > limit:
-                raise InvalidResponse(f"the answer is larger than {limit} bytes", status=response.status)
-            chunks.append(chunk)
+        async with aclosing(response.chunks()) as pieces, whole_time(seconds):
+            async for chunk in pieces:
+                size += len(chunk)
+                if size > limit:
+                    raise InvalidResponse(f"the answer is larger than {limit} bytes", status=response.status)
+                chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
     finally:
         await response.aclose()
+
+
+@asynccontextmanager
+async def whole_time(seconds: float | None, *, until: float | None = None) -> AsyncIterator[None]:
+    """Bound the time of an answer: by `seconds`, or by the event loop's time `until` at which they are over."""
+    limit = asyncio.timeout(seconds) if until is None else asyncio.timeout_at(until)
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ProviderTimeout("the answer did not end within its time") from None
 
 
 def check_header(name: str, value: str) -> bytes:

@@ -31,6 +31,7 @@ from llm_client.spec import RequestContext, RequestSpec
 
 RecordMode = Literal["auto", "record", "replay"]
 FORMAT = 1
+_MAX_HEAD = 64 * 1024
 _ERROR_FIELDS = ("status", "request_id", "retry_after", "vendor_code")
 
 
@@ -48,7 +49,8 @@ class RecordedProvider:
         redactor: What is taken out.
 
     Raises:
-        ConfigurationError: The file cannot be read, or there is nobody to record.
+        ConfigurationError: The file cannot be read, there is nobody to record, or the file that would be written anew is no
+            recording.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class RecordedProvider:
         )
         self._answers: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
         if mode == "record":
-            self._path.unlink(missing_ok=True)
+            _discard(self._path)
         elif self._path.exists():
             self._read()
         elif mode == "replay":
@@ -195,6 +197,21 @@ class RecordedProvider:
         head = {"format": FORMAT, "provider": self._name, "model": self._model}
         async with self._writing:
             await asyncio.to_thread(_append, self._path, head, self._redactor.redact(entry))
+
+
+def _discard(path: Path) -> None:
+    """Remove a recording, to begin it anew; what is none stays."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        first = file.readline(_MAX_HEAD)
+    try:
+        head = orjson.loads(first) if first else {"format": FORMAT, "provider": ""}
+    except orjson.JSONDecodeError:
+        head = None
+    if not isinstance(head, dict) or not {"format", "provider"} <= head.keys():
+        raise ConfigurationError(f"{path} is not a recording, and is not overwritten")
+    path.unlink()
 
 
 def _append(path: Path, head: dict[str, Any], entry: dict[str, Any]) -> None:
