@@ -184,7 +184,12 @@ async def check_questions(
 
 
 async def _stood_still(events: Sequence[RuntimeEvent], started: RuntimeEvent) -> bool:
-    later = [e.type for e in events if e.operation_id == started.operation_id and e.job_id == started.job_id]
+    later = [
+        e.type
+        for e in events
+        if (e.job_id, e.operation_id) == (started.job_id, started.operation_id)
+        and e.type.startswith(("tool.", "step."))  # the line inside it has the same place
+    ]
     return later[-1].endswith(".blocked")
 
 
