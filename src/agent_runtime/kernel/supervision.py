@@ -99,7 +99,7 @@ class Supervisor:
                 return True
         except SignalsPending:
             await self._run.fold()
-        self._run.check_idle()
+            self._run.check_idle()
         return False
 
     async def _wait_for_room(self) -> bool:
