@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PolicyInvalid,
         QueueFull,
         ResultNotSerializable,
+        RetryRefused,
         RunSuspended,
         StepFailed,
         StorageError,
@@ -104,7 +105,7 @@ _HOMES = {
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
-        "PolicyInvalid QueueFull ResultNotSerializable StepFailed StorageError UnknownAction UnknownJob "
+        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
         "UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
@@ -233,6 +234,7 @@ __all__ = [
     "Reservation",
     "ResultNotSerializable",
     "RetryPolicy",
+    "RetryRefused",
     "RunSuspended",
     "RunVersions",
     "Runtime",

@@ -8,6 +8,7 @@ AgentRuntimeError
 │   ├── UnknownPolicy
 │   ├── IdempotencyConflict        the key belongs to a different request
 │   ├── InvalidTransition          the job is not in a state that allows this
+│   ├── RetryRefused               effects would be repeated; say from where to start
 │   ├── ActionAlreadyResolved
 │   ├── ResultNotSerializable      a step returned something that is not JSON
 │   ├── ContentTooLarge
@@ -102,6 +103,12 @@ class InvalidTransition(InvalidInput):
     """The job's state does not allow this."""
 
     code = "INVALID_TRANSITION"
+
+
+class RetryRefused(InvalidInput):
+    """Retrying the job would repeat effects that have happened."""
+
+    code = "RETRY_REFUSED"
 
 
 class ActionAlreadyResolved(InvalidInput):

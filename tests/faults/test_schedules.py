@@ -75,6 +75,20 @@ PLAYED = {
         "test_who_waits_on_gets_the_result_of_the_mended_job",
         "test_a_blocked_child_keeps_its_parent_waiting",
     ),
+    "test_outages": (
+        "test_an_outage_that_leaves_the_operator_is_waited_out",
+        "test_a_job_that_waits_is_waiting_and_says_until_when",
+        "test_an_effect_that_followed_the_failure_forbids_to_do_it_anew",
+    ),
+    "test_retries": (
+        "test_what_failed_is_done_anew_and_what_succeeded_is_recalled",
+        "test_a_job_has_one_successor_and_a_second_retry_gives_the_living_head",
+        "test_the_key_of_a_failed_job_starts_it_again_when_it_is_asked_to",
+        "test_branches_that_a_failure_ended_are_taken_up_again",
+        "test_a_child_that_failed_is_retried_itself_and_one_that_succeeded_is_recalled",
+        "test_a_question_about_a_lost_effect_moves_to_the_successor",
+        "test_before_an_unsafe_effect_is_repeated_somebody_is_asked",
+    ),
     "test_identity": (
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
         "test_a_pruned_first_link_leads_to_the_living_one",

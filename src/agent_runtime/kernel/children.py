@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from agent_runtime.errors import ChildFailed, InvalidInput
@@ -13,6 +15,7 @@ from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.budgets import budgets_for_child
 from agent_runtime.kernel.durable_wait import Asked
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
+from agent_runtime.kernel.retries import Retry, retried
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import handed_on
 from agent_runtime.ports.ids import new_id, new_seed
@@ -20,8 +23,11 @@ from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import JobRecord, OnParentEnd
+from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
+
+_LOOK_SECONDS = 0.2
+"""How often a child is looked at that is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,9 @@ class Children:
         self._registry.get(request.operator)
         if self._depth + 1 > limits.max_depth:
             raise InvalidInput(f"jobs are nested deeper than max_depth = {limits.max_depth}")
+        before = await self._retried_child(operation.place)
+        if before is not None:
+            return await self._retry(operation, request, before)
         record, created = child_job(
             run,
             request.operator,
@@ -114,6 +123,40 @@ class Children:
             **admission.parts,
         }
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], parts
+
+    async def _retry(
+        self, operation: Operation, request: ChildRequest, before: JobRecord
+    ) -> tuple[list[NewEvent], dict[str, Any]]:
+        """Return what retries a child that had failed, or had ended with its parent: it is not created afresh."""
+        run, storage = self._run, self._run.services.storage
+        data: dict[str, Any] = {"name": request.operator, "child_job_id": before.job_id}
+        if request.held:
+            data |= {"held": True, "on_parent_end": request.on_parent_end}
+        if before.status is JobStatus.SUCCEEDED:  # after its parent had ended, or when somebody retried it
+            (ended,) = await run.patiently(lambda: storage.tail(before.job_id, 1))
+            told = {"job_id": before.job_id, "status": before.status.value}
+            return [
+                NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data),
+                NewEvent(RuntimeEventType.CHILD_ENDED, operation.id, told, ended.content),
+            ], {}
+        now = run.services.clock.now()
+        asked = Retry(parent=run.job, operation_id=operation.id, told=handed_on(run, now))
+        made = await run.patiently(lambda: retried(storage, before, asked, now))
+        data["child_job_id"] = made.job.job_id
+        return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], made.parts
+
+    async def _retried_child(self, place: str) -> JobRecord | None:
+        """Return the child that is to be retried at a place, when what asked it to stop has reached it."""
+        job_id, run = self._run.history.retried_children.get(place), self._run
+        storage = run.services.storage
+        while job_id is not None:
+            job = await run.patiently(partial(storage.get_job, job_id))
+            chain_id = job_id if job is None else job.chain_id
+            head = await run.patiently(partial(storage.chain_head, chain_id))
+            if head is None or head.status.is_terminal:
+                return head
+            await asyncio.sleep(_LOOK_SECONDS)
+        return None
 
     async def _result(self, ended: RuntimeEvent, name: str) -> OperatorResult:
         """Return what a child gave.

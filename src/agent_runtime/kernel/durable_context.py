@@ -37,7 +37,7 @@ from agent_runtime.kernel.failures import describe_failure, recorded_failure
 from agent_runtime.kernel.gathering import close_unstarted, gather, wait_any
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
-from agent_runtime.kernel.operator_context import OperatorContext, call
+from agent_runtime.kernel.operator_context import OperatorContext, call, value_of
 from agent_runtime.kernel.results import misfit, read_result, write_result
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.timeouts import TimeoutScope
@@ -105,14 +105,16 @@ class DurableContext(OperatorContext):
             raise InvalidInput("this context belongs to a job that does not run in this task")
         return branch
 
-    async def _call_tool(self, invocation: ToolInvocation) -> ToolResult:
-        branch = self.branch()
+    async def tool(self, name: str, /, **arguments: Any) -> Any:
+        """Call a tool and return its value, or what it returned when it was called before."""
+        branch, invocation = self.branch(), self._invocation(name, arguments)
 
         async def attempt(call_: ToolInvocation) -> ToolResult:
             return await self._guard.attempt_tool(call_, execute)
 
         operation = branch.reach("tool", invocation.tool.name)
-        return await self._guard.call_tool_at(operation, invocation, attempt)
+        with failure_of(operation.id):
+            return value_of(await self._guard.call_tool_at(operation, invocation, attempt), name)
 
     async def step(
         self,
@@ -348,7 +350,9 @@ class DurableContext(OperatorContext):
         operation = self.branch().reach("value", name)
         if operation.step is None:
             self._record(operation, name=name)
-        seed = hashlib.blake2b(f"{self._run.job.seed}:{operation.place}".encode(), digest_size=16).digest()
+        seed = hashlib.blake2b(
+            f"{self._run.seed_of(operation.id)}:{operation.place}".encode(), digest_size=16
+        ).digest()
         return Random(seed)  # noqa: S311 -- reproducible on purpose
 
     def _record(self, operation: Operation, **data: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.failed_at import failure_of
 from agent_runtime.kernel.waits import blocking, wait
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEvent
@@ -38,7 +39,12 @@ class Asked(Generic[T]):
 
     async def answered(self, branch: Branch) -> T:
         """Wait for the answer."""
-        return await self.read(await wait(branch, self.operation_id, self.kind))
+        return await self.value_of(await wait(branch, self.operation_id, self.kind))
+
+    async def value_of(self, answer: RuntimeEvent) -> T:
+        """Return what the code gets, or raise."""
+        with failure_of(self.operation_id):
+            return await self.read(answer)
 
 
 Ask = Callable[[Branch], Awaitable[Asked[T]]]

@@ -105,11 +105,19 @@ class JournaledEffect:
         self.kind: Literal["tool", "step"] = kind
         self.name = name
         self.effect: Effect = effect
-        self.operation_id = operation.id
         self.arguments = arguments
         self._reconcile = reconcile
         self._misfit = misfit or _not_json
         self._hash = hash_of(self.run.tokens.hidden(arguments))
+        self._place = operation.place
+        self.operation_id = self._named(operation)
+
+    def _named(self, operation: Operation) -> str:
+        """Return the operation's id: of two that a retry does at one place, only the same one has the same id."""
+        before = (self.run.history.created_data("dropped") or {}).get(operation.place)
+        if operation.step is not None or before in (None, [self.kind, self.name, self._hash]):
+            return operation.id
+        return self.run.own_operation_id(operation.place)
 
     @property
     def step(self) -> Step | None:
@@ -120,7 +128,7 @@ class JournaledEffect:
         """Return the recorded outcome, or settle what a crash left open; `None` when it is to run (again)."""
         step = self.step
         if step is None:
-            return None
+            return await self._settle_repeated()
         self._warn_if_changed(step)
         if step.outcome is not None:
             return step.outcome
@@ -129,6 +137,12 @@ class JournaledEffect:
         if step.open_intent is None or step.may_reenter:
             return None
         return await self.settle_lost()
+
+    async def _settle_repeated(self) -> Outcome | None:
+        """See about an effect that happened in the job that is retried from before it: somebody says what now."""
+        repeats = self.run.history.created_data("repeats") or {}
+        is_same = self.operation_id == self.run.operation_id(self._place)
+        return await self.settle_lost() if is_same and self._place in repeats else None
 
     def _warn_if_changed(self, step: Step) -> None:
         if step.input_hash is not None and step.input_hash != self._hash:

@@ -138,7 +138,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         create.append((successor, [created]))
         timers = deadline_timer(successor)
         data["continued_as"] = successor.job_id
-    elif job.parent_job_id is not None:
+    elif job.parent_job_id is not None and job.parent_operation_id is not None:
         signals.append(_ended_signal(job, job.parent_job_id, ending, data, content))
     await run.conclude(
         [*lost_events, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],

@@ -100,7 +100,7 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
                 members.close(number)
             close_unstarted(waits)
     answer = run.history.arrived[members.asked[winner].operation_id]
-    return Won(winner, await members.asked[winner].read(answer))
+    return Won(winner, await members.asked[winner].value_of(answer))
 
 
 async def _opened(parent: Branch, name: Name, count: int) -> _Members:

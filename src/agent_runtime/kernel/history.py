@@ -124,6 +124,8 @@ class History:
         self.stop_request: RuntimeEvent | None = None
         """The first request to cancel, or the reached deadline."""
         self.created: RuntimeEvent | None = None
+        self.retried_children: dict[str, str] = {}
+        """Child jobs that are retried where the code starts them again, by place."""
         self.outage: Mapping[str, Any] | None = None
         """What the last `job.retried` says, until something succeeds."""
         self.room_wanted: Mapping[str, Any] | None = None
@@ -199,6 +201,7 @@ class History:
     def _apply_job_event(self, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.JOB_CREATED:
             self.created = event
+            self.retried_children = dict(event.data.get("children", {}))
         elif "room" in event.data:
             self.room_wanted, self.has_waited_for_room = event.data["room"], True
         elif event.type == RuntimeEventType.JOB_RETRIED:
@@ -212,6 +215,10 @@ class History:
         """Forget what is to be done anew, and what came after it."""
         if "since" in data:
             self.outage = data
+        for operation_id in data.get("timers", ()):
+            self.withdrawn.discard(operation_id)
+        for operation_id, child in data.get("children", {}).items():
+            self.retried_children[operation_id.partition(":")[2]] = child
         for operation_id in data["reopens"]:
             step = self.steps[operation_id]
             step.outcome, step.open_intent, step.state = None, None, "attempted"
@@ -311,6 +318,10 @@ class History:
                 self.turns += 1
         if "usage" in data:
             self.usage += load_usage(data["usage"])
+
+    def created_data(self, name: str) -> Any:
+        """Return what `job.created` says, `None` when it says nothing of this."""
+        return None if self.created is None else self.created.data.get(name)
 
     def match(self, operation_id: str, kind: StepKind, name: str) -> Step | None:
         """Return the recorded step at this place, if any.

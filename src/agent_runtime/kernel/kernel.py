@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.actions.store import ActionStore
-from agent_runtime.errors import ConfigurationError, ExecutorBusy, InvalidInput, JobBlocked, UnknownJob
+from agent_runtime.errors import (
+    ActionAlreadyResolved,
+    ConfigurationError,
+    DuplicateJob,
+    ExecutorBusy,
+    InvalidInput,
+    InvalidTransition,
+    JobBlocked,
+    UnknownJob,
+)
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
@@ -27,6 +37,7 @@ from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
 from agent_runtime.kernel.options import KernelOptions
 from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.kernel.retries import Retry, retried
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.upkeep import Upkeep
@@ -38,11 +49,12 @@ from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.background import stopped
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.ids import new_id, new_seed
-from agent_runtime.ports.journal import NewEvent, Storage
+from agent_runtime.ports.ids import new_commit_id, new_id, new_seed
+from agent_runtime.ports.journal import Commit, NewEvent, Storage
 from agent_runtime.values.checks import can_be_id
+from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import JobRecord
+from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
 from llm_client.pricing import PriceBook
@@ -353,9 +365,55 @@ class RuntimeKernel:
         end = self._news.end_of(job.job_id)
         bounds = admission.bounded_by(self.options.queue_bounds)
         added = await self.jobs.add(admission.job, *admission.events, queue_bounds=bounds, **admission.parts)
+        if added.job_id != job.job_id and request.retry_failed and added.status in FAILURES:
+            return await self.retry(added.job_id)
         if added.job_id != job.job_id or added.status.is_terminal:
             return self.handle(added.job_id)
         return ExecutionHandle(self, job.job_id, end)
+
+    async def retry(
+        self,
+        job_id: str,
+        *,
+        from_step: str | None = None,
+        budgets: BudgetSpec | None = None,
+        new_keys: bool = False,
+        scope_id: str | None = None,
+    ) -> ExecutionHandle:
+        """Have another job go on in the place of one that ended without success, and return its handle.
+
+        What has succeeded is recalled; what failed – the operation that the terminal event names as `failed_at` – is done
+        anew, under the same key. A job has one successor at most: asked again, this gives the one that lives or has succeeded,
+        and retries it if it has not. Handles of the job follow for result, status and cancel.
+
+        Args:
+            job_id: Any job of the chain.
+            from_step: Do this step anew, and all that came after it: a place, an operation id, or a name. Before an unsafe
+                or reconcilable effect is repeated, somebody is asked.
+            budgets: Instead of the job's own; what it has spent stays spent.
+            new_keys: Use new operation ids for what is done anew, for services that keep a failure under its key.
+            scope_id: Hides other scopes' jobs.
+
+        Raises:
+            UnknownJob: There is no such job.
+            InvalidTransition: It has succeeded, or no kernel executes it.
+            RetryRefused: Effects followed the failure; the message lists them.
+            ContentPruned: Its content was deleted.
+        """
+        await self.start()
+        asked = Retry(from_step=from_step, budgets=budgets, new_keys=new_keys)
+        while True:
+            head = await self.jobs.head(job_id, scope_id=scope_id)
+            is_retried = head.status is JobStatus.SUCCEEDED and head.job_id != job_id
+            if head.status.is_active or is_retried:
+                return self.handle(head.job_id)
+            if head.operator is None or head.status is JobStatus.SUCCEEDED:
+                raise InvalidTransition(f"job {head.job_id!r} is {head.status}; there is nothing to retry")
+            made = await retried(self.storage, head, asked, self.clock.now())
+            commit = Commit(commit_id=new_commit_id(), at=self.clock.now(), **made.parts)
+            with contextlib.suppress(DuplicateJob, ActionAlreadyResolved):  # somebody was faster
+                await self.storage.commit(commit)
+                return self.handle(made.job.job_id)
 
     async def _check_executable(self, operator: str) -> None:
         if self.executes and (operator in self.operators or not self.storage.is_shared):

@@ -29,10 +29,19 @@ from llm_client.middleware import ToolInvocation
 from llm_client.spec import RequestSpec
 from llm_client.tools.execution import execute
 from llm_client.tools.threads import call_in_thread
-from llm_client.tools.tool import Effect, Reconcile, Tool
+from llm_client.tools.tool import Effect, Reconcile, Tool, ToolResult
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
+
+
+def value_of(result: ToolResult, name: str) -> Any:
+    """Return what a tool gave. Raises `StepFailed` when it failed."""
+    from agent_runtime.errors import StepFailed
+
+    if result.error is not None:
+        raise StepFailed(result.error, step=name, error_type=result.error_type or "")
+    return result.value
 
 
 class ContinueAsNew(BaseException):
@@ -92,12 +101,7 @@ class OperatorContext:
         Raises:
             StepFailed: The tool failed.
         """
-        from agent_runtime.errors import StepFailed
-
-        result = await self._call_tool(self._invocation(name, arguments))
-        if result.error is not None:
-            raise StepFailed(result.error, step=name, error_type=result.error_type or "")
-        return result.value
+        return value_of(await execute(self._invocation(name, arguments)), name)
 
     def _invocation(self, name: str, arguments: dict[str, Any]) -> ToolInvocation:
         tool = self._tools.get(name)
@@ -112,9 +116,6 @@ class OperatorContext:
             context=self.execution_ctx.to_request_context(),
             operation_id=call_id,
         )
-
-    async def _call_tool(self, invocation: ToolInvocation) -> Any:
-        return await execute(invocation)
 
     async def step(
         self,

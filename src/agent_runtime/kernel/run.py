@@ -113,12 +113,30 @@ class JobRun(JournalWriter):
         """A fold has failed that may have been written all the same: who knows what the job is told there."""
 
     def operation_id(self, place: str) -> str:
-        """Return the stable name of the operation at a place."""
-        return f"{self.job.origin}:{place}"
+        """Return the stable name of the operation at a place.
+
+        A retry goes on under the names of the job it retries; where it was asked for new keys, only with what it recalls.
+        """
+        inherited = f"{self.job.origin}:{place}"
+        if self.job.origin == self.job.job_id or inherited in self.history.steps:
+            return inherited
+        own = self.own_operation_id(place)
+        is_own = own in self.history.steps or self.history.created_data("new_seed") is not None
+        return own if is_own else inherited
+
+    def own_operation_id(self, place: str) -> str:
+        """Return the name of an operation that shares none with the job that is retried."""
+        return f"{self.job.job_id}:{place}"
+
+    def seed_of(self, operation_id: str) -> str:
+        """Return what chance comes from at an operation."""
+        new_seed = self.history.created_data("new_seed")
+        is_own = new_seed is not None and operation_id.startswith(f"{self.job.job_id}:")
+        return str(new_seed) if is_own else self.job.seed
 
     def row_name(self, operation_id: str) -> str:
         """Return the name of an operation among our own rows: a retry shares the operation's id, and not its rows."""
-        return f"{self.job.job_id}:{operation_id.removeprefix(f'{self.job.origin}:')}"
+        return self.own_operation_id(operation_id.partition(":")[2])
 
     def is_asked_to_stop(self) -> bool:
         """Whether the job is asked to end: nothing begins any more but what cleans up."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.branch import Branch, Operation
+from agent_runtime.kernel.failed_at import note_failure
 from agent_runtime.kernel.withdrawal import withdraw
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
@@ -100,7 +101,9 @@ class TimeoutScope:
         if self._expired:
             await withdraw(run, self.cut)
             if kind is None or issubclass(kind, asyncio.CancelledError):
-                raise TimeoutError(f"{self._seconds:g} seconds have passed") from error
+                passed = TimeoutError(f"{self._seconds:g} seconds have passed")
+                note_failure(passed, operation_id)
+                raise passed from error
         elif operation_id not in run.history.timeouts:
             left = NewEvent(RuntimeEventType.TIMEOUT_LEFT, operation_id, {"name": "timeout"})
             run.record(left, clear_timers=[(run.job_id, _key(operation_id))])

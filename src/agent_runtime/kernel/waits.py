@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
 from agent_runtime.kernel.branch import Branch
+from agent_runtime.kernel.failed_at import failure_of
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.content import decode, encode
@@ -128,7 +129,9 @@ async def await_action(branch: Branch, action: ActionRecord, *, settles: bool = 
         ActionExpired: Nobody answered in time, or it was cancelled, and there is no default answer.
     """
     assert action.operation_id is not None  # noqa: S101 -- made by `open_action`
-    return resolved(action, await wait(branch, action.operation_id, "action", settles=settles))
+    answer = await wait(branch, action.operation_id, "action", settles=settles)
+    with failure_of(action.operation_id):
+        return resolved(action, answer)
 
 
 def resolved(action: ActionRecord, answer: RuntimeEvent) -> ActionRecord:

@@ -111,6 +111,8 @@ class ActionChange:
     resolution: Mapping[str, Any] | None = None
     resolved_by: str | None = None
     votes: tuple[Mapping[str, Any], ...] | None = None
+    job_id: str | None = None
+    """The job that the question moves on to: one that goes on in the place of the job that asked it."""
 
 
 class StoredPolicy(NamedTuple):

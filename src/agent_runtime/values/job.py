@@ -49,11 +49,11 @@ SUSPENDED = frozenset({JobStatus.WAITING_ACTION, JobStatus.SLEEPING, JobStatus.W
 READY = frozenset({JobStatus.QUEUED, JobStatus.RUNNING})
 """Without an owner, these wait for nothing but a worker."""
 
-_FAILURES = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
+FAILURES = frozenset({JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.TIMED_OUT})
 TRANSITIONS: Mapping[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.QUEUED: _FAILURES | {JobStatus.RUNNING},
-    JobStatus.RUNNING: _FAILURES | SUSPENDED | {JobStatus.SUCCEEDED, JobStatus.RUNNING},
-    **{status: _FAILURES | {JobStatus.RUNNING} for status in SUSPENDED},
+    JobStatus.QUEUED: FAILURES | {JobStatus.RUNNING},
+    JobStatus.RUNNING: FAILURES | SUSPENDED | {JobStatus.SUCCEEDED, JobStatus.RUNNING},
+    **{status: FAILURES | {JobStatus.RUNNING} for status in SUSPENDED},
     **{status: frozenset[JobStatus]() for status in TERMINAL},
 }
 """From each status, the statuses a job may go to."""

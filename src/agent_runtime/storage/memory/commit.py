@@ -317,6 +317,7 @@ def _change_action(state: State, change: ActionChange, at: datetime) -> None:
         resolved_by=change.resolved_by or action.resolved_by,
         resolved_at=at if ended else None,
         votes=change.votes if change.votes is not None else action.votes,
+        job_id=change.job_id or action.job_id,
     )
 
 

@@ -274,7 +274,7 @@ def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) ->
         votes = None if change.votes is None else to_json(change.votes)
         at = commit.at if ended else None
         rows.action_changes.append(
-            [change.action_id, change.status.value, resolution, change.resolved_by, at, votes]
+            [change.action_id, change.status.value, resolution, change.resolved_by, at, votes, change.job_id]
         )
         count = change.votes_before if change.votes is None else len(change.votes)
         rows.actions[change.action_id] = (change.status.value, count)
@@ -282,7 +282,7 @@ def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) ->
         status, votes_cast = rows.actions.get(action_id, ("", 0))
         if status == ActionStatus.PENDING:
             cancelled = ActionStatus.CANCELLED.value
-            rows.action_changes.append([action_id, cancelled, None, None, commit.at, None])
+            rows.action_changes.append([action_id, cancelled, None, None, commit.at, None, None])
             rows.actions[action_id] = (cancelled, votes_cast)
     if commit.cancel_actions_of is not None:
         rows.cancel_actions_of.append([commit.cancel_actions_of, commit.at])

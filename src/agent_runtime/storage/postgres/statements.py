@@ -282,9 +282,9 @@ CHANGE_ACTIONS: Final = """
 UPDATE runtime_actions AS a SET
   status = v.status, resolution = coalesce(v.resolution::jsonb, a.resolution),
   resolved_by = coalesce(v.resolved_by, a.resolved_by), resolved_at = v.resolved_at,
-  votes = coalesce(v.votes::jsonb, a.votes)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
-  AS v(action_id, status, resolution, resolved_by, resolved_at, votes)
+  votes = coalesce(v.votes::jsonb, a.votes), job_id = coalesce(v.job_id, a.job_id)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[])
+  AS v(action_id, status, resolution, resolved_by, resolved_at, votes, job_id)
 WHERE a.action_id = v.action_id AND a.status = 'pending'
 """
 TAKE_LEAVE: Final = """

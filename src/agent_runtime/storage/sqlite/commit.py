@@ -321,6 +321,7 @@ def _change_action(db: sqlite3.Connection, change: ActionChange, at: datetime) -
             change.resolved_by,
             None if pending else from_time(at),
             None if change.votes is None else from_json(change.votes),
+            change.job_id,
             change.action_id,
             change.votes_before,
         ),

@@ -212,7 +212,7 @@ ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens W
 CHANGE_ACTION: Final = """
 UPDATE runtime_actions SET
   status = ?, resolution = coalesce(?, resolution), resolved_by = coalesce(?, resolved_by), resolved_at = ?,
-  votes = coalesce(?, votes)
+  votes = coalesce(?, votes), job_id = coalesce(?, job_id)
 WHERE action_id = ? AND status = 'pending' AND json_array_length(votes) = ?
 """
 ACTION_STATUS: Final = "SELECT status FROM runtime_actions WHERE action_id = ?"

@@ -75,6 +75,7 @@ async def careful(context: OperatorContext, given: Any) -> Any:
 )
 async def test_an_outage_that_leaves_the_operator_is_waited_out(outage: LLMClientError) -> None:
     """What was done is not done again, and what failed is: as often as it takes, each attempt billed once."""
+    sent.clear()
     k, provider = with_steps(outage, outage, "after")
     async with k:
         handle = await k.execute(ExecutionRequest(operator="careful"))
