@@ -1,4 +1,4 @@
-"""`agent-runtime jobs`: list, show, cancel, unblock and resume."""
+"""`agent-runtime jobs`: list, show, cancel, unblock, resume and retry."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
+from agent_runtime.cli.retrying import retry
 from agent_runtime.cli.shown import question_of
 from agent_runtime.cli.standing import standing
 from agent_runtime.cli.table import show_table
@@ -49,7 +50,10 @@ CANCEL_SECONDS = 10.0
 
 @click.group()
 def jobs() -> None:
-    """List, show, cancel, unblock and resume jobs."""
+    """List, show, cancel, unblock, resume and retry jobs."""
+
+
+jobs.add_command(retry)
 
 
 @jobs.command("list")
