@@ -142,7 +142,7 @@ class Children:
         now = run.services.clock.now()
         asked = Retry(parent=run.job, operation_id=operation.id, told=handed_on(run, now))
         made = await run.patiently(lambda: retried(storage, before, asked, now))
-        data["child_job_id"] = made.job.job_id
+        data |= {"child_job_id": made.job.job_id, "retries": before.job_id}
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], made.parts
 
     async def _retried_child(self, place: str) -> JobRecord | None:

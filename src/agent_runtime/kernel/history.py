@@ -126,6 +126,8 @@ class History:
         self.created: RuntimeEvent | None = None
         self.retried_children: dict[str, str] = {}
         """Child jobs that are retried where the code starts them again, by place."""
+        self._superseded: set[str] = set()
+        """Of the child jobs of this job, those in whose place others go on; their ends come late, and answer nothing."""
         self.outage: Mapping[str, Any] | None = None
         """What the last `job.retried` says, until something succeeds."""
         self.room_wanted: Mapping[str, Any] | None = None
@@ -183,6 +185,8 @@ class History:
             return
         if event.type in _ABOUT_MONEY:
             return
+        if event.type in _ARRIVALS and self.is_superseded(event):
+            return
         if event.type in _ARRIVALS:
             if self.arrived.setdefault(operation_id, event) is event:
                 for name in ("usage", "children_usage"):
@@ -219,6 +223,7 @@ class History:
             self.withdrawn.discard(operation_id)
         for operation_id, child in data.get("children", {}).items():
             self.retried_children[operation_id.partition(":")[2]] = child
+            self._superseded.add(child)
         for operation_id in data["reopens"]:
             step = self.steps[operation_id]
             step.outcome, step.open_intent, step.state = None, None, "attempted"
@@ -274,6 +279,8 @@ class History:
             step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
             self.steps[operation_id] = step
             self.kinds.add(kind)
+            if "retries" in data and kind == "child":
+                self._superseded.add(data["retries"])
             self._advance_line(operation_id)
             if event.type == RuntimeEventType.VALUE_RECORDED and "change" in data:
                 self.patches[data["change"]] = data["value"]
@@ -318,6 +325,10 @@ class History:
                 self.turns += 1
         if "usage" in data:
             self.usage += load_usage(data["usage"])
+
+    def is_superseded(self, event: RuntimeEvent) -> bool:
+        """Whether an event is the end of a child in whose place another one goes on."""
+        return event.type == RuntimeEventType.CHILD_ENDED and event.data.get("job_id") in self._superseded
 
     def created_data(self, name: str) -> Any:
         """Return what `job.created` says, `None` when it says nothing of this."""

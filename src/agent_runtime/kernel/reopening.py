@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.kernel.history import History, Step
+from agent_runtime.ports.journal import Timer
+from agent_runtime.values.event import RuntimeEventType
 
 _PARTS: Final = re.compile(r"\[.*?\](?=[.?!]|$)|[^.\[?!]+")
 _UNORDERED: Final = frozenset({"model", "branches"})
@@ -85,6 +88,15 @@ def reopening(history: History, operation_id: str | None, *, from_here: bool = F
             if step.kind == "child"
         },
     )
+
+
+def sleeps_again(history: History, operation_ids: Iterable[str], job_id: str) -> Iterator[Timer]:
+    """Yield the timers of sleeps that go on to their old end."""
+    for one in operation_ids:
+        step = history.steps[one]
+        if step.name == "sleep":
+            due = datetime.fromisoformat(step.declaration.data["due_at"])
+            yield Timer(job_id, f"sleep:{one}", due, RuntimeEventType.TIMER_FIRED, one)
 
 
 def _ids(steps: Any) -> tuple[str, ...]:

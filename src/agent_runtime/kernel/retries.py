@@ -15,7 +15,7 @@ from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.effects import REPEATABLE
 from agent_runtime.kernel.history import History, Step
-from agent_runtime.kernel.reopening import Reopening, is_effect, place_of, reopening
+from agent_runtime.kernel.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import ActionChange, NewEvent, Storage, Timer
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
@@ -298,12 +298,8 @@ class _Copies:
         )
 
     def timers(self, job_id: str) -> Iterator[Timer]:
-        """Yield the timers of sleeps that go on, with their old ends."""
-        for one in self._timers - self._gone:
-            step = self._history.steps[one]
-            if step.name == "sleep":
-                due = datetime.fromisoformat(step.declaration.data["due_at"])
-                yield Timer(job_id, f"sleep:{one}", due, RuntimeEventType.TIMER_FIRED, one)
+        """Return the timers of sleeps that go on to their old end."""
+        return sleeps_again(self._history, self._timers - self._gone, job_id)
 
     def events(self) -> Iterator[NewEvent]:
         """Yield the copies, and what has become of lost effects since the job ended."""

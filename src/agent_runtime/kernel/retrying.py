@@ -11,7 +11,7 @@ from agent_runtime.jobs.manager import RETRY_TIMER
 from agent_runtime.kernel.failed_at import failed_at
 from agent_runtime.kernel.failures import describe_failure, public_text
 from agent_runtime.kernel.outages import Outage, is_outage, to_mend
-from agent_runtime.kernel.reopening import Reopening, reopening
+from agent_runtime.kernel.reopening import Reopening, reopening, sleeps_again
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
@@ -50,8 +50,9 @@ async def _block(run: JobRun, what: str, code: str, cut: Reopening) -> None:
     ]
     services = run.services
     change = services.abilities.setting_aside(run.job, reason, code, services.clock.now())
+    timers = list(sleeps_again(run.history, cut.timers, run.job_id))
     async with run.last_word():
-        await run.conclude(events, job=change, require_no_signals=True)
+        await run.conclude(events, job=change, set_timers=timers, require_no_signals=True)
 
 
 async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
@@ -69,11 +70,12 @@ async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
         NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["retry"]}),
     ]
     timer = Timer(run.job_id, RETRY_TIMER, due, RuntimeEventType.JOB_RETRY_REQUESTED)
+    timers = [timer, *sleeps_again(run.history, cut.timers, run.job_id)]
     async with run.last_word():
         await run.conclude(
             events,
             job=JobChange(status=JobStatus.WAITING, release=True),
-            set_timers=[timer],
+            set_timers=timers,
             require_no_signals=True,
         )
     return True

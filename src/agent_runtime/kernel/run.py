@@ -265,7 +265,8 @@ class JobRun(JournalWriter):
             return
         self.history.apply_all(events)
         for event in events:
-            self._deliver(event)
+            if not self.history.is_superseded(event):
+                self._deliver(event)
         self.check_idle()
 
     def _deliver(self, event: RuntimeEvent) -> None:

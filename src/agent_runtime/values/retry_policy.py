@@ -16,8 +16,11 @@ OUTAGES: Final = (
     "provider_unavailable",
     "rate_limited",
     "stream_interrupted",
+    "QUEUE_FULL",
+    "STORAGE_ERROR",
+    "STORAGE_FULL",
 )
-"""Codes of the errors that say that a provider is down or out of reach, or lets nobody through."""
+"""Codes of the errors that say that a provider, or what a job asks the runtime for, is down, out of reach or full."""
 _HOUR: Final = 3600.0
 
 

@@ -13,6 +13,7 @@ from agent_runtime import (
     JobFailed,
     Operator,
     OperatorContext,
+    QueueFull,
     RetryPolicy,
     RuntimeKernel,
 )
@@ -354,3 +355,47 @@ async def test_a_step_after_the_answer_is_a_step_of_the_way_that_it_leads() -> N
     async with kernel(engine=made, operators=[walking], retry=AT_ONCE) as k:
         handle = await k.execute(ExecutionRequest(operator="walking"))
         assert (await handle.result(timeout=BOUND)).output == [True, "after", "last"]
+
+
+async def test_branches_that_an_outage_ended_go_on_with_their_sleeps_and_children() -> None:
+    begun = asyncio.Event()
+
+    async def begin() -> None:
+        sent.append("begin")
+        begun.set()
+
+    async def child(context: OperatorContext, given: Any) -> Any:
+        await context.step(begin)
+        await context.sleep(0.3)
+
+    async def answering(context: OperatorContext) -> Any:
+        await context.step(begun.wait, effect="read")
+        return (await context.model(asking())).content
+
+    async def operator(context: OperatorContext, given: Any) -> Any:
+        gathered = await context.gather(answering(context), context.sleep(0.3), context.child("child"))
+        return gathered[0]
+
+    sent.clear()
+    made, _ = engine(DOWN, "after")
+    async with kernel(engine=made, operators=[operator, child], retry=AT_ONCE) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        assert (await handle.result(timeout=BOUND)).output == "after"
+        assert (await types(handle)).count("timer.set") == 1  # the same sleep goes on
+        assert (await types(handle)).count("timer.fired") == 1
+        assert (await types(handle)).count("child.started") == 2  # the second is a retry of the first
+    assert sent == ["begin"]
+
+
+async def test_a_queue_that_is_full_is_waited_out() -> None:
+    tries: list[int] = []
+
+    async def operator(context: OperatorContext, given: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise QueueFull(limit=1)
+        return "in"
+
+    async with kernel(operators=[operator], retry=AT_ONCE) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator", retry=RetryPolicy(backoff=0.001)))
+        assert (await handle.result(timeout=BOUND)).output == "in"
