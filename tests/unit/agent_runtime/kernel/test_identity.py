@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import (
+    ActionSpec,
     BudgetExceededError,
     BudgetSpec,
     ChildFailed,
@@ -19,7 +20,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, NewEvent
 from agent_runtime.values.job import JobFilter
 from support.clocks import SetClock
-from support.kernels import BOUND, QUICK, kernel, status_becomes
+from support.kernels import BOUND, QUICK, kernel, status_becomes, until
 from support.operators import identity
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -137,6 +138,7 @@ async def test_a_child_gets_what_its_parent_has_left_of_its_running_time() -> No
         return failed.value.error_code
 
     async def child(context: OperatorContext, given: Any) -> Any:
+        await context.action(ActionSpec(type="input"))  # answered when the parent is no longer in memory
         await context.step(work, 4)
         await context.child("grandchild")
 
@@ -149,6 +151,9 @@ async def test_a_child_gets_what_its_parent_has_left_of_its_running_time() -> No
     async with kernel(operators=[parent, child, grandchild], clock=clock) as k:
         budgets = BudgetSpec(max_runtime_seconds=10)
         handle = await k.execute(ExecutionRequest(operator="parent", budgets=budgets))
+        await status_becomes(handle, "waiting")
+        (question,) = await until(k.actions.list_pending)
+        await k.actions.resolve_by_id(question.action_id, {"value": 1}, resolved_by="ann")
         assert (await handle.result(timeout=BOUND)).output == "CHILD_FAILED"
         ended = await k.jobs.list(JobFilter(operator="grandchild"))
         assert [(job.status, job.error_code) for job in ended] == [("failed", "BUDGET_EXCEEDED")]
