@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from llm_client.errors import ConfigurationError, LLMClientError, MissingDependency, ToolError
 from llm_client.network import NETWORK
+from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -23,6 +26,14 @@ OPERATION_ID = "agent-runtime/operation-id"
 """Name under which a call's operation id travels in its `_meta`, for servers that can tell repetitions."""
 MAX_PAGES = 100
 """Pages of a server's list of tools that are read."""
+MAX_TOOLS = 500
+"""Tools that a server may have."""
+MAX_LIST_BYTES = 4 * 1024 * 1024
+"""Of the descriptions and schemas of all of them."""
+MAX_RESULT_CHARACTERS = 1_000_000
+"""Of a result's text, and of its structured content as JSON."""
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+"""Of one answer over HTTP."""
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -44,6 +55,7 @@ class McpServer:
         effects: Effect classes by the server's tool names, for tools whose hints are missing or not to be trusted.
         trust_hints: Whether `readOnlyHint` and `idempotentHint` count; otherwise a tool is `unsafe` unless `effects` says more.
         connect_timeout: Seconds the connection may take.
+        list_timeout: Seconds that telling its tools may take.
 
     Raises:
         ConfigurationError: There is neither a command nor a URL, or there are both.
@@ -60,8 +72,9 @@ class McpServer:
         prefix: str = "",
         only: Collection[str] | None = None,
         effects: Mapping[str, Effect] | None = None,
-        trust_hints: bool = True,
+        trust_hints: bool = False,
         connect_timeout: float = 30.0,
+        list_timeout: float = 30.0,
     ) -> None:
         if (command is None) == (url is None):
             raise ConfigurationError("an MCP server has either a command or a url")
@@ -75,6 +88,7 @@ class McpServer:
         self._effects = dict(effects or {})
         self._trust_hints = trust_hints
         self._connect_timeout = connect_timeout
+        self._list_timeout = list_timeout
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
 
@@ -82,19 +96,37 @@ class McpServer:
         """Return the server's tools.
 
         Raises:
-            ToolError: The server cannot be reached or does not answer.
+            ToolError: The server cannot be reached, does not answer in time, or tells more than tools need.
             MissingDependency: The extra `mcp` is not installed.
         """
         client = await self._client()
+        try:
+            async with asyncio.timeout(self._list_timeout):
+                found = await self._listed(client)
+        except TimeoutError:
+            await self._lose(client)
+            raise ToolError(
+                f"the MCP server did not tell its tools within {self._list_timeout:g} seconds"
+            ) from None
+        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+
+    async def _listed(self, client: Client) -> list[McpTool]:
+        """Return what the server tells of its tools, within bounds."""
         found: list[McpTool] = []
         cursor: str | None = None
+        size = 0
         for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             found.extend(page.tools)
+            size += sum(len(entry.description or "") + _size(entry.input_schema) for entry in page.tools)
+            if len(found) > MAX_TOOLS or size > MAX_LIST_BYTES:
+                raise ToolError(
+                    f"the MCP server tells of more than {MAX_TOOLS} tools or {MAX_LIST_BYTES} bytes"
+                )
             cursor = page.next_cursor
             if cursor is None:
                 break
-        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+        return found
 
     async def aclose(self) -> None:
         """End the connection and the program; may be called twice."""
@@ -132,7 +164,7 @@ class McpServer:
             from mcp.client.streamable_http import streamable_http_client
         except ImportError as error:
             raise MissingDependency("mcp", "mcp") from error
-        importlib.import_module("jsonschema")
+        importlib.import_module("jsonschema.validators")
         if self._url is None:
             program, *arguments = self._command
             parameters = StdioServerParameters(command=program, args=arguments, env=self._env, cwd=self._cwd)
@@ -141,17 +173,25 @@ class McpServer:
         import httpx2
 
         timeout = httpx2.Timeout(30.0, read=300.0)
-        http_client = httpx2.AsyncClient(headers=self._headers, timeout=timeout)
+        http_client = httpx2.AsyncClient(
+            headers={"accept-encoding": "identity", **self._headers},
+            timeout=timeout,
+            event_hooks={"response": [_bounding(httpx2.AsyncByteStream)]},
+        )
         return Client(streamable_http_client(self._url, http_client=http_client)), http_client
 
     def _tool(self, entry: McpTool) -> Tool:
         name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
+        try:
+            schema = shown_schema(entry.input_schema)
+        except ToolError as error:
+            raise ToolError(f"the MCP server's tool {name!r} is refused: {error}") from None
         return Tool(
             name=name,
-            description=entry.description or "",
-            parameters=entry.input_schema,
+            description=plain_text(entry.description or "")[:MAX_DESCRIPTION],
+            parameters=schema,
             handler=self._handler(entry.name),
-            validate=_validator(entry.input_schema),
+            validate=bounded_validator(entry.input_schema),
             takes_context="ctx",
             effect=self._effect(entry),
         )
@@ -221,6 +261,8 @@ class _Connection:
         try:
             made, http_client = await asyncio.to_thread(self._make)
             async with made as client:
+                # The SDK checks results against the server's own schemas, slow patterns included.
+                client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]  # no other way to keep it from doing so
                 opened.set_result(client)
                 await self._stop.wait()
         except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends what is lost anyway
@@ -249,23 +291,39 @@ def _unreachable(error: BaseException) -> ToolError:
     return ToolError(f"the MCP server cannot be reached: {type(error).__name__}: {error}")
 
 
-def _validator(schema: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Return a check of arguments against a server's schema; they reach the handler as one argument.
+async def _unchecked(name: str, result: Any) -> None:
+    """Let a tool's result pass: it is data for a model, whatever its server says of it."""
 
-    A server's argument may have any name, so passing them on as keywords could clash.
-    """
-    validator = importlib.import_module("jsonschema").Draft202012Validator(dict(schema))
 
-    def validate(arguments: Mapping[str, Any]) -> dict[str, Any]:
-        problems = [
-            f"- {'.'.join(map(str, problem.absolute_path)) or 'arguments'}: {problem.message}"
-            for problem in validator.iter_errors(dict(arguments))
-        ]
-        if problems:
-            raise ToolError("\n".join(problems[:10]))
-        return {"arguments": dict(arguments)}
+def _bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
+    """Return a hook that cuts an answer off which is longer than anything tools need. `kind` is httpx2's byte stream."""
 
-    return validate
+    class Bounded(kind):  # type: ignore[misc]  # the package is imported only where it is used
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for piece in self._stream:
+                size += len(piece)
+                if size > MAX_RESPONSE_BYTES:
+                    raise ToolError(f"the MCP server's answer has more than {MAX_RESPONSE_BYTES} bytes")
+                yield piece
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    async def bound(response: Any) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ToolError("the MCP server compresses its answer, which was not asked for")
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            response.stream = Bounded(response.stream)  # of event streams the SDK bounds each event
+
+    return bound
+
+
+def _size(value: Any) -> int:
+    return len(orjson.dumps(value, default=str))
 
 
 def _to_result(answer: Any) -> ToolResult:
@@ -276,8 +334,10 @@ def _to_result(answer: Any) -> ToolResult:
         else f"[{block.type} {getattr(block, 'mime_type', '') or ''}]".replace(" ]", "]")
         for block in answer.content
     ]
-    content = "\n".join(texts)
+    content = plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS])
     if answer.is_error:
         raise ToolError(content or "the tool failed without saying why")
     value = answer.structured_content
-    return ToolResult(content=content, value=content if value is None else value)
+    if value is None or _size(value) > MAX_RESULT_CHARACTERS:
+        value = content
+    return ToolResult(content=content, value=value)

@@ -33,7 +33,9 @@ BOUND = 30.0
 
 @pytest.fixture
 async def server() -> AsyncIterator[McpServer]:
-    async with McpServer(COMMAND, env={"MCP_TEST": "from the environment"}, prefix="test_") as made:
+    async with McpServer(
+        COMMAND, env={"MCP_TEST": "from the environment"}, prefix="test_", trust_hints=True
+    ) as made:
         yield made
 
 
@@ -65,10 +67,8 @@ async def test_tools_look_like_any_others(server: McpServer) -> None:
     }
 
 
-async def test_hints_need_not_be_trusted_and_effects_can_be_told() -> None:
-    async with McpServer(
-        COMMAND, trust_hints=False, effects={"put": "idempotent"}, only=["add", "put"]
-    ) as server:
+async def test_hints_are_not_trusted_and_effects_can_be_told() -> None:
+    async with McpServer(COMMAND, effects={"put": "idempotent"}, only=["add", "put"]) as server:
         assert {name: made.effect for name, made in (await by_name(server)).items()} == {
             "add": "unsafe",
             "put": "idempotent",
@@ -173,7 +173,7 @@ def _wait_until_listening(port: int, process: "subprocess.Popen[bytes]") -> None
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer test"}], ids=["plain", "with headers"])
 async def test_streamable_http_works_the_same(url: str, headers: dict[str, str]) -> None:
-    async with McpServer(url=url, headers=headers) as server:
+    async with McpServer(url=url, headers=headers, trust_hints=True) as server:
         tools = await by_name(server)
 
         assert (await call(tools["add"], a=1, b=2)).content == "3"

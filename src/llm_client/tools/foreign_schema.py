@@ -1,0 +1,125 @@
+"""Schemas and texts that a foreign server gives for its tools: checked with, and shown, without trusting them.
+
+A schema is a program that its author chose. One with a slow regular expression, with references that multiply, or with
+`uniqueItems` over a long list stops the event loop, which no time-out can interrupt; one that refers to an address has
+it fetched. So arguments are checked without regular expressions and without any reference out of the schema, in a bounded
+number of steps. The server checks the rest itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from llm_client.errors import ToolError
+
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+"""Of one tool's schema as JSON."""
+MAX_DESCRIPTION: Final = 4_096
+"""Characters of a tool's description that the model is shown."""
+MAX_STEPS: Final = 20_000
+"""Keywords of a schema that are applied to the arguments of one call."""
+MAX_UNIQUE_ITEMS: Final = 200
+"""Longest list that is looked through for duplicates: that takes time with the square of its length."""
+
+_SHOWN: Final = frozenset({"description", "title", "$comment"})
+_UNCHECKED: Final = frozenset({"pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"})
+"""Keywords that run regular expressions or look through everything once more."""
+
+Validate = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+
+class _TooManySteps(Exception):
+    """The schema asks for more work than arguments can be worth."""
+
+
+def plain_text(text: str) -> str:
+    """Return a foreign text without characters that nobody sees: controls, directions, zero widths, tags."""
+    return "".join(
+        character
+        for character in text
+        if character in "\n\t" or not unicodedata.category(character).startswith("C")
+    )
+
+
+def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema whose texts are plain. Raises `ToolError` when it is too large."""
+    size = len(orjson.dumps(schema))
+    if size > MAX_SCHEMA_BYTES:
+        raise ToolError(f"its schema has {size} bytes; at most {MAX_SCHEMA_BYTES} are accepted")
+    cleaned: dict[str, Any] = _cleaned(schema)
+    return cleaned
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: plain_text(entry)[:MAX_DESCRIPTION]
+            if key in _SHOWN and isinstance(entry, str)
+            else _cleaned(entry)
+            for key, entry in value.items()
+        }
+    return [_cleaned(entry) for entry in value] if isinstance(value, list) else value
+
+
+def bounded_validator(schema: Mapping[str, Any]) -> Validate:
+    """Return a check of arguments against a foreign schema; they reach the handler as one argument.
+
+    A server's argument may have any name, so passing them on as keywords could clash.
+    """
+    validators = importlib.import_module("jsonschema.validators")
+    registry = importlib.import_module("referencing").Registry()
+    steps = _Steps()
+    known = validators.Draft202012Validator
+    counted = {
+        name: _ignored if name in _UNCHECKED else steps.counting(name, check)
+        for name, check in known.VALIDATORS.items()
+    }
+    validator = validators.extend(known, counted)(dict(schema), registry=registry)
+
+    def validate(arguments: Mapping[str, Any]) -> dict[str, Any]:
+        steps.left = MAX_STEPS
+        problems: list[str] = []
+        try:
+            for problem in validator.iter_errors(dict(arguments)):
+                place = ".".join(map(str, problem.absolute_path)) or "arguments"
+                problems.append(f"- {place}: {problem.message[:500]}")
+                if len(problems) == 10:
+                    break
+        except Exception as error:  # noqa: BLE001 -- what a foreign schema makes of its own checking
+            raise ToolError(f"the tool's schema cannot be checked: {type(error).__name__}") from None
+        if problems:
+            raise ToolError("\n".join(problems))
+        return {"arguments": dict(arguments)}
+
+    return validate
+
+
+class _Steps:
+    """How many keywords may still be applied."""
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def counting(self, name: str, check: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a keyword's check that counts how often it is applied."""
+
+        def apply(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+            self.left -= 1
+            if self.left < 0:
+                raise _TooManySteps
+            if name == "additionalProperties" and "patternProperties" in schema:
+                return  # what those allow is not looked at
+            if name == "uniqueItems" and isinstance(instance, list) and len(instance) > MAX_UNIQUE_ITEMS:
+                return
+            yield from check(validator, value, instance, schema) or ()
+
+        return apply
+
+
+def _ignored(*_keyword: Any) -> Iterator[Any]:
+    return iter(())
