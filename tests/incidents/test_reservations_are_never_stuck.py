@@ -21,6 +21,7 @@ from agent_runtime import (
     Ledger,
     LedgerEntry,
     OperatorContext,
+    RetryPolicy,
     RuntimeKernel,
 )
 from agent_runtime.kernel.stores import StorageView
@@ -168,7 +169,9 @@ def working(storage: Any, vendor: Vendor, **options: Any) -> RuntimeKernel:
 
 async def begin(k: RuntimeKernel, operator: str, way: str, **values: Any) -> ExecutionHandle:
     limits = values.pop("budgets", BudgetSpec(max_cost=500))
-    request = ExecutionRequest(operator=operator, input=way, budgets=limits, **values)
+    request = ExecutionRequest(
+        operator=operator, input=way, budgets=limits, retry=RetryPolicy.none(), **values
+    )
     return await k.execute(request)
 
 
