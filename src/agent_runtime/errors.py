@@ -49,7 +49,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from llm_client.errors import ConfigurationError, MissingDependency, RunAborted
+from llm_client.errors import ConfigurationError, HostSignal, MissingDependency, RunAborted
 
 __all__ = ["ConfigurationError", "MissingDependency"]
 
@@ -319,7 +319,7 @@ class UnrecordedCancellation(AgentRuntimeError, RunAborted):
     code = "UNRECORDED_CANCELLATION"
 
 
-class RunSuspended(BaseException):
+class RunSuspended(HostSignal):
     """The job leaves this process and goes on later, from its journal: nothing has failed and nothing was cancelled.
 
     It passes through `except Exception` and `except asyncio.CancelledError`. `finally` runs, so that local resources are

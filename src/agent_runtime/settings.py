@@ -7,7 +7,6 @@ user has agreed to the file as it is (`agent-runtime trust`).
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -29,8 +28,9 @@ from pydantic_settings import (
 from agent_runtime.errors import ConfigurationError, InvalidInput
 from agent_runtime.kernel.options import KernelOptions, check_option
 from agent_runtime.trust import TrustStore, data_folder
+from llm_client.logs import logger_of
 
-_log = logging.getLogger("agent_runtime.settings")
+_log = logger_of("agent_runtime.settings")
 
 SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"

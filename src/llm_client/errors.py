@@ -241,3 +241,7 @@ class RunAborted(LLMClientError):
     """
 
     code = "run_aborted"
+
+
+class HostSignal(BaseException):
+    """What a durable runtime raises through the code it runs, to steer the run. No failure of that code: let it pass."""

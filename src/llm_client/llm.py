@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from llm_client.blocking import run_blocking
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.event_stream import EventStream, OpenStream
+from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class CallLogger(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent_runtime import ExecutionHandle, KernelOptions, RuntimeEvent, RuntimeKernel
+from agent_runtime import ExecutionHandle, ExecutionResult, KernelOptions, RuntimeEvent, RuntimeKernel
 from agent_runtime.ports.journal import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
@@ -70,6 +70,14 @@ async def status_becomes(handle: ExecutionHandle, *statuses: str) -> None:
         return await handle.status() in statuses
 
     await until(reached)
+
+
+async def resumed(handle: ExecutionHandle) -> ExecutionResult:
+    """Wait until a job has left the memory with a question, answer that, and return the result of the run that goes on."""
+    question = await pending(handle)
+    await status_becomes(handle, "waiting_action")
+    await handle.resolve_action(question.action_id, {"confirmed": True})
+    return await handle.result()
 
 
 async def journal(handle: ExecutionHandle) -> list[RuntimeEvent]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +29,7 @@ from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text
 from agent_runtime.values.context import DEFAULT_SCOPE
+from llm_client.logs import logger_of
 
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_BESIDE_SIGNALS = 1.0
@@ -37,7 +37,7 @@ _POLL_SECONDS_BESIDE_SIGNALS = 1.0
 _SIGNAL_SECONDS = 1.0
 """How long an answer that is stored already may be held up by telling of it."""
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class ActionManager:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import logging
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,6 +22,7 @@ from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClose
 from agent_runtime.ports.background import drained, ended, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     import procrastinate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agent_runtime.adapters.queue_pool import QueueConnections
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 T = TypeVar("T")
 
 TASK: Final = "agent_runtime.advance"

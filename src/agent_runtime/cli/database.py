@@ -59,12 +59,28 @@ def name_of(settings: Settings) -> str:
 
 
 def flag_for(db: str | None) -> str:
-    """Return the option that another command needs to find the database that `--db` named; empty without one."""
+    """Return the option that another command needs to find the database that `--db` named; empty without one.
+
+    A password is left out: the server's client finds it in `PGPASSWORD` or a password file, and a terminal's history is no place.
+    """
     import shlex
 
     if db is None:
         return ""
-    return f" --db {shlex.quote(db if '://' in db else str(Path(db).absolute()))}"
+    return f" --db {shlex.quote(_without_password(db) if '://' in db else str(Path(db).absolute()))}"
+
+
+def _without_password(url: str) -> str:
+    """Return a storage URL that may be shown."""
+    from urllib.parse import parse_qsl, urlencode
+
+    from llm_client.redaction import kind_of_name
+
+    scheme, _, rest = url.partition("://")
+    user, at, rest = rest.rpartition("@")  # a password may hold anything
+    place, mark, query = rest.partition("?")
+    shown = urlencode([(name, value) for name, value in parse_qsl(query) if kind_of_name(name) is None])
+    return f"{scheme}://{user.partition(':')[0]}{at}{place}{mark if shown else ''}{shown}"
 
 
 def existing(db: str | None) -> Settings:

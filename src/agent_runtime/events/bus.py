@@ -7,14 +7,14 @@ falls behind loses the oldest events that are not terminal, and is told so with 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Final, Protocol
 
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 Handler = Callable[[RuntimeEvent], Awaitable[None]]
 
@@ -151,7 +151,7 @@ class Subscription:
         async for event in self:
             try:
                 await handler(event)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("an event handler failed on %s; it stays subscribed", event.type)
 
     async def unsubscribe(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from agent_runtime.kernel.admission import has_begun, is_admitted
 from agent_runtime.kernel.branch import CURRENT_BRANCH
 from agent_runtime.kernel.durable_context import DurableContext
 from agent_runtime.kernel.ending import Ending, finish, settle_lost_attempts
-from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.history import newer_format
@@ -41,13 +39,16 @@ from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.exits import contained
+from llm_client.logs import logger_of
 from llm_client.middleware import HOST
+from llm_client.public_text import kind_of, text_of
 from llm_client.tools.tool import Tool
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Executor:
@@ -118,9 +119,7 @@ class Executor:
             await self._run(claim)
         except Exception as error:
             logger.exception("job %s cannot be run here; it is set aside", job_id)
-            await self._set_aside(
-                claim.job, public_text(f"{type(error).__name__}: {error}"), "INTERNAL_ERROR"
-            )
+            await self._set_aside(claim.job, f"{kind_of(error)}: {text_of(error)}", "INTERNAL_ERROR")
 
     async def _claim(self, job_id: str, *, is_listed: bool) -> Claim | None:
         """Take a job; one that may be what kills its processes only when no other such job runs here."""
@@ -259,9 +258,9 @@ class Executor:
             run.governor = Governor(run, await self._services.policies.of_job(run.job.policy_ref))
         except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
             if request is None:
-                await park(run, str(error), error.code)
+                await park(run, text_of(error), error.code)
             else:
-                await finish(run, Ending.of_request(request, no_clean_up=public_text(str(error))))
+                await finish(run, Ending.of_request(request, no_clean_up=text_of(error)))
             return
         if request is None and not await is_admitted(run):
             return
@@ -300,7 +299,9 @@ class Executor:
             async with run.root.settling_streams():
                 return await operator.execute(given, context)
 
-        task = asyncio.get_running_loop().create_task(execute(), name=f"job {run.job_id}", context=variables)
+        task = asyncio.get_running_loop().create_task(
+            contained(execute()), name=f"job {run.job_id}", context=variables
+        )
         run.root.task = task
 
         def has_ended(ended: asyncio.Task[Any]) -> None:

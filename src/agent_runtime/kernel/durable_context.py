@@ -17,7 +17,6 @@ from agent_runtime.errors import (
     InvalidInput,
     NondeterminismError,
     ResultNotSerializable,
-    StepFailed,
 )
 from agent_runtime.kernel.branch import Branch, Operation, branch_here
 from agent_runtime.kernel.child_handle import ChildHandle, DurableChildHandle
@@ -33,24 +32,26 @@ from agent_runtime.kernel.durable_wait import (
 )
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
 from agent_runtime.kernel.failed_at import failure_of
-from agent_runtime.kernel.failures import describe_failure, recorded_failure
+from agent_runtime.kernel.failures import describe_failure, recorded_failure, step_failed
 from agent_runtime.kernel.gathering import close_unstarted, gather, wait_any
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.operator_context import OperatorContext, call, value_of
-from agent_runtime.kernel.results import misfit, read_result, write_result
+from agent_runtime.kernel.results import ResultType, result_type
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.timeouts import TimeoutScope
 from agent_runtime.kernel.waits import ask_person, await_action, open_action, resolved
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
-from agent_runtime.values.checks import check_choice, check_seconds, check_text
+from agent_runtime.values.checks import MAX_LABELS_BYTES, check_choice, check_json, check_seconds, check_text
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.errors import RunAborted
+from llm_client.exits import PASSING
 from llm_client.middleware import ToolInvocation
+from llm_client.public_text import text_of
 from llm_client.tools.execution import execute
 from llm_client.tools.tool import Effect, Reconcile, Tool, ToolResult
 
@@ -131,6 +132,7 @@ class DurableContext(OperatorContext):
         branch = self.branch()
         step_name = name or str(getattr(function, "__name__", type(function).__name__))
         operation = branch.reach("step", step_name, key=key, effect=effect)
+        returns = result_type(function)
         with failure_of(operation.id), branch.step(step_name):
             await self._run.admit_step(branch)
             with branch.child(operation.place) as inner:
@@ -142,46 +144,47 @@ class DurableContext(OperatorContext):
                     effect=effect,
                     arguments=_named(args, kwargs),
                     reconcile=reconcile,
-                    misfit=functools.partial(misfit, function),
+                    write_result=returns.write_told,
                 )
                 recorded = await journaled.recall()
                 if recorded is not None:
-                    return _value(self._run, function, step_name, recorded)
+                    return _value(self._run, returns, step_name, recorded)
                 await journaled.intend()
                 inner.effect = journaled.step
                 try:
-                    return await self._execute_step(journaled, function, args, kwargs)
+                    return await self._execute_step(
+                        journaled, functools.partial(call, function, args, kwargs), returns
+                    )
                 except asyncio.CancelledError:
                     await journaled.settle_interrupted()
                     raise
 
     async def _execute_step(
-        self,
-        journaled: JournaledEffect,
-        function: Callable[..., Any],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
+        self, journaled: JournaledEffect, run: Callable[[], Awaitable[Any]], returns: ResultType
     ) -> Any:
         try:
             async with journaled.branch.settling_streams():
-                value = await call(function, args, kwargs)
-        except Exception as error:
+                value = await run()
+        except PASSING:
+            raise
+        except BaseException as error:
+            data = describe_failure(error)
             if isinstance(error, RunAborted) and not isinstance(error, ActionExpired):
                 if (
                     self._run.control_error is None
                 ):  # known, so that no later run has to ask what became of it
-                    data = {**describe_failure(error), "aborts": True}
-                    await journaled.finish(ok=False, data=data, content=None)
+                    await journaled.finish(ok=False, data={**data, "aborts": True}, content=None)
                 raise  # a question of the step's own that nobody answered is a failure like any other
-            await journaled.finish(ok=False, data=describe_failure(error), content=None)
-            raise StepFailed(
-                f"{type(error).__name__}: {error}", step=journaled.name, error_type=type(error).__name__
-            ) from error
+            await journaled.finish(ok=False, data=data, content=None)
+            raise step_failed(journaled.name, data) from error
         try:
-            content, as_read = write_result(function, value)
+            content, as_read = returns.write(value)
         except (ResultNotSerializable, ContentTooLarge) as error:
-            await journaled.finish(ok=False, data=describe_failure(error), content=None)
-            raise
+            data = describe_failure(
+                type(error)(f"step {journaled.name!r} returned what cannot be kept: {error}")
+            )
+            await journaled.finish(ok=False, data=data, content=None)
+            raise recorded_failure(data) from error
         await journaled.finish(ok=True, data={}, content=content)
         return as_read
 
@@ -313,6 +316,7 @@ class DurableContext(OperatorContext):
         check_text("type", type)
         if "." not in type or type.split(".", maxsplit=1)[0] in _RESERVED:
             raise InvalidInput(f"{type!r} is not a name for an application's event; use 'custom.…'")
+        check_json("data", data or {}, limit=MAX_LABELS_BYTES)
         await self._write_once(type, {**(data or {})})
 
     async def progress(self, fraction: float, message: str | None = None) -> None:
@@ -397,26 +401,25 @@ def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
 
 
-def _value(run: JobRun, function: Callable[..., Any], name: str, outcome: Outcome) -> Any:
+def _value(run: JobRun, returns: ResultType, name: str, outcome: Outcome) -> Any:
     """Return a recorded step's value, or raise its failure."""
-    error = outcome.data.get("error")
-    if error is None:
+    if outcome.data.get("error") is None:
         try:
-            return read_result(function, outcome.content)
+            return returns.read(outcome.content)
         except Exception as problem:
             raise run.refuse(
                 NondeterminismError(
-                    f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: {problem}"
+                    f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: "
+                    f"{text_of(problem)}"
                 )
             ) from problem
-    if outcome.data.get("aborts"):
+    if outcome.data.get("aborts") or outcome.data.get("error_type") in _UNKEPT:
         raise recorded_failure(outcome.data, step=name)
-    kind = str(outcome.data.get("error_type", ""))
-    if kind == ResultNotSerializable.__name__:
-        raise ResultNotSerializable(str(error))
-    if kind == ContentTooLarge.__name__:
-        raise ContentTooLarge(str(error))
-    raise StepFailed(f"{kind}: {error}", step=name, error_type=kind)
+    raise step_failed(name, outcome.data)
+
+
+_UNKEPT = frozenset({ResultNotSerializable.__name__, ContentTooLarge.__name__})
+"""Failures of a step that did what it should and returned what cannot be kept."""
 
 
 async def _nothing(_: RuntimeEvent) -> None:

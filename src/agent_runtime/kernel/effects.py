@@ -11,13 +11,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
-
-import orjson
 
 from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
@@ -29,37 +25,38 @@ from agent_runtime.kernel.waits import asked_event, await_action, blocking, open
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.budget import Charge
-from agent_runtime.values.content import encode
+from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.fingerprint import hash_of, type_name
+from llm_client.exits import PASSING
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text, text_of
 from llm_client.tools.tool import Effect, Reconcile, Reconciliation
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 REPEATABLE: Final = frozenset({"pure", "read", "idempotent"})
 WITHOUT_INTENT: Final = frozenset({"pure", "read"})
 RECONCILE_TIMEOUT: Final = 60.0
 """Seconds a tool may take to find out whether an operation happened."""
 
-Misfit = Callable[[Any], str | None]
-"""Takes a result; returns what is wrong with it in words that follow 'the result', or `None`."""
+MAX_SHOWN: Final = 100
+"""Arguments that are listed by their classes when all together are too long."""
 
 Outcome = RuntimeEvent | NewEvent
 """A `completed` or `failed` entry: recorded earlier, or just now."""
 
 
-def hash_of(value: Any) -> str:
-    """Return a hash of JSON values, the same for the same values in any order of keys; approvals are bound to it."""
-    text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=_type_name)
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
-
-
-def described(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments as far as they are JSON, for the record and for a person who has to decide."""
+def described(arguments: Mapping[str, Any]) -> bytes:
+    """Return arguments as far as they are JSON, as content: for the record, and for a person who has to decide."""
     try:
-        encode(dict(arguments))
+        return encode(dict(arguments))
     except (ResultNotSerializable, ContentTooLarge):
-        return {name: value if _is_json(value) else _type_name(value) for name, value in arguments.items()}
-    return dict(arguments)
+        shown = {name: value if _is_json(value) else type_name(value) for name, value in arguments.items()}
+    try:
+        return encode(shown)
+    except (ResultNotSerializable, ContentTooLarge):  # each of them fits, all together do not
+        return encode([type_name(value) for value in arguments.values()][:MAX_SHOWN])
 
 
 def _is_json(value: Any) -> bool:
@@ -68,10 +65,6 @@ def _is_json(value: Any) -> bool:
     except (ResultNotSerializable, ContentTooLarge):
         return False
     return True
-
-
-def _type_name(value: Any) -> str:
-    return f"<{type(value).__name__}>"
 
 
 class JournaledEffect:
@@ -85,7 +78,8 @@ class JournaledEffect:
         effect: Its effect class.
         arguments: What it is called with; recorded with the intent.
         reconcile: For the class `reconcilable`.
-        misfit: Says why a result that somebody else gives cannot be what it returned, or `None`.
+        write_result: Turns a result that a person or `reconcile` gives into content; raises where it cannot be one, in words
+            that follow 'the result'.
     """
 
     def __init__(
@@ -98,7 +92,7 @@ class JournaledEffect:
         effect: Effect,
         arguments: Mapping[str, Any],
         reconcile: Reconcile | None = None,
-        misfit: Misfit | None = None,
+        write_result: Callable[[Any], bytes] = encode,
     ) -> None:
         self.branch = branch
         self.run = branch.run
@@ -107,7 +101,7 @@ class JournaledEffect:
         self.effect: Effect = effect
         self.arguments = arguments
         self._reconcile = reconcile
-        self._misfit = misfit or _not_json
+        self._write_result = write_result
         self._hash = hash_of(self.run.tokens.hidden(arguments))
         self._place = operation.place
         self.operation_id = self._named(operation)
@@ -156,7 +150,7 @@ class JournaledEffect:
         if step is not None and step.open_intent is not None:
             return
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
-        content = encode(described(self.run.tokens.hidden(self.arguments)))
+        content = described(self.run.tokens.hidden(self.arguments))
         event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
         await self.run.commit([event], **parts)
         await self.run.check_alive()
@@ -186,10 +180,10 @@ class JournaledEffect:
             return None
         if self.effect == "reconcilable" and self._reconcile is not None:
             answer = await self._ask_tool(self._reconcile)
-            problem = self._misfit(answer.result)
-            if answer.outcome == "happened" and problem is None:
-                return await self._done(answer.result, by="reconcile")
             if answer.outcome == "happened":
+                content, problem = self._told(answer.result)
+                if content is not None:
+                    return await self._done(content, by="reconcile")
                 logger.warning("%s %r: what its reconcile gave %s", self.kind, self.name, problem)
             if answer.outcome == "did_not_happen":
                 return None
@@ -230,7 +224,7 @@ class JournaledEffect:
             kind=self.kind,
             name=self.name,
             operation_id=self.operation_id,
-            arguments=described(self.run.tokens.hidden(self.arguments)),
+            arguments=decode(described(self.run.tokens.hidden(self.arguments))),
             problem=problem,
         )
 
@@ -238,7 +232,9 @@ class JournaledEffect:
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT):
                 return await reconcile(self.operation_id)
-        except Exception:
+        except PASSING:
+            raise
+        except BaseException:
             logger.exception("%s %r could not be reconciled", self.kind, self.name)
             return Reconciliation(outcome="cannot_tell")
 
@@ -252,19 +248,26 @@ class JournaledEffect:
             answer = (await await_action(self.branch, action, settles=True)).resolution or {}
             match answer.get("outcome"):
                 case "done":
-                    problem = self._misfit(answer.get("result"))
-                    if problem is None:
-                        return await self._done(answer.get("result"), by="person")
+                    content, problem = self._told(answer.get("result"))
+                    if content is not None:
+                        return await self._done(content, by="person")
                 case "retry":
                     return None
                 case _:
-                    reason = str(answer.get("error") or "a person found that it had failed")
+                    reason = public_text(str(answer.get("error") or "a person found that it had failed"))
                     data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
                     return await self.finish(ok=False, data=data, content=None)
         raise AssertionError("unreachable: the count has no end")
 
-    async def _done(self, result: Any, *, by: str) -> Outcome:
-        return await self.finish(ok=True, data={"reconciled": by}, content=encode(result))
+    def _told(self, result: Any) -> tuple[bytes | None, str | None]:
+        """Return a result that somebody gives as content, or why it cannot be what this operation returned."""
+        try:
+            return self._write_result(result), None
+        except Exception as error:  # noqa: BLE001 -- whatever the declared type's own code raises
+            return None, text_of(error)
+
+    async def _done(self, content: bytes, *, by: str) -> Outcome:
+        return await self.finish(ok=True, data={"reconciled": by}, content=content)
 
 
 def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
@@ -288,7 +291,7 @@ def unknown_effect(
     kind: str,
     name: str,
     operation_id: str,
-    arguments: Mapping[str, Any] | None = None,
+    arguments: Any = None,
     problem: str | None = None,
 ) -> ActionSpec:
     """Build the question what became of an operation whose outcome was lost, for those who had to agree to it.
@@ -308,7 +311,7 @@ def unknown_effect(
         "operation_id": operation_id,
     }
     if arguments is not None:
-        payload["arguments"] = dict(arguments)
+        payload["arguments"] = arguments
     if problem is not None:
         payload["problem"] = f"The result that was given {problem}"
     return ActionSpec(
@@ -325,7 +328,3 @@ def question_about(run: JobRun, spec: ActionSpec, operation_id: str) -> ActionRe
         operation_id=operation_id,
         now=run.services.clock.now(),
     )
-
-
-def _not_json(value: Any) -> str | None:
-    return None if _is_json(value) else "is not JSON"

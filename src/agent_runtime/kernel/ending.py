@@ -11,7 +11,6 @@ from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSe
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.effects import REPEATABLE, question_about, unknown_effect
 from agent_runtime.kernel.failed_at import failed_at
-from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_settlement import lost_attempts
 from agent_runtime.kernel.guards.money import AtMost
 from agent_runtime.kernel.history import Step
@@ -26,6 +25,7 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import dump_usage, load_usage
 from llm_client.errors import LLMClientError
+from llm_client.public_text import public_text, text_of
 from llm_client.usage import Usage
 
 _TERMINAL_EVENT: Mapping[JobStatus, RuntimeEventType] = {
@@ -93,7 +93,7 @@ def end_of(run: JobRun, task: asyncio.Task[Any]) -> Ending:
         code = error.code.upper()
     else:
         code = "EXECUTION_ERROR"
-    message = public_text(str(error) or type(error).__name__)
+    message = text_of(error)
     return Ending(
         JobStatus.FAILED,
         error=message,
@@ -206,11 +206,10 @@ def _content(ending: Ending) -> bytes | None:
     result = ending.result
     if result is None:
         return None
-    return encode({"content": result.content, "output_data": _plain_mapping(result.output_data)})
-
-
-def _plain_mapping(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain(value) for name, value in values.items()}
+    try:
+        return encode({"content": result.content, "output_data": dict(result.output_data)})
+    except ResultNotSerializable:
+        return encode({"content": result.content, "output_data": plain(result.output_data)})
 
 
 async def settle_lost_attempts(run: JobRun) -> None:

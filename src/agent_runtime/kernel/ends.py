@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from typing import Final
 from weakref import WeakValueDictionary
@@ -12,8 +11,9 @@ from agent_runtime.errors import InvalidInput, StorageError
 from agent_runtime.ports.background import ended
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 LOOK_LIMIT: Final = 1000
 """Jobs asked for at once."""

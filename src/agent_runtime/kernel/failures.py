@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,33 +10,35 @@ from agent_runtime import errors
 from agent_runtime.errors import AgentRuntimeError, StepFailed
 from llm_client import errors as client_errors
 from llm_client.errors import LLMClientError, ProviderError
-from llm_client.redaction import redact
+from llm_client.public_text import attribute_of, kind_of, public_text, text_of
 
-MAX_ERROR_CHARACTERS: Final = 4000
+MAX_DETAIL: Final = 500
+"""Characters of what a vendor says beside its error."""
+_DETAILS: Final = ("status", "provider", "model", "request_id", "vendor_code")
+_CODE: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+"""A code is a word; what else exceptions keep under this name is none."""
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
     """Return what the journal keeps of a failure: no stack, no objects, no secrets, bounded text."""
-    data: dict[str, Any] = {
-        "error": public_text(str(error) or type(error).__name__),
-        "error_type": type(error).__name__,
-    }
-    code = getattr(error, "code", None)
-    if isinstance(code, str):
+    data: dict[str, Any] = {"error": text_of(error), "error_type": kind_of(error)}
+    code = attribute_of(error, "code")
+    if isinstance(code, str) and _CODE.fullmatch(code):
         data["error_code"] = code
     if isinstance(error, ProviderError):
-        details = {
-            name: getattr(error, name)
-            for name in ("status", "provider", "model", "request_id", "vendor_code")
+        details = {name: attribute_of(error, name) for name in _DETAILS}
+        data["provider_error"] = {
+            name: public_text(value, MAX_DETAIL) if isinstance(value, str) else value
+            for name, value in details.items()
+            if value is not None
         }
-        data["provider_error"] = {name: value for name, value in details.items() if value is not None}
     return data
 
 
-def public_text(text: str) -> str:
-    """Return the text of a failure as everybody may read it."""
-    redacted = redact(text)
-    return str(redacted)[:MAX_ERROR_CHARACTERS]
+def step_failed(name: str, data: Mapping[str, Any]) -> StepFailed:
+    """Return the failure of a step, the same in the run in which it happened and in every later one."""
+    kind = str(data.get("error_type", ""))
+    return StepFailed(f"{kind}: {data.get('error')}", step=name, error_type=kind)
 
 
 def recorded_failure(data: Mapping[str, Any], *, step: str = "") -> Exception:

@@ -20,6 +20,7 @@ from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.withdrawal import withdraw, withdraw_below
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.exits import contained
 
 Name = Literal["gather", "wait_all", "wait_any"]
 
@@ -191,7 +192,7 @@ def _start(members: _Members, number: int, awaitable: Awaitable[Any]) -> asyncio
             CURRENT_BRANCH.reset(token)
             members.close(number)
 
-    return asyncio.get_running_loop().create_task(work())
+    return asyncio.get_running_loop().create_task(contained(work()))
 
 
 async def _results(

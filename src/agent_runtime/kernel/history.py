@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from agent_runtime.errors import NondeterminismError
 from agent_runtime.values.event import EPOCH, JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.public_data import public_name
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
@@ -341,7 +342,7 @@ class History:
             NondeterminismError: Another kind of step, or one of another name, was recorded there.
         """
         step = self.steps.get(operation_id)
-        if step is not None and (step.kind != kind or step.name != name):
+        if step is not None and (step.kind != kind or step.name != public_name(name)):
             raise NondeterminismError(
                 f"at {operation_id!r} the code asks for {kind} {name!r}, but the journal records {step.kind} "
                 f"{step.name!r}; guard the new code with context.patched(...), or let the version that began this job "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -57,6 +56,7 @@ from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEven
 from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
+from llm_client.logs import logger_of
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.registry import ToolRegistry
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from llm_client.agent.agent import Agent
     from llm_client.engine.engine import ExecutionEngine
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 DEFAULT_OPERATOR = "agent"
 StorageOpener = Callable[[str | None], Storage]

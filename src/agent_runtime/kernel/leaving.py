@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 
 from agent_runtime.errors import BudgetExceededError
-from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import blocking
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER
 from agent_runtime.ports.journal import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 async def suspend(run: JobRun) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import logging
 from collections.abc import Callable
 from typing import Final
 
 from agent_runtime.ports.background import drained
 from agent_runtime.ports.dispatcher import Advance
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 LOW: Final = 250
 """Jobs that are left when more are asked for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -20,8 +19,9 @@ from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _SWEEP_LIMIT = 1000
 """Jobs submitted by one sweep: the first in order. More are looked for when few of them are left."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent_runtime.errors import InvalidInput, UnknownOperator
+from agent_runtime.errors import InvalidInput, ResultNotSerializable, UnknownOperator
 from agent_runtime.values.retry_policy import RetryPolicy
+from llm_client.public_text import text_of
 from llm_client.usage import Usage
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class AgentOperator(Operator):
         succeeded = result.status == "success"
         return OperatorResult(
             content=result.content,
-            output_data={} if result.output is None else {"output": plain(result.output)},
+            output_data={} if result.output is None else {"output": self._values(result.output)},
             success=succeeded,
             error=None if succeeded else str(result.error or f"the agent stopped: {result.status}"),
             error_code=None if succeeded else str(getattr(result.error, "code", result.status)).upper(),
@@ -155,15 +156,30 @@ class AgentOperator(Operator):
             turns=result.turns,
         )
 
+    def _values(self, output: Any) -> Any:
+        """Return what the agent answered as JSON values, as its own type writes them."""
+        kind = getattr(self.agent, "output_type", None)
+        return output if kind is None else kind.dump(output)
+
 
 def plain(value: Any) -> Any:
-    """Return JSON values for pydantic models and dataclasses; other values as they are."""
-    dump = getattr(value, "model_dump", None)
-    if callable(dump):
-        return dump(mode="json")
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return value
+    """Return JSON values for models and dataclasses, and what they hold, wherever they are; other values as they are.
+
+    Raises:
+        ResultNotSerializable: One of them holds what cannot be written as JSON.
+    """
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if not callable(getattr(type(value), "model_dump", None)) and not is_dataclass(value):
+        return value
+    try:
+        return to_jsonable_python(value, by_alias=False, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        raise ResultNotSerializable(f"not JSON: {text_of(error)}") from error
 
 
 class OperatorRegistry:

@@ -24,6 +24,7 @@ from agent_runtime.values.checks import check_seconds
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
+from llm_client.errors import HostSignal
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import ToolInvocation
 from llm_client.spec import RequestSpec
@@ -44,7 +45,7 @@ def value_of(result: ToolResult, name: str) -> Any:
     return result.value
 
 
-class ContinueAsNew(BaseException):
+class ContinueAsNew(HostSignal):
     """A control-flow signal, not an error: the operator wants to start over with a new input."""
 
     def __init__(self, input: Any) -> None:  # noqa: A002

@@ -19,6 +19,7 @@ from llm_client.errors import (
     MissingDependency,
     QuotaExceeded,
 )
+from llm_client.public_text import attribute_of
 
 SPACING: Final = 0.1
 """Seconds between the wakes of two jobs of this process that wait for an outage to end."""
@@ -46,7 +47,7 @@ def names_of(error: BaseException) -> set[str]:
     """Return the code and the class name of an error; of a recorded failure of a step, those of what was raised in it."""
     if isinstance(error, StepFailed):
         return {error.error_type}
-    code = getattr(error, "code", None)
+    code = attribute_of(error, "code")
     return {type(error).__name__, *((code,) if isinstance(code, str) else ())}
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import datetime
 from typing import Any
 
 from agent_runtime.jobs.manager import RETRY_TIMER
 from agent_runtime.kernel.failed_at import failed_at
-from agent_runtime.kernel.failures import describe_failure, public_text
+from agent_runtime.kernel.failures import describe_failure
 from agent_runtime.kernel.outages import Outage, is_outage, to_mend
 from agent_runtime.kernel.reopening import Reopening, reopening, sleeps_again
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text, text_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 async def set_aside(run: JobRun, task: asyncio.Task[Any]) -> bool:
@@ -64,7 +65,7 @@ async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
         return False
     outage, wanted = following
     due = run.services.outages.slot(wanted, now)
-    logger.warning("job %s tries again at %s: %s", run.job_id, f"{due:%H:%M:%S}", public_text(str(error)))
+    logger.warning("job %s tries again at %s: %s", run.job_id, f"{due:%H:%M:%S}", text_of(error))
     events = [
         NewEvent(RuntimeEventType.JOB_RETRIED, None, _told(error, cut, outage, due)),
         NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["retry"]}),

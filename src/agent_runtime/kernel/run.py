@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,13 +28,14 @@ from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.waits import WaitSet
+from llm_client.logs import logger_of
 from llm_client.pausing import paused
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.streams import StreamLine
     from agent_runtime.kernel.timeouts import TimeoutScope
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _LOOK_AGAIN = 5.0
 """Seconds after which a step that waits for room in a budget looks again, while others of its job keep it in memory."""

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any
 
 from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending
 from agent_runtime.kernel.ending import Ending, end_of, finish
-from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.leaving import park, release, suspend, wait_for_room
 from agent_runtime.kernel.retrying import set_aside
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
+from llm_client.logs import logger_of
+from llm_client.public_text import text_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 class Supervisor:
@@ -128,9 +128,7 @@ class Supervisor:
         request = run.history.stop_request
         assert request is not None  # noqa: S101 -- recorded above at the latest
         error = run.control_error
-        await finish(
-            run, Ending.of_request(request, no_clean_up=None if error is None else public_text(str(error)))
-        )
+        await finish(run, Ending.of_request(request, no_clean_up=None if error is None else text_of(error)))
 
     def _has_come_to_rest(self) -> bool:
         """Whether no effect is in flight any more, or it has had its time."""
@@ -146,11 +144,11 @@ class Supervisor:
         assert error is not None  # noqa: S101 -- the caller's condition
         await self._cut_off()
         if isinstance(error, NondeterminismError) or run.job.fence > 1:
-            await park(run, public_text(str(error)), error.code)
+            await park(run, text_of(error), error.code)
             return
         ending = Ending(
             JobStatus.FAILED,
-            error=public_text(str(error)),
+            error=text_of(error),
             error_code=error.code,
             error_type=type(error).__name__,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -17,8 +16,9 @@ from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _NOT_FOR_JOBS = (RuntimeEventType.ACTION_EXPIRED, RESERVATION_EXPIRED)
 """Timers that change more than a job's journal."""

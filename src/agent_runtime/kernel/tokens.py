@@ -25,16 +25,16 @@ class ResumeTokens:
             self._drawn[token] = f"<resume token of {action.action_id} for {approver}>"
         return action, stored
 
-    def hidden(self, value: Any) -> Any:
+    def hidden(self, value: Any, depth: int = 50) -> Any:
         """Return arguments as they are recorded: a link with a token is the same link in the next run."""
-        if not self._drawn:
+        if not self._drawn or not depth:  # a circle, if anything
             return value
         if isinstance(value, str):
             for token, name in self._drawn.items():
                 value = value.replace(token, name)
             return value
         if isinstance(value, Mapping):
-            return {name: self.hidden(inner) for name, inner in value.items()}
+            return {name: self.hidden(inner, depth - 1) for name, inner in value.items()}
         if isinstance(value, list | tuple):
-            return [self.hidden(inner) for inner in value]
+            return [self.hidden(inner, depth - 1) for inner in value]
         return value

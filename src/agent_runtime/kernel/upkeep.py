@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Final
 
 from agent_runtime.errors import StorageError
@@ -17,8 +16,9 @@ from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 STEPS_SHARE: Final = 0.75
 """Share of `drain_timeout` for steps in flight; the rest is for cancelling them, releasing their jobs and signing off."""

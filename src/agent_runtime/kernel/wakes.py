@@ -7,7 +7,6 @@ wake-ups cost one query.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from agent_runtime.errors import StorageError
 from agent_runtime.kernel.blocking import Abilities
@@ -15,8 +14,9 @@ from agent_runtime.ports.background import ended
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.capacity import ScopeCaps
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 RETRY_SECONDS = 1.0
 

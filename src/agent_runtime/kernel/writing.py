@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -26,8 +25,9 @@ from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 T = TypeVar("T")
 
 HOLD_SECONDS: Final = 0.002

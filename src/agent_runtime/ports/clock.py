@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-logger = logging.getLogger(__name__)
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
 
 TOLD_SECONDS: Final = 5.0
 """How far this machine's clock may be from a server's before people are told."""

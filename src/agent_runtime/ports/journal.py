@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from agent_runtime.ports.clock import Clock
 from agent_runtime.values.ability import Ability
@@ -21,17 +21,34 @@ from agent_runtime.values.deaths import Absolution
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.opening import Floor, Opening, SpentBy
+from agent_runtime.values.public_data import public_data, public_error
 from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet
 
+_NOTHING: Final[Mapping[str, Any]] = {}
 
-class NewEvent(NamedTuple):
-    """An event to append; the storage gives it its place (`seq`)."""
 
+class _NewEvent(NamedTuple):
     type: str
-    operation_id: str | None = None
-    data: Mapping[str, Any] = {}
-    content: bytes | None = None
+    operation_id: str | None
+    data: Mapping[str, Any]
+    content: bytes | None
+
+
+class NewEvent(_NewEvent):
+    """An event to append; the storage gives it its place (`seq`). Its data holds no secret, whoever made it."""
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        type: str,  # noqa: A002 -- the column's name
+        operation_id: str | None = None,
+        data: Mapping[str, Any] = _NOTHING,
+        content: bytes | None = None,
+    ) -> NewEvent:
+        """Make an event with data that everybody may read."""
+        return super().__new__(cls, type, operation_id, public_data(type, data), content)
 
 
 def placed(event: NewEvent, job_id: str, scope_id: str, seq: int, at: datetime) -> RuntimeEvent:
@@ -48,18 +65,34 @@ def placed(event: NewEvent, job_id: str, scope_id: str, seq: int, at: datetime) 
     )
 
 
-class Signal(NamedTuple):
-    """An event for a job that somebody else may own: its owner appends it to the journal, or the next claim does.
-
-    `signal_id` is unique; sending the same one twice does nothing.
-    """
-
+class _Signal(NamedTuple):
     signal_id: str
     job_id: str
     type: str
-    operation_id: str | None = None
-    data: Mapping[str, Any] = {}
-    content: bytes | None = None
+    operation_id: str | None
+    data: Mapping[str, Any]
+    content: bytes | None
+
+
+class Signal(_Signal):
+    """An event for a job that somebody else may own: its owner appends it to the journal, or the next claim does.
+
+    `signal_id` is unique; sending the same one twice does nothing. Its data holds no secret, whoever made it.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls,
+        signal_id: str,
+        job_id: str,
+        type: str,  # noqa: A002 -- the column's name
+        operation_id: str | None = None,
+        data: Mapping[str, Any] = _NOTHING,
+        content: bytes | None = None,
+    ) -> Signal:
+        """Make a signal with data that everybody may read."""
+        return super().__new__(cls, signal_id, job_id, type, operation_id, public_data(type, data), content)
 
     @property
     def is_failure(self) -> bool:
@@ -98,6 +131,9 @@ class JobChange:
     failed_versions: tuple[str, ...] | None = None
     """All versions of the code under which the job has failed, when there is another one."""
     retry_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", public_error(self.error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ Several changes go out as one text. Whenever something could not be said – the
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -15,8 +14,9 @@ from agent_runtime.ports.announcements import Heard
 from agent_runtime.ports.background import ended
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, ForeignChange
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 GATHER_SECONDS: Final = 0.02
 """How long the growth of journals is gathered before it is announced. Wake-ups go out at once."""

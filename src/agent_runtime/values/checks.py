@@ -10,10 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
-from agent_runtime.values.content import MAX_CONTENT_BYTES
+from agent_runtime.values.content import MAX_CONTENT_BYTES, json_text
 
 MAX_TEXT_BYTES: Final = 512
 """Bytes of UTF-8 in an id, a key or a name: several of them together still fit one entry of an index."""
@@ -112,8 +110,8 @@ def check_json(name: str, value: Any, *, limit: int = MAX_CONTENT_BYTES) -> None
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{name} is a mapping with JSON values")
     try:
-        size = len(orjson.dumps(dict(value)))
-    except (TypeError, RecursionError) as error:
-        raise ResultNotSerializable(f"{name} is not JSON: {error}") from error
+        size = len(json_text(dict(value)))
+    except ResultNotSerializable as error:
+        raise ResultNotSerializable(f"{name} is {error}") from error
     if size > limit:
         raise ContentTooLarge(f"{name} has {size:,} bytes of JSON; it may have {limit:,}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
+from llm_client.finite import non_finite
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
@@ -32,13 +33,25 @@ def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
         ResultNotSerializable: The value is not made of JSON values.
         ContentTooLarge: Its JSON is longer than `limit` bytes.
     """
+    text = json_text(value)
+    if len(text) > limit:
+        raise ContentTooLarge(f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry")
+    return zlib.compress(text, 1) if len(text) > COMPRESS_ABOVE else text
+
+
+def json_text(value: Any) -> bytes:
+    """Write JSON values as JSON.
+
+    Raises:
+        ResultNotSerializable: The value is not made of JSON values; NaN and infinities are none.
+    """
     try:
         text = orjson.dumps(value, option=_OPTIONS)
     except (TypeError, RecursionError) as error:
         raise ResultNotSerializable(f"not JSON: {error}") from error
-    if len(text) > limit:
-        raise ContentTooLarge(f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry")
-    return zlib.compress(text, 1) if len(text) > COMPRESS_ABOVE else text
+    if b"null" in text and (number := non_finite(value)) is not None:
+        raise ResultNotSerializable(f"not JSON: {number}")
+    return text
 
 
 def decode(content: bytes) -> Any:

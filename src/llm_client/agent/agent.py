@@ -87,6 +87,11 @@ class Agent:
         )
         self._system = self._system_messages(system_message)
 
+    @property
+    def output_type(self) -> OutputType | None:
+        """The type its answers have; `None` when they are text."""
+        return self._equipment.output
+
     def add_tool(self, tool: Tool | Callable[..., Any]) -> Tool:
         """Add a tool for the runs that start from now on."""
         return self.tools.add(tool)

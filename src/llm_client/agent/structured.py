@@ -70,6 +70,10 @@ class OutputType:
         except ValidationError as error:
             raise OutputInvalid(describe_problems(error)) from None
 
+    def dump(self, value: Any) -> Any:
+        """Return a value of the type as JSON values, as the type itself writes it."""
+        return self._adapter.dump_python(value, mode="json")
+
 
 def _is_object(schema: dict[str, Any]) -> bool:
     reference = schema.get("$ref")

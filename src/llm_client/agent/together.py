@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from llm_client.exits import contained
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,7 @@ async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     Unlike a task group it raises what was raised, not a group of it: a run that is aborted or cancelled in one branch is
     aborted or cancelled as a whole. It returns only when every branch has ended.
     """
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]  # noqa: TID251 -- all awaited below
+    tasks = [asyncio.create_task(contained(coroutine)) for coroutine in coroutines]  # noqa: TID251 -- all awaited below
     pending = set(tasks)
     failed: asyncio.Task[T] | None = None
     try:

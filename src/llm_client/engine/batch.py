@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from llm_client.errors import RunAborted
+from llm_client.exits import contained
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -30,7 +31,7 @@ async def run_batch(
     results: list[Result | Exception | None] = [None] * len(requests)
     queue = iter(enumerate(requests))
     tasks = [
-        asyncio.create_task(_work(queue, ask, results, keep_failures))  # noqa: TID251 -- awaited below, all of them
+        asyncio.create_task(contained(_work(queue, ask, results, keep_failures)))  # noqa: TID251 -- awaited below, all of them
         for _ in range(min(workers, len(requests)))
     ]
     try:

@@ -7,7 +7,6 @@ each attempt, the host's and the engine's middleware again, rate limits, and the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -28,6 +27,7 @@ from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
 from llm_client.engine.streams import events_of
 from llm_client.errors import ConfigurationError
+from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelCall, ModelMiddleware, ProceedCall
 from llm_client.pausing import Slots
@@ -37,7 +37,7 @@ from llm_client.spec import CacheMode, RequestContext, RequestSpec
 from llm_client.tokens import TokenEstimator
 from llm_client.usage import Usage
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _CACHEABLE = frozenset({"stop", "tool_calls", "length"})
 

@@ -14,6 +14,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from llm_client.exits import contained
 from llm_client.middleware import HOST
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class OpenStream(Generic[T]):
         host = HOST.get()
         self._host = None if host is None else host.open_stream(self)
         context = None if self._host is None else self._host.context
-        self.task = asyncio.create_task(produce(self), context=context)  # noqa: TID251 -- ends with the reader
+        self.task = asyncio.create_task(contained(produce(self)), context=context)  # noqa: TID251 -- ends with the reader
         self.task.add_done_callback(self._close)
 
     async def next(self) -> T:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from llm_client.engine.hooks import Hooks
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome, OutcomeStore
 from llm_client.engine.streams import abandon
 from llm_client.errors import IdempotencyConflict
+from llm_client.exits import contained
+from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelCall
 from llm_client.spec import new_id
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 FIRST_POLL, SLOWEST_POLL = 0.02, 0.5
 """Seconds between looks at a call that runs in another process."""
@@ -100,7 +101,7 @@ class IdempotencyTracker:
         joined = flight is not None
         if flight is None:
             flight = self._flights[key] = _Flight(digest)
-            flying = self._fly(key, flight, call, proceed, hooks)
+            flying = contained(self._fly(key, flight, call, proceed, hooks))
             flight.task = asyncio.create_task(flying)  # noqa: TID251 -- the flight holds it; the last waiter ends it
         elif flight.digest != digest:
             await hooks.fire("idempotency.conflict", call.context, key=call.idempotency_key)

@@ -10,7 +10,10 @@ from typing import Any
 import orjson
 
 from llm_client.errors import ModelRetry, RunAborted, ToolError
+from llm_client.exits import PASSING
+from llm_client.finite import non_finite
 from llm_client.middleware import ToolInvocation
+from llm_client.public_text import kind_of, raw_text_of, text_of
 from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Tool, ToolContext, ToolResult
 
@@ -26,11 +29,9 @@ async def execute(invocation: ToolInvocation) -> ToolResult:
     tool = invocation.tool
     try:
         returned = await call_handler(tool, _keywords(invocation))
-    except RunAborted:
+    except (RunAborted, *PASSING):
         raise
-    except SystemExit:
-        return failure("the tool tried to end the process", SystemExit.__name__)
-    except Exception as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read
+    except BaseException as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read
         return failure_of(error)
     return to_result(returned)
 
@@ -65,15 +66,15 @@ def failure(message: str, error_type: str) -> ToolResult:
     return ToolResult(content=f"Error: {message}", error=message, error_type=error_type)
 
 
-def failure_of(error: Exception) -> ToolResult:
+def failure_of(error: BaseException) -> ToolResult:
     """Return the failed result that stands for an exception."""
+    text = raw_text_of(error)
     if isinstance(error, ModelRetry):
-        return failure(str(error), ModelRetry.code)
+        return failure(text, ModelRetry.code)
     if isinstance(error, ToolError):
-        return failure(str(error), ToolError.code)
-    text = str(error)
-    name = type(error).__name__
-    return failure(f"{name}: {text}" if text else name, name)
+        return failure(text, ToolError.code)
+    name = kind_of(error)
+    return failure(name if text == name else f"{name}: {text}", name)
 
 
 def to_result(returned: Any) -> ToolResult:
@@ -89,13 +90,19 @@ def to_result(returned: Any) -> ToolResult:
         return ToolResult(content=text, value=text)
     try:
         written = orjson.dumps(returned, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError as error:
-        kind = type(returned).__name__
-        return failure(
-            f"the tool ran but returned a {kind} that cannot be written as JSON: {error}", NOT_SERIALIZABLE
-        )
+    except (TypeError, RecursionError) as error:
+        return _not_json(returned, text_of(error))
+    if b"null" in written and (number := non_finite(returned)) is not None:
+        return _not_json(returned, str(number))
     value = returned if returned is None or isinstance(returned, bool | int) else orjson.loads(written)
     return ToolResult(content="" if returned is None else written.decode(), value=value)
+
+
+def _not_json(returned: Any, reason: str) -> ToolResult:
+    kind = type(returned).__name__
+    return failure(
+        f"the tool ran but returned a {kind} that cannot be written as JSON: {reason}", NOT_SERIALIZABLE
+    )
 
 
 def _plain(value: Any) -> Any:

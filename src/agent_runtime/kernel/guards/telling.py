@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from agent_runtime.errors import BudgetRejected
@@ -11,8 +10,9 @@ from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.ledger.stages import Crossing
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 
 async def tell(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudget]) -> None:

@@ -10,12 +10,13 @@ from typing import Any, Final
 from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerializable
 from agent_runtime.kernel.approvals import Verdict, approval_spec
 from agent_runtime.kernel.branch import Branch
-from agent_runtime.kernel.effects import JournaledEffect, hash_of
+from agent_runtime.kernel.effects import JournaledEffect
 from agent_runtime.kernel.governor import redactor, refusal_of
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, open_action
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
+from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
 from llm_client.middleware import ToolInvocation

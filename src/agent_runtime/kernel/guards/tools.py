@@ -12,11 +12,11 @@ from agent_runtime.errors import (
     BudgetExceededError,
     BudgetRejected,
     ContentTooLarge,
+    InvalidInput,
     ResultNotSerializable,
 )
 from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome
-from agent_runtime.kernel.failures import public_text
 from agent_runtime.kernel.guards.model_policy import is_dropped
 from agent_runtime.kernel.guards.telling import tell
 from agent_runtime.kernel.guards.tool_policy import (
@@ -26,14 +26,16 @@ from agent_runtime.kernel.guards.tool_policy import (
     redacted_result,
     rule_on_tool,
 )
+from agent_runtime.kernel.results import result_type
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.errors import ToolError
 from llm_client.middleware import ProceedTool, ToolInvocation
+from llm_client.public_text import public_text
 from llm_client.tools.arguments import completed
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, to_result
-from llm_client.tools.tool import ToolResult
+from llm_client.tools.tool import Tool, ToolResult
 
 _CURRENT: ContextVar[JournaledEffect | None] = ContextVar("agent_runtime_tool_call", default=None)
 
@@ -56,6 +58,7 @@ class ToolGuard:
                 effect=tool.effect,
                 arguments=invocation.arguments,
                 reconcile=tool.reconcile,
+                write_result=lambda result: told_result(tool, result),
             )
             recorded = await effect.recall()
             if recorded is not None:
@@ -195,6 +198,17 @@ def _body(result: ToolResult) -> dict[str, Any]:
     """Return a result as it is written: without the text that follows from the value."""
     body = {"value": result.value}
     return body if to_result(result.value).content == result.content else body | {"content": result.content}
+
+
+def told_result(tool: Tool, given: Any) -> bytes:
+    """Return what a person, or the tool itself, says that a lost call has given, if the tool can have given it."""
+    returns = result_type(tool.handler)
+    if returns.declared is ToolResult:
+        return encode(given)
+    result = to_result(returns.told(given))
+    if result.error is not None:
+        raise InvalidInput(f"cannot be recorded: {result.error}")
+    return encode(result.value)
 
 
 def read_tool_result(outcome: Outcome) -> ToolResult:

@@ -7,7 +7,6 @@ wait for every other. If a process dies in between, the sweep finds what it did 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final
 
 from agent_runtime.errors import StorageClosed
@@ -17,8 +16,9 @@ from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 CHANNEL: Final = "agent_runtime"
 MAX_PAYLOAD: Final = 7900

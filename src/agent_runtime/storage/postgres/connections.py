@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
 from agent_runtime.ports.background import promptly
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_lost, mapped, translated
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Connection = PoolConnectionProxy[Any]
     Pool = asyncpg.Pool[Any]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 T = TypeVar("T")
 
 POOL_SIZE: Final = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -54,11 +53,12 @@ from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     import asyncpg
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 CLOSE_SECONDS: Final = 5.0
 """How long closing waits for the server: to write what was handed in, to announce it, to give up the executor's place."""

@@ -8,7 +8,6 @@ others pass, and tries again; and when that does not help it says who is in the 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,11 +16,12 @@ import asyncpg
 from agent_runtime.errors import StorageError
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import mapped
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 T = TypeVar("T")
 
 LOCK_MS: Final = 1500

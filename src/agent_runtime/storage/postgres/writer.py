@@ -9,7 +9,6 @@ of them fail at once: to wait for it again for each of them would help nobody.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -22,13 +21,14 @@ from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is
 from agent_runtime.storage.postgres.locked_rows import Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
 from agent_runtime.storage.postgres.transaction import append, lock, write
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[Any]
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 T = TypeVar("T")
 
 MAX_BATCH: Final = 200

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -18,11 +17,12 @@ from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import Commit, ForeignChange
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 MOST_JOBS: Final = 10_000
 """Jobs that wait to be deleted; beyond it, everything is given up instead."""

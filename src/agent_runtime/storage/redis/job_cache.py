@@ -8,7 +8,6 @@ the change cannot be written after it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
@@ -24,11 +23,12 @@ from agent_runtime.storage.redis.invalidations import Invalidations
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.storage.redis.text import as_text, to_json
 from agent_runtime.values.job import JobRecord
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 MAX_ENTRY: Final = 256 * 1024
 """Bytes of JSON; longer records are not kept."""

@@ -8,7 +8,6 @@ everybody's is looked for. So no signal falls between looking and listening, as 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -22,11 +21,12 @@ from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS, Se
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json
 from agent_runtime.storage.waiters import Waiters
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 _PAGE: Final = 500
 _RETRY_SECONDS: Final = 0.5

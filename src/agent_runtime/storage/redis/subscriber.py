@@ -7,19 +7,19 @@ about, and looks then: first subscribed, then looked, never the other way round.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.ports.background import ended
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS
 from agent_runtime.storage.redis.text import as_text
+from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 ALIVE_SECONDS: Final = 10.0
 """How often a silent server is asked whether it is still there."""

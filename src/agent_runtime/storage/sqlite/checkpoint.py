@@ -7,12 +7,13 @@ pauses: what is read now ends, and what is read next needs no log, because all o
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from pathlib import Path
 from typing import Final
 
-logger = logging.getLogger(__name__)
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
 
 WAL_LIMIT: Final = 16 * 1024 * 1024
 """Bytes of the log from which on it is begun anew; a longer file is cut to this."""

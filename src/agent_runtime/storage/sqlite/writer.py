@@ -7,7 +7,6 @@ written share the next one. An operation that is refused undoes nothing but itse
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import sqlite3
 import threading
@@ -21,8 +20,9 @@ from agent_runtime.storage.sqlite.checkpoint import Checkpoints
 from agent_runtime.storage.sqlite.commit import AlreadyCommitted
 from agent_runtime.storage.sqlite.connection import BUSY_SECONDS, Durability, connect, ensure_schema
 from agent_runtime.storage.sqlite.errors import translated
+from llm_client.logs import logger_of
 
-logger = logging.getLogger(__name__)
+logger = logger_of(__name__)
 
 MAX_BATCH: Final = 500
 """Operations in one transaction; bounds how long one of them waits for the others."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
+from llm_client.logs import logger_of
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.tools.tool import ToolResult
 
-logger = logging.getLogger("llm_client.tools")
+logger = logger_of("llm_client.tools")
 
 
 class LoggingMiddleware(ToolMiddleware):

@@ -1,0 +1,106 @@
+"""What everybody may read of an entry of the journal: the one door for data of events, signals and timers, and for errors.
+
+Secrets are taken out where an entry is made, so that the run that makes it, its live readers, every later run and every sink see
+the same. Nearly all strings that pass here pass often – names of steps, effects, types – so what is known to be harmless is
+remembered, and only data that may hold a secret is looked at closely.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, without_halves
+from llm_client.redaction import kind_of_name, redact
+
+MAX_REMEMBERED: Final = 256
+"""Characters of a string that is worth remembering."""
+_HASH: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?")
+_SCALARS: Final = frozenset({int, bool, float, type(None)})
+
+
+def public_data(type_: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the data of an event as everybody may read it; the same object when nothing had to change.
+
+    Texts that the runtime writes are cut as well; an application's own are as long as it wants.
+    """
+    if not any(_may_tell(key, value) for key, value in data.items()) and not _is_pair(data):
+        return data
+    is_ours = not type_.startswith(("custom.", "artifact."))
+    shortened = {key: _cut(value) if is_ours else value for key, value in data.items()}
+    return {key: _whole(value) for key, value in redact(shortened).items()}
+
+
+def public_name(name: str) -> str:
+    """Return a name as it stands in the journal."""
+    return name if _is_harmless(name) else without_halves(redact(name))
+
+
+def public_error(text: str | None) -> str | None:
+    """Return the text of a failure for a job's row."""
+    return None if text is None else public_text(text)
+
+
+def _may_tell(key: Any, value: Any) -> bool:
+    """Whether a secret may be in this part, so that it must be looked at closely."""
+    if type(key) is not str or not _is_harmless(key) or _is_name_of_secret(key):
+        return True
+    return _may_hold(value)
+
+
+def _may_hold(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return not _is_harmless(value)
+    if kind in _SCALARS:
+        return False
+    if kind is dict:
+        return any(_may_tell(key, item) for key, item in value.items()) or _is_pair(value)
+    if kind is list or kind is tuple:
+        if len(value) == 2 and type(value[0]) is str and _is_name_of_secret(value[0]):
+            return True
+        return any(_may_hold(item) for item in value)
+    return True
+
+
+def _is_pair(value: Mapping[str, Any]) -> bool:
+    """Whether this reads like `{"name": "Authorization", "value": "…"}`."""
+    if "value" not in value:
+        return False
+    name = value.get("name", value.get("key", value.get("Key")))
+    return type(name) is not str or _is_name_of_secret(name)
+
+
+def _is_harmless(text: str) -> bool:
+    if len(text) > MAX_REMEMBERED:
+        return False
+    return _HASH.fullmatch(text) is not None or _is_harmless_text(text)
+
+
+@lru_cache(maxsize=8192)
+def _is_harmless_text(text: str) -> bool:
+    return redact(text) == text and without_halves(text) == text
+
+
+@lru_cache(maxsize=2048)
+def _is_name_of_secret(name: str) -> bool:
+    return kind_of_name(name) is not None
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_PUBLIC_CHARACTERS:
+        return public_text(value)
+    return value
+
+
+def _whole(value: Any) -> Any:
+    """Replace halves of surrogate pairs, which no storage can hold, wherever they are."""
+    if isinstance(value, str):
+        return without_halves(value)
+    if type(value) is dict:
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    if type(value) is list or type(value) is tuple:
+        return [_whole(item) for item in value]
+    return value

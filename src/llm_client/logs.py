@@ -1,0 +1,56 @@
+"""Loggers whose records hold no secret: messages, arguments and tracebacks go through one filter where they are made.
+
+A filter of a handler would be somebody else's to add, and one of a parent logger does not see its children's records; so every
+logger of this project is made here.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Final
+
+from llm_client.public_text import public_text
+
+MAX_MESSAGE: Final = 8000
+MAX_TRACEBACK: Final = 16000
+"""Characters."""
+
+
+class _PublicRecords(logging.Filter):
+    """Makes a record public: its message is put together and cleaned, and a traceback becomes text."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = public_text(_message_of(record), MAX_MESSAGE), None
+        if record.exc_info:
+            record.exc_text = public_text(_traceback_of(record), MAX_TRACEBACK)
+            record.exc_info = None
+        if record.stack_info:
+            record.stack_info = public_text(record.stack_info, MAX_TRACEBACK)
+        return True
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 -- an argument that cannot be read is no reason to fail
+        return str(record.msg)
+
+
+def _traceback_of(record: logging.LogRecord) -> str:
+    kind, error, trace = record.exc_info or (None, None, None)
+    try:
+        return "".join(traceback.format_exception(kind, error, trace)).rstrip("\n")
+    except Exception:  # noqa: BLE001 -- nor is one that cannot be printed
+        return f"{kind}, whose traceback cannot be printed"
+
+
+_FILTER: Final = _PublicRecords()
+
+
+def logger_of(name: str) -> logging.Logger:
+    """Return the logger of a module."""
+    logger = logging.getLogger(name)
+    if _FILTER not in logger.filters:
+        logger.addFilter(_FILTER)
+    return logger

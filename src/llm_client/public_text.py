@@ -1,0 +1,80 @@
+"""Texts of strangers on their way out: the one path from an exception, or any text, to what everybody may read.
+
+Cut first, so that five megabytes cost nothing; then redact; then replace what storages and terminals cannot hold.
+Nothing here raises, whatever the text or the exception is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from llm_client.redaction import redact
+
+MAX_PUBLIC_CHARACTERS: Final = 4000
+_MARGIN: Final = 4096
+"""Characters behind the cut that are redacted too and then dropped: a secret that the cut goes through has no shape there,
+and the marks in place of others make room for it."""
+_UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_HALVES: Final = re.compile("[\ud800-\udfff]")
+_INPUT: Final = re.compile(r"input_value=.*?(?=, input_type=|$)", re.MULTILINE)
+"""How pydantic repeats a value that it refuses: abbreviated, so that a secret in it has no shape any more."""
+_PLACEHOLDER: Final = "\ufffd"
+
+
+def public_text(text: str, limit: int = MAX_PUBLIC_CHARACTERS) -> str:
+    """Return a text as everybody may read it.
+
+    Args:
+        text: From anywhere.
+        limit: Characters that are kept.
+    """
+    head = str.__getitem__(text, slice(limit + _MARGIN))
+    if "input_value=" in head:
+        head = _INPUT.sub("input_value=…", head)
+    cleaned = redact(head)
+    if limit + _MARGIN < len(text):
+        cleaned = cleaned[: max(0, len(cleaned) - _MARGIN)]
+    return printable(cleaned[:limit])
+
+
+def printable(text: str) -> str:
+    """Return a text with a sign in place of NUL, other control characters, and halves of surrogate pairs."""
+    if text.isprintable() and text.isascii():
+        return text
+    return _UNPRINTABLE.sub(_PLACEHOLDER, text)
+
+
+def without_halves(text: str) -> str:
+    """Return a text with a sign in place of each half of a surrogate pair, which UTF-8 cannot hold."""
+    return text if text.isascii() else _HALVES.sub(_PLACEHOLDER, text)
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, as everybody may read it; its class where it says nothing."""
+    return public_text(raw_text_of(error))
+
+
+def raw_text_of(error: BaseException) -> str:
+    """Return what an exception says, unredacted; its class where it says nothing, or fails to."""
+    if isinstance(error, SystemExit):
+        return f"it tried to end the process, with status {error.code!r}"
+    try:
+        return str(error) or type(error).__name__
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 -- a text that cannot be read is no reason to lose the error
+        return f"{type(error).__name__}, whose text cannot be read"
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an exception's class, as everybody may read it."""
+    return public_text(type(error).__name__, 200)
+
+
+def attribute_of(error: BaseException, name: str) -> Any:
+    """Return an attribute of somebody's exception, which may be a property that raises; `None` where there is none."""
+    try:
+        return getattr(error, name, None)
+    except Exception:  # noqa: BLE001 -- what cannot be read is not there
+        return None
