@@ -25,7 +25,7 @@ from agent_runtime.kernel.durable_context import DurableContext
 from agent_runtime.kernel.ending import Ending, finish, settle_lost_attempts
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.guards import Guard
-from agent_runtime.kernel.history import newer_format
+from agent_runtime.kernel.history import History, newer_format
 from agent_runtime.kernel.leaving import park
 from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
@@ -147,7 +147,7 @@ class Executor:
             logger.error("job %s is blocked: %s", claim.job.job_id, reason)
             await self._set_aside(claim.job, reason, "JOURNAL_FORMAT")
             return
-        run, job_id = JobRun(claim, self._services), claim.job.job_id
+        run, job_id = JobRun(claim.job, await History.of(claim.events), self._services), claim.job.job_id
         run.draining = self._draining
         run.suspicion.on_left = partial(self._place.leave, job_id)
         self.runs[job_id] = run

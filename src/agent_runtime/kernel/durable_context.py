@@ -148,7 +148,7 @@ class DurableContext(OperatorContext):
                 )
                 recorded = await journaled.recall()
                 if recorded is not None:
-                    return _value(self._run, returns, step_name, recorded)
+                    return await _value(self._run, returns, step_name, recorded)
                 await journaled.intend()
                 inner.effect = journaled.step
                 try:
@@ -178,7 +178,7 @@ class DurableContext(OperatorContext):
             await journaled.finish(ok=False, data=data, content=None)
             raise step_failed(journaled.name, data) from error
         try:
-            content, as_read = returns.write(value)
+            content, as_read = await returns.write_aside(value)
         except (ResultNotSerializable, ContentTooLarge) as error:
             data = describe_failure(
                 type(error)(f"step {journaled.name!r} returned what cannot be kept: {error}")
@@ -401,11 +401,11 @@ def _named(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {**{str(number): value for number, value in enumerate(args)}, **kwargs}
 
 
-def _value(run: JobRun, returns: ResultType, name: str, outcome: Outcome) -> Any:
+async def _value(run: JobRun, returns: ResultType, name: str, outcome: Outcome) -> Any:
     """Return a recorded step's value, or raise its failure."""
     if outcome.data.get("error") is None:
         try:
-            return returns.read(outcome.content)
+            return await returns.read_aside(outcome.content)
         except Exception as problem:
             raise run.refuse(
                 NondeterminismError(

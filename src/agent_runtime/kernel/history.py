@@ -11,6 +11,7 @@ from agent_runtime.errors import NondeterminismError
 from agent_runtime.values.event import EPOCH, JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.public_data import public_name
 from llm_client.codec import load_usage
+from llm_client.turns import in_chunks
 from llm_client.usage import Usage
 
 StepKind = Literal[
@@ -168,6 +169,14 @@ class History:
         self._active_since: datetime | None = None
         self.last_moment = EPOCH
         """When the last entry was written."""
+
+    @classmethod
+    async def of(cls, events: Sequence[RuntimeEvent]) -> History:
+        """Return the history of a whole journal, which may be long: others get their turns meanwhile."""
+        history = cls()
+        async for part in in_chunks(events):
+            history.apply_all(part)
+        return history
 
     def apply_all(self, events: Iterable[RuntimeEvent]) -> None:
         """Learn from events, in their order."""

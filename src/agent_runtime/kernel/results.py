@@ -6,6 +6,7 @@ same: equal, and of the same types. What would come back as something else is re
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import typing
@@ -19,7 +20,15 @@ from uuid import UUID
 
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.kernel.annotations import readable, returned, underlying
-from agent_runtime.values.content import decode, encode, json_text
+from agent_runtime.values.content import (
+    COMPRESS_ABOVE,
+    LARGE,
+    decode,
+    encode,
+    is_compressed,
+    is_large,
+    json_text,
+)
 from agent_runtime.values.tagged import tag, tag_plain, untag
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
@@ -76,6 +85,15 @@ class ResultType:
             content = encode({_PLAIN: tag_plain(value)})
             return content, self.read(content)
         raise ResultNotSerializable(self._refusal(value, problem))
+
+    async def write_aside(self, value: Any) -> tuple[bytes, Any]:
+        """As `write`; a large value in a thread, so that others go on meanwhile."""
+        return await asyncio.to_thread(self.write, value) if is_large(value) else self.write(value)
+
+    async def read_aside(self, content: bytes | None) -> Any:
+        """As `read`; large content in a thread."""
+        is_short = content is None or len(content) <= (COMPRESS_ABOVE if is_compressed(content) else LARGE)
+        return self.read(content) if is_short else await asyncio.to_thread(self.read, content)
 
     def _write_typed(self, value: Any) -> tuple[tuple[bytes, Any] | None, Exception | None]:
         """Return a value as content and as it is read back as the declared type, or why that is not possible."""

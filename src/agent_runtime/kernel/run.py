@@ -19,13 +19,13 @@ from agent_runtime.errors import (
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
-from agent_runtime.kernel.history import SIGNALS
+from agent_runtime.kernel.history import SIGNALS, History
 from agent_runtime.kernel.tokens import ResumeTokens
 from agent_runtime.kernel.transcripts import Transcripts
 from agent_runtime.kernel.writing import JournalWriter, RunServices
 from agent_runtime.ledger.room import RoomWanted
-from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.waits import WaitSet
 from llm_client.logs import logger_of
@@ -57,16 +57,17 @@ class JobRun(JournalWriter):
     """A claimed job while it is in this process's memory.
 
     Args:
-        claim: The job and its journal.
+        job: It.
+        history: Its journal, learnt.
         services: The kernel's.
     """
 
-    def __init__(self, claim: Claim, services: RunServices) -> None:
-        super().__init__(claim, services)
+    def __init__(self, job: JobRecord, history: History, services: RunServices) -> None:
+        super().__init__(job, history, services)
         self.loop = asyncio.get_running_loop()
         """Where the job runs."""
         self.budgets = RunBudgets(
-            claim.job,
+            job,
             services.ledger,
             services.clock,
             services.options,
@@ -75,7 +76,7 @@ class JobRun(JournalWriter):
         )
         self.governor = Governor(self)
         """Asks the job's policy; set once its version has been found."""
-        self.retry: RetryPolicy = claim.job.retry or services.retry
+        self.retry: RetryPolicy = job.retry or services.retry
         """What outages mean to it; the operator's own once that has been found."""
         self.tokens = ResumeTokens()
         self.transcripts = Transcripts()
@@ -107,7 +108,7 @@ class JobRun(JournalWriter):
         self.room_wanted: dict[asyncio.Future[None], RoomWanted] = {}
         """Those of them that wait for room in a budget."""
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._folded_to = claim.job.last_seq
+        self._folded_to = job.last_seq
         """Place of the last signal that was taken into the journal."""
         self.fold_in_doubt = False
         """A fold has failed that may have been written all the same: who knows what the job is told there."""
@@ -169,6 +170,7 @@ class JobRun(JournalWriter):
         Raises:
             JournalLimitReached: The journal is full.
         """
+        await self.services.turns.give()
         self.check_going_on()
         if branch is not None and branch.streams:
             await branch.streams_ended()

@@ -21,11 +21,12 @@ from agent_runtime.kernel.suspicion import Suspicion
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Claim, Commit, NewEvent, Storage, placed
+from agent_runtime.ports.journal import Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.logs import logger_of
+from llm_client.turns import Turns
 
 logger = logger_of(__name__)
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class RunServices:
     retry: RetryPolicy
     """Of jobs whose request and operator have none."""
     outages: Queue = field(default_factory=Queue)
+    turns: Turns = field(default_factory=Turns)
+    """Shared by all runs, as the loop is."""
 
 
 class JobClock:
@@ -83,16 +86,16 @@ class JournalWriter:
     """Writes what happens in a claimed job, and knows its history.
 
     Args:
-        claim: The job and its journal.
+        job: It.
+        history: Its journal, learnt.
         services: The kernel's.
     """
 
-    def __init__(self, claim: Claim, services: RunServices) -> None:
-        self.job: JobRecord = claim.job
-        self.history = History()
-        self.history.apply_all(claim.events)
+    def __init__(self, job: JobRecord, history: History, services: RunServices) -> None:
+        self.job = job
+        self.history = history
         self.services = replace(services, clock=JobClock(services.clock, self.history))
-        self.suspicion = Suspicion(claim.job, self.history)
+        self.suspicion = Suspicion(job, self.history)
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""
         self.closed = False
@@ -101,7 +104,7 @@ class JournalWriter:
         """The job's end is written."""
         self.lost: BaseException | None = None
         """Why the run cannot go on: `FenceLost`, or a storage that stays broken."""
-        self._last_seq = claim.job.last_seq
+        self._last_seq = job.last_seq
         self._waiting = _Waiting()
         self._carrying: asyncio.Future[None] | None = None
         """While this is there, a commit carries what had waited. It may yet be refused or come late, and nobody else may

@@ -1,5 +1,9 @@
 """The private content of journal entries: JSON in bytes, compressed above a size, refused above another.
 
+The bound is what one entry can cost everybody else: reading JSON keeps the interpreter to itself until it is done, and four
+megabytes of it take some tens of milliseconds. Larger things belong into a file or an object store, and their name into
+the journal.
+
 Never pickle. Numbers beyond 64 bits, NaN and lone surrogates do not survive JSON and are refused where they occur,
 so that what a step returned the first time is what it returns on every resume.
 """
@@ -7,6 +11,7 @@ so that what a step returned the first time is what it returns on every resume.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -16,9 +21,14 @@ from llm_client.finite import non_finite
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
-MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
+COMPRESS_ASIDE: Final = 64 * 1024
+"""Bytes. Above this, compression takes milliseconds, and the storage does it in a thread."""
+MAX_CONTENT_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON that one entry may hold."""
-_ZLIB_MARK: Final = 0x78
+LARGE: Final = 64 * 1024
+"""About so many bytes of JSON are written and read in a thread."""
+_PER_ITEM: Final = 8
+_ZLIB_MARK: Final = b"x"
 """First byte of a zlib stream; no JSON text begins with it."""
 
 _OPTIONS = (
@@ -35,8 +45,11 @@ def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
     """
     text = json_text(value)
     if len(text) > limit:
-        raise ContentTooLarge(f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry")
-    return zlib.compress(text, 1) if len(text) > COMPRESS_ABOVE else text
+        raise ContentTooLarge(
+            f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry: keep what is larger elsewhere, and "
+            "its name here"
+        )
+    return zlib.compress(text, 1) if COMPRESS_ABOVE < len(text) <= COMPRESS_ASIDE else text
 
 
 def json_text(value: Any) -> bytes:
@@ -54,8 +67,35 @@ def json_text(value: Any) -> bytes:
     return text
 
 
+def is_compressed(content: bytes) -> bool:
+    """Whether content is compressed already; no JSON text begins like that."""
+    return content[:1] == _ZLIB_MARK
+
+
 def decode(content: bytes) -> Any:
     """Read what `encode` wrote."""
-    if content[:1] == b"x":
+    if is_compressed(content):
         content = zlib.decompress(content)
     return orjson.loads(content)
+
+
+def is_large(value: Any) -> bool:
+    """Whether a value is so large that it is written in a thread; looks at no more of it than it takes to tell."""
+    size, below = 0, [value]
+    while below:
+        item = below.pop()
+        size += len(item) if isinstance(item, str | bytes) else _PER_ITEM
+        if size > LARGE:
+            return True
+        if isinstance(item, Mapping):
+            if len(item) * _PER_ITEM > LARGE:
+                return True
+            below += item.keys()
+            below += item.values()
+        elif isinstance(item, list | tuple | set | frozenset):
+            if len(item) * _PER_ITEM > LARGE:
+                return True
+            below += item
+        elif hasattr(item, "__dict__") and not isinstance(item, type):
+            below += vars(item).values()
+    return False

@@ -1,4 +1,4 @@
-"""Plain functions off the event loop, each in a daemon thread of its own.
+"""Plain functions off the event loop, each in a daemon thread of its own, a bounded number of them at a time.
 
 The event loop's own pool would not do: a function that never returns keeps its place there for good, and the process
 from ending.
@@ -10,9 +10,16 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from llm_client.blocking import BLOCKING_CALLS, BlockingCalls
+from llm_client.pausing import Slots, paused
+
+MAX_THREADS: Final = 64
+"""Functions of one event loop that run at the same time; more wait for a place, in the order they came."""
+
+_PLACES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Slots]] = WeakKeyDictionary()
 
 
 async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> Any:
@@ -29,6 +36,21 @@ async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, An
     Raises:
         RuntimeError: The function raised `StopIteration`, which a coroutine cannot pass on.
     """
+    if BLOCKING_CALLS.get() is not None:  # for a function in such a thread: queued, it might wait for itself
+        return await _called(function, keywords, name)
+    places = _PLACES.setdefault(asyncio.get_running_loop(), Slots(MAX_THREADS))
+    if places.free:
+        await places.take()
+    else:
+        async with paused():  # waiting for a place counts against no time-out
+            await places.take()
+    try:
+        return await _called(function, keywords, name)
+    finally:  # also when nobody waits any more: one that hangs must not take the place of those to come
+        places.give()
+
+
+async def _called(function: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> Any:
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
     context = contextvars.copy_context()

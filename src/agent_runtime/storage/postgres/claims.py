@@ -16,6 +16,7 @@ from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.values import decode, event_record, from_text, to_text
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.turns import in_chunks
 
 MAX_EVENTS: Final = 10_000
 """Entries read at once, but for a single job that has more."""
@@ -103,12 +104,11 @@ class ClaimReader:
             for wanted in batch:
                 job = jobs[wanted.job_id]
                 older = events.get(wanted.job_id, [])[: wanted.older]
+                made: list[RuntimeEvent] = []
+                async for part in in_chunks(older):
+                    made += (event_record(job.job_id, job.scope_id, tuple(row)[1:]) for row in part)
                 if not wanted.future.done():
-                    wanted.future.set_result(
-                        wanted.claim(
-                            job, [event_record(job.job_id, job.scope_id, tuple(row)[1:]) for row in older]
-                        )
-                    )
+                    wanted.future.set_result(wanted.claim(job, made))
         except BaseException as error:
             for wanted in batch:
                 if not wanted.future.done():
@@ -124,6 +124,7 @@ class ClaimReader:
         )
         jobs = [rows.job_record(decode(rows.JOB, tuple(row))) for row in found]
         events: dict[str, list[Any]] = {}
-        for entry in entries:
-            events.setdefault(from_text(entry[0]), []).append(entry)
+        async for part in in_chunks(entries):
+            for entry in part:
+                events.setdefault(from_text(entry[0]), []).append(entry)
         return {job.job_id: job for job in jobs}, events

@@ -23,6 +23,7 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage import rows
+from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
@@ -209,6 +210,7 @@ class PostgresStorage:
 
     async def commit(self, commit: Commit) -> int:
         """Write all of `commit` or nothing."""
+        commit = await compressed(commit)
 
         def tell(first_seq: int) -> None:
             self._announce(commit, operation.cancelled)

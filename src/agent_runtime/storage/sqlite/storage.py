@@ -24,6 +24,7 @@ from agent_runtime.ports.journal import (
     Worker,
 )
 from agent_runtime.storage import rows
+from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
@@ -127,6 +128,7 @@ class SQLiteStorage:
 
     async def commit(self, commit: Commit) -> int:
         """Write all of `commit` or nothing."""
+        commit = await compressed(commit)
 
         def tell(first_seq: int) -> None:
             for listener in tuple(self._listeners):
@@ -157,10 +159,14 @@ class SQLiteStorage:
             return None
         job, events, new = claimed
         if len(events) < job.last_seq:
-            older = await self._reader.rows(
-                f"{EVENTS} AND seq <= ? ORDER BY seq", (job_id, job.last_seq - len(new))
+            place = (job_id, job.last_seq - len(new))
+            older = await self._reader.run(  # made in its thread: there may be many
+                lambda db: [
+                    event_record(job_id, job.scope_id, row)
+                    for row in db.execute(f"{EVENTS} AND seq <= ? ORDER BY seq", place)
+                ]
             )
-            events = [*(event_record(job_id, job.scope_id, row) for row in older), *new]
+            events = [*older, *new]
         return Claim(job=job, events=events)
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:

@@ -1,0 +1,77 @@
+"""Sharing the event loop: work without an end of waiting in it – recalling a long journal – gives others a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from time import perf_counter
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+SLICE: Final = 0.01
+"""Seconds of the loop's time after which others get a turn."""
+BATCH: Final = 16
+"""Tasks that are let through at once: what each does before it comes back here is short."""
+CHUNK: Final = 500
+"""Items of a long list that are worked on at once."""
+
+
+class Turns:
+    """Lets any number of tasks work through what needs no waiting, without holding the loop for longer than a slice.
+
+    A plain `asyncio.sleep(0)` would not do: of a thousand tasks that are ready, the loop runs all before anything else. Whoever
+    comes when the slice of this turn of the loop is used up queues here instead, and a few are let through with each further turn.
+
+    Args:
+        slice: Seconds.
+        batch: How many are let through at once.
+    """
+
+    __slots__ = ("_batch", "_began", "_is_watching", "_queue", "_slice")
+
+    def __init__(self, slice: float = SLICE, batch: int = BATCH) -> None:  # noqa: A002 -- what it is
+        self._slice = slice
+        self._batch = batch
+        self._began = 0.0
+        self._is_watching = False
+        """Whether the end of this turn of the loop will be noticed."""
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def give(self) -> None:
+        """Go on at once within the slice; else wait for a turn."""
+        now = perf_counter()
+        if not self._is_watching:
+            self._watch(now)
+            return
+        if now - self._began < self._slice:
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        await turn
+
+    def _watch(self, now: float) -> None:
+        self._is_watching = True
+        self._began = now
+        asyncio.get_running_loop().call_soon(self._turned)
+
+    def _turned(self) -> None:
+        """Notice that the loop has gone round, and let the first ones in the queue through."""
+        self._is_watching = False
+        free = self._batch
+        while self._queue and free:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                free -= 1
+        if self._queue:
+            self._watch(perf_counter())
+
+
+async def in_chunks(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield a long list in parts, with a turn for others between them."""
+    for start in range(0, len(items), CHUNK):
+        if start:
+            await asyncio.sleep(0)
+        yield items[start : start + CHUNK]
