@@ -21,7 +21,10 @@ class _PublicRecords(logging.Filter):
     """Makes a record public: its message is put together and cleaned, and a traceback becomes text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = public_text(_message_of(record), MAX_MESSAGE), None
+        said = _message_of(record)
+        told = public_text(said, MAX_MESSAGE)
+        if told != said:
+            record.msg, record.args = told, None
         if record.exc_info:
             record.exc_text = public_text(_traceback_of(record), MAX_TRACEBACK)
             record.exc_info = None
@@ -34,6 +37,7 @@ def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001 -- an argument that cannot be read is no reason to fail
+        record.args = None
         return str(record.msg)
 
 

@@ -1,8 +1,8 @@
 """The private content of journal entries: JSON in bytes, compressed above a size, refused above another.
 
 The bound is what one entry can cost everybody else: reading JSON keeps the interpreter to itself until it is done, and four
-megabytes of it take some tens of milliseconds. Larger things belong into a file or an object store, and their name into
-the journal.
+megabytes of small values take some tens of milliseconds. Long texts, such as a picture in base64, are little work for their
+size, so they count by a bound of their own. Larger things belong into a file or an object store, and their name into the journal.
 
 Never pickle. Numbers beyond 64 bits, NaN and lone surrogates do not survive JSON and are refused where they occur,
 so that what a step returned the first time is what it returns on every resume.
@@ -23,8 +23,12 @@ COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
 COMPRESS_ASIDE: Final = 64 * 1024
 """Bytes. Above this, compression takes milliseconds, and the storage does it in a thread."""
-MAX_CONTENT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of JSON that one entry may hold."""
+MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of JSON that one entry may hold, long texts included."""
+MAX_VALUES_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of JSON that one entry may hold beside its long texts."""
+LONG_TEXT: Final = 64 * 1024
+"""Bytes from which a text is long."""
 LARGE: Final = 64 * 1024
 """About so many bytes of JSON are written and read in a thread."""
 _PER_ITEM: Final = 8
@@ -49,7 +53,18 @@ def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
             f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry: keep what is larger elsewhere, and "
             "its name here"
         )
+    if len(text) > MAX_VALUES_BYTES and (size := _beside_long_texts(text)) > MAX_VALUES_BYTES:
+        raise ContentTooLarge(
+            f"{size:,} bytes of many values; the journal accepts {MAX_VALUES_BYTES:,} per entry beside long texts: keep what "
+            "is larger elsewhere, and its name here"
+        )
     return zlib.compress(text, 1) if COMPRESS_ABOVE < len(text) <= COMPRESS_ASIDE else text
+
+
+def _beside_long_texts(text: bytes) -> int:
+    plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    texts = plain.split(b'"')[1::2]
+    return len(text) - sum(len(one) for one in texts if len(one) >= LONG_TEXT)
 
 
 def json_text(value: Any) -> bytes:

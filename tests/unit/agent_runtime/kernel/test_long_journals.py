@@ -9,7 +9,7 @@ import pytest
 
 from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext
 from agent_runtime.errors import ContentTooLarge
-from agent_runtime.values.content import MAX_CONTENT_BYTES
+from agent_runtime.values.content import MAX_CONTENT_BYTES, MAX_VALUES_BYTES
 from support.kernels import BOUND, journal, kernel, opened, resumed
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -83,8 +83,12 @@ async def many() -> list[dict[str, Any]]:
     return [{"id": number, "name": "something", "price": 1.5} for number in range(60_000)]
 
 
-async def too_many() -> str:
-    return "x" * (MAX_CONTENT_BYTES + 1)
+async def too_many() -> list[int]:
+    return [1] * MAX_VALUES_BYTES
+
+
+async def a_long_text() -> dict[str, str]:
+    return {"picture": "x" * (2 * MAX_VALUES_BYTES)}
 
 
 async def large(context: OperatorContext, given: object) -> int:
@@ -99,6 +103,7 @@ async def large(context: OperatorContext, given: object) -> int:
 
 
 async def refused(context: OperatorContext, given: object) -> str:
+    assert len((await context.step(a_long_text))["picture"]) == 2 * MAX_VALUES_BYTES
     try:
         await context.step(too_many)
     except ContentTooLarge as error:
@@ -124,6 +129,6 @@ async def test_content_over_the_bound_is_refused_with_one_sentence() -> None:
     async with kernel(operators=[refused]) as k:
         result = await (await k.execute(ExecutionRequest(operator="refused"))).result()
         assert "step 'too_many'" in result.content
-        assert f"{MAX_CONTENT_BYTES:,} per entry" in result.content
+        assert f"{MAX_VALUES_BYTES:,} per entry" in result.content
         with pytest.raises(ContentTooLarge, match="keep what is larger elsewhere"):
             await k.execute(ExecutionRequest(operator="refused", input="x" * MAX_CONTENT_BYTES))
