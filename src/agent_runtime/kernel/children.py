@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from agent_runtime.errors import ChildFailed, InvalidInput
+from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.budgets import budgets_for_child
@@ -59,7 +60,11 @@ class Children:
         self._run = run
         self._registry = registry
         self._limits = limits
+        self._is_bounded = run.services.orchestration is not None
+        """Whether the kernel was told how far jobs may spread, besides how deep."""
         self._depth = depth
+        self._begun: set[str] = set()
+        """Operations of this run that begin children, written or not."""
 
     async def ask(self, branch: Branch, request: ChildRequest) -> Asked[OperatorResult]:
         """Return the wait for a child at the next place of a line; the child begins with it."""
@@ -103,13 +108,14 @@ class Children:
         before = await self._retried_child(operation.place)
         if before is not None:
             return await self._retry(operation, request, before)
+        bounds = self._bounds(operation) if self._is_bounded else {}
         record, created = child_job(
             run,
             request.operator,
             encode(request.input),
             operation_id=operation.id,
             budgets=request.budgets,
-            on_parent_end=request.on_parent_end,
+            **{"on_parent_end": request.on_parent_end, **bounds},
         )
         data: dict[str, Any] = {"name": request.operator, "child_job_id": record.job_id}
         if request.held:
@@ -122,6 +128,7 @@ class Children:
             "signals": admission.refusal,
             **admission.parts,
         }
+        parts["set_timers"] = [*parts["set_timers"], *deadline_timer(admission.job)]
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], parts
 
     async def _retry(
@@ -157,6 +164,20 @@ class Children:
                 return head
             await asyncio.sleep(_LOOK_SECONDS)
         return None
+
+    def _bounds(self, operation: Operation) -> dict[str, Any]:
+        """Return what the kernel's limits make of a child; raises `InvalidInput` when it is one too many."""
+        limits, run = self._limits, self._run
+        self._begun.add(operation.id)
+        known = {step.operation_id for step in run.history.steps.values() if step.kind == "child"}
+        if len(known | self._begun) > limits.max_child_jobs:
+            self._begun.discard(operation.id)
+            raise InvalidInput(f"a job may have max_child_jobs = {limits.max_child_jobs} children")
+        bounds: dict[str, Any] = {
+            "deadline": run.services.clock.now() + timedelta(seconds=limits.timeout_seconds),
+            "inherits_budgets": limits.inherit_budgets,
+        }
+        return bounds if limits.propagate_cancellation else {**bounds, "on_parent_end": "keep"}
 
     async def _result(self, ended: RuntimeEvent, name: str) -> OperatorResult:
         """Return what a child gave.

@@ -88,7 +88,8 @@ class DurableContext(OperatorContext):
                 versions=job.versions,
                 metadata=job.metadata,
             ),
-            config=OrchestrationConfig(max_depth=run.services.options.max_child_depth),
+            config=run.services.orchestration
+            or OrchestrationConfig(max_depth=run.services.options.max_child_depth),
             depth=job.depth,
             engine=engine,
             clock=run.services.clock,

@@ -54,6 +54,7 @@ from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
+from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
 from llm_client.logs import logger_of
@@ -95,6 +96,8 @@ class RuntimeKernel:
         dispatcher: Who calls `advance`, instead of what `dispatch` chooses.
         dispatch: `local`: a queue in this process; `queue`: one that all processes share, where jobs go to any worker;
             `auto`: the shared one on a Postgres database, else the local one.
+        orchestration: How far a job may spread: children, depth, their time and budgets. Without it only
+            `options.max_child_depth` bounds it.
         clock: What time it is; by default that of the storage, which all processes of a Postgres database share.
         options: Tuning.
         prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
@@ -130,6 +133,7 @@ class RuntimeKernel:
         options: KernelOptions | None = None,
         prices: PriceBook | None = None,
         retry: RetryPolicy | None = None,
+        orchestration: OrchestrationConfig | None = None,
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
@@ -150,6 +154,7 @@ class RuntimeKernel:
         self.worker_id = new_id("worker")
         self.operators = OperatorRegistry(operators)
         self._wants_to_execute = worker
+        self._orchestration = orchestration
         self._add_default_agent(engine, agent)
         self._starting: asyncio.Lock | None = None
         self._started = False
@@ -226,6 +231,7 @@ class RuntimeKernel:
             ledger=self.ledger,
             policies=self._policies,
             retry=self._retry,
+            orchestration=self._orchestration,
             heartbeat=Heartbeat(
                 self.storage,
                 self.clock,

@@ -24,6 +24,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.logs import logger_of
 from llm_client.turns import Turns
@@ -49,6 +50,7 @@ class RunServices:
     heartbeat: Heartbeat
     abilities: Abilities
     retry: RetryPolicy
+    orchestration: OrchestrationConfig | None
     """Of jobs whose request and operator have none."""
     outages: Queue = field(default_factory=Queue)
     turns: Turns = field(default_factory=Turns)

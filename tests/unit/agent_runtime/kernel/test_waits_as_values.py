@@ -13,6 +13,7 @@ from agent_runtime import (
     JobFailed,
     OperatorContext,
     OperatorResult,
+    OrchestrationConfig,
 )
 from agent_runtime.storage.memory import MemoryStorage
 from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
@@ -355,3 +356,43 @@ async def test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody() -> No
         await handle.resolve_action(action.action_id, {"confirmed": True})
         assert (await handle.result(timeout=BOUND)).output == ["quick"]
         assert (await types(handle)).count("job.resumed") == 1
+
+
+async def test_a_kernel_says_how_far_a_job_may_spread() -> None:
+    async def operator(context: OperatorContext, given: int) -> int:
+        return len(await context.gather(*(context.child("stepping", str(n)) for n in range(given))))
+
+    limits = OrchestrationConfig(max_child_jobs=3, timeout_seconds=60)
+    async with kernel(operators=[operator, stepping], orchestration=limits) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator", input=3))
+        assert (await handle.result(timeout=BOUND)).output == 3
+        assert all(job.deadline is not None for job in await children(k, handle))
+        with pytest.raises(JobFailed, match="max_child_jobs = 3"):
+            await (await k.execute(ExecutionRequest(operator="operator", input=4))).result(timeout=BOUND)
+
+
+async def test_a_child_runs_out_of_the_time_that_its_kernel_gives_it() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            await context.child("answering", "slow")
+        except ChildFailed as error:
+            return str(error.error_code)
+        return "in time"
+
+    limits = OrchestrationConfig(timeout_seconds=0.05)
+    async with kernel(operators=[operator, answering], orchestration=limits) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        assert (await handle.result(timeout=BOUND)).output == "TIMED_OUT"
+
+
+async def test_children_outlive_a_parent_where_a_kernel_does_not_pass_cancellation_on() -> None:
+    async def operator(context: OperatorContext, given: object) -> str:
+        return str((await context.start_child("answering", "c")).job_id)
+
+    limits = OrchestrationConfig(propagate_cancellation=False)
+    async with kernel(operators=[operator, answering], orchestration=limits) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        child = k.handle((await handle.result(timeout=BOUND)).output)
+        action = await pending(child)
+        await child.resolve_action(action.action_id, {"value": "kept"})
+        assert (await child.result(timeout=BOUND)).output == "kept"
