@@ -106,6 +106,23 @@ PLAYED = {
         "test_an_effect_in_flight_is_finished_when_the_reader_leaves_and_nothing_follows_it",
         "test_a_run_that_was_left_between_two_turns_does_not_ask_when_it_is_followed_again",
     ),
+    "test_frontier": (
+        "test_a_branch_that_was_stopped_by_anothers_failure_stays_stopped_on_every_resume",
+        "test_a_crash_while_a_sibling_of_a_failed_branch_works_lets_it_begin_nothing_more",
+        "test_two_branches_may_wait_for_one_answer",
+        "test_questions_timers_and_children_of_a_stopped_branch_are_withdrawn",
+    ),
+    "test_leaving": (
+        "test_a_suspension_is_no_cancellation_and_no_failure",
+        "test_a_crash_in_the_middle_of_clean_up_repeats_nothing_of_it",
+    ),
+    "test_timeouts": ("test_a_bound_goes_on_while_the_job_is_out_of_the_memory",),
+    "test_waits_as_values": (
+        "test_one_answer_among_many_children_does_not_end_the_set",
+        "test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody",
+        "test_a_failing_child_wakes_a_set_that_waits_for_all",
+        "test_wait_all_ends_with_the_first_failure_and_withdraws_the_rest",
+    ),
     "test_news_and_timers": ("test_a_job_that_is_cancelled_while_it_continues_as_new_does_not_go_on",),
 }
 
