@@ -50,7 +50,7 @@ async def test_a_branch_that_was_stopped_by_anothers_failure_stays_stopped_on_ev
     async def pack() -> None:
         packing.set()
         await failed.wait()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # the failure is on record by then
         deeds.do("pack")
 
     async def broken() -> None:
@@ -89,7 +89,7 @@ async def test_a_branch_below_a_stopped_one_begins_nothing_either() -> None:
     async def slow() -> None:
         inside.set()
         await failed.wait()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)  # the failure is on record by then
 
     async def broken() -> None:
         await inside.wait()
@@ -414,7 +414,7 @@ async def test_a_crash_while_a_sibling_of_a_failed_branch_works_lets_it_begin_no
     async def pack() -> None:
         packing.set()
         await failed.wait()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.3)  # the failure is on record by then
 
     async def broken() -> None:
         await packing.wait()

@@ -1,6 +1,7 @@
 """What an operator's code sees when its job leaves the memory, and when it is really cancelled."""
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from agent_runtime import (
 )
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
-from support.kernels import BOUND, DOOMED, journal, kernel, pending, status_becomes, types
+from support.kernels import BOUND, DOOMED, QUICK, journal, kernel, pending, status_becomes, types
 from support.operators import identity
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -234,7 +235,8 @@ async def test_a_crash_in_the_middle_of_clean_up_repeats_nothing_of_it() -> None
         await dying.died.wait()
     await bury(doomed, dying, storage)
     assert done == ["first"]
-    async with kernel(storage, operators=[operator]) as k:
+    options = dataclasses.replace(QUICK, cancel_timeout=BOUND)
+    async with kernel(storage, operators=[operator], options=options) as k:
         with pytest.raises(JobCancelled):
             await k.handle(handle.job_id).result(timeout=BOUND)
     assert done == ["first", "second"]
