@@ -142,7 +142,7 @@ async def test_a_worker_that_hears_nothing_any_more_stops_when_it_is_told_to(
         proxy.freeze()
         waiting = [await k.execute(slow) for _ in range(3)]
         process.terminate()
-        assert await asyncio.to_thread(process.wait, BOUND) == 0
+        assert await asyncio.to_thread(process.wait, BOUND) == 0, worker.log()[-4000:]
         proxy.thaw()
         for handle in waiting:
             assert await types(handle) == ["job.created"]
@@ -161,7 +161,7 @@ async def test_a_worker_that_stops_while_its_server_is_silent_begins_nothing_whe
         late = await k.execute(ExecutionRequest(operator="slow", input={"steps": 1, "seconds": 0.0}))
         process.terminate()
         proxy.thaw()
-        assert await asyncio.to_thread(process.wait, BOUND) == 0
+        assert await asyncio.to_thread(process.wait, BOUND) == 0, worker.log()[-4000:]
         assert "step.started" not in await types(late)
 
 

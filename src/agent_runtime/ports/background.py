@@ -73,10 +73,18 @@ async def stopped(*steps: Callable[[], Awaitable[object]], seconds: float | None
     """Take the steps of a shutdown, one after the other, within so many seconds for all together.
 
     Every step is taken. When the time is up, or when this is cancelled, the next ones get no time to wait for anything:
-    they let go of what they hold. Returns whether all had the time they wanted.
+    they let go of what they hold. A step that fails keeps none of the others from being taken.
+
+    Returns:
+        Whether all had the time they wanted.
+
+    Raises:
+        Exception: What the first step that failed has raised.
     """
     end_at = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    in_time, cancelled = True, None
+    in_time = True
+    cancelled: asyncio.CancelledError | None = None
+    failure: Exception | None = None
     for step in steps:
         try:
             async with asyncio.timeout_at(end_at):
@@ -85,6 +93,10 @@ async def stopped(*steps: Callable[[], Awaitable[object]], seconds: float | None
             in_time = False
         except asyncio.CancelledError as error:
             cancelled, end_at = error, 0.0
+        except Exception as error:  # noqa: BLE001 -- raised when every step has been taken
+            failure = failure or error
     if cancelled is not None:
         raise cancelled
+    if failure is not None:
+        raise failure
     return in_time

@@ -221,11 +221,12 @@ class Connections:
 
     def _abort(self, pool: Pool) -> None:
         """Close what is ours without a word to the server."""
+        for connection in self._taken:
+            with contextlib.suppress(*DRIVER_ERRORS):  # it may have gone back to the pool already
+                connection.terminate()
         if self._dsn is not None:
             self._pool = None
             pool.terminate()
-        for connection in self._taken:
-            connection.terminate()
         self._taken.clear()
         self._writer = None
 
