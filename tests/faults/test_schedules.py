@@ -23,6 +23,17 @@ pytestmark = pytest.mark.timeout(BOUND * 3)
 TESTS = Path(__file__).parents[1]
 KERNEL = TESTS / "unit" / "agent_runtime" / "kernel"
 PLAYED = {
+    "test_values": (
+        "test_a_result_that_a_person_tells_is_checked_against_the_steps_type_and_asked_for_again",
+        "test_numbers_that_json_has_no_word_for_are_refused_everywhere",
+    ),
+    "test_exits": ("test_a_step_that_ends_the_process_has_failed_and_the_job_beside_it_goes_on",),
+    "test_public_texts": (
+        "test_a_failure_of_a_step_is_known_whatever_its_text_is",
+        "test_a_job_that_fails_with_any_text_ends_and_its_parent_goes_on",
+        "test_a_parked_job_does_not_repeat_the_recorded_value_it_cannot_read",
+        "test_names_events_progress_and_results_tell_no_secret_and_a_resume_knows_the_names_again",
+    ),
     "test_ownership": (
         "test_an_approval_for_a_job_inside_a_paid_call_neither_loses_nor_repeats_the_call",
         "test_a_resolution_that_arrives_while_the_job_suspends_wakes_it",

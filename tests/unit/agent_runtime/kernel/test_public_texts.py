@@ -71,7 +71,7 @@ def has_secret(text: str) -> bool:
     return any(SECRET[start : start + 16] in text for start in range(4, len(SECRET) - 16))
 
 
-@pytest.mark.parametrize("error", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("error", list(ODD.values()), ids=ODD)
 async def test_a_failure_of_a_step_is_known_whatever_its_text_is(error: BaseException) -> None:
     said: list[str] = []
 
@@ -97,7 +97,7 @@ async def test_a_failure_of_a_step_is_known_whatever_its_text_is(error: BaseExce
     assert not has_secret(said[0])
 
 
-@pytest.mark.parametrize("error", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("error", list(ODD.values()), ids=ODD)
 async def test_a_job_that_fails_with_any_text_ends_and_its_parent_goes_on(error: BaseException) -> None:
     async def fails(context: OperatorContext, given: object) -> None:
         raise error
@@ -145,7 +145,7 @@ class Receipt(BaseModel):
 
 
 async def test_a_parked_job_does_not_repeat_the_recorded_value_it_cannot_read(
-    logged: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     returns: list[Any] = [str, Receipt]
 
