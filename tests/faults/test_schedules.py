@@ -31,7 +31,6 @@ PLAYED = {
     "test_public_texts": (
         "test_a_failure_of_a_step_is_known_whatever_its_text_is",
         "test_a_job_that_fails_with_any_text_ends_and_its_parent_goes_on",
-        "test_a_parked_job_does_not_repeat_the_recorded_value_it_cannot_read",
         "test_names_events_progress_and_results_tell_no_secret_and_a_resume_knows_the_names_again",
     ),
     "test_ownership": (
