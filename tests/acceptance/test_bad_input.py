@@ -176,7 +176,7 @@ async def test_a_provider_that_fails_ends_the_job_with_every_request_on_the_bill
     cli: CommandLine, fault: str
 ) -> None:
     reply, code, words = FAULTS[fault]
-    deadline = "1" if fault == "nothing" else "30"
+    deadline = "4" if fault == "nothing" else "30"
     async with LoopbackServer(reply) as server:
         ended = await cli.run("run", *MODEL, "--base-url", server.url, "--deadline", deadline, "hi")
 
