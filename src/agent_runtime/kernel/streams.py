@@ -46,6 +46,8 @@ class StreamLine:
         """How the reader left in the run before, if he did."""
         self._stream = stream
         self._waited = False
+        self._stands_still = False
+        """What goes on inside waits for the reader to leave where he had left."""
         self.branch = Branch(run, operation.place, parent)
         self.branch.line = self
         parent.children.add(self.branch)
@@ -85,7 +87,7 @@ class StreamLine:
             self._cancel()
         elif self._recorded is None or self.was_left:
             self.branch.abandoned = True
-            if not self.branch.children:
+            if self._stands_still or not self.branch.children:
                 self._cancel()
             else:
                 run.left_lines.add(self)
@@ -127,6 +129,8 @@ class StreamLine:
 
     async def admit(self) -> None:
         """Let a step begin of which the journal holds no end, unless the reader had left by then: then none does."""
+        if self.branch.abandoned:  # left in this very run, while the step was on its way
+            raise asyncio.CancelledError("the reader of the stream has left")
         if self.was_left:
             await self.stand_still()
 
@@ -136,6 +140,7 @@ class StreamLine:
         Raises:
             NondeterminismError: He reads on.
         """
+        self._stands_still = True
         if self._recorded is not None and self._recorded["waiting"]:
             await asyncio.get_running_loop().create_future()
         await self._stream.emptied()
