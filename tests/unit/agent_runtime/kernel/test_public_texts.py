@@ -145,7 +145,7 @@ class Receipt(BaseModel):
 
 
 async def test_a_parked_job_does_not_repeat_the_recorded_value_it_cannot_read(
-    caplog: pytest.LogCaptureFixture,
+    logged: pytest.LogCaptureFixture,
 ) -> None:
     returns: list[Any] = [str, Receipt]
 
