@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agent_runtime import JobFilter, JobRecord, LedgerEntry, RuntimeEvent, RuntimeKernel
-from agent_runtime.values.event import TERMINAL_TYPES
+from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEventType
 from support.kernels import run_key
 from support.soak.plans import JobPlan, result_of
-from support.soak.world import Happening
+from support.soak.world import OUTCOMES, Happening
 
-_OUTCOMES = ("completed", "failed")
 _ONCE = frozenset({"timer.fired", "action.resolved", "action.expired", "child.ended"})
 
 
@@ -57,7 +56,7 @@ async def check_story(
             f"{job_id}: a follower saw {followed[job_id]}",
         )
     everything = [event for events in journals.values() for event in events]
-    check_effects(everything, world, findings, paused=paused)
+    check_effects(world, findings, paused=paused)
     await check_questions(desk, jobs, everything, findings)
     await check_money(desk, jobs, everything, plans, world, findings)
 
@@ -93,8 +92,13 @@ def check_journal(job: JobRecord, events: Sequence[RuntimeEvent], findings: Find
     findings.check(not job.status.is_terminal or job.owner is None, f"{job_id} ended and has an owner")
     outcomes: Counter[tuple[str | None, str]] = Counter()
     for event in events:
-        family, _, state = event.type.partition(".")
-        if family in ("step", "tool") and state in _OUTCOMES:
+        if event.type in ("step.started", "tool.started", "model.started"):
+            begun = outcomes[event.operation_id, "outcome"] + outcomes[event.operation_id, "answer"]
+            findings.check(not begun, f"{job_id}: begun after it had ended: {event.operation_id}")
+        if event.type == RuntimeEventType.JOB_RETRIED:
+            for operation in (*event.data["reopens"], *event.data["drops"]):
+                del outcomes[operation, "outcome"], outcomes[operation, "answer"]
+        if event.type in OUTCOMES:
             outcomes[event.operation_id, "outcome"] += 1
         elif event.type in ("model.completed", "model.failed") and event.data.get("final", True):
             outcomes[event.operation_id, "answer"] += 1
@@ -125,12 +129,11 @@ def check_result(
         findings.check(told == output, f"{job.job_id} gave {told}, not {output}")
 
 
-def check_effects(
-    events: Sequence[RuntimeEvent], world: Sequence[Happening], findings: Findings, *, paused: bool
-) -> None:
+def check_effects(world: Sequence[Happening], findings: Findings, *, paused: bool) -> None:
     """Nothing that is finished happens again; what must not be repeated happens once at most."""
     times: dict[tuple[str, str], list[Happening]] = {}
     for happening in world:
+        findings.check(not happening.again, f"{happening.node} happened after it was finished")
         if happening.kind not in ("answer", "refusal"):
             times.setdefault((happening.kind, happening.node), []).append(happening)
     for (kind, node), happenings in times.items():
@@ -138,21 +141,6 @@ def check_effects(
             findings.check(len(happenings) == 1, f"{kind} {node} happened {len(happenings)} times")
         operations = {happening.operation for happening in happenings}
         findings.check(len(operations) == 1, f"{kind} {node} had the operation ids {operations}")
-    for event in () if paused else events:
-        if not (event.type.startswith(("tool.", "step.")) and event.type.endswith(_OUTCOMES)):
-            continue
-        node = _node_of(event)
-        for happening in (each for found in times.items() if found[0][1] == node for each in found[1]):
-            findings.check(
-                happening.at <= event.timestamp.timestamp() + 1e-6, f"{node} happened after it was finished"
-            )
-
-
-def _node_of(event: RuntimeEvent) -> str | None:
-    if event.type.startswith("step."):
-        return str(event.data["name"])
-    said = str((event.body() or {}).get("value") if isinstance(event.body(), dict) else event.body())
-    return said.removeprefix("did ") if said.startswith("did ") else None
 
 
 async def check_questions(
@@ -173,7 +161,7 @@ async def check_questions(
             "reconcilable",
         ):
             open_[event.operation_id] = event
-        elif event.type.startswith(("tool.", "step.")) and event.type.endswith((*_OUTCOMES, "unknown")):
+        elif event.type in OUTCOMES or event.type in ("tool.unknown", "step.unknown"):
             open_.pop(event.operation_id, None)
     lost = [
         f"{event.data['name']} of {event.job_id}"

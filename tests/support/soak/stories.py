@@ -79,11 +79,8 @@ class Story:
             outage=self._rng.choice((0.0, 0.0, 0.005)),
         )
 
-    def _now(self) -> float:
-        return self._clock.now().timestamp()
-
     def _life(self) -> Life:
-        return Life(self.world, random.Random(self._rng.getrandbits(64)), self._now)
+        return Life(self.world, random.Random(self._rng.getrandbits(64)))
 
     def _kernel(self, storage: Any, life: Life, base: KernelOptions = QUICK, **more: Any) -> RuntimeKernel:
         options = replace(

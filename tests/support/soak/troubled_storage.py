@@ -84,10 +84,12 @@ class TroubledStorage(DyingStorage):
 
     async def commit(self, commit: Commit) -> int:
         seq: int = await self._write(lambda: self._inner.commit(commit))
+        self._life.learn(commit.events)
         return seq
 
     async def claim(self, job_id: str, **options: Any) -> Claim | None:
         claim: Claim | None = await self._write(lambda: self._inner.claim(job_id, **options))
+        self._life.learn(claim.events if claim else ())
         return claim
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:

@@ -9,10 +9,10 @@ import random
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from agent_runtime import RuntimeKernel
-from agent_runtime.ports.clock import SystemClock
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.journal import Claim, Commit
 from agent_runtime.storage.postgres import PostgresStorage
 from support.soak.programs import HASTY, PRICES, TOOL_OF, Soaked, make_engine
 from support.soak.world import FileWorld, Life
@@ -25,6 +25,7 @@ DEATH = 0.01
 class MortalStorage(PostgresStorage):
     """Kills its process around a commit, by chance."""
 
+    life: Life
     chance = random.Random(0)
     mortal = False
 
@@ -36,18 +37,24 @@ class MortalStorage(PostgresStorage):
     async def commit(self, commit: Commit) -> int:
         self.perhaps_die()
         seq = await super().commit(commit)
+        self.life.learn(commit.events)
         self.perhaps_die()
         return seq
+
+    async def claim(self, job_id: str, **options: Any) -> Claim | None:
+        claim = await super().claim(job_id, **options)
+        self.life.learn(claim.events if claim else ())
+        return claim
 
 
 async def main(dsn: str, world: str, seed: int, *, mortal: bool) -> None:
     """Execute until told to stop."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    chance, clock = random.Random(seed), SystemClock()
+    chance = random.Random(seed)
     storage = MortalStorage(dsn)
     storage.chance, storage.mortal = chance, mortal
-    life = Life(FileWorld(Path(world)), chance, lambda: clock.now().timestamp(), storage.perhaps_die)
+    life = storage.life = Life(FileWorld(Path(world)), chance, storage.perhaps_die)
     kernel = RuntimeKernel(
         engine=make_engine(),
         storage=storage,

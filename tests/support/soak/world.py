@@ -6,10 +6,23 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
+
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+
+OUTCOMES = frozenset(
+    {
+        RuntimeEventType.STEP_COMPLETED,
+        RuntimeEventType.STEP_FAILED,
+        RuntimeEventType.TOOL_COMPLETED,
+        RuntimeEventType.TOOL_FAILED,
+    }
+)
+"""How steps and tools end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +32,9 @@ class Happening:
     kind: str
     node: str
     operation: str
-    at: float
-    """Seconds, by the clock of the journal."""
+    again: bool = False
+    """Whether whoever did it had its outcome in a journal before: nothing excuses that. Clocks would not tell, of which
+    several machines have several."""
 
 
 class World(Protocol):
@@ -64,7 +78,6 @@ class Life:
     Args:
         world: What it changes.
         rng: How long things take, and which of them go wrong.
-        now: The journal's clock, in seconds.
         on_effect: Called before and after each effect; may end the process.
     """
 
@@ -72,14 +85,23 @@ class Life:
         self,
         world: World,
         rng: random.Random,
-        now: Callable[[], float],
         on_effect: Callable[[], None] = lambda: None,
     ) -> None:
         self.world = world
         self.rng = rng
         self.dead = False
-        self._now = now
         self._on_effect = on_effect
+        self._finished: dict[str | None, str] = {}
+        """Steps and tools that have ended by the journals this process has read and written, with the names of steps."""
+
+    def learn(self, events: Iterable[NewEvent | RuntimeEvent]) -> None:
+        """Take note of what a journal says that this process has been given, or has written into."""
+        for event in events:
+            if event.type == RuntimeEventType.JOB_RETRIED:
+                for operation in (*event.data["reopens"], *event.data["drops"]):
+                    self._finished.pop(operation, None)
+            elif event.type in OUTCOMES:
+                self._finished[event.operation_id] = event.data["name"]
 
     async def _live(self) -> None:
         if self.rng.random() < 0.6:
@@ -91,7 +113,8 @@ class Life:
         """Have an effect, some time before and some time after it."""
         await self._live()
         self._on_effect()
-        self.world.add(Happening(kind, node, operation, self._now()))
+        again = operation in self._finished or node in self._finished.values()
+        self.world.add(Happening(kind, node, operation, again))
         self._on_effect()
         await self._live()
 
