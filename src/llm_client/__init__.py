@@ -63,7 +63,9 @@ if TYPE_CHECKING:
         ScriptExhausted,
         StreamInterrupted,
         ToolError,
+        UngovernedCall,
     )
+    from llm_client.governed import ungoverned
     from llm_client.llm import LLM
     from llm_client.messages import (
         CompletionResult,
@@ -197,6 +199,7 @@ __all__ = [
     "ToolMiddleware",
     "ToolRegistry",
     "ToolResult",
+    "UngovernedCall",
     "Usage",
     "block_network",
     "create_provider",
@@ -205,6 +208,7 @@ __all__ = [
     "paused",
     "redact",
     "tool",
+    "ungoverned",
 ]
 
 _HOMES = {
@@ -262,7 +266,9 @@ _HOMES = {
         "ScriptExhausted",
         "StreamInterrupted",
         "ToolError",
+        "UngovernedCall",
     ),
+    "governed": ("ungoverned",),
     "llm": ("LLM",),
     "messages": (
         "CompletionResult",

@@ -20,7 +20,8 @@ LLMClientError
 │   └── ModelRetry                   the tool asks the model to call it again, better
 ├── OutputInvalid                    the model did not produce the asked-for output type
 ├── ConfigurationError               wrong arguments, unknown model prefix, missing extra
-│   └── MissingDependency
+│   ├── MissingDependency
+│   └── UngovernedCall               a call from outside of jobs, of what belongs to a runtime that executes them
 ├── NetworkBlocked                   `block_network()` is active
 ├── ScriptExhausted                  a `ScriptedProvider` was asked once more than it has replies
 └── RunAborted                       a host or middleware ends the whole run; never shown to the model, never retried
@@ -219,6 +220,12 @@ class MissingDependency(ConfigurationError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package!r} is not installed; run: pip install 'agent-runtime[{extra}]'")
+
+
+class UngovernedCall(ConfigurationError):
+    """An engine or a tool that jobs use was called where no runtime sees it."""
+
+    code = "ungoverned_call"
 
 
 class NetworkBlocked(LLMClientError):

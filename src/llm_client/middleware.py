@@ -25,6 +25,7 @@ from llm_client.spec import CacheMode, RequestContext, RequestSpec
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+    from llm_client.engine.engine import ExecutionEngine
     from llm_client.engine.event_stream import OpenStream, StreamHost
     from llm_client.pricing import PriceBook
     from llm_client.providers.base import Provider
@@ -149,6 +150,14 @@ class Host(ModelMiddleware, ToolMiddleware):
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
+
+    def adopt(self, used: ExecutionEngine | Tool) -> None:
+        """Learn that an engine or a tool is called in this context."""
+
+    def owns(self, called: ExecutionEngine | Tool) -> bool:
+        """Whether an engine or a tool is to be called in the context of this host alone, now."""
+        del called
+        return False
 
     def loop(self) -> AbstractEventLoop | None:
         """Return the event loop on which calls made in this context have to run; `None` if on any."""

@@ -26,6 +26,7 @@ from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.belongings import Belongings
 from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
@@ -186,10 +187,12 @@ class RuntimeKernel:
             queues=self.options.queues,
             abilities=services.abilities,
         )
+        belongings = Belongings(engine, tools=tools, registry=self.operators, executes=lambda: self.executes)
+        self._guard = _guard(engine, prices, belongings)
         executor = Executor(
             services,
             registry=self.operators,
-            guard=_guard(engine, prices),
+            guard=self._guard,
             engine=engine,
             tools=tools,
             resubmit=wakes.woken,
@@ -305,6 +308,7 @@ class RuntimeKernel:
         self._check_operators()
         try:
             await self.storage.open()
+            self._guard.start()
             await self._upkeep.start()
         except BaseException:
             await self._end()  # nothing goes on in the background, and the next try begins anew
@@ -314,7 +318,10 @@ class RuntimeKernel:
     async def _end(self) -> None:
         """Stop; a storage of our own is closed whatever happens, and in the time that is left."""
         closing = (self.storage.aclose,) if self._owns_storage else ()
-        await stopped(self._upkeep.stop, *closing, seconds=self.options.shutdown_seconds)
+        try:
+            await stopped(self._upkeep.stop, *closing, seconds=self.options.shutdown_seconds)
+        finally:
+            self._guard.stop()
 
     def _check_operators(self) -> None:
         closures = self.operators.closures() if self.storage.is_durable else []
@@ -516,8 +523,8 @@ class RuntimeKernel:
         await self.aclose()
 
 
-def _guard(engine: ExecutionEngine | None, prices: PriceBook | None) -> Guard:
-    return Guard(prices, TokenEstimator() if engine is None else engine.estimator)
+def _guard(engine: ExecutionEngine | None, prices: PriceBook | None, belongings: Belongings) -> Guard:
+    return Guard(prices, TokenEstimator() if engine is None else engine.estimator, belongings)
 
 
 def _tools(tools: Iterable[Tool | Callable[..., Any]], agent: Agent | None) -> dict[str, Tool]:

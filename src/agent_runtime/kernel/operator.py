@@ -227,6 +227,13 @@ class OperatorRegistry:
         """Return the registered names, sorted."""
         return tuple(sorted(self._operators))
 
+    def agents(self) -> Iterator[Agent]:
+        """Yield the agents that operators were made with."""
+        for operator in list(self._operators.values()):
+            agent: Agent | None = getattr(operator, "_agent", None)
+            if agent is not None and hasattr(agent, "engine") and hasattr(agent, "tools"):
+                yield agent
+
     def closures(self) -> list[str]:
         """Return the names of operators that another process could not find again."""
         return [

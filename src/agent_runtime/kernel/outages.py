@@ -18,6 +18,7 @@ from llm_client.errors import (
     ConfigurationError,
     MissingDependency,
     QuotaExceeded,
+    UngovernedCall,
 )
 from llm_client.public_text import attribute_of
 
@@ -36,6 +37,7 @@ _CODES_TO_MEND: Final[Mapping[str, str]] = {
             QuotaExceeded,
             ConfigurationError,
             MissingDependency,
+            UngovernedCall,
             UnknownOperator,
         )
     },

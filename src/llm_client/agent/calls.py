@@ -10,6 +10,7 @@ from llm_client.agent.config import AgentConfig
 from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
 from llm_client.agent.together import together
 from llm_client.errors import ToolError
+from llm_client.governed import host_for
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
@@ -75,7 +76,7 @@ class ToolCalls:
         invocation = self._check(call, index, turn, unseen)
         if isinstance(invocation, ToolResult):
             return invocation
-        host = HOST.get()
+        host = host_for(invocation.tool)
         if host is not None:
             return await host.call_tool(invocation, self._calls)
         if invocation.tool.requires_approval and not await self._is_approved(invocation):

@@ -27,9 +27,10 @@ from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
 from llm_client.engine.streams import events_of
 from llm_client.errors import ConfigurationError
+from llm_client.governed import host_for
 from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
-from llm_client.middleware import HOST, Emit, ModelCall, ModelMiddleware, ProceedCall
+from llm_client.middleware import Emit, ModelCall, ModelMiddleware, ProceedCall
 from llm_client.pausing import Slots
 from llm_client.pricing import PriceBook
 from llm_client.providers.base import Provider
@@ -235,7 +236,7 @@ class ExecutionEngine:
             estimator=self.estimator,
             embeds=True,
         )
-        host = HOST.get()
+        host = host_for(self)
         result = await (self._embed(call) if host is None else host.call(call, self._embed))
         return Embeddings(result.vectors, model=result.model, usage=result.usage)
 
@@ -297,7 +298,7 @@ class ExecutionEngine:
             prices=self.prices,
             estimator=self.estimator,
         )
-        host = HOST.get()
+        host = host_for(self)
         return await (self._chain(call) if host is None else host.call(call, self._chain))
 
     async def _observed(self, call: ModelCall) -> CompletionResult:

@@ -65,7 +65,7 @@ class ToolResult:
         return self.error is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, weakref_slot=True)
 class Tool:
     """A named function with a JSON Schema for its arguments."""
 

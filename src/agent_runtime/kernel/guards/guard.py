@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from agent_runtime.kernel.belongings import Belongings
 from agent_runtime.kernel.branch import CURRENT_BRANCH, Operation, branch_here
 from agent_runtime.kernel.guards.models import ModelGuard
 from agent_runtime.kernel.guards.tools import ToolGuard
 from agent_runtime.kernel.streams import StreamLine
 from agent_runtime.kernel.timeouts import RecordedLimit
 from llm_client.engine.event_stream import OpenStream, StreamHost
+from llm_client.governed import govern, release
 from llm_client.messages import CompletionResult
 from llm_client.middleware import (
     Host,
@@ -24,7 +26,10 @@ from llm_client.middleware import (
 from llm_client.pausing import Limit, TimeLimit
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
-from llm_client.tools.tool import ToolResult
+from llm_client.tools.tool import Tool, ToolResult
+
+if TYPE_CHECKING:
+    from llm_client.engine.engine import ExecutionEngine
 
 
 class Guard(Host):
@@ -33,12 +38,31 @@ class Guard(Host):
     Args:
         prices: What calls cost, whichever engine makes them; without, every engine's own prices hold.
         estimator: How many tokens a request's input takes.
+        belongings: What is called in jobs alone while the kernel executes.
     """
 
-    def __init__(self, prices: PriceBook | None, estimator: TokenEstimator) -> None:
+    def __init__(self, prices: PriceBook | None, estimator: TokenEstimator, belongings: Belongings) -> None:
         self._prices = prices
+        self._belongings = belongings
         self._models = ModelGuard(prices or PriceBook(), estimator)
         self._tools = ToolGuard()
+
+    def start(self) -> None:
+        """Refuse calls of the kernel's engines and tools that come from outside of its jobs, from now on."""
+        self._belongings.start()
+        govern(self)
+
+    def stop(self) -> None:
+        """Let them be called from anywhere again."""
+        release(self)
+
+    def adopt(self, used: ExecutionEngine | Tool) -> None:
+        """Learn what a job calls."""
+        self._belongings.adopt(used)
+
+    def owns(self, called: ExecutionEngine | Tool) -> bool:
+        """Whether an engine or a tool belongs to the kernel, and it executes."""
+        return self._belongings.hold(called)
 
     async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Recall a model call, or let it happen."""

@@ -22,7 +22,16 @@ from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.journal import Commit, ForeignChange
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
-from llm_client import Agent, AgentConfig, ExecutionEngine, FunctionProvider, ScriptedProvider, Tool, tool
+from llm_client import (
+    Agent,
+    AgentConfig,
+    ExecutionEngine,
+    FunctionProvider,
+    ScriptedProvider,
+    Tool,
+    tool,
+    ungoverned,
+)
 from llm_client.engine.hooks import HookEvent
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.spec import RequestSpec
@@ -70,11 +79,14 @@ def occupying(engine: ExecutionEngine, occupied: asyncio.Event) -> Tool:
     """Return a tool that lets somebody outside of the job take the engine's only slot."""
     others: list[asyncio.Task[CompletionResult]] = []
 
+    async def outside() -> CompletionResult:
+        with ungoverned("somebody who has nothing to do with the job"):
+            return await engine.complete(asking("occupy"))
+
     @tool(name="book", effect="unsafe")
     async def occupy(seat: str) -> str:
         """Book a seat, slowly."""
-        request = engine.complete(asking("occupy"))
-        others.append(asyncio.get_running_loop().create_task(request, context=Context()))
+        others.append(asyncio.get_running_loop().create_task(outside(), context=Context()))
         await occupied.wait()
         return seat
 
