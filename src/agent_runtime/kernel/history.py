@@ -61,6 +61,7 @@ _ABOUT_LINES = frozenset(
         RuntimeEventType.WAIT_WITHDRAWN,
     }
 )
+_ABOUT_CONSENT = frozenset({RuntimeEventType.POLICY_DECIDED, RuntimeEventType.TOOL_PINNED})
 _ABOUT_MONEY = frozenset(
     {
         RuntimeEventType.BUDGET_WARNED,
@@ -119,6 +120,8 @@ class History:
         """Answers to waits, by operation id."""
         self.decisions: dict[str, dict[tuple[str, str, str | None], Mapping[str, Any]]] = {}
         """What a policy has said, by operation id, then by action, name and hash of the arguments."""
+        self.definitions: dict[str, list[tuple[str, str]]] = {}
+        """What foreign servers have said of their tools, by name: in which operations, and the hash of it."""
         self.models: set[str] = set()
         """Model calls that have been let through or begun."""
         self.tools: set[str] = set()
@@ -190,8 +193,8 @@ class History:
         if operation_id is None:
             self._apply_job_event(event)
             return
-        if event.type == RuntimeEventType.POLICY_DECIDED:
-            self._apply_decision(operation_id, event.data)
+        if event.type in _ABOUT_CONSENT:
+            self._apply_consent(operation_id, event)
             return
         if event.type in _ABOUT_MONEY:
             return
@@ -258,7 +261,12 @@ class History:
         for index in known:
             index.pop(operation_id, None)
 
-    def _apply_decision(self, operation_id: str, data: Mapping[str, Any]) -> None:
+    def _apply_consent(self, operation_id: str, event: RuntimeEvent) -> None:
+        if event.type == RuntimeEventType.TOOL_PINNED:
+            for name, definition in event.body().items():
+                self.definitions.setdefault(name, []).append((operation_id, definition))
+            return
+        data = event.data
         about = (data["action"], data["name"], data.get("input"))
         self.decisions.setdefault(operation_id, {})[about] = data
         if data["decision"] != "deny" and data["action"] in ("model", "tool"):

@@ -47,6 +47,7 @@ class RuntimeEventType(StrEnum):
     TOOL_COMPLETED = "tool.completed"
     TOOL_FAILED = "tool.failed"
     TOOL_UNKNOWN = "tool.unknown"
+    TOOL_PINNED = "tool.pinned"
     STEP_STARTED = "step.started"
     STEP_BLOCKED = "step.blocked"
     STEP_RESUMED = "step.resumed"

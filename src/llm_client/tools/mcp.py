@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ import orjson
 from llm_client.errors import ConfigurationError, LLMClientError, MissingDependency, ToolError
 from llm_client.network import NETWORK
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
+from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
@@ -43,6 +46,9 @@ class McpServer:
 
     The connection is made at the first use, lives in a task of its own, and is made anew when it was lost. A call that was
     lost with it fails; whether it is repeated is up to the tool's effect class.
+
+    A tool is called only while the server says of it what it said when the tool was made: that is compared whenever the
+    connection is made anew, and whenever the server is asked for its tools.
 
     Args:
         command: Program and arguments of a server that talks over stdin and stdout.
@@ -99,18 +105,30 @@ class McpServer:
             ToolError: The server cannot be reached, does not answer in time, or tells more than tools need.
             MissingDependency: The extra `mcp` is not installed.
         """
-        client = await self._client()
+        connection = await self._connected()
+        found = await self._listed(connection)
+        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+
+    async def _listed(self, connection: _Connection) -> list[McpTool]:
+        """Return what the server tells of its tools, in time, and keep what each is."""
+        from mcp import MCPError
+
+        client = connection.client
         try:
             async with asyncio.timeout(self._list_timeout):
-                found = await self._listed(client)
+                found = await self._told(client)
         except TimeoutError:
             await self._lose(client)
             raise ToolError(
                 f"the MCP server did not tell its tools within {self._list_timeout:g} seconds"
             ) from None
-        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+        except MCPError as error:
+            await self._lose(client)
+            raise ToolError(f"the MCP server does not tell its tools: {connection.fault or error}") from error
+        connection.definitions = {entry.name: _definition(entry) for entry in found}
+        return found
 
-    async def _listed(self, client: Client) -> list[McpTool]:
+    async def _told(self, client: Client) -> list[McpTool]:
         """Return what the server tells of its tools, within bounds."""
         found: list[McpTool] = []
         cursor: str | None = None
@@ -142,14 +160,26 @@ class McpServer:
     ) -> None:
         await self.aclose()
 
-    async def _client(self) -> Client:
+    async def _connected(self) -> _Connection:
         async with self._connecting:
             if self._connection is None or self._connection.lost:
                 await self.aclose()
                 connection = _Connection(self._make_client)
                 await connection.open(self._connect_timeout)
                 self._connection = connection
-            return self._connection.client
+            return self._connection
+
+    async def _serving(self, name: str, definition: str) -> _Connection:
+        """Return a connection to a server that says of a tool what it said when the tool was made."""
+        connection = await self._connected()
+        if connection.definitions is None:
+            await self._listed(connection)
+        if (connection.definitions or {}).get(name) != definition:
+            raise ToolError(
+                f"the MCP server now says something else of its tool {name!r} than when it was asked for its tools, so it is "
+                "not called; ask for the tools again to use what it says now"
+            )
+        return connection
 
     async def _lose(self, client: Client) -> None:
         """Close a connection that turned out to be dead, unless somebody has made a new one since."""
@@ -157,18 +187,17 @@ class McpServer:
             if self._connection is not None and self._connection.client is client:
                 await self.aclose()
 
-    def _make_client(self) -> tuple[Client, httpx2.AsyncClient | None]:
+    def _make_client(self) -> _Made:
         """Build the client, and what it leaves open; called in a thread, as imports and certificates take a while."""
         try:
-            from mcp import Client, StdioServerParameters
+            from mcp import Client
             from mcp.client.streamable_http import streamable_http_client
         except ImportError as error:
             raise MissingDependency("mcp", "mcp") from error
         importlib.import_module("jsonschema.validators")
         if self._url is None:
-            program, *arguments = self._command
-            parameters = StdioServerParameters(command=program, args=arguments, env=self._env, cwd=self._cwd)
-            return Client(parameters), None
+            program = StdioProgram(self._command, self._env, self._cwd)
+            return _Made(Client(program), program=program)
         NETWORK.check(self._url)
         import httpx2
 
@@ -178,7 +207,8 @@ class McpServer:
             timeout=timeout,
             event_hooks={"response": [_bounding(httpx2.AsyncByteStream)]},
         )
-        return Client(streamable_http_client(self._url, http_client=http_client)), http_client
+        transport = streamable_http_client(self._url, http_client=http_client)
+        return _Made(Client(transport), http_client=http_client)
 
     def _tool(self, entry: McpTool) -> Tool:
         name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
@@ -190,7 +220,8 @@ class McpServer:
             name=name,
             description=plain_text(entry.description or "")[:MAX_DESCRIPTION],
             parameters=schema,
-            handler=self._handler(entry.name),
+            handler=self._handler(entry.name, _definition(entry)),
+            definition=_definition(entry),
             validate=bounded_validator(entry.input_schema),
             takes_context="ctx",
             effect=self._effect(entry),
@@ -206,12 +237,13 @@ class McpServer:
             return "read"
         return "idempotent" if hints.idempotent_hint else "unsafe"
 
-    def _handler(self, name: str) -> Callable[..., Any]:
+    def _handler(self, name: str, definition: str) -> Callable[..., Any]:
         async def call(*, arguments: dict[str, Any], ctx: ToolContext) -> ToolResult:
             from mcp import MCPError
             from mcp_types import CONNECTION_CLOSED
 
-            client = await self._client()
+            connection = await self._serving(name, definition)
+            client = connection.client
             meta: Any = {OPERATION_ID: ctx.operation_id}
             try:
                 return _to_result(await client.call_tool(name, arguments, meta=meta))
@@ -219,16 +251,29 @@ class McpServer:
                 if error.code != CONNECTION_CLOSED:
                     raise ToolError(str(error)) from error
                 await self._lose(client)
-                raise ConnectionError(f"the MCP server was lost during the call of {name!r}") from error
+                why = f": {connection.fault}" if connection.fault else ""
+                raise ConnectionError(f"the MCP server was lost during the call of {name!r}{why}") from error
 
         return call
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A client that is not connected yet, and what is under it."""
+
+    client: Client
+    http_client: httpx2.AsyncClient | None = None
+    program: StdioProgram | None = None
 
 
 class _Connection:
     """An open client, entered and left in one task, as its cancel scopes demand."""
 
-    def __init__(self, make: Callable[[], tuple[Client, httpx2.AsyncClient | None]]) -> None:
+    def __init__(self, make: Callable[[], _Made]) -> None:
         self._make = make
+        self._made: _Made | None = None
+        self.definitions: dict[str, str] | None = None
+        """What the server has said of its tools, as hashes; `None` until it is asked."""
         self._stop = asyncio.Event()
         self._opened: asyncio.Future[Client] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -242,6 +287,12 @@ class _Connection:
     @property
     def lost(self) -> bool:
         return self._task is None or self._task.done()
+
+    @property
+    def fault(self) -> str | None:
+        """Why a program was given up, if it was."""
+        program = None if self._made is None else self._made.program
+        return None if program is None else program.fault
 
     async def open(self, timeout: float) -> None:
         self._opened = asyncio.get_running_loop().create_future()
@@ -257,22 +308,23 @@ class _Connection:
             raise
 
     async def _live(self, opened: asyncio.Future[Client]) -> None:
-        http_client: httpx2.AsyncClient | None = None
         try:
-            made, http_client = await asyncio.to_thread(self._make)
-            async with made as client:
+            self._made = await asyncio.to_thread(self._make)
+            async with self._made.client as client:
                 # The SDK checks results against the server's own schemas, slow patterns included.
                 client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]  # no other way to keep it from doing so
                 opened.set_result(client)
                 await self._stop.wait()
         except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends what is lost anyway
             if not opened.done():
-                opened.set_exception(error if isinstance(error, LLMClientError) else _unreachable(error))
+                opened.set_exception(
+                    error if isinstance(error, LLMClientError) else _unreachable(error, self.fault)
+                )
         finally:
             if not opened.done():
                 opened.cancel()
-            if http_client is not None:
-                await http_client.aclose()
+            if self._made is not None and self._made.http_client is not None:
+                await self._made.http_client.aclose()
 
     async def close(self) -> None:
         self._stop.set()
@@ -284,11 +336,11 @@ class _Connection:
         await asyncio.wait((task,))
 
 
-def _unreachable(error: BaseException) -> ToolError:
+def _unreachable(error: BaseException, fault: str | None) -> ToolError:
     """Return the first plain error inside nested groups as one that says what happened."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return ToolError(f"the MCP server cannot be reached: {type(error).__name__}: {error}")
+    return ToolError(f"the MCP server cannot be reached: {fault or f'{type(error).__name__}: {error}'}")
 
 
 async def _unchecked(name: str, result: Any) -> None:
@@ -320,6 +372,21 @@ def _bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
             response.stream = Bounded(response.stream)  # of event streams the SDK bounds each event
 
     return bound
+
+
+def _definition(entry: McpTool) -> str:
+    """Return a hash of all that the server says of a tool and that anybody reads: people, models, or we."""
+    hints = entry.annotations
+    said = {
+        "name": entry.name,
+        "title": entry.title,
+        "description": entry.description,
+        "input": entry.input_schema,
+        "output": entry.output_schema,
+        "hints": None if hints is None else hints.model_dump(mode="json", exclude_none=True),
+    }
+    written = orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)
+    return hashlib.blake2b(written, digest_size=16).hexdigest()
 
 
 def _size(value: Any) -> int:

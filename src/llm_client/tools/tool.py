@@ -93,6 +93,8 @@ class Tool:
     strict: bool = False
     connectors: tuple[str, ...] = ()
     """Names of the sources of data it reaches, for a policy to decide about."""
+    definition: str | None = None
+    """Hash of what a foreign server says of it; within one job, a runtime asks a person before it uses another one."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as if it were not a tool: no validation, no middleware."""

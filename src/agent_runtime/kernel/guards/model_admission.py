@@ -10,6 +10,7 @@ from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.kernel.guards.model_policy import rule_on_model
 from agent_runtime.kernel.guards.model_step import ModelStep
 from agent_runtime.kernel.guards.money import AtMost
+from agent_runtime.kernel.guards.pinning import new_pins
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
 from agent_runtime.ledger.room import BUDGET_TIMER
@@ -82,8 +83,9 @@ class ModelAdmission:
             run.unsent.add(step.attempt_id(number))
             try:
                 timers = [(run.job_id, BUDGET_TIMER)] if run.history.room_wanted is not None else []
+                pins = new_pins(run.history, step.operation_id, attempt.spec.tools)
                 intent = _intent(step, attempt, number, bound)
-                await run.commit([intent], charges=plan.charges, clear_timers=timers)
+                await run.commit([*pins, intent], charges=plan.charges, clear_timers=timers)
             except Exception:  # refused: nothing is set aside, and nothing must be given back
                 del step.open[number]
                 run.unsent.discard(step.attempt_id(number))

@@ -12,6 +12,7 @@ from agent_runtime.kernel.approvals import Verdict, approval_spec
 from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.effects import JournaledEffect
 from agent_runtime.kernel.governor import redactor, refusal_of
+from agent_runtime.kernel.guards.pinning import CHANGED
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import await_action, open_action
 from agent_runtime.values.action import ActionRecord
@@ -47,13 +48,15 @@ def rule_on_tool(run: JobRun, operation_id: str, invocation: ToolInvocation) -> 
     return failure(refusal_of(result), DENIED) if result.decision is PolicyDecision.DENY else result
 
 
-def approval_for(tool: Tool, result: PolicyResult) -> Approval | None:
+def approval_for(tool: Tool, result: PolicyResult, *, is_changed: bool = False) -> Approval | None:
     """Return whose yes a call needs: the tool's author may want one, the policy another; one question serves both.
+
+    A tool that has become another one since the job met it (`is_changed`) needs one as well.
 
     The policy says who and how many, and how long it waits; where it names no time, the tool's holds.
     """
     asked = result.approval if result.decision is PolicyDecision.REQUIRE_APPROVAL else None
-    if not tool.requires_approval:
+    if not (tool.requires_approval or is_changed):
         return asked
     if asked is None:
         return Approval(timeout_seconds=tool.approval_timeout)
@@ -72,11 +75,14 @@ class ApprovalOfCall:
     Args:
         branch: Where it waits.
         effect: The call's.
+        is_changed: Whether the tool is another one than the job has met.
     """
 
-    def __init__(self, branch: Branch, effect: JournaledEffect) -> None:
+    def __init__(self, branch: Branch, effect: JournaledEffect, *, is_changed: bool = False) -> None:
         self._branch = branch
         self._effect = effect
+        self.is_changed = is_changed
+        """They are told so, and agree to what the tool is now."""
         self._given: tuple[str, Verdict] | None = None
         """The newest yes, and what it is for."""
         self._asked: Counter[str] = Counter()
@@ -119,16 +125,22 @@ class ApprovalOfCall:
     ) -> ActionRecord:
         tool = invocation.tool
         payload = {"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect}
-        if result.rule is not None:
-            payload["reason"] = refusal_of(result)
+        reasons = [refusal_of(result)] if result.rule is not None else []
+        wanted = hash_of(invocation.arguments)
+        about = wanted
+        if self.is_changed:
+            reasons.append(CHANGED)
+            payload["description"] = tool.description
+            about = f"{wanted}.{tool.definition}"  # a yes to what it was before is none to what it is now
+        if reasons:
+            payload["reason"] = "; ".join(reasons)
         if problem is not None:
             payload["problem"] = problem
-        wanted = hash_of(invocation.arguments)
         self._asked[wanted] += 1
         again = "" if self._asked[wanted] == 1 else f".{self._asked[wanted]}"
         action = await open_action(
             self._branch,
-            f"{self._effect.operation_id}?{wanted}{again}",
+            f"{self._effect.operation_id}?{about}{again}",
             approval_spec(approval, payload, argument_schema=_shared_schema(tool)),
             argument_hash=wanted,
         )

@@ -18,6 +18,7 @@ from agent_runtime.errors import (
 from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.kernel.guards.model_policy import is_dropped
+from agent_runtime.kernel.guards.pinning import agreed_pin, is_changed, new_pins
 from agent_runtime.kernel.guards.telling import tell
 from agent_runtime.kernel.guards.tool_policy import (
     DENIED,
@@ -91,7 +92,9 @@ class ToolGuard:
         Rules and people see what the tool will see: its arguments checked and converted, with defaults filled in, and exactly those
         are run. What a person has edited is ruled on like any other call.
         """
-        consent = ApprovalOfCall(own, effect)
+        consent = ApprovalOfCall(
+            own, effect, is_changed=is_changed(own.run.history, effect.operation_id, invocation.tool)
+        )
         try:
             invocation = invocation.evolve(arguments=completed(invocation.tool, invocation.arguments))
         except ToolError as error:
@@ -104,14 +107,24 @@ class ToolGuard:
             result = rule_on_tool(own.run, effect.operation_id, invocation)
             if isinstance(result, ToolResult):
                 return result
-            approval = approval_for(invocation.tool, result)
+            approval = approval_for(invocation.tool, result, is_changed=consent.is_changed)
             if approval is None or consent.is_given(invocation, approval):
+                self._pin(effect, invocation.tool, is_agreed=consent.is_changed)
                 effect.arguments = invocation.arguments
                 return invocation
             agreed = await consent.ask(invocation, approval, result)
             if isinstance(agreed, ToolResult):
                 return agreed
             invocation = agreed
+
+    def _pin(self, effect: JournaledEffect, tool: Tool, *, is_agreed: bool) -> None:
+        """Write what a foreign server says of a tool: at the first call, and when people have agreed to something else."""
+        run, operation_id = effect.run, effect.operation_id
+        pins = new_pins(run.history, operation_id, [tool])
+        if is_agreed and run.history.definitions[tool.name][-1][1] != tool.definition:
+            pins = [agreed_pin(operation_id, tool)]
+        for pin in pins:
+            run.record(pin)
 
     async def _run(
         self, effect: JournaledEffect, invocation: ToolInvocation, proceed: ProceedTool
