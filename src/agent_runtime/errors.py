@@ -4,6 +4,7 @@ AgentRuntimeError
 ├── InvalidInput                   fix the call
 │   ├── UnknownJob
 │   ├── UnknownAction
+│   ├── UnknownMessage
 │   ├── UnknownOperator
 │   ├── UnknownPolicy
 │   ├── IdempotencyConflict        the key belongs to a different request
@@ -26,6 +27,7 @@ AgentRuntimeError
 ├── StepFailed                     a recorded step's failure, raised again on replay
 ├── ChildFailed
 ├── QueueFull                      too many jobs wait; try again later
+├── InboxFull                      too many messages wait for an identity; try again later
 ├── JournalLimitReached            use `context.continue_as_new`
 ├── ConcurrentSteps                two steps at once in one branch; use `context.gather`
 ├── NondeterminismError            the operator's code no longer follows its own history
@@ -38,7 +40,8 @@ AgentRuntimeError
 ├── ContentPruned                  the content of this old job was deleted; what it did and cost is kept
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
-└── AlreadySettled, BudgetRejected, DuplicateJob, JobSuspected, SignalsPending    a storage's answers to the services above it
+└── AlreadySettled, BudgetRejected, DuplicateJob, DuplicateMessage, JobSuspected, SignalsPending    a storage's answers to the
+                                   services above it
 
 `RunSuspended` is none of them: it is a `BaseException`, by which a job leaves the memory.
 
@@ -79,6 +82,12 @@ class UnknownAction(InvalidInput):
     """There is no such action, or the resume token is wrong."""
 
     code = "UNKNOWN_ACTION"
+
+
+class UnknownMessage(InvalidInput):
+    """There is no such message, or it has been forgotten."""
+
+    code = "UNKNOWN_MESSAGE"
 
 
 class UnknownOperator(InvalidInput):
@@ -289,6 +298,27 @@ class QueueFull(AgentRuntimeError):
         self.retry_after = retry_after
 
 
+class InboxFull(AgentRuntimeError):
+    """Too many messages wait for this identity; nothing was sent. Try again when some have been received.
+
+    Attributes:
+        identity: Whose inbox is full.
+        scope_id: Its scope.
+        limit: The bound, `max_inbox` of the kernel's options.
+    """
+
+    code = "INBOX_FULL"
+
+    def __init__(self, *, identity: str, scope_id: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} or more messages wait in the inbox of {identity!r} in scope {scope_id!r} already (max_inbox is {limit}); "
+            "send again when some have been received"
+        )
+        self.identity = identity
+        self.scope_id = scope_id
+        self.limit = limit
+
+
 class ContentPruned(AgentRuntimeError):
     """The job's content was deleted because it ended long ago; its events and what it cost are kept."""
 
@@ -411,6 +441,20 @@ class DuplicateJob(AgentRuntimeError):
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} has this idempotency key")
         self.job_id = job_id
+
+
+class DuplicateMessage(AgentRuntimeError):
+    """A message with this dedupe key was sent before; raised by storages, handled by `inbox`.
+
+    Attributes:
+        message_id: That message.
+    """
+
+    code = "DUPLICATE_MESSAGE"
+
+    def __init__(self, message_id: str) -> None:
+        super().__init__(f"message {message_id!r} has this dedupe key")
+        self.message_id = message_id
 
 
 class SignalsPending(AgentRuntimeError):

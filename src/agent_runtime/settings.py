@@ -179,6 +179,7 @@ class Settings(BaseSettings):
     unlisted_after: float = _DEFAULTS.unlisted_after
     suspect_patience: float = _DEFAULTS.suspect_patience
     max_events: int = _DEFAULTS.max_events
+    max_inbox: int = _DEFAULTS.max_inbox
     strict: bool = _DEFAULTS.strict
     max_child_depth: int = _DEFAULTS.max_child_depth
     storage_patience: float = _DEFAULTS.storage_patience

@@ -75,6 +75,7 @@ class Branch:
         "opened_at",
         "parent",
         "place",
+        "rivals",
         "run",
         "streams",
         "task",
@@ -101,6 +102,8 @@ class Branch:
         """Kind of the durable wait this branch is in."""
         self.wait_set: tuple[str, bool] | None = None
         """The set that its wait belongs to, and whether that ends with the first failure."""
+        self.rivals: Sequence[str] = ()
+        """Operations of which only the first that is answered counts, this branch's own among them."""
         self.effect: Step | None = None
         """The tool call or step whose function runs in this branch."""
         self.attempt = 1

@@ -47,6 +47,7 @@ from agent_runtime.values.checks import MAX_LABELS_BYTES, check_choice, check_js
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import OnParentEnd
+from agent_runtime.values.message import InboxMessage, check_identity
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.errors import RunAborted
 from llm_client.exits import PASSING
@@ -246,6 +247,16 @@ class DurableContext(OperatorContext):
             )
 
         return self._wait("timer", ask)
+
+    def receive(self, identity: str | None = None) -> DurableWait[InboxMessage]:
+        """Wait for the next message to an identity, and take it."""
+        wanted = self._run.job.inbox if identity is None else identity
+        check_identity("identity", wanted)
+
+        async def ask(branch: Branch) -> Asked[InboxMessage]:
+            return await self._run.mail.ask(branch, wanted)
+
+        return self._wait("message", ask)
 
     def child(
         self,

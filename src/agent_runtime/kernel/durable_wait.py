@@ -56,7 +56,9 @@ async def ask_and_wait(branch: Branch, ask: Ask[T]) -> T:
     if asked.events:
         blocked = blocking(branch, asked.operation_id, asked.kind)
         await branch.run.commit([*asked.events, *blocked], **asked.parts)
-    return await asked.answered(branch)
+    answer = await asked.answered(branch)
+    branch.run.mail.seen((asked.operation_id,))
+    return answer
 
 
 class DurableWait(Coroutine[Any, Any, T_co]):

@@ -129,6 +129,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         ending = Ending(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
         content = _content(ending)
     lost_events, actions, parts = _lost(run)
+    returned, mail = run.mail.leave()
     data = _said(run, ending, lost_events)
     job, now, kinds = run.job, run.services.clock.now(), run.history.kinds
     signals = []
@@ -141,7 +142,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
     elif job.parent_job_id is not None and job.parent_operation_id is not None:
         signals.append(_ended_signal(job, job.parent_job_id, ending, data, content))
     await run.conclude(
-        [*lost_events, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
+        [*lost_events, *returned, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
             status=ending.status,
             error=ending.error,
@@ -163,6 +164,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         new_actions=actions,
         require_no_signals=ending.successor is not None,
         **parts,
+        **mail,
     )
 
 

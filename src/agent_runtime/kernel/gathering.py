@@ -49,6 +49,17 @@ class _Members:
         self.parent.children.add(branch)
         return branch
 
+    @property
+    def messages(self) -> list[str]:
+        """The operations of waits for messages that were asked for here."""
+        return [asked.operation_id for asked in self.asked.values() if asked.kind == "message"]
+
+    def give_back(self, error: BaseException) -> None:
+        """Give back the messages that were received here: the code gets an error instead of them."""
+        run = self.run
+        if not isinstance(error, RunSuspended) and not run.closed and run.control_error is None:
+            run.mail.give_back(self.messages)
+
     def close(self, number: int) -> None:
         self.parent.children.discard(self.branches[number])
         self.run.check_idle()
@@ -66,7 +77,13 @@ async def gather(
                 _abandon_others(members, awaitables, failed)
             await _ask(members, awaitables, fails_fast=not return_exceptions)
             tasks = [_start(members, number, one) for number, one in enumerate(awaitables)]
-            return await _results(members, tasks, failed, return_exceptions=return_exceptions)
+            results = await _results(members, tasks, failed, return_exceptions=return_exceptions)
+        except BaseException as error:
+            members.give_back(error)
+            raise
+        else:
+            members.run.mail.seen(members.messages)
+            return results
         finally:
             for number in members.branches:
                 members.close(number)
@@ -83,6 +100,9 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
             await _ask(members, waits)
             for error in members.refused.values():
                 raise error
+            rivals = [asked.operation_id for asked in members.asked.values()]
+            for branch in members.branches.values():
+                branch.rivals = rivals
             tasks = [_start(members, number, wait) for number, wait in enumerate(waits)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -94,12 +114,18 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
             if winner is None:  # none has an answer: the run ends, one way or another
                 errors = (_error_of(task) for task in tasks)
                 raise next(error for error in errors if error is not None)
-            losers = (asked.operation_id for number, asked in members.asked.items() if number != winner)
-            await withdraw(run, losers)
+            lost = [asked for number, asked in members.asked.items() if number != winner]
+            await run.mail.at_rest()
+            run.mail.give_back(asked.operation_id for asked in lost if asked.kind == "message")
+            await withdraw(run, (asked.operation_id for asked in lost))
+        except BaseException as error:
+            members.give_back(error)
+            raise
         finally:
             for number in members.branches:
                 members.close(number)
             close_unstarted(waits)
+    run.mail.seen(members.messages)
     answer = run.history.arrived[members.asked[winner].operation_id]
     return Won(winner, await members.asked[winner].value_of(answer))
 

@@ -23,6 +23,7 @@ _DECLARING: Mapping[str, StepKind] = {
     RuntimeEventType.ACTION_REQUIRED: "action",
     RuntimeEventType.TIMER_SET: "timer",
     RuntimeEventType.CHILD_STARTED: "child",
+    RuntimeEventType.MESSAGE_AWAITED: "message",
     RuntimeEventType.TIMEOUT_STARTED: "timeout",
     RuntimeEventType.BRANCH_OPENED: "branches",
 }
@@ -46,9 +47,10 @@ _ARRIVALS = frozenset(
         RuntimeEventType.TIMER_FIRED,
         RuntimeEventType.CHILD_ENDED,
         RuntimeEventType.TIMEOUT_DUE,
+        RuntimeEventType.MESSAGE_RECEIVED,
     }
 )
-SIGNALS = _ARRIVALS | STOP_REQUESTS
+SIGNALS = (_ARRIVALS - {RuntimeEventType.MESSAGE_RECEIVED}) | STOP_REQUESTS
 """Entries that come from outside and mean something to a run; learning of one twice does nothing."""
 
 _ABOUT_LINES = frozenset(
@@ -283,6 +285,8 @@ class History:
                 self.left.setdefault(operation_id, event.data)
             case RuntimeEventType.WAIT_WITHDRAWN:
                 self.withdrawn.add(operation_id)
+                if operation_id in self.steps and self.steps[operation_id].kind == "message":
+                    self.arrived.pop(operation_id, None)  # it has gone back into its inbox
             case RuntimeEventType.TIMEOUT_EXPIRED:
                 self.timeouts.setdefault(operation_id, "expired")
                 if "next" in event.data:
@@ -378,6 +382,10 @@ class History:
             for step in self.steps.values()
             if step.attempts and step.outcome is None and step.state != "blocked"
         )
+
+    def has_arrived(self, step: Step) -> bool:
+        """Whether what an operation waits for has come."""
+        return step.operation_id in self.arrived
 
     def has_ended(self, operation_id: str) -> bool:
         """Whether an operation has an outcome."""

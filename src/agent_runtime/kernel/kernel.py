@@ -22,12 +22,14 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
+from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.belongings import Belongings
 from agent_runtime.kernel.blocking import Abilities
+from agent_runtime.kernel.branch import branch_here
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.heartbeat import Heartbeat
@@ -52,9 +54,10 @@ from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id, new_id, new_seed
 from agent_runtime.ports.journal import Commit, NewEvent, Storage
 from agent_runtime.values.checks import can_be_id
-from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
+from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
@@ -148,6 +151,7 @@ class RuntimeKernel:
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
+        self.inbox = InboxManager(view, clock=self.clock, max_inbox=self.options.max_inbox)
         self.ledger = ledger or Ledger(view, clock=self.clock)
         engines = [policy_engine] if isinstance(policy_engine, PolicyEngine) else list(policy_engine or ())
         self._policies = Policies(engines or [PolicyEngine()], self.storage)
@@ -356,6 +360,7 @@ class RuntimeKernel:
             principal_id=request.principal_id,
             session_id=request.session_id,
             run_id=request.run_id,
+            identity=request.identity,
             idempotency_key=request.idempotency_key,
             request_hash=request_hash(request, operator=operator, job_input=content),
             operator=operator,
@@ -463,6 +468,32 @@ class RuntimeKernel:
         await self.start()
         await self.jobs.unblock(job_id, scope_id=scope_id)
         return self.handle(job_id, scope_id=scope_id)
+
+    async def send(
+        self, to: str, message: Any, *, dedupe_key: str | None = None, scope_id: str | None = None
+    ) -> InboxMessage:
+        """Send a message to an identity: to whichever job receives under that name, now or later.
+
+        Inside a job this is an effect like any other: make it in a `context.step`, or give a `dedupe_key` that every run of
+        the job makes the same.
+
+        Args:
+            to: The identity.
+            message: JSON values.
+            dedupe_key: A second message with the same key, to the same identity, is not sent; the first one is returned.
+            scope_id: The scope of the identity; by default that of the job that sends, and outside of jobs `default`.
+
+        Raises:
+            InvalidInput: A name or the key cannot be stored; it names which.
+            ResultNotSerializable: The message is not made of JSON values.
+            ContentTooLarge: The message is too long.
+            InboxFull: Too many messages wait for the identity; nothing was sent.
+        """
+        await self.start()
+        if scope_id is None:
+            branch = branch_here()
+            scope_id = DEFAULT_SCOPE if branch is None else branch.run.job.scope_id
+        return await self.inbox.send(to, message, dedupe_key=dedupe_key, scope_id=scope_id)
 
     async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:
         """Wait until a job has ended and return its terminal event.

@@ -21,7 +21,7 @@ async def suspend(run: JobRun) -> bool:
     """Leave the memory, unless the run has something to do after all; return whether it is over.
 
     Raises:
-        SignalsPending: A signal has arrived meanwhile.
+        SignalsPending: A signal, or a message that a branch waits for, has arrived meanwhile.
     """
     async with run.last_word():
         if not run.is_idle or run.fold_in_doubt or run.deliver_arrived():
@@ -32,7 +32,13 @@ async def suspend(run: JobRun) -> bool:
             NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
         ]
         change = JobChange(status=_status_of(waits), release=True)
-        await run.conclude(events, job=change, waits=run.wait_sets(), require_no_signals=True)
+        await run.conclude(
+            events,
+            job=change,
+            waits=run.wait_sets(),
+            require_no_signals=True,
+            require_empty=run.mail.addresses(),
+        )
     return True
 
 

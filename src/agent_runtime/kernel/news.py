@@ -132,6 +132,11 @@ class News:
             if event.is_terminal:
                 self._ends.came(event)
 
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Wake jobs for which messages are there."""
+        for job_id in job_ids:
+            self.wake(job_id)
+
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
         if changes is None:

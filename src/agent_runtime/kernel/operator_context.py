@@ -23,6 +23,7 @@ from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.checks import check_seconds
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
+from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.errors import HostSignal
 from llm_client.messages import CompletionResult, ToolCall
@@ -194,6 +195,25 @@ class OperatorContext:
         """
         del key, budgets
         return DurableWait("child", self._execute_child(operator, input))
+
+    def receive(self, identity: str | None = None) -> DurableWait[InboxMessage]:
+        """Take the next message to an identity of the job's scope, when it is awaited; the job may leave the memory meanwhile.
+
+        The message is taken in the commit that records it, and given to no other job. Of several jobs that wait for one
+        identity each message reaches one.
+
+        Args:
+            identity: Whose messages; by default those of the job: `ExecutionRequest.identity`, or the id of the first job
+                of its chain.
+
+        Raises:
+            InvalidInput: There is no job to receive anything.
+        """
+        return DurableWait("message", self._receive(identity))
+
+    async def _receive(self, identity: str | None) -> InboxMessage:
+        del identity
+        raise InvalidInput("messages are received by jobs, and this operator was not started by a kernel")
 
     async def start_child(
         self,

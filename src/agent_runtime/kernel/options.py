@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.inbox.manager import MAX_INBOX
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.checks import check_seconds, check_text, check_whole
 
@@ -32,6 +33,8 @@ class KernelOptions:
     """Jobs that may wait for a worker before `execute` refuses more with `QueueFull`; `None` for any number."""
     max_queued_per_scope: int | None = None
     """The same for the jobs of one scope."""
+    max_inbox: int = MAX_INBOX
+    """Messages that may wait for one identity before `send` refuses more with `InboxFull`."""
     suspend_after: float = 0.1
     """How long a job whose branches all wait stays in memory."""
     drain_timeout: float = 25.0
@@ -92,7 +95,7 @@ class KernelOptions:
         return QueueBounds(total=self.max_queued, per_scope=self.max_queued_per_scope)
 
 
-_AT_LEAST_ONE = frozenset({"max_concurrency", "max_crashes", "max_events", "default_max_tokens"})
+_AT_LEAST_ONE = frozenset({"max_concurrency", "max_crashes", "max_events", "max_inbox", "default_max_tokens"})
 _BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_scope"})
 _NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval"})
 

@@ -15,7 +15,7 @@ from agent_runtime.values.event import RuntimeEventType
 _PARTS: Final = re.compile(r"\[.*?\](?=[.?!]|$)|[^.\[?!]+")
 _UNORDERED: Final = frozenset({"model", "branches"})
 """What stands below these – tools that a model asked for, branches – has no order among itself."""
-_WAITS: Final = frozenset({"action", "child", "timeout", "timer"})
+_WAITS: Final = frozenset({"action", "child", "message", "timeout", "timer"})
 """Have no outcome of their own: to do one anew is to begin it anew."""
 _HARMLESS: Final = frozenset({"pure", "read"})
 
@@ -79,7 +79,11 @@ def reopening(history: History, operation_id: str | None, *, from_here: bool = F
                 *(step for step in given_up if step.kind != "timer"),
             ]
         ),
-        in_the_way=_ids(step for step in after if is_effect(step)),
+        in_the_way=_ids(
+            step
+            for step in after
+            if is_effect(step) and (step.kind != "message" or history.has_arrived(step))
+        ),
         branches=branches,
         timers=_ids(step for step in given_up if step.kind == "timer"),
         children={

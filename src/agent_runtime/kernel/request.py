@@ -12,6 +12,7 @@ from agent_runtime.values.checks import MAX_INTEGER, check_text, check_whole
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import JobStatus, check_asked
+from agent_runtime.values.message import check_identity
 from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.codec import dump_message
 from llm_client.messages import Message
@@ -39,6 +40,8 @@ class ExecutionRequest:
     principal_id: str | None = None
     session_id: str | None = None
     run_id: str | None = None
+    identity: str | None = None
+    """Whose messages `context.receive()` gives the job, and those that go on in its place; `None` is the job's own id."""
     budgets: BudgetSpec | None = None
     policy_ref: PolicyRef | None = None
     retry: RetryPolicy | None = None
@@ -60,6 +63,8 @@ class ExecutionRequest:
     def __post_init__(self) -> None:
         check_asked(self)
         check_text("queue", self.queue)
+        if self.identity is not None:
+            check_identity("identity", self.identity)
         if not isinstance(self.retry, RetryPolicy | None):
             raise InvalidInput("retry is a RetryPolicy")
         check_whole("priority", self.priority, least=-MAX_INTEGER - 1)

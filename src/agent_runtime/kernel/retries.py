@@ -15,8 +15,10 @@ from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.effects import REPEATABLE
 from agent_runtime.kernel.history import History, Step
+from agent_runtime.kernel.receiving import returned
 from agent_runtime.kernel.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
 from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import ActionChange, NewEvent, Storage, Timer
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
 from agent_runtime.values.content import encode
@@ -54,6 +56,7 @@ class Retried:
     events: Sequence[NewEvent]
     timers: Sequence[Timer]
     action_changes: Sequence[ActionChange]
+    message_changes: Sequence[MessageChange]
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class Retried:
             "create": [(self.job, self.events)],
             "set_timers": [*self.timers, *deadline_timer(self.job)],
             "action_changes": self.action_changes,
+            "message_changes": self.message_changes,
         }
 
 
@@ -93,6 +97,7 @@ async def retried(storage: Storage, before: JobRecord, asked: Retry, now: dateti
             for action in questions
             if action.is_pending and action.operation_id in copies.unknown_questions
         ],
+        message_changes=list(copies.messages(before.job_id, record.job_id)),
     )
 
 
@@ -270,7 +275,7 @@ class _Copies:
                 self._gone.add(one)
         elif one in self._history.withdrawn or arrived is not None:
             return
-        elif step.kind == "action" and one not in self._questions:
+        elif step.kind == "message" or (step.kind == "action" and one not in self._questions):
             self._gone.add(one)
         elif step.kind == "timer":
             self._timers.add(one)
@@ -296,6 +301,15 @@ class _Copies:
             and step.kind != "model"
             and effect not in REPEATABLE
         )
+
+    def messages(self, job_id: str, successor_id: str) -> Iterator[MessageChange]:
+        """Yield what becomes of the messages that the job has: those it recalls move on with it, the others go back."""
+        for step in self._history.steps.values():
+            received = self._history.arrived.get(step.operation_id)
+            if step.kind == "message" and received is not None:
+                back = returned(received, job_id)
+                is_kept = step.operation_id not in self._gone
+                yield back._replace(after=successor_id, content=None) if is_kept else back
 
     def timers(self, job_id: str) -> Iterator[Timer]:
         """Return the timers of sleeps that go on to their old end."""

@@ -20,6 +20,7 @@ from agent_runtime.kernel.branch import Branch
 from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import SIGNALS, History
+from agent_runtime.kernel.receiving import Receiving
 from agent_runtime.kernel.tokens import ResumeTokens
 from agent_runtime.kernel.transcripts import Transcripts
 from agent_runtime.kernel.writing import JournalWriter, RunServices
@@ -79,6 +80,8 @@ class JobRun(JournalWriter):
         self.retry: RetryPolicy = job.retry or services.retry
         """What outages mean to it; the operator's own once that has been found."""
         self.tokens = ResumeTokens()
+        self.mail = Receiving(self)
+        """The messages it waits for."""
         self.transcripts = Transcripts()
         """The messages of model calls that the journal holds."""
         self.root = Branch(self)
@@ -244,8 +247,8 @@ class JobRun(JournalWriter):
             still.set_result(None)
 
     def wake(self) -> None:
-        """Learn that signals wait to be folded."""
-        self.signals_waiting = True
+        """Learn that signals wait to be folded, or messages to be taken."""
+        self.signals_waiting = self.mail.wanted = True
         self.attention.set()
 
     async def fold(self) -> None:
@@ -268,10 +271,11 @@ class JobRun(JournalWriter):
         self.history.apply_all(events)
         for event in events:
             if not self.history.is_superseded(event):
-                self._deliver(event)
+                self.deliver(event)
         self.check_idle()
 
-    def _deliver(self, event: RuntimeEvent) -> None:
+    def deliver(self, event: RuntimeEvent) -> None:
+        """Hand an answer that is in the journal to the branches that wait for it, and end a time that is up."""
         operation_id = event.operation_id or ""
         for waiter in self._waiters.pop(operation_id, ()):
             if not waiter.answer.done():
@@ -291,8 +295,21 @@ class JobRun(JournalWriter):
             if operation_id in self.history.arrived and operation_id not in self.history.timeouts
         ]
         for event in arrived:
-            self._deliver(event)
+            self.deliver(event)
         return bool(arrived)
+
+    def waiting_for(self, kind: str) -> list[str]:
+        """Return the operations of a kind that branches wait for, in the order in which they began."""
+        return [
+            one
+            for one, waiters in self._waiters.items()
+            if any(each.branch.waiting == kind for each in waiters)
+        ]
+
+    def waits_for(self, operation_id: str) -> Branch | None:
+        """Return a branch that waits for the answer to an operation, if one does."""
+        waiters = self._waiters.get(operation_id, ())
+        return next((waiter.branch for waiter in waiters if not waiter.answer.done()), None)
 
     async def _take_signals(self) -> Sequence[RuntimeEvent]:
         """Fold the waiting signals; those of a fold whose answer was lost are in the journal already."""
@@ -321,6 +338,8 @@ class JobRun(JournalWriter):
         """
         arrived = self.history.arrived.get(operation_id)
         if arrived is not None:
+            if kind == "message":
+                self.mail.arrived(operation_id, branch)
             return arrived
         self.check_going_on()
         if branch.waiting is not None or branch.in_step is not None:
@@ -334,13 +353,18 @@ class JobRun(JournalWriter):
         self._waiters.setdefault(operation_id, []).append(waiter)
         branch.waiting = kind
         self.check_idle()
+        if kind == "message":
+            self.mail.want()
         try:
             async with paused():
                 return await waiter.answer
         except asyncio.CancelledError as cancelled:
             if not self.closed:
                 branch.cut(operation_id)
-            raise branch.left_by(cancelled) from None
+            left = branch.left_by(cancelled)
+            if kind == "message" and isinstance(left, asyncio.CancelledError) and not self.closed:
+                self.mail.give_back([operation_id])
+            raise left from None
         finally:
             branch.waiting = None
             self._forget(operation_id, waiter)

@@ -52,6 +52,8 @@ class Supervisor:
                 continue
             if run.signals_waiting:
                 await run.fold()
+            if run.mail.wanted and run.lost is None:
+                await run.mail.take()
             if run.is_asked_to_stop() or run.out_of_time:
                 await self._stop()
                 return
@@ -99,6 +101,7 @@ class Supervisor:
                 return True
         except SignalsPending:
             await self._run.fold()
+            self._run.mail.want()
             self._run.check_idle()
         return False
 

@@ -143,8 +143,13 @@ class TimeoutScope:
         if self not in self._branch.timeouts:  # the body has ended meanwhile
             return
         current = asyncio.current_task()
+
+        def is_spared(branch: Branch) -> bool:
+            return any(effect_class(step.open_intent) in spared for _, step in branch.enclosing_effects())
+
+        self._run.mail.give_back_unseen(self._branch, is_spared)
         for leaf in self._branch.leaves():
-            if any(effect_class(step.open_intent) in spared for _, step in leaf.enclosing_effects()):
+            if is_spared(leaf):
                 continue
             if self._run.end_wait(leaf, asyncio.CancelledError("the time of a context.timeout is up")):
                 continue

@@ -1,4 +1,4 @@
-"""Withdrawing what nobody waits for any more: questions, timers and children of lines that were stopped."""
+"""Withdrawing what nobody waits for any more: questions, timers, children and mail of lines that were stopped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from agent_runtime.kernel.run import JobRun
 from agent_runtime.ports.journal import NewEvent, Signal
 from agent_runtime.values.action import ActionType
 from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.message import Address, Receiver
 
 
 async def withdraw_below(run: JobRun, belongs: Callable[[str], bool]) -> None:
@@ -30,20 +31,27 @@ async def _withdraw(run: JobRun, steps: Iterable[Step]) -> None:
     Questions are cancelled, timers cleared, and children asked to stop, except those that were to be kept. What asks what
     became of a lost effect stays: the effect may have happened.
     """
+    steps = [step for step in steps if step.kind in ("action", "timer", "timeout", "child", "message")]
+    if any(step.kind == "message" for step in steps):
+        await run.mail.at_rest()
     if run.closed or run.is_asked_to_stop() or run.control_error is not None:
         return
     open_waits = [
         step
         for step in steps
-        if step.kind in ("action", "timer", "timeout", "child")
-        and step.operation_id not in run.history.arrived
+        if step.operation_id not in run.history.arrived
         and step.operation_id not in run.history.withdrawn
         and step.name != ActionType.RECONCILE
     ]
     if not open_waits:
         return
     events: list[NewEvent] = []
-    parts: dict[str, list[Any]] = {"withdraw_actions": [], "clear_timers": [], "signals": []}
+    parts: dict[str, list[Any]] = {
+        "withdraw_actions": [],
+        "clear_timers": [],
+        "signals": [],
+        "drop_receivers": [],
+    }
     for step in open_waits:
         if step.kind == "child" and step.declaration.data.get("on_parent_end") == "keep":
             continue
@@ -66,6 +74,9 @@ def _take_back(run: JobRun, step: Step, parts: dict[str, list[Any]]) -> None:
             parts["signals"].append(
                 Signal(signal_id, child, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason)
             )
+        case "message":
+            address = Address(run.job.scope_id, step.name)
+            parts["drop_receivers"].append(Receiver(run.job_id, step.operation_id, address))
         case "timer":
             parts["clear_timers"].append((run.job_id, f"sleep:{step.operation_id}"))
         case _:

@@ -21,6 +21,7 @@ from agent_runtime.kernel.suspicion import Suspicion
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.job import JobRecord
@@ -73,6 +74,10 @@ class JobClock:
         return self._clock.monotonic()
 
 
+_CARRIED: Final = ("charges", "clear_timers", "message_changes")
+"""Parts of what waits for the next commit that go with its events."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     """Recorded values that go out with the next commit: nothing that depends on them can be written earlier."""
@@ -80,6 +85,7 @@ class _Waiting:
     events: list[NewEvent] = field(default_factory=list)
     charges: list[Charge] = field(default_factory=list)
     clear_timers: list[tuple[str, str]] = field(default_factory=list)
+    message_changes: list[MessageChange] = field(default_factory=list)
     has_outcome: bool = False
     """An outcome of an effect is among them, and must not wait long."""
 
@@ -182,9 +188,7 @@ class JournalWriter:
             return await self._write(waiting, events, parts)
         self._carrying = carried = asyncio.get_running_loop().create_future()
         try:
-            added = {
-                name: [*getattr(waiting, name), *parts.get(name, ())] for name in ("charges", "clear_timers")
-            }
+            added = {name: [*getattr(waiting, name), *parts.get(name, ())] for name in _CARRIED}
             return await self._write(waiting, events, {**parts, **added})
         finally:
             self._carrying = None
@@ -233,11 +237,18 @@ class JournalWriter:
         if self.suspicion.has_place and not self.closed:
             await self.commit([], absolution="place")
 
-    def record(self, event: NewEvent, *, clear_timers: Sequence[tuple[str, str]] = ()) -> None:
-        """Remember an event, to be written no later than the next commit, which also clears some timers."""
+    def record(
+        self,
+        event: NewEvent,
+        *,
+        clear_timers: Sequence[tuple[str, str]] = (),
+        message_changes: Sequence[MessageChange] = (),
+    ) -> None:
+        """Remember an event, to be written no later than the next commit, which also clears timers and moves messages."""
         self.check_open()
         self._waiting.events.append(event)
         self._waiting.clear_timers.extend(clear_timers)
+        self._waiting.message_changes.extend(message_changes)
         self._learn(event, None)
 
     def hold(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
@@ -254,6 +265,7 @@ class JournalWriter:
         waiting.events = [*earlier.events, *waiting.events]
         waiting.charges = [*earlier.charges, *waiting.charges]
         waiting.clear_timers = [*earlier.clear_timers, *waiting.clear_timers]
+        waiting.message_changes = [*earlier.message_changes, *waiting.message_changes]
         waiting.has_outcome |= earlier.has_outcome
         if waiting.has_outcome and self._hold_timer is None and not self.closed:
             self._hold_timer = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.inbox import InboxReader, MessageChange
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
@@ -20,6 +21,7 @@ from agent_runtime.values.context import DEFAULT_SCOPE
 from agent_runtime.values.deaths import Absolution
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.message import Address, InboxMessage, Receiver
 from agent_runtime.values.opening import Floor, Opening, SpentBy
 from agent_runtime.values.public_data import public_data, public_error
 from agent_runtime.values.standing_budget import Budget
@@ -227,6 +229,17 @@ class Commit:
     """Counters that settle at least what the ledger has since the window began; what they have reserved stays as it is."""
     policies: Sequence[StoredPolicy] = ()
     """Versions of policies to keep; one that is there is left as it is."""
+    messages: Sequence[InboxMessage] = ()
+    """Messages to send, each to the next position of its inbox. Refused with `DuplicateMessage` when its key is known."""
+    inbox_bound: int | None = None
+    """Refuse with `InboxFull` when, with `messages`, more would wait in an inbox."""
+    message_changes: Sequence[MessageChange] = ()
+    receivers: Sequence[Receiver] = ()
+    """Operations that wait for messages from now on."""
+    drop_receivers: Sequence[Receiver] = ()
+    """Operations that do so no more."""
+    require_empty: Sequence[Address] = ()
+    """Refuse with `SignalsPending` when a message waits in one of these inboxes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +271,7 @@ class ForeignChange(NamedTuple):
     """What another process has done to a job."""
 
     kind: ChangeKind
-    """`woken`: a signal waits for it; `grown`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
+    """`woken`: a signal or a message waits for it; `grown`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
     job_id: str
 
 
@@ -271,6 +284,10 @@ class Listener(Protocol):
 
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Learn of entries that a claim or a fold has added to a journal."""
+        ...
+
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Learn of jobs for which a commit made through this storage object has left messages, in memory or suspended."""
         ...
 
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
@@ -298,9 +315,11 @@ class Journal(Protocol):
             QueueFull: See `Commit.queue_bounds`. A key that exists is told first.
             ActionAlreadyResolved: A changed action is no longer pending, or has votes the writer has not seen.
             UnknownAction: There is no such action to change, or to draw a token for.
-            SignalsPending: See `Commit.require_no_signals`.
+            SignalsPending: See `Commit.require_no_signals` and `Commit.require_empty`.
+            DuplicateMessage: See `Commit.messages`.
+            InboxFull: See `Commit.inbox_bound`. A key that is known is told first.
             BudgetRejected: A reservation does not fit.
-            AlreadySettled: See `Commit.unique_ledger` and `Commit.take_timers`.
+            AlreadySettled: See `Commit.unique_ledger`, `Commit.take_timers` and `MessageChange`.
             StorageError: Nothing was written.
         """
         ...
@@ -408,7 +427,7 @@ class Journal(Protocol):
         ...
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
-        """Return the jobs of `owner` for which signals wait."""
+        """Return the jobs of `owner` for which signals, or messages that they wait for, are there."""
         ...
 
     async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
@@ -569,7 +588,7 @@ class Workers(Protocol):
         ...
 
 
-Forgettable = Literal["ledger", "actions", "policies"]
+Forgettable = Literal["ledger", "actions", "policies", "messages"]
 
 
 class Retention(Protocol):
@@ -580,7 +599,8 @@ class Retention(Protocol):
 
         Args:
             what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
-                answered questions that belong to no job. `policies`: versions that no job is kept of.
+                answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
+                that were received by jobs which are gone or have succeeded; their keys are free again.
             before: The moment.
             limit: How many at most, so that nobody waits long for this.
         """
@@ -608,7 +628,9 @@ class Retention(Protocol):
         ...
 
 
-class Storage(Journal, JobReader, ActionReader, LedgerReader, RuleReader, Workers, Retention, Protocol):
+class Storage(
+    Journal, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention, Protocol
+):
     """Everything one database does for the runtime."""
 
     @property

@@ -8,16 +8,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import Commit, NewEvent, Signal
 from agent_runtime.values.content import COMPRESS_ASIDE, is_compressed
+from agent_runtime.values.message import InboxMessage
 
-T = TypeVar("T", NewEvent, Signal)
+T = TypeVar("T", NewEvent, Signal, MessageChange)
 
 
 async def compressed(commit: Commit) -> Commit:
     """Return a commit whose large contents are compressed, in a thread; nearly always the commit itself."""
     made = any(_is_large(event) for _, events in commit.create for event in events)
-    if not made and not any(map(_is_large, commit.events)) and not any(map(_is_large, commit.signals)):
+    told: list[NewEvent | Signal | InboxMessage | MessageChange] = [*commit.events, *commit.signals]
+    told += [*commit.messages, *commit.message_changes]
+    if not made and not any(_is_large(one) for one in told):
         return commit
     return await asyncio.to_thread(_compressed, commit)
 
@@ -28,6 +32,8 @@ def _compressed(commit: Commit) -> Commit:
         events=_events(commit.events),
         create=[(job, _events(events)) for job, events in commit.create],
         signals=[_smaller(signal) for signal in commit.signals],
+        messages=[replace(one, content=_shorter(one.content)) for one in commit.messages],
+        message_changes=[_smaller(change) for change in commit.message_changes],
     )
 
 
@@ -36,11 +42,16 @@ def _events(events: Sequence[NewEvent]) -> list[NewEvent]:
 
 
 def _smaller(one: T) -> T:
-    if not _is_large(one) or one.content is None:
-        return one
-    return one._replace(content=zlib.compress(one.content, 1))
+    return one._replace(content=_shorter(one.content)) if _is_large(one) else one
 
 
-def _is_large(one: NewEvent | Signal) -> bool:
-    content = one.content
-    return content is not None and len(content) > COMPRESS_ASIDE and not is_compressed(content)
+def _shorter(content: bytes | None) -> bytes | None:
+    return zlib.compress(content, 1) if content is not None and _is_long(content) else content
+
+
+def _is_large(one: NewEvent | Signal | InboxMessage | MessageChange) -> bool:
+    return one.content is not None and _is_long(one.content)
+
+
+def _is_long(content: bytes) -> bool:
+    return len(content) > COMPRESS_ASIDE and not is_compressed(content)

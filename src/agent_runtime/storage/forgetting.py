@@ -26,6 +26,20 @@ DELETE FROM runtime_policies WHERE created_at < {before} AND (name, version) IN 
 )
 """
 
+_MESSAGES: Final = """
+SELECT m.message_id FROM runtime_messages m WHERE m.claimed_at < {before} AND NOT EXISTS (
+  SELECT 1 FROM runtime_jobs j WHERE j.job_id = m.claimed_by AND j.status <> 'succeeded'
+) ORDER BY m.claimed_at LIMIT {limit}
+"""
+"""A job that has not succeeded may be retried, and then gives back what it has received."""
+_INBOXES: Final = """
+DELETE FROM runtime_inboxes WHERE unclaimed = 0 AND NOT EXISTS (
+  SELECT 1 FROM runtime_messages m WHERE m.scope_id = runtime_inboxes.scope_id AND m.identity = runtime_inboxes.identity
+) AND NOT EXISTS (
+  SELECT 1 FROM runtime_receivers r WHERE r.scope_id = runtime_inboxes.scope_id AND r.identity = runtime_inboxes.identity
+) AND {any}
+"""
+
 
 def forget(what: Forgettable, *, dollar: bool) -> list[str]:
     """Return the statements, the last of which deletes what is counted; their parameters are the moment and the limit.
@@ -39,6 +53,11 @@ def forget(what: Forgettable, *, dollar: bool) -> list[str]:
         of_job = "j.policy_ref ->> '{}'" if dollar else "json_extract(j.policy_ref, '$.{}')"
         named = {name: of_job.format(name) for name in ("name", "version")}
         return [_POLICIES.format(**places, **named)]
+    if what == "messages":
+        chosen = _MESSAGES.format(**places)
+        used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "?1 IS NOT NULL AND ?2 > 0"
+        deleted = f"DELETE FROM runtime_messages WHERE message_id IN ({chosen})"  # noqa: S608
+        return [_INBOXES.format(any=used), deleted]
     if what == "ledger":
         return [f"DELETE FROM runtime_ledger WHERE id IN ({LEDGER.format(**places)})"]  # noqa: S608
     chosen = _ACTIONS.format(**places)

@@ -17,6 +17,7 @@ from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus
+from agent_runtime.values.message import InboxMessage, Receiver
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.standing_budget import Budget
@@ -32,13 +33,17 @@ def _columns(names: str) -> dict[str, Kind]:
 
 
 JOB: Columns = _columns(
-    "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id parent_job_id parent_operation_id on_parent_end idempotency_key request_hash "
+    "job_id origin seed chain_id predecessor_id successor_id scope_id principal_id session_id run_id identity parent_job_id parent_operation_id on_parent_end idempotency_key request_hash "
     "operator queue priority depth status created_at:t updated_at:t started_at:t completed_at:t deadline:t progress "
     "budgets:j inherited_budgets:j policy_ref:j retry:j versions:j metadata:j tags:j result_ref error error_code "
     "fence owner last_seq deaths lone_deaths open_claim failed_versions retry_at:t"
 )
 EVENT: Columns = _columns("seq type at:t operation_id data:j content")
 WAIT: Columns = _columns("job_id set_number position operation_id ends_with_failure")
+MESSAGE: Columns = _columns(
+    "message_id scope_id identity position priority dedupe_key sent_at:t claimed_by claimed_at:t content"
+)
+RECEIVER: Columns = _columns("job_id operation_id scope_id identity")
 TIMER: Columns = _columns("job_id key due_at:t type operation_id data:j")
 ACTION: Columns = _columns(
     "action_id type job_id scope_id operation_id argument_hash payload:j status created_at:t expires_at:t "
@@ -63,6 +68,21 @@ def wait_rows(job_id: str, sets: Sequence[WaitSet]) -> list[list[Any]]:
         for number, one in enumerate(sets)
         for position, operation_id in enumerate(one.operation_ids)
     ]
+
+
+def message_row(message: InboxMessage) -> list[Any]:
+    """Return a message's column values, in the order of `MESSAGE`."""
+    return [getattr(message, name) for name in MESSAGE]
+
+
+def message_record(row: Sequence[Any]) -> InboxMessage:
+    """Build a message from its column values."""
+    return InboxMessage(**dict(zip(MESSAGE, row, strict=True)))
+
+
+def receiver_row(receiver: Receiver) -> list[Any]:
+    """Return a receiver's column values, in the order of `RECEIVER`."""
+    return [receiver.job_id, receiver.operation_id, *receiver.address]
 
 
 def job_row(job: JobRecord) -> list[Any]:

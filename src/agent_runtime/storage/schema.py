@@ -50,6 +50,7 @@ jobs = Table(
     Column("principal_id", Text),
     Column("session_id", Text),
     Column("run_id", Text),
+    Column("identity", Text),
     Column("parent_job_id", Text),
     Column("parent_operation_id", Text),
     _required("on_parent_end", Text),
@@ -197,7 +198,80 @@ waits = Table(
     PrimaryKeyConstraint("job_id", "set_number", "position", name="runtime_waits_key"),
 )
 
-WOKEN: Final = """
+inboxes = Table(
+    "runtime_inboxes",
+    metadata,
+    _required("scope_id", Text),
+    _required("identity", Text),
+    _required("last_position", BigInteger),
+    _required("unclaimed", BigInteger),
+    PrimaryKeyConstraint("scope_id", "identity", name="runtime_inboxes_key"),
+    Index(
+        "runtime_inboxes_with_mail",
+        "scope_id",
+        "identity",
+        sqlite_where=text("unclaimed > 0"),
+        postgresql_where=text("unclaimed > 0"),
+    ),
+)
+
+messages = Table(
+    "runtime_messages",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    _required("scope_id", Text),
+    _required("identity", Text),
+    _required("position", BigInteger),
+    _required("priority", Integer),
+    Column("dedupe_key", Text),
+    _required("sent_at", Time),
+    Column("claimed_by", Text),
+    Column("claimed_at", Time),
+    Column("content", LargeBinary),
+    UniqueConstraint("scope_id", "identity", "position", name="runtime_messages_place"),
+    Index(
+        "runtime_messages_once",
+        "scope_id",
+        "identity",
+        "dedupe_key",
+        unique=True,
+        sqlite_where=text("dedupe_key IS NOT NULL"),
+        postgresql_where=text("dedupe_key IS NOT NULL"),
+    ),
+    Index(
+        "runtime_messages_next",
+        "scope_id",
+        "identity",
+        text("priority DESC"),
+        "position",
+        sqlite_where=text("claimed_by IS NULL"),
+        postgresql_where=text("claimed_by IS NULL"),
+    ),
+    Index(
+        "runtime_messages_claimed",
+        "claimed_at",
+        sqlite_where=text("claimed_at IS NOT NULL"),
+        postgresql_where=text("claimed_at IS NOT NULL"),
+    ),
+)
+
+receivers = Table(
+    "runtime_receivers",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    _required("job_id", Text),
+    _required("operation_id", Text),
+    _required("scope_id", Text),
+    _required("identity", Text),
+    UniqueConstraint("job_id", "operation_id", name="runtime_receivers_once"),
+    Index("runtime_receivers_of_inbox", "scope_id", "identity", "id"),
+)
+
+_MAIL: Final = """
+    SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+    WHERE r.job_id = w.job_id AND r.operation_id = w.operation_id AND i.unclaimed > 0
+"""
+WOKEN: Final = f"""
 CREATE VIEW runtime_woken AS
 SELECT j.job_id FROM runtime_jobs j
 WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
@@ -217,8 +291,21 @@ WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_actio
       )
     )
   )
-""".strip()
-"""The suspended jobs for which signals wait that satisfy one of their sets of waits, or that answer no operation."""
+UNION ALL
+SELECT j.job_id FROM runtime_inboxes n
+JOIN runtime_receivers m ON m.scope_id = n.scope_id AND m.identity = n.identity
+JOIN runtime_waits f ON f.job_id = m.job_id AND f.operation_id = m.operation_id
+JOIN runtime_jobs j ON j.job_id = m.job_id
+WHERE n.unclaimed > 0
+  AND j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting')
+  AND NOT EXISTS (
+    SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+      SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+    ) AND NOT EXISTS ({_MAIL.strip()})
+  )
+""".strip()  # noqa: S608 -- of our own
+"""The suspended jobs for which signals or messages are there that satisfy one of their sets of waits, or signals that answer
+no operation."""
 
 timers = Table(
     "runtime_timers",

@@ -41,6 +41,7 @@ from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.testing.families_contract import FamiliesContract
+from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
@@ -63,12 +64,21 @@ class Recorder:
         """Remember folded events."""
         self.types.extend((event.type, event.seq or 0) for event in events if event.job_id == job_id)
 
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Nothing to remember."""
+
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """Nothing to remember."""
 
 
 class StorageContract(
-    MoneyContract, CapacityContract, ChainContract, FamiliesContract, DeathsContract, AbilityContract
+    MoneyContract,
+    CapacityContract,
+    ChainContract,
+    FamiliesContract,
+    DeathsContract,
+    AbilityContract,
+    InboxContract,
 ):
     """The suite."""
 

@@ -72,6 +72,8 @@ class RuntimeEventType(StrEnum):
     ACTION_RESOLVED = "action.resolved"
     ACTION_EXPIRED = "action.expired"
     ACTION_CANCELLED = "action.cancelled"
+    MESSAGE_AWAITED = "message.awaited"
+    MESSAGE_RECEIVED = "message.received"
     POLICY_DECIDED = "policy.decided"
     BUDGET_WARNED = "budget.warned"
     BUDGET_DEGRADED = "budget.degraded"

@@ -142,6 +142,8 @@ class JobRecord:
     """The step of the parent that waits for this job."""
     on_parent_end: OnParentEnd = "cancel"
     """Whether it is asked to stop when its parent ends."""
+    identity: str | None = None
+    """Whose messages it receives when its code names no one."""
     idempotency_key: str | None = None
     request_hash: str | None = None
     operator: str | None = None
@@ -186,6 +188,11 @@ class JobRecord:
     """Versions of the code, or processes, that have blocked the job: they do not try it again."""
     retry_at: datetime | None = None
     """When the next process may try a blocked job whose code has no version of its own."""
+
+    @property
+    def inbox(self) -> str:
+        """The identity whose messages it receives: its own, or the id of the first job of its chain."""
+        return self.identity or self.chain_id
 
     @property
     def counted(self) -> Deaths:

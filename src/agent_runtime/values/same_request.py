@@ -1,7 +1,7 @@
 """What two requests under one idempotency key have in common: decided once, for kernels and for managers.
 
 A request is the same when everything is the same that decides what is done, for whom and within which limits – whatever
-an operator or a policy can see of it: operator and input, principal, session and parent, policy, retries, budgets and
+an operator or a policy can see of it: operator and input, principal, session, identity and parent, policy, retries, budgets and
 deadline, metadata and tags. What only says where and when it runs, or is counted with, is not compared: queue, priority, run,
 versions. The order of keys, and how a number is written, are no difference.
 """
@@ -17,7 +17,16 @@ import orjson
 from agent_runtime.values.content import decode
 from agent_runtime.values.context import BudgetSpec
 
-_COMPARED: Final = ("principal_id", "session_id", "parent_job_id", "policy_ref", "retry", "metadata", "tags")
+_COMPARED: Final = (
+    "principal_id",
+    "session_id",
+    "identity",
+    "parent_job_id",
+    "policy_ref",
+    "retry",
+    "metadata",
+    "tags",
+)
 
 
 def request_hash(asked: object, *, operator: str | None = None, job_input: bytes | None = None) -> str | None:

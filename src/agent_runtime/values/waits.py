@@ -26,20 +26,23 @@ class WaitSet:
         return all(one in answered for one in self.operation_ids)
 
 
-def wakes(sets: Collection[WaitSet], operations: Iterable[tuple[str | None, bool]]) -> bool:
-    """Whether waiting signals wake a job.
+def wakes(
+    sets: Collection[WaitSet], operations: Iterable[tuple[str | None, bool]], mailed: Collection[str] = ()
+) -> bool:
+    """Whether waiting signals and messages wake a job.
 
     Args:
         sets: What it waits for; with none, any signal wakes it.
         operations: Of each signal, the operation that it answers and whether that is a failure. A signal that answers
             none – a request to stop, a retry – wakes any job.
+        mailed: Operations that wait for a message that is there.
     """
     signals = list(operations)
-    if not signals:
+    if not signals and not mailed:
         return False
     answered = {operation_id for operation_id, _ in signals}
-    if not sets or None in answered:
+    if None in answered or (signals and not sets):
         return True
-    known = {one for one in answered if one is not None}
+    known = {one for one in answered if one is not None} | {*mailed}
     failed = {one for one, is_failure in signals if is_failure and one is not None}
     return any(one.is_satisfied(known, failed) for one in sets)

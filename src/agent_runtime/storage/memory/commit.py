@@ -53,6 +53,7 @@ def check(state: State, commit: Commit) -> None:
         raise AlreadySettled
     if any(key not in state.timers for key in commit.take_timers):
         raise AlreadySettled
+    state.mail.check(commit)
 
 
 def _check_json(commit: Commit) -> None:
@@ -160,6 +161,7 @@ def apply(state: State, commit: Commit) -> int:
     if commit.cancel_children_of is not None:
         _cancel_children(state, commit.cancel_children_of)
     _withdraw(state, commit)
+    state.mail.apply(commit)
     if commit.cancel_actions_of is not None:
         _cancel_actions(state, commit.cancel_actions_of, commit.at)
     return first_seq

@@ -8,6 +8,7 @@ from itertools import islice
 from agent_runtime.ports.journal import Forgettable
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import EntryKey
+from agent_runtime.values.job import JobStatus
 
 
 def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int:
@@ -19,6 +20,8 @@ def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int
             return _forget_actions(state, before, limit)
         case "policies":
             return _forget_policies(state, limit)
+        case "messages":
+            return _forget_messages(state, before, limit)
 
 
 def _forget_entries(state: State, before: datetime, limit: int) -> int:
@@ -58,4 +61,17 @@ def _forget_policies(state: State, limit: int) -> int:
     old = [key for key in state.policies if key not in kept][:limit]
     for key in old:
         del state.policies[key]
+    return len(old)
+
+
+def _forget_messages(state: State, before: datetime, limit: int) -> int:
+    """Forget what was received, except by jobs that can still be retried, and would give it back."""
+    old: list[str] = []
+    for message in state.mail.messages.values():
+        job = state.jobs.get(message.claimed_by or "")
+        is_done = job is None or job.status is JobStatus.SUCCEEDED
+        if message.claimed_at is not None and message.claimed_at < before and is_done:
+            old.append(message.message_id)
+    old = old[:limit]
+    state.mail.forget(old)
     return len(old)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
-from agent_runtime.ports.journal import Signal, StoredPolicy, Timer, Worker
+from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
+from agent_runtime.ports.journal import Commit, Signal, StoredPolicy, Timer, Worker
+from agent_runtime.storage.memory.inbox import Mail
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
@@ -16,6 +19,7 @@ from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import READY, JobRecord, JobStatus
+from agent_runtime.values.message import Receiver
 from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet, wakes
 
@@ -53,6 +57,7 @@ class State:
     counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
+    mail: Mail = field(default_factory=Mail)
     workers: dict[str, Worker] = field(default_factory=dict)
     listed: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When an operator was last listed, by queue and operator; the queue `""` stands for all."""
@@ -82,7 +87,24 @@ class State:
         if job.status in READY:
             return True
         signals = self.signals.get(job.job_id, {}).values()
-        return wakes(self.waits.get(job.job_id, ()), ((one.operation_id, one.is_failure) for one in signals))
+        told = ((one.operation_id, one.is_failure) for one in signals)
+        return wakes(self.waits.get(job.job_id, ()), told, self.mail.mailed(job.job_id))
+
+    def woken_by_mail(self, commit: Commit) -> list[str]:
+        """Return the jobs, in memory or suspended, for which a commit has left messages."""
+        woken: list[str] = []
+        for address in mailed_inboxes(commit.messages, commit.message_changes, commit.drop_receivers):
+            waiting = (one.job_id for one in self.mail.lines.get(address, ()) if self._waits_now(one))
+            woken += islice(waiting, min(self.mail.count(address), MOST_WOKEN))
+        return list(dict.fromkeys(woken))
+
+    def _waits_now(self, receiver: Receiver) -> bool:
+        """Whether a job that waits for a message is in memory, or suspended for it."""
+        job = self.jobs.get(receiver.job_id)
+        sets = self.waits.get(receiver.job_id, ())
+        return job is not None and (
+            job.owner is not None or any(receiver.operation_id in one.operation_ids for one in sets)
+        )
 
     def is_stopping(self, job: JobRecord) -> bool:
         """Whether a request to stop waits for a job."""

@@ -31,6 +31,7 @@ from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
@@ -76,8 +77,11 @@ class MemoryStorage:
         first_seq = apply(state, commit)
         if commit.job_id is not None and commit.events:
             state.commits[commit.commit_id] = first_seq
+        woken = state.woken_by_mail(commit)
         for listener in tuple(self._listeners):
             listener.committed(commit, first_seq)
+            if woken:
+                listener.mailed(woken)
         return first_seq
 
     async def claim(
@@ -211,8 +215,11 @@ class MemoryStorage:
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
         state = self._state
+        mailed = [job_id for job_id in state.mail.receivers if state.mail.mailed(job_id)]
         return [
-            job_id for job_id in state.signals if job_id in state.jobs and state.jobs[job_id].owner == owner
+            job_id
+            for job_id in dict.fromkeys((*state.signals, *mailed))
+            if job_id in state.jobs and state.jobs[job_id].owner == owner
         ]
 
     async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
@@ -333,6 +340,27 @@ class MemoryStorage:
     async def get_policy(self, name: str, version: str) -> StoredPolicy | None:
         """Return a version of a policy, or `None`."""
         return self._state.policies.get((name, version))
+
+    async def next_message(self, address: Address) -> InboxMessage | None:
+        """Return the message that comes first, or `None`."""
+        return next(iter(self._state.mail.unclaimed(address)), None)
+
+    async def get_message(self, message_id: str, *, scope_id: str) -> InboxMessage | None:
+        """Return a message of a scope, or `None`."""
+        message = self._state.mail.messages.get(message_id)
+        return message if message is not None and message.scope_id == scope_id else None
+
+    async def list_messages(
+        self, address: Address, *, after: int = 0, limit: int = 100
+    ) -> Sequence[InboxMessage]:
+        """Return messages that wait, by position."""
+        waiting = self._state.mail.unclaimed(address)
+        found = [message for message in waiting if message.position > after]
+        return sorted(found, key=lambda message: message.position)[:limit]
+
+    async def count_messages(self, address: Address) -> int:
+        """Return how many messages wait."""
+        return self._state.mail.count(address)
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""

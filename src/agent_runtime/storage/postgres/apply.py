@@ -49,6 +49,7 @@ def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> in
     _check_queue(rows, commit)
     _check_actions(rows, commit)
     _check_settled(rows, commit)
+    rows.mail.check(commit)
     charged = _check_charges(rows, commit)
     first_seq = 0
     if job is not None:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from agent_runtime.ports.journal import NewEvent
+from agent_runtime.storage.postgres.inbox import InboxNeeds, Mail
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.storage.postgres.values import from_json
 from agent_runtime.values.ability import Ability
@@ -46,6 +47,7 @@ class Needs:
     places: PlaceNeeds = field(default_factory=PlaceNeeds)
     floors: list[Floor] = field(default_factory=list)
     openings: list[Opening] = field(default_factory=list)
+    mail: InboxNeeds = field(default_factory=InboxNeeds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,6 +150,7 @@ class LockedRows:
     places: Places = field(default_factory=Places)
     opened: dict[Key, Amount] = field(default_factory=dict)
     """What the ledger has of the windows of budgets that begin, and their counters have not."""
+    mail: Mail = field(default_factory=Mail)
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)

@@ -86,6 +86,8 @@ class CommitOperation(Operation):
     encoded: EncodedCommit = field(init=False)
     cancelled: list[str] = field(init=False, default_factory=list)
     """Children that were sent a cancel signal."""
+    mailed: list[str] = field(init=False, default_factory=list)
+    """Jobs for which messages were left."""
 
     def __post_init__(self) -> None:
         commit, at = self.commit, self.commit.at
@@ -143,12 +145,14 @@ class CommitOperation(Operation):
         needs.floors.extend(commit.floors)
         needs.openings.extend(commit.openings)
         needs.timers.update(commit.take_timers)
+        needs.mail.add(commit)
         if commit.unique_ledger:
             needs.entries.update(entry.key for entry in commit.ledger)
 
     def apply(self, rows: LockedRows) -> int:
         """Apply the commit."""
         first_seq = apply_commit(rows, self.commit, self.encoded)
+        self.mailed = rows.mail.apply(self.commit)
         children = rows.children.get(self.commit.cancel_children_of or "", ())
         self.cancelled = [child for child in children if child in rows.jobs and rows.jobs[child].is_active]
         return first_seq

@@ -1,7 +1,7 @@
 """The SQL of the write path, each statement for a whole batch: arrays in, one row per element.
 
 Parameters are always bound, never pasted; only column names of our own are formatted in. Rows are locked in sorted
-order – counters, jobs, actions, timers – so that batches of two processes wait for each other and do not deadlock.
+order – counters, jobs, inboxes, actions, timers – so that batches of two processes wait for each other and do not deadlock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from agent_runtime.storage.rows import (
     EVENT,
     JOB,
     LEDGER,
+    MESSAGE,
     POLICY,
+    RECEIVER,
     TIMER,
     TOKEN,
     WAIT,
@@ -58,6 +60,8 @@ EVENT_ROW: Final[Columns] = {
 
 def _type(name: str, columns: Columns) -> str:
     """Return the type in which a column's values are sent; JSON goes as text and is read by the server."""
+    if columns is MESSAGE and name == "position":
+        return "int8"
     return "timestamptz" if columns[name] == "time" else _NUMBERS.get(name, "text")
 
 
@@ -123,6 +127,32 @@ WHERE (t.job_id, t.key) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER 
 KNOWN_ENTRIES: Final = """
 SELECT scope_id, event_id FROM runtime_ledger
 WHERE (scope_id, event_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+LOCK_INBOXES: Final = """
+SELECT scope_id, identity, last_position, unclaimed FROM runtime_inboxes
+WHERE (scope_id, identity) IN (SELECT * FROM unnest($1::text[], $2::text[])) ORDER BY scope_id, identity FOR NO KEY UPDATE
+"""
+NEW_INBOXES: Final = """
+INSERT INTO runtime_inboxes (scope_id, identity, last_position, unclaimed)
+SELECT v.scope_id, v.identity, 0, 0 FROM unnest($1::text[], $2::text[]) AS v(scope_id, identity) ORDER BY 1, 2
+ON CONFLICT DO NOTHING
+"""
+MESSAGE_HOLDERS: Final = (
+    "SELECT message_id, claimed_by FROM runtime_messages WHERE message_id = ANY($1::text[])"
+)
+KNOWN_MESSAGES: Final = """
+SELECT scope_id, identity, dedupe_key, message_id FROM runtime_messages
+WHERE (scope_id, identity, dedupe_key) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
+"""
+RECEIVERS_OF: Final = """
+SELECT v.scope_id, v.identity, w.job_id, w.operation_id FROM unnest($1::text[], $2::text[]) AS v(scope_id, identity)
+CROSS JOIN LATERAL (
+  SELECT r.job_id, r.operation_id, r.id FROM runtime_receivers r JOIN runtime_jobs j ON j.job_id = r.job_id
+  WHERE r.scope_id = v.scope_id AND r.identity = v.identity AND (
+    j.owner IS NOT NULL
+    OR EXISTS (SELECT 1 FROM runtime_waits u WHERE u.job_id = r.job_id AND u.operation_id = r.operation_id)
+  ) ORDER BY r.id LIMIT $3
+) AS w ORDER BY w.id
 """
 COMMITTED: Final = "SELECT commit_id, seq FROM runtime_events WHERE commit_id = ANY($1::text[])"
 
@@ -275,6 +305,32 @@ FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ANY($1::text[])"
 INSERT_WAITS: Final = _insert("runtime_waits", WAIT)
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
 
+COUNT_MESSAGES: Final = """
+UPDATE runtime_inboxes AS i SET last_position = v.last_position, unclaimed = v.unclaimed
+FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[]) AS v(scope_id, identity, last_position, unclaimed)
+WHERE i.scope_id = v.scope_id AND i.identity = v.identity
+"""
+INSERT_MESSAGES: Final = _insert("runtime_messages", MESSAGE)
+CHANGE_MESSAGES: Final = """
+UPDATE runtime_messages AS m SET claimed_by = v.claimed_by, claimed_at = v.claimed_at, content = v.content
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bytea[]) AS v(message_id, claimed_by, claimed_at, content)
+WHERE m.message_id = v.message_id
+"""
+INSERT_RECEIVERS: Final = _insert(
+    "runtime_receivers", RECEIVER, "ON CONFLICT (job_id, operation_id) DO NOTHING"
+)
+DROP_RECEIVERS: Final = """
+DELETE FROM runtime_receivers WHERE (job_id, operation_id) IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
+MESSAGES: Final = f"SELECT {', '.join(MESSAGE)} FROM runtime_messages"  # noqa: S608
+NEXT_MESSAGE: Final = f"""
+{MESSAGES} WHERE scope_id = $1 AND identity = $2 AND claimed_by IS NULL ORDER BY priority DESC, position LIMIT 1
+"""
+LIST_MESSAGES: Final = f"""
+{MESSAGES} WHERE scope_id = $1 AND identity = $2 AND claimed_by IS NULL AND position > $3 ORDER BY position LIMIT $4
+"""
+COUNT_UNCLAIMED: Final = "SELECT unclaimed FROM runtime_inboxes WHERE scope_id = $1 AND identity = $2"
+
 INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
 INSERT_TOKENS: Final = _insert("runtime_action_tokens", TOKEN)
 ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens WHERE token_hash = $1"
@@ -384,6 +440,8 @@ PRUNE: Final = f"""
   DELETE FROM runtime_events WHERE job_id IN (SELECT job_id FROM ended)
 ), signals AS (
   DELETE FROM runtime_signals WHERE job_id IN (SELECT job_id FROM ended)
+), receivers AS (
+  DELETE FROM runtime_receivers WHERE job_id IN (SELECT job_id FROM ended)
 ), timers AS (
   DELETE FROM runtime_timers WHERE job_id IN (SELECT job_id FROM ended)
 ), tokens AS (
@@ -516,5 +574,9 @@ SELECT j.job_id FROM due j, bound WHERE CASE WHEN {_STOPS}
 ORDER BY j.job_id LIMIT $2
 """  # noqa: S608
 JOBS_WITH_SIGNALS: Final = """
-SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1
+SELECT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1
+UNION
+SELECT r.job_id FROM runtime_receivers r JOIN runtime_jobs j ON j.job_id = r.job_id
+JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+WHERE j.owner = $1 AND i.unclaimed > 0
 """

@@ -52,6 +52,7 @@ from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
+from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 from llm_client.logs import logger_of
@@ -213,21 +214,23 @@ class PostgresStorage:
         commit = await compressed(commit)
 
         def tell(first_seq: int) -> None:
-            self._announce(commit, operation.cancelled)
+            self._announce(commit, (*operation.cancelled, *operation.mailed))
             for listener in tuple(self._listeners):
                 listener.committed(commit, first_seq)
+                if operation.mailed:
+                    listener.mailed(operation.mailed)
 
         future = asyncio.get_running_loop().create_future()
         operation = CommitOperation(future, tell, commit=commit)
         first_seq: int = await self._writer.run(operation)
         return first_seq
 
-    def _announce(self, commit: Commit, cancelled: Sequence[str]) -> None:
+    def _announce(self, commit: Commit, woken: Sequence[str]) -> None:
         tell = self._announcements.tell
         for job, _ in commit.create:
             if job.operator is not None:
                 tell(ForeignChange("created", job.job_id))
-        for job_id in (*(signal.job_id for signal in commit.signals), *cancelled):
+        for job_id in (*(signal.job_id for signal in commit.signals), *woken):
             tell(ForeignChange("woken", job_id))
         status = None if commit.job is None else commit.job.status
         if status is not None and (status.is_terminal or status is JobStatus.BLOCKED):
@@ -458,6 +461,30 @@ class PostgresStorage:
         found = await self._connections.fetch(statement, to_text(entry_id), to_text(scope_id))
         return _entry(found[0]) if found else None
 
+    async def next_message(self, address: Address) -> InboxMessage | None:
+        """Return the message that comes first, or `None`."""
+        found = await self._connections.fetch(sql.NEXT_MESSAGE, *map(to_text, address))
+        return _message(found[0]) if found else None
+
+    async def get_message(self, message_id: str, *, scope_id: str) -> InboxMessage | None:
+        """Return a message of a scope, or `None`."""
+        found = await self._connections.fetch(
+            f"{sql.MESSAGES} WHERE message_id = $1 AND scope_id = $2", to_text(message_id), to_text(scope_id)
+        )
+        return _message(found[0]) if found else None
+
+    async def list_messages(
+        self, address: Address, *, after: int = 0, limit: int = 100
+    ) -> Sequence[InboxMessage]:
+        """Return messages that wait, by position."""
+        found = await self._connections.fetch(sql.LIST_MESSAGES, *map(to_text, address), after, limit)
+        return [_message(row) for row in found]
+
+    async def count_messages(self, address: Address) -> int:
+        """Return how many messages wait."""
+        found = await self._connections.fetch(sql.COUNT_UNCLAIMED, *map(to_text, address))
+        return found[0][0] if found else 0
+
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
         found = await self._select(lambda queries: queries.list_ledger(filter))
@@ -575,6 +602,10 @@ def _compiled(build: Callable[[Any], Any]) -> tuple[str, list[Any]]:
 
 def _job(row: Any) -> JobRecord:
     return rows.job_record(decode(rows.JOB, tuple(row)))
+
+
+def _message(row: Any) -> InboxMessage:
+    return rows.message_record(decode(rows.MESSAGE, tuple(row)))
 
 
 def _action(row: Any) -> ActionRecord:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
 from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.places import count_places, lock_scopes
@@ -77,7 +78,7 @@ def _lock_place(operation: CommitOperation) -> tuple[int, str]:
 
 
 async def lock(connection: Connection, needs: Needs) -> LockedRows:
-    """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, actions, timers."""
+    """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, inboxes, actions, timers."""
     rows = LockedRows()
     capped = await lock_scopes(connection, needs.places)
     if needs.floors or needs.openings:
@@ -105,6 +106,7 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
     if needs.woken:
         woken = await connection.fetch(sql.WOKEN_AMONG, _texts(needs.woken))
         rows.woken = {from_text(job_id) for (job_id,) in woken}
+    rows.mail = await lock_inboxes(connection, needs.mail)
     await _lock_answers(connection, rows, needs)
     return rows
 
@@ -198,6 +200,7 @@ async def write(connection: Connection, rows: LockedRows) -> str:
         await connection.execute(sql.INSERT_WAITS, *_raw_columns(rows.wait_rows))
     if rows.folded_signals:
         await connection.execute(sql.DELETE_SIGNALS, rows.folded_signals)
+    await write_mail(connection, rows.mail)
     await _write_actions(connection, rows)
     await _take_leave(connection, rows)
     await _write_timers(connection, rows)

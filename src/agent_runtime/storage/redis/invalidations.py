@@ -82,6 +82,9 @@ class Invalidations:
         if commit.job_id is not None:
             self.add(commit.job_id)
 
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Do nothing: a message changes no job's row."""
+
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Learn of a claim or a fold of this process."""
         self.add(job_id)

@@ -40,6 +40,7 @@ from agent_runtime.storage.rows import (
 )
 from agent_runtime.storage.spent import LAST_PLACE, spent_by
 from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.inbox import apply_mail
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import DIMENSIONS, NOTHING, Amount, Charge, Counters
@@ -69,6 +70,14 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
         _create(db, job, events, commit.at)
     if commit.queue_bounds:
         _check_queue(db, commit)
+    if (
+        commit.messages
+        or commit.message_changes
+        or commit.receivers
+        or commit.drop_receivers
+        or commit.require_empty
+    ):
+        apply_mail(db, commit)
     for signal in commit.signals:
         send(db, signal)
     db.executemany(sql.UNBLOCK, [(job_id,) for job_id in commit.unblock])

@@ -71,6 +71,14 @@ CREATE TABLE runtime_events (
 	CONSTRAINT runtime_events_place UNIQUE (job_id, seq)
 );
 CREATE UNIQUE INDEX runtime_events_commit ON runtime_events (commit_id) WHERE commit_id IS NOT NULL;
+CREATE TABLE runtime_inboxes (
+	scope_id TEXT NOT NULL, 
+	identity TEXT NOT NULL, 
+	last_position BIGINT NOT NULL, 
+	unclaimed BIGINT NOT NULL, 
+	CONSTRAINT runtime_inboxes_key PRIMARY KEY (scope_id, identity)
+);
+CREATE INDEX runtime_inboxes_with_mail ON runtime_inboxes (scope_id, identity) WHERE unclaimed > 0;
 CREATE TABLE runtime_jobs (
 	job_id TEXT NOT NULL, 
 	origin TEXT NOT NULL, 
@@ -82,6 +90,7 @@ CREATE TABLE runtime_jobs (
 	principal_id TEXT, 
 	session_id TEXT, 
 	run_id TEXT, 
+	identity TEXT, 
 	parent_job_id TEXT, 
 	parent_operation_id TEXT, 
 	on_parent_end TEXT NOT NULL, 
@@ -158,6 +167,23 @@ CREATE TABLE runtime_ledger (
 );
 CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
 CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);
+CREATE TABLE runtime_messages (
+	message_id TEXT NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	identity TEXT NOT NULL, 
+	position BIGINT NOT NULL, 
+	priority INTEGER NOT NULL, 
+	dedupe_key TEXT, 
+	sent_at BIGINT NOT NULL, 
+	claimed_by TEXT, 
+	claimed_at BIGINT, 
+	content BLOB, 
+	PRIMARY KEY (message_id), 
+	CONSTRAINT runtime_messages_place UNIQUE (scope_id, identity, position)
+);
+CREATE INDEX runtime_messages_claimed ON runtime_messages (claimed_at) WHERE claimed_at IS NOT NULL;
+CREATE INDEX runtime_messages_next ON runtime_messages (scope_id, identity, priority DESC, position) WHERE claimed_by IS NULL;
+CREATE UNIQUE INDEX runtime_messages_once ON runtime_messages (scope_id, identity, dedupe_key) WHERE dedupe_key IS NOT NULL;
 CREATE TABLE runtime_operators (
 	queue TEXT NOT NULL, 
 	operator TEXT NOT NULL, 
@@ -171,6 +197,16 @@ CREATE TABLE runtime_policies (
 	created_at BIGINT NOT NULL, 
 	CONSTRAINT runtime_policies_key PRIMARY KEY (name, version)
 );
+CREATE TABLE runtime_receivers (
+	id INTEGER NOT NULL, 
+	job_id TEXT NOT NULL, 
+	operation_id TEXT NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	identity TEXT NOT NULL, 
+	PRIMARY KEY (id), 
+	CONSTRAINT runtime_receivers_once UNIQUE (job_id, operation_id)
+);
+CREATE INDEX runtime_receivers_of_inbox ON runtime_receivers (scope_id, identity, id);
 CREATE TABLE runtime_signals (
 	id INTEGER NOT NULL, 
 	signal_id TEXT NOT NULL, 
@@ -231,4 +267,17 @@ WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_actio
         )
       )
     )
+  )
+UNION ALL
+SELECT j.job_id FROM runtime_inboxes n
+JOIN runtime_receivers m ON m.scope_id = n.scope_id AND m.identity = n.identity
+JOIN runtime_waits f ON f.job_id = m.job_id AND f.operation_id = m.operation_id
+JOIN runtime_jobs j ON j.job_id = m.job_id
+WHERE n.unclaimed > 0
+  AND j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting')
+  AND NOT EXISTS (
+    SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+      SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+    ) AND NOT EXISTS (SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+    WHERE r.job_id = w.job_id AND r.operation_id = w.operation_id AND i.unclaimed > 0)
   );

@@ -198,6 +198,14 @@ WHERE parent_job_id = ?1 AND on_parent_end = 'cancel' AND status NOT IN ('succee
 """
 FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ?"
 WAIT_FOR: Final = _insert("runtime_waits", WAIT)
+JOBS_WITH_SIGNALS: Final = """
+SELECT j.job_id FROM runtime_jobs j WHERE j.owner = ? AND (
+  EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id) OR EXISTS (
+    SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+    WHERE r.job_id = j.job_id AND i.unclaimed > 0
+  )
+)
+"""
 WAITING_SIGNALS: Final = (
     "SELECT id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ? ORDER BY id"
 )
@@ -294,6 +302,7 @@ DELETE_JOB: Final = (
         for table in (
             "runtime_events",
             "runtime_signals",
+            "runtime_receivers",
             "runtime_timers",
             "runtime_actions",
             "runtime_jobs",

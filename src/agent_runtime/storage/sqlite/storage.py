@@ -27,11 +27,13 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.spent import spent_by
+from agent_runtime.storage.sqlite import inbox
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, fold, has_place, next_jobs
 from agent_runtime.storage.sqlite.commit import apply, counters_of
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
+from agent_runtime.storage.sqlite.inbox import read_messages, woken_by_mail
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import (
     decode,
@@ -48,6 +50,7 @@ from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord
+from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
@@ -129,12 +132,20 @@ class SQLiteStorage:
     async def commit(self, commit: Commit) -> int:
         """Write all of `commit` or nothing."""
         commit = await compressed(commit)
+        woken: list[str] = []
+
+        def write(db: sqlite3.Connection) -> int:
+            first_seq = apply(db, commit)
+            woken[:] = woken_by_mail(db, commit)
+            return first_seq
 
         def tell(first_seq: int) -> None:
             for listener in tuple(self._listeners):
                 listener.committed(commit, first_seq)
+                if woken:
+                    listener.mailed(woken)
 
-        first_seq: int = await self._writer.run(lambda db: apply(db, commit), tell)
+        first_seq: int = await self._writer.run(write, tell)
         return first_seq
 
     async def claim(
@@ -259,11 +270,7 @@ class SQLiteStorage:
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
-        found = await self._reader.rows(
-            "SELECT DISTINCT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id "
-            "WHERE j.owner = ?",
-            (owner,),
-        )
+        found = await self._reader.rows(sql.JOBS_WITH_SIGNALS, (owner,))
         return [job_id for (job_id,) in found]
 
     async def due_timers(self, now: datetime, *, limit: int = 500) -> Sequence[Timer]:
@@ -402,6 +409,26 @@ class SQLiteStorage:
             "SELECT document FROM runtime_policies WHERE name = ? AND version = ?", (name, version)
         )
         return StoredPolicy(name, version, orjson.loads(found[0][0])) if found else None
+
+    async def next_message(self, address: Address) -> InboxMessage | None:
+        """Return the message that comes first, or `None`."""
+        found = await self._reader.run(lambda db: read_messages(db, inbox.NEXT, *address))
+        return found[0] if found else None
+
+    async def get_message(self, message_id: str, *, scope_id: str) -> InboxMessage | None:
+        """Return a message of a scope, or `None`."""
+        found = await self._reader.run(lambda db: read_messages(db, inbox.ONE, message_id, scope_id))
+        return found[0] if found else None
+
+    async def list_messages(
+        self, address: Address, *, after: int = 0, limit: int = 100
+    ) -> Sequence[InboxMessage]:
+        """Return messages that wait, by position."""
+        return await self._reader.run(lambda db: read_messages(db, inbox.LIST, *address, after, limit))
+
+    async def count_messages(self, address: Address) -> int:
+        """Return how many messages wait."""
+        return await self._reader.run(lambda db: inbox.unclaimed(db, address))
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""

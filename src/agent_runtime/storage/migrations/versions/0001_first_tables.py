@@ -13,7 +13,8 @@ Time = sa.BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
 Json = sa.Text().with_variant(JSONB(), "postgresql")
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-# The suspended jobs for which signals wait that satisfy one of their sets of waits, or that answer no operation.
+# The suspended jobs for which signals or messages are there that satisfy one of their sets of waits, or signals that answer
+# no operation.
 WOKEN = """
 CREATE VIEW runtime_woken AS
 SELECT j.job_id FROM runtime_jobs j
@@ -33,6 +34,19 @@ WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_actio
         )
       )
     )
+  )
+UNION ALL
+SELECT j.job_id FROM runtime_inboxes n
+JOIN runtime_receivers m ON m.scope_id = n.scope_id AND m.identity = n.identity
+JOIN runtime_waits f ON f.job_id = m.job_id AND f.operation_id = m.operation_id
+JOIN runtime_jobs j ON j.job_id = m.job_id
+WHERE n.unclaimed > 0
+  AND j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting')
+  AND NOT EXISTS (
+    SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+      SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+    ) AND NOT EXISTS (SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+    WHERE r.job_id = w.job_id AND r.operation_id = w.operation_id AND i.unclaimed > 0)
   )
 """.strip()
 
@@ -123,6 +137,7 @@ def upgrade() -> None:
         sa.Column("principal_id", sa.Text),
         sa.Column("session_id", sa.Text),
         sa.Column("run_id", sa.Text),
+        sa.Column("identity", sa.Text),
         sa.Column("parent_job_id", sa.Text),
         sa.Column("parent_operation_id", sa.Text),
         sa.Column("on_parent_end", sa.Text, nullable=False),
@@ -248,6 +263,53 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "set_number", "position", name="runtime_waits_key"),
     )
     op.create_table(
+        "runtime_inboxes",
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("identity", sa.Text, nullable=False),
+        sa.Column("last_position", sa.BigInteger, nullable=False),
+        sa.Column("unclaimed", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("scope_id", "identity", name="runtime_inboxes_key"),
+    )
+    _partial_index("runtime_inboxes_with_mail", "runtime_inboxes", ["scope_id", "identity"], "unclaimed > 0")
+    op.create_table(
+        "runtime_messages",
+        sa.Column("message_id", sa.Text, primary_key=True),
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("identity", sa.Text, nullable=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("priority", sa.Integer, nullable=False),
+        sa.Column("dedupe_key", sa.Text),
+        sa.Column("sent_at", Time, nullable=False),
+        sa.Column("claimed_by", sa.Text),
+        sa.Column("claimed_at", Time),
+        sa.Column("content", sa.LargeBinary),
+        sa.UniqueConstraint("scope_id", "identity", "position", name="runtime_messages_place"),
+    )
+    _partial_index(
+        "runtime_messages_once",
+        "runtime_messages",
+        ["scope_id", "identity", "dedupe_key"],
+        "dedupe_key IS NOT NULL",
+        unique=True,
+    )
+    _partial_index(
+        "runtime_messages_next",
+        "runtime_messages",
+        ["scope_id", "identity", sa.text("priority DESC"), "position"],
+        "claimed_by IS NULL",
+    )
+    _partial_index("runtime_messages_claimed", "runtime_messages", ["claimed_at"], "claimed_at IS NOT NULL")
+    op.create_table(
+        "runtime_receivers",
+        sa.Column("id", Serial, primary_key=True, autoincrement=True),
+        sa.Column("job_id", sa.Text, nullable=False),
+        sa.Column("operation_id", sa.Text, nullable=False),
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("identity", sa.Text, nullable=False),
+        sa.UniqueConstraint("job_id", "operation_id", name="runtime_receivers_once"),
+    )
+    op.create_index("runtime_receivers_of_inbox", "runtime_receivers", ["scope_id", "identity", "id"])
+    op.create_table(
         "runtime_timers",
         sa.Column("job_id", sa.Text, nullable=False),
         sa.Column("key", sa.Text, nullable=False),
@@ -316,6 +378,9 @@ def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP VIEW runtime_woken")
     for table in (
+        "runtime_receivers",
+        "runtime_messages",
+        "runtime_inboxes",
         "runtime_waits",
         "runtime_workers",
         "runtime_operators",

@@ -1,0 +1,1 @@
+"""Messages to identities: sending, counting and listing them."""
