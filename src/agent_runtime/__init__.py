@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ExecutorBusy,
         FenceLost,
         IdempotencyConflict,
+        InboxFull,
         InvalidInput,
         InvalidTransition,
         JobBlocked,
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
         StorageError,
         UnknownAction,
         UnknownJob,
+        UnknownMessage,
         UnknownOperator,
         UnknownPolicy,
         UnrecordedCancellation,
     )
     from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
+    from agent_runtime.inbox.manager import InboxManager
     from agent_runtime.jobs.manager import JobManager
     from agent_runtime.kernel.child_handle import ChildHandle
     from agent_runtime.kernel.durable_wait import DurableWait, Won
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
     from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
+    from agent_runtime.values.message import InboxMessage
     from agent_runtime.values.model_request import ModelRequest, model_requests
     from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
@@ -103,12 +107,13 @@ _HOMES = {
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
-        "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InvalidInput "
+        "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InboxFull InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
-        "UnknownOperator UnknownPolicy"
+        "UnknownMessage UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
+    "inbox.manager": "InboxManager",
     "jobs.manager": "JobManager",
     "kernel.handle": "ExecutionHandle",
     "kernel.operator": "Operator OperatorResult",
@@ -140,6 +145,7 @@ _HOMES = {
     "values.event": "RuntimeEvent RuntimeEventType",
     "values.model_request": "ModelRequest model_requests",
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
+    "values.message": "InboxMessage",
     "values.orchestration": "OrchestrationConfig",
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
     "values.retry_policy": "RetryPolicy",
@@ -188,6 +194,9 @@ __all__ = [
     "InMemoryJobStore",
     "InMemoryLedgerWriter",
     "InMemorySignalChannel",
+    "InboxFull",
+    "InboxManager",
+    "InboxMessage",
     "InvalidInput",
     "InvalidTransition",
     "JobBlocked",
@@ -248,6 +257,7 @@ __all__ = [
     "ToolPolicy",
     "UnknownAction",
     "UnknownJob",
+    "UnknownMessage",
     "UnknownOperator",
     "UnknownPolicy",
     "UnrecordedCancellation",

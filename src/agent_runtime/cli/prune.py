@@ -26,6 +26,7 @@ _NAMES: Final[Mapping[Forgettable, str]] = {
     "ledger": "ledger entries",
     "actions": "questions",
     "policies": "versions of policies",
+    "messages": "messages",
 }
 """What is deleted beside jobs, by its option."""
 
@@ -63,6 +64,10 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--policies-older-than", "policies", callback=_days, metavar="DAYS",
     help="Delete versions of policies that are so old and that no job is kept of.",
+)  # fmt: skip
+@click.option(
+    "--messages-older-than", "messages", callback=_days, metavar="DAYS",
+    help="Delete messages that were received so long ago, by jobs that are gone or have succeeded, and their keys.",
 )  # fmt: skip
 @click.option("--vacuum", is_flag=True, help="Give the space of what is deleted back (SQLite).")
 @db_option
