@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE_ROOMS = {
-    "actions", "events", "jobs", "kernel", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
+    "actions", "events", "inbox", "jobs", "kernel", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
     "values",
 }  # fmt: skip
 VENDORS = ("anthropic", "google", "openai", "scripted")

@@ -133,6 +133,21 @@ PLAYED = {
         "test_a_failing_child_wakes_a_set_that_waits_for_all",
         "test_wait_all_ends_with_the_first_failure_and_withdraws_the_rest",
     ),
+    "test_messages": (
+        "test_messages_are_received_in_the_order_of_their_sending_before_and_after_the_wait",
+        "test_a_received_message_is_recalled_and_not_received_again",
+        "test_a_crash_around_a_receive_neither_loses_nor_repeats_a_message",
+        "test_a_message_that_is_sent_while_its_receiver_is_being_suspended_wakes_it",
+        "test_of_many_who_wait_for_one_identity_each_message_reaches_one",
+        "test_a_wait_that_another_one_beats_takes_no_message",
+        "test_of_two_messages_that_are_there_the_first_wait_takes_one_and_the_other_stays",
+        "test_a_message_reaches_a_branch_while_another_one_is_at_work",
+        "test_what_was_received_for_waits_whose_time_is_up_goes_back",
+        "test_a_branch_that_a_failure_ends_takes_nothing_and_a_gathered_message_goes_back",
+        "test_a_job_that_ends_or_is_cancelled_takes_no_message_any_more",
+        "test_a_chain_goes_on_where_its_last_link_stopped_under_one_identity",
+        "test_a_retry_recalls_what_was_received_and_gives_back_what_it_does_anew",
+    ),
     "test_news_and_timers": ("test_a_job_that_is_cancelled_while_it_continues_as_new_does_not_go_on",),
 }
 

@@ -116,6 +116,7 @@ class Receiving:
         run = self._run
         branch = run.waits_for(operation_id)
         run.deliver(run.history.arrived[operation_id])
+        run.check_idle()  # at once: its task has not run yet, and the job must not be suspended before that
         if branch is not None:
             self.unseen[operation_id] = branch
         elif not run.closed:

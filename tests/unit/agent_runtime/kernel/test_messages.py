@@ -110,9 +110,16 @@ async def test_a_received_message_is_recalled_and_not_received_again() -> None:
         assert await output(k.handle(handle.job_id)) == ["first", sent.message_id, "second"]
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("type_", ["message.awaited", "message.received", "job.suspended"])
-async def test_a_crash_around_a_receive_neither_loses_nor_repeats_a_message(type_: str, moment: Any) -> None:
+@pytest.mark.parametrize(
+    "point",
+    [
+        (type_, moment)
+        for type_ in ("message.received", "message.awaited", "job.suspended")
+        for moment in ("before", "after")
+    ],
+)
+async def test_a_crash_around_a_receive_neither_loses_nor_repeats_a_message(point: Any) -> None:
+    type_, moment = point
     storage = MemoryStorage()
     dying = DyingStorage(storage, commit_of(type_), moment=moment)
     doomed = kernel(dying, operators=[clerk], options=DOOMED)
@@ -249,7 +256,7 @@ async def test_what_was_received_for_waits_whose_time_is_up_goes_back(together: 
                 if together:
                     await context.wait_all(context.receive("desk"), context.receive("door"))
                 else:
-                    await context.gather(context.receive("desk"), context.child("clerk", 2))
+                    await context.gather(context.receive("desk"), context.action(ActionSpec(type="input")))
         except TimeoutError:
             pass
         await context.sleep(0.02)
@@ -307,6 +314,29 @@ async def test_a_job_that_ends_or_is_cancelled_takes_no_message_any_more() -> No
         await k.send("desk", "kept")
         assert await waiting(k) == ["kept"]
         assert await output(await started(k, "clerk", 1)) == ["kept"]
+
+
+async def test_what_a_job_had_taken_and_not_seen_when_it_failed_goes_back_and_nobody_waits_for_it() -> None:
+    """A plain time-out of asyncio is refused, which ends the job where it stands."""
+
+    async def operator(context: OperatorContext, given: object) -> None:
+        async with asyncio.timeout(0.3):
+            await context.gather(context.receive("desk"), context.step(stay))
+
+    async def stay() -> None:
+        async with asyncio.timeout(BOUND):
+            await asyncio.Event().wait()
+
+    async with kernel(operators=[operator, clerk]) as k:
+        handle = await started(k, "operator")
+        await until(lambda: seen_in(handle, "message.awaited"))
+        await k.send("desk", "paper")
+        with pytest.raises(JobFailed):
+            await handle.result(timeout=BOUND)
+        assert await waiting(k) == ["paper"]
+        again = await started(k, "clerk", 2)
+        await k.send("desk", "pen")
+        assert await output(again) == ["paper", "pen"]
 
 
 async def test_a_chain_goes_on_where_its_last_link_stopped_under_one_identity() -> None:
