@@ -121,9 +121,10 @@ async def test_a_start_that_is_cancelled_leaves_no_thread(
 
     monkeypatch.setattr(writer, "connect", slow)
     thread = opened(tmp_path / "runs.db")
+    before = set(threading.enumerate())
     starting = asyncio.create_task(thread.start())
     await asyncio.to_thread(reached.wait, 10)
-    (left,) = [one for one in threading.enumerate() if one.name == "sqlite-writer"]
+    (left,) = [one for one in set(threading.enumerate()) - before if one.name == "sqlite-writer"]
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
