@@ -1,5 +1,7 @@
 """What the code has, the documentation tells."""
 
+import ast
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -38,3 +40,14 @@ def test_the_drawn_tree_of_errors_is_the_tree() -> None:
     assert missing == []
     codes = [cls.code for cls in classes]
     assert len(set(codes)) == len(codes)
+
+
+def test_the_page_of_incidents_names_every_file_of_them_and_their_reports() -> None:
+    page = (ROOT / "docs" / "incidents.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \|.*`(tests/incidents/test_\w+\.py)` \|$", page, re.MULTILINE)
+    files = sorted((ROOT / "tests" / "incidents").glob("test_*.py"))
+
+    assert sorted(path for _, path in rows) == [path.relative_to(ROOT).as_posix() for path in files]
+    for report, path in rows:
+        told = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8"))) or ""
+        assert all(number in told for number in re.findall(r"#\d+", report)), path
