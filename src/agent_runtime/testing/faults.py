@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 
@@ -78,9 +79,12 @@ class DyingStorage:
             await self._gone()
         if not self._chosen(commit):
             return await self._inner.commit(commit)
-        if self._moment == "after":
-            await self._inner.commit(commit)
-        self.die()
+        try:
+            if self._moment == "after":
+                with suppress(Exception):  # nobody lives to hear that it was refused
+                    await self._inner.commit(commit)
+        finally:
+            self.die()
         return await self._gone()
 
     async def claim(
