@@ -124,6 +124,7 @@ class JobChange:
     expect: frozenset[JobStatus] | None = None
     """Refuse with `InvalidTransition` unless the job's status is one of these."""
     error: str | None = None
+    """Why the job has this status; what was said of an earlier one is forgotten."""
     error_code: str | None = None
     result_ref: str | None = None
     started_at: datetime | None = None

@@ -295,6 +295,24 @@ class StorageContract(
         with pytest.raises(InvalidTransition):
             await storage.commit(commit(job_id=owned.job_id, fence=1, events=[NewEvent("x")], job=change))
 
+    async def test_the_reason_of_a_status_is_forgotten_with_it(self, storage: Storage) -> None:
+        record = await self.claimed(storage)
+        waits = JobChange(status=JobStatus.WAITING, error="no answer", error_code="OUTAGE", release=True)
+        await storage.commit(
+            commit(job_id=record.job_id, fence=1, events=[NewEvent("job.retried")], job=waits)
+        )
+        kept = await storage.get_job(record.job_id)
+        assert (kept.error, kept.error_code) == ("no answer", "OUTAGE")
+        await storage.commit(commit(signals=[Signal("s", record.job_id, "custom.wake")]))
+        claim = await storage.claim(record.job_id, owner="w2", at=NOW)
+        assert claim is not None
+        ended = JobChange(status=JobStatus.SUCCEEDED, completed_at=NOW, release=True)
+        await storage.commit(
+            commit(job_id=record.job_id, fence=claim.job.fence, events=[NewEvent("job.succeeded")], job=ended)
+        )
+        kept = await storage.get_job(record.job_id)
+        assert (kept.error, kept.error_code) == (None, None)
+
     async def test_listeners_hear_every_event_in_order(self, storage: Storage) -> None:
         recorder = Recorder()
         owned = await self.created(storage)

@@ -276,8 +276,8 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
         job = replace(
             job,
             status=change.status,
-            error=change.error if change.error is not None else job.error,
-            error_code=change.error_code if change.error_code is not None else job.error_code,
+            error=change.error,
+            error_code=change.error_code,
             result_ref=change.result_ref if change.result_ref is not None else job.result_ref,
             started_at=change.started_at or job.started_at,
             completed_at=change.completed_at or job.completed_at,

@@ -176,8 +176,7 @@ def _change_job(rows: LockedRows, job: LockedJob, commit: Commit) -> None:
 
 def _change_status(job: LockedJob, change: JobChange) -> None:
     job.status = change.status.value
-    job.error = job.error if change.error is None else change.error
-    job.error_code = job.error_code if change.error_code is None else change.error_code
+    job.error, job.error_code = change.error, change.error_code
     job.result_ref = job.result_ref if change.result_ref is None else change.result_ref
     job.started_at = job.started_at or change.started_at
     job.completed_at = change.completed_at or job.completed_at

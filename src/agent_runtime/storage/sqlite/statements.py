@@ -33,7 +33,7 @@ WHERE job_id = ? AND fence = ? RETURNING last_seq
 CHANGE_JOB: Final = """
 UPDATE runtime_jobs SET
   last_seq = last_seq + ?, updated_at = ?, status = ?, progress = coalesce(?, progress),
-  error = coalesce(?, error), error_code = coalesce(?, error_code), result_ref = coalesce(?, result_ref),
+  error = ?, error_code = ?, result_ref = coalesce(?, result_ref),
   started_at = coalesce(started_at, ?), completed_at = coalesce(?, completed_at),
   owner = CASE WHEN ? THEN NULL ELSE owner END,
   failed_versions = coalesce(?, failed_versions), retry_at = coalesce(?, retry_at)
