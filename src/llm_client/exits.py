@@ -37,6 +37,11 @@ class _Contained(Coroutine[Any, Any, T]):
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
 
+    @property
+    def cr_await(self) -> Coroutine[Any, Any, T]:
+        """What it waits for, under the name that coroutines have for it: for whoever looks at a task's frames."""
+        return self._work
+
     def send(self, value: Any) -> Any:
         return _going_on(self._work.send, value)
 

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agent_runtime.errors import (
     ConcurrentSteps,
@@ -288,11 +288,17 @@ class Branch:
                 self.run.record(NewEvent(RuntimeEventType.BRANCH_CANCELLED, place, data))
         return asyncio.CancelledError("the job is asked to stop")
 
-    def left_by(self, cancelled: asyncio.CancelledError) -> BaseException:
+    def left_by(
+        self, cancelled: asyncio.CancelledError, task: asyncio.Task[Any] | None = None
+    ) -> BaseException:
         """Return what an operation of this line raises that was cancelled in flight.
 
         Only what a re-run would do too may reach the operator: a cancellation that nothing records is refused. One that
         ends a tool call or the function of a step is recorded with its outcome.
+
+        Args:
+            cancelled: What was raised in it.
+            task: Whose cancellation counts; the current one, unless others work for the line.
         """
         run = self.run
         if run.is_asked_to_stop():
@@ -302,10 +308,21 @@ class Branch:
         is_recorded = any(branch.effect is not None or not branch.is_line for branch in self.upwards())
         if is_recorded or self.stop_reason("action") is not None:
             return cancelled
-        task = asyncio.current_task()
+        task = task or asyncio.current_task()
         if task is None or not task.cancelling():  # what it called was cancelled, not this
             return cancelled
         return run.refuse(UnrecordedCancellation())
+
+    @contextmanager
+    def recorded_only(self) -> Iterator[None]:
+        """Let nobody cancel what this line does here unless that is recorded: see `left_by`."""
+        try:
+            yield
+        except asyncio.CancelledError as cancelled:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():  # nobody has: the run is over
+                raise
+            raise self.left_by(cancelled) from None
 
     def _take_place(self, key: str | None = None) -> str:
         if key is not None:

@@ -77,8 +77,11 @@ class DurableChildHandle(ChildHandle):
             RuntimeEventType.JOB_CANCEL_REQUESTED,
             data={"reason": reason},
         )
-        await run.admit_step(branch)
-        await run.commit([NewEvent(RuntimeEventType.VALUE_RECORDED, operation.id, data)], signals=[signal])
+        with branch.recorded_only():
+            await run.admit_step(branch)
+            await run.commit(
+                [NewEvent(RuntimeEventType.VALUE_RECORDED, operation.id, data)], signals=[signal]
+            )
 
 
 class BareChildHandle(ChildHandle):

@@ -341,9 +341,10 @@ class DurableContext(OperatorContext):
     async def _write_once(self, type_: str, data: dict[str, Any], **parts: Any) -> None:
         branch = self.branch()
         operation = branch.reach("value", data.get("name", type_))
-        await self._run.admit_step(branch)
-        if operation.step is None:
-            await self._run.commit([NewEvent(type_, operation.id, data)], **parts)
+        with branch.recorded_only():
+            await self._run.admit_step(branch)
+            if operation.step is None:
+                await self._run.commit([NewEvent(type_, operation.id, data)], **parts)
 
     def now(self) -> datetime:
         """Return the current time, written to the journal no later than what depends on it."""

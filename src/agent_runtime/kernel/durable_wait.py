@@ -52,11 +52,12 @@ Ask = Callable[[Branch], Awaitable[Asked[T]]]
 
 async def ask_and_wait(branch: Branch, ask: Ask[T]) -> T:
     """Begin a wait in a line, and wait."""
-    asked = await ask(branch)
-    if asked.events:
-        blocked = blocking(branch, asked.operation_id, asked.kind)
-        await branch.run.commit([*asked.events, *blocked], **asked.parts)
-    answer = await asked.answered(branch)
+    with branch.recorded_only():
+        asked = await ask(branch)
+        if asked.events:
+            blocked = blocking(branch, asked.operation_id, asked.kind)
+            await branch.run.commit([*asked.events, *blocked], **asked.parts)
+        answer = await asked.answered(branch)
     branch.run.mail.seen((asked.operation_id,))
     return answer
 

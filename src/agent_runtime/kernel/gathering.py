@@ -134,7 +134,8 @@ async def _opened(parent: Branch, name: Name, count: int) -> _Members:
     """Take the place of a gathering, and record it."""
     run = parent.run
     operation = parent.reach("branches", name)
-    await run.admit_step(parent)
+    with parent.recorded_only():
+        await run.admit_step(parent)
     if operation.step is None:
         data = {"name": name, "branches": count}
         run.record(NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, data))

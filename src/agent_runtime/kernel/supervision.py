@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending
+from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending, UnrecordedCancellation
+from agent_runtime.kernel.bare_timeouts import has_bare_timeout
 from agent_runtime.kernel.ending import Ending, end_of, finish
 from agent_runtime.kernel.leaving import park, release, suspend, wait_for_room
 from agent_runtime.kernel.retrying import set_aside
@@ -96,6 +97,9 @@ class Supervisor:
         return run.is_idle and await self._suspend()
 
     async def _suspend(self) -> bool:
+        if any(has_bare_timeout(leaf) for leaf in self._run.root.leaves()):
+            self._run.refuse(UnrecordedCancellation())
+            return False
         try:
             if await suspend(self._run):
                 return True

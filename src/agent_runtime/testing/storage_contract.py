@@ -302,6 +302,7 @@ class StorageContract(
             commit(job_id=record.job_id, fence=1, events=[NewEvent("job.retried")], job=waits)
         )
         kept = await storage.get_job(record.job_id)
+        assert kept is not None
         assert (kept.error, kept.error_code) == ("no answer", "OUTAGE")
         await storage.commit(commit(signals=[Signal("s", record.job_id, "custom.wake")]))
         claim = await storage.claim(record.job_id, owner="w2", at=NOW)
@@ -311,6 +312,7 @@ class StorageContract(
             commit(job_id=record.job_id, fence=claim.job.fence, events=[NewEvent("job.succeeded")], job=ended)
         )
         kept = await storage.get_job(record.job_id)
+        assert kept is not None
         assert (kept.error, kept.error_code) == (None, None)
 
     async def test_listeners_hear_every_event_in_order(self, storage: Storage) -> None:

@@ -48,37 +48,52 @@ class ToolGuard:
         self, branch: Branch, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
     ) -> ToolResult:
         """Return the recorded result, or get the call approved, run it and record what it gave."""
-        tool = invocation.tool
         with branch.child(operation.place, is_line=False) as own:
-            await branch.run.admit_step(branch)
-            effect = JournaledEffect(
-                own,
-                kind="tool",
-                name=tool.name,
-                operation=operation,
-                effect=tool.effect,
-                arguments=invocation.arguments,
-                reconcile=tool.reconcile,
-                write_result=lambda result: told_result(tool, result),
-            )
-            recorded = await effect.recall()
-            if recorded is not None:
-                return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
-            if branch.line is not None and effect.step is None:
-                await branch.line.admit()
-            ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
-            if isinstance(ruled, ToolResult):
-                return await _record(effect, ruled)
-            token = _CURRENT.set(effect)
             try:
-                attempt = 1 if effect.step is None else effect.step.attempt
-                ruled = ruled.evolve(operation_id=effect.operation_id, attempt=attempt)
-                return await self._run(effect, ruled, proceed)
+                return await self._admitted(branch, own, operation, invocation, proceed)
             except asyncio.CancelledError as cancelled:
-                await effect.settle_interrupted()
-                raise own.left_by(cancelled) from None
-            finally:
-                _CURRENT.reset(token)
+                # Calls of one answer run in tasks of their own, which are cancelled when another of them ends the run: only
+                # who cancels the line itself is refused.
+                raise branch.left_by(cancelled, branch.task) from None
+
+    async def _admitted(
+        self,
+        branch: Branch,
+        own: Branch,
+        operation: Operation,
+        invocation: ToolInvocation,
+        proceed: ProceedTool,
+    ) -> ToolResult:
+        tool = invocation.tool
+        await branch.run.admit_step(branch)
+        effect = JournaledEffect(
+            own,
+            kind="tool",
+            name=tool.name,
+            operation=operation,
+            effect=tool.effect,
+            arguments=invocation.arguments,
+            reconcile=tool.reconcile,
+            write_result=lambda result: told_result(tool, result),
+        )
+        recorded = await effect.recall()
+        if recorded is not None:
+            return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+        if branch.line is not None and effect.step is None:
+            await branch.line.admit()
+        ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
+        if isinstance(ruled, ToolResult):
+            return await _record(effect, ruled)
+        token = _CURRENT.set(effect)
+        try:
+            attempt = 1 if effect.step is None else effect.step.attempt
+            ruled = ruled.evolve(operation_id=effect.operation_id, attempt=attempt)
+            return await self._run(effect, ruled, proceed)
+        except asyncio.CancelledError:
+            await effect.settle_interrupted()
+            raise
+        finally:
+            _CURRENT.reset(token)
 
     async def _rule(
         self,

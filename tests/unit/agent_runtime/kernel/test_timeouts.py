@@ -1,14 +1,26 @@
 """`context.timeout`: a bound on time that every run of the job keeps alike."""
 
 import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from agent_runtime import ActionSpec, ExecutionRequest, InvalidInput, JobFailed, OperatorContext
+from agent_runtime import (
+    ActionSpec,
+    ExecutionRequest,
+    InvalidInput,
+    JobFailed,
+    OperatorContext,
+    current_context,
+)
+from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.memory import MemoryStorage
-from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider
-from support.kernels import BOUND, kernel, pending, status_becomes, types
+from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider, tool
+from llm_client.messages import ToolCall
+from support.kernels import BOUND, QUICK, kernel, pending, status_becomes, types
+from support.kernels import resumed as resumed_with
 from support.operators import asking, identity
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -227,35 +239,138 @@ async def test_code_that_swallows_the_end_of_its_time_is_told_at_the_end_of_the_
     assert await resumed([operator]) == "timed out"
 
 
-@pytest.mark.parametrize("around", ["sleep", "action", "child", "step", "model"])
-async def test_a_bound_that_nothing_records_is_refused_with_the_remedy(around: str) -> None:
-    engine = ExecutionEngine(ScriptedProvider([Delay(60, "late")]))
+class Late(MemoryStorage):
+    """Answers late, as one does that is far away: so a bound is reached between a commit and what follows it."""
 
-    async def child(context: OperatorContext, given: object) -> None:
-        await context.sleep(3600)
+    async def commit(self, commit: Commit) -> int:
+        first_seq = await super().commit(commit)
+        await asyncio.sleep(0.06)
+        return first_seq
+
+
+@tool(effect="read")
+async def looks() -> str:
+    """Look for a long time."""
+    await asyncio.sleep(60)
+    return "seen"
+
+
+@tool(effect="unsafe")
+async def waits() -> str:
+    """Wait for a person."""
+    await current_context().action(ActionSpec(type="input"))
+    return "told"
+
+
+async def _for_ever(call: Callable[[], Awaitable[Any]]) -> None:
+    while True:
+        await call()
+
+
+def bounded(context: OperatorContext) -> dict[str, Callable[[], Awaitable[Any]]]:
+    """What an operator may put a bound around, by name."""
+    slow = ExecutionEngine(ScriptedProvider([Delay(60, "late")]))
+
+    def agent(name: str) -> Agent:
+        return Agent(provider=ScriptedProvider([ToolCall("1", name, {}), "done"]), tools=[looks, waits])
+
+    async def started() -> None:
+        await (await context.start_child("child")).result()
+
+    return {
+        "sleep": lambda: context.sleep(3600),
+        "action": lambda: context.action(ActionSpec(type="input")),
+        "child": lambda: context.child("child"),
+        "started child": started,
+        "step": lambda: context.step(asyncio.sleep, 60),
+        "model": lambda: slow.complete(asking()),
+        "tool": lambda: context.tool("looks"),
+        "tool that waits": lambda: context.tool("waits"),
+        "agent": lambda: agent("looks").run("go"),
+        "agent whose tool waits": lambda: agent("waits").run("go"),
+        "gather": lambda: context.gather(context.sleep(3600), context.step(asyncio.sleep, 60)),
+        "gathered waits": lambda: context.gather(context.sleep(3600), context.child("child")),
+        "branches that wait": lambda: context.gather(_for_ever(lambda: context.sleep(3600))),
+        "wait_any": lambda: context.wait_any(context.sleep(3600), context.child("child")),
+        "emit": lambda: _for_ever(lambda: context.emit("custom.beat")),
+        "progress": lambda: _for_ever(lambda: context.progress(0.5)),
+    }
+
+
+BOUNDED = sorted(bounded(OperatorContext()))
+
+
+async def child_that_waits(context: OperatorContext, given: object) -> None:
+    await context.sleep(3600)
+
+
+async def refused(
+    storage: MemoryStorage, around: str, bound: Callable[[Awaitable[Any]], Awaitable[Any]]
+) -> None:
+    """Run an operator that puts a bound around something; it is refused, whatever the operator catches."""
 
     async def operator(context: OperatorContext, given: object) -> str:
         try:
-            async with asyncio.timeout(0.005):
-                match around:
-                    case "sleep":
-                        await context.sleep(3600)
-                    case "action":
-                        await context.action(ActionSpec(type="input"))
-                    case "child":
-                        await context.child("child")
-                    case "step":
-                        await context.step(asyncio.sleep, 60)
-                    case _:
-                        await engine.complete(asking())
+            await bound(bounded(context)[around]())
         except TimeoutError:
             return "timed out"
         return "in time"
 
-    async with kernel(operators={"operator": operator, "child": child}) as k:
+    options = dataclasses.replace(QUICK, drain_timeout=0.1)
+    operators = {"operator": operator, "child": child_that_waits}
+    async with kernel(storage, operators=operators, tools=[looks, waits], options=options) as k:
         with pytest.raises(JobFailed, match=r"context\.timeout") as caught:
             await (await k.execute(ExecutionRequest(operator="operator"))).result(timeout=BOUND)
     assert caught.value.error_code == "UNRECORDED_CANCELLATION"
+
+
+@pytest.mark.parametrize("storage", [MemoryStorage, Late])
+@pytest.mark.parametrize("around", BOUNDED)
+async def test_a_bound_that_nothing_records_is_refused_with_the_remedy(
+    around: str, storage: type[MemoryStorage]
+) -> None:
+    async def bound(call: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(0.008 if storage is MemoryStorage else 0.03):
+            return await call
+
+    await refused(storage(), around, bound)
+
+
+@pytest.mark.parametrize(
+    "around", [name for name in BOUNDED if "wait" in name or name in ("sleep", "action")]
+)
+@pytest.mark.parametrize("bound", ["timeout", "wait_for"])
+async def test_a_bound_is_refused_that_would_be_forgotten_when_the_job_leaves_the_memory(
+    around: str, bound: str
+) -> None:
+    async def timeout(call: Awaitable[Any]) -> Any:
+        async with asyncio.timeout(3600):
+            return await call
+
+    async def wait_for(call: Awaitable[Any]) -> Any:
+        return await asyncio.wait_for(call, 3600)
+
+    await refused(MemoryStorage(), around, timeout if bound == "timeout" else wait_for)
+
+
+async def test_a_bound_around_what_a_tool_or_a_step_does_itself_is_nobodys_business() -> None:
+    """What ends a tool's function is recorded with the tool, and an exited bound is none."""
+
+    @tool(effect="idempotent")
+    async def careful() -> str:
+        """Ask with patience."""
+        async with asyncio.timeout(3600):
+            return str((await current_context().action(ActionSpec(type="confirm"))).resolution)
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        async with asyncio.timeout(3600) as passed:
+            pass
+        assert not passed.expired()
+        return str(await context.tool("careful"))
+
+    async with kernel(operators=[operator], tools=[careful]) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        assert "confirmed" in str((await resumed_with(handle)).output)
 
 
 async def test_an_agent_that_ran_out_of_its_own_time_did_so_on_every_run() -> None:
