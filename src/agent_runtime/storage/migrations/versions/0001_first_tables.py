@@ -36,17 +36,20 @@ WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_actio
     )
   )
 UNION ALL
-SELECT j.job_id FROM runtime_inboxes n
-JOIN runtime_receivers m ON m.scope_id = n.scope_id AND m.identity = n.identity
-JOIN runtime_waits f ON f.job_id = m.job_id AND f.operation_id = m.operation_id
-JOIN runtime_jobs j ON j.job_id = m.job_id
+SELECT j.job_id FROM runtime_receivers m
+JOIN runtime_inboxes n ON n.scope_id = m.scope_id AND n.identity = m.identity JOIN runtime_jobs j ON j.job_id = m.job_id
 WHERE n.unclaimed > 0
   AND j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting')
-  AND NOT EXISTS (
-    SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
-      SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
-    ) AND NOT EXISTS (SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
-    WHERE r.job_id = w.job_id AND r.operation_id = w.operation_id AND i.unclaimed > 0)
+  AND EXISTS (
+    SELECT 1 FROM runtime_waits f
+    WHERE f.job_id = m.job_id AND f.operation_id = m.operation_id AND n.unclaimed > 0 AND NOT EXISTS (
+      SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
+        SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
+      ) AND NOT EXISTS (
+        SELECT 1 FROM runtime_receivers r JOIN runtime_inboxes i ON i.scope_id = r.scope_id AND i.identity = r.identity
+        WHERE r.job_id = w.job_id AND r.operation_id = w.operation_id AND i.unclaimed > 0
+      )
+    )
   )
 """.strip()
 
