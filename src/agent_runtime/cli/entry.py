@@ -26,6 +26,7 @@ _COMMANDS = {
     "policy": ("agent_runtime.cli.policy", "policy", "check a policy file, and explain what it would decide"),
     "prune": ("agent_runtime.cli.prune", "prune", "delete jobs that ended long ago"),
     "run": ("agent_runtime.cli.run", "run", "run an agent on a prompt, as a durable job"),
+    "send": ("agent_runtime.cli.send", "send", "send a message to an identity"),
     "trust": ("agent_runtime.cli.trust", "trust", "agree to the settings file of a folder"),
     "worker": ("agent_runtime.cli.worker", "worker", "execute jobs until told to stop"),
 }

@@ -8,6 +8,7 @@ from agent_runtime.errors import (
     AgentRuntimeError,
     BudgetExceededError,
     ExecutorBusy,
+    InboxFull,
     InvalidInput,
     JobBlocked,
     JobEnded,
@@ -48,7 +49,7 @@ def _code(error: BaseException) -> int | None:
     match error:
         case StorageError() | ExecutorBusy():
             return STORAGE
-        case JobTimedOut() | LimitReached() | QueueFull():
+        case JobTimedOut() | LimitReached() | QueueFull() | InboxFull():
             return LIMIT
         case JobEnded():
             return LIMIT if error.error_code in _LIMIT_CODES else FAILED
