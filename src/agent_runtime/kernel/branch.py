@@ -288,6 +288,13 @@ class Branch:
                 self.run.record(NewEvent(RuntimeEventType.BRANCH_CANCELLED, place, data))
         return asyncio.CancelledError("the job is asked to stop")
 
+    def is_cut_off(self) -> bool:
+        """Whether somebody ends what runs here. Otherwise a cancellation comes out of the code itself, and is its failure."""
+        run, task = self.run, asyncio.current_task()
+        if run.closed or run.draining or run.is_asked_to_stop() or self.stop_reason("action") is not None:
+            return True
+        return task is not None and task.cancelling() > 0
+
     def left_by(
         self, cancelled: asyncio.CancelledError, task: asyncio.Task[Any] | None = None
     ) -> BaseException:

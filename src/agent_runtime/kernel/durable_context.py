@@ -167,9 +167,10 @@ class DurableContext(OperatorContext):
         try:
             async with journaled.branch.settling_streams():
                 value = await run()
-        except PASSING:
-            raise
         except BaseException as error:
+            cancelled_itself = isinstance(error, asyncio.CancelledError) and not journaled.branch.is_cut_off()
+            if isinstance(error, PASSING) and not cancelled_itself:
+                raise
             data = describe_failure(error)
             if isinstance(error, RunAborted) and not isinstance(error, ActionExpired):
                 if (

@@ -67,6 +67,9 @@ async def _called(function: Callable[..., Any], keywords: Mapping[str, Any], nam
             value = context.run(function, **keywords)
         except StopIteration:
             setter, value = outcome.set_exception, RuntimeError("the tool raised StopIteration")
+        except KeyboardInterrupt as error:  # nobody's Ctrl-C: that reaches the main thread alone
+            setter, value = outcome.set_exception, RuntimeError("the code raised KeyboardInterrupt")
+            value.__cause__ = error
         except BaseException as error:  # noqa: BLE001 -- carried over to the caller, whatever it is
             setter, value = outcome.set_exception, error
         try:

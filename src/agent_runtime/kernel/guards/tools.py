@@ -35,7 +35,7 @@ from llm_client.errors import ToolError
 from llm_client.middleware import ProceedTool, ToolInvocation
 from llm_client.public_text import public_text
 from llm_client.tools.arguments import completed
-from llm_client.tools.execution import NOT_SERIALIZABLE, failure, to_result
+from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, to_result
 from llm_client.tools.tool import Tool, ToolResult
 
 _CURRENT: ContextVar[JournaledEffect | None] = ContextVar("agent_runtime_tool_call", default=None)
@@ -173,6 +173,10 @@ class ToolGuard:
                 return await proceed(invocation)
         except ActionExpired as error:  # a question of the tool's own: for the model to read, like a policy's
             return failure(str(error), DENIED)
+        except asyncio.CancelledError as error:
+            if branch.is_cut_off():
+                raise
+            return failure_of(error)
         finally:
             _CURRENT.reset(token)
 

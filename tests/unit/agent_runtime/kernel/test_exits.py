@@ -41,6 +41,16 @@ def raises_odd() -> None:
     raise Odd("odd")
 
 
+async def awaits_what_was_cancelled() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
+
+
+def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
 class Exits(Operator):
     """Leaves before there is anything to await."""
 
@@ -49,7 +59,7 @@ class Exits(Operator):
 
 
 IN_THE_LOOP = [leaves, leaves_later, raises_odd]
-EXITS = [*IN_THE_LOOP, parses]
+EXITS = [*IN_THE_LOOP, parses, interrupts, awaits_what_was_cancelled]
 
 
 async def innocent(context: OperatorContext, given: object) -> str:
@@ -78,7 +88,9 @@ async def test_a_step_that_ends_the_process_has_failed_and_the_job_beside_it_goe
         assert (await beside.result()).content == "unharmed"
         assert "step.failed" in await types(handle)
     assert seen == [seen[0]] * 2
-    assert seen[0].startswith(("SystemExit: ", "Odd: odd"))
+    assert seen[0].startswith(
+        ("SystemExit: ", "Odd: odd", "RuntimeError: the code raised Key", "CancelledError")
+    )
 
 
 @pytest.mark.parametrize("exits", IN_THE_LOOP, ids=lambda function: function.__name__)
@@ -101,7 +113,9 @@ async def test_an_operator_that_ends_the_process_has_failed(
         assert (await beside.result()).content == "unharmed"
 
 
-@pytest.mark.parametrize("exits", IN_THE_LOOP, ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    "exits", [*IN_THE_LOOP, awaits_what_was_cancelled], ids=lambda function: function.__name__
+)
 async def test_tools_that_end_the_process_are_failed_calls_that_the_model_reads(
     exits: Callable[[], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
