@@ -318,6 +318,8 @@ class Branch:
         task = task or asyncio.current_task()
         if task is None or not task.cancelling():  # what it called was cancelled, not this
             return cancelled
+        if run.control_error is not None:  # the run is being ended for that: one error is enough
+            return cancelled
         return run.refuse(UnrecordedCancellation())
 
     @contextmanager
