@@ -98,6 +98,7 @@ PLAYED = {
         "test_a_child_that_failed_is_retried_itself_and_one_that_succeeded_is_recalled",
         "test_a_question_about_a_lost_effect_moves_to_the_successor",
         "test_before_an_unsafe_effect_is_repeated_somebody_is_asked",
+        "test_a_child_that_nobody_had_waited_for_yet_is_retried_where_it_was_started",
     ),
     "test_identity": (
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
@@ -126,12 +127,17 @@ PLAYED = {
         "test_a_suspension_is_no_cancellation_and_no_failure",
         "test_a_crash_in_the_middle_of_clean_up_repeats_nothing_of_it",
     ),
-    "test_timeouts": ("test_a_bound_goes_on_while_the_job_is_out_of_the_memory",),
+    "test_timeouts": (
+        "test_a_bound_goes_on_while_the_job_is_out_of_the_memory",
+        "test_a_bound_that_cut_off_an_effect_while_its_end_was_written_is_passed_in_every_run",
+    ),
     "test_waits_as_values": (
         "test_one_answer_among_many_children_does_not_end_the_set",
         "test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody",
         "test_a_failing_child_wakes_a_set_that_waits_for_all",
         "test_wait_all_ends_with_the_first_failure_and_withdraws_the_rest",
+        "test_what_was_won_is_won_again_by_a_run_that_leaves_the_memory_as_soon_as_it_can",
+        "test_a_failing_branch_is_seen_before_the_others_waits_let_the_job_leave_the_memory",
     ),
     "test_messages": (
         "test_messages_are_received_in_the_order_of_their_sending_before_and_after_the_wait",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +88,20 @@ class Executor:
         self._early: set[str] = set()
         """Jobs that received a signal after their claim and before their run was registered."""
         self.busy: set[str] = set()
-        """Jobs that are being claimed or run."""
+        """Jobs that are being claimed, run, or put away after their run."""
+        self._again: set[str] = set()
+        """Those of them that were submitted meanwhile."""
 
     async def advance(self, job_id: str, *, is_listed: bool = True) -> None:
-        """Claim a job if it is due, and run it until it ends or has to wait. Never raises but for cancellation."""
+        """Claim a job if it is due, and run it until it ends or has to wait. Never raises but for cancellation.
+
+        A job has one run here at a time. The last one may still be leaving the memory when the job is due again; who comes
+        then is asked to come back.
+        """
         if self._draining:
+            return
+        if job_id in self.busy:
+            self._again.add(job_id)
             return
         self.busy.add(job_id)
         try:
@@ -100,6 +110,9 @@ class Executor:
             self._place.leave(job_id)
             self.busy.discard(job_id)
             self._early.discard(job_id)
+            if job_id in self._again:
+                self._again.discard(job_id)
+                self._resubmit(job_id)
 
     async def advance_unlisted(self, job_id: str) -> None:
         """Claim a job whose operator nobody knows, to end it if it is asked to stop, and to set it aside if not."""
@@ -189,7 +202,10 @@ class Executor:
     async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
         now = self._services.clock.now()
-        change = self._services.abilities.setting_aside(job, reason, code, now)
+        change = replace(
+            self._services.abilities.setting_aside(job, reason, code, now),
+            expect=frozenset({JobStatus.RUNNING}),  # not after its end
+        )
         data = {"reason": reason, "code": code}
         commit = Commit(
             commit_id=new_commit_id(),

@@ -49,6 +49,9 @@ class Operation(NamedTuple):
     """What is recorded there."""
 
 
+TIME_IS_UP = "the time of a context.timeout is up"
+
+
 class Branch:
     """One line of work. It has at most one operation in flight; more need branches of their own.
 
@@ -66,6 +69,7 @@ class Branch:
         "batch",
         "children",
         "cleaning",
+        "deciding",
         "dropped_tools",
         "effect",
         "in_step",
@@ -112,6 +116,9 @@ class Branch:
         """A sibling has failed: nothing more may begin here."""
         self.cleaning = False
         """The job's cancellation was raised here: what follows cleans up, without waits."""
+        self.deciding = False
+        """A branch inside has ended in a way that decides for all of them, and this line is about to go on: although the others
+        wait, the run does not."""
         self.timeouts: list[TimeoutScope | RecordedLimit] = []
         """Bounds on time that this line is inside of, the innermost last."""
         self.dropped_tools: Sequence[str] = ()
@@ -146,6 +153,8 @@ class Branch:
         self.run.check_going_on()
         if self._is_cancelled_here():
             raise self.cancel()
+        if key is None and any(scope.has_ended_before(self.next_number) for scope in self.timeouts):
+            raise asyncio.CancelledError(TIME_IS_UP)
         number = None if key is not None else self.next_number
         place = self._take_place(key)
         operation = self._matched(place, kind, name)
@@ -198,7 +207,8 @@ class Branch:
         if why is not None and (not is_open or self.is_recorded_ahead()):
             self.cut(operation.id)
             raise asyncio.CancelledError(why)
-        if step is None and not self._is_in_left_stream():
+        is_retried = kind == "child" and operation.place in self.run.history.retried_children
+        if step is None and not is_retried and not self._is_in_left_stream():
             self._check_frontier(operation, kind, number, keyed_effect)
 
     def _is_in_left_stream(self) -> bool:
@@ -252,7 +262,7 @@ class Branch:
             if branch.abandoned:
                 return "a sibling branch has failed"
             if any(scope.is_over() for scope in branch.timeouts):
-                return "the time of a context.timeout is up"
+                return TIME_IS_UP
             if branch.effect is not None and kind not in WAITS:
                 return None
         return None
@@ -415,6 +425,8 @@ class Branch:
     def is_blocked(self) -> bool:
         """Whether nothing in this branch or below can go on without a signal."""
         if self.line is not None and not self.line.waits_for_the_line:
+            return False
+        if self.deciding:
             return False
         if self.children:
             return all(child.is_blocked() for child in self.children)

@@ -76,7 +76,8 @@ async def gather(
             if failed is not None and not return_exceptions:
                 _abandon_others(members, awaitables, failed)
             await _ask(members, awaitables, fails_fast=not return_exceptions)
-            tasks = [_start(members, number, one) for number, one in enumerate(awaitables)]
+            decides: tuple[type[BaseException], ...] = () if return_exceptions else (Exception,)
+            tasks = [_start(members, number, one, decides) for number, one in enumerate(awaitables)]
             results = await _results(members, tasks, failed, return_exceptions=return_exceptions)
         except BaseException as error:
             members.give_back(error)
@@ -85,6 +86,7 @@ async def gather(
             members.run.mail.seen(members.messages)
             return results
         finally:
+            parent.deciding = False
             for number in members.branches:
                 members.close(number)
             close_unstarted(awaitables)
@@ -103,13 +105,14 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
             rivals = [asked.operation_id for asked in members.asked.values()]
             for branch in members.branches.values():
                 branch.rivals = rivals
-            tasks = [_start(members, number, wait) for number, wait in enumerate(waits)]
+            tasks = [_start(members, number, wait, None) for number, wait in enumerate(waits)]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for branch in members.branches.values():
                     branch.abandoned = True  # what is cut off now is recorded as lost
                 await _end(tasks)
+            parent.deciding = False
             winner = _first(members)
             if winner is None:  # none has an answer: the run ends, one way or another
                 errors = (_error_of(task) for task in tasks)
@@ -122,6 +125,7 @@ async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any
             members.give_back(error)
             raise
         finally:
+            parent.deciding = False
             for number in members.branches:
                 members.close(number)
             close_unstarted(waits)
@@ -204,7 +208,21 @@ def _all_blocking(members: _Members, branches: Sequence[Branch]) -> Iterator[New
             branch.waiting = None
 
 
-def _start(members: _Members, number: int, awaitable: Awaitable[Any]) -> asyncio.Task[Any]:
+def _start(
+    members: _Members,
+    number: int,
+    awaitable: Awaitable[Any],
+    decides: tuple[type[BaseException], ...] | None,
+) -> asyncio.Task[Any]:
+    """Begin a branch.
+
+    Args:
+        members: All of them.
+        number: Which one it is.
+        awaitable: What it does.
+        decides: Failures that decide for all of them; with `None` its end does, whatever it is.
+    """
+
     async def work() -> Any:
         if (error := members.refused.get(number)) is not None:
             raise error
@@ -215,7 +233,11 @@ def _start(members: _Members, number: int, awaitable: Awaitable[Any]) -> asyncio
             asked = members.asked.get(number)
             async with branch.settling_streams():
                 return await (awaitable if asked is None else asked.answered(branch))
+        except BaseException as error:
+            members.parent.deciding |= isinstance(error, decides or ())
+            raise
         finally:
+            members.parent.deciding |= decides is None
             CURRENT_BRANCH.reset(token)
             members.close(number)
 
@@ -232,6 +254,8 @@ async def _results(
         if not return_exceptions:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             failed = _note_failure(members, tasks, failed)
+            members.parent.deciding = False
+            members.run.check_idle()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     except asyncio.CancelledError:
         await _end(tasks)

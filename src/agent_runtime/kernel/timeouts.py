@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from agent_runtime.errors import InvalidInput
-from agent_runtime.kernel.branch import Branch, Operation
+from agent_runtime.errors import InvalidInput, JournalLimitReached
+from agent_runtime.kernel.branch import TIME_IS_UP, Branch, Operation
 from agent_runtime.kernel.failed_at import note_failure
 from agent_runtime.kernel.withdrawal import withdraw
 from agent_runtime.ports.journal import NewEvent, Timer
@@ -86,7 +86,7 @@ class TimeoutScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        del traceback
+        del kind, traceback
         operation_id, run = self.operation_id, self._run
         self._branch.timeouts.remove(self)
         run.timeouts.pop(operation_id, None)
@@ -99,8 +99,9 @@ class TimeoutScope:
         if run.closed or run.is_asked_to_stop():
             return
         if self._expired:
+            _go_on_after(self._branch, operation_id)
             await withdraw(run, self.cut)
-            if kind is None or issubclass(kind, asyncio.CancelledError):
+            if _gives_way(run, error):
                 passed = TimeoutError(f"{self._seconds:g} seconds have passed")
                 note_failure(passed, operation_id)
                 raise passed from error
@@ -122,15 +123,20 @@ class TimeoutScope:
         if self._expired or self.operation_id in self._run.history.timeouts:
             return
         self._expired = True
-        data = {"name": "timeout", "next": self._branch.next_number}
+        data = {"name": "timeout", "next": _end_of_body(self._branch)}
         self._run.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, data))
         self._be_patient()
-        self._interrupt(_UNINTERRUPTED)
+        if self.has_ended_before(self._branch.next_number):
+            self._interrupt(_UNINTERRUPTED)
+
+    def has_ended_before(self, number: int) -> bool:
+        """Whether the time was up before the body came to the place of this number; earlier ones are recalled."""
+        reached = self._run.history.expired_at.get(self.operation_id)
+        return self._expired and reached is not None and number >= reached
 
     def line_is_free(self) -> None:
         """End what the body does besides, once a later run has got as far as it was when the time was up."""
-        reached = self._run.history.expired_at.get(self.operation_id)
-        if self._expired and reached is not None and self._branch.next_number >= reached:
+        if self.has_ended_before(self._branch.next_number):
             asyncio.get_running_loop().call_soon(self._interrupt, _UNINTERRUPTED)
 
     def _be_patient(self) -> None:
@@ -151,12 +157,12 @@ class TimeoutScope:
         for leaf in self._branch.leaves():
             if is_spared(leaf):
                 continue
-            if self._run.end_wait(leaf, asyncio.CancelledError("the time of a context.timeout is up")):
+            if self._run.end_wait(leaf, asyncio.CancelledError(TIME_IS_UP)):
                 continue
             task = leaf.at_work.task
             if task is not None and task is not current:
                 self._cancellations += task is self._branch.task
-                task.cancel("the time of a context.timeout is up")
+                task.cancel(TIME_IS_UP)
 
 
 class RecordedLimit:
@@ -199,8 +205,9 @@ class RecordedLimit:
         if run.closed or run.is_asked_to_stop():
             return
         if is_over:
+            _go_on_after(self._branch, self._operation_id)
             await withdraw(run, self.cut)
-            if kind is None or issubclass(kind, asyncio.CancelledError):
+            if _gives_way(run, error):
                 raise TimeoutError from error
         elif self._operation_id not in run.history.timeouts:
             self._record(RuntimeEventType.TIMEOUT_LEFT)
@@ -208,19 +215,45 @@ class RecordedLimit:
     def is_over(self) -> bool:
         """Whether nothing more may begin inside: asked where something would."""
         if self.expired and self._operation_id not in self._run.history.timeouts:
-            self._record(RuntimeEventType.TIMEOUT_EXPIRED)
+            self._record(RuntimeEventType.TIMEOUT_EXPIRED, next=_end_of_body(self._branch))
         return self.expired
+
+    def has_ended_before(self, number: int) -> bool:
+        """Whether the time was up before the agent came to the place of this number; earlier ones are recalled."""
+        reached = self._run.history.expired_at.get(self._operation_id)
+        return reached is not None and number >= reached
 
     def line_is_free(self) -> None:
         """Do nothing: an agent does nothing besides its calls."""
 
-    def _record(self, type_: RuntimeEventType) -> None:
-        self._run.record(NewEvent(type_, self._operation_id, {"name": "limit"}))
+    def _record(self, type_: RuntimeEventType, **more: int) -> None:
+        self._run.record(NewEvent(type_, self._operation_id, {"name": "limit", **more}))
 
 
 def effect_class(intent: object) -> str:
     """Return the effect class that an intent names; what has no intent may be repeated."""
     return str(intent.get("effect", "unsafe")) if isinstance(intent, dict) else "read"
+
+
+def _end_of_body(branch: Branch) -> int:
+    """Return the number of the place that comes after all that a body has recorded, also what this run has yet to recall."""
+    recorded = branch.run.history.furthest.get(branch.place, 0)
+    return max(branch.next_number, recorded + 1)
+
+
+def _gives_way(run: JobRun, error: BaseException | None) -> bool:
+    """Whether that the time is up is raised instead of what leaves the body.
+
+    Whether the body saw a failure before it was cut off is not recorded; that the time was up is.
+    """
+    if run.control_error is not None or isinstance(error, JournalLimitReached):
+        return False
+    return error is None or isinstance(error, asyncio.CancelledError | Exception)
+
+
+def _go_on_after(branch: Branch, operation_id: str) -> None:
+    """Have every run go on at the same place, however far its body got: what was cut off may have left no entry."""
+    branch.next_number = branch.run.history.expired_at.get(operation_id, branch.next_number)
 
 
 def _key(operation_id: str) -> str:

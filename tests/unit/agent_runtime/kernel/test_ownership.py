@@ -16,6 +16,7 @@ from agent_runtime import (
     UnknownJob,
 )
 from agent_runtime.ports.clock import SystemClock
+from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from llm_client import ExecutionEngine, FunctionProvider
@@ -179,3 +180,54 @@ async def test_a_handle_for_a_scope_reaches_that_scopes_jobs_alone() -> None:
         ours = k.handle(handle.job_id, scope_id="a")
         await ours.resolve_action(action.action_id, {"value": 1})
         assert (await ours.result(timeout=BOUND)).output == 1
+
+
+class Twice:
+    """A queue that brings every job twice, and at once."""
+
+    def __init__(self) -> None:
+        self._advance: Advance | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, advance: Advance) -> None:
+        self._advance = advance
+
+    def submit(
+        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+    ) -> None:
+        assert self._advance is not None
+        for _ in range(2):
+            task = asyncio.ensure_future(self._advance(job_id))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def stop(self, *, drain: float) -> None:
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def test_a_job_that_is_due_again_while_its_last_run_leaves_the_memory_runs_when_that_has_left() -> None:
+    """Two runs of one job in a process would take each other's place, and the last to end set aside what has ended."""
+    gone, left = asyncio.Event(), asyncio.Event()
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            await context.action(ActionSpec(type="confirm"))
+        except BaseException:
+            await asyncio.wait_for(gone.wait(), BOUND)  # slow to leave
+            left.set()
+            raise
+        await context.step(left.wait, name="wait", effect="read")
+        return "ended"
+
+    options, queue = dataclasses.replace(QUICK, cancel_timeout=BOUND), Twice()
+    async with kernel(operators=[operator], options=options, dispatcher=queue) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        question = await pending(handle)
+        await status_becomes(handle, "waiting_action")
+        await handle.resolve_action(question.action_id, {"confirmed": True})
+        for _ in range(20):
+            await asyncio.sleep(0)
+        gone.set()
+        assert (await handle.result(timeout=BOUND)).output == "ended"
+        await queue.stop(drain=BOUND)  # all that was brought is done with
+        assert (await types(handle))[-1] == "job.succeeded"

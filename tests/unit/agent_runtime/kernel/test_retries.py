@@ -28,7 +28,7 @@ from agent_runtime import (
 from llm_client import ExecutionEngine, RetryConfig, ScriptedProvider, ToolContext, tool
 from llm_client.errors import InvalidRequest
 from support.clocks import SetClock
-from support.kernels import BOUND, journal, kernel, pending, status_becomes, types
+from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
 from support.operators import asking
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -591,3 +591,25 @@ async def test_a_successor_survives_the_job_that_it_retries() -> None:
         with pytest.raises(InvalidTransition):
             await k.retry(retry.job_id)
         assert (await k.handle(handle.job_id, scope_id="default").result(timeout=BOUND)).output[1] == "pay"
+
+
+async def test_a_child_that_nobody_had_waited_for_yet_is_retried_where_it_was_started() -> None:
+    world = World()
+
+    async def child(context: OperatorContext, given: object) -> str:
+        answer = await context.action(ActionSpec(type="confirm"))
+        return str((answer.resolution or {})["confirmed"])
+
+    async def operator(context: OperatorContext, given: object) -> list[Any]:
+        started = await context.start_child("child")
+        first = await context.step(world.act, "pack", effect="read")
+        return [first, await context.step(world.act, "pay"), (await started.result()).output]
+
+    async with kernel(operators=[operator, child]) as k:
+        handle = await failed(k, "operator")
+        world.mend()
+        retry = await k.retry(handle.job_id)
+        question = (await until(k.actions.list_pending))[0]
+        await k.actions.resolve_by_id(question.action_id, {"confirmed": True})
+        assert (await retry.result(timeout=BOUND)).output == ["pack", "pay", "True"]
+        assert world.done == ["pack", "pay", "pay"]

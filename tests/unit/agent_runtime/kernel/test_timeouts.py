@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from agent_runtime import (
 )
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.faults import commit_of
 from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider, tool
 from llm_client.messages import ToolCall
+from support.hooked_storage import HookedStorage
 from support.kernels import BOUND, QUICK, kernel, pending, status_becomes, types
 from support.kernels import resumed as resumed_with
 from support.operators import asking, identity
@@ -402,3 +405,42 @@ async def test_a_bound_takes_seconds_that_can_be() -> None:
     with pytest.raises(InvalidInput):
         async with OperatorContext().timeout(-1):
             pass
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_a_bound_that_cut_off_an_effect_while_its_end_was_written_is_passed_in_every_run(
+    ends: str,
+) -> None:
+    """The first run never saw the end; one that recalls it must neither go on inside nor raise the failure."""
+    storage = MemoryStorage()
+
+    async def effect() -> None:
+        if ends == "badly":
+            raise ValueError("broken")
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                await context.step(effect)
+                await context.step(identity, "never", name="inside")
+        except TimeoutError:
+            pass
+        late = await context.step(identity, "late", name="outside")
+        await context.action(ActionSpec(type="confirm"))
+        return str(late)
+
+    async def until_it_is_cut_off() -> None:
+        async with asyncio.timeout(BOUND):
+            while not [e for e in await storage.events(handle.job_id) if e.type == "timeout.due"]:
+                await asyncio.sleep(0.005)
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    ended = commit_of("step.failed" if ends == "badly" else "step.completed", "effect")
+    hooked = HookedStorage(storage, ended, until_it_is_cut_off)
+    async with kernel(hooked, operators=[operator], options=replace(QUICK, drain_timeout=0.0)) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        question = await pending(handle)
+        await status_becomes(handle, "waiting_action")
+        await handle.resolve_action(question.action_id, {"confirmed": True})
+        assert (await handle.result(timeout=BOUND)).output == "late"

@@ -1,5 +1,6 @@
 """Waits as values, sets of them, and children that are started, raced, kept and cancelled."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from agent_runtime import (
     OrchestrationConfig,
 )
 from agent_runtime.storage.memory import MemoryStorage
-from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
+from support.kernels import BOUND, QUICK, journal, kernel, pending, status_becomes, types, until
 from support.operators import identity, stepping
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -396,3 +397,37 @@ async def test_children_outlive_a_parent_where_a_kernel_does_not_pass_cancellati
         action = await pending(child)
         await child.resolve_action(action.action_id, {"value": "kept"})
         assert (await child.result(timeout=BOUND)).output == "kept"
+
+
+async def test_what_was_won_is_won_again_by_a_run_that_leaves_the_memory_as_soon_as_it_can() -> None:
+    """For a moment the losers are all that waits; a run that left then would wait for them for ever."""
+
+    async def operator(context: OperatorContext, given: object) -> int:
+        won = await context.wait_any(context.sleep(3600), context.action(ActionSpec(type="input")))
+        await context.action(ActionSpec(type="confirm"))
+        return won.winner
+
+    async with kernel(operators=[operator], options=replace(QUICK, suspend_after=0.0)) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        for answer in ({"value": 1}, {"confirmed": True}):
+            question = await pending(handle)
+            await status_becomes(handle, "waiting_action")
+            await handle.resolve_action(question.action_id, answer)
+        assert (await handle.result(timeout=BOUND)).output == 1
+
+
+async def test_a_failing_branch_is_seen_before_the_others_waits_let_the_job_leave_the_memory() -> None:
+    async def breaks(context: OperatorContext) -> None:
+        await context.step(identity, "x")
+        raise ValueError("broken")
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            await context.gather(breaks(context), context.sleep(3600))
+        except ValueError:
+            return "seen"
+        return "unseen"
+
+    async with kernel(operators=[operator], options=replace(QUICK, suspend_after=0.0)) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        assert (await handle.result(timeout=BOUND)).output == "seen"
