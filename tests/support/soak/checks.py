@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from agent_runtime import JobFilter, JobRecord, LedgerEntry, RuntimeEvent, RuntimeKernel
-from agent_runtime.values.event import TERMINAL_TYPES, RuntimeEventType
+from agent_runtime.values.deaths import CRASH_LOOP
+from agent_runtime.values.event import STOP_REQUESTS, TERMINAL_TYPES, RuntimeEventType
 from support.kernels import run_key
-from support.soak.plans import JobPlan, result_of
+from support.soak.plans import JobPlan, fits, programs, result_of, within
+from support.soak.programs import MAX_CRASHES
 from support.soak.world import OUTCOMES, Happening
 
+SLACK = 1.0
+"""Seconds that the clocks of two processes, as they believe the server's to be, are never apart."""
+OUTLIVES = 10.0
+"""Seconds after its parent's end in which a job has heard that it is to stop."""
 _ONCE = frozenset({"timer.fired", "action.resolved", "action.expired", "child.ended"})
 
 
@@ -26,39 +33,48 @@ class Findings:
             self.said.append(said)
 
 
-async def check_story(
-    desk: RuntimeKernel,
-    plans: dict[str, JobPlan],
-    followed: dict[str, list[int]],
-    world: Sequence[Happening],
-    findings: Findings,
-    *,
-    paused: bool = False,
-) -> None:
-    """Check everything.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a story was, when it is over."""
 
-    Args:
-        desk: A kernel that only looks.
-        plans: The plan of each submitted job, by job id.
-        followed: What a follower of each job has seen: the seqs.
-        world: What happened.
-        findings: Where broken promises go.
-        paused: Whether a worker was paused, which may then have had an effect that nobody waited for any more.
-    """
+    plans: dict[str, JobPlan]
+    """Of each submitted job."""
+    followed: dict[str, list[int]]
+    """What a follower of each has seen: the seqs."""
+    retried: dict[str, str]
+    """The jobs that were retried, and as which they went on."""
+    world: Sequence[Happening]
+    """What happened."""
+    paused: bool
+    """Whether a worker was paused, which may then have had an effect that nobody waited for any more."""
+
+
+async def check_story(desk: RuntimeKernel, story: Ended, findings: Findings) -> None:
+    """Check everything; `desk` is a kernel that only looks."""
     jobs = await all_jobs(desk)
     journals = {job_id: await _events(desk, job_id) for job_id in jobs}
     for job_id, job in jobs.items():
         check_journal(job, journals[job_id], findings)
-    for job_id, plan in plans.items():
-        check_result(plan, last_of(job_id, jobs, journals), journals, findings)
-        findings.check(
-            followed[job_id] == [event.seq for event in journals[job_id]],
-            f"{job_id}: a follower saw {followed[job_id]}",
-        )
-    everything = [event for events in journals.values() for event in events]
-    check_effects(world, findings, paused=paused)
+    for job_id, plan in story.plans.items():
+        check_result(plan, last_of(story.retried.get(job_id, job_id), jobs, journals), journals, findings)
+        check_poison(plan, job_id, journals, story.world, findings)
+    for job_id, seen in story.followed.items():
+        findings.check(seen == [event.seq for event in journals[job_id]], f"{job_id}: a follower saw {seen}")
+    everything = [event for events in journals.values() for event in own(events)]
+    check_effects(story.world, findings, paused=story.paused)
+    if not story.paused:
+        check_refunds(story.plans, story.world, findings)
+    check_families(jobs, journals, findings)
     await check_questions(desk, jobs, everything, findings)
-    await check_money(desk, jobs, everything, plans, world, findings)
+    await check_money(desk, jobs, everything, story.plans, story.world, findings)
+
+
+def own(events: Sequence[RuntimeEvent]) -> Sequence[RuntimeEvent]:
+    """Return what a job has written itself: a retry begins with what it recalls."""
+    if not events or "retries" not in events[0].data:
+        return events
+    began = next((n for n, event in enumerate(events) if event.type == RuntimeEventType.JOB_STARTED), 0)
+    return events[began:]
 
 
 async def all_jobs(desk: RuntimeKernel) -> dict[str, JobRecord]:
@@ -91,7 +107,7 @@ def check_journal(job: JobRecord, events: Sequence[RuntimeEvent], findings: Find
     )
     findings.check(not job.status.is_terminal or job.owner is None, f"{job_id} ended and has an owner")
     outcomes: Counter[tuple[str | None, str]] = Counter()
-    for event in events:
+    for event in own(events):
         if event.type in ("step.started", "tool.started", "model.started"):
             begun = outcomes[event.operation_id, "outcome"] + outcomes[event.operation_id, "answer"]
             findings.check(not begun, f"{job_id}: begun after it had ended: {event.operation_id}")
@@ -116,6 +132,10 @@ def check_result(
     allowed = {status}
     if plan.cancel_after is not None:
         allowed.add("cancelled")
+    if plan.stumbles and not plan.undisturbed:
+        allowed.add("failed")
+    if plan.poison:
+        allowed = {"cancelled"}
     if plan.deadline is not None:
         allowed.add("timed_out")
     if plan.budget == "tight":
@@ -126,7 +146,7 @@ def check_result(
     events = journals[job.job_id]
     if str(job.status) == "succeeded" == status and plan.undisturbed and events:
         told = (events[-1].body() or {}).get("output_data", {}).get("output")
-        findings.check(told == output, f"{job.job_id} gave {told}, not {output}")
+        findings.check(fits(told, output), f"{job.job_id} gave {told}, not {output}")
 
 
 def check_effects(world: Sequence[Happening], findings: Findings, *, paused: bool) -> None:
@@ -141,6 +161,63 @@ def check_effects(world: Sequence[Happening], findings: Findings, *, paused: boo
             findings.check(len(happenings) == 1, f"{kind} {node} happened {len(happenings)} times")
         operations = {happening.operation for happening in happenings}
         findings.check(len(operations) == 1, f"{kind} {node} had the operation ids {operations}")
+
+
+def check_poison(
+    plan: JobPlan,
+    job_id: str,
+    journals: dict[str, list[RuntimeEvent]],
+    world: Sequence[Happening],
+    findings: Findings,
+) -> None:
+    """What kills is tried a few times and set aside; nobody else is."""
+    condemned = [event for event in journals[job_id] if event.data.get("code") == CRASH_LOOP]
+    findings.check(plan.poison or not condemned, f"{job_id} was condemned and is innocent")
+    if plan.poison:
+        tried = sum(one.kind == "answer" and one.node == plan.program["nodes"][-1]["id"] for one in world)
+        most = 2 + MAX_CRASHES
+        findings.check(len(condemned) == 1, f"{job_id} was set aside {len(condemned)} times")
+        findings.check(tried <= most, f"{job_id} was tried {tried} times, not {most} at most")
+
+
+def check_refunds(plans: dict[str, JobPlan], world: Sequence[Happening], findings: Findings) -> None:
+    """When the failure of a branch has been seen and made good for, no branch beside it does anything more."""
+    order: dict[str, int] = {}
+    for number, happening in enumerate(world):
+        if happening.kind not in (
+            "read",
+            "pure",
+            "refusal",
+        ):  # without an intent, a lost worker may still look
+            order[happening.node] = number
+    made_good = {one.node: n for n, one in reversed([*enumerate(world)]) if one.kind == "refund"}
+    for plan in plans.values():
+        for program in programs(plan.program):
+            for gather in (node for node in within(program["nodes"]) if node["id"] in made_good):
+                for node in within([each for branch in gather["branches"] for each in branch]):
+                    is_late = order.get(node["id"], -1) > made_good[gather["id"]]
+                    findings.check(
+                        not is_late, f"{node['id']} happened after {gather['id']} was made good for"
+                    )
+
+
+def check_families(
+    jobs: dict[str, JobRecord], journals: dict[str, list[RuntimeEvent]], findings: Findings
+) -> None:
+    """Who goes with a parent is asked to stop when it ends; who is kept is not."""
+    for job in jobs.values():
+        parent = jobs.get(job.parent_job_id or "")
+        if parent is None or not parent.status.is_terminal:
+            continue
+        asked = any(event.type in STOP_REQUESTS for event in journals[job.job_id])
+        ended = journals[parent.job_id][-1]
+        is_late = (job.created_at - ended.timestamp).total_seconds() > SLACK
+        outlives = (journals[job.job_id][-1].timestamp - ended.timestamp).total_seconds() > OUTLIVES
+        if job.on_parent_end == "cancel":
+            findings.check(
+                asked or not is_late, f"{job.job_id} began after its parent {parent.job_id} had ended"
+            )
+            findings.check(asked or not outlives, f"{job.job_id} outlived its parent {parent.job_id} by far")
 
 
 async def check_questions(
@@ -196,7 +273,7 @@ async def check_money(
     attempts = [
         e for e in events if e.type in ("model.completed", "model.attempt_failed") and "attempt" in e.data
     ]
-    named = Counter(f"{e.operation_id}#{e.data['attempt']}" for e in attempts)
+    named = Counter(f"{e.job_id}:{_place_of(e)}#{e.data['attempt']}" for e in attempts)
     findings.check(
         named == Counter(entry.entry_id for entry in entries),
         f"the journal's attempts are not the ledger's: {named - Counter(e.entry_id for e in entries)}",
@@ -212,17 +289,22 @@ async def check_money(
         asked <= len(entries), f"the model was asked {asked} times and {len(entries)} entries were made"
     )
     for job_id in plans:
-        await _check_counters(desk, job_id, _family(job_id, jobs, events), entries, plans[job_id], findings)
+        await _check_counters(desk, job_id, _family(job_id, jobs), entries, plans[job_id], findings)
 
 
-def _family(job_id: str, jobs: dict[str, JobRecord], events: Sequence[RuntimeEvent]) -> set[str]:
+def _place_of(event: RuntimeEvent) -> str:
+    return (event.operation_id or "").partition(":")[2]
+
+
+def _family(job_id: str, jobs: dict[str, JobRecord]) -> set[str]:
     """Return a job, its descendants, and those it went on as."""
-    successors = {e.job_id: e.data["continued_as"] for e in events if "continued_as" in e.data}
     family, before = {job_id}, 0
     while len(family) > before:
         before = len(family)
-        family |= {job.job_id for job in jobs.values() if job.parent_job_id in family}
-        family |= {successor for job, successor in successors.items() if job in family}
+        chains = {jobs[one].chain_id for one in family}
+        family |= {
+            job.job_id for job in jobs.values() if job.parent_job_id in family or job.chain_id in chains
+        }
     return family
 
 

@@ -20,6 +20,8 @@ _ENDS = (0, -signal.SIGKILL, -signal.SIGTERM)
 """How workers end: drained, killed, or told to stop before they had begun."""
 PAUSE_SECONDS = 2.0
 """Longer than a worker that shows no sign of life keeps its jobs."""
+SKEWS = (0.0, 0.0, 3 * 3600.0, 62 * 60.0, -3 * 86400.0)
+"""Seconds that machines' clocks are off."""
 
 
 class CrowdStory(Story):
@@ -58,8 +60,9 @@ class CrowdStory(Story):
 
     async def _lives(self) -> None:
         while not self._over.is_set():
-            worker = self._start(mortal=self.deaths < self._most_deaths)
-            while worker.poll() is None and not self._over.is_set():
+            version = self._version()
+            worker = self._start(version, mortal=self.deaths < self._most_deaths)
+            while worker.poll() is None and not self._over.is_set() and not self._is_outdated(version):
                 await self._wait(0.1)
             if worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
@@ -71,11 +74,13 @@ class CrowdStory(Story):
             self._workers.remove(worker)
             self.deaths += 1
 
-    def _start(self, *, mortal: bool) -> subprocess.Popen[bytes]:
+    def _start(self, version: int, *, mortal: bool) -> subprocess.Popen[bytes]:
         arguments = [
             self._dsn,
             str(self._folder / "world"),
             str(self._rng.getrandbits(32)),
+            str(version),
+            str(self._rng.choice(SKEWS)),
             "mortal" if mortal else "-",
         ]
         with (self._folder / "log").open("ab") as log:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,8 @@ Budget = Literal["none", "enough", "tight"]
 EFFECTS = ("pure", "read", "idempotent", "reconcilable", "unsafe")
 TOOLS = EFFECTS[1:]
 DEEPEST = 2
+ENOUGH = 1000.0
+"""Seconds that no story takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +25,25 @@ class JobPlan:
     deadline: float | None = None
     cancel_after: float | None = None
     submit_after: float = 0.0
+    poison: bool = False
+    """Its last answer kills every process that reads it."""
 
     @property
     def undisturbed(self) -> bool:
         """Whether its result is known beforehand: nobody stops it, and money does not matter."""
-        return self.budget != "tight" and self.deadline is None and self.cancel_after is None
+        is_stopped = self.deadline is not None or self.cancel_after is not None or self.poison
+        return self.budget != "tight" and not is_stopped
+
+    @property
+    def stumbles(self) -> bool:
+        """Whether a step fails the first time, with the job, which is then retried."""
+        return any(node["do"] == "stumble" for node in self.program["nodes"])
+
+
+class OneOf(tuple[Any, ...]):
+    """What a node may come to, where time decides."""
+
+    __slots__ = ()
 
 
 class Planner:
@@ -45,6 +62,10 @@ class Planner:
     def job(self, *, tight: bool) -> JobPlan:
         """Draw a job."""
         rng = self._rng
+        if not tight and rng.random() < 0.04:
+            program = {"id": self._id("p"), "nodes": self._nodes(1, 2), "fails": False}
+            program["nodes"].append({"do": "model", "id": self._id("m"), "poison": True})
+            return JobPlan(program=program, poison=True)
         return JobPlan(
             program=self._program(0),
             budget="tight" if tight else rng.choice(("none", "enough")),
@@ -56,8 +77,11 @@ class Planner:
     def _program(self, depth: int) -> Node:
         nodes = self._nodes(depth, 5 if depth == 0 else 3)
         program: Node = {"id": self._id("p"), "nodes": nodes, "fails": self._rng.random() < 0.08}
-        if depth == 0 and self._rng.random() < 0.15:
-            program["then"] = self._program(1)
+        if depth <= 1 and self._rng.random() < 0.15:
+            program["then"] = self._program(depth + 1)
+        if depth == 0 and self._rng.random() < 0.1:
+            stumble = {"do": "stumble", "id": self._id("s"), "effect": self._rng.choice(EFFECTS)}
+            nodes.insert(self._rng.randint(0, len(nodes)), stumble)
         return program
 
     def _id(self, prefix: str) -> str:
@@ -70,7 +94,7 @@ class Planner:
     def _node(self, depth: int) -> Node:
         kinds = ["step", "step", "tool", "tool", "agent", "agent", "ask", "sleep", "stamp", "emit", "model"]
         if depth < DEEPEST:
-            kinds += ["gather", "gather", "child", "child"]
+            kinds += ["gather", "gather", "child", "child", "timeout", "any", "all", "start", "patch"]
         return getattr(self, f"_{self._rng.choice(kinds)}")(depth)  # type: ignore[no-any-return]  # each gives a node
 
     def _step(self, depth: int) -> Node:
@@ -119,9 +143,48 @@ class Planner:
 
     def _gather(self, depth: int) -> Node:
         branches = [self._nodes(depth + 1, 3) for _ in range(self._rng.randint(2, 3))]
-        if self._rng.random() < 0.2:
+        if self._rng.random() < 0.3:
             self._rng.choice(branches).append({"do": "raise", "id": self._id("r")})
-        return {"do": "gather", "id": self._id("g"), "branches": branches}
+        returns = self._rng.random() < 0.3
+        return {"do": "gather", "id": self._id("g"), "branches": branches, "returns": returns}
+
+    def _timeout(self, depth: int) -> Node:
+        """A bound that is never reached, one that is always, or one that may be."""
+        endless = self._rng.random() < 0.3
+        seconds = self._rng.choice((0.0, 0.02, 0.3) if endless else (0.0, 0.05, 0.5, ENOUGH, ENOUGH))
+        nodes = self._nodes(depth + 1, 3)
+        return {"do": "timeout", "id": self._id("l"), "nodes": nodes, "seconds": seconds, "endless": endless}
+
+    def _waits(self, depth: int) -> list[Node]:
+        kinds = (self._sleep, self._ask, self._child)
+        return [self._rng.choice(kinds)(depth) for _ in range(self._rng.randint(2, 3))]
+
+    def _any(self, depth: int) -> Node:
+        return {"do": "any", "id": self._id("w"), "waits": self._waits(depth)}
+
+    def _all(self, depth: int) -> Node:
+        returns = self._rng.random() < 0.5
+        return {"do": "all", "id": self._id("w"), "waits": self._waits(depth), "returns": returns}
+
+    def _start(self, depth: int) -> Node:
+        """A child that goes on beside its parent, and perhaps after it."""
+        return {
+            **self._child(depth),
+            "do": "start",
+            "keep": self._rng.random() < 0.4,
+            "meanwhile": self._nodes(depth + 1, 2),
+            "then": self._rng.choice(("await", "cancel", "leave")),
+        }
+
+    def _patch(self, depth: int) -> Node:
+        """What the second version of the code does besides, each time round a loop."""
+        rounds = [[self._begun(), *self._nodes(depth + 1, 2)] for _ in range(self._rng.randint(1, 2))]
+        common = [self._step(depth) for _ in rounds]
+        return {"do": "patch", "id": self._id("v"), "rounds": rounds, "common": common}
+
+    def _begun(self) -> Node:
+        """A step that is in the journal from its beginning."""
+        return {"do": "step", "id": self._id("s"), "effect": "idempotent", "fails": False}
 
 
 def approves(node_id: str) -> bool:
@@ -144,23 +207,114 @@ def result_of(program: Node) -> tuple[str, Any]:
 
 def expected(node: Node) -> Any:
     """Return what a node comes to."""
-    match node["do"]:
-        case "step":
-            return f"failed {node['id']}" if node["fails"] else told_of(node)
-        case "tool":
-            return f"refused {node['id']}" if node["asks"] and not approves(node["id"]) else told_of(node)
-        case "agent":
-            return f"done {node['id']}"
-        case "ask":
-            if node["ignored"]:
-                return "default" if node["default"] else "expired"
-            return approves(node["id"])
-        case "child":
-            status, output = result_of(node["program"])
-            return output if status == "succeeded" else "child failed"
-        case "gather":
-            if any(branch[-1]["do"] == "raise" for branch in node["branches"]):
-                return f"raised {node['id']}"
-            return [[expected(each) for each in branch] for branch in node["branches"]]
-        case _:
+    of_kind = _EXPECTED.get(node["do"])
+    return node["id"] if of_kind is None else of_kind(node)
+
+
+FAILURES = ("expired", "child failed")
+"""What failures of waits are called."""
+
+
+def _expected_of_child(node: Node) -> Any:
+    status, output = result_of(node["program"])
+    told = output if status == "succeeded" else "child failed"
+    match node.get("then"):
+        case "cancel":
+            return OneOf((told, "child failed"))
+        case "leave":
             return node["id"]
+        case _:
+            return told
+
+
+def _expected_of_branches(node: Node) -> Any:
+    ends = [branch[-1]["do"] == "raise" for branch in node["branches"]]
+    if any(ends) and not node["returns"]:
+        return f"raised {node['id']}"
+    return [
+        "raised" if raises else [expected(each) for each in branch]
+        for raises, branch in zip(ends, node["branches"], strict=True)
+    ]
+
+
+def _expected_in_time(node: Node) -> Any:
+    late, output = f"late {node['id']}", [expected(each) for each in node["nodes"]]
+    if node["endless"]:
+        return late
+    return output if node["seconds"] == ENOUGH else OneOf((late, output))
+
+
+def _expected_of_all(node: Node) -> Any:
+    told = [expected(wait) for wait in node["waits"]]
+    has_failed = any(one in FAILURES for one in told)
+    return f"failed {node['id']}" if has_failed and not node["returns"] else told
+
+
+def _expected_of_patch(node: Node) -> Any:
+    common = [expected(each) for each in node["common"]]
+    new = [[expected(each) for each in nodes] for nodes in node["rounds"]]
+    return OneOf(([["old" for _ in common], common], [new, common]))
+
+
+def _expected_of_question(node: Node) -> Any:
+    if node["ignored"]:
+        return "default" if node["default"] else "expired"
+    return approves(node["id"])
+
+
+_EXPECTED: Mapping[str, Callable[[Node], Any]] = {
+    "step": lambda node: f"failed {node['id']}" if node["fails"] else told_of(node),
+    "tool": lambda node: (
+        f"refused {node['id']}" if node["asks"] and not approves(node["id"]) else told_of(node)
+    ),
+    "stumble": told_of,
+    "agent": lambda node: f"done {node['id']}",
+    "ask": _expected_of_question,
+    "child": _expected_of_child,
+    "start": _expected_of_child,
+    "gather": _expected_of_branches,
+    "timeout": _expected_in_time,
+    "any": lambda node: OneOf(f"{node['id']} by {number}" for number in range(len(node["waits"]))),
+    "all": _expected_of_all,
+    "patch": _expected_of_patch,
+}
+"""Everything else comes to its name."""
+
+
+def fits(told: Any, wanted: Any) -> bool:
+    """Whether something is what a node may come to."""
+    if isinstance(wanted, OneOf):
+        return any(fits(told, one) for one in wanted)
+    if isinstance(wanted, list):
+        return (
+            isinstance(told, list)
+            and len(told) == len(wanted)
+            and all(fits(one, other) for one, other in zip(told, wanted, strict=True))
+        )
+    return bool(told == wanted)
+
+
+def within(nodes: list[Node]) -> Iterator[Node]:
+    """Yield nodes and what they hold, but for what children do."""
+    for node in nodes:
+        yield node
+        for held in (
+            *node.get("branches", ()),
+            *node.get("rounds", ()),
+            *node.get("turns", ()),
+            node.get("nodes", ()),
+            node.get("meanwhile", ()),
+            node.get("common", ()),
+        ):
+            yield from within(list(held))
+
+
+def programs(program: Node) -> Iterator[Node]:
+    """Yield a program, its children's, and those it goes on as."""
+    yield program
+    for node in within(program["nodes"]):
+        for each in (node, *node.get("waits", ())):
+            if "program" in each:
+                yield from programs(each["program"])
+    if "then" in program:
+        yield from programs(program["then"])

@@ -27,10 +27,11 @@ from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.journal import Storage
 from agent_runtime.testing.faults import bury
+from agent_runtime.values.deaths import CRASH_LOOP
 from support.kernels import DOOMED, QUICK
-from support.soak.checks import Findings, all_jobs, check_story
+from support.soak.checks import Ended, Findings, all_jobs, check_story
 from support.soak.plans import JobPlan, Planner, approves
-from support.soak.programs import HASTY, PRICES, TOOL_OF, Soaked, make_engine
+from support.soak.programs import HASTY, MAX_CRASHES, PRICES, STUMBLED, TOOL_OF, Soaked, make_engine
 from support.soak.troubled_storage import TroubledStorage, Troubles
 from support.soak.world import Life, ListedWorld, World
 
@@ -69,9 +70,14 @@ class Story:
         self.plans: dict[str, JobPlan] = {}
         self.followed: dict[str, list[int]] = {}
         self.deaths = 0
+        self.retried: dict[str, str] = {}
+        """The jobs that were retried, and as which they went on."""
         self._failing: set[str] = set()
         self._tight = self._rng.random() < 0.25
         self._most_deaths = self._rng.choice((0, 1, 2, 4, 6))
+        self._rollout = self._rng.choice((0.0, self._rng.uniform(0.0, 3.0)))
+        """When the second version of the code is everywhere; before, it is here and there."""
+        self._began = 0.0
         self._troubles = Troubles(
             death=0.04,
             failure=self._rng.choice((0.0, 0.0, 0.03)),
@@ -82,10 +88,23 @@ class Story:
     def _life(self) -> Life:
         return Life(self.world, random.Random(self._rng.getrandbits(64)))
 
-    def _kernel(self, storage: Any, life: Life, base: KernelOptions = QUICK, **more: Any) -> RuntimeKernel:
+    def _version(self) -> int:
+        """Return which version of the code a process is started with."""
+        return self._rng.choice((1, 2)) if self._seconds() < self._rollout else 2
+
+    def _is_outdated(self, version: int) -> bool:
+        return version == 1 and self._seconds() >= self._rollout
+
+    def _seconds(self) -> float:
+        return asyncio.get_running_loop().time() - self._began
+
+    def _kernel(
+        self, storage: Any, life: Life, base: KernelOptions = QUICK, *, version: int = 2, **more: Any
+    ) -> RuntimeKernel:
         options = replace(
             base,
-            max_crashes=1000,  # stories die more often than a job is allowed to in earnest
+            code_version=f"v{version}",
+            max_crashes=MAX_CRASHES,
             max_concurrency=self._rng.choice((1, 3, 100)),
             suspend_after=self._rng.choice((0.0, 0.01, 0.3)),
         )
@@ -96,7 +115,7 @@ class Story:
             engine=make_engine(),
             storage=storage,
             ledger=ledger,
-            operators=[Soaked(life)],
+            operators=[Soaked(life, version)],
             tools=[*TOOL_OF.values(), HASTY],
             clock=self._clock,
             prices=PRICES,
@@ -109,6 +128,7 @@ class Story:
         planner, rng = Planner(self._rng), self._rng
         plans = [planner.job(tight=self._tight) for _ in range(rng.randint(1, 4))]
         self._failing = planner.failing
+        self._began = asyncio.get_running_loop().time()
         async with self._kernel(self._storage, self._life(), worker=False) as desk:
             self._begin(self._people(desk))
             self._begin_lives()
@@ -128,9 +148,8 @@ class Story:
                 for result in await asyncio.gather(*self._tasks, return_exceptions=True):
                     if isinstance(result, BaseException):
                         self.findings.said.append(f"a task of the story failed: {result!r}")
-            await check_story(
-                desk, self.plans, self.followed, self.world.all(), self.findings, paused=self.paused
-            )
+            ended = Ended(self.plans, self.followed, self.retried, self.world.all(), paused=self.paused)
+            await check_story(desk, ended, self.findings)
         return self.findings.said
 
     def _begin(self, what: Coroutine[Any, Any, None]) -> None:
@@ -159,12 +178,34 @@ class Story:
         self.findings.check(len({each.job_id for each in handles}) == 1, "one key has given two jobs")
         self.plans[handle.job_id] = plan
         followed = self.followed[handle.job_id] = []
-        canceller = asyncio.ensure_future(self._cancel(handle, plan))
+        meddler = asyncio.ensure_future(self._put_away(handle) if plan.poison else self._cancel(handle, plan))
         try:
             await insist(lambda: self._follow(handle, followed))
         finally:
-            canceller.cancel()
-            await asyncio.gather(canceller, return_exceptions=True)
+            meddler.cancel()
+            await asyncio.gather(meddler, return_exceptions=True)
+        if plan.stumbles and plan.undisturbed:
+            await self._retry(desk, handle)
+
+    async def _retry(self, desk: RuntimeKernel, handle: ExecutionHandle) -> None:
+        """Have a job that has stumbled go on, which two people may ask for at once."""
+        failed = await insist(handle.job)
+        if failed.status != "failed" or STUMBLED not in (failed.error or ""):
+            return
+        asking = (insist(lambda: desk.retry(failed.job_id)) for _ in range(self._rng.choice((1, 2))))
+        heads = await asyncio.gather(*asking)
+        self.findings.check(
+            len({head.job_id for head in heads}) == 1, f"{failed.job_id} was retried as more than one"
+        )
+        self.retried[failed.job_id] = heads[0].job_id
+        followed = self.followed[heads[0].job_id] = []
+        await insist(lambda: self._follow(heads[0], followed))
+
+    async def _put_away(self, handle: ExecutionHandle) -> None:
+        """Cancel what kills every process, when it has been found out."""
+        while (job := await insist(handle.job)).error_code != CRASH_LOOP or job.status != "blocked":
+            await asyncio.sleep(0.2)
+        await insist(lambda: handle.cancel("it kills"))
 
     async def _follow(self, handle: ExecutionHandle, followed: list[int]) -> None:
         """Wait for the result and read the events, going on where the storage failed."""
@@ -239,11 +280,11 @@ class Story:
         """Be one process after another, until the story is over."""
         while await self._wait(0.5):
             life, rng = self._life(), random.Random(self._rng.getrandbits(64))
-            mortal = self.deaths < self._most_deaths
+            mortal, version = self.deaths < self._most_deaths, self._version()
             troubles = self._troubles if mortal else Troubles(delay=self._troubles.delay)
             storage = TroubledStorage(self._storage, life, rng, troubles)
-            kernel = self._kernel(storage, life, DOOMED if mortal else QUICK)
-            living = asyncio.ensure_future(self._live(kernel, mortal=mortal))
+            kernel = self._kernel(storage, life, DOOMED if mortal else QUICK, version=version)
+            living = asyncio.ensure_future(self._live(kernel, version, mortal=mortal))
             death = asyncio.ensure_future(storage.died.wait())
             await asyncio.wait((living, death), return_when=asyncio.FIRST_COMPLETED)
             death.cancel()
@@ -256,7 +297,7 @@ class Story:
             elif not living.cancelled() and (error := living.exception()) is not None:
                 raise error
 
-    async def _live(self, kernel: RuntimeKernel, *, mortal: bool) -> None:
+    async def _live(self, kernel: RuntimeKernel, version: int, *, mortal: bool) -> None:
         """Execute until the story is over, or until somebody stops this process in good order."""
         try:
             await kernel.start()
@@ -265,6 +306,9 @@ class Story:
         if mortal and self._rng.random() < 0.3:
             await self._wait(2.0)
             self.deaths += 1
+        elif version == 1:
+            while not self._is_outdated(version) and await self._wait(0.2):
+                pass
         else:
             await self._over.wait()
         await kernel.aclose()

@@ -41,6 +41,7 @@ class TroubledStorage(DyingStorage):
     def __init__(self, inner: Storage, life: Life, rng: random.Random, troubles: Troubles) -> None:
         super().__init__(inner, lambda _: False)
         self._life = life
+        life.kill = self.die
         self._rng = rng
         self._troubles = troubles
         self._down_until = 0.0
@@ -89,7 +90,7 @@ class TroubledStorage(DyingStorage):
 
     async def claim(self, job_id: str, **options: Any) -> Claim | None:
         claim: Claim | None = await self._write(lambda: self._inner.claim(job_id, **options))
-        self._life.learn(claim.events if claim else ())
+        self._life.take(claim)
         return claim
 
     async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:

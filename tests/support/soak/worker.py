@@ -1,6 +1,7 @@
-"""A worker of a soaked Postgres database: `python -m support.soak.worker DSN WORLD SEED MORTAL`.
+"""A worker of a soaked Postgres database: `python -m support.soak.worker DSN WORLD SEED VERSION SKEW MORTAL`.
 
-While it is mortal it kills itself with SIGKILL now and then, around effects and commits. SIGTERM drains it.
+While it is mortal it kills itself with SIGKILL now and then, around effects and commits. SIGTERM drains it. `VERSION` is the
+release of the code that it runs, and `SKEW` the seconds that its machine's clock is off.
 """
 
 import asyncio
@@ -8,13 +9,16 @@ import os
 import random
 import signal
 import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from agent_runtime import RuntimeKernel
+from agent_runtime.ports.clock import ServerClock, SystemClock
 from agent_runtime.ports.journal import Claim, Commit
 from agent_runtime.storage.postgres import PostgresStorage
-from support.soak.programs import HASTY, PRICES, TOOL_OF, Soaked, make_engine
+from support.soak.programs import HASTY, MAX_CRASHES, PRICES, TOOL_OF, Soaked, make_engine
 from support.soak.world import FileWorld, Life
 from support.worker_child import WORKER
 
@@ -32,7 +36,7 @@ class MortalStorage(PostgresStorage):
     def perhaps_die(self) -> None:
         """Die, if this is the moment."""
         if self.mortal and self.chance.random() < DEATH:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.life.kill()
 
     async def commit(self, commit: Commit) -> int:
         self.perhaps_die()
@@ -43,25 +47,46 @@ class MortalStorage(PostgresStorage):
 
     async def claim(self, job_id: str, **options: Any) -> Claim | None:
         claim = await super().claim(job_id, **options)
-        self.life.learn(claim.events if claim else ())
+        self.life.take(claim)
         return claim
 
 
-async def main(dsn: str, world: str, seed: int, *, mortal: bool) -> None:
+class SkewedClock(SystemClock):
+    """The clock of a machine that nobody has set right.
+
+    Args:
+        skew: Seconds that it is ahead.
+    """
+
+    def __init__(self, skew: float) -> None:
+        self._skew = timedelta(seconds=skew)
+
+    def now(self) -> datetime:
+        return super().now() + self._skew
+
+
+def die() -> None:
+    """Die as a process dies."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(dsn: str, world: str, seed: int, version: int, skew: float, *, mortal: bool) -> None:
     """Execute until told to stop."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     chance = random.Random(seed)
     storage = MortalStorage(dsn)
+    storage.clock = ServerClock(SkewedClock(skew))
     storage.chance, storage.mortal = chance, mortal
     life = storage.life = Life(FileWorld(Path(world)), chance, storage.perhaps_die)
+    life.kill = die
     kernel = RuntimeKernel(
         engine=make_engine(),
         storage=storage,
-        operators=[Soaked(life)],
+        operators=[Soaked(life, version)],
         tools=[*TOOL_OF.values(), HASTY],
         prices=PRICES,
-        options=WORKER,
+        options=replace(WORKER, code_version=f"v{version}", max_crashes=MAX_CRASHES),
     )
     async with kernel:
         await stop.wait()
@@ -69,4 +94,8 @@ async def main(dsn: str, world: str, seed: int, *, mortal: bool) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), mortal=sys.argv[4] == "mortal"))
+    _, its_dsn, its_world, its_seed, its_version, its_skew, life_time = sys.argv
+    its_life = main(
+        its_dsn, its_world, int(its_seed), int(its_version), float(its_skew), mortal=life_time == "mortal"
+    )
+    asyncio.run(its_life)

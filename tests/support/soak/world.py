@@ -9,9 +9,9 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.journal import Claim, NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 OUTCOMES = frozenset(
@@ -91,17 +91,36 @@ class Life:
         self.rng = rng
         self.dead = False
         self._on_effect = on_effect
+        self.kill: Callable[[], None] = lambda: None
+        """Ends the process, whether it is its time or not."""
         self._finished: dict[str | None, str] = {}
         """Steps and tools that have ended by the journals this process has read and written, with the names of steps."""
 
+    async def die(self) -> NoReturn:
+        """Be killed by what has just been read."""
+        self.kill()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("unreachable: nobody completes the future")
+
     def learn(self, events: Iterable[NewEvent | RuntimeEvent]) -> None:
-        """Take note of what a journal says that this process has been given, or has written into."""
+        """Take note of what a journal says that this process has read or written."""
         for event in events:
             if event.type == RuntimeEventType.JOB_RETRIED:
                 for operation in (*event.data["reopens"], *event.data["drops"]):
                     self._finished.pop(operation, None)
             elif event.type in OUTCOMES:
                 self._finished[event.operation_id] = event.data["name"]
+
+    def take(self, claim: Claim | None) -> None:
+        """Take note of a journal that this process has been given with its job."""
+        if claim is None:
+            return
+        job = claim.job
+        if job.origin != job.job_id:  # a retry: what it does anew has the names that it had before
+            gone = [one for one in self._finished if (one or "").startswith(f"{job.origin}:")]
+            for operation in gone:
+                del self._finished[operation]
+        self.learn(claim.events)
 
     async def _live(self) -> None:
         if self.rng.random() < 0.6:
