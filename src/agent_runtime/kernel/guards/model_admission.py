@@ -79,16 +79,17 @@ class ModelAdmission:
 
         async def commit(plan: Plan) -> None:
             bound = AtMost.of(plan, provider)
-            step.open[number] = bound  # even a caller that is cancelled now has it written
+            step.open[number] = bound  # a caller that is cancelled now may have it written
             run.unsent.add(step.attempt_id(number))
             try:
                 timers = [(run.job_id, BUDGET_TIMER)] if run.history.room_wanted is not None else []
                 pins = new_pins(run.history, step.operation_id, attempt.spec.tools)
                 intent = _intent(step, attempt, number, bound)
                 await run.commit([*pins, intent], charges=plan.charges, clear_timers=timers)
-            except Exception:  # refused: nothing is set aside, and nothing must be given back
-                del step.open[number]
-                run.unsent.discard(step.attempt_id(number))
+            except (Exception, asyncio.CancelledError):
+                if not step.is_begun(number):  # refused, or cancelled before it was its turn to be written:
+                    del step.open[number]  # nothing is set aside, and nothing must be given back
+                    run.unsent.discard(step.attempt_id(number))
                 raise
             if number == 1:
                 step.note_request(attempt.spec.tools)

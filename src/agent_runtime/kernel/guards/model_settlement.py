@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -160,11 +161,15 @@ async def _settle(
     is_answer = outcome.type in (RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT)
     charges = bound.settlement(spent, is_answer=is_answer)
     overrun = [] if spent is None else _overrun(step, bound, spent)
-    step.open.pop(number, None)  # even a caller that is cancelled now has it written
+    step.open.pop(number, None)  # a caller that is cancelled now may have it written
     try:
         await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
     except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum
         step.open[number] = bound
+        raise
+    except asyncio.CancelledError:
+        if step.is_begun(number):  # cancelled before it was its turn to be written
+            step.open[number] = bound
         raise
     await tell(run, step.operation_id, step.budgets)
 

@@ -49,6 +49,11 @@ class ModelStep:
         """What the journal knows of it by now."""
         return self.branch.run.history.steps.get(self.operation_id)
 
+    def is_begun(self, number: int) -> bool:
+        """Whether the journal holds the intent of an attempt, and no end of it."""
+        recorded = self.recorded
+        return recorded is not None and (recorded.open_intent or {}).get("attempt") == number
+
     def attempt_id(self, number: int) -> str:
         """Return the name of one of its attempts."""
         return attempt_id(self.branch.run, self.operation_id, number)

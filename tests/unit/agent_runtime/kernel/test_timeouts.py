@@ -10,6 +10,7 @@ import pytest
 
 from agent_runtime import (
     ActionSpec,
+    BudgetSpec,
     ExecutionRequest,
     InvalidInput,
     JobFailed,
@@ -22,7 +23,7 @@ from agent_runtime.testing.faults import commit_of
 from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider, tool
 from llm_client.messages import ToolCall
 from support.hooked_storage import HookedStorage
-from support.kernels import BOUND, QUICK, kernel, pending, status_becomes, types
+from support.kernels import BOUND, QUICK, kernel, pending, run_key, status_becomes, types
 from support.kernels import resumed as resumed_with
 from support.operators import asking, identity
 
@@ -444,3 +445,42 @@ async def test_a_bound_that_cut_off_an_effect_while_its_end_was_written_is_passe
         await status_becomes(handle, "waiting_action")
         await handle.resolve_action(question.action_id, {"confirmed": True})
         assert (await handle.result(timeout=BOUND)).output == "late"
+
+
+async def test_a_model_call_that_is_cut_off_before_its_intent_is_written_gives_back_nothing() -> None:
+    """It waits for its turn to write, behind a commit that carries what had been recorded before."""
+    storage, held = MemoryStorage(), asyncio.Event()
+    engine = ExecutionEngine(ScriptedProvider(["never asked"]))
+
+    async def effect(context: OperatorContext) -> None:
+        context.now()
+        await context.step(identity, "x", name="effect")
+
+    async def ask() -> None:
+        await held.wait()
+        await engine.complete(asking())
+
+    async def operator(context: OperatorContext, given: object) -> str:
+        try:
+            async with context.timeout(SHORT):
+                await context.gather(effect(context), ask())
+        except TimeoutError:
+            return "late"
+        return "in time"
+
+    async def until_it_is_cut_off() -> None:
+        held.set()
+        async with asyncio.timeout(BOUND):
+            while not [e for e in await storage.events(handle.job_id) if e.type == "timeout.due"]:
+                await asyncio.sleep(0.005)
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    hooked = HookedStorage(storage, commit_of("step.started", "effect"), until_it_is_cut_off)
+    async with kernel(hooked, operators=[operator]) as k:
+        request = ExecutionRequest(operator="operator", budgets=BudgetSpec(max_tokens=100_000))
+        handle = await k.execute(request)
+        assert (await handle.result(timeout=BOUND)).output == "late"
+        (counters,) = await k.storage.counters([run_key(handle.job_id)])
+        assert counters.reserved.tokens == 0
+        assert "model.attempt_failed" not in await types(handle)
