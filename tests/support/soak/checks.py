@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from agent_runtime import JobFilter, JobRecord, LedgerEntry, RuntimeEvent, RuntimeKernel
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import STOP_REQUESTS, TERMINAL_TYPES, RuntimeEventType
 from support.kernels import run_key
-from support.soak.plans import JobPlan, fits, programs, result_of, within
+from support.soak.plans import JobPlan, fits, kept_children, programs, result_of, within
 from support.soak.programs import MAX_CRASHES
 from support.soak.world import OUTCOMES, Happening
 
@@ -64,7 +64,8 @@ async def check_story(desk: RuntimeKernel, story: Ended, findings: Findings) -> 
     check_effects(story.world, findings, paused=story.paused)
     if not story.paused:
         check_refunds(story.plans, story.world, findings)
-    check_families(jobs, journals, findings)
+    kept = {one["program"]["id"] for plan in story.plans.values() for one in kept_children(plan.program)}
+    check_families(jobs, journals, kept, findings)
     await check_questions(desk, jobs, everything, findings)
     await check_money(desk, jobs, everything, story.plans, story.world, findings)
 
@@ -203,10 +204,16 @@ def check_refunds(plans: dict[str, JobPlan], world: Sequence[Happening], finding
 
 
 def check_families(
-    jobs: dict[str, JobRecord], journals: dict[str, list[RuntimeEvent]], findings: Findings
+    jobs: dict[str, JobRecord],
+    journals: dict[str, list[RuntimeEvent]],
+    kept: Collection[str],
+    findings: Findings,
 ) -> None:
-    """Who goes with a parent is asked to stop when it ends; who is kept is not."""
+    """Who goes with a parent is asked to stop when it ends; who is kept (`kept` names their programs) is not."""
     for job in jobs.values():
+        program = journals[job.job_id][0].body()["id"]
+        is_stopped = any(event.type in STOP_REQUESTS for event in journals[job.job_id])
+        findings.check(program not in kept or not is_stopped, f"{job.job_id} was to be kept and was stopped")
         parent = jobs.get(job.parent_job_id or "")
         if parent is None or not parent.status.is_terminal:
             continue

@@ -318,3 +318,11 @@ def programs(program: Node) -> Iterator[Node]:
                 yield from programs(each["program"])
     if "then" in program:
         yield from programs(program["then"])
+
+
+def kept_children(program: Node) -> Iterator[Node]:
+    """Yield the nodes that start a child which goes on whatever becomes of its parent."""
+    for each in programs(program):
+        for node in within(each["nodes"]):
+            if node["do"] == "start" and node["keep"] and node["then"] != "cancel":
+                yield node
