@@ -6,7 +6,7 @@ BENCH   := .venv-bench-peers/.stamp
 DOCS    := .venv-docs/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak matrix lint format bench docs clean
+.PHONY: help demo test soak proof matrix lint format bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,6 +19,9 @@ test: $(DEV) ## run every test, with coverage (ARGS="-k budget" narrows it)
 
 soak: $(DEV) ## play random lives (SECONDS=60 SEED=1 STORAGE=memory|sqlite|postgres STORIES=…)
 	scripts/soak --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) --storage $(or $(STORAGE),memory) --stories $(or $(STORIES),0)
+
+proof: $(DEV) ## play the soak's long form once on every storage, logs in build/proof (SECONDS=1800 SEED=1000000)
+	scripts/proof $(or $(SECONDS),1800) $(or $(SEED),1000000)
 
 matrix: $(DEV) ## kill processes at every moment of every step, and write the table in docs/guarantees.md
 	scripts/matrix
@@ -33,6 +36,7 @@ bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (AR
 	.venv/bin/python benchmarks/client/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run_budgets.py $(ARGS)
+	.venv/bin/python benchmarks/runtime/run_holds.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run_postgres.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Final
@@ -74,10 +75,13 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
                 say(f"{kernel.worker_id} executes {names}")
             else:
                 say(f"{kernel.worker_id} waits: another process executes the jobs of this database")
+            gc.collect()
+            gc.freeze()  # the modules live as long as the process: no collection has to look through them, holding the loop
             await stop.wait()
             say("stopping: the steps in flight may end", err=True)
     except asyncio.CancelledError:
         say("stopped without waiting; other workers go on with the jobs", err=True)
     finally:
+        gc.unfreeze()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -120,6 +120,7 @@ class Executor:
             await self.advance(job_id, is_listed=False)
 
     async def _advance(self, job_id: str, *, is_listed: bool) -> None:
+        await self._services.turns.give()
         try:
             claim = await self._claim(job_id, is_listed=is_listed)
         except StorageError:

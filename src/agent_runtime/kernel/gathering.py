@@ -224,6 +224,7 @@ def _start(
     """
 
     async def work() -> Any:
+        await members.run.services.turns.give()  # a thousand branches begin in one turn of the loop otherwise
         if (error := members.refused.get(number)) is not None:
             raise error
         branch = members.branches.get(number) or members.open(number)

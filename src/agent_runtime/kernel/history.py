@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -104,7 +104,7 @@ class Step:
     """`data` of the newest intent, while no outcome or failure follows it."""
     outcome: RuntimeEvent | None = None
     """`completed` or `failed`."""
-    resumed: set[str] = field(default_factory=set)
+    resumed: frozenset[str] = frozenset()
     """Waits inside it that had returned to its function when the run ended."""
 
     @property
@@ -330,9 +330,9 @@ class History:
         elif state in ("attempted", "finished"):
             step.open_intent = None
         elif state == "resumed":
-            step.resumed.add(data["wait"])
+            step.resumed |= {data["wait"]}
         elif state == "blocked":
-            step.resumed.discard(data["wait"])
+            step.resumed -= {data["wait"]}
             step.attempt = data.get("attempt", 1)
             if not data.get("whole", True):
                 step.state = "resumed"

@@ -7,17 +7,29 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext
+from agent_runtime import ActionSpec, ExecutionHandle, ExecutionRequest, ExecutionResult, OperatorContext
 from agent_runtime.errors import ContentTooLarge
 from agent_runtime.values.content import MAX_CONTENT_BYTES, MAX_VALUES_BYTES
-from support.kernels import BOUND, journal, kernel, opened, resumed
+from support.kernels import BOUND, journal, kernel, opened
 
-pytestmark = pytest.mark.timeout(BOUND * 3)
+pytestmark = pytest.mark.timeout(BOUND * 10)
+PATIENCE = BOUND * 4
+"""A slow machine writes thousands of steps one after the other."""
 STEPS = 2000
 
 
 async def give(number: int) -> int:
     return number
+
+
+async def resumed(handle: ExecutionHandle) -> ExecutionResult:
+    """Wait until a job has left the memory with a question, answer it, and return the result of the run that goes on."""
+    async with asyncio.timeout(PATIENCE):
+        while await handle.status() != "waiting_action":
+            await asyncio.sleep(0.02)
+    (question,) = await handle.get_pending_actions()
+    await handle.resolve_action(question.action_id, {"confirmed": True})
+    return await handle.result(timeout=PATIENCE)
 
 
 class Ticks:
@@ -77,6 +89,24 @@ async def test_recalling_many_steps_lets_others_have_their_turns(
         await resumed(await k.execute(ExecutionRequest(operator=operator.__name__)))
     assert len(SEEN) == 2
     assert SEEN[1] > 3
+
+
+async def in_many_branches(context: OperatorContext) -> None:
+    async def nothing() -> None:
+        """Need no waiting."""
+
+    await context.gather(*(nothing() for _ in range(10 * STEPS)))
+
+
+async def wide(context: OperatorContext, given: object) -> None:
+    await counted(context, in_many_branches)
+
+
+async def test_many_branches_begin_with_turns_for_others_between_them() -> None:
+    SEEN.clear()
+    async with kernel(operators=[wide]) as k:
+        await resumed(await k.execute(ExecutionRequest(operator="wide")))
+    assert min(SEEN) > 8
 
 
 async def many() -> list[dict[str, Any]]:
