@@ -151,6 +151,7 @@ PLAYED = {
         "test_a_message_reaches_a_branch_while_another_one_is_at_work",
         "test_what_was_received_for_waits_whose_time_is_up_goes_back",
         "test_a_branch_that_a_failure_ends_takes_nothing_and_a_gathered_message_goes_back",
+        "test_what_was_received_before_a_crash_goes_back_when_time_is_up_before_the_code_comes_to_it",
         "test_a_job_that_ends_or_is_cancelled_takes_no_message_any_more",
         "test_a_chain_goes_on_where_its_last_link_stopped_under_one_identity",
         "test_a_retry_recalls_what_was_received_and_gives_back_what_it_does_anew",

@@ -43,6 +43,8 @@ class Receiving:
         """Held while it is not known whether a message was taken, and for whom."""
         self.unseen: dict[str, Branch] = {}
         """Where messages have arrived that the code has not got yet, by operation."""
+        self._seen: set[str] = set()
+        """Operations whose messages the code of this run has got."""
 
     async def ask(self, branch: Branch, identity: str) -> Asked[InboxMessage]:
         """Return the wait for a message at the next place of a line."""
@@ -130,6 +132,7 @@ class Receiving:
         """Learn that the code has got what was received here."""
         for operation_id in operation_ids:
             self.unseen.pop(operation_id, None)
+            self._seen.add(operation_id)
 
     async def at_rest(self) -> None:
         """Return when it is known of every message whether it was taken."""
@@ -144,15 +147,50 @@ class Receiving:
                 self.unseen.pop(operation_id, None)
                 self._run.record(self._withdrawn(operation_id), message_changes=[change])
 
-    def give_back_unseen(self, line: Branch, is_spared: Callable[[Branch], bool]) -> None:
-        """Give back what has arrived in a line and has not been seen, where its code is about to be cut off."""
-        self.give_back(
-            [one for one, branch in self.unseen.items() if line in branch.upwards() and not is_spared(branch)]
-        )
+    def give_back_unseen(self, line: Branch, start: str, is_spared: Callable[[Branch], bool]) -> None:
+        """Give back what has arrived in a line and has not been seen, where its code is about to be cut off.
+
+        Args:
+            line: The line.
+            start: Place in it after which the code is cut off.
+            is_spared: Whether the code of a branch goes on.
+        """
+        spared = {one for one, branch in self.unseen.items() if is_spared(branch)}
+        number = int(start.rpartition(".")[2]) if start.rpartition(".")[2].isdecimal() else 0
+        self.give_back([one for one in self._untouched(line.place, number) if one not in spared])
+
+    def _untouched(self, line: str, after: int = 0) -> list[str]:
+        """Return where messages have arrived in a line that the code of this run has not got, and no run has gone on from.
+
+        A run that follows the journal may be cut off before it comes to them.
+        """
+        history = self._run.history
+        return [
+            step.operation_id
+            for step in (history.steps.values() if "message" in history.kinds else ())
+            if step.kind == "message"
+            and step.operation_id in history.arrived
+            and step.operation_id not in self._seen
+            and self._is_last(step.operation_id.partition(":")[2], line, after)
+        ]
+
+    def _is_last(self, place: str, line: str, after: int) -> bool:
+        """Whether nothing is recorded after a place, in its line and in those around it up to the given one."""
+        furthest = self._run.history.furthest
+        while True:
+            around, _, number = place.rpartition(".")
+            if not number.isdecimal() or furthest.get(around, 0) > int(number):
+                return False
+            if around == line:
+                return int(number) > after
+            if not around:
+                return False
+            place = around
 
     def leave(self) -> tuple[list[NewEvent], dict[str, Any]]:
         """Return what gives back all that the code has not seen, and ends all waits, when the job ends."""
-        changes = {one: change for one in self.unseen if (change := self._change_back(one)) is not None}
+        left = self._untouched("")
+        changes = {one: change for one in left if (change := self._change_back(one)) is not None}
         events = [self._withdrawn(one) for one in changes]
         return events, {"message_changes": list(changes.values()), "drop_receivers": self.receivers()}
 

@@ -153,7 +153,8 @@ class TimeoutScope:
         def is_spared(branch: Branch) -> bool:
             return any(effect_class(step.open_intent) in spared for _, step in branch.enclosing_effects())
 
-        self._run.mail.give_back_unseen(self._branch, is_spared)
+        start = self.operation_id.partition(":")[2]
+        self._run.mail.give_back_unseen(self._branch, start, is_spared)
         for leaf in self._branch.leaves():
             if is_spared(leaf):
                 continue

@@ -1,6 +1,8 @@
 """Messages to identities: sent, received once and in order, and never lost between a look and a wait."""
 
 import asyncio
+import contextlib
+import itertools
 from typing import Any
 
 import pytest
@@ -298,6 +300,35 @@ async def test_a_branch_that_a_failure_ends_takes_nothing_and_a_gathered_message
         assert await output(handle) == ["paper"]
         await k.send("door", "knock")
         assert await waiting(k, "door") == ["knock"]
+
+
+async def test_what_was_received_before_a_crash_goes_back_when_time_is_up_before_the_code_comes_to_it() -> (
+    None
+):
+    passes = itertools.chain([True, False], itertools.repeat(True))
+
+    async def operator(context: OperatorContext, given: object) -> Any:
+        async def branch() -> None:
+            if not next(passes):  # the run that follows the journal again is slow
+                await asyncio.Event().wait()
+            await context.receive("desk")
+
+        with contextlib.suppress(TimeoutError):
+            async with context.timeout(1.5):
+                await context.gather(branch())
+        await context.sleep(0.02)
+        return (await context.receive("desk")).body
+
+    storage = MemoryStorage()
+    dying = DyingStorage(storage, commit_of("message.received"))
+    doomed = kernel(dying, operators=[operator], options=DOOMED)
+    await doomed.send("desk", "paper")
+    handle = await started(doomed, "operator")
+    async with asyncio.timeout(BOUND):
+        await dying.died.wait()
+    await bury(doomed, dying, storage)
+    async with kernel(storage, operators=[operator]) as k:
+        assert await output(k.handle(handle.job_id)) == "paper"
 
 
 async def test_a_job_that_ends_or_is_cancelled_takes_no_message_any_more() -> None:
