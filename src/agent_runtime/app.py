@@ -131,6 +131,7 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
         heartbeat_interval=options.heartbeat_interval,
         worker_timeout=options.worker_timeout,
         caps=options.caps,
+        across_scopes=options.priority_across_scopes,
     )
 
 

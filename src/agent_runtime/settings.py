@@ -180,6 +180,7 @@ class Settings(BaseSettings):
     suspect_patience: float = _DEFAULTS.suspect_patience
     max_events: int = _DEFAULTS.max_events
     max_inbox: int = _DEFAULTS.max_inbox
+    priority_across_scopes: bool = _DEFAULTS.priority_across_scopes
     strict: bool = _DEFAULTS.strict
     max_child_depth: int = _DEFAULTS.max_child_depth
     storage_patience: float = _DEFAULTS.storage_patience

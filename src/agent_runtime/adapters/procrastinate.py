@@ -17,7 +17,7 @@ import importlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agent_runtime.adapters.queue_entries import UNHEARD, due, entry_queue, entry_queues
+from agent_runtime.adapters.queue_entries import MOVE_ALL, MOVE_BACK, UNHEARD, due, entry_queue, entry_queues
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.background import drained, ended, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
@@ -64,6 +64,7 @@ class PostgresDispatcher:
         heartbeat_interval: Seconds between signs of life of this process to the queue.
         worker_timeout: Seconds without one after which the queue takes a process for dead.
         caps: How many jobs of a scope may run; what has no place gets no entry until it has.
+        across_scopes: Whether priority counts across scopes; otherwise it counts within a scope, and scopes take turns.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PostgresDispatcher:
         heartbeat_interval: float = 2.0,
         worker_timeout: float = 7.0,
         caps: ScopeCaps = NO_CAPS,
+        across_scopes: bool = False,
     ) -> None:
         self._dsn = dsn
         self._queues = tuple(queues)
@@ -85,6 +87,7 @@ class PostgresDispatcher:
         self._heartbeat_interval = heartbeat_interval
         self._worker_timeout = worker_timeout
         self._caps = caps
+        self._across_scopes = across_scopes
         self._app: procrastinate.App | None = None
         self._connections: QueueConnections | None = None
         self._advance: Advance | None = None
@@ -158,13 +161,19 @@ class PostgresDispatcher:
         self._operators = operators
 
     def submit(
-        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+        self,
+        job_id: str,
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        operator: str | None = None,
+        scope_id: str | None = None,
     ) -> None:
         """Ask for a job to be advanced: here, while this process has little to do and can run it, else anywhere.
 
         What is advanced here needs no entry; if the process dies before, the others' sweep finds the job.
         """
-        del priority  # it is looked up with everything else that an entry needs
+        del priority, scope_id  # they are looked up with everything else that an entry needs
         if not self._take(job_id, queue, operator):
             self._wanted[job_id] = None
             self._submitted.set()
@@ -186,6 +195,8 @@ class PostgresDispatcher:
         while len(found := await self._due(limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
             await self._defer(found)
         await self._defer(found)
+        if not self._across_scopes:
+            await self._query(MOVE_ALL)
 
     async def _hear_new_queues(self) -> None:
         """Listen to queues that have come up, where this process serves all of them."""
@@ -293,12 +304,17 @@ class PostgresDispatcher:
         if self._caps:
             scopes, caps = list(self._caps.scopes), list(self._caps.scopes.values())
             arguments |= {"scopes": scopes, "caps": caps, "cap": self._caps.default}
-        return await self._query(due(among=job_ids is not None, capped=bool(self._caps)), **arguments)
+        query = due(among=job_ids is not None, capped=bool(self._caps), across_scopes=self._across_scopes)
+        return await self._query(query, **arguments)
 
     async def _defer(self, rows: Sequence[dict[str, Any]]) -> None:
         """Make an entry for each job; all at once, or one by one where others are faster all the time."""
         for first in range(0, len(rows), DEFER_LIMIT):
-            await self._defer_some(rows[first : first + DEFER_LIMIT])
+            some = rows[first : first + DEFER_LIMIT]
+            await self._defer_some(some)
+            overtaking = {row["scope_id"] for row in some if row["overtakes"]}
+            if overtaking:  # those who come later now give up their turns, so that a scope has each turn once
+                await self._query(MOVE_BACK, scopes=list(overtaking))
 
     async def _defer_some(self, rows: Sequence[dict[str, Any]]) -> None:
         for _ in range(BATCH_TRIES):

@@ -10,15 +10,15 @@ from typing import Final
 # Only what `claim` would give, and what has no entry yet. `FOR KEY SHARE` is not taken: a job that changes meanwhile
 # gets an entry too many, which does nothing.
 _READY: Final = """
-SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id FROM runtime_jobs j
+SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id, FALSE AS is_woken FROM runtime_jobs j
 WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
 """
 _WOKEN: Final = """
-SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id
+SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id, TRUE AS is_woken
 FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id WHERE TRUE
 """
-_ALL: Final = f"{_READY} UNION {_WOKEN}"
-_AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
+_ALL: Final = f"{_READY} UNION ALL {_WOKEN}"
+_AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION ALL {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
 _WITHOUT_ENTRY: Final = """
 NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
 """
@@ -49,19 +49,107 @@ def entry_queues(queues: Iterable[str], operators: Iterable[str]) -> list[str]:
     return sorted(entry_queue(queue, operator) for queue in queues for operator in names)
 
 
-def due(*, among: bool, capped: bool) -> str:
-    """Return the query for due jobs without an entry; of a scope with a cap, the first that have a place.
+_READY_JOB: Final = "a.owner IS NULL AND a.operator IS NOT NULL AND a.status IN ('queued', 'running')"
+_RUNNING: Final = "running AS (SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id)"
+_LAST_TURN: Final = 256
+"""Jobs ahead that are counted: behind so many of its own scope, a job waits long enough."""
+_STEP: Final = 2**20
+"""Between two turns, so that priorities fit in between. The whole fits into procrastinate's four bytes."""
+_LOWEST, _HIGHEST = 1 - _STEP // 2, _STEP // 2 - 1
+_LOOKED_AT_AGAIN: Final = 32
+"""Jobs of each scope whose turns a sweep looks at again."""
+_MOVED_AT_ONCE: Final = 2 * _LAST_TURN
+"""Jobs of a scope that a more urgent one of the scope may push back: all that have a turn, and those that had one."""
+
+
+def _priority(turn: str, priority: str) -> str:
+    """Return the priority of an entry: by turn, and within a turn by the job's own."""
+    return (
+        f"(least({_LAST_TURN}, {turn}) * -{_STEP} + greatest({_LOWEST}, least({priority}, {_HIGHEST})))::int4"
+    )
+
+
+def _before(condition: str) -> str:
+    """Count the ready jobs of the scope of a job `r` that meet a condition; its cost is bounded."""
+    jobs = f"SELECT 1 FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = r.scope_id AND {condition}"  # noqa: S608
+    return f"(SELECT count(*) FROM ({jobs} LIMIT {_LAST_TURN}) AS before)"  # noqa: S608
+
+
+_TURN: Final = f"""1 + coalesce(running.number, 0)
+  + {_before("a.priority > r.priority")} + {_before("a.priority = r.priority AND a.job_id < r.job_id")}
+  + (row_number() OVER (PARTITION BY r.scope_id, r.is_woken ORDER BY r.priority DESC, r.job_id) - 1) * r.is_woken::int"""
+"""Which job of its scope a job `r` is, those that run counted as well. Woken jobs are counted where they are woken together."""
+
+
+def _in_turns(chosen: str, *, across_scopes: bool) -> str:
+    """Give each of the chosen jobs the priority of its entry: the first jobs of all scopes come before the second ones."""
+    if across_scopes:
+        return f"""
+        SELECT job_id, queue, operator, priority, scope_id, FALSE AS overtakes FROM ({chosen}) AS r
+        ORDER BY priority DESC, job_id
+        """  # noqa: S608 -- the conditions above
+    return f"""
+    WITH {_RUNNING}, turned AS (
+      SELECT r.*, {_TURN} AS turn,
+        EXISTS (SELECT 1 FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = r.scope_id AND a.priority < r.priority) AS overtakes
+      FROM ({chosen}) AS r LEFT JOIN running USING (scope_id)
+    )
+    SELECT job_id, queue, operator, {_priority("turn", "priority")} AS priority, scope_id, overtakes
+    FROM turned ORDER BY 4 DESC, job_id
+    """  # noqa: S608 -- the conditions above
+
+
+def _move(scopes: str, number: int) -> str:
+    """Return the statement that gives the first jobs of some scopes the turns they would get now."""
+    return f"""
+    WITH RECURSIVE scopes (scope_id) AS ({scopes}), {_RUNNING}, heads AS (
+      SELECT h.job_id, {_priority("h.turn + coalesce(running.number, 0)", "h.priority")} AS priority
+      FROM scopes s CROSS JOIN LATERAL (
+        SELECT first.*, row_number() OVER (ORDER BY first.priority DESC, first.job_id) AS turn FROM (
+          SELECT a.job_id, a.priority FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
+          ORDER BY a.priority DESC, a.job_id LIMIT {number}
+        ) AS first
+      ) AS h LEFT JOIN running USING (scope_id)
+    ), moved AS (
+      SELECT p.id, heads.priority FROM procrastinate_jobs p JOIN heads ON p.queueing_lock = heads.job_id
+      WHERE p.status = 'todo' AND p.priority <> heads.priority FOR UPDATE OF p SKIP LOCKED
+    )
+    UPDATE procrastinate_jobs p SET priority = moved.priority FROM moved WHERE p.id = moved.id RETURNING p.id
+    """  # noqa: S608 -- the conditions above
+
+
+MOVE_ALL: Final = _move(
+    f"""
+      (SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} ORDER BY a.scope_id LIMIT 1)
+      UNION ALL
+      SELECT (
+        SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id > s.scope_id ORDER BY a.scope_id LIMIT 1
+      ) FROM scopes s WHERE s.scope_id IS NOT NULL
+    """,  # noqa: S608 -- the conditions above
+    _LOOKED_AT_AGAIN,
+)
+"""For all scopes: others that came later have been served meanwhile."""
+MOVE_BACK: Final = _move("SELECT unnest(%(scopes)s::text[])", _MOVED_AT_ONCE)
+"""For scopes in which a job has come that is more urgent than others which wait."""
+
+
+def due(*, among: bool, capped: bool, across_scopes: bool = False) -> str:
+    """Return the query for due jobs without an entry, with the priority of that; of a scope with a cap, the first that have a place.
 
     Jobs that are asked to stop need no place. Places are counted for each queue and operator: what waits for one that
     nobody serves holds up nobody else, and the claim counts exactly.
     """
     source = _AMONG if among else _ALL
     if not capped:
-        return f"""
-        SELECT d.job_id, d.queue, d.operator, d.priority FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
-        ORDER BY d.priority DESC, d.job_id LIMIT %(limit)s
+        first = "priority DESC, job_id" if across_scopes else "place, job_id"
+        chosen = f"""
+        SELECT * FROM (
+          SELECT d.*, row_number() OVER (PARTITION BY scope_id ORDER BY priority DESC, job_id) AS place FROM ({source}) AS d
+          WHERE {_WITHOUT_ENTRY}
+        ) AS placed ORDER BY {first} LIMIT %(limit)s
         """  # noqa: S608 -- the conditions above
-    return f"""
+        return _in_turns(chosen, across_scopes=across_scopes)
+    chosen = f"""
     WITH due AS (
       SELECT d.*, EXISTS (
         SELECT 1 FROM runtime_signals s
@@ -72,9 +160,10 @@ def due(*, among: bool, capped: bool) -> str:
     ), running AS (
       SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
     )
-    SELECT r.job_id, r.queue, r.operator, r.priority FROM ranked r
+    SELECT r.job_id, r.queue, r.operator, r.priority, r.scope_id, r.is_woken FROM ranked r
     LEFT JOIN running USING (scope_id)
     LEFT JOIN unnest(%(scopes)s::text[], %(caps)s::int8[]) AS c(scope_id, cap) USING (scope_id)
     WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, %(cap)s::int8) - coalesce(running.number, 0), TRUE)
-    ORDER BY r.priority DESC, r.job_id LIMIT %(limit)s
+    ORDER BY {"r.priority DESC" if across_scopes else "r.place"}, r.job_id LIMIT %(limit)s
     """  # noqa: S608
+    return _in_turns(chosen, across_scopes=across_scopes)

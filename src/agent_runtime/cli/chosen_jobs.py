@@ -27,7 +27,13 @@ class ChosenJobs:
         await self._inner.start(advance)
 
     def submit(
-        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+        self,
+        job_id: str,
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        operator: str | None = None,
+        scope_id: str | None = None,
     ) -> None:
         """Ask for a job to be advanced; one that was not chosen stays as it is."""
         if job_id in self._chosen:

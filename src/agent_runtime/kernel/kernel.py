@@ -188,6 +188,7 @@ class RuntimeKernel:
             self.storage,
             dispatcher,
             caps=self.options.caps,
+            across_scopes=self.options.priority_across_scopes,
             queues=self.options.queues,
             abilities=services.abilities,
         )
@@ -268,7 +269,9 @@ class RuntimeKernel:
             raise ConfigurationError(
                 "dispatch='queue' needs a Postgres database by its address; over a pool, give dispatcher=PostgresDispatcher(…)"
             )
-        return LocalDispatcher(max_concurrency=self.options.max_concurrency)
+        return LocalDispatcher(
+            max_concurrency=self.options.max_concurrency, across_scopes=self.options.priority_across_scopes
+        )
 
     @classmethod
     def _open_storage(cls, url: str | None) -> Storage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -18,22 +19,83 @@ LOW: Final = 250
 """Jobs that are left when more are asked for."""
 
 
+class _Lines:
+    """Jobs that wait, in a line for each scope; the scope of which the fewest are taken is next, then the one whose turn was longest ago.
+
+    Args:
+        across_scopes: Let all of them wait in one line.
+    """
+
+    def __init__(self, *, across_scopes: bool) -> None:
+        self._across_scopes = across_scopes
+        self._order = itertools.count()
+        self._lines: dict[str, list[tuple[int, int, str]]] = {}
+        self._taken: Counter[str] = Counter()
+        self._turns: list[tuple[int, int, str]] = []
+        """How many of a scope are taken, since when, and the scope; only the newest of each scope counts."""
+        self._newest: dict[str, int] = {}
+
+    def add(self, job_id: str, priority: int, scope_id: str) -> None:
+        """Let a job wait."""
+        name = "" if self._across_scopes else scope_id
+        line = self._lines.setdefault(name, [])
+        heapq.heappush(line, (-priority, next(self._order), job_id))
+        if len(line) == 1:
+            self._queue(name)
+
+    def take(self) -> tuple[str, str]:
+        """Return the next job, and the name of its line, to be given back. There must be one."""
+        while True:
+            _, number, name = heapq.heappop(self._turns)
+            if self._newest.get(name) == number:
+                break
+        line = self._lines[name]
+        _, _, job_id = heapq.heappop(line)
+        self._taken[name] += 1
+        if line:
+            self._queue(name)
+        else:
+            del self._lines[name], self._newest[name]
+        return job_id, name
+
+    def give_back(self, name: str) -> None:
+        """Learn that a job of a line has ended."""
+        self._taken[name] -= 1
+        if not self._taken[name]:
+            del self._taken[name]
+        if name in self._lines:
+            self._queue(name)
+
+    def clear(self) -> None:
+        """Forget who waits."""
+        self._lines.clear()
+        self._turns.clear()
+        self._newest.clear()
+
+    def _queue(self, name: str) -> None:
+        number = self._newest[name] = next(self._order)
+        heapq.heappush(self._turns, (self._taken[name], number, name))
+        if len(self._turns) > 2 * len(self._lines) + LOW:
+            self._turns = [turn for turn in self._turns if self._newest.get(turn[2]) == turn[1]]
+            heapq.heapify(self._turns)
+
+
 class LocalDispatcher:
-    """Calls `advance` for submitted jobs, the highest priority first, the oldest among equals.
+    """Calls `advance` for submitted jobs: of a scope the highest priority first, the oldest among equals; scopes take turns.
 
     Args:
         max_concurrency: Jobs advanced at the same time.
+        across_scopes: Whether priority counts across scopes instead.
     """
 
-    def __init__(self, *, max_concurrency: int) -> None:
+    def __init__(self, *, max_concurrency: int, across_scopes: bool = False) -> None:
         self._limit = max_concurrency
         self._advance: Advance | None = None
-        self._heap: list[tuple[int, int, str]] = []
-        self._order = itertools.count()
+        self._waiting = _Lines(across_scopes=across_scopes)
         self._queued: set[str] = set()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._again: dict[str, int] = {}
-        """Jobs submitted while they were being advanced, with their priority."""
+        self._again: dict[str, tuple[int, str]] = {}
+        """Jobs submitted while they were being advanced, with priority and scope."""
         self._stopping = False
         self.on_low: Callable[[], None] | None = None
         """Called when few jobs are left here: more may be due than were submitted."""
@@ -45,39 +107,46 @@ class LocalDispatcher:
         self._fill()
 
     def submit(
-        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+        self,
+        job_id: str,
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        operator: str | None = None,
+        scope_id: str | None = None,
     ) -> None:
         """Ask for a job to be advanced, whatever its queue: the one process that executes serves all of them."""
         del queue, operator
         if job_id in self._running:
-            self._again[job_id] = priority
+            self._again[job_id] = (priority, scope_id or "")
         elif job_id not in self._queued:
             self._queued.add(job_id)
-            heapq.heappush(self._heap, (-priority, next(self._order), job_id))
+            self._waiting.add(job_id, priority, scope_id or "")
             self._fill()
 
     def _fill(self) -> None:
         if self._advance is None or self._stopping:
             return
         loop = asyncio.get_running_loop()
-        while self._heap and len(self._running) < self._limit:
-            _, _, job_id = heapq.heappop(self._heap)
+        while self._queued and len(self._running) < self._limit:
+            job_id, line = self._waiting.take()
             self._queued.discard(job_id)
-            task = loop.create_task(self._run(self._advance, job_id), name=f"advance {job_id}")
+            task = loop.create_task(self._run(self._advance, job_id, line), name=f"advance {job_id}")
             self._running[job_id] = task
-        if len(self._heap) <= LOW and self.on_low is not None:
+        if len(self._queued) <= LOW and self.on_low is not None:
             self.on_low()
 
-    async def _run(self, advance: Advance, job_id: str) -> None:
+    async def _run(self, advance: Advance, job_id: str, line: str) -> None:
         try:
             await advance(job_id)
         except Exception:
             logger.exception("job %s: advancing it failed unexpectedly", job_id)
         finally:
             del self._running[job_id]
-            priority = self._again.pop(job_id, None)
-            if priority is not None:
-                self.submit(job_id, priority=priority)
+            self._waiting.give_back(line)
+            again = self._again.pop(job_id, None)
+            if again is not None:
+                self.submit(job_id, priority=again[0], scope_id=again[1])
             else:
                 self._fill()
 
@@ -85,7 +154,7 @@ class LocalDispatcher:
         """Take nothing more, wait for what runs, then cancel it."""
         self._stopping = True
         self._again.clear()
-        self._heap.clear()
+        self._waiting.clear()
         self._queued.clear()
         self._advance = None
         await drained(list(self._running.values()), seconds=drain)

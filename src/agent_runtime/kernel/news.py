@@ -112,7 +112,13 @@ class News:
             for seq, event in enumerate(events, 1):
                 self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, at))
         if job.operator is not None and self._passes_on:
-            self._dispatcher.submit(job.job_id, priority=job.priority, queue=job.queue, operator=job.operator)
+            self._dispatcher.submit(
+                job.job_id,
+                priority=job.priority,
+                queue=job.queue,
+                operator=job.operator,
+                scope_id=job.scope_id,
+            )
 
     def _publish(self, commit: Commit, first_seq: int) -> None:
         job_id = commit.job_id or ""
@@ -204,10 +210,13 @@ class News:
     async def _submit_due(self) -> None:
         services = self._services
         due = await self._storage.due_jobs(
-            limit=_SWEEP_LIMIT, caps=services.options.caps, ability=services.abilities.now()
+            limit=_SWEEP_LIMIT,
+            caps=services.options.caps,
+            ability=services.abilities.now(),
+            across_scopes=services.options.priority_across_scopes,
         )
-        for job_id, priority in due:
-            self._dispatcher.submit(job_id, priority=priority)
+        for job in due:
+            self._dispatcher.submit(job.job_id, priority=job.priority, scope_id=job.scope_id)
         self._more_due = len(due) == _SWEEP_LIMIT
 
     def _sweep_for_more(self) -> None:

@@ -29,6 +29,9 @@ class KernelOptions:
     """Jobs of one scope executed at the same time by all processes together; `None` for any number."""
     scope_concurrency: Mapping[str, int] = field(default_factory=dict)
     """The same for single scopes, whatever `max_concurrency_per_scope` says; zero holds a scope's jobs back."""
+    priority_across_scopes: bool = False
+    """Whether a job's priority counts before other scopes' jobs. Otherwise it counts within its scope, and scopes take turns:
+    the next job is of the one that has the fewest running."""
     max_queued: int | None = None
     """Jobs that may wait for a worker before `execute` refuses more with `QueueFull`; `None` for any number."""
     max_queued_per_scope: int | None = None
@@ -107,9 +110,9 @@ def check_option(name: str, value: Any) -> None:
         InvalidInput: It names the option.
     """
     match name:
-        case "strict":
+        case "strict" | "priority_across_scopes":
             if not isinstance(value, bool):
-                raise InvalidInput("strict is true or false")
+                raise InvalidInput(f"{name} is true or false")
         case "queues":
             if not isinstance(value, tuple):
                 raise InvalidInput("queues is a tuple of names")

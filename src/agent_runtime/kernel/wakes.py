@@ -12,7 +12,7 @@ from agent_runtime.errors import StorageError
 from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.ports.background import ended
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.journal import DueJob, Storage
 from agent_runtime.values.capacity import ScopeCaps
 from llm_client.logs import logger_of
 
@@ -28,6 +28,7 @@ class Wakes:
         storage: Knows which are due.
         dispatcher: Takes them. A queue that processes share looks up by itself what it has no room for.
         caps: How many jobs of a scope may run.
+        across_scopes: Whether priority counts across scopes.
         queues: What this process executes; none for all.
         abilities: What it can run.
     """
@@ -38,6 +39,7 @@ class Wakes:
         dispatcher: Dispatcher,
         *,
         caps: ScopeCaps,
+        across_scopes: bool,
         queues: tuple[str, ...],
         abilities: Abilities,
     ) -> None:
@@ -45,6 +47,7 @@ class Wakes:
         self._dispatcher = dispatcher
         self._is_shared = isinstance(dispatcher, SharedDispatcher)
         self._caps = caps
+        self._across_scopes = across_scopes
         self._queues = queues
         self._abilities = abilities
         self._woken: dict[str, None] = {}
@@ -93,17 +96,22 @@ class Wakes:
                 logger.exception("looking up due jobs failed unexpectedly; the sweep finds them")
 
     async def _submit_due(self, woken: list[str], left: list[str]) -> None:
-        due: dict[str, int] = {}
+        due: dict[str, DueJob] = {}
         ability = self._abilities.now()
         if woken:
             found = await self._storage.due_jobs(
-                among=woken, limit=len(woken), caps=self._caps, ability=ability
+                among=woken,
+                limit=len(woken),
+                caps=self._caps,
+                ability=ability,
+                across_scopes=self._across_scopes,
             )
-            due.update(found)
+            due.update({job.job_id: job for job in found})
         for scope_id in left:
             cap = self._caps.of(scope_id) or 0
-            due.update(await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues, ability=ability))
+            next_jobs = await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues, ability=ability)
             if self._is_shared:  # others may have to go on with those that this process does not serve
-                due.update(await self._storage.next_jobs(scope_id, cap=cap))
-        for job_id, priority in due.items():
-            self._dispatcher.submit(job_id, priority=priority)
+                next_jobs = [*next_jobs, *await self._storage.next_jobs(scope_id, cap=cap)]
+            due.update({job_id: DueJob(job_id, priority, scope_id) for job_id, priority in next_jobs})
+        for job in due.values():
+            self._dispatcher.submit(job.job_id, priority=job.priority, scope_id=job.scope_id)

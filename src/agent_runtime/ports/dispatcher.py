@@ -17,15 +17,22 @@ class Dispatcher(Protocol):
         ...
 
     def submit(
-        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
+        self,
+        job_id: str,
+        *,
+        priority: int = 0,
+        queue: str | None = None,
+        operator: str | None = None,
+        scope_id: str | None = None,
     ) -> None:
         """Ask for a job to be advanced. Submitting a job that is queued already changes nothing.
 
         Args:
             job_id: The job.
-            priority: Of jobs that wait for room, the highest is advanced first.
+            priority: Of a scope's jobs that wait for room, the highest is advanced first; scopes take turns.
             queue: The job's, where it is known.
             operator: Likewise.
+            scope_id: Likewise.
         """
         ...
 

@@ -268,6 +268,14 @@ class Worker:
 ChangeKind = Literal["created", "woken", "grown", "ended", "timer"]
 
 
+class DueJob(NamedTuple):
+    """A job that could be executed now."""
+
+    job_id: str
+    priority: int
+    scope_id: str
+
+
 class ForeignChange(NamedTuple):
     """What another process has done to a job."""
 
@@ -376,14 +384,19 @@ class Journal(Protocol):
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
         ability: Ability | None = None,
-    ) -> Sequence[tuple[str, int]]:
-        """Return `(job_id, priority)` of unowned jobs that `claim` would give, by priority, the oldest first.
+        across_scopes: bool = False,
+    ) -> Sequence[DueJob]:
+        """Return unowned jobs that `claim` would give: within a scope by priority, the oldest first.
+
+        Scopes take turns: the next is the one of which the fewest jobs are running and ahead, so that no number of jobs and
+        no priority of one scope keeps another's first job from being among the next.
 
         Args:
             limit: How many at most.
             caps: Of a scope with a bound only the first ones of each queue are returned, as many as have a place.
             among: Only these.
             ability: Only what it covers.
+            across_scopes: Whether priority and age count across scopes instead.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage, Worker
-from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -59,7 +59,7 @@ class AbilityContract:
 
     async def test_jobs_are_given_to_who_knows_their_operator(self, storage: Storage) -> None:
         ours, other = await self.waiting(storage), await self.waiting(storage, operator="other")
-        assert await storage.due_jobs(ability=ONE) == [(ours.job_id, 0)]
+        assert pairs(await storage.due_jobs(ability=ONE)) == [(ours.job_id, 0)]
         assert await storage.next_jobs("default", cap=5, ability=ONE) == [(ours.job_id, 0)]
         assert await storage.claim(other.job_id, owner="w", at=NOW, ability=ONE) is None
         assert await storage.claim(ours.job_id, owner="w", at=NOW, ability=ONE) is not None
@@ -82,7 +82,7 @@ class AbilityContract:
         assert await storage.due_jobs(ability=ONE) == []
         assert await storage.claim(record.job_id, owner="w", at=NOW, ability=ONE) is None
         two = Ability(operators=ONE.operators, versions=("v2",))
-        assert await storage.due_jobs(ability=two) == [(record.job_id, 0)]
+        assert pairs(await storage.due_jobs(ability=two)) == [(record.job_id, 0)]
         claim = await storage.claim(record.job_id, owner="w", at=NOW, ability=two)
         assert claim is not None
         assert claim.job == await storage.get_job(record.job_id)
@@ -93,7 +93,7 @@ class AbilityContract:
         record, other = await self.blocked(storage, "v1"), await self.blocked(storage, operator="other")
         stops = [Signal("c", one.job_id, "job.cancel_requested") for one in (record, other)]
         await storage.commit(commit(signals=stops))
-        assert await storage.due_jobs(ability=ONE) == [(record.job_id, 0)]
+        assert pairs(await storage.due_jobs(ability=ONE)) == [(record.job_id, 0)]
         assert await storage.claim(other.job_id, owner="w", at=NOW, ability=ONE) is None
         assert await storage.claim(record.job_id, owner="w", at=NOW, ability=ONE) is not None
 

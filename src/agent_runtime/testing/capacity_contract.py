@@ -9,7 +9,7 @@ import pytest
 
 from agent_runtime.errors import DuplicateJob, IdempotencyConflict, QueueFull
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage
-from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 
@@ -95,7 +95,7 @@ class CapacityContract:
         elsewhere = await self.queued(storage, scope_id="a", queue="other")
         assert not await self.claimable(storage, old)
         assert not await self.claimable(storage, late)
-        assert await storage.due_jobs(caps=CAPS) == [(high.job_id, 5), (elsewhere.job_id, 0)]
+        assert pairs(await storage.due_jobs(caps=CAPS)) == [(high.job_id, 5), (elsewhere.job_id, 0)]
         assert await self.claimable(storage, elsewhere)  # a queue that nobody serves holds up no other one
         assert not await self.claimable(storage, high)
 
@@ -114,24 +114,27 @@ class CapacityContract:
         assert not await self.claimable(storage, sleeper)
         assert await storage.due_jobs(caps=CAPS) == []
         await self.released(storage, others[0], JobStatus.SUCCEEDED)
-        assert await storage.due_jobs(caps=CAPS) == [(sleeper.job_id, 0)]
+        assert pairs(await storage.due_jobs(caps=CAPS)) == [(sleeper.job_id, 0)]
         assert await self.claimable(storage, sleeper)
 
     @pytest.mark.parametrize("request_", ["job.cancel_requested", "job.deadline_reached"])
     async def test_a_job_that_is_asked_to_stop_needs_no_place(self, storage: Storage, request_: str) -> None:
         record = await self.queued(storage, scope_id="held")
         await storage.commit(commit(signals=[Signal("s", record.job_id, request_)]))
-        assert await storage.due_jobs(caps=CAPS) == [(record.job_id, 0)]
+        assert pairs(await storage.due_jobs(caps=CAPS)) == [(record.job_id, 0)]
         assert await self.claimable(storage, record)
 
     async def test_due_jobs_are_the_first_that_have_a_place(self, storage: Storage) -> None:
         await self.running(storage, scope_id="a")
         late, low, high = [await self.queued(storage, scope_id="a", priority=p) for p in (0, 0, 5)]
         other = await self.queued(storage, scope_id="large", priority=1)
-        assert await storage.due_jobs(caps=CAPS) == [(high.job_id, 5), (other.job_id, 1)]
-        assert await storage.due_jobs(caps=CAPS, limit=1) == [(high.job_id, 5)]
-        assert await storage.due_jobs(caps=CAPS, among=[low.job_id, "job-none"]) == [(low.job_id, 0)]
-        assert await storage.due_jobs(among=[low.job_id, high.job_id]) == [(high.job_id, 5), (low.job_id, 0)]
+        assert pairs(await storage.due_jobs(caps=CAPS)) == [(other.job_id, 1), (high.job_id, 5)]
+        assert pairs(await storage.due_jobs(caps=CAPS, limit=1)) == [(other.job_id, 1)]
+        assert pairs(await storage.due_jobs(caps=CAPS, among=[low.job_id, "job-none"])) == [(low.job_id, 0)]
+        assert pairs(await storage.due_jobs(among=[low.job_id, high.job_id])) == [
+            (high.job_id, 5),
+            (low.job_id, 0),
+        ]
         assert len(await storage.due_jobs()) == 4
         assert late.job_id < low.job_id
 
@@ -139,7 +142,7 @@ class CapacityContract:
         caps = ScopeCaps(scopes={"held": 0})
         free = [await self.queued(storage, scope_id="free") for _ in range(3)]
         held = await self.queued(storage, scope_id="held")
-        assert await storage.due_jobs(caps=caps) == [(record.job_id, 0) for record in free]
+        assert pairs(await storage.due_jobs(caps=caps)) == [(record.job_id, 0) for record in free]
         for record in free:
             assert await storage.claim(record.job_id, owner="w", at=NOW, caps=caps) is not None
         assert await storage.claim(held.job_id, owner="w", at=NOW, caps=caps) is None
@@ -156,6 +159,43 @@ class CapacityContract:
         assert await storage.next_jobs("a", cap=2, queues=["other"]) == []
         assert await storage.next_jobs("a", cap=2, queues=["other", "default"]) == [(high.job_id, 5)]
         assert await storage.next_jobs("a", cap=4) == [(high.job_id, 5), (sleeper.job_id, 2), (old.job_id, 0)]
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    async def flood(self, storage: Storage, scope_id: str, number: int) -> list[str]:
+        """Store many urgent jobs of a scope; return their ids."""
+        made = [job(scope_id=scope_id, priority=2**31 - 1) for _ in range(number)]
+        for first in range(0, number, 2_000):
+            created = [(record, [NewEvent("job.created")]) for record in made[first : first + 2_000]]
+            await storage.commit(commit(create=created))
+        return [record.job_id for record in made]
+
+    async def test_a_flood_of_urgent_jobs_of_one_scope_keeps_no_other_from_being_next(
+        self, storage: Storage
+    ) -> None:
+        await self.flood(storage, "a", 10_000)
+        other = await self.queued(storage, scope_id="b")
+        caps = ScopeCaps(default=20_000)
+        assert other.job_id in [due.job_id for due in await storage.due_jobs(limit=2)]
+        assert other.job_id in [due.job_id for due in await storage.due_jobs(limit=2, caps=caps)]
+
+    async def test_the_scope_with_the_fewest_running_jobs_is_next(self, storage: Storage) -> None:
+        for scope_id in ("a", "a", "b"):
+            await self.running(storage, scope_id=scope_id)
+        first, second, urgent = [
+            await self.queued(storage, scope_id=scope, priority=priority) for scope, priority in (("a", 0), ("b", 0), ("b", 5))
+        ]  # fmt: skip
+        third = await self.queued(storage, scope_id="c")
+        order = [third.job_id, urgent.job_id, first.job_id, second.job_id]
+        assert [due.job_id for due in await storage.due_jobs()] == order
+
+    async def test_priority_may_be_told_to_count_across_scopes(self, storage: Storage) -> None:
+        late = await self.queued(storage, scope_id="a")
+        high, higher = [await self.queued(storage, scope_id="b", priority=priority) for priority in (1, 2)]
+        found = await storage.due_jobs(across_scopes=True)
+        assert [due.job_id for due in found] == [higher.job_id, high.job_id, late.job_id]
+        found = await storage.due_jobs(across_scopes=True, caps=ScopeCaps(default=9))
+        assert [due.job_id for due in found] == [higher.job_id, high.job_id, late.job_id]
 
     # -- bounds --------------------------------------------------------------------------------------------------
 

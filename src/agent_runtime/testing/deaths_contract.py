@@ -8,7 +8,7 @@ import pytest
 
 from agent_runtime.errors import JobSuspected
 from agent_runtime.ports.journal import Claim, JobChange, NewEvent, Signal, Storage
-from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.job import JobRecord, JobStatus
 
@@ -73,7 +73,7 @@ class DeathsContract:
         await storage.remove_worker("w1", died=True)
         with pytest.raises(JobSuspected):
             await storage.claim(owned.job_id, owner="w1", at=NOW, suspects=False)
-        assert await storage.due_jobs() == [(owned.job_id, 0)]
+        assert pairs(await storage.due_jobs()) == [(owned.job_id, 0)]
         owned = (await self.again(storage, owned.job_id)).job
         assert owned.counted == (2, 0, OpenClaim.LONE_SUSPECT)
         assert await storage.claim(owned.job_id, owner="w2", at=NOW, suspects=False) is None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from agent_runtime.ports.ids import new_commit_id, new_id
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.journal import Commit, DueJob
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.job import JobRecord
 
@@ -28,3 +29,8 @@ def action(job_id: str | None = None, **values: Any) -> ActionRecord:
     """Return a pending action."""
     fields = {"action_id": new_id("act"), "type": "confirm", "created_at": NOW, "token_hash": new_id("hash")}
     return ActionRecord(**{**fields, "job_id": job_id, **values})
+
+
+def pairs(due: Iterable[DueJob]) -> list[tuple[str, int]]:
+    """Return ids and priorities of due jobs."""
+    return [(job.job_id, job.priority) for job in due]

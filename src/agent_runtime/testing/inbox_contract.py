@@ -192,7 +192,7 @@ class InboxContract:
         ids = [claim.job.job_id for claim, _ in suspended]
         await self._send(storage, message(1))
         assert woken.jobs == ids[:1]
-        assert {job_id for job_id, _ in await storage.due_jobs()} == set(ids)
+        assert {job_id for job_id, *_ in await storage.due_jobs()} == set(ids)
         await self._send(storage, message(2))
         assert woken.jobs[1:] == ids[:2]
         woken.jobs.clear()
@@ -232,7 +232,7 @@ class InboxContract:
         await self._send(storage, message())
         assert await storage.due_jobs() == []
         await self._send(storage, message(to=other))
-        assert [job_id for job_id, _ in await storage.due_jobs()] == [either.job.job_id]
+        assert [job_id for job_id, *_ in await storage.due_jobs()] == [either.job.job_id]
 
     async def test_received_messages_are_forgotten_unless_their_job_may_give_them_back(
         self, storage: Storage

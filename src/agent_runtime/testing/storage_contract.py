@@ -39,7 +39,7 @@ from agent_runtime.testing.ability_contract import AbilityContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
-from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.testing.examples import NOW, action, commit, job, pairs
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.money_contract import MoneyContract
@@ -394,7 +394,7 @@ class StorageContract(
         assert await storage.due_jobs() == []
         assert await storage.claim(owned.job_id, owner="w2", at=NOW) is None
         await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.s")]))
-        assert await storage.due_jobs() == [(owned.job_id, 0)]
+        assert pairs(await storage.due_jobs()) == [(owned.job_id, 0)]
         claim = await storage.claim(owned.job_id, owner="w2", at=NOW)
         assert claim is not None
         assert [event.type for event in claim.events][-2:] == ["job.resumed", "custom.s"]
@@ -411,7 +411,7 @@ class StorageContract(
 
     async def test_due_jobs_come_by_priority_then_age(self, storage: Storage) -> None:
         low, high, late = [await self.created(storage, priority=priority) for priority in (0, 5, 0)]
-        assert [job_id for job_id, _ in await storage.due_jobs()] == [high.job_id, low.job_id, late.job_id]
+        assert [due.job_id for due in await storage.due_jobs()] == [high.job_id, low.job_id, late.job_id]
 
     # -- actions -------------------------------------------------------------------------------------------------
 
@@ -558,7 +558,7 @@ class StorageContract(
         owned = await self.claimed(storage)
         assert await storage.free_job(owned.job_id, fence=1)
         assert await storage.owned_jobs("w1") == []
-        assert await storage.due_jobs() == [(owned.job_id, 0)]
+        assert pairs(await storage.due_jobs()) == [(owned.job_id, 0)]
 
     async def test_a_removed_worker_frees_its_jobs(self, storage: Storage) -> None:
         worker = Worker(
@@ -574,4 +574,4 @@ class StorageContract(
         await storage.remove_worker("w1")
         assert await storage.list_workers() == []
         assert not await storage.free_job(owned.job_id, fence=1)
-        assert await storage.due_jobs() == [(owned.job_id, 0)]
+        assert pairs(await storage.due_jobs()) == [(owned.job_id, 0)]

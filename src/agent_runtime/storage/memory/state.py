@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -139,6 +140,10 @@ class State:
             and job.updated_at <= since
             and not any(moment is not None and moment > since for moment in listed)
         )
+
+    def running_of_scopes(self) -> Mapping[str, int]:
+        """Return how many jobs of each scope are being executed."""
+        return Counter(job.scope_id for job in self.jobs.values() if job.owner is not None)
 
     def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
         """Return how many more jobs of a scope may get an owner; `None` for any number."""

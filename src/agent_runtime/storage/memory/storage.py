@@ -14,6 +14,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
+    DueJob,
     Forgettable,
     Listener,
     NewEvent,
@@ -24,6 +25,7 @@ from agent_runtime.ports.journal import (
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.state import State, in_order, may_try
+from agent_runtime.storage.turns import in_turns
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter, run_budget_id
@@ -162,7 +164,8 @@ class MemoryStorage:
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
         ability: Ability | None = None,
-    ) -> Sequence[tuple[str, int]]:
+        across_scopes: bool = False,
+    ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
         state = self._state
         candidates = (
@@ -173,9 +176,11 @@ class MemoryStorage:
         due = [job for job in candidates if state.is_due(job) and state.covers(ability, job)]
         due.sort(key=in_order)
         if caps:
-            left = {(job.scope_id, job.queue): state.places(job.scope_id, caps) for job in due}
+            places = {scope_id: state.places(scope_id, caps) for scope_id in {job.scope_id for job in due}}
+            left = {(job.scope_id, job.queue): places[job.scope_id] for job in due}
             due = [job for job in due if state.is_stopping(job) or _take_place(left, job)]
-        return [(job.job_id, job.priority) for job in due[:limit]]
+        first = due[:limit] if across_scopes else in_turns(due, state.running_of_scopes(), limit)
+        return [DueJob(job.job_id, job.priority, job.scope_id) for job in first]
 
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None

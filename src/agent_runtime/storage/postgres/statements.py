@@ -494,19 +494,26 @@ SELECT job_id, {", ".join(EVENT)} FROM runtime_events WHERE job_id = ANY($1::tex
 _WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
 
 
-def due_jobs(*, capped: bool, among: bool) -> str:
+def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
     """Return the query for due jobs.
 
     $1 is the limit, $2 and $3 say what can be run; then come the ids, the scopes with caps, these, the default cap.
     """
     chosen = able(2) + (" AND j.job_id = ANY($4::text[])" if among else "")
+    turn = "row_number() OVER (PARTITION BY j.scope_id ORDER BY j.priority DESC, j.job_id) AS turn"
+    columns = f"j.job_id, j.priority, j.scope_id, j.queue, {'0 AS turn' if across_scopes else turn}"
     due = f"""
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {READY} {chosen}
-      UNION
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM {_WOKEN} WHERE TRUE {chosen}
+      SELECT {columns} FROM runtime_jobs j WHERE {READY} {chosen}
+      UNION ALL
+      SELECT {columns} FROM {_WOKEN} WHERE TRUE {chosen}
     """  # noqa: S608 -- the conditions above
+    order = "d.priority DESC, d.job_id" if across_scopes else "d.turn + coalesce(running.number, 0), d.job_id"
+    running = "running AS (SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id)"
     if not capped:
-        return f"SELECT job_id, priority FROM ({due}) AS due ORDER BY priority DESC, job_id LIMIT $1"  # noqa: S608
+        return f"""
+        WITH due AS ({due}), {running}
+        SELECT d.job_id, d.priority, d.scope_id FROM due d LEFT JOIN running USING (scope_id) ORDER BY {order} LIMIT $1
+        """  # noqa: S608
     first = 5 if among else 4
     return f"""
     WITH due AS (
@@ -516,14 +523,12 @@ def due_jobs(*, capped: bool, among: bool) -> str:
       ) AS stops FROM ({due}) AS j
     ), ranked AS (
       SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
-    ), running AS (
-      SELECT scope_id, count(*) AS number FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id
-    )
-    SELECT r.job_id, r.priority FROM ranked r
+    ), {running}
+    SELECT d.job_id, d.priority, d.scope_id FROM ranked d
     LEFT JOIN running USING (scope_id)
     LEFT JOIN unnest(${first}::text[], ${first + 1}::int8[]) AS c(scope_id, cap) USING (scope_id)
-    WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, ${first + 2}::int8) - coalesce(running.number, 0), TRUE)
-    ORDER BY r.priority DESC, r.job_id LIMIT $1
+    WHERE d.stops OR coalesce(d.place <= coalesce(c.cap, ${first + 2}::int8) - coalesce(running.number, 0), TRUE)
+    ORDER BY {order} LIMIT $1
     """  # noqa: S608
 
 

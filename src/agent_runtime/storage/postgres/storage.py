@@ -15,6 +15,7 @@ from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
+    DueJob,
     ForeignChange,
     Forgettable,
     Listener,
@@ -311,7 +312,8 @@ class PostgresStorage:
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
         ability: Ability | None = None,
-    ) -> Sequence[tuple[str, int]]:
+        across_scopes: bool = False,
+    ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
         parameters: list[Any] = [limit, *able_parameters(ability)]
         if among is not None:
@@ -319,9 +321,9 @@ class PostgresStorage:
         if caps:
             scopes = [to_text(scope_id) for scope_id in caps.scopes]
             parameters += [scopes, list(caps.scopes.values()), caps.default]
-        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
+        statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
         found = await self._connections.fetch(statement, *parameters)
-        return [(job_id, priority) for job_id, priority in found]
+        return [DueJob(job_id, priority, from_text(scope_id)) for job_id, priority, scope_id in found]
 
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None

@@ -106,28 +106,57 @@ _ABLE = f"""AND (:operators IS NULL OR (
 """What an `Ability` covers, for a job `j`."""
 
 
-def due_jobs(*, capped: bool, among: bool) -> str:
+def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
     """Return the query for due jobs; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
     chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))" if among else ""
+    turn = "row_number() OVER (PARTITION BY j.scope_id ORDER BY j.priority DESC, j.job_id) AS turn"
+    columns = f"j.job_id, j.priority, j.scope_id, j.queue, {'0 AS turn' if across_scopes else turn}"
     due = f"""
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {_READY} {chosen} {_ABLE}
-      UNION
-      SELECT j.job_id, j.priority, j.scope_id, j.queue FROM {_WOKEN} WHERE TRUE {chosen} {_ABLE}
+      SELECT {columns} FROM runtime_jobs j WHERE {_READY} {chosen} {_ABLE}
+      UNION ALL
+      SELECT {columns} FROM {_WOKEN} WHERE TRUE {chosen} {_ABLE}
     """  # noqa: S608 -- the conditions above
+    order = "d.priority DESC, d.job_id" if across_scopes else "d.turn + coalesce(running.number, 0), d.job_id"
+    running = """running AS (
+      SELECT scope_id, count(*) AS number FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL
+      GROUP BY scope_id
+    )"""
     if not capped:
-        return f"SELECT job_id, priority FROM ({due}) ORDER BY priority DESC, job_id LIMIT :limit"  # noqa: S608
+        return f"""
+        WITH due AS ({due}), {running}
+        SELECT d.job_id, d.priority, d.scope_id FROM due d LEFT JOIN running ON running.scope_id = d.scope_id
+        ORDER BY {order} LIMIT :limit
+        """  # noqa: S608
     return f"""
     WITH due AS (SELECT *, {_STOP_WAITS} AS stops FROM ({due}) AS j), ranked AS (
       SELECT *, row_number() OVER (PARTITION BY scope_id, queue, stops ORDER BY priority DESC, job_id) AS place FROM due
-    ), running AS (
-      SELECT scope_id, count(*) AS number FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL
-      GROUP BY scope_id
-    )
-    SELECT r.job_id, r.priority FROM ranked r
-    LEFT JOIN running ON running.scope_id = r.scope_id LEFT JOIN json_each(:caps) c ON c.key = r.scope_id
-    WHERE r.stops OR coalesce(r.place <= coalesce(c.value, :cap) - coalesce(running.number, 0), TRUE)
-    ORDER BY r.priority DESC, r.job_id LIMIT :limit
+    ), {running}
+    SELECT d.job_id, d.priority, d.scope_id FROM ranked d
+    LEFT JOIN running ON running.scope_id = d.scope_id LEFT JOIN json_each(:caps) c ON c.key = d.scope_id
+    WHERE d.stops OR coalesce(d.place <= coalesce(c.value, :cap) - coalesce(running.number, 0), TRUE)
+    ORDER BY {order} LIMIT :limit
     """  # noqa: S608
+
+
+RUNNING: Final = """
+SELECT scope_id, count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE owner IS NOT NULL GROUP BY scope_id
+"""
+_NEXT_SCOPE = f"SELECT j.scope_id FROM runtime_jobs j INDEXED BY runtime_jobs_ready WHERE {_READY}"  # noqa: S608
+READY_SCOPES: Final = f"""
+WITH RECURSIVE scopes (scope_id) AS (
+  SELECT * FROM ({_NEXT_SCOPE} ORDER BY j.scope_id LIMIT 1)
+  UNION ALL
+  SELECT ({_NEXT_SCOPE} AND j.scope_id > scopes.scope_id ORDER BY j.scope_id LIMIT 1) FROM scopes
+  WHERE scopes.scope_id IS NOT NULL
+)
+SELECT scope_id FROM scopes WHERE scope_id IS NOT NULL
+"""  # noqa: S608
+"""The scopes of jobs that are ready; its cost grows with their number, not with that of the jobs."""
+FIRST_READY: Final = f"""
+SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j INDEXED BY runtime_jobs_ready
+WHERE {_READY} AND j.scope_id = :scope {_ABLE} ORDER BY j.priority DESC, j.job_id LIMIT :number
+"""  # noqa: S608
+WOKEN: Final = f"SELECT j.job_id, j.priority, j.scope_id FROM {_WOKEN} WHERE TRUE {_ABLE}"  # noqa: S608
 
 
 # The planner would rather search all jobs of the scope, ended ones too.

@@ -17,6 +17,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.journal import (
     Claim,
     Commit,
+    DueJob,
     Forgettable,
     Listener,
     StoredPolicy,
@@ -29,7 +30,7 @@ from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import inbox
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, fold, has_place, next_jobs
+from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, due_in_turns, fold, has_place, next_jobs
 from agent_runtime.storage.sqlite.commit import apply, counters_of
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
@@ -230,9 +231,12 @@ class SQLiteStorage:
         caps: ScopeCaps = NO_CAPS,
         among: Sequence[str] | None = None,
         ability: Ability | None = None,
-    ) -> Sequence[tuple[str, int]]:
+        across_scopes: bool = False,
+    ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
-        statement = sql.due_jobs(capped=bool(caps), among=among is not None)
+        if not (caps or across_scopes or among is not None):
+            return await self._reader.run(lambda db: due_in_turns(db, limit, ability))
+        statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
         parameters = {
             "caps": orjson.dumps(dict(caps.scopes)).decode(),
             "cap": caps.default,
@@ -240,8 +244,7 @@ class SQLiteStorage:
             "limit": limit,
             **able(ability),
         }
-        found = await self._reader.rows(statement, parameters)
-        return [(job_id, priority) for job_id, priority in found]
+        return [DueJob(*row) for row in await self._reader.rows(statement, parameters)]
 
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None

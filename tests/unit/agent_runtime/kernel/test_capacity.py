@@ -19,7 +19,7 @@ from agent_runtime import (
     QueueFull,
     RuntimeKernel,
 )
-from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.examples import NOW, commit, job, pairs
 from support.gated import Gated
 from support.kernels import BOUND, QUICK, kernel, opened, pending, status_becomes, until
 from support.operators import ask
@@ -110,7 +110,7 @@ async def test_a_suspended_job_holds_no_place_and_needs_one_when_it_wakes(kind: 
         other = await k.execute(request("other"))
         await inside(gated, 1)
         await asker.resolve_action(question.action_id, {"value": 7})
-        assert await k.storage.due_jobs() == [(asker.job_id, 0)]
+        assert pairs(await k.storage.due_jobs()) == [(asker.job_id, 0)]
         assert await asker.status() == "waiting_action"
         gated.everyone.set()
         await other.result(timeout=BOUND)

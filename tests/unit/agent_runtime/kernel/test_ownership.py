@@ -192,9 +192,7 @@ class Twice:
     async def start(self, advance: Advance) -> None:
         self._advance = advance
 
-    def submit(
-        self, job_id: str, *, priority: int = 0, queue: str | None = None, operator: str | None = None
-    ) -> None:
+    def submit(self, job_id: str, **known: Any) -> None:
         assert self._advance is not None
         for _ in range(2):
             task = asyncio.ensure_future(self._advance(job_id))

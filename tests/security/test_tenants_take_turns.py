@@ -1,0 +1,178 @@
+"""A tenant that queues as much as it can, as urgently as it can, keeps nobody else from being next."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from agent_runtime import ExecutionRequest
+from agent_runtime.adapters.procrastinate import PostgresDispatcher
+from agent_runtime.ports.journal import NewEvent, Storage
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.testing.examples import commit, job
+from support.gated import Gated
+from support.kernels import BOUND, QUICK, kernel, opened, until
+
+pytestmark = pytest.mark.timeout(BOUND * 6)
+
+MOST_URGENT = 2**31 - 1
+ONE = replace(QUICK, max_concurrency=1, sweep_interval=600.0)
+
+
+async def flood(storage: Storage, number: int, scope_id: str = "loud") -> list[str]:
+    """Store many urgent jobs of a scope; return their ids, in the order in which they come."""
+    made = [job(scope_id=scope_id, operator="gated", priority=MOST_URGENT) for _ in range(number)]
+    for first in range(0, number, 2_000):
+        created = [(record, [NewEvent("job.created", content=b'"loud"')]) for record in made[first : first + 2_000]]  # fmt: skip
+        await storage.commit(commit(create=created))
+    return sorted(record.job_id for record in made)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("database")) if request.param == "postgres" else str(request.param)
+
+
+async def test_ten_thousand_urgent_jobs_that_were_there_first_keep_nobody_from_being_next(
+    kind: str, tmp_path: Path
+) -> None:
+    """A worker finds them all when it starts."""
+    gated = Gated()
+    async with opened(kind, tmp_path) as storage:
+        await flood(storage, 10_000)
+        created = [NewEvent("job.created", content=b'"quiet"')]
+        await storage.commit(
+            commit(create=[(job(scope_id="quiet", operator="gated", priority=-100), created)])
+        )
+        async with kernel(storage, operators=[gated], options=ONE):
+            for who in ("loud", "quiet"):
+                gated.let_go(who)
+
+            async def is_quiets_turn() -> bool:
+                return "quiet" in gated.order
+
+            await until(is_quiets_turn)
+    assert gated.order.index("quiet") <= 1
+
+
+async def test_who_comes_later_is_next_while_a_flood_is_worked_off(kind: str, tmp_path: Path) -> None:
+    gated = Gated()
+    async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated], options=ONE) as k:
+        for number in range(300):
+            await k.execute(
+                ExecutionRequest(operator="gated", input=number, scope_id="loud", priority=MOST_URGENT)
+            )
+
+        async def has_begun() -> bool:
+            return bool(gated.order)
+
+        await until(has_begun)
+        await k.execute(ExecutionRequest(operator="gated", input="quiet", scope_id="quiet", priority=-100))
+        if kind not in ("memory", "sqlite"):
+            await until(lambda: entries(kind, "quiet"))
+        gated.everyone.set()
+
+        async def is_quiets_turn() -> bool:
+            return "quiet" in gated.order
+
+        await until(is_quiets_turn)
+    assert gated.order.index("quiet") <= 2  # the one inside, and one that was fetched already
+
+
+async def test_within_a_scope_the_most_urgent_is_next(kind: str, tmp_path: Path) -> None:
+    gated = Gated()
+    async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated], options=ONE) as k:
+        for who, priority in (("first", 0), ("low", 1), ("high", 9), ("middle", 5)):
+            await k.execute(ExecutionRequest(operator="gated", input=who, scope_id="s", priority=priority))
+        if kind not in ("memory", "sqlite"):
+
+            async def all_are_queued() -> bool:
+                return await entries(kind, "s") + len(gated.order) >= 4
+
+            await until(all_are_queued)
+        gated.everyone.set()
+
+        async def all_were_there() -> bool:
+            return len(gated.order) == 4
+
+        await until(all_were_there)
+    left = [who for who in gated.order if who != gated.order[0]]
+    assert left == [who for who in ("high", "middle", "low", "first") if who in left]
+
+
+async def test_priority_across_scopes_is_for_those_who_allow_it(tmp_path: Path) -> None:
+    gated = Gated()
+    options = replace(ONE, priority_across_scopes=True)
+    async with opened("memory", tmp_path) as storage, kernel(storage, operators=[gated], options=options) as k:  # fmt: skip
+        await k.execute(ExecutionRequest(operator="gated", input="inside", scope_id="loud"))
+        await k.execute(ExecutionRequest(operator="gated", input="quiet", scope_id="quiet"))
+        for number in range(3):
+            await k.execute(ExecutionRequest(operator="gated", input=number, scope_id="loud", priority=1))
+        gated.everyone.set()
+
+        async def all_were_there() -> bool:
+            return len(gated.order) == 5
+
+        await until(all_were_there)
+    assert gated.order == ["inside", 0, 1, 2, "quiet"]
+
+
+async def entries(dsn: str, scope_id: str) -> int:
+    """Return how many jobs of a scope wait in the shared queue."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        count = "SELECT count(*) FROM procrastinate_jobs p JOIN runtime_jobs j ON j.job_id = p.queueing_lock WHERE p.status = 'todo' AND j.scope_id = $1"
+        return int(await connection.fetchval(count, scope_id))
+    finally:
+        await connection.close()
+
+
+async def test_a_scope_that_was_always_overtaken_moves_up(database: str) -> None:
+    """Turns are given when a job gets its entry. Who has few jobs at any time would always come before a long line."""
+    storage = PostgresStorage(database)
+    await storage.open()
+    dispatcher = PostgresDispatcher(database)
+    await dispatcher.open()
+    connection = await asyncpg.connect(database)
+    priority = "SELECT priority FROM procrastinate_jobs WHERE queueing_lock = $1"
+    try:
+        line = await flood(storage, 300)
+        await dispatcher.sweep()
+        first, last = line[0], line[-1]
+        at_first = await connection.fetchval(priority, first)
+        before = await connection.fetchval(priority, last)
+        assert before < at_first
+        await connection.execute("UPDATE runtime_jobs SET status = 'succeeded' WHERE job_id <> $1", last)
+        await dispatcher.sweep()
+        assert await connection.fetchval(priority, last) == at_first
+    finally:
+        await connection.close()
+        await dispatcher.stop(drain=0.0)
+        await storage.aclose()
+
+
+async def test_who_gets_more_urgent_all_the_time_has_each_turn_once(database: str) -> None:
+    """Each of these comes before all that its scope has queued, so that each would be its scope's first."""
+    storage = PostgresStorage(database)
+    await storage.open()
+    dispatcher = PostgresDispatcher(database)
+    await dispatcher.open()
+    connection = await asyncpg.connect(database)
+    try:
+        for priority in range(20):
+            record = job(scope_id="loud", operator="gated", priority=priority)
+            await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+            await dispatcher.sweep()
+        quiet = job(scope_id="quiet", operator="gated", priority=-100)
+        await storage.commit(commit(create=[(quiet, [NewEvent("job.created")])]))
+        await dispatcher.sweep()
+        order = "SELECT queueing_lock FROM procrastinate_jobs ORDER BY priority DESC, id"
+        queued = [row[0] for row in await connection.fetch(order)]
+    finally:
+        await connection.close()
+        await dispatcher.stop(drain=0.0)
+        await storage.aclose()
+
+    assert queued.index(quiet.job_id) <= 1
+    assert queued[0] == record.job_id  # and within the scope the most urgent is first
