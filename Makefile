@@ -2,6 +2,7 @@
 EXTRAS  := aiohttp,mcp,postgres,redis,yaml
 RUNTIME := .venv/.runtime-stamp
 DEV     := .venv/.dev-stamp
+LOCK    := scripts/requirements.lock
 BENCH   := .venv-bench-peers/.stamp
 DOCS    := .venv-docs/.stamp
 
@@ -32,6 +33,10 @@ lint: $(DEV) ## check format, lint rules, types and layers
 format: $(DEV) ## format the code and fix what can be fixed
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
+.PHONY: lock
+lock: ## write scripts/requirements.lock anew (LOCKED=1 installs from it alone, hashes checked)
+	scripts/lock
+
 bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (ARGS="--record" writes docs/benchmarks)
 	.venv/bin/python benchmarks/client/run.py $(ARGS)
 	.venv/bin/python benchmarks/runtime/run.py $(ARGS)
@@ -43,13 +48,21 @@ docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs
 
 clean: ## remove everything the targets made
-	rm -rf .venv .venv-bench-peers .venv-bench-client .venv-bench-litellm .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
+	rm -rf .venv .venv-lock .venv-bench-peers .venv-bench-client .venv-bench-litellm .venv-docs build dist .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache .cache
 
+ifdef LOCKED
+$(RUNTIME): pyproject.toml scripts/venv $(LOCK)
+	scripts/venv .venv --require-hashes -r $(LOCK) && .venv/bin/python -m pip install -qq --no-deps --no-build-isolation -e . && touch $@
+
+$(DEV): $(RUNTIME)
+	touch $@
+else
 $(RUNTIME): pyproject.toml scripts/venv
 	scripts/venv .venv -e . && touch $@
 
 $(DEV): $(RUNTIME)
 	scripts/venv .venv -e '.[$(EXTRAS)]' --group dev && touch $@
+endif
 
 $(BENCH): benchmarks/runtime/peers/requirements.txt scripts/venv
 	scripts/venv .venv-bench-peers -r benchmarks/runtime/peers/requirements.txt && touch $@

