@@ -70,3 +70,11 @@ def test_importing_agent_runtime_loads_no_server_and_no_optional_package() -> No
         "uvicorn",
     }
     assert modules & optional == set()
+
+
+def test_importing_the_redaction_compiles_no_rule() -> None:
+    """Rules are for the first text; whoever only imports does not wait for them."""
+    code = "import sys, llm_client.redaction; print([name for name in sys.modules if name.endswith(('assignments', 'places'))])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert run.stdout.strip() == "[]"

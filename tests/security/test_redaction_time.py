@@ -102,7 +102,18 @@ def test_mixtures_of_near_misses_take_linear_time(seed: int) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["cookie: ", "authorization: ", "set-cookie: a ", "authorization:x ", 'pwd="', "password: |\n ", "://a:"],
+    [
+        "://a:/b@",
+        "://a:/b@c ",
+        "://a:/b@c",
+        "cookie: ",
+        "authorization: ",
+        "set-cookie: a ",
+        "authorization:x ",
+        'pwd="',
+        "password: |\n ",
+        "://a:",
+    ],
 )
 @pytest.mark.timeout(60)  # in quadratic time, which this once took, a megabyte of these takes minutes
 def test_a_megabyte_is_done_in_time(piece: str) -> None:

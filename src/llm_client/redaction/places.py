@@ -17,6 +17,7 @@ _MARK: Final = "<REDACTED:"
 
 _STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,1024})@")
 _OPEN = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s\"<>\\]{1,1024})@(?=[\w.\[-])")
+_HOST = re.compile(r"@(?=[\w.\[-])")
 _TEMPLATE = re.compile(r"\$?\{[^{}]{0,64}\}|\$\w{1,64}|%s|\*{3,}|<[^<>]{0,64}>")
 _PORT = re.compile(r"\d{1,5}(?:[/?#].*)?")
 _TOKEN_AS_USER = re.compile(r"(?P<secret>[A-Za-z0-9_-]{20,512})(?::[\w-]{0,64})?@")
@@ -87,7 +88,7 @@ def place_spans(text: str, lowered: str) -> Iterator[Span]:
 def _urls(text: str) -> Iterator[Span]:
     """Read passwords of URLs. Elsewhere than on the web they may hold `/`, `?`, `#` and quotes, as people write them."""
     position = text.find("://")
-    at = -1
+    at = host = -1
     while position >= 0:
         begin = position + 3
         if at < begin:
@@ -95,17 +96,22 @@ def _urls(text: str) -> Iterator[Span]:
             if at < 0:
                 return
         if at - begin <= 1400:
-            yield from _url(text, position, begin)
+            if host < begin:  # looked for once: the open pattern reads far before it finds none
+                found = _HOST.search(text, begin)
+                host = len(text) + 1_400 if found is None else found.start()
+            for start, end, kind in _url(text, position, begin, may_be_open=host - begin <= 1400):
+                yield start, end, kind
+                begin = max(begin, end)  # each `://` in what is taken out would read the rest once more
         position = text.find("://", begin)
 
 
-def _url(text: str, position: int, begin: int) -> Iterator[Span]:
+def _url(text: str, position: int, begin: int, *, may_be_open: bool) -> Iterator[Span]:
     user = _TOKEN_AS_USER.match(text, begin)
     if user is not None and _is_drawn(user["secret"]):
         yield *user.span("secret"), "url_token"
     web = text.endswith(("http", "https", "HTTP", "HTTPS", "ws", "wss"), max(0, position - 5), position)
     match = _STRICT.match(text, begin)
-    if match is None and not web:
+    if match is None and may_be_open and not web:
         match = _OPEN.match(text, begin)
         if match is not None and _PORT.fullmatch(match["secret"]):
             match = None

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from llm_client.redaction.assignments import assignment_spans, in_lower_case
 from llm_client.redaction.folding import fold
-from llm_client.redaction.places import place_spans
 from llm_client.redaction.prefixes import later_starts, prefix_rules
 from llm_client.redaction.rules import CROWDED, RedactionRule, Span
 from llm_client.redaction.shapes import card_rule, literal_rules, run_rules, two_part_rules
@@ -107,6 +105,10 @@ class Overview:
 
 
 def _known_in_plain(text: str) -> Iterator[Span]:
+    # Imported at the first text: their patterns take longer to compile than everything else to import.
+    from llm_client.redaction.assignments import assignment_spans, in_lower_case
+    from llm_client.redaction.places import place_spans
+
     yield from shaped_spans(text)
     lowered = in_lower_case(text)
     yield from assignment_spans(text, lowered)
