@@ -132,6 +132,14 @@ PLAYED = {
         "test_a_bound_that_cut_off_an_effect_while_its_end_was_written_is_passed_in_every_run",
         "test_a_model_call_that_is_cut_off_before_its_intent_is_written_gives_back_nothing",
     ),
+    "test_after_the_journal": (
+        "test_a_crash_takes_nothing_back_that_others_have_been_told",
+        "test_the_jobs_own_kernel_accepts_nothing_that_a_crash_would_take_back",
+        "test_a_run_that_loses_its_fence_while_a_call_waits_is_cancelled_there",
+        "test_a_signal_is_folded_after_what_the_job_holds_back",
+        "test_what_may_be_repeated_is_seen_before_it_is_written",
+    ),
+    "test_timeouts": ("test_a_bound_goes_on_while_the_job_is_out_of_the_memory",),
     "test_waits_as_values": (
         "test_one_answer_among_many_children_does_not_end_the_set",
         "test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody",

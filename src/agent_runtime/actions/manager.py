@@ -23,6 +23,7 @@ from agent_runtime.actions.votes import cast, voter_of
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
@@ -40,6 +41,7 @@ _SIGNAL_SECONDS = 1.0
 logger = logger_of(__name__)
 
 
+@after_the_journal()
 class ActionManager:
     """Questions to people. Answers are compare-and-set: of many, one wins.
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.adapters.queue_entries import MOVE_ALL, MOVE_BACK, UNHEARD, due, entry_queue, entry_queues
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
-from agent_runtime.ports.background import drained, ended, promptly, stopped
+from agent_runtime.ports.background import drained, ended, in_background, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from llm_client.logs import logger_of
@@ -139,9 +139,7 @@ class PostgresDispatcher:
             await self._close()
             raise
         self._stopping = False
-        self._submitter = asyncio.get_running_loop().create_task(
-            self._submit_on_demand(), name="queue submit"
-        )
+        self._submitter = in_background(self._submit_on_demand(), name="queue submit")
 
     async def _check_tables(self) -> None:
         (row,) = await self._query("SELECT to_regclass('procrastinate_jobs') IS NOT NULL AS exist")
@@ -154,7 +152,7 @@ class PostgresDispatcher:
         """Begin to execute what was and will be submitted, here or elsewhere."""
         await self.open()
         self._advance = advance
-        self._worker = asyncio.get_running_loop().create_task(self._work(), name="queue worker")
+        self._worker = in_background(self._work(), name="queue worker")
 
     def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
         """Learn what this process can run."""
@@ -359,7 +357,7 @@ class PostgresDispatcher:
         while True:
             started_at = loop.time()
             lines = self._lines()
-            worker = loop.create_task(self._run_worker(self._opened, lines), name="procrastinate worker")
+            worker = in_background(self._run_worker(self._opened, lines), name="procrastinate worker")
             self._reader = worker
             try:
                 while not worker.done() and lines == self._lines():
@@ -402,10 +400,7 @@ class PostgresDispatcher:
         await asyncio.shield(self._run(self._advance, job_id))
 
     def _run(self, advance: Advance, job_id: str) -> asyncio.Task[None]:
-        loop = asyncio.get_running_loop()
-        run = self._runs[job_id] = loop.create_task(
-            self._advance_one(advance, job_id), name=f"advance {job_id}"
-        )
+        run = self._runs[job_id] = in_background(self._advance_one(advance, job_id), name=f"advance {job_id}")
         return run
 
     async def _advance_one(self, advance: Advance, job_id: str) -> None:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Final, Protocol
 
+from agent_runtime.ports.background import in_background
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.logs import logger_of
 
@@ -145,7 +147,7 @@ class Subscription:
 
     def start(self, handler: Handler) -> None:
         """Call `handler` for every event from now on."""
-        self._task = asyncio.get_running_loop().create_task(self._deliver(handler))
+        self._task = in_background(self._deliver(handler), name="deliver events")
 
     async def _deliver(self, handler: Handler) -> None:
         async for event in self:
@@ -173,6 +175,7 @@ class Subscription:
             self._task.cancel()
 
 
+@after_the_journal(but=("aclose",))
 class InMemoryEventBus:
     """A bus for one process."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from agent_runtime.errors import DuplicateMessage, UnknownMessage
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Commit
@@ -44,6 +45,7 @@ class InboxStore(Protocol):
         ...
 
 
+@after_the_journal()
 class InboxManager:
     """Messages to identities. Jobs receive them with `context.receive`, each message once, in the order of sending.
 

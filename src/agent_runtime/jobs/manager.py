@@ -13,6 +13,7 @@ from typing import Any, Final
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id, new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
 from agent_runtime.values.checks import can_be_id
@@ -33,6 +34,7 @@ RETRY_TIMER: Final = "retry"
 """Key of the timer that ends a job's wait for an outage's end."""
 
 
+@after_the_journal()
 class JobManager:
     """The life of jobs: every transition is compare-and-set and leaves an event, exactly one of them terminal.
 

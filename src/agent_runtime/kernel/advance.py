@@ -35,6 +35,8 @@ from agent_runtime.kernel.running_time import seconds_left
 from agent_runtime.kernel.supervision import Supervisor
 from agent_runtime.kernel.suspicion import SuspectsPlace
 from agent_runtime.kernel.writing import RunServices
+from agent_runtime.ports.background import in_background
+from agent_runtime.ports.current_job import CURRENT_JOB
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.deaths import CRASH_LOOP
@@ -188,8 +190,7 @@ class Executor:
         if not run.suspicion.has_place:
             yield
             return
-        loop = asyncio.get_running_loop()
-        leaving = loop.create_task(self._leave_in_time(run), name=f"patience with {run.job_id}")
+        leaving = in_background(self._leave_in_time(run), name=f"patience with {run.job_id}")
         try:
             yield
         finally:
@@ -305,6 +306,7 @@ class Executor:
         for variable, value in (
             (HOST, self._guard),
             (CURRENT_BRANCH, run.root),
+            (CURRENT_JOB, run),
             (CURRENT_CONTEXT, context),
             (ACTION_HOST, context),
         ):

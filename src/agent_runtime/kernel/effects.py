@@ -164,11 +164,14 @@ class JournaledEffect:
         charges: Sequence[Charge] = (),
         with_next: bool = False,
     ) -> Outcome:
-        """Write the outcome, or, for a caller who shows it to nobody yet, hold it for the next intent."""
+        """Write the outcome, or hold it for the next commit.
+
+        It may be held where a crash would repeat only what may be repeated, or where its caller shows it to nobody yet.
+        """
         state = "completed" if ok else "failed"
         described = {"name": self.name, "input": self._hash, **data}
         outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
-        if with_next and not self.run.suspicion.is_suspect:
+        if (with_next or self.effect in REPEATABLE) and self.run.may_hold(outcome):
             self.run.hold(outcome, charges)
         else:
             await self.run.commit([outcome], charges=charges)

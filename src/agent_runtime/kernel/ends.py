@@ -8,7 +8,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.logs import logger_of
@@ -39,7 +39,7 @@ class AwaitedEnds:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._look_on_demand(), name="ends")
+        self._task = in_background(self._look_on_demand(), name="ends")
 
     async def stop(self) -> None:
         """Look no more; whoever waits learns that the job goes on later."""

@@ -19,6 +19,7 @@ from agent_runtime.errors import (
 )
 from agent_runtime.kernel.operator import plain_output
 from agent_runtime.kernel.request import ExecutionResult
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
+@after_the_journal()
 class ExecutionHandle:
     """One job of a kernel.
 

@@ -50,6 +50,7 @@ from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.background import stopped
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id, new_id, new_seed
 from agent_runtime.ports.journal import Commit, NewEvent, Storage
@@ -79,6 +80,7 @@ QueueOpener = Callable[[Storage, KernelOptions], Dispatcher | None]
 Dispatch = Literal["auto", "local", "queue"]
 
 
+@after_the_journal(but=("aclose",))
 class RuntimeKernel:
     """Runs jobs on a storage.
 

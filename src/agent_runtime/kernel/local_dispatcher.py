@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from agent_runtime.ports.background import drained
+from agent_runtime.ports.background import drained, in_background
 from agent_runtime.ports.dispatcher import Advance
 from llm_client.logs import logger_of
 
@@ -127,11 +127,10 @@ class LocalDispatcher:
     def _fill(self) -> None:
         if self._advance is None or self._stopping:
             return
-        loop = asyncio.get_running_loop()
         while self._queued and len(self._running) < self._limit:
             job_id, line = self._waiting.take()
             self._queued.discard(job_id)
-            task = loop.create_task(self._run(self._advance, job_id, line), name=f"advance {job_id}")
+            task = in_background(self._run(self._advance, job_id, line), name=f"advance {job_id}")
             self._running[job_id] = task
         if len(self._queued) <= LOW and self.on_low is not None:
             self.on_low()

@@ -14,7 +14,7 @@ from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
-from agent_runtime.ports.background import ended, stopped
+from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
 from agent_runtime.values.event import RuntimeEvent
@@ -76,7 +76,7 @@ class News:
         self._listens = True
         self._wakes.start()
         self._ends.start()
-        self._task = asyncio.get_running_loop().create_task(self._sweep_on_demand(), name="sweep")
+        self._task = in_background(self._sweep_on_demand(), name="sweep")
 
     async def stop(self) -> None:
         """Hear nothing more; whoever waits for a job's end is cancelled."""

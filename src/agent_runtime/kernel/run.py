@@ -177,9 +177,9 @@ class JobRun(JournalWriter):
         self.check_going_on()
         if branch is not None and branch.streams:
             await branch.streams_ended()
-        if self._last_seq >= self.services.options.max_events:
+        if self.last_seq >= self.services.options.max_events:
             raise JournalLimitReached(
-                f"the job's journal has {self._last_seq} entries; split the work with context.continue_as_new"
+                f"the job's journal has {self.last_seq} entries; split the work with context.continue_as_new"
             )
         await self.check_alive()
         if self.draining:
@@ -314,7 +314,7 @@ class JobRun(JournalWriter):
     async def _take_signals(self) -> Sequence[RuntimeEvent]:
         """Fold the waiting signals; those of a fold whose answer was lost are in the journal already."""
         storage, options = self.services.storage, self.services.options
-        taken = await storage.fold(self.job_id, fence=self.job.fence, at=self.services.clock.now())
+        taken = await self.take_signals()
         if self.fold_in_doubt:
             since = await storage.events(
                 self.job_id, after_seq=self._folded_to, limit=options.max_events + len(taken)

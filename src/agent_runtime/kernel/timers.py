@@ -11,7 +11,7 @@ from agent_runtime.actions.records import expiry
 from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageError, UnknownAction
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
@@ -45,7 +45,7 @@ class TimerService:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="timers")
+        self._task = in_background(self._run(), name="timers")
 
     def hear(self, timers: Sequence[Timer]) -> None:
         """Learn of timers that were set, in case one is due before all others."""

@@ -11,7 +11,7 @@ from agent_runtime.kernel.news import News
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.kernel.writing import RunServices
-from agent_runtime.ports.background import ended, stopped
+from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
@@ -75,7 +75,7 @@ class Upkeep:
         self._news.start()
         if self._wanted:
             await self._try_to_execute()
-        self._task = asyncio.get_running_loop().create_task(self._keep_up(), name="kernel upkeep")
+        self._task = in_background(self._keep_up(), name="kernel upkeep")
 
     async def stop(self) -> None:
         """Begin no further step, let those in flight end, release the jobs, sign off: all within `drain_timeout`.

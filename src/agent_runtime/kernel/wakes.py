@@ -10,7 +10,7 @@ import asyncio
 
 from agent_runtime.errors import StorageError
 from agent_runtime.kernel.blocking import Abilities
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import DueJob, Storage
 from agent_runtime.values.capacity import ScopeCaps
@@ -57,7 +57,7 @@ class Wakes:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="wakes")
+        self._task = in_background(self._run(), name="wakes")
 
     async def stop(self) -> None:
         """Submit nothing more; the next start, or another process's sweep, finds what is due."""

@@ -19,11 +19,13 @@ from agent_runtime.kernel.outages import Queue
 from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.suspicion import Suspicion
 from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.ports.background import in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import Commit, NewEvent, Storage, placed
 from agent_runtime.values.budget import Charge
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -35,6 +37,10 @@ T = TypeVar("T")
 
 HOLD_SECONDS: Final = 0.002
 """How long an outcome waits for the intent that follows it, before it is written alone."""
+MAX_HELD: Final = 256
+"""Entries that are held back at once; the next outcome is written with them."""
+MAX_HELD_BYTES: Final = 1_000_000
+"""Bytes of their contents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,11 @@ class _Waiting:
     has_outcome: bool = False
     """An outcome of an effect is among them, and must not wait long."""
 
+    def has_room_for(self, outcome: NewEvent) -> bool:
+        """Whether one more outcome is within bounds."""
+        size = sum(len(event.content or b"") for event in (*self.events, outcome))
+        return len(self.events) < MAX_HELD and size <= MAX_HELD_BYTES
+
 
 class JournalWriter:
     """Writes what happens in a claimed job, and knows its history.
@@ -131,6 +142,11 @@ class JournalWriter:
     def job_id(self) -> str:
         """The job."""
         return self.job.job_id
+
+    @property
+    def last_seq(self) -> int:
+        """The place of the job's last entry, those that are held back included."""
+        return self._last_seq + len(self._waiting.events)
 
     async def commit(self, events: Sequence[NewEvent], **parts: Any) -> int:
         """Append events, and whatever else belongs to them, to the journal; return the first one's seq.
@@ -180,23 +196,52 @@ class JournalWriter:
 
     async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
         """Write events, and before them what waits for the next commit."""
+        async with self._taken() as waiting:
+            return await self._write(waiting, events, parts, self.services.storage.commit)
+
+    @contextlib.asynccontextmanager
+    async def _taken(self) -> AsyncIterator[_Waiting]:
+        """Take what waits for the next commit, to be written in the body; nobody else writes meanwhile."""
         while self._carrying is not None:
             await asyncio.shield(self._carrying)
             self.check_open()
         waiting, self._waiting = self._waiting, _Waiting()
         if not waiting.events:
-            return await self._write(waiting, events, parts)
+            yield waiting
+            return
         self._carrying = carried = asyncio.get_running_loop().create_future()
         try:
-            added = {name: [*getattr(waiting, name), *parts.get(name, ())] for name in _CARRIED}
-            return await self._write(waiting, events, {**parts, **added})
+            yield waiting
         finally:
             self._carrying = None
             carried.set_result(None)
 
-    async def _write(self, waiting: _Waiting, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
+    async def take_signals(self) -> Sequence[RuntimeEvent]:
+        """Append the signals that wait for the job to its journal, after all that is held back, and return them."""
+        fold, fence = self.services.storage.fold, self.job.fence
+        folded: Sequence[RuntimeEvent] = ()
+
+        async def write(held: Commit) -> int:
+            nonlocal folded
+            folded = await fold(self.job_id, fence=fence, at=held.at, held=held)
+            return self._last_seq + 1
+
+        async with self._taken() as waiting:
+            if not waiting.events:
+                return await fold(self.job_id, fence=fence, at=self.services.clock.now())
+            await self._write(waiting, (), {}, write)
+            return folded
+
+    async def _write(
+        self,
+        waiting: _Waiting,
+        events: Sequence[NewEvent],
+        parts: Mapping[str, Any],
+        write: Callable[[Commit], Awaitable[int]],
+    ) -> int:
         written = [*waiting.events, *events]
         absolution = parts.get("absolution") or self.suspicion.absolution_by(written, parts.get("job"))
+        added = {name: [*getattr(waiting, name), *parts.get(name, ())] for name in _CARRIED}
         commit = Commit(
             commit_id=new_commit_id(),
             at=self.services.clock.now(),
@@ -205,15 +250,15 @@ class JournalWriter:
             depth=self.job.depth,
             scope_id=self.job.scope_id,
             events=written,
-            **{**parts, "absolution": absolution},
+            **{**parts, **added, "absolution": absolution},
         )
         cancelled: asyncio.CancelledError | None = None
         try:
             try:
-                first_seq = await self._persist(commit)
+                first_seq = await self._insist(lambda: write(commit))
             except asyncio.CancelledError as error:
                 cancelled = error
-                first_seq = await self._make_sure(commit)
+                first_seq = await self._make_sure(lambda: write(commit))
         except (FenceLost, StorageError) as error:
             self.lose(error)
             raise cancelled or RunSuspended from error
@@ -251,11 +296,12 @@ class JournalWriter:
         self._waiting.message_changes.extend(message_changes)
         self._learn(event, None)
 
-    def hold(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
-        """Record an outcome that is written with the next intent, or alone when none comes within `HOLD_SECONDS`.
+    def may_hold(self, outcome: NewEvent) -> bool:
+        """Whether an outcome may be held back: not in a job that may be what kills its processes, nor beyond the bounds."""
+        return not self.suspicion.is_suspect and self._waiting.has_room_for(outcome)
 
-        For callers who show it to nobody before `settled` has returned.
-        """
+    def hold(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
+        """Record an outcome that is written with the next commit, or alone when none comes within `HOLD_SECONDS`."""
         self.record(outcome)
         self._wait_with(_Waiting(charges=[*charges], has_outcome=True))
 
@@ -273,7 +319,7 @@ class JournalWriter:
     def _let_go(self) -> None:
         self._hold_timer = None
         if self._waiting.has_outcome and not self.closed:
-            self._letting_go = asyncio.get_running_loop().create_task(self._write_held(), name="write held")
+            self._letting_go = in_background(self._write_held(), name="write held")
 
     async def _write_held(self) -> None:
         try:
@@ -290,18 +336,37 @@ class JournalWriter:
                 await asyncio.shield(self._carrying)
             self.check_open()
 
+    async def written(self) -> None:
+        """Return when all that is held back is written: outcomes, and recorded values.
+
+        For calls by which others could see what depends on it, so they never go on when that will not be written.
+
+        Raises:
+            asyncio.CancelledError: The run is over.
+        """
+        try:
+            self.check_open()
+            while self._carrying is not None:
+                await asyncio.shield(self._carrying)
+                self.check_open()
+            if self._waiting.events:
+                await self._write_held()
+            self.check_open()
+        except RunSuspended:
+            raise asyncio.CancelledError("the run is over") from self.lost
+
     def _learn(self, event: NewEvent, seq: int | None) -> None:
         job = self.job
         self.history.apply(placed(event, job.job_id, job.scope_id, seq or 0, self.services.clock.now()))
 
-    async def _make_sure(self, commit: Commit) -> int:
+    async def _make_sure(self, write: Callable[[], Awaitable[int]]) -> int:
         """Find out what became of a commit whose writer was cancelled: asking for it again tells, and adds nothing.
 
         Raises:
             StorageError: The storage does not tell in time.
         """
         loop = asyncio.get_running_loop()
-        again = loop.create_task(self._persist(commit))
+        again = in_background(self._insist(write), name="make sure")
         give_up_at = loop.time() + self.services.options.cancel_timeout / 2
         try:
             while not again.done() and (left := give_up_at - loop.time()) > 0:
@@ -314,9 +379,6 @@ class JournalWriter:
         finally:
             again.cancel()
         raise StorageError("it is not known whether the last commit was written")
-
-    async def _persist(self, commit: Commit) -> int:
-        return await self._insist(lambda: self.services.storage.commit(commit))
 
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the storage for what a step depends on: its failures are not the job's.

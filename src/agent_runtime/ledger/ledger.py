@@ -31,6 +31,7 @@ from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
 from agent_runtime.ledger.waiting_line import WaitingLine
 from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
@@ -44,6 +45,7 @@ _FLOORS: Final = 100
 """Counters that one commit lifts to what the ledger has: others wait for it."""
 
 
+@after_the_journal()
 class Ledger:
     """Keeps budgets, and reads and writes the append-only ledger.
 

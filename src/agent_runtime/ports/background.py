@@ -1,15 +1,25 @@
-"""Ending tasks in the background, and not waiting for what does not obey."""
+"""Tasks in the background: begun for nobody, ended in time, and not waited for when they do not obey."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextvars import Context
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 AGAIN_SECONDS: Final = 0.1
 _left: set[asyncio.Task[Any]] = set()
 """What was left behind and is still being ended."""
+
+
+def in_background(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Begin a task of the runtime's own.
+
+    Its context is empty: whoever happens to start it, perhaps a job that starts a kernel or sends another job on its way,
+    it works for all.
+    """
+    return asyncio.get_running_loop().create_task(work, name=name, context=Context())
 
 
 async def ended(task: asyncio.Task[Any] | None) -> None:
@@ -48,7 +58,7 @@ async def promptly(work: Coroutine[Any, Any, T], *, seconds: float | None = None
 
 def leave(task: asyncio.Task[Any]) -> None:
     """Have a task ended, without waiting for it."""
-    ending = asyncio.get_running_loop().create_task(ended(task), name=f"end {task.get_name()}")
+    ending = in_background(ended(task), name=f"end {task.get_name()}")
     _left.add(ending)
     ending.add_done_callback(_left.discard)
 

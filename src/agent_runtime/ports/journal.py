@@ -363,8 +363,21 @@ class Journal(Protocol):
         """
         ...
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
-        """Append the signals that wait for a job to its journal, for its owner, and return them. Raises `FenceLost`."""
+    async def fold(
+        self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
+    ) -> Sequence[RuntimeEvent]:
+        """Append the signals that wait for a job to its journal, for its owner, and return them.
+
+        Args:
+            job_id: The job.
+            fence: Its owner's.
+            at: When.
+            held: What the owner has not written yet of the same job: it is made first, and with the fold or not at all.
+                Made before, it is not made again, and what was folded with it is returned again.
+
+        Raises:
+            FenceLost: Another worker owns the job now. What `commit` raises, for `held`.
+        """
         ...
 
     async def events(

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, ForeignChange
 from llm_client.logs import logger_of
@@ -65,7 +65,7 @@ class Outbox:
                 self._words = {_EVERYTHING: None}
         self._urgent |= change.kind != "grown"
         if self._sending is None or self._sending.done():
-            self._sending = asyncio.get_running_loop().create_task(self._send(), name="announcements")
+            self._sending = in_background(self._send(), name="announcements")
 
     async def stop(self) -> None:
         """Send what is left, once. Who tells something later begins anew."""

@@ -104,11 +104,13 @@ class DyingStorage:
             job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
         )
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
+    async def fold(
+        self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
+    ) -> Sequence[RuntimeEvent]:
         """Fold signals while alive."""
         if self.died.is_set():
             await self._gone()
-        return await self._inner.fold(job_id, fence=fence, at=at)
+        return await self._inner.fold(job_id, fence=fence, at=at, held=held)
 
     async def register_worker(self, worker: Worker) -> bool:
         """Register while alive."""

@@ -372,6 +372,38 @@ class StorageContract(
         assert await storage.fold(owned.job_id, fence=1, at=NOW) == []
         assert await storage.jobs_with_signals("w1") == []
 
+    async def test_what_is_held_is_written_before_the_signals_that_are_folded_with_it(
+        self, storage: Storage
+    ) -> None:
+        owned = await self.claimed(storage)
+        await storage.commit(commit(signals=[Signal("s1", owned.job_id, "timer.fired")]))
+        values = [NewEvent("value.recorded", f"op-{number}") for number in range(2)]
+        charge = Charge("held", settle=Amount(tool_calls=1))
+        held = commit(job_id=owned.job_id, fence=1, events=values, charges=[charge])
+        for _ in range(2):  # asked again, since the first answer was lost: nothing is written twice
+            (event,) = await storage.fold(owned.job_id, fence=1, at=NOW, held=held)
+            assert (event.type, event.seq) == ("timer.fired", 5)
+        written = [event.type for event in await storage.events(owned.job_id, after_seq=2)]
+        assert written == ["value.recorded", "value.recorded", "timer.fired"]
+        (counters,) = await storage.counters([("held", "")])
+        assert counters.settled.tool_calls == 1
+
+    async def test_what_is_held_is_written_without_signals_too(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        held = commit(job_id=owned.job_id, fence=1, events=[NewEvent("value.recorded", "op")])
+        assert await storage.fold(owned.job_id, fence=1, at=NOW, held=held) == []
+        (event,) = await storage.events(owned.job_id, after_seq=2)
+        assert event.type == "value.recorded"
+
+    async def test_a_stale_owner_neither_folds_nor_writes_what_it_holds(self, storage: Storage) -> None:
+        owned = await self.claimed(storage)
+        await storage.commit(commit(signals=[Signal("s1", owned.job_id, "timer.fired")]))
+        held = commit(job_id=owned.job_id, fence=0, events=[NewEvent("value.recorded", "op")])
+        with pytest.raises(FenceLost):
+            await storage.fold(owned.job_id, fence=0, at=NOW, held=held)
+        assert len(await storage.events(owned.job_id)) == 2
+        assert await storage.jobs_with_signals("w1") == [owned.job_id]
+
     async def test_a_suspend_is_refused_while_a_signal_waits(self, storage: Storage) -> None:
         owned = await self.claimed(storage)
         await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.s")]))

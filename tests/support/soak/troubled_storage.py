@@ -93,10 +93,8 @@ class TroubledStorage(DyingStorage):
         self._life.take(claim)
         return claim
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
-        events: Sequence[RuntimeEvent] = await self._write(
-            lambda: self._inner.fold(job_id, fence=fence, at=at)
-        )
+    async def fold(self, job_id: str, **options: Any) -> Sequence[RuntimeEvent]:
+        events: Sequence[RuntimeEvent] = await self._write(lambda: self._inner.fold(job_id, **options))
         return events
 
     async def register_worker(self, worker: Worker) -> bool:

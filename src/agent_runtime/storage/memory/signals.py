@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Collection
 
 from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
 from agent_runtime.storage.waiters import Waiters
 from agent_runtime.values.content import encode
 
 
+@after_the_journal(but=("start", "stop"))
 class InMemorySignalChannel:
     """A `SignalChannel` for one process: waiters are told at once, without looking into the store again and again.
 

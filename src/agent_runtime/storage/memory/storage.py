@@ -127,12 +127,18 @@ class MemoryStorage:
         self._announce(job_id, journal[job.last_seq :])
         return Claim(job=state.jobs[job_id], events=tuple(journal))
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
-        """Append the waiting signals to the journal of a job that is ours."""
+    async def fold(
+        self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
+    ) -> Sequence[RuntimeEvent]:
+        """Append what is held, then the waiting signals, to the journal of a job that is ours."""
         state = self._state
         job = state.job(job_id)
         if job.fence != fence:
             raise FenceLost
+        if held is not None and (known := state.commits.get(held.commit_id)) is not None:
+            return state.journals[job_id][known - 1 + len(held.events) :]
+        if held is not None:
+            await self.commit(held)
         folded = fold_signals(state, job_id, at)
         if folded:
             self._announce(job_id, folded)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import StorageClosed
 from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
@@ -42,7 +42,7 @@ class PostgresAnnouncements:
 
     def start(self, heard: Heard) -> None:
         """Begin to listen."""
-        self._listening = asyncio.get_running_loop().create_task(self._listen(heard), name="postgres listen")
+        self._listening = in_background(self._listen(heard), name="postgres listen")
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""

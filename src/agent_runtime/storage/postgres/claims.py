@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from agent_runtime.ports.background import in_background
 from agent_runtime.ports.journal import Claim
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
@@ -79,7 +80,7 @@ class ClaimReader:
         wanted = _Wanted(claimed=claimed, owner=owner, future=loop.create_future())
         self._wanted.append(wanted)
         if self._task is None:
-            self._task = loop.create_task(self._serve(), name="postgres claims")
+            self._task = in_background(self._serve(), name="postgres claims")
         return await wanted.future
 
     async def _serve(self) -> None:

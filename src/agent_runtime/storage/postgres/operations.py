@@ -187,17 +187,29 @@ class ClaimOperation(Operation):
 
 @dataclass(slots=True, eq=False)
 class FoldOperation(Operation):
-    """Takes the waiting signals into a journal."""
+    """Takes the waiting signals into a journal, after what its owner has not written yet."""
 
     job_id: str = field(kw_only=True)
     fence: int = field(kw_only=True)
     at: datetime = field(kw_only=True)
+    held: CommitOperation | None = field(kw_only=True, default=None)
+    held_seq: int = field(init=False, default=0)
+    """The place of the first entry of `held`."""
+
+    @property
+    def commit_id(self) -> str | None:
+        """That of what is held."""
+        return None if self.held is None else self.held.commit_id
 
     def need(self, needs: Needs) -> None:
-        """Need the job and its signals."""
+        """Need the job and its signals, and what the commit before needs."""
+        if self.held is not None:
+            self.held.need(needs)
         needs.jobs.add(self.job_id)
         needs.signals_of.add(self.job_id)
 
     def apply(self, rows: LockedRows) -> Any:
-        """Apply the fold."""
+        """Apply the commit, then the fold, which the same fence lets through."""
+        if self.held is not None:
+            self.held_seq = self.held.apply(rows)
         return apply_fold(rows, self.job_id, self.fence, self.at)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
-from agent_runtime.ports.background import stopped
+from agent_runtime.ports.background import in_background, stopped
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.journal import (
     Claim,
@@ -74,6 +74,7 @@ WHERE (job_id = $1 OR (chain_id = $1 AND predecessor_id IS NOT NULL)) AND succes
 _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
 _LEDGER = ", ".join(rows.LEDGER)
+_ALL = 2**31
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noqa: S608 -- names from `rows`
 
 
@@ -194,7 +195,7 @@ class PostgresStorage:
         self._listeners.remove(listener)
         if self._is_open and not self._listeners:
             self._writer.rest(resting=self._dsn is None)
-            self._resting = asyncio.get_running_loop().create_task(self._rest(), name="postgres rest")
+            self._resting = in_background(self._rest(), name="postgres rest")
 
     async def _rest(self) -> None:
         """Hear of nobody and execute nothing, until somebody listens again."""
@@ -215,16 +216,19 @@ class PostgresStorage:
         commit = await compressed(commit)
 
         def tell(first_seq: int) -> None:
-            self._announce(commit, (*operation.cancelled, *operation.mailed))
-            for listener in tuple(self._listeners):
-                listener.committed(commit, first_seq)
-                if operation.mailed:
-                    listener.mailed(operation.mailed)
+            self._tell_committed(operation, first_seq)
 
         future = asyncio.get_running_loop().create_future()
         operation = CommitOperation(future, tell, commit=commit)
         first_seq: int = await self._writer.run(operation)
         return first_seq
+
+    def _tell_committed(self, operation: CommitOperation, first_seq: int) -> None:
+        self._announce(operation.commit, (*operation.cancelled, *operation.mailed))
+        for listener in tuple(self._listeners):
+            listener.committed(operation.commit, first_seq)
+            if operation.mailed:
+                listener.mailed(operation.mailed)
 
     def _announce(self, commit: Commit, woken: Sequence[str]) -> None:
         tell = self._announcements.tell
@@ -264,14 +268,31 @@ class PostgresStorage:
         claimed: Claimed | None = await self._writer.run(operation)
         return None if claimed is None else await self._claims.read(claimed, owner=owner)
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
-        """Append the waiting signals to the journal of a job that is ours."""
+    async def fold(
+        self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
+    ) -> Sequence[RuntimeEvent]:
+        """Append what is held, then the waiting signals, to the journal of a job that is ours."""
+        first = None if held is None else await compressed(held)
         future = asyncio.get_running_loop().create_future()
+
+        def tell(events: Sequence[RuntimeEvent]) -> None:
+            if operation.held is not None:
+                self._tell_committed(operation.held, operation.held_seq)
+            self._tell_folded(job_id, events)
+
         operation = FoldOperation(
-            future, lambda events: self._tell_folded(job_id, events), job_id=job_id, fence=fence, at=at
+            future,
+            tell,
+            job_id=job_id,
+            fence=fence,
+            at=at,
+            held=CommitOperation(future, commit=first) if first else None,
         )
-        folded: Sequence[RuntimeEvent] = await self._writer.run(operation)
-        return folded
+        folded: Sequence[RuntimeEvent] | int = await self._writer.run(operation)
+        if not isinstance(folded, int):
+            return folded
+        assert first is not None  # noqa: S101 -- only a commit is found to have been made before
+        return await self.events(job_id, after_seq=folded + len(first.events) - 1, limit=_ALL)
 
     def _tell_folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         if events:

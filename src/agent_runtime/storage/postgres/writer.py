@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
-from agent_runtime.ports.background import leave
+from agent_runtime.ports.background import in_background, leave
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
@@ -65,7 +65,7 @@ class Writer:
     def start(self) -> None:
         """Begin."""
         self._stopping = False
-        self._task = asyncio.get_running_loop().create_task(self._serve(), name="postgres writer")
+        self._task = in_background(self._serve(), name="postgres writer")
 
     async def run(self, operation: Operation) -> Any:
         """Do what an operation says and return its result once that is on disk."""

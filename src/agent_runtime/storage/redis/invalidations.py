@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import Commit, ForeignChange
 from agent_runtime.storage.redis.server import Server
@@ -101,7 +101,7 @@ class Invalidations:
     def start(self) -> None:
         """Begin to delete, in the background; what was written before anybody listened is not trusted."""
         self.add_everything()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="redis invalidations")
+        self._task = in_background(self._run(), name="redis invalidations")
 
     async def stop(self) -> None:
         """Delete what is left, if Redis can be reached, and stop."""

@@ -18,7 +18,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from agent_runtime.errors import ConfigurationError, StorageError, StorageFull, StorageReadOnly
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 
 Answer = TypeVar("Answer")
 ANSWER_SECONDS: Final = 5.0
@@ -90,7 +90,7 @@ class Server:
             async with self._places:
                 return await ask(self.client)
 
-        task = asyncio.get_running_loop().create_task(run(), name="redis command")
+        task = in_background(run(), name="redis command")
         try:
             await asyncio.wait((task,), timeout=seconds)
         finally:

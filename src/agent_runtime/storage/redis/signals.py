@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
+from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS, Server, translated
 from agent_runtime.storage.redis.subscriber import Subscriber
@@ -32,6 +33,7 @@ _PAGE: Final = 500
 _RETRY_SECONDS: Final = 0.5
 
 
+@after_the_journal(but=("start", "stop"))
 class RedisSignalChannel:
     """A `SignalChannel` for all processes that use one Redis server.
 
@@ -130,7 +132,7 @@ class RedisSignalChannel:
     def _look_for_all(self) -> None:
         """Look for the signals that may have been sent while nobody listened."""
         if self._waiters:
-            task = asyncio.get_running_loop().create_task(self._look_until_answered(), name="redis signals")
+            task = in_background(self._look_until_answered(), name="redis signals")
             self._looking.add(task)
             task.add_done_callback(self._looking.discard)
 

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.ports.background import ended
+from agent_runtime.ports.background import ended, in_background
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS
 from agent_runtime.storage.redis.text import as_text
 from llm_client.logs import logger_of
@@ -70,7 +70,7 @@ class Subscriber:
     def start(self) -> None:
         """Begin to listen, in the background. Idempotent."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="redis subscription")
+            self._task = in_background(self._run(), name="redis subscription")
 
     async def stop(self) -> None:
         """Hear nothing more. Idempotent."""

@@ -62,6 +62,7 @@ WHERE (job_id = ? OR (chain_id = ? AND predecessor_id IS NOT NULL)) AND successo
 """  # noqa: S608 -- names from `rows`
 _ACTION = ", ".join(rows.ACTION)
 _TIMER = ", ".join(rows.TIMER)
+_ALL = 2**31
 
 
 class SQLiteStorage:
@@ -140,14 +141,16 @@ class SQLiteStorage:
             woken[:] = woken_by_mail(db, commit)
             return first_seq
 
-        def tell(first_seq: int) -> None:
-            for listener in tuple(self._listeners):
-                listener.committed(commit, first_seq)
-                if woken:
-                    listener.mailed(woken)
-
-        first_seq: int = await self._writer.run(write, tell)
+        first_seq: int = await self._writer.run(
+            write, lambda first_seq: self._tell_committed(commit, first_seq, woken)
+        )
         return first_seq
+
+    def _tell_committed(self, commit: Commit, first_seq: int, woken: Sequence[str]) -> None:
+        for listener in tuple(self._listeners):
+            listener.committed(commit, first_seq)
+            if woken:
+                listener.mailed(woken)
 
     async def claim(
         self,
@@ -181,12 +184,31 @@ class SQLiteStorage:
             events = [*older, *new]
         return Claim(job=job, events=events)
 
-    async def fold(self, job_id: str, *, fence: int, at: datetime) -> Sequence[RuntimeEvent]:
-        """Append the waiting signals to the journal of a job that is ours."""
-        folded: list[RuntimeEvent] = await self._writer.run(
-            lambda db: fold(db, job_id, fence, at), lambda events: self._tell_folded(job_id, events)
-        )
-        return folded
+    async def fold(
+        self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
+    ) -> Sequence[RuntimeEvent]:
+        """Append what is held, then the waiting signals, to the journal of a job that is ours."""
+        first = None if held is None else await compressed(held)
+        woken: list[str] = []
+
+        def write(db: sqlite3.Connection) -> tuple[int, list[RuntimeEvent]]:
+            first_seq = 0
+            if first is not None:
+                first_seq = apply(db, first)
+                woken[:] = woken_by_mail(db, first)
+            return first_seq, fold(db, job_id, fence, at)
+
+        def tell(written: tuple[int, list[RuntimeEvent]]) -> None:
+            first_seq, folded = written
+            if first is not None:
+                self._tell_committed(first, first_seq, woken)
+            self._tell_folded(job_id, folded)
+
+        written: tuple[int, list[RuntimeEvent]] | int = await self._writer.run(write, tell)
+        if not isinstance(written, int):
+            return written[1]
+        assert first is not None  # noqa: S101 -- only a commit is found to have been made before
+        return await self.events(job_id, after_seq=written + len(first.events) - 1, limit=_ALL)
 
     def _tell_claimed(self, claimed: tuple[JobRecord, Any, list[RuntimeEvent]] | None) -> None:
         if claimed is not None:

@@ -65,7 +65,7 @@ async def test_branches_that_interleave_are_recognised_after_a_crash() -> None:
         return name
 
     async def branch(context: OperatorContext, number: int) -> list[str]:
-        return [await context.step(piece, f"{number}{letter}", effect="idempotent") for letter in "ab"]
+        return [await context.step(piece, f"{number}{letter}", effect="unsafe") for letter in "ab"]
 
     async def operator(context: OperatorContext, given: object) -> object:
         lists = await context.gather(branch(context, 1), branch(context, 2))

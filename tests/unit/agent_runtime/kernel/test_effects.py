@@ -183,7 +183,7 @@ async def test_time_in_a_durable_wait_counts_against_no_time_out_and_no_slot() -
     assert order == ["worked", "waited"]
 
 
-async def test_an_outcome_is_on_disk_before_the_operator_sees_it(tmp_path: Path) -> None:
+async def test_an_unsafe_outcome_is_on_disk_before_the_operator_sees_it(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as storage, kernel(storage, operators=[looks_itself_up]) as k:
         result = await (await k.execute(ExecutionRequest(operator="looks_itself_up"))).result()
     assert result.output == ["step.completed"] * 3
@@ -194,7 +194,7 @@ async def looks_itself_up(context: OperatorContext, given: object) -> list[str]:
     assert branch is not None
     seen = []
     for number in range(3):
-        await context.step(identity, str(number), effect="read")
+        await context.step(identity, str(number), effect="unsafe")
         (last,) = await branch.run.services.storage.tail(context.job_id or "", 1)
         seen.append(str(last.type))
     return seen

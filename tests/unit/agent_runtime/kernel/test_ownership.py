@@ -95,9 +95,9 @@ async def test_an_answer_folded_while_the_job_turns_idle_is_not_suspended_upon()
 class SlowFolding(MemoryStorage):
     """A storage that takes longer to fold than a job may idle in memory."""
 
-    async def fold(self, job_id: str, *, fence: int, at: Any) -> Any:
+    async def fold(self, job_id: str, **given: Any) -> Any:
         await asyncio.sleep(QUICK.suspend_after * 3)
-        return await super().fold(job_id, fence=fence, at=at)
+        return await super().fold(job_id, **given)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

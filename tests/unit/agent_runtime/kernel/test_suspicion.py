@@ -74,13 +74,19 @@ def operators(gates: Gates) -> list[Any]:
     return [first_then_second, beside, stand]
 
 
-async def life(storage: MemoryStorage, gates: Gates, *reached: str) -> None:
-    """Let a process live until jobs are inside effects, and die there."""
+async def life(storage: MemoryStorage, gates: Gates, *reached: str, written: str | None = None) -> None:
+    """Let a process live until jobs are inside effects, and an outcome of one is on disk, and die there."""
     dying = DyingStorage(storage, lambda commit: False)
     doomed = kernel(dying, operators=operators(gates), options=DOOMED)
     await doomed.start()
     await gates.reached(*reached)
+    if written is not None:
+        await until(lambda: has_outcome(storage, written))
     await bury(doomed, dying, storage)
+
+
+async def has_outcome(storage: MemoryStorage, job_id: str) -> bool:
+    return any(event.type == "step.completed" for event in await storage.events(job_id))
 
 
 async def condemned(storage: MemoryStorage, gates: Gates, operator: str, *names: str) -> list[str]:
@@ -210,7 +216,7 @@ async def test_of_two_lives_that_get_on_neither_counts(gates: Gates) -> None:
         handle = await k.execute(ExecutionRequest(operator="first_then_second", input="a"))
     await life(storage, gates, "a1")
     gates.gate("a1").set()
-    await life(storage, gates, "a2")
+    await life(storage, gates, "a2", written=handle.job_id)
     await life(storage, gates, "a2")
     async with kernel(storage, operators=operators(gates)) as k:
         await gates.reached("a2")
