@@ -14,6 +14,7 @@ from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.admission import admit
 from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.budgets import budgets_for_child
+from agent_runtime.kernel.child_results import ChildResults
 from agent_runtime.kernel.durable_wait import Asked
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.retries import Retry, retried
@@ -26,9 +27,6 @@ from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
-
-_LOOK_SECONDS = 0.2
-"""How often a child is looked at that is about to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,9 @@ class Children:
         self._is_bounded = run.services.orchestration is not None
         """Whether the kernel was told how far jobs may spread, besides how deep."""
         self._depth = depth
-        self._begun: set[str] = set()
-        """Operations of this run that begin children, written or not."""
+        self._results = ChildResults(run)
+        self._begun: set[str] | None = None
+        """Operations of the job that begin children, written or not; `None` while nobody has counted them."""
 
     async def ask(self, branch: Branch, request: ChildRequest) -> Asked[OperatorResult]:
         """Return the wait for a child at the next place of a line; the child begins with it."""
@@ -105,10 +104,12 @@ class Children:
         self._registry.get(request.operator)
         if self._depth + 1 > limits.max_depth:
             raise InvalidInput(f"jobs are nested deeper than max_depth = {limits.max_depth}")
+        if self._is_bounded:
+            self._count(operation)
         before = await self._retried_child(operation.place)
         if before is not None:
             return await self._retry(operation, request, before)
-        bounds = self._bounds(operation) if self._is_bounded else {}
+        bounds = self._bounds() if self._is_bounded else {}
         record, created = child_job(
             run,
             request.operator,
@@ -140,11 +141,10 @@ class Children:
         if request.held:
             data |= {"held": True, "on_parent_end": request.on_parent_end}
         if before.status is JobStatus.SUCCEEDED:  # after its parent had ended, or when somebody retried it
-            (ended,) = await run.patiently(lambda: storage.tail(before.job_id, 1))
             told = {"job_id": before.job_id, "status": before.status.value}
             return [
                 NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data),
-                NewEvent(RuntimeEventType.CHILD_ENDED, operation.id, told, ended.content),
+                NewEvent(RuntimeEventType.CHILD_ENDED, operation.id, told),
             ], {}
         now = run.services.clock.now()
         asked = Retry(parent=run.job, operation_id=operation.id, told=handed_on(run, now))
@@ -154,25 +154,36 @@ class Children:
 
     async def _retried_child(self, place: str) -> JobRecord | None:
         """Return the child that is to be retried at a place, when what asked it to stop has reached it."""
-        job_id, run = self._run.history.retried_children.get(place), self._run
-        storage = run.services.storage
-        while job_id is not None:
-            job = await run.patiently(partial(storage.get_job, job_id))
-            chain_id = job_id if job is None else job.chain_id
-            head = await run.patiently(partial(storage.chain_head, chain_id))
-            if head is None or head.status.is_terminal:
-                return head
-            await asyncio.sleep(_LOOK_SECONDS)
-        return None
+        job_id = self._run.history.retried_children.get(place)
+        if job_id is None:
+            return None
+        while (head := await self._head(job_id)) is not None and not head.status.is_terminal:
+            end = self._run.services.ends.end_of(head.job_id)
+            newest = await self._head(job_id)  # it may have ended before anybody waited for that
+            if newest is not None and newest.job_id == head.job_id and not newest.status.is_terminal:
+                await asyncio.shield(end)
+        return head
 
-    def _bounds(self, operation: Operation) -> dict[str, Any]:
-        """Return what the kernel's limits make of a child; raises `InvalidInput` when it is one too many."""
-        limits, run = self._limits, self._run
+    async def _head(self, job_id: str) -> JobRecord | None:
+        run, storage = self._run, self._run.services.storage
+        job = await run.patiently(partial(storage.get_job, job_id))
+        chain_id = job_id if job is None else job.chain_id
+        return await run.patiently(partial(storage.chain_head, chain_id))
+
+    def _count(self, operation: Operation) -> None:
+        """Count a child; raises `InvalidInput` when it is one too many."""
+        limit = self._limits.max_child_jobs
+        if self._begun is None:
+            steps = self._run.history.steps.values()
+            self._begun = {step.operation_id for step in steps if step.kind == "child"}
         self._begun.add(operation.id)
-        known = {step.operation_id for step in run.history.steps.values() if step.kind == "child"}
-        if len(known | self._begun) > limits.max_child_jobs:
+        if len(self._begun) > limit:
             self._begun.discard(operation.id)
-            raise InvalidInput(f"a job may have max_child_jobs = {limits.max_child_jobs} children")
+            raise InvalidInput(f"a job may have max_child_jobs = {limit} children")
+
+    def _bounds(self) -> dict[str, Any]:
+        """Return what the kernel's limits make of a child."""
+        limits, run = self._limits, self._run
         bounds: dict[str, Any] = {
             "deadline": run.services.clock.now() + timedelta(seconds=limits.timeout_seconds),
             "inherits_budgets": limits.inherit_budgets,
@@ -192,7 +203,7 @@ class Children:
                 job_id=str(data.get("job_id")),
                 error_code=data.get("error_code"),
             )
-        body = ended.body() or {}
+        body = (await self._results.end_of(str(data["job_id"]))).body() or {}
         return OperatorResult(content=body.get("content", ""), output_data=body.get("output_data") or {})
 
 

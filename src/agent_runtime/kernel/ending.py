@@ -140,7 +140,7 @@ async def _finish(run: JobRun, ending: Ending) -> None:
         timers = deadline_timer(successor)
         data["continued_as"] = successor.job_id
     elif job.parent_job_id is not None and job.parent_operation_id is not None:
-        signals.append(_ended_signal(job, job.parent_job_id, ending, data, content))
+        signals.append(_ended_signal(job, job.parent_job_id, ending, data))
     await run.conclude(
         [*lost_events, *returned, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
@@ -190,10 +190,8 @@ def _said(run: JobRun, ending: Ending, lost: Sequence[NewEvent]) -> dict[str, An
     return data
 
 
-def _ended_signal(
-    job: JobRecord, parent_job_id: str, ending: Ending, data: Mapping[str, Any], content: bytes | None
-) -> Signal:
-    """Tell a parent how its child has ended, and what it has used."""
+def _ended_signal(job: JobRecord, parent_job_id: str, ending: Ending, data: Mapping[str, Any]) -> Signal:
+    """Tell a parent how its child has ended, and what it has used; what it gave is read from its last entry."""
     told = {
         "job_id": job.job_id,
         "status": ending.status.value,
@@ -201,7 +199,7 @@ def _ended_signal(
         **{name: data[name] for name in ("usage", "children_usage") if name in data},
     }
     operation_id, ended = job.parent_operation_id, RuntimeEventType.CHILD_ENDED
-    return Signal(f"{job.job_id}:ended", parent_job_id, ended, operation_id, told, content)
+    return Signal(f"{job.job_id}:ended", parent_job_id, ended, operation_id, told)
 
 
 def _content(ending: Ending) -> bytes | None:

@@ -30,6 +30,7 @@ from agent_runtime.kernel.advance import Executor
 from agent_runtime.kernel.belongings import Belongings
 from agent_runtime.kernel.blocking import Abilities
 from agent_runtime.kernel.branch import branch_here
+from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.heartbeat import Heartbeat
@@ -242,6 +243,7 @@ class RuntimeKernel:
             policies=self._policies,
             retry=self._retry,
             orchestration=self._orchestration,
+            ends=AwaitedEnds(self.storage),
             heartbeat=Heartbeat(
                 self.storage,
                 self.clock,

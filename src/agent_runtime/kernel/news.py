@@ -9,7 +9,6 @@ from datetime import datetime
 from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
-from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
@@ -61,7 +60,7 @@ class News:
         self._services = services
         self.executes = False
         """Whether due jobs are executed here."""
-        self._ends = AwaitedEnds(storage)
+        self._ends = services.ends
         self._sweep_wanted = asyncio.Event()
         self._more_due = False
         """The last sweep has left due jobs behind."""

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from agent_runtime.errors import FenceLost, RunSuspended, StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.blocking import Abilities
+from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
 from agent_runtime.kernel.options import KernelOptions
@@ -59,6 +60,8 @@ class RunServices:
     retry: RetryPolicy
     orchestration: OrchestrationConfig | None
     """Of jobs whose request and operator have none."""
+    ends: AwaitedEnds
+    """Of other jobs."""
     outages: Queue = field(default_factory=Queue)
     turns: Turns = field(default_factory=Turns)
     """Shared by all runs, as the loop is."""

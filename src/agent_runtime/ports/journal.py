@@ -390,6 +390,10 @@ class Journal(Protocol):
         """Return a job's last entries, in order. A given `scope_id` hides other scopes' jobs."""
         ...
 
+    async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
+        """Return the last entries of these jobs' journals, in any order; of a job that is not there, none."""
+        ...
+
     async def due_jobs(
         self,
         *,
@@ -636,7 +640,9 @@ class Retention(Protocol):
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
 
-        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action. Returns how many jobs are gone.
+        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, and those
+        to whose results another one refers: children as long as their parent is there, and what was retried as long as what
+        goes on in its place. They go when that has gone. Returns how many jobs are gone.
 
         Args:
             before: The moment.
@@ -650,7 +656,8 @@ class Retention(Protocol):
         """Delete the private content of the jobs that ended longest ago, before a moment: inputs, messages, results.
 
         Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
-        action. Returns how many jobs have lost theirs. The arguments are those of `prune`.
+        action, and of those to whose results another one refers that has its content, as for `prune`. Returns how many
+        jobs have lost theirs. The arguments are those of `prune`.
         """
         ...
 

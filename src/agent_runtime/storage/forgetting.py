@@ -1,4 +1,4 @@
-"""What is forgotten beside jobs: ledger entries, answered questions of no job, policies that no job was admitted under."""
+"""What is forgotten: jobs to which no other refers, ledger entries, answered questions of no job, policies of no job."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Final
 
 from agent_runtime.ports.journal import Forgettable
 
+REFERS: Final = (
+    "r.job_id IN (j.parent_job_id, j.successor_id) AND (j.successor_id IS NULL OR r.origin = j.origin)"
+)
+"""Whether job `r` may ask for what `j` gave: its parent, or, for all that `j` has recorded, what retries it."""
 LEDGER: Final = """
 SELECT l.id FROM runtime_ledger l WHERE l.timestamp < {before} AND NOT EXISTS (
   SELECT 1 FROM runtime_ledger t

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ class FamiliesContract:
         """Store a job, below a parent if there is one, and claim it."""
         family = {} if parent is None else {"parent_job_id": parent.job_id, "depth": parent.depth + 1}
         record = job(**family, **values)
-        await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
+        await storage.commit(commit(create=[(record, [NewEvent("job.created", content=b'"input"')])]))
         claim = await storage.claim(record.job_id, owner="w1", at=NOW)
         assert claim is not None
         return claim.job
@@ -40,7 +41,12 @@ class FamiliesContract:
 
     async def continues(self, storage: Storage, owned: JobRecord) -> JobRecord:
         """End a job that goes on as a new one with the same parent; return that one."""
-        successor = job(parent_job_id=owned.parent_job_id, depth=owned.depth)
+        successor = job(
+            parent_job_id=owned.parent_job_id,
+            depth=owned.depth,
+            predecessor_id=owned.job_id,
+            chain_id=owned.chain_id,
+        )
         await storage.commit(
             commit(
                 job_id=owned.job_id,
@@ -127,3 +133,60 @@ class FamiliesContract:
         with pytest.raises(FenceLost):
             await storage.commit(commit(job_id=parent.job_id, fence=1, **creation))
         assert await storage.get_job(born.job_id) is None
+
+    @pytest.mark.parametrize("method", ["prune", "prune_content"])
+    async def test_what_a_child_gave_stays_as_long_as_its_parent_may_ask_for_it(
+        self, storage: Storage, method: str
+    ) -> None:
+        """A grandchild, too: its parent, when it is retried, asks for it."""
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        grandchild = await self.member(storage, child)
+        prune, later = getattr(storage, method), NOW + timedelta(days=2)
+        for ended in (grandchild, child):
+            await self.ends(storage, ended)
+        assert await prune(before=later) == 0
+        for ended in (parent, child, grandchild):
+            assert (await storage.events(ended.job_id))[0].content == b'"input"'
+        await self.ends(storage, parent)
+        assert [await prune(before=later) for _ in range(4)] == [1, 1, 1, 0]
+
+    @pytest.mark.parametrize("method", ["prune", "prune_content"])
+    async def test_what_a_child_gave_stays_as_long_as_a_retry_of_its_parent_may_ask_for_it(
+        self, storage: Storage, method: str
+    ) -> None:
+        """Its journal refers to the children of the job that it goes on for, and that one to nothing of its own any more."""
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        retry = job(origin=parent.origin, chain_id=parent.chain_id, predecessor_id=parent.job_id)
+        await self.ends(storage, child)
+        await self.ends(storage, parent)
+        await storage.commit(commit(create=[(retry, [NewEvent("job.created")])]))
+        prune, later = getattr(storage, method), NOW + timedelta(days=2)
+        assert await prune(before=later) == 0
+        claim = await storage.claim(retry.job_id, owner="w1", at=NOW)
+        assert claim is not None
+        await self.ends(storage, claim.job)
+        assert [await prune(before=later) for _ in range(4)] == [1, 1, 1, 0]
+
+    @pytest.mark.parametrize("method", ["prune", "prune_content"])
+    async def test_links_that_a_child_has_left_behind_are_forgotten(
+        self, storage: Storage, method: str
+    ) -> None:
+        """A child that goes on as another job has given nothing yet; only the last link will."""
+        parent = await self.member(storage)
+        child = await self.member(storage, parent)
+        await self.continues(storage, child)
+        assert await getattr(storage, method)(before=NOW + timedelta(days=2)) == 1
+
+    async def test_last_entries_are_read_together(self, storage: Storage) -> None:
+        parent = await self.member(storage)
+        child = await self.member(storage, parent, scope_id="tenant")
+        await self.ends(storage, child)
+        found = await storage.last_events([parent.job_id, child.job_id, "unknown"])
+        told = {event.job_id: (event.type, event.scope_id, event.seq) for event in found}
+        assert told == {
+            parent.job_id: ("job.started", "default", 2),
+            child.job_id: ("job.cancelled", "tenant", 3),
+        }
+        assert await storage.last_events([]) == []

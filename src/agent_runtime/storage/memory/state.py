@@ -178,7 +178,10 @@ class State:
         ended = [
             (job.completed_at, job.job_id)
             for job in self.jobs.values()
-            if job.completed_at is not None and job.completed_at < before and job.job_id not in left_out
+            if job.completed_at is not None
+            and job.completed_at < before
+            and job.job_id not in left_out
+            and not self._is_referred_to(job, but)
         ]
         chosen: list[JobRecord] = []
         for _, job_id in sorted(ended)[:limit]:
@@ -187,6 +190,14 @@ class State:
             chosen.append(self.jobs[job_id])
             max_events -= self.jobs[job_id].last_seq
         return chosen
+
+    def _is_referred_to(self, job: JobRecord, but: Collection[str]) -> bool:
+        """Whether another job, not one of `but`, may ask for what this one gave: its parent, or what goes on in its place."""
+        after = self.jobs.get(job.successor_id or "")
+        if after is not None and after.job_id not in but and after.origin == job.origin:
+            return True
+        parent = job.parent_job_id
+        return job.successor_id is None and parent in self.jobs and parent not in but
 
     def waiting(self, scope_id: str | None) -> int:
         """Return how many jobs wait for a worker, in one scope or in all."""

@@ -163,6 +163,11 @@ class MemoryStorage:
         is_hidden = job is None or scope_id not in (None, job.scope_id)
         return [] if is_hidden else self._state.journals.get(job_id, [])
 
+    async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
+        """Return the last entries of jobs."""
+        journals = self._state.journals
+        return [journals[job_id][-1] for job_id in job_ids if journals.get(job_id)]
+
     async def due_jobs(
         self,
         *,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
     ACTION,
     BUDGET,
@@ -420,12 +421,18 @@ DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
 """
 
 
-def _ended_jobs(condition: str) -> str:
-    """Return the start of a statement: the jobs $2 at most, with $3 events together, that ended before $1."""
+def _ended_jobs(condition: str, other: str = "") -> str:
+    """Return the start of a statement: the jobs $2 at most, with $3 events together, that ended before $1.
+
+    Args:
+        condition: On them.
+        other: Says which jobs' references to them count.
+    """
     return f"""
     WITH candidates AS (
       SELECT j.job_id, j.last_seq, j.completed_at FROM runtime_jobs j WHERE j.completed_at < $1 {condition}
         AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+        AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other})
       ORDER BY j.completed_at, j.job_id LIMIT $2 FOR UPDATE SKIP LOCKED
     ), ended AS (
       SELECT job_id FROM (
@@ -463,7 +470,11 @@ PRUNE: Final = f"""
 DELETE FROM runtime_jobs WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
 """  # noqa: S608
 PRUNE_CONTENT: Final = f"""
-{_ended_jobs("AND j.completed_at IS NOT NULL AND j.content_pruned_at IS NULL")}, events AS (
+{
+    _ended_jobs(
+        "AND j.completed_at IS NOT NULL AND j.content_pruned_at IS NULL", "AND r.content_pruned_at IS NULL"
+    )
+}, events AS (
   UPDATE runtime_events SET content = NULL WHERE job_id IN (SELECT job_id FROM ended) AND content IS NOT NULL
 )
 UPDATE runtime_jobs SET content_pruned_at = clock_timestamp()
@@ -550,6 +561,11 @@ STOPPED_JOBS: Final = """
 SELECT job_id FROM runtime_jobs
 WHERE job_id = ANY($1::text[]) AND status IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'blocked')
 """
+LAST_EVENTS: Final = f"""
+SELECT j.job_id, j.scope_id, {", ".join(f"e.{name}" for name in EVENT)}
+FROM runtime_jobs j JOIN runtime_events e ON e.job_id = j.job_id AND e.seq = j.last_seq
+WHERE j.job_id = ANY($1::text[])
+"""  # noqa: S608 -- names from `rows`
 BLOCKED_JOBS: Final = f"""
 SELECT j.job_id FROM runtime_jobs j
 WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > $1

@@ -326,6 +326,11 @@ class PostgresStorage:
             return []
         return [event_record(job_id, owner, tuple(row)) for row in found]
 
+    async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
+        """Return the last entries of jobs."""
+        found = await self._connections.fetch(sql.LAST_EVENTS, list(map(to_text, job_ids)))
+        return [event_record(from_text(row[0]), from_text(row[1]), tuple(row)[2:]) for row in found]
+
     async def due_jobs(
         self,
         *,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
     ACTION,
     BUDGET,
+    EVENT,
     JOB,
     LEDGER,
     POLICY,
@@ -179,6 +181,11 @@ STOPPED_JOBS: Final = """
 SELECT j.job_id FROM json_each(?) AS v CROSS JOIN runtime_jobs j ON j.job_id = v.value
 WHERE j.status IN ('succeeded', 'failed', 'cancelled', 'timed_out', 'blocked')
 """
+LAST_EVENTS: Final = f"""
+SELECT j.job_id, j.scope_id, {", ".join(f"e.{name}" for name in EVENT)}
+FROM json_each(?) AS v CROSS JOIN runtime_jobs j ON j.job_id = v.value
+JOIN runtime_events e ON e.job_id = j.job_id AND e.seq = j.last_seq
+"""  # noqa: S608 -- names from `rows`
 BLOCKED_JOBS: Final = f"""
 SELECT j.job_id FROM runtime_jobs j INDEXED BY runtime_jobs_blocked
 WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > :after AND (
@@ -296,13 +303,15 @@ UPDATE runtime_jobs SET owner = NULL, open_claim = CASE WHEN ? THEN open_claim E
 """
 
 
-def _ended_jobs(condition: str) -> str:
+def _ended_jobs(condition: str, other: str = "") -> str:
+    """Return the statement for the jobs that ended before a moment; `other` says which jobs' references count."""
     return f"""
     SELECT job_id FROM (
       SELECT j.job_id, sum(j.last_seq) OVER (ORDER BY j.completed_at, j.job_id) - j.last_seq AS events_before
       FROM (
         SELECT job_id, last_seq, completed_at FROM runtime_jobs j WHERE completed_at < :before {condition}
           AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
+          AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other})
         ORDER BY completed_at, job_id LIMIT :limit
       ) AS j
     ) WHERE events_before < :events
@@ -310,7 +319,9 @@ def _ended_jobs(condition: str) -> str:
 
 
 ENDED_JOBS: Final = _ended_jobs("")
-ENDED_JOBS_WITH_CONTENT: Final = _ended_jobs("AND completed_at IS NOT NULL AND content_pruned_at IS NULL")
+ENDED_JOBS_WITH_CONTENT: Final = _ended_jobs(
+    "AND completed_at IS NOT NULL AND content_pruned_at IS NULL", "AND r.content_pruned_at IS NULL"
+)
 DELETE_CONTENT: Final = "UPDATE runtime_events SET content = NULL WHERE job_id = ? AND content IS NOT NULL"
 MARK_WITHOUT_CONTENT: Final = """
 UPDATE runtime_jobs SET content_pruned_at = CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)

@@ -246,6 +246,11 @@ class SQLiteStorage:
 
         return await self._reader.run(read)
 
+    async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
+        """Return the last entries of jobs."""
+        found = await self._reader.rows(sql.LAST_EVENTS, (orjson.dumps(list(job_ids)).decode(),))
+        return [event_record(job_id, scope_id, row) for job_id, scope_id, *row in found]
+
     async def due_jobs(
         self,
         *,

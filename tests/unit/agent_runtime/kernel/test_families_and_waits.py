@@ -13,6 +13,7 @@ from agent_runtime import (
     ExecutionRequest,
     InvalidInput,
     JobCancelled,
+    JobFailed,
     JobStatus,
     OperatorContext,
 )
@@ -216,3 +217,111 @@ async def test_a_context_used_by_a_foreign_task_is_refused() -> None:
         await (await k.execute(ExecutionRequest(operator="operator"))).result()
         with pytest.raises(InvalidInput):
             await kept[0].step(identity, "late")
+
+
+async def large(context: OperatorContext, given: int) -> str:
+    return f"{given}" * 10_000
+
+
+async def collect(context: OperatorContext, given: object) -> list[int]:
+    results = await context.gather(*(context.child("large", number) for number in range(3)))
+    await context.action(ActionSpec(type="input"))
+    return [len(result.content) for result in results]
+
+
+async def test_what_a_child_gave_is_referred_to_and_not_copied() -> None:
+    """Both in the first run and in the one that recalls it."""
+    async with kernel(operators=[collect, large]) as k:
+        handle = await k.execute(ExecutionRequest(operator="collect"))
+        question = (await until(handle.get_pending_actions))[0]
+        await status_becomes(handle, "waiting_action")
+        await handle.resolve_action(question.action_id, {"value": 1})
+        assert (await handle.result(timeout=BOUND)).output == [10_000] * 3
+        events = await journal(handle)
+        ended = [event for event in events if event.type == "child.ended"]
+        children = {job.job_id for job in await k.jobs.list() if job.parent_job_id == handle.job_id}
+        assert {event.data["job_id"] for event in ended} == children
+        assert sum(len(event.content or b"") for event in events) < 1000
+
+
+async def test_the_reference_leads_to_the_last_link_of_a_chain() -> None:
+    async def stage(context: OperatorContext, given: int) -> str:
+        if given:
+            context.continue_as_new(given - 1)
+        return "the last one's"
+
+    async def calling(context: OperatorContext, given: object) -> str:
+        return (await context.child("stage", 2)).content
+
+    async with kernel(operators=[calling, stage]) as k:
+        handle = await k.execute(ExecutionRequest(operator="calling"))
+        assert (await handle.result(timeout=BOUND)).output == "the last one's"
+
+
+async def test_results_that_are_wanted_together_are_read_together() -> None:
+    asked: list[int] = []
+
+    class Counting(MemoryStorage):
+        async def last_events(self, job_ids: Any) -> Any:
+            asked.append(len(job_ids))
+            return await super().last_events(job_ids)
+
+    go_on = asyncio.Event()
+
+    async def small(context: OperatorContext, given: int) -> int:
+        await go_on.wait()
+        return given
+
+    async def gathering(context: OperatorContext, given: object) -> int:
+        waits = [context.child("small", number) for number in range(30)]
+        results = await context.wait_all(*waits)
+        return sum(result.output for result in results)
+
+    async with kernel(Counting(), operators=[gathering, small]) as k:
+        handle = await k.execute(ExecutionRequest(operator="gathering"))
+        await status_becomes(handle, "waiting")
+        go_on.set()
+        assert (await handle.result(timeout=BOUND)).output == sum(range(30))
+    assert asked.count(30) == 1
+
+
+async def test_a_parent_whose_childs_result_was_deleted_is_set_aside() -> None:
+    """Nothing that the runtime does deletes it as long as the parent is there."""
+    storage = MemoryStorage()
+
+    async with kernel(storage, operators=[collect, large]) as k:
+        handle = await k.execute(ExecutionRequest(operator="collect"))
+        question = (await until(handle.get_pending_actions))[0]
+        await status_becomes(handle, "waiting_action")
+        for job in await k.jobs.list():
+            if job.parent_job_id == handle.job_id:
+                storage._state.journals[job.job_id].clear()
+        await handle.resolve_action(question.action_id, {"value": 1})
+        await status_becomes(handle, "blocked")
+        assert "which this job goes on with, was deleted" in ((await handle.job()).error or "")
+
+
+async def test_a_retried_parent_still_gets_what_its_child_gave_long_ago() -> None:
+    calls: list[int] = []
+
+    async def once(context: OperatorContext, given: object) -> str:
+        return "given long ago"
+
+    async def failing(context: OperatorContext, given: object) -> str:
+        result = await context.child("once")
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("not yet")
+        return result.content
+
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[failing, once]) as k:
+        handle = await k.execute(ExecutionRequest(operator="failing"))
+        with pytest.raises(JobFailed):
+            await handle.result(timeout=BOUND)
+        ended = (await handle.job()).completed_at
+        assert ended is not None
+        assert await storage.prune(before=ended) == 0
+        retry = await k.retry(handle.job_id)
+        assert (await retry.result(timeout=BOUND)).output == "given long ago"
+    assert len(calls) == 2
