@@ -71,6 +71,8 @@ PLAYED = {
     ),
     "test_families_and_waits": (
         "test_a_crash_around_a_childs_end_neither_loses_nor_repeats_it",
+        "test_what_a_child_gave_is_referred_to_and_not_copied",
+        "test_a_retried_parent_still_gets_what_its_child_gave_long_ago",
         "test_cancelling_a_parent_cancels_its_children",
         "test_calls_of_two_jobs_with_one_idempotency_key_never_join",
         "test_recall_precedes_everything_so_a_resume_logs_nothing_twice",
@@ -139,7 +141,6 @@ PLAYED = {
         "test_a_signal_is_folded_after_what_the_job_holds_back",
         "test_what_may_be_repeated_is_seen_before_it_is_written",
     ),
-    "test_timeouts": ("test_a_bound_goes_on_while_the_job_is_out_of_the_memory",),
     "test_waits_as_values": (
         "test_one_answer_among_many_children_does_not_end_the_set",
         "test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody",

@@ -282,7 +282,8 @@ async def test_results_that_are_wanted_together_are_read_together() -> None:
         await status_becomes(handle, "waiting")
         go_on.set()
         assert (await handle.result(timeout=BOUND)).output == sum(range(30))
-    assert asked.count(30) == 1
+    assert sum(asked) == 30
+    assert len(asked) < 10
 
 
 async def test_a_parent_whose_childs_result_was_deleted_is_set_aside() -> None:
