@@ -372,8 +372,7 @@ class Journal(Protocol):
             job_id: The job.
             fence: Its owner's.
             at: When.
-            held: What the owner has not written yet of the same job: it is made first, and with the fold or not at all.
-                Made before, it is not made again, and what was folded with it is returned again.
+            held: What the owner has not written yet: made first, once, and with the fold or not at all.
 
         Raises:
             FenceLost: Another worker owns the job now. What `commit` raises, for `held`.
@@ -640,9 +639,8 @@ class Retention(Protocol):
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
 
-        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, and those
-        to whose results another one refers: children as long as their parent is there, and what was retried as long as what
-        goes on in its place. They go when that has gone. Returns how many jobs are gone.
+        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, children whose
+        parent is there, and what was retried while that is. Returns how many jobs are gone.
 
         Args:
             before: The moment.
