@@ -182,6 +182,9 @@ async def _ask(
             members.refused[number] = error
             continue
         except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # somebody ends the gathering, not this branch
+                raise
             members.refused[number] = error
             continue
         finally:
