@@ -1,7 +1,7 @@
 """A process that executes the jobs of a SQLite file, and forks while it does; its child wants to execute as well.
 
 Usage: `python -m support.forking_child DB`. Parent and child print who they are, and whether they execute. The parent goes
-when a line is written to it; the child when it has become the one who executes.
+when a line is written to it; so does the child, once it has become the one who executes.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ async def child(path: str) -> None:
 
         await until(executes)
         say(f"child {os.getpid()} executes")
+        await asyncio.to_thread(sys.stdin.readline)
 
 
 async def parent(path: str) -> None:
