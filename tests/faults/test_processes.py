@@ -155,9 +155,8 @@ async def test_a_forked_child_becomes_the_executor_when_its_parent_is_gone_and_n
             assert not k.executes
     finally:
         os.killpg(parent.pid, signal.SIGKILL)
-        await parent.wait()
-        parent.stdin.close()
-        await parent.stdout.read()  # the child holds it until it is gone
+        await parent.communicate()  # the child holds its end of the pipe until it is gone
+        await asyncio.sleep(0.1)  # and the loop closes ours
 
 
 async def test_of_two_kernels_of_one_process_on_one_file_the_other_keeps_its_place_when_one_is_closed(
