@@ -7,7 +7,7 @@ BENCH   := .venv-bench-peers/.stamp
 DOCS    := .venv-docs/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak proof matrix lint format bench docs clean
+.PHONY: help demo test soak proof matrix lint format lock bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,7 +33,6 @@ lint: $(DEV) ## check format, lint rules, types and layers
 format: $(DEV) ## format the code and fix what can be fixed
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-.PHONY: lock
 lock: ## write scripts/requirements.lock anew (LOCKED=1 installs from it alone, hashes checked)
 	scripts/lock
 
