@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +24,14 @@ _EFFECTS: Final = frozenset({call.__code__, execute.__code__})
 _WAIT_FOR: Final = asyncio.wait_for.__code__
 
 
-def has_bare_timeout(leaf: Branch) -> bool:
-    """Whether a bound that nothing records is around what a branch waits for; its tasks must be standing still."""
-    tasks = {branch.task for branch in leaf.upwards() if branch.task is not None}
+def has_bare_timeout(leaves: Iterable[Branch]) -> bool:
+    """Whether a bound that nothing records is around what one of these branches waits for; their tasks must be standing still."""
+    tasks = {
+        branch.task
+        for leaf in leaves
+        for branch in leaf.upwards()
+        if branch.task is not None and branch.wait_set is None  # a member of a set runs nobody's code
+    }
     return any(_is_bound(coroutine) for task in tasks for coroutine in _awaited(task))
 
 

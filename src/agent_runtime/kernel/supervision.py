@@ -97,7 +97,7 @@ class Supervisor:
         return run.is_idle and await self._suspend()
 
     async def _suspend(self) -> bool:
-        if any(has_bare_timeout(leaf) for leaf in self._run.root.leaves()):
+        if has_bare_timeout(self._run.root.leaves()):
             self._run.refuse(UnrecordedCancellation())
             return False
         try:
