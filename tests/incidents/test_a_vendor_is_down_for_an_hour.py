@@ -8,16 +8,20 @@ happened once, every answer was paid once, and the vendor was not run over when 
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from agent_runtime import ExecutionRequest, JobFilter, JobStatus, OperatorContext
 from agent_runtime.storage.memory import MemoryStorage
 from llm_client import CircuitBreakerConfig, ExecutionEngine, FunctionProvider, RequestSpec, RetryConfig
 from llm_client.errors import ProviderUnavailable
-from support.kernels import kernel
+from support.kernels import BOUND, QUICK, kernel
 from support.operators import asking
 from support.soak.virtual import LoopClock, run_in_virtual_time
 
+pytestmark = pytest.mark.timeout(BOUND * 9)
 HOUR = 3600.0
 JOBS = 100
 
@@ -61,7 +65,10 @@ def test_a_hundred_jobs_outlive_an_hour_without_a_vendor() -> None:
         engine = ExecutionEngine(
             FunctionProvider(vendor.answer), retry=RetryConfig(), breaker_config=CircuitBreakerConfig()
         )
-        async with kernel(MemoryStorage(), engine=engine, operators=[operator], clock=LoopClock()) as k:
+        options = replace(QUICK, sweep_interval=5.0)  # an hour is long for looking five times a second
+        async with kernel(
+            MemoryStorage(), engine=engine, operators=[operator], clock=LoopClock(), options=options
+        ) as k:
             requests = [ExecutionRequest(operator="operator", input=number) for number in range(JOBS)]
             handles = [await k.execute(request) for request in requests]
             results = await asyncio.gather(*(handle.result(timeout=4 * HOUR) for handle in handles))
