@@ -9,12 +9,22 @@ from typing import Any
 
 import pytest
 
-from llm_client import McpServer, RequestContext, Tool, ToolCall, ToolError, ToolInvocation, ToolResult
+from llm_client import (
+    ConfigurationError,
+    McpServer,
+    RequestContext,
+    Tool,
+    ToolCall,
+    ToolError,
+    ToolInvocation,
+    ToolResult,
+)
 from llm_client.tools import mcp_stdio
 from llm_client.tools.execution import execute
 from support.loopback import LoopbackServer, json_reply
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
+RAW = PROGRAM.with_name("raw_mcp_server.py")
 BOUND = 30.0
 
 pytestmark = pytest.mark.timeout(BOUND * 2)
@@ -160,3 +170,94 @@ async def test_who_asks_again_for_tools_is_told_of_the_old_ones_that_they_have_c
         (new,) = await server.tools()
         assert "'pay'" in str((await call(old)).error)
         assert (await call(new)).content == "paid"
+
+
+def raw(folder: Path, mode: str) -> McpServer:
+    """Return a server that speaks the older protocol, and writes what no SDK would."""
+    (folder / "said").write_text("Pays.")
+    return McpServer([sys.executable, str(RAW), mode, str(folder / "said")])
+
+
+async def refusal(made: Tool) -> str:
+    """Call a tool until it is refused: what a server says of changes travels beside its answers."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            result = await call(made)
+            if not result.success:
+                return str(result.error)
+
+
+@pytest.mark.parametrize("speaks", ["today's protocol", "the older one"])
+async def test_a_tool_whose_server_says_that_it_has_changed_is_not_called(
+    tmp_path: Path, speaks: str
+) -> None:
+    made = raw(tmp_path, "plain") if speaks == "the older one" else changing(tmp_path, "Pays.")
+    async with made as server:
+        (pay,) = await server.tools()
+        assert (await call(pay, do="change")).content == "paid"
+        assert "something else" in await refusal(pay)
+        (anew,) = await server.tools()
+        assert "mails" in anew.description
+        assert (await call(anew)).content == "paid"
+
+
+async def test_a_server_that_stops_telling_of_changes_is_asked_before_the_next_call(tmp_path: Path) -> None:
+    async with changing(tmp_path, "Pays.") as server:
+        (pay,) = await server.tools()
+        await call(pay, do="stop listening")
+        (tmp_path / "said").write_text("Pays twice.")
+        assert "something else" in await refusal(pay)
+
+
+async def test_a_server_that_shouts_of_changes_is_asked_once_a_call(tmp_path: Path) -> None:
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        for _ in range(3):
+            assert (await call(pay, do="shout")).content == "paid"
+        assert (tmp_path / "listed").read_text() == "..."
+
+
+async def test_all_that_a_server_says_of_its_tools_is_counted(tmp_path: Path) -> None:
+    async with raw(tmp_path, "heavy") as server:
+        with pytest.raises(ToolError, match="more than 500 tools or"):
+            await server.tools()
+
+
+async def test_a_number_that_nobody_can_write_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    async with raw(tmp_path, "numbers") as server:
+        with pytest.raises(ToolError, match="cannot be written"):
+            await server.tools()
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        result = await call(pay, do="number")
+        assert result.success, "the tool has run"
+        assert result.content == "one"
+
+
+async def test_what_nobody_sees_is_in_no_part_of_a_schema(tmp_path: Path) -> None:
+    async with raw(tmp_path, "hidden") as server:
+        (hide,) = await server.tools()
+    assert hide.parameters["properties"] == {"ab": {"type": "string", "enum": ["ab"], "default": "ab"}}
+
+
+async def test_a_servers_refusal_is_short_and_plain(tmp_path: Path) -> None:
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        refused = str((await call(pay, do="refuse")).error)
+    assert refused.startswith("no]52;c;aGk=xxx")
+    assert len(refused) < 5_000
+
+
+async def test_a_long_answer_does_not_stop_the_loop(tmp_path: Path) -> None:
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        assert (await call(pay, do="long")).content == "\u00e4" * 500_000
+
+
+@pytest.mark.parametrize("header", ["Authorization", "Cookie", "X-Auth-Token"])
+async def test_no_header_with_a_secret_is_sent_unencrypted_to_another_machine(header: str) -> None:
+    with pytest.raises(ConfigurationError, match="not sent unencrypted") as refused:
+        McpServer(url="http://tools.example/mcp", headers={header: "k" * 40})
+    assert "k" * 40 not in str(refused.value)
+    McpServer(url="http://tools.example/mcp", headers={header: "k" * 40}, plain_http=True)
+    McpServer(url="http://127.0.0.1/mcp", headers={header: "k" * 40})

@@ -9,6 +9,7 @@ number of steps. The server checks the rest itself.
 from __future__ import annotations
 
 import importlib
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -39,11 +40,14 @@ class _TooManySteps(Exception):
 
 def plain_text(text: str) -> str:
     """Return a foreign text without characters that nobody sees: controls, directions, zero widths, tags."""
-    return "".join(
+    if text.isascii() and text.isprintable():
+        return text
+    unseen = {
         character
-        for character in text
-        if character in "\n\t" or not unicodedata.category(character).startswith("C")
-    )
+        for character in set(text)
+        if character not in "\n\t" and unicodedata.category(character).startswith("C")
+    }
+    return re.sub(f"[{re.escape(''.join(unseen))}]", "", text) if unseen else text
 
 
 def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,12 +62,14 @@ def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _cleaned(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {
-            key: plain_text(entry)[:MAX_DESCRIPTION]
+            plain_text(key): plain_text(entry)[:MAX_DESCRIPTION]
             if key in _SHOWN and isinstance(entry, str)
             else _cleaned(entry)
             for key, entry in value.items()
         }
-    return [_cleaned(entry) for entry in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_cleaned(entry) for entry in value]
+    return plain_text(value) if isinstance(value, str) else value
 
 
 def bounded_validator(schema: Mapping[str, Any]) -> Validate:

@@ -6,22 +6,23 @@ import asyncio
 import hashlib
 import importlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from llm_client.errors import ConfigurationError, LLMClientError, MissingDependency, ToolError
+from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.network import NETWORK
+from llm_client.providers.addresses import is_private
+from llm_client.redaction import kind_of_name
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
+from llm_client.tools.mcp_connection import Connection, Made, bounding
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
 if TYPE_CHECKING:
-    import httpx2
     from mcp import Client
     from mcp import Tool as McpTool
 
@@ -32,11 +33,13 @@ MAX_PAGES = 100
 MAX_TOOLS = 500
 """Tools that a server may have."""
 MAX_LIST_BYTES = 4 * 1024 * 1024
-"""Of the descriptions and schemas of all of them."""
+"""Of all that it says of them, as JSON."""
 MAX_RESULT_CHARACTERS = 1_000_000
 """Of a result's text, and of its structured content as JSON."""
-MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-"""Of one answer over HTTP."""
+MAX_REFUSAL = 4_000
+"""Characters of what a server says when it refuses a call."""
+_CLEANED_HERE = 64 * 1024
+"""Characters of a result up to which it is looked through on the event loop; longer ones in a thread."""
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -48,7 +51,8 @@ class McpServer:
     lost with it fails; whether it is repeated is up to the tool's effect class.
 
     A tool is called only while the server says of it what it said when the tool was made: that is compared whenever the
-    connection is made anew, and whenever the server is asked for its tools.
+    connection is made anew, whenever the server is asked for its tools, and before the next call once the server has said that they
+    have changed.
 
     Args:
         command: Program and arguments of a server that talks over stdin and stdout.
@@ -56,6 +60,7 @@ class McpServer:
         env: Further environment variables of the program.
         cwd: Working directory of the program.
         headers: Headers of every HTTP request, for authentication.
+        plain_http: Whether such headers may be sent unencrypted to another machine.
         prefix: Put before the names of the tools, so that two servers' tools cannot clash.
         only: Names of the tools to take, as the server names them; by default all.
         effects: Effect classes by the server's tool names, for tools whose hints are missing or not to be trusted.
@@ -64,7 +69,8 @@ class McpServer:
         list_timeout: Seconds that telling its tools may take.
 
     Raises:
-        ConfigurationError: There is neither a command nor a URL, or there are both.
+        ConfigurationError: There is neither a command nor a URL, or there are both, or a header with a secret would be sent unencrypted
+            to another machine.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class McpServer:
         env: Mapping[str, str] | None = None,
         cwd: str | Path | None = None,
         headers: Mapping[str, str] | None = None,
+        plain_http: bool = False,
         prefix: str = "",
         only: Collection[str] | None = None,
         effects: Mapping[str, Effect] | None = None,
@@ -84,6 +91,15 @@ class McpServer:
     ) -> None:
         if (command is None) == (url is None):
             raise ConfigurationError("an MCP server has either a command or a url")
+        if (
+            url is not None
+            and not plain_http
+            and not is_private(url)
+            and any(map(kind_of_name, headers or ()))
+        ):
+            raise ConfigurationError(
+                "a header with a secret is not sent unencrypted: use https for the MCP server, or plain_http=True if nobody can read along"
+            )
         self._command = list(command or ())
         self._url = url
         self._env = dict(env or {})
@@ -95,7 +111,7 @@ class McpServer:
         self._trust_hints = trust_hints
         self._connect_timeout = connect_timeout
         self._list_timeout = list_timeout
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
 
     async def tools(self) -> list[Tool]:
@@ -106,16 +122,19 @@ class McpServer:
             MissingDependency: The extra `mcp` is not installed.
         """
         connection = await self._connected()
-        found = await self._listed(connection)
-        return [self._tool(entry) for entry in found if self._only is None or entry.name in self._only]
+        async with connection.listing:
+            found = await self._listed(connection)
+        taken = [entry for entry in found if self._only is None or entry.name in self._only]
+        return await asyncio.to_thread(lambda: [self._tool(entry) for entry in taken])
 
-    async def _listed(self, connection: _Connection) -> list[McpTool]:
+    async def _listed(self, connection: Connection) -> list[McpTool]:
         """Return what the server tells of its tools, in time, and keep what each is."""
         from mcp import MCPError
 
         client = connection.client
         try:
             async with asyncio.timeout(self._list_timeout):
+                at = await connection.listened()
                 found = await self._told(client)
         except TimeoutError:
             await self._lose(client)
@@ -124,8 +143,9 @@ class McpServer:
             ) from None
         except MCPError as error:
             await self._lose(client)
-            raise ToolError(f"the MCP server does not tell its tools: {connection.fault or error}") from error
-        connection.definitions = {entry.name: _definition(entry) for entry in found}
+            why = connection.fault or _refusal(error)
+            raise ToolError(f"the MCP server does not tell its tools: {why}") from error
+        connection.told(await asyncio.to_thread(_definitions, found), at)
         return found
 
     async def _told(self, client: Client) -> list[McpTool]:
@@ -136,7 +156,7 @@ class McpServer:
         for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             found.extend(page.tools)
-            size += sum(len(entry.description or "") + _size(entry.input_schema) for entry in page.tools)
+            size += len(await asyncio.to_thread(page.model_dump_json))
             if len(found) > MAX_TOOLS or size > MAX_LIST_BYTES:
                 raise ToolError(
                     f"the MCP server tells of more than {MAX_TOOLS} tools or {MAX_LIST_BYTES} bytes"
@@ -160,20 +180,21 @@ class McpServer:
     ) -> None:
         await self.aclose()
 
-    async def _connected(self) -> _Connection:
+    async def _connected(self) -> Connection:
         async with self._connecting:
             if self._connection is None or self._connection.lost:
                 await self.aclose()
-                connection = _Connection(self._make_client)
+                connection = Connection(self._make_client)
                 await connection.open(self._connect_timeout)
                 self._connection = connection
             return self._connection
 
-    async def _serving(self, name: str, definition: str) -> _Connection:
+    async def _serving(self, name: str, definition: str) -> Connection:
         """Return a connection to a server that says of a tool what it said when the tool was made."""
         connection = await self._connected()
-        if connection.definitions is None:
-            await self._listed(connection)
+        async with connection.listing:
+            if not connection.is_fresh:
+                await self._listed(connection)
         if (connection.definitions or {}).get(name) != definition:
             raise ToolError(
                 f"the MCP server now says something else of its tool {name!r} than when it was asked for its tools, so it is "
@@ -187,7 +208,7 @@ class McpServer:
             if self._connection is not None and self._connection.client is client:
                 await self.aclose()
 
-    def _make_client(self) -> _Made:
+    def _make_client(self) -> Made:
         """Build the client, and what it leaves open; called in a thread, as imports and certificates take a while."""
         try:
             from mcp import Client
@@ -197,7 +218,7 @@ class McpServer:
         importlib.import_module("jsonschema.validators")
         if self._url is None:
             program = StdioProgram(self._command, self._env, self._cwd)
-            return _Made(Client(program), program=program)
+            return Made(Client(program, cache=None), program=program)
         NETWORK.check(self._url)
         import httpx2
 
@@ -205,10 +226,10 @@ class McpServer:
         http_client = httpx2.AsyncClient(
             headers={"accept-encoding": "identity", **self._headers},
             timeout=timeout,
-            event_hooks={"response": [_bounding(httpx2.AsyncByteStream)]},
+            event_hooks={"response": [bounding(httpx2.AsyncByteStream)]},
         )
         transport = streamable_http_client(self._url, http_client=http_client)
-        return _Made(Client(transport), http_client=http_client)
+        return Made(Client(transport, cache=None), http_client=http_client)
 
     def _tool(self, entry: McpTool) -> Tool:
         name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
@@ -246,132 +267,18 @@ class McpServer:
             client = connection.client
             meta: Any = {OPERATION_ID: ctx.operation_id}
             try:
-                return _to_result(await client.call_tool(name, arguments, meta=meta))
+                answer = await client.call_tool(name, arguments, meta=meta)
             except MCPError as error:
                 if error.code != CONNECTION_CLOSED:
-                    raise ToolError(str(error)) from error
+                    raise ToolError(_refusal(error)) from error
                 await self._lose(client)
                 why = f": {connection.fault}" if connection.fault else ""
                 raise ConnectionError(f"the MCP server was lost during the call of {name!r}{why}") from error
+            if sum(len(getattr(block, "text", "")) for block in answer.content) <= _CLEANED_HERE:
+                return _to_result(answer)
+            return await asyncio.to_thread(_to_result, answer)
 
         return call
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A client that is not connected yet, and what is under it."""
-
-    client: Client
-    http_client: httpx2.AsyncClient | None = None
-    program: StdioProgram | None = None
-
-
-class _Connection:
-    """An open client, entered and left in one task, as its cancel scopes demand."""
-
-    def __init__(self, make: Callable[[], _Made]) -> None:
-        self._make = make
-        self._made: _Made | None = None
-        self.definitions: dict[str, str] | None = None
-        """What the server has said of its tools, as hashes; `None` until it is asked."""
-        self._stop = asyncio.Event()
-        self._opened: asyncio.Future[Client] | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def client(self) -> Client:
-        if self._opened is None:
-            raise ToolError("the MCP server is not connected")
-        return self._opened.result()
-
-    @property
-    def lost(self) -> bool:
-        return self._task is None or self._task.done()
-
-    @property
-    def fault(self) -> str | None:
-        """Why a program was given up, if it was."""
-        program = None if self._made is None else self._made.program
-        return None if program is None else program.fault
-
-    async def open(self, timeout: float) -> None:
-        self._opened = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._live(self._opened))  # noqa: TID251 -- ended by `close`
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._opened)
-        except TimeoutError:
-            await self.close()
-            raise ToolError(f"the MCP server did not answer within {timeout:g} seconds") from None
-        except BaseException:
-            await self.close()
-            raise
-
-    async def _live(self, opened: asyncio.Future[Client]) -> None:
-        try:
-            self._made = await asyncio.to_thread(self._make)
-            async with self._made.client as client:
-                # The SDK checks results against the server's own schemas, slow patterns included.
-                client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]  # no other way to keep it from doing so
-                opened.set_result(client)
-                await self._stop.wait()
-        except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends what is lost anyway
-            if not opened.done():
-                opened.set_exception(
-                    error if isinstance(error, LLMClientError) else _unreachable(error, self.fault)
-                )
-        finally:
-            if not opened.done():
-                opened.cancel()
-            if self._made is not None and self._made.http_client is not None:
-                await self._made.http_client.aclose()
-
-    async def close(self) -> None:
-        self._stop.set()
-        task = self._task
-        if task is None or task.done():
-            return
-        if self._opened is None or not self._opened.done():
-            task.cancel()
-        await asyncio.wait((task,))
-
-
-def _unreachable(error: BaseException, fault: str | None) -> ToolError:
-    """Return the first plain error inside nested groups as one that says what happened."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return ToolError(f"the MCP server cannot be reached: {fault or f'{type(error).__name__}: {error}'}")
-
-
-async def _unchecked(name: str, result: Any) -> None:
-    """Let a tool's result pass: it is data for a model, whatever its server says of it."""
-
-
-def _bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
-    """Return a hook that cuts an answer off which is longer than anything tools need. `kind` is httpx2's byte stream."""
-
-    class Bounded(kind):  # type: ignore[misc]  # the package is imported only where it is used
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
-            async for piece in self._stream:
-                size += len(piece)
-                if size > MAX_RESPONSE_BYTES:
-                    raise ToolError(f"the MCP server's answer has more than {MAX_RESPONSE_BYTES} bytes")
-                yield piece
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    async def bound(response: Any) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise ToolError("the MCP server compresses its answer, which was not asked for")
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.stream = Bounded(response.stream)  # of event streams the SDK bounds each event
-
-    return bound
 
 
 def _definition(entry: McpTool) -> str:
@@ -385,12 +292,30 @@ def _definition(entry: McpTool) -> str:
         "output": entry.output_schema,
         "hints": None if hints is None else hints.model_dump(mode="json", exclude_none=True),
     }
-    written = orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)
+    try:
+        written = orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)
+    except TypeError as error:
+        raise ToolError(
+            f"the MCP server says of its tool {entry.name[:64]!r} what cannot be written as JSON: {error}"
+        ) from None
     return hashlib.blake2b(written, digest_size=16).hexdigest()
 
 
-def _size(value: Any) -> int:
-    return len(orjson.dumps(value, default=str))
+def _definitions(entries: Sequence[McpTool]) -> dict[str, str]:
+    return {entry.name: _definition(entry) for entry in entries}
+
+
+def _refusal(error: BaseException) -> str:
+    """Return what a server says when it refuses, as short and plain as a sentence has to be."""
+    return plain_text(str(error)[:MAX_REFUSAL])
+
+
+def _can_be_kept(value: Any) -> bool:
+    """Whether structured content is JSON that we can write, and not too long."""
+    try:
+        return len(orjson.dumps(value)) <= MAX_RESULT_CHARACTERS
+    except TypeError:  # a number that is too long, half a character
+        return False
 
 
 def _to_result(answer: Any) -> ToolResult:
@@ -403,8 +328,8 @@ def _to_result(answer: Any) -> ToolResult:
     ]
     content = plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS])
     if answer.is_error:
-        raise ToolError(content or "the tool failed without saying why")
+        raise ToolError(content[:MAX_REFUSAL] or "the tool failed without saying why")
     value = answer.structured_content
-    if value is None or _size(value) > MAX_RESULT_CHARACTERS:
+    if value is None or not _can_be_kept(value):
         value = content
     return ToolResult(content=content, value=value)
