@@ -145,6 +145,13 @@ async def test_no_key_is_sent_unencrypted_to_another_machine(options: dict[str, 
     assert KEY not in str(refused.value)
 
 
+@pytest.mark.parametrize("header", ["Cookie", "X-Auth-Token", "Proxy-Authorization"])
+async def test_no_header_with_a_secret_is_sent_unencrypted_either(header: str) -> None:
+    provider = create_provider("ollama:m", base_url="http://models.example/v1", headers={header: KEY})
+    with pytest.raises(ConfigurationError, match="not sent unencrypted"):
+        await ask(provider)
+
+
 # -- a hostile vendor ------------------------------------------------------------------------------------------------
 
 SMALL = AnswerLimits(max_bytes=100_000, max_stream_bytes=100_000, max_tool_calls=10, max_seconds=0.2)

@@ -40,6 +40,7 @@ from llm_client.providers.transport import (
     read_body,
 )
 from llm_client.providers.wire import WireFormat, readable
+from llm_client.redaction import kind_of_name
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
@@ -218,8 +219,8 @@ class HttpProvider:
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
     ) -> tuple[Origin, HttpResponse]:
-        given = [value for name, value in self._headers.items() if name in _CREDENTIALS]
-        key = None if given else await self._key()
+        key = None if _CREDENTIALS & self._headers.keys() else await self._key()
+        given = [value for name, value in self._headers.items() if kind_of_name(name)]
         secrets = (*given, *([key] if key else ()))
         origin = Origin(provider=self._name, model=model, secrets=secrets)
         if secrets and not self._may_send_keys:
