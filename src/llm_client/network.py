@@ -1,10 +1,12 @@
-"""The switch that keeps tests off the network."""
+"""The switch that keeps tests off the network, and which addresses others can read along at."""
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 from llm_client.errors import NetworkBlocked
 
@@ -47,3 +49,19 @@ NETWORK = NetworkSwitch()
 
 block_network = NETWORK.blocked
 """Context manager: every call of a real provider raises `NetworkBlocked` while it lasts."""
+
+
+def is_private(address: str) -> bool:
+    """Whether nobody on the way can read what is sent to an address: it is encrypted, or does not leave this machine."""
+    url = urlsplit(address)
+    return url.scheme == "https" or is_here(url.hostname or "")
+
+
+def is_here(host: str) -> bool:
+    """Whether a name or an address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
+
+from llm_client.network import is_here
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -25,7 +26,7 @@ def is_own(address: str, own: str | None, url_variables: Sequence[str]) -> bool:
 
 def _is_same(given: SplitResult, own: SplitResult, *, with_subdomains: bool = False) -> bool:
     host, own_host = given.hostname or "", own.hostname or ""
-    if with_subdomains and _is_here(own_host) and _is_here(host):
+    if with_subdomains and is_here(own_host) and is_here(host):
         return True  # a server of one's own on this machine, whatever its port
     is_same_host = host == own_host or (with_subdomains and host.endswith(f".{own_host}"))
     return is_same_host and given.scheme == own.scheme and _port(given) == _port(own)
@@ -33,19 +34,3 @@ def _is_same(given: SplitResult, own: SplitResult, *, with_subdomains: bool = Fa
 
 def _port(url: SplitResult) -> int | None:
     return url.port or _PORTS.get(url.scheme)
-
-
-def is_private(address: str) -> bool:
-    """Whether nobody on the way can read what is sent to an address: it is encrypted, or does not leave this machine."""
-    url = urlsplit(address)
-    return url.scheme == "https" or _is_here(url.hostname or "")
-
-
-def _is_here(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

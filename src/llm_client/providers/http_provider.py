@@ -19,7 +19,7 @@ from llm_client.errors import (
 )
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
-from llm_client.providers.addresses import is_private
+from llm_client.network import is_private
 from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.event_stream import read_stream

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llm_client.errors import ConfigurationError, MissingDependency, ToolError
-from llm_client.network import NETWORK
-from llm_client.providers.addresses import is_private
+from llm_client.network import NETWORK, is_private
 from llm_client.redaction import kind_of_name
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_connection import Connection, Made, bounding
