@@ -132,6 +132,7 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
         worker_timeout=options.worker_timeout,
         caps=options.caps,
         across_scopes=options.priority_across_scopes,
+        spare_place=options.spare_place,
     )
 
 

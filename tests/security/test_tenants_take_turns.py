@@ -12,7 +12,8 @@ from agent_runtime.ports.journal import NewEvent, Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from support.gated import Gated
-from support.kernels import BOUND, QUICK, kernel, opened, until
+from support.kernels import BOUND, QUICK, kernel, opened, pending, status_becomes, until
+from support.operators import ask
 
 pytestmark = pytest.mark.timeout(BOUND * 6)
 
@@ -176,3 +177,74 @@ async def test_who_gets_more_urgent_all_the_time_has_each_turn_once(database: st
 
     assert queued.index(quiet.job_id) <= 1
     assert queued[0] == record.job_id  # and within the scope the most urgent is first
+
+
+@pytest.mark.parametrize("woken", [False, True], ids=["new", "woken"])
+async def test_a_tenant_whose_long_jobs_have_all_places_keeps_no_other_from_beginning(
+    kind: str, tmp_path: Path, woken: bool
+) -> None:
+    """Nobody interrupts a job that runs: one place is kept for scopes of which none does."""
+    gated = Gated()
+    options = replace(ONE, max_concurrency=2)
+    async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated, ask], options=options) as k:  # fmt: skip
+        asker = await k.execute(ExecutionRequest(operator="ask", scope_id="quiet"))
+        question = await pending(asker)
+        await status_becomes(asker, "waiting_action")
+        for number in range(9):
+            await k.execute(ExecutionRequest(operator="gated", input=number, scope_id="loud", priority=MOST_URGENT))  # fmt: skip
+
+        async def has_all_places() -> bool:
+            return gated.inside == 2
+
+        await until(has_all_places)
+        if woken:
+            await asker.resolve_action(question.action_id, {"value": 7})
+            assert (await asker.result(timeout=BOUND)).output == 7
+        else:
+            gated.let_go("quiet")
+            quiet = await k.execute(ExecutionRequest(operator="gated", input="quiet", scope_id="quiet"))
+            await quiet.result(timeout=BOUND)
+        assert [who for who in gated.order if who != "quiet"] == gated.order[:2]
+        assert gated.inside == 2
+        gated.everyone.set()
+
+
+async def test_the_spare_place_is_free_again_when_another_job_has_ended(kind: str, tmp_path: Path) -> None:
+    """Whoever has it keeps an ordinary place from then on, so that a third scope can begin as well."""
+    gated = Gated()
+    options = replace(ONE, max_concurrency=2)
+    async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated], options=options) as k:
+
+        async def begin(who: str, scope_id: str) -> None:
+            await k.execute(ExecutionRequest(operator="gated", input=who, scope_id=scope_id))
+
+        async def are_inside(number: int) -> None:
+            async def came() -> bool:
+                return len(gated.order) >= number
+
+            await until(came)
+
+        for who in ("loud 1", "loud 2", "loud 3"):
+            await begin(who, "loud")
+        await are_inside(2)
+        await begin("quiet", "quiet")
+        await are_inside(3)
+        gated.let_go(gated.order[0])
+        await begin("third", "third")
+        await are_inside(4)
+        assert sorted(gated.order[2:]) == ["quiet", "third"]
+        gated.everyone.set()
+
+
+async def test_the_spare_place_can_be_turned_off(kind: str, tmp_path: Path) -> None:
+    gated = Gated()
+    options = replace(ONE, max_concurrency=2, spare_place=False)
+    async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated], options=options) as k:
+        handles = {
+            who: await k.execute(ExecutionRequest(operator="gated", input=who, scope_id=who))
+            for who in "abcd"
+        }
+        for who, handle in handles.items():
+            gated.let_go(who)
+            await handle.result(timeout=BOUND)
+        assert gated.most <= 2

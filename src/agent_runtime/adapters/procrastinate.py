@@ -17,7 +17,16 @@ import importlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agent_runtime.adapters.queue_entries import MOVE_ALL, MOVE_BACK, UNHEARD, due, entry_queue, entry_queues
+from agent_runtime.adapters.queue_entries import (
+    IDLE,
+    MOVE_ALL,
+    MOVE_BACK,
+    UNHEARD,
+    due,
+    entry_queue,
+    entry_queues,
+)
+from agent_runtime.adapters.queue_places import Places
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.ports.background import drained, ended, in_background, promptly, stopped
 from agent_runtime.ports.dispatcher import Advance
@@ -65,6 +74,8 @@ class PostgresDispatcher:
         worker_timeout: Seconds without one after which the queue takes a process for dead.
         caps: How many jobs of a scope may run; what has no place gets no entry until it has.
         across_scopes: Whether priority counts across scopes; otherwise it counts within a scope, and scopes take turns.
+        spare_place: Whether one job more may be advanced here if none of its scope is being executed anywhere; with a
+            `max_concurrency` of one, or with `across_scopes`, never.
     """
 
     def __init__(
@@ -77,6 +88,7 @@ class PostgresDispatcher:
         worker_timeout: float = 7.0,
         caps: ScopeCaps = NO_CAPS,
         across_scopes: bool = False,
+        spare_place: bool = True,
     ) -> None:
         self._dsn = dsn
         self._queues = tuple(queues)
@@ -92,7 +104,12 @@ class PostgresDispatcher:
         self._connections: QueueConnections | None = None
         self._advance: Advance | None = None
         self._own_share = max_concurrency // 2
-        self._slots = asyncio.Semaphore(max_concurrency)
+        self._places = Places(max_concurrency, has_spare=spare_place and not across_scopes)
+        self._spare_runs: dict[str, asyncio.Task[None]] = {}
+        """Runs that began in the spare place."""
+        self._spare_served: asyncio.Task[None] | None = None
+        self._idle_after = ""
+        """The scope that was given the spare place last."""
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._worker: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -153,6 +170,8 @@ class PostgresDispatcher:
         await self.open()
         self._advance = advance
         self._worker = in_background(self._work(), name="queue worker")
+        if self._places.has_spare:
+            self._spare_served = in_background(self._serve_idle(), name="queue spare place")
 
     def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
         """Learn what this process can run."""
@@ -227,14 +246,16 @@ class PostgresDispatcher:
     async def _stop_reading(self) -> None:
         """Fetch no entries any more."""
         worker, self._worker = self._worker, None
+        served, self._spare_served = self._spare_served, None
         reader, self._reader = self._reader, None
+        await ended(served)
         await ended(worker)
         if reader is not None and not reader.done():
             await promptly(ended(reader), seconds=CONNECT_TIMEOUT, name="end of procrastinate's worker")
 
     async def _end_runs(self, drain: float) -> None:
         """Let what runs end; what becomes due by that is left to others, too."""
-        running = dict(self._runs)
+        running = self._runs | self._spare_runs
         try:
             await drained(list(running.values()), seconds=drain)
         finally:
@@ -405,12 +426,60 @@ class PostgresDispatcher:
 
     async def _advance_one(self, advance: Advance, job_id: str) -> None:
         try:
-            async with self._slots:
+            await self._places.take()
+            try:
                 await advance(job_id)
+            finally:
+                self._places.leave()
         except Exception:
             logger.exception("job %s: advancing it failed unexpectedly", job_id)
         finally:
             del self._runs[job_id]
+
+    async def _serve_idle(self) -> None:
+        """While all places are taken, look for a job of a scope of which none is being executed, and give it the spare one.
+
+        No entry brings it: procrastinate's worker fetches none while it is busy, and what it has fetched may itself wait here.
+        """
+        while True:
+            await asyncio.sleep(LISTED_SECONDS)
+            if self._advance is None or not self._places.spare_is_next:
+                continue
+            try:
+                job_id = await self._find_idle()
+            except StorageError as error:
+                logger.warning("jobs of scopes of which none runs cannot be looked for now: %s", error)
+                continue
+            if job_id is not None and job_id not in self._spare_runs and self._places.take_spare():
+                run = in_background(self._advance_in_spare(self._advance, job_id), name=f"advance {job_id}")
+                self._spare_runs[job_id] = run
+
+    async def _find_idle(self) -> str | None:
+        """Return the first job of the next scope of which none is being executed, or `None`; scopes take turns."""
+        held = [scope_id for scope_id, cap in self._caps.scopes.items() if cap == 0]
+        for after in dict.fromkeys((self._idle_after, "")):
+            found = await self._query(
+                IDLE,
+                after=after,
+                held=held,
+                operators=list(self._operators()),
+                queues=list(self._queues),
+            )
+            if found:
+                first = min(found, key=lambda row: str(row["scope_id"]))
+                self._idle_after = first["scope_id"]
+                return str(first["job_id"])
+        self._idle_after = ""
+        return None
+
+    async def _advance_in_spare(self, advance: Advance, job_id: str) -> None:
+        try:
+            await advance(job_id)
+        except Exception:
+            logger.exception("job %s: advancing it failed unexpectedly", job_id)
+        finally:
+            del self._spare_runs[job_id]
+            self._places.leave()
 
 
 def _import_packages() -> None:

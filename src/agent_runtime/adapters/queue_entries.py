@@ -133,6 +133,39 @@ MOVE_BACK: Final = _move("SELECT unnest(%(scopes)s::text[])", _MOVED_AT_ONCE)
 """For scopes in which a job has come that is more urgent than others which wait."""
 
 
+IDLE: Final = f"""
+WITH RECURSIVE running AS (SELECT DISTINCT scope_id FROM runtime_jobs WHERE owner IS NOT NULL), scopes (scope_id) AS (
+  (
+    SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id > %(after)s::text ORDER BY a.scope_id LIMIT 1
+  )
+  UNION ALL
+  SELECT (
+    SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id > s.scope_id ORDER BY a.scope_id LIMIT 1
+  ) FROM scopes s WHERE s.scope_id IS NOT NULL
+), ready AS (
+  SELECT h.job_id, s.scope_id FROM scopes s CROSS JOIN LATERAL (
+    SELECT first.job_id FROM (
+      SELECT a.job_id, a.operator, a.queue FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
+      ORDER BY a.priority DESC, a.job_id LIMIT {_LAST_TURN}
+    ) AS first
+    WHERE first.operator = ANY(%(operators)s::text[])
+      AND (cardinality(%(queues)s::text[]) = 0 OR first.queue = ANY(%(queues)s::text[]))
+    LIMIT 1
+  ) AS h
+  WHERE s.scope_id NOT IN (SELECT scope_id FROM running) AND NOT s.scope_id = ANY(%(held)s::text[]) LIMIT 1
+), woken AS (
+  SELECT j.job_id, j.scope_id FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id
+  WHERE j.status <> 'blocked' AND j.scope_id > %(after)s::text
+    AND j.scope_id NOT IN (SELECT scope_id FROM running) AND NOT j.scope_id = ANY(%(held)s::text[])
+    AND j.operator = ANY(%(operators)s::text[])
+    AND (cardinality(%(queues)s::text[]) = 0 OR j.queue = ANY(%(queues)s::text[]))
+  ORDER BY j.scope_id LIMIT 1
+)
+SELECT job_id, scope_id FROM ready UNION ALL SELECT job_id, scope_id FROM woken
+"""  # noqa: S608 -- the conditions above
+"""A job of the first scope of which none is being executed; its cost grows with the number of scopes that run, not of jobs that wait."""
+
+
 def due(*, among: bool, capped: bool, across_scopes: bool = False) -> str:
     """Return the query for due jobs without an entry, with the priority of that; of a scope with a cap, the first that have a place.
 

@@ -274,7 +274,9 @@ class RuntimeKernel:
                 "dispatch='queue' needs a Postgres database by its address; over a pool, give dispatcher=PostgresDispatcher(…)"
             )
         return LocalDispatcher(
-            max_concurrency=self.options.max_concurrency, across_scopes=self.options.priority_across_scopes
+            max_concurrency=self.options.max_concurrency,
+            across_scopes=self.options.priority_across_scopes,
+            spare_place=self.options.spare_place,
         )
 
     @classmethod

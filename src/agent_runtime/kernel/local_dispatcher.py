@@ -58,6 +58,12 @@ class _Lines:
             del self._lines[name], self._newest[name]
         return job_id, name
 
+    def is_for_idle(self) -> bool:
+        """Whether the next job is of a scope of which none is taken. There must be one."""
+        while self._newest.get(self._turns[0][2]) != self._turns[0][1]:
+            heapq.heappop(self._turns)
+        return not self._across_scopes and self._turns[0][0] == 0
+
     def give_back(self, name: str) -> None:
         """Learn that a job of a line has ended."""
         self._taken[name] -= 1
@@ -86,10 +92,14 @@ class LocalDispatcher:
     Args:
         max_concurrency: Jobs advanced at the same time.
         across_scopes: Whether priority counts across scopes instead.
+        spare_place: Whether one job more may be advanced if none of its scope is; with a `max_concurrency` of one, never.
     """
 
-    def __init__(self, *, max_concurrency: int, across_scopes: bool = False) -> None:
+    def __init__(
+        self, *, max_concurrency: int, across_scopes: bool = False, spare_place: bool = True
+    ) -> None:
         self._limit = max_concurrency
+        self._limit_for_idle = max_concurrency + (spare_place and max_concurrency > 1)
         self._advance: Advance | None = None
         self._waiting = _Lines(across_scopes=across_scopes)
         self._queued: set[str] = set()
@@ -127,13 +137,18 @@ class LocalDispatcher:
     def _fill(self) -> None:
         if self._advance is None or self._stopping:
             return
-        while self._queued and len(self._running) < self._limit:
+        while self._queued and self._has_place():
             job_id, line = self._waiting.take()
             self._queued.discard(job_id)
             task = in_background(self._run(self._advance, job_id, line), name=f"advance {job_id}")
             self._running[job_id] = task
         if len(self._queued) <= LOW and self.on_low is not None:
             self.on_low()
+
+    def _has_place(self) -> bool:
+        """Whether the next job may begin. There must be one."""
+        running = len(self._running)
+        return running < self._limit or (running < self._limit_for_idle and self._waiting.is_for_idle())
 
     async def _run(self, advance: Advance, job_id: str, line: str) -> None:
         try:

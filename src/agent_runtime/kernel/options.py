@@ -25,6 +25,9 @@ class KernelOptions:
 
     max_concurrency: int = 100
     """Jobs executed at the same time in this process."""
+    spare_place: bool = True
+    """Whether one job more may be executed, if none of its scope is: so that a tenant whose long jobs have all places does not
+    keep others from beginning. With a `max_concurrency` of one, or with `priority_across_scopes`, there is none."""
     max_concurrency_per_scope: int | None = None
     """Jobs of one scope executed at the same time by all processes together; `None` for any number."""
     scope_concurrency: Mapping[str, int] = field(default_factory=dict)
@@ -110,7 +113,7 @@ def check_option(name: str, value: Any) -> None:
         InvalidInput: It names the option.
     """
     match name:
-        case "strict" | "priority_across_scopes":
+        case "strict" | "priority_across_scopes" | "spare_place":
             if not isinstance(value, bool):
                 raise InvalidInput(f"{name} is true or false")
         case "queues":
