@@ -13,6 +13,7 @@ from typing import Final
 from unicodedata import normalize
 
 from llm_client.errors import ConfigurationError
+from llm_client.unseen import IGNORABLE
 
 MAX_LENGTH: Final = 256
 
@@ -20,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.:/@+~=-]*", re.ASCII)
 _HYPHENS = dict.fromkeys(
     map(ord, "\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d"), "-"
 )
-_INVISIBLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]+")
+_INVISIBLE = re.compile(rf"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202f{IGNORABLE}]+")
 _PREFIXES = ("models/", "google/", "publishers/")
 
 

@@ -7,15 +7,14 @@ in a name makes a line that nobody has said. All of it is shown as what it is, s
 from __future__ import annotations
 
 import sys
-import unicodedata
 from typing import Final
 
 import click
 
-_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of Unicode that a terminal acts upon, or shows as nothing."""
-_OF_TEXT: Final = frozenset("\n\t\u200c\u200d")
-"""Breaks, and joiners of scripts and of emoji: welcome in a text that has lines of its own, not in one line."""
+from llm_client.unseen import is_unseen
+
+_OF_TEXT: Final = frozenset("\n\t\u200c\u200d\ufe0e\ufe0f")
+"""Breaks, joiners of scripts, and what makes an emoji one: welcome in a text that has lines of its own, not in one line."""
 
 
 def printable(text: object) -> str:
@@ -49,7 +48,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _shown(letter: str) -> str:
-    if unicodedata.category(letter) not in _HIDDEN:
+    if not is_unseen(letter):
         return letter
     code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -23,8 +23,8 @@ MAX_NAME: Final = 60
 _IN_A_LINE: Final = 100
 _SHARE: Final = 24
 """Characters of each value where a whole question has one line."""
-_SAID: Final = frozenset({"message", "choices", "packages", "arguments", "tool"})
-"""Fields of a payload that are shown in a way of their own."""
+_OPENED: Final = ("arguments", "packages")
+"""Fields of a payload whose entries are shown one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +47,10 @@ def show(action: ActionRecord, *, whole: bool = False) -> Shown:
     lines, is_whole, length = [f"question: {_cut(sentence, None if whole else MAX_VALUE)}"], True, 0
     for name, value, characters in details:
         limit = None if whole else max(0, min(MAX_VALUE, MAX_QUESTION - length))
-        said = _cut(value, limit)
+        said, named = _cut(value, limit), _cut(name, None if whole else MAX_NAME)
         length += len(said)
-        is_whole = is_whole and said == value
-        lines.append(f"  {_cut(name, MAX_NAME)} ({_characters(characters)}): {said}")
+        is_whole = is_whole and (named, said) == (name, value)
+        lines.append(f"  {named} ({_characters(characters)}): {said}")
     if not whole and len(lines) > MAX_LINES:
         lines, is_whole = [*lines[:MAX_LINES], f"  … and {len(lines) - MAX_LINES} more"], False
     return Shown(lines=tuple(lines), is_whole=is_whole and (whole or len(sentence) <= MAX_VALUE))
@@ -92,8 +92,10 @@ def question_of(action: ActionRecord) -> str:
 def _details(action: ActionRecord) -> list[tuple[str, str, int]]:
     """Return names, values and how many characters these have, the longest first."""
     payload = action.payload
-    found = [(str(name), value) for name, value in payload.items() if name not in _SAID]
-    for field in ("arguments", "packages"):
+    is_said = isinstance(payload.get("message"), str)
+    said = "message" if is_said else "tool" if action.type == ActionType.APPROVAL else None
+    found = [(str(name), value) for name, value in payload.items() if name not in (said, *_OPENED)]
+    for field in _OPENED:
         inner = payload.get(field)
         found += inner.items() if isinstance(inner, Mapping) else [(field, inner)] if field in payload else []
     written = [(printable(name), printable(_written(value)), _length(value)) for name, value in found]

@@ -8,11 +8,12 @@ from typing import Any
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_text
+from llm_client.unseen import without_unseen
 
 
 def person_key(name: str) -> str:
-    """Return a name as names are compared: `Ann`, `ANN` and `Ａnn` are one person, and blanks do not make another."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    """Return a name as names are compared: `Ann`, `ANN` and `Ａnn` are one person, and neither blanks nor what nobody sees makes another."""
+    folded = unicodedata.normalize("NFKC", without_unseen(name)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
@@ -23,7 +24,7 @@ def check_person(field: str, value: Any) -> None:
         InvalidInput: It names the field.
     """
     check_text(field, value)
-    if not any(unicodedata.category(letter) != "Cf" for letter in person_key(value)):
+    if not person_key(value):
         raise InvalidInput(f"{field} is a name of which something can be seen")
 
 

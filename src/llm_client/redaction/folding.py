@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from unicodedata import normalize
 
-_INVISIBLE = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+from llm_client.unseen import IGNORABLE
+
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
-_NOT_PLAIN = re.compile(f"[{_INVISIBLE}{_LETTERS}]")
-_NO_WIDTH = re.compile(f"[{_INVISIBLE}]+")
+_NOT_PLAIN = re.compile(f"[{IGNORABLE}{_LETTERS}]")
+_NO_WIDTH = re.compile(f"[{IGNORABLE}]+")
 
 
 @dataclass(frozen=True, slots=True)

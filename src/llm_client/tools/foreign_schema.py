@@ -9,14 +9,13 @@ number of steps. The server checks the rest itself.
 from __future__ import annotations
 
 import importlib
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
 
 from llm_client.errors import ToolError
+from llm_client.unseen import without_unseen
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 """Of one tool's schema as JSON."""
@@ -40,14 +39,7 @@ class _TooManySteps(Exception):
 
 def plain_text(text: str) -> str:
     """Return a foreign text without characters that nobody sees: controls, directions, zero widths, tags."""
-    if text.isascii() and text.isprintable():
-        return text
-    unseen = {
-        character
-        for character in set(text)
-        if character not in "\n\t" and unicodedata.category(character).startswith("C")
-    }
-    return re.sub(f"[{re.escape(''.join(unseen))}]", "", text) if unseen else text
+    return without_unseen(text, keep="\n\t")
 
 
 def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:

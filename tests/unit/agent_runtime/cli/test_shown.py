@@ -107,6 +107,25 @@ def test_names_and_messages_are_shown_like_values() -> None:
     assert '  path (1 character): "/"' in show(message).lines
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"message": {"amount": 5_000_000}},
+        {"message": ["amount", 5_000_000]},
+        {"message": "Go on?", "tool": "pays 5000000"},
+        {"arguments": {"x" * 60 + " pays 5000000": 1}},
+        {"message": "Go on?", "choices": ["pay 5000000", "pay nothing"]},
+    ],
+)
+def test_no_part_of_a_question_is_left_out(payload: dict[str, Any]) -> None:
+    asked = ActionRecord(
+        action_id="act-1", type="approval", payload=payload, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+
+    assert "5000000" in " ".join(show(asked, whole=True).lines)
+    assert "5000000" in " ".join(show(asked).lines) or not show(asked).is_whole
+
+
 def test_words_of_others_reach_the_terminal_through_one_door() -> None:
     """Whatever prints in the command line's folder does so through `printable`, or prints JSON, which escapes by itself."""
     doors = {"printable.py", "table.py"}

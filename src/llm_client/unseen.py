@@ -1,0 +1,34 @@
+"""Characters that nobody sees: what they stand in looks like another text, or hides one from whoever reads it.
+
+Controls, directions and zero widths, but also letters and marks without a picture: fillers, variation selectors – with which whole
+sentences are written behind an emoji – and tags. One list for all who show, compare or pass on what strangers have written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from unicodedata import category
+
+IGNORABLE: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Inside of a character class: what Unicode has readers leave out when they cannot show it (`Default_Ignorable_Code_Point`), and the blank
+of Braille."""
+
+_IGNORABLE: Final = re.compile(f"[{IGNORABLE}]")
+_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def is_unseen(character: str) -> bool:
+    """Whether a character is shown as nothing, or acts upon what shows it; line breaks and tabs are such, blanks are not."""
+    return category(character) in _CATEGORIES or _IGNORABLE.match(character) is not None
+
+
+def without_unseen(text: str, *, keep: str = "") -> str:
+    """Return a text without such characters, but for those to keep; the same one when it has none."""
+    if text.isascii() and text.isprintable():
+        return text
+    found = {character for character in set(text) if character not in keep and is_unseen(character)}
+    return re.sub(f"[{re.escape(''.join(found))}]", "", text) if found else text
