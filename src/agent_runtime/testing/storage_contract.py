@@ -43,6 +43,7 @@ from agent_runtime.testing.examples import NOW, action, commit, job, pairs
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.money_contract import MoneyContract
+from agent_runtime.testing.refusals_contract import RefusalsContract
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
@@ -79,6 +80,7 @@ class StorageContract(
     DeathsContract,
     AbilityContract,
     InboxContract,
+    RefusalsContract,
 ):
     """The suite."""
 

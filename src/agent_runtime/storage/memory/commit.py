@@ -1,59 +1,86 @@
-"""Checking a commit against the state, and applying it."""
+"""The dictionaries as the rules look at them, and writing what a commit changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
 import orjson
 
-from agent_runtime.errors import (
-    ActionAlreadyResolved,
-    AlreadySettled,
-    BudgetRejected,
-    DuplicateJob,
-    FenceLost,
-    IdempotencyConflict,
-    InvalidInput,
-    InvalidTransition,
-    QueueFull,
-    SignalsPending,
-    UnknownAction,
-)
+from agent_runtime.errors import StorageError
 from agent_runtime.ports.journal import ActionChange, Commit, JobChange, NewEvent, Signal, placed
-from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
+from agent_runtime.storage import rules
 from agent_runtime.storage.memory.state import State
-from agent_runtime.values.action import ActionStatus, ActionType
-from agent_runtime.values.budget import Amount, Charge, Counters, EntryKey
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.storage.rules import Changes, Key
+from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
+from agent_runtime.values.budget import Charge, Counters, EntryKey
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.message import Address
 from agent_runtime.values.opening import Floor, SpentBy, uncounted
 
 
-def check(state: State, commit: Commit) -> None:
-    """Raise what the port promises when `commit` cannot be made."""
-    if commit.job_id is not None and commit.fence is not None:
-        _check_owner(state, state.job(commit.job_id), commit)
-    elif commit.events or commit.job:
-        raise InvalidInput("only a fenced commit may extend a journal or change a job")
-    for job, _ in commit.create:
-        _check_new(state, commit, job)
+class _View:
+    """The dictionaries as the rules look at them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def job(self, job_id: str) -> JobRecord | None:
+        return self._state.jobs.get(job_id)
+
+    def key_holder(self, key: Key) -> tuple[str, str | None] | None:
+        job_id = self._state.keys.get(key)
+        return None if job_id is None else (job_id, self._state.jobs[job_id].request_hash)
+
+    def has_signals(self, job_id: str) -> bool:
+        return bool(self._state.signals.get(job_id))
+
+    def is_stopping(self, job_id: str) -> bool:
+        return self._state.is_stopping(self._state.jobs[job_id])
+
+    def family(self, parent_id: str) -> list[str]:
+        return [
+            job.job_id
+            for job in self._state.jobs.values()
+            if job.parent_job_id == parent_id and job.status.is_active and job.on_parent_end == "cancel"
+        ]
+
+    def waiting(self, scope_id: str | None, most: int) -> int:
+        return self._state.waiting(scope_id)
+
+    def action(self, action_id: str) -> tuple[str, int] | None:
+        action = self._state.actions.get(action_id)
+        return None if action is None else (action.status, len(action.votes))
+
+    def has_timer(self, key: Key) -> bool:
+        return key in self._state.timers
+
+    def has_entry(self, key: EntryKey) -> bool:
+        return key in self._state.ledger
+
+    def spent(self, key: Key) -> Counters:
+        return self._state.counters.get(key, Counters())
+
+    def unclaimed(self, address: Address) -> int:
+        return self._state.mail.count(address)
+
+    def holder(self, message_id: str) -> tuple[Address, str | None] | None:
+        message = self._state.mail.messages.get(message_id)
+        return None if message is None else (message.address, message.claimed_by)
+
+    def known_message(self, address: Address, dedupe_key: str) -> str | None:
+        return self._state.mail.keys.get((address, dedupe_key))
+
+
+def check(state: State, commit: Commit) -> Changes:
+    """Return what `commit` changes; raise what the port promises when it cannot be made."""
     _check_json(commit)
-    _check_queue(state, commit)
-    for change in commit.action_changes:
-        _check_action(state, change)
-    asked = {action.action_id for action in commit.new_actions}
-    for token in commit.new_tokens:
-        if token.action_id not in asked and token.action_id not in state.actions:
-            raise UnknownAction(f"no action {token.action_id!r}")
-    _check_charges(state, commit.charges)
-    if commit.unique_ledger and any(entry.key in state.ledger for entry in commit.ledger):
-        raise AlreadySettled
-    if any(key not in state.timers for key in commit.take_timers):
-        raise AlreadySettled
-    state.mail.check(commit)
+    changes = rules.check(_View(state), commit)
+    _check_ids(state, commit)
+    return changes
 
 
 def _check_json(commit: Commit) -> None:
@@ -65,116 +92,80 @@ def _check_json(commit: Commit) -> None:
     orjson.dumps([timer.data for timer in commit.set_timers])
 
 
-def _check_owner(state: State, job: JobRecord, commit: Commit) -> None:
-    if job.fence != commit.fence:
-        raise FenceLost
-    change = commit.job
-    if change is not None and change.expect is not None and job.status not in change.expect:
-        raise InvalidTransition(f"job {job.job_id!r} is {job.status}")
-    if commit.require_no_signals and state.signals.get(job.job_id):
-        raise SignalsPending
+def _check_ids(state: State, commit: Commit) -> None:
+    """Refuse what a database would, by its primary keys: an id of a writer's own making that is there already."""
+    made: tuple[tuple[list[str], Collection[str]], ...] = (
+        ([action.action_id for action in commit.new_actions], state.actions),
+        ([token.token_hash for token in commit.new_tokens], state.tokens),
+        ([message.message_id for message in commit.messages], state.mail.messages),
+    )
+    for ids, known in made:
+        if len(set(ids)) < len(ids) or any(one in known for one in ids):
+            raise StorageError("an id is there already; nothing of this change was written")
 
 
-def _check_new(state: State, commit: Commit, job: JobRecord) -> None:
-    if job.predecessor_id is not None:
-        _check_predecessor(state, commit, job.predecessor_id)
-    if job.idempotency_key is not None:
-        existing = state.keys.get((job.scope_id, job.idempotency_key))
-        if existing is not None and existing != job.predecessor_id:
-            if state.jobs[existing].request_hash == job.request_hash:
-                raise DuplicateJob(existing)
-            raise IdempotencyConflict(
-                f"key {job.idempotency_key!r} belongs to job {existing!r}, a different request"
-            )
-    if job.job_id in state.jobs:
-        raise DuplicateJob(job.job_id)
-
-
-def _check_predecessor(state: State, commit: Commit, job_id: str) -> None:
-    """A job goes on as one other at most, and only when it has ended, be it by this commit."""
-    before = state.job(job_id)
-    if before.successor_id is not None:
-        raise DuplicateJob(before.successor_id)
-    change = commit.job if commit.job_id == job_id else None
-    if not (before.status if change is None else change.status).is_terminal:
-        raise InvalidTransition(f"job {job_id!r} is {before.status}")
-
-
-def _check_queue(state: State, commit: Commit) -> None:
-    bounds = commit.queue_bounds
-    for job, _ in commit.create:
-        if bounds.per_scope is not None and state.waiting(job.scope_id) >= bounds.per_scope:
-            raise QueueFull(limit=bounds.per_scope, scope_id=job.scope_id)
-        if bounds.total is not None and state.waiting(None) >= bounds.total:
-            raise QueueFull(limit=bounds.total)
-
-
-def _check_action(state: State, change: ActionChange) -> None:
-    action = state.actions.get(change.action_id)
-    if action is None:
-        raise UnknownAction(f"no action {change.action_id!r}")
-    if not action.is_pending or len(action.votes) != change.votes_before:
-        raise ActionAlreadyResolved(f"action {change.action_id!r} is {action.status}")
-
-
-def _check_charges(state: State, charges: Sequence[Charge]) -> None:
-    asked: dict[tuple[str, str], Amount] = {}
-    for charge in charges:
-        if charge.limits is None:
-            continue
-        key = (charge.budget_id, charge.window)
-        now = state.counters.get(key, Counters())
-        before = asked.get(key, Amount())
-        added = charge.reserve + charge.settle
-        if charge.limits.exceeded_by(now.settled + now.reserved + before, added):
-            raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
-        asked[key] = before + added
-
-
-def apply(state: State, commit: Commit) -> int:
+def apply(state: State, commit: Commit, changes: Changes) -> int:
     """Make every change of a checked commit; return the seq of its first event."""
     first_seq = 0
     if commit.job_id is not None and commit.fence is not None:
         first_seq = append(state, commit.job_id, commit.events, commit.at)
-        _change_job(state, commit.job_id, commit.job, commit)
+        _change_job(state, commit.job_id, commit.job, commit, changes)
     for job, events in commit.create:
-        state.jobs[job.job_id] = job
-        if job.predecessor_id is not None:
-            state.put_job(state.jobs[job.predecessor_id], successor_id=job.job_id)
-        if job.idempotency_key is not None:
-            state.keys[(job.scope_id, job.idempotency_key)] = job.job_id
+        _create(state, job)
         append(state, job.job_id, events, commit.at)
-        _look_at_parent(state, job)
+    for signal in changes.born_with:
+        send(state, signal)
     for signal in commit.signals:
+        if signal.job_id not in changes.deaf:
+            send(state, signal)
+    for signal in changes.cancels:
         send(state, signal)
     for job_id in commit.unblock:
         if job_id in state.jobs:
             state.put_job(state.jobs[job_id], failed_versions=(), retry_at=None)
+    _change_actions(state, commit, changes)
+    _move_timers(state, commit)
+    _spend(state, commit, changes)
+    _set_rules(state, commit)
+    state.mail.apply(commit)
+    return first_seq
+
+
+def _create(state: State, job: JobRecord) -> None:
+    state.jobs[job.job_id] = job
+    if job.predecessor_id is not None:
+        before = state.jobs[job.predecessor_id]
+        state.put_job(before, successor_id=job.job_id)
+        key = (before.scope_id, before.idempotency_key or "")
+        if state.keys.get(key) == before.job_id:  # a key belongs to the last job of a chain
+            del state.keys[key]
+    if job.idempotency_key is not None:
+        state.keys[(job.scope_id, job.idempotency_key)] = job.job_id
+
+
+def _change_actions(state: State, commit: Commit, changes: Changes) -> None:
     for action in commit.new_actions:
         state.actions[action.action_id] = replace(action, resume_token=None, resume_tokens={})
     state.tokens.update({token.token_hash: token for token in commit.new_tokens})
     for change in commit.action_changes:
         _change_action(state, change, commit.at)
-    _move_timers(state, commit)
-    _spend(state, commit)
-    _set_rules(state, commit)
-    if commit.cancel_children_of is not None:
-        _cancel_children(state, commit.cancel_children_of)
-    _withdraw(state, commit)
-    state.mail.apply(commit)
+    for action_id in changes.withdrawn:
+        _cancel(state, state.actions[action_id], commit.at)
     if commit.cancel_actions_of is not None:
-        _cancel_actions(state, commit.cancel_actions_of, commit.at)
-    return first_seq
+        for action in list(state.actions.values()):
+            is_left = action.is_pending and action.type != ActionType.RECONCILE
+            if is_left and action.job_id == commit.cancel_actions_of:
+                _cancel(state, action, commit.at)
 
 
-def _spend(state: State, commit: Commit) -> None:
+def _spend(state: State, commit: Commit, changes: Changes) -> None:
+    new = {key for key in changes.charges if key not in state.counters}
+    for key, added in changes.charges.items():
+        now = state.counters.get(key, Counters())
+        state.counters[key] = Counters(now.settled + added.settled, now.reserved + added.reserved)
     for charge in commit.charges:
-        if (charge.budget_id, charge.window) not in state.counters:
+        if (charge.budget_id, charge.window) in new:
             _forget_counters(state, charge)
-        now = state.counters.get((charge.budget_id, charge.window), Counters())
-        state.counters[(charge.budget_id, charge.window)] = Counters(
-            settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve
-        )
     for entry in commit.ledger:
         state.ledger.setdefault(entry.key, entry)
 
@@ -227,9 +218,11 @@ def _forget_counters(state: State, charge: Charge) -> None:
 
 
 def _move_timers(state: State, commit: Commit) -> None:
+    for key in commit.take_timers:
+        del state.timers[key]
     for timer in commit.set_timers:
         state.timers[(timer.job_id, timer.key)] = timer
-    for key in (*commit.clear_timers, *commit.take_timers):
+    for key in commit.clear_timers:
         state.timers.pop(key, None)
     if commit.clear_timers_of is not None:
         for timer in list(state.timers.values()):
@@ -256,15 +249,15 @@ def fold_signals(state: State, job_id: str, at: datetime) -> Sequence[RuntimeEve
 
 
 def send(state: State, signal: Signal) -> None:
-    """Store a signal, unless its job has ended or it was sent before."""
-    job = state.jobs.get(signal.job_id)
-    if job is not None and job.status.is_active:
-        state.signals.setdefault(signal.job_id, {}).setdefault(signal.signal_id, signal)
+    """Store a signal, unless it was sent before."""
+    state.signals.setdefault(signal.job_id, {}).setdefault(signal.signal_id, signal)
 
 
-def _change_job(state: State, job_id: str, change: JobChange | None, commit: Commit) -> None:
+def _change_job(
+    state: State, job_id: str, change: JobChange | None, commit: Commit, changes: Changes
+) -> None:
     job = state.jobs[job_id]
-    stands = job.counted.after(commit.absolution, good_bye=change is not None and change.release)
+    stands = job.counted if changes.stands is None else changes.stands
     job = replace(job, updated_at=commit.at, **stands._asdict())
     if commit.progress is not None:
         job = replace(job, progress=commit.progress)
@@ -279,7 +272,7 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
             error=change.error,
             error_code=change.error_code,
             result_ref=change.result_ref if change.result_ref is not None else job.result_ref,
-            started_at=change.started_at or job.started_at,
+            started_at=job.started_at or change.started_at,
             completed_at=change.completed_at or job.completed_at,
             owner=None if change.release else job.owner,
             failed_versions=job.failed_versions if change.failed_versions is None else change.failed_versions,
@@ -288,25 +281,6 @@ def _change_job(state: State, job_id: str, change: JobChange | None, commit: Com
         if job.status.is_terminal:
             state.signals.pop(job_id, None)
     state.jobs[job_id] = job
-
-
-def _look_at_parent(state: State, job: JobRecord) -> None:
-    parent_id = parent_of(job)
-    if parent_id is not None:
-        parent = state.jobs.get(parent_id)
-        stops = parent is not None and state.is_stopping(parent)
-        status = None if parent is None else parent.status
-        request = stop_with(parent_id, job.job_id, status=status, is_stopping=stops)
-        if request is not None:
-            send(state, request)
-
-
-def _cancel_children(state: State, parent: str) -> None:
-    for job in list(state.jobs.values()):
-        if job.parent_job_id == parent and job.status.is_active and job.on_parent_end == "cancel":
-            signal_id = f"{parent}:cancel:{job.job_id}"
-            reason = {"reason": PARENT_HAS_ENDED}
-            send(state, Signal(signal_id, job.job_id, RuntimeEventType.JOB_CANCEL_REQUESTED, data=reason))
 
 
 def _change_action(state: State, change: ActionChange, at: datetime) -> None:
@@ -323,14 +297,5 @@ def _change_action(state: State, change: ActionChange, at: datetime) -> None:
     )
 
 
-def _withdraw(state: State, commit: Commit) -> None:
-    for action_id in commit.withdraw_actions:
-        action = state.actions.get(action_id)
-        if action is not None and action.is_pending:
-            state.actions[action_id] = replace(action, status=ActionStatus.CANCELLED, resolved_at=commit.at)
-
-
-def _cancel_actions(state: State, job_id: str, at: datetime) -> None:
-    for action in list(state.actions.values()):
-        if action.job_id == job_id and action.is_pending and action.type != ActionType.RECONCILE:
-            state.actions[action.action_id] = replace(action, status=ActionStatus.CANCELLED, resolved_at=at)
+def _cancel(state: State, action: ActionRecord, at: datetime) -> None:
+    state.actions[action.action_id] = replace(action, status=ActionStatus.CANCELLED, resolved_at=at)

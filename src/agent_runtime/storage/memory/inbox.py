@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agent_runtime.errors import AlreadySettled, DuplicateMessage, InboxFull, SignalsPending
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import Commit
 from agent_runtime.values.message import Address, InboxMessage, Receiver
@@ -54,24 +52,6 @@ class Mail:
         waiting = self.receivers.get(job_id, {})
         return {operation_id for operation_id, address in waiting.items() if self.count(address)}
 
-    def check(self, commit: Commit) -> None:
-        """Raise what the port promises when a commit cannot be made."""
-        for change in commit.message_changes:
-            known = self.messages.get(change.message_id)
-            if known is None or known.address != change.address or known.claimed_by != change.before:
-                raise AlreadySettled
-        if any(self.count(address) for address in commit.require_empty):
-            raise SignalsPending
-        added: Counter[Address] = Counter()
-        for message in commit.messages:
-            known_id = self.keys.get((message.address, message.dedupe_key or ""))
-            if message.dedupe_key is not None and known_id is not None:
-                raise DuplicateMessage(known_id)
-            added[message.address] += 1
-            bound = commit.inbox_bound
-            if bound is not None and self.count(message.address) + added[message.address] > bound:
-                raise InboxFull(identity=message.identity, scope_id=message.scope_id, limit=bound)
-
     def apply(self, commit: Commit) -> None:
         """Make every change of a checked commit."""
         for message in commit.messages:
@@ -79,11 +59,14 @@ class Mail:
         for change in commit.message_changes:
             self._change(change, commit.at)
         for receiver in commit.receivers:
-            self.receivers.setdefault(receiver.job_id, {}).setdefault(receiver.operation_id, receiver.address)
-            self.lines.setdefault(receiver.address, {}).setdefault(receiver)
+            known = self.receivers.setdefault(receiver.job_id, {})
+            if receiver.operation_id not in known:  # an operation waits at one inbox
+                known[receiver.operation_id] = receiver.address
+                self.lines.setdefault(receiver.address, {})[receiver] = None
         for receiver in commit.drop_receivers:
-            self.receivers.get(receiver.job_id, {}).pop(receiver.operation_id, None)
-            self.lines.get(receiver.address, {}).pop(receiver, None)
+            address = self.receivers.get(receiver.job_id, {}).pop(receiver.operation_id, None)
+            if address is not None:
+                self.lines[address].pop(receiver._replace(address=address), None)
 
     def _send(self, message: InboxMessage) -> None:
         inbox = self.inboxes.setdefault(message.address, Inbox())

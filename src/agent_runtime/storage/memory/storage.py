@@ -75,8 +75,7 @@ class MemoryStorage:
         state = self._state
         if (known := state.commits.get(commit.commit_id)) is not None:
             return known
-        check(state, commit)
-        first_seq = apply(state, commit)
+        first_seq = apply(state, commit, check(state, commit))
         if commit.job_id is not None and commit.events:
             state.commits[commit.commit_id] = first_seq
         woken = state.woken_by_mail(commit)

@@ -6,33 +6,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from agent_runtime.errors import (
-    ActionAlreadyResolved,
-    AlreadySettled,
-    BudgetRejected,
-    DuplicateJob,
-    FenceLost,
-    IdempotencyConflict,
-    InvalidInput,
-    InvalidTransition,
-    JobSuspected,
-    QueueFull,
-    SignalsPending,
-    UnknownAction,
-    UnknownJob,
-)
-from agent_runtime.ports.journal import Commit, JobChange, NewEvent, placed
-from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
-from agent_runtime.storage.postgres.locked_rows import EncodedCommit, Key, LockedJob, LockedRows
+from agent_runtime.errors import FenceLost, JobSuspected
+from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, placed
+from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedJob, LockedRows
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, from_json, to_json
 from agent_runtime.storage.rows import failed_versions_text, wait_rows
+from agent_runtime.storage.rules import Changes, Key
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionStatus
-from agent_runtime.values.budget import NOTHING, Counters
+from agent_runtime.values.budget import NOTHING, Amount, Counters
 from agent_runtime.values.capacity import ScopeCaps
-from agent_runtime.values.event import STOP_REQUESTS, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import SUSPENDED, TERMINAL, JobRecord, JobStatus
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
+from agent_runtime.values.opening import uncounted
 
 
 class Claimed(NamedTuple):
@@ -42,135 +29,42 @@ class Claimed(NamedTuple):
     new_events: Sequence[RuntimeEvent]
 
 
-def apply_commit(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> int:
-    """Make every change of `commit` and return the seq of its first event; raises as the port says."""
-    job = _check_owner(rows, commit)
-    _check_created(rows, commit)
-    _check_queue(rows, commit)
-    _check_actions(rows, commit)
-    _check_settled(rows, commit)
-    rows.mail.check(commit)
-    charged = _check_charges(rows, commit)
+def apply_commit(rows: LockedRows, commit: Commit, changes: Changes, encoded: EncodedCommit) -> int:
+    """Make every change of a checked commit and return the seq of its first event."""
     first_seq = 0
-    if job is not None:
+    if commit.job_id is not None and commit.fence is not None:
+        job = rows.jobs[commit.job_id]
         first_seq = rows.append(job, commit.events, encoded.events, commit.at, commit.commit_id)
-        _change_job(rows, job, commit)
+        _change_job(rows, job, commit, changes)
     for (record, events), (row, data) in zip(commit.create, encoded.created, strict=True):
         _create(rows, record, row, events, data, commit.at)
-    _send(rows, commit, encoded)
-    _change_actions(rows, commit, encoded)
+    _send(rows, commit, changes, encoded)
+    _change_actions(rows, commit, changes, encoded)
     _move_timers(rows, commit, encoded)
-    _charge(rows, commit, charged)
+    _charge(rows, commit, changes)
     for entry, row in zip(commit.ledger, encoded.ledger, strict=True):
         rows.ledger_rows.setdefault(entry.key, row)
         rows.entries.add(entry.key)
     _set_rules(rows, commit, encoded)
-    if commit.job is not None and commit.job.status.is_terminal and job is not None:
-        rows.ended_jobs.append(job.job_id)
-        rows.signals[job.job_id] = []
+    if commit.job is not None and commit.job.status.is_terminal and commit.job_id is not None:
+        rows.ended_jobs.append(commit.job_id)
+        rows.signals[commit.job_id] = []
     return first_seq if commit.events else 0
 
 
-def _check_owner(rows: LockedRows, commit: Commit) -> LockedJob | None:
-    if commit.job_id is None or commit.fence is None:
-        if commit.events or commit.job:
-            raise InvalidInput("only a fenced commit may extend a journal or change a job")
-        return None
-    job = rows.jobs.get(commit.job_id)
-    if job is None:
-        raise UnknownJob(f"no job {commit.job_id!r}")
-    if job.fence != commit.fence:
-        raise FenceLost
-    change = commit.job
-    if change is not None and change.expect is not None and job.status not in change.expect:
-        raise InvalidTransition(f"job {job.job_id!r} is {job.status}")
-    if commit.require_no_signals and rows.signals.get(job.job_id):
-        raise SignalsPending
-    return job
-
-
-def _check_created(rows: LockedRows, commit: Commit) -> None:
-    for job, _ in commit.create:
-        if job.predecessor_id is not None:
-            _check_predecessor(rows, commit, job.predecessor_id)
-        known = rows.by_key.get((job.scope_id, job.idempotency_key or ""))
-        if job.idempotency_key is not None and known is not None and known[0] != job.predecessor_id:
-            job_id, request_hash = known
-            if request_hash == job.request_hash:
-                raise DuplicateJob(job_id)
-            raise IdempotencyConflict(
-                f"key {job.idempotency_key!r} belongs to job {job_id!r}, a different request"
-            )
-        if job.job_id in rows.jobs:
-            raise DuplicateJob(job.job_id)
-
-
-def _check_predecessor(rows: LockedRows, commit: Commit, job_id: str) -> None:
-    """A job goes on as one other at most, and only when it has ended, be it by this commit."""
-    before = rows.jobs.get(job_id)
-    if before is None:
-        raise UnknownJob(f"no job {job_id!r}")
-    if before.successor_id is not None:
-        raise DuplicateJob(before.successor_id)
-    change = commit.job if commit.job_id == job_id else None
-    if (before.status if change is None else change.status) not in TERMINAL:
-        raise InvalidTransition(f"job {job_id!r} is {before.status}")
-
-
-def _check_queue(rows: LockedRows, commit: Commit) -> None:
-    bounds, waiting = commit.queue_bounds, rows.places.waiting
-    for job, _ in commit.create if bounds else ():
-        if bounds.per_scope is not None and waiting[job.scope_id] >= bounds.per_scope:
-            raise QueueFull(limit=bounds.per_scope, scope_id=job.scope_id)
-        if bounds.total is not None and waiting[None] >= bounds.total:
-            raise QueueFull(limit=bounds.total)
-
-
-def _check_actions(rows: LockedRows, commit: Commit) -> None:
-    for change in commit.action_changes:
-        known = rows.actions.get(change.action_id)
-        if known is None:
-            raise UnknownAction(f"no action {change.action_id!r}")
-        status, votes = known
-        if status != ActionStatus.PENDING or votes != change.votes_before:
-            raise ActionAlreadyResolved(f"action {change.action_id!r} is {status}")
-    asked = {action.action_id for action in commit.new_actions}
-    for token in commit.new_tokens:
-        if token.action_id not in asked and token.action_id not in rows.actions:
-            raise UnknownAction(f"no action {token.action_id!r}")
-
-
-def _check_settled(rows: LockedRows, commit: Commit) -> None:
-    if any(key not in rows.timers for key in commit.take_timers):
-        raise AlreadySettled
-    if commit.unique_ledger and any(entry.key in rows.entries for entry in commit.ledger):
-        raise AlreadySettled
-
-
-def _check_charges(rows: LockedRows, commit: Commit) -> dict[Key, Counters]:
-    """Return the counters as the commit leaves them."""
-    after: dict[Key, Counters] = {}
-    for charge in commit.charges:
-        key = (charge.budget_id, charge.window)
-        now = after.get(key) or rows.counters[key]
-        added = charge.reserve + charge.settle
-        if charge.limits is not None and charge.limits.exceeded_by(now.settled + now.reserved, added):
-            raise BudgetRejected(charge.budget_id, settled=now.settled, reserved=now.reserved)
-        after[key] = Counters(settled=now.settled + charge.settle, reserved=now.reserved + charge.reserve)
-    return after
-
-
-def _change_job(rows: LockedRows, job: LockedJob, commit: Commit) -> None:
+def _change_job(rows: LockedRows, job: LockedJob, commit: Commit, changes: Changes) -> None:
     job.updated_at = commit.at
-    good_bye = commit.job is not None and commit.job.release
-    job.counted = job.counted.after(commit.absolution, good_bye=good_bye)
+    if changes.stands is not None:
+        job.counted = changes.stands
     if commit.progress is not None:
         job.progress = commit.progress
     if commit.job is not None:
         _change_status(job, commit.job)
-        if commit.job.release and job.fence > 1:  # one with its first fence has not waited before
+        if changes.forgets_waits:
             rows.forgotten_waits.append(job.job_id)
-        rows.wait_rows.extend(wait_rows(job.job_id, commit.waits))
+            rows.wait_rows = [row for row in rows.wait_rows if row[0] != job.job_id]
+        if commit.job.release:
+            rows.wait_rows.extend(wait_rows(job.job_id, commit.waits))
     rows.change(job)
 
 
@@ -199,6 +93,9 @@ def _create(
     if record.predecessor_id is not None:
         rows.successors.append([record.predecessor_id, record.job_id])
         rows.jobs[record.predecessor_id].successor_id = record.job_id
+        for key, (holder, _) in list(rows.by_key.items()):
+            if holder == record.predecessor_id:  # a key belongs to the last job of a chain
+                del rows.by_key[key]
     job = LockedJob(
         job_id=record.job_id,
         scope_id=record.scope_id,
@@ -226,44 +123,28 @@ def _create(
     rows.append(job, events, data, at, None)
     if record.idempotency_key is not None:
         rows.by_key[(record.scope_id, record.idempotency_key)] = (record.job_id, record.request_hash)
-    if record.parent_job_id is not None:
+    if record.parent_job_id is not None and record.on_parent_end == "cancel":
         rows.children.setdefault(record.parent_job_id, []).append(record.job_id)
-    _look_at_parent(rows, record)
 
 
-def _look_at_parent(rows: LockedRows, record: JobRecord) -> None:
-    parent_id = parent_of(record)
-    if parent_id is not None:
-        parent = rows.jobs.get(parent_id)
-        stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(parent_id, ()))
-        status = None if parent is None else parent.status
-        request = stop_with(parent_id, record.job_id, status=status, is_stopping=stops)
-        if request is not None:
-            rows.signal_rows.append(encode(SIGNAL, [*request, request.is_failure]))
-
-
-def _send(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
-    """Send signals; one for a job that has ended, or that does not exist, goes nowhere."""
+def _send(rows: LockedRows, commit: Commit, changes: Changes, encoded: EncodedCommit) -> None:
+    rows.signal_rows.extend(_signal_row(signal) for signal in changes.born_with)
     for signal, row in zip(commit.signals, encoded.signals, strict=True):
-        job = rows.jobs.get(signal.job_id)
-        if job is not None and job.is_active:
+        if signal.job_id not in changes.deaf:
             rows.signal_rows.append(row)
+    rows.signal_rows.extend(_signal_row(signal) for signal in changes.cancels)
     for job_id in commit.unblock:
         job = rows.jobs.get(job_id)
         if job is not None:
             job.failed_versions, job.retry_at = None, None
             rows.change(job)
-    parent = commit.cancel_children_of
-    for job_id in rows.children.get(parent, ()) if parent is not None else ():
-        job = rows.jobs.get(job_id)
-        if job is not None and job.is_active:
-            data = to_json({"reason": PARENT_HAS_ENDED})
-            signal_id = f"{parent}:cancel:{job_id}"
-            cancel = RuntimeEventType.JOB_CANCEL_REQUESTED.value
-            rows.signal_rows.append([signal_id, job_id, cancel, None, data, None, False])
 
 
-def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+def _signal_row(signal: Signal) -> list[Any]:
+    return encode(SIGNAL, [*signal, signal.is_failure])
+
+
+def _change_actions(rows: LockedRows, commit: Commit, changes: Changes, encoded: EncodedCommit) -> None:
     for action, row in zip(commit.new_actions, encoded.actions, strict=True):
         rows.action_rows.append(row)
         rows.actions[action.action_id] = (action.status.value, len(action.votes))
@@ -278,21 +159,22 @@ def _change_actions(rows: LockedRows, commit: Commit, encoded: EncodedCommit) ->
         )
         count = change.votes_before if change.votes is None else len(change.votes)
         rows.actions[change.action_id] = (change.status.value, count)
-    for action_id in commit.withdraw_actions:
-        status, votes_cast = rows.actions.get(action_id, ("", 0))
-        if status == ActionStatus.PENDING:
-            cancelled = ActionStatus.CANCELLED.value
-            rows.action_changes.append([action_id, cancelled, None, None, commit.at, None, None])
-            rows.actions[action_id] = (cancelled, votes_cast)
+    for action_id in changes.withdrawn:
+        cancelled = ActionStatus.CANCELLED.value
+        rows.action_changes.append([action_id, cancelled, None, None, commit.at, None, None])
+        rows.actions[action_id] = (cancelled, rows.actions[action_id][1])
     if commit.cancel_actions_of is not None:
         rows.cancel_actions_of.append([commit.cancel_actions_of, commit.at])
 
 
 def _move_timers(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
+    for key in commit.take_timers:
+        rows.timer_rows[key] = None
+        rows.timers.discard(key)
     for timer, row in zip(commit.set_timers, encoded.timers, strict=True):
         rows.timer_rows[(timer.job_id, timer.key)] = row
         rows.timers.add((timer.job_id, timer.key))
-    for key in (*commit.take_timers, *commit.clear_timers):
+    for key in commit.clear_timers:
         rows.timer_rows[key] = None
         rows.timers.discard(key)
     if commit.clear_timers_of is not None:
@@ -300,17 +182,23 @@ def _move_timers(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> No
         for key, set_row in rows.timer_rows.items():
             if key[0] == commit.clear_timers_of and set_row and not from_json(set_row[-1]).get("outlives"):
                 rows.timer_rows[key] = None
+                rows.timers.discard(key)
 
 
-def _charge(rows: LockedRows, commit: Commit, charged: dict[Key, Counters]) -> None:
+def _charge(rows: LockedRows, commit: Commit, changes: Changes) -> None:
+    for key, added in changes.charges.items():
+        _count(rows, key, added.settled, added.reserved)
     for charge in commit.charges:
-        key = (charge.budget_id, charge.window)
-        settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
-        rows.charges[key] = (settled + charge.settle, reserved + charge.reserve)
-        if charge.forget_before and key in rows.new_counters:
+        if charge.forget_before and (charge.budget_id, charge.window) in rows.new_counters:
             kind = charge.forget_before.partition(":")[0]
             rows.forget_counters.append([charge.budget_id, kind, charge.forget_before])
-    rows.counters.update(charged)
+
+
+def _count(rows: LockedRows, key: Key, settle: Amount, reserve: Amount) -> None:
+    settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
+    rows.charges[key] = (settled + settle, reserved + reserve)
+    now = rows.counters[key]
+    rows.counters[key] = Counters(settled=now.settled + settle, reserved=now.reserved + reserve)
 
 
 def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None:
@@ -320,18 +208,16 @@ def _set_rules(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> None
         rows.budget_rows[budget_id] = None
     for policy, row in zip(commit.policies, encoded.policies, strict=True):
         rows.policy_rows.setdefault((policy.name, policy.version), row)
-    if commit.floors or commit.openings:
-        _open_counters(rows)
-
-
-def _open_counters(rows: LockedRows) -> None:
-    """Add what counters lack of the ledger; once, whoever asks for it in this batch."""
-    for key, amount in rows.opened.items():
-        settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
-        rows.charges[key] = (settled + amount, reserved)
-        now = rows.counters[key]
-        rows.counters[key] = Counters(settled=now.settled + amount, reserved=now.reserved)
-    rows.opened.clear()
+    for budget_id, window, amount in commit.floors:
+        key = (budget_id, window)
+        missing = uncounted(amount, rows.counters[key].settled)
+        _count(rows, key, missing, NOTHING)
+        if key in rows.opened:
+            rows.opened[key] = uncounted(rows.opened[key], missing)
+    if commit.openings:  # what counters lack of the ledger is added once, whoever asks for it in this batch
+        for key, amount in rows.opened.items():
+            _count(rows, key, amount, NOTHING)
+        rows.opened.clear()
 
 
 def apply_claim(
@@ -348,7 +234,7 @@ def apply_claim(
     job = rows.jobs.get(job_id)
     if job is None or job.owner is not None or job.operator is None:
         return None
-    stops = any(event.type in STOP_REQUESTS for _, event in rows.signals.get(job_id, ()))
+    stops = rows.is_stopping(job_id)
     if not job.can_be_run(ability, is_stopping=stops):
         return None
     due = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from agent_runtime.errors import AlreadySettled, DuplicateMessage, InboxFull, SignalsPending
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.values import encode, from_text, to_text
 from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_row, receiver_row
+from agent_runtime.storage.rules import MailNeeds
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 
 if TYPE_CHECKING:
@@ -26,33 +26,6 @@ if TYPE_CHECKING:
 
 Row = list[Any]
 Columns = list[list[Any]]
-
-
-@dataclass(slots=True)
-class InboxNeeds:
-    """Which rows a batch reads or changes."""
-
-    addresses: set[Address] = field(default_factory=set)
-    messages: set[str] = field(default_factory=set)
-    """Messages that change hands."""
-    keys: set[tuple[Address, str]] = field(default_factory=set)
-    """Inboxes and dedupe keys of messages to be sent."""
-    mailed: set[Address] = field(default_factory=set)
-    """Inboxes in which messages may be left to those who wait."""
-
-    def add(self, commit: Commit) -> None:
-        """Need what a commit mentions."""
-        self.addresses.update(message.address for message in commit.messages)
-        self.addresses.update(change.address for change in commit.message_changes)
-        self.addresses.update(one.address for one in (*commit.receivers, *commit.drop_receivers))
-        self.addresses.update(commit.require_empty)
-        self.messages.update(change.message_id for change in commit.message_changes)
-        self.keys.update(
-            (message.address, message.dedupe_key)
-            for message in commit.messages
-            if message.dedupe_key is not None
-        )
-        self.mailed.update(mailed_inboxes(commit.messages, commit.message_changes, commit.drop_receivers))
 
 
 @dataclass(slots=True)
@@ -70,8 +43,8 @@ class Mail:
     """The inboxes that a batch has locked, and what it writes to them."""
 
     inboxes: dict[Address, LockedInbox] = field(default_factory=dict)
-    holders: dict[str, str | None] = field(default_factory=dict)
-    """Who has the messages that change hands; missing ones are not there."""
+    holders: dict[str, tuple[Address, str | None]] = field(default_factory=dict)
+    """Whose messages they are that change hands, and who has them; missing ones are not there."""
     known: dict[tuple[Address, str], str] = field(default_factory=dict)
     """Messages by dedupe key."""
     changed: set[Address] = field(default_factory=set)
@@ -80,24 +53,6 @@ class Mail:
     """The last word on each message that changes hands."""
     receiver_rows: dict[Receiver, Row | None] = field(default_factory=dict)
     """The last word on each receiver."""
-
-    def check(self, commit: Commit) -> None:
-        """Raise what the port promises when a commit cannot be made."""
-        for change in commit.message_changes:
-            if self.holders.get(change.message_id, "") != change.before:
-                raise AlreadySettled
-        if any(self.inboxes[address].unclaimed for address in commit.require_empty):
-            raise SignalsPending
-        added: dict[Address, int] = {}
-        for message in commit.messages:
-            known = self.known.get((message.address, message.dedupe_key or ""))
-            if message.dedupe_key is not None and known is not None:
-                raise DuplicateMessage(known)
-            waiting = self.inboxes[message.address].unclaimed + added.get(message.address, 0) + 1
-            added[message.address] = added.get(message.address, 0) + 1
-            bound = commit.inbox_bound
-            if bound is not None and waiting > bound:
-                raise InboxFull(identity=message.identity, scope_id=message.scope_id, limit=bound)
 
     def apply(self, commit: Commit) -> list[str]:
         """Make every change of a checked commit; return the jobs for which it leaves messages."""
@@ -130,7 +85,7 @@ class Mail:
             self.known[message.address, message.dedupe_key] = message.message_id
 
     def _change(self, change: MessageChange, at: datetime) -> None:
-        self.holders[change.message_id] = change.after
+        self.holders[change.message_id] = (change.address, change.after)
         claimed_at = None if change.after is None else at
         after = None if change.after is None else to_text(change.after)
         self.changes[change.message_id] = [to_text(change.message_id), after, claimed_at, change.content]
@@ -139,7 +94,7 @@ class Mail:
             self.changed.add(change.address)
 
 
-async def lock_inboxes(connection: Connection, needs: InboxNeeds) -> Mail:
+async def lock_inboxes(connection: Connection, needs: MailNeeds) -> Mail:
     """Lock the inboxes, after making those that are missing, and read what the batch has to know of them."""
     mail = Mail()
     if not needs.addresses:
@@ -153,8 +108,9 @@ async def lock_inboxes(connection: Connection, needs: InboxNeeds) -> Mail:
             await connection.execute(sql.NEW_INBOXES, *_pairs(missing - mail.inboxes.keys()))
     if needs.messages:
         ids = [to_text(message_id) for message_id in needs.messages]
-        for message_id, holder in await connection.fetch(sql.MESSAGE_HOLDERS, ids):
-            mail.holders[from_text(message_id)] = None if holder is None else from_text(holder)
+        for message_id, scope_id, identity, holder in await connection.fetch(sql.MESSAGE_HOLDERS, ids):
+            address = Address(from_text(scope_id), from_text(identity))
+            mail.holders[from_text(message_id)] = (address, None if holder is None else from_text(holder))
     if needs.keys:
         keys = [[to_text(value) for value in (*address, key)] for address, key in needs.keys]
         for scope_id, identity, key, message_id in await connection.fetch(

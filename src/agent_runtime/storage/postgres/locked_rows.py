@@ -12,42 +12,28 @@ from datetime import datetime
 from typing import Any
 
 from agent_runtime.ports.journal import NewEvent
-from agent_runtime.storage.postgres.inbox import InboxNeeds, Mail
+from agent_runtime.storage import rules
+from agent_runtime.storage.postgres.inbox import Mail
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places
 from agent_runtime.storage.postgres.values import from_json
+from agent_runtime.storage.rules import Key
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.budget import Amount, Counters, EntryKey
 from agent_runtime.values.deaths import Deaths
+from agent_runtime.values.event import STOP_REQUESTS
 from agent_runtime.values.job import READY, TERMINAL
-from agent_runtime.values.opening import Floor, Opening
+from agent_runtime.values.message import Address
 
-Key = tuple[str, str]
 Row = list[Any]
 
 
 @dataclass(slots=True)
-class Needs:
-    """Which rows a batch reads or changes."""
+class Needs(rules.Needs):
+    """Which rows a batch looks at or changes: those of its commits, and of its claims."""
 
-    jobs: set[str] = field(default_factory=set)
-    children_of: dict[str, int] = field(default_factory=dict)
-    """Jobs that end with their families, with their depth."""
-    keys: set[Key] = field(default_factory=set)
-    """(scope, idempotency key) pairs of jobs to be created."""
-    signals_of: set[str] = field(default_factory=set)
     woken: set[str] = field(default_factory=set)
     """Jobs of which it counts whether the signals that wait for them wake them."""
-    actions: set[str] = field(default_factory=set)
-    timers: set[Key] = field(default_factory=set)
-    """(job, key) pairs that are taken."""
-    entries: set[EntryKey] = field(default_factory=set)
-    """Ledger entries that must not be there."""
-    counters: set[Key] = field(default_factory=set)
-    """(budget, window) pairs."""
     places: PlaceNeeds = field(default_factory=PlaceNeeds)
-    floors: list[Floor] = field(default_factory=list)
-    openings: list[Opening] = field(default_factory=list)
-    mail: InboxNeeds = field(default_factory=InboxNeeds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -128,7 +114,10 @@ class LockedJob:
 
 @dataclass(slots=True)
 class LockedRows:
-    """The state that operations check and change. An operation checks everything before it changes anything."""
+    """The state that operations check and change. An operation checks everything before it changes anything.
+
+    It is what the rules look at (`rules.View`), as the operations before have left it.
+    """
 
     jobs: dict[str, LockedJob] = field(default_factory=dict)
     children: dict[str, list[str]] = field(default_factory=dict)
@@ -149,7 +138,7 @@ class LockedRows:
     """Counters that were inserted by this transaction."""
     places: Places = field(default_factory=Places)
     opened: dict[Key, Amount] = field(default_factory=dict)
-    """What the ledger has of the windows of budgets that begin, and their counters have not."""
+    """What the ledger has of the windows of budgets that begin, and their counters had not."""
     mail: Mail = field(default_factory=Mail)
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
@@ -176,6 +165,62 @@ class LockedRows:
     budget_rows: dict[str, Row | None] = field(default_factory=dict)
     """The last word on each standing budget."""
     policy_rows: dict[Key, Row] = field(default_factory=dict)
+
+    def job(self, job_id: str) -> LockedJob | None:
+        """Return a locked job."""
+        return self.jobs.get(job_id)
+
+    def key_holder(self, key: Key) -> tuple[str, str | None] | None:
+        """Return the job that has a key."""
+        return self.by_key.get(key)
+
+    def has_signals(self, job_id: str) -> bool:
+        """Whether signals wait."""
+        return bool(self.signals.get(job_id))
+
+    def is_stopping(self, job_id: str) -> bool:
+        """Whether one of them is a request to stop."""
+        return any(event.type in STOP_REQUESTS for _, event in self.signals.get(job_id, ()))
+
+    def family(self, parent_id: str) -> list[str]:
+        """Return the children that have not ended."""
+        return [
+            child
+            for child in self.children.get(parent_id, ())
+            if (job := self.jobs.get(child)) is not None and job.is_active
+        ]
+
+    def waiting(self, scope_id: str | None, most: int) -> int:
+        """Return how many jobs wait, counted as far as the widest bound of the batch."""
+        return self.places.waiting[scope_id]
+
+    def action(self, action_id: str) -> tuple[str, int] | None:
+        """Return a question."""
+        return self.actions.get(action_id)
+
+    def has_timer(self, key: Key) -> bool:
+        """Whether a timer is set."""
+        return key in self.timers
+
+    def has_entry(self, key: EntryKey) -> bool:
+        """Whether an entry is there."""
+        return key in self.entries
+
+    def spent(self, key: Key) -> Counters:
+        """Return counters."""
+        return self.counters[key]
+
+    def unclaimed(self, address: Address) -> int:
+        """Return how many messages wait."""
+        return self.mail.inboxes[address].unclaimed
+
+    def holder(self, message_id: str) -> tuple[Address, str | None] | None:
+        """Return where a message is."""
+        return self.mail.holders.get(message_id)
+
+    def known_message(self, address: Address, dedupe_key: str) -> str | None:
+        """Return the message with a key."""
+        return self.mail.known.get((address, dedupe_key))
 
     def append(
         self,

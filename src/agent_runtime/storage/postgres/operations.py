@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any, Final
 
 from agent_runtime.ports.journal import Commit
-from agent_runtime.storage.families import parent_of
 from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs
 from agent_runtime.storage.postgres.statements import SIGNAL
@@ -30,6 +29,7 @@ from agent_runtime.storage.rows import (
     ledger_row,
     policy_row,
 )
+from agent_runtime.storage.rules import check
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
@@ -118,43 +118,14 @@ class CommitOperation(Operation):
 
     def need(self, needs: Needs) -> None:
         """Need whatever the commit mentions."""
-        commit = self.commit
-        needs.jobs.update(signal.job_id for signal in commit.signals)
-        needs.jobs.update(commit.unblock)
-        if commit.job_id is not None and commit.fence is not None:
-            needs.jobs.add(commit.job_id)
-            if commit.require_no_signals:
-                needs.signals_of.add(commit.job_id)
-        for job, _ in commit.create:
-            needs.jobs.add(job.job_id)
-            if job.predecessor_id is not None:
-                needs.jobs.add(job.predecessor_id)
-            if (parent := parent_of(job)) is not None:
-                needs.jobs.add(parent)
-                needs.signals_of.add(parent)
-            if commit.queue_bounds:
-                needs.places.queues[job.scope_id] = commit.queue_bounds
-            if job.idempotency_key is not None:
-                needs.keys.add((job.scope_id, job.idempotency_key))
-        if commit.cancel_children_of is not None:
-            needs.children_of[commit.cancel_children_of] = commit.depth
-        needs.actions.update(change.action_id for change in commit.action_changes)
-        needs.actions.update(token.action_id for token in commit.new_tokens)
-        needs.actions.update(commit.withdraw_actions)
-        needs.counters.update((charge.budget_id, charge.window) for charge in commit.charges)
-        needs.floors.extend(commit.floors)
-        needs.openings.extend(commit.openings)
-        needs.timers.update(commit.take_timers)
-        needs.mail.add(commit)
-        if commit.unique_ledger:
-            needs.entries.update(entry.key for entry in commit.ledger)
+        needs.add(self.commit)
 
     def apply(self, rows: LockedRows) -> int:
         """Apply the commit."""
-        first_seq = apply_commit(rows, self.commit, self.encoded)
+        changes = check(rows, self.commit)
+        first_seq = apply_commit(rows, self.commit, changes, self.encoded)
         self.mailed = rows.mail.apply(self.commit)
-        children = rows.children.get(self.commit.cancel_children_of or "", ())
-        self.cancelled = [child for child in children if child in rows.jobs and rows.jobs[child].is_active]
+        self.cancelled = [signal.job_id for signal in changes.cancels]
         return first_seq
 
 

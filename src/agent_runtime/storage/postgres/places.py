@@ -7,6 +7,7 @@ free place. The locks come before all rows, in one order everywhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,12 @@ Capped = dict[tuple[str, str], int]
 
 @dataclass(slots=True)
 class PlaceNeeds:
-    """What a batch has to count."""
+    """What the claims of a batch have to count."""
 
     claims: dict[str, ScopeCaps] = field(default_factory=dict)
     """Caps by the job that is to be claimed."""
     ability: Ability | None = None
     """What whoever claims can run; all claims of a process are made with the same."""
-    queues: dict[str, QueueBounds] = field(default_factory=dict)
-    """Bounds by the scope in which a job is to be created."""
 
 
 @dataclass(slots=True)
@@ -67,7 +66,7 @@ class Places:
                 self.waiting[key] += waiting
 
 
-async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> Capped:
+async def lock_scopes(connection: Connection, needs: PlaceNeeds, queues: Mapping[str, QueueBounds]) -> Capped:
     """Take the locks of everything that is counted; return the scopes and queues of the claims under a cap."""
     capped: Capped = {}
     if needs.claims:
@@ -77,15 +76,17 @@ async def lock_scopes(connection: Connection, needs: PlaceNeeds) -> Capped:
             if cap is not None:
                 capped[scope_id, queue] = cap
     names = {f"run:{scope_id}" for scope_id, _ in capped}
-    if any(bounds.total is not None for bounds in needs.queues.values()):
+    if any(bounds.total is not None for bounds in queues.values()):
         names.add("queue")
-    names |= {f"queue:{scope}" for scope, bounds in needs.queues.items() if bounds.per_scope is not None}
+    names |= {f"queue:{scope}" for scope, bounds in queues.items() if bounds.per_scope is not None}
     if names:
         await connection.execute(sql.LOCK_NAMES, sorted(map(_lock_number, names)))
     return capped
 
 
-async def count_places(connection: Connection, needs: PlaceNeeds, capped: Capped) -> Places:
+async def count_places(
+    connection: Connection, needs: PlaceNeeds, queues: Mapping[str, QueueBounds], capped: Capped
+) -> Places:
     """Count, under the locks and after the batch's jobs are locked, so that nothing counted can change but by us."""
     places = Places(running=dict.fromkeys((scope_id for scope_id, _ in capped), 0))
     if capped:
@@ -96,12 +97,12 @@ async def count_places(connection: Connection, needs: PlaceNeeds, capped: Capped
             sql.NEXT_JOBS, to_text(scope_id), cap, [to_text(queue)], *able_parameters(needs.ability)
         )
         places.first.update(from_text(row[0]) for row in first)
-    bounded = [scope for scope, bounds in needs.queues.items() if bounds.per_scope is not None]
+    bounded = [scope for scope, bounds in queues.items() if bounds.per_scope is not None]
     if bounded:
-        most = max(needs.queues[scope].per_scope or 0 for scope in bounded)
+        most = max(queues[scope].per_scope or 0 for scope in bounded)
         for scope, number in await connection.fetch(sql.WAITING_IN, list(map(to_text, bounded)), most):
             places.waiting[from_text(scope)] = number
-    totals = [bounds.total for bounds in needs.queues.values() if bounds.total is not None]
+    totals = [bounds.total for bounds in queues.values() if bounds.total is not None]
     if totals:
         places.waiting[None] = await connection.fetchval(sql.WAITING, max(totals))
     return places

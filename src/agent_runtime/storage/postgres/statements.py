@@ -138,9 +138,9 @@ INSERT INTO runtime_inboxes (scope_id, identity, last_position, unclaimed)
 SELECT v.scope_id, v.identity, 0, 0 FROM unnest($1::text[], $2::text[]) AS v(scope_id, identity) ORDER BY 1, 2
 ON CONFLICT DO NOTHING
 """
-MESSAGE_HOLDERS: Final = (
-    "SELECT message_id, claimed_by FROM runtime_messages WHERE message_id = ANY($1::text[])"
-)
+MESSAGE_HOLDERS: Final = """
+SELECT message_id, scope_id, identity, claimed_by FROM runtime_messages WHERE message_id = ANY($1::text[])
+"""
 KNOWN_MESSAGES: Final = """
 SELECT scope_id, identity, dedupe_key, message_id FROM runtime_messages
 WHERE (scope_id, identity, dedupe_key) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))

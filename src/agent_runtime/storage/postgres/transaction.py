@@ -80,7 +80,7 @@ def _lock_place(operation: CommitOperation) -> tuple[int, str]:
 async def lock(connection: Connection, needs: Needs) -> LockedRows:
     """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, inboxes, actions, timers."""
     rows = LockedRows()
-    capped = await lock_scopes(connection, needs.places)
+    capped = await lock_scopes(connection, needs.places, needs.queues)
     if needs.floors or needs.openings:
         await _read_openings(connection, rows, needs)
     if needs.counters:
@@ -90,7 +90,7 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
             for counter, amount in rows.opened.items()
         }
     await _lock_families(connection, rows, needs)
-    rows.places = await count_places(connection, needs.places, capped)
+    rows.places = await count_places(connection, needs.places, needs.queues, capped)
     if needs.keys:
         for found in await connection.fetch(sql.JOBS_BY_KEY, *_pairs(needs.keys)):
             scope_id, key, job_id, request_hash = (None if v is None else from_text(v) for v in found)
@@ -142,7 +142,6 @@ async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs)
 
     Nobody may count anything in between: it would be in the counters, and not in the sum.
     """
-    rows.opened.update({(budget_id, window): amount for budget_id, window, amount in needs.floors})
     if needs.openings:
         await connection.execute(sql.STOP_COUNTING)
     for opening in needs.openings:
@@ -150,6 +149,7 @@ async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs)
         for budget_id, amount in opening.counters(spent_rows(found)).items():
             rows.opened[(budget_id, opening.window)] = amount
     needs.counters.update(rows.opened)
+    needs.counters.update((budget_id, window) for budget_id, window, _ in needs.floors)
 
 
 def spent_rows(found: Iterable[Any]) -> list[SpentBy]:
@@ -209,14 +209,14 @@ async def write(connection: Connection, rows: LockedRows) -> str:
 
 
 async def _write_money(connection: Connection, rows: LockedRows) -> None:
-    if rows.forget_counters:
-        await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters))
     if rows.charges:
         charged = [
             [*key, *(getattr(amount, name) for amount in amounts for name in DIMENSIONS)]
             for key, amounts in rows.charges.items()
         ]
         await connection.execute(sql.CHARGE, *_raw_columns(charged))
+    if rows.forget_counters:  # after the charges: what this batch reserves in an old window keeps that
+        await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters))
     if rows.ledger_rows:
         await connection.execute(sql.INSERT_LEDGER, *_columns(rows.ledger_rows.values()))
 

@@ -116,20 +116,23 @@ class Writer:
         """Take operations that do not depend on rows which only exist when an earlier one of them is written."""
         batch: list[Operation] = []
         signalled: set[str] = set()
-        any_signalled = actions_cancelled = False
+        any_signalled = actions_cancelled = timers_cleared = False
         while self._queue and len(batch) < MAX_BATCH:
             operation = self._queue[0]
             needs = Needs()
             operation.need(needs)
             if needs.signals_of and (any_signalled or not signalled.isdisjoint(needs.signals_of)):
                 break
-            if needs.actions and actions_cancelled:
+            if (needs.actions and actions_cancelled) or (needs.timers and timers_cleared):
                 break
             if isinstance(operation, CommitOperation):
+                if operation.commit.new_actions and actions_cancelled:
+                    break
                 signalled.update(signal.job_id for signal in operation.commit.signals)
                 signalled.update(job.job_id for job, _ in operation.commit.create)  # perhaps told to stop
                 any_signalled |= operation.commit.cancel_children_of is not None
                 actions_cancelled |= operation.commit.cancel_actions_of is not None
+                timers_cleared |= operation.commit.clear_timers_of is not None
             batch.append(self._queue.popleft())
         return batch
 

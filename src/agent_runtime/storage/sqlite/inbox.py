@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from agent_runtime.errors import AlreadySettled, DuplicateMessage, InboxFull, SignalsPending
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_record, message_row, receiver_row
@@ -13,18 +12,19 @@ from agent_runtime.storage.sqlite.values import decode, encode, from_time
 from agent_runtime.values.message import Address, InboxMessage
 
 _COLUMNS = ", ".join(MESSAGE)
-_KNOWN: Final = (
+KNOWN: Final = (
     "SELECT message_id FROM runtime_messages WHERE scope_id = ? AND identity = ? AND dedupe_key = ?"
 )
 _NEXT_POSITION: Final = """
 INSERT INTO runtime_inboxes (scope_id, identity, last_position, unclaimed) VALUES (?, ?, 1, 1)
 ON CONFLICT (scope_id, identity) DO UPDATE SET last_position = last_position + 1, unclaimed = unclaimed + 1
-RETURNING last_position, unclaimed
+RETURNING last_position
 """
 _SEND: Final = f"INSERT INTO runtime_messages ({_COLUMNS}) VALUES ({', '.join('?' * len(MESSAGE))})"  # noqa: S608
+HOLDER: Final = "SELECT scope_id, identity, claimed_by FROM runtime_messages WHERE message_id = ?"
 _CHANGE: Final = """
 UPDATE runtime_messages SET claimed_by = ?, claimed_at = ?, content = ?
-WHERE message_id = ? AND scope_id = ? AND identity = ? AND claimed_by IS ?
+WHERE message_id = ? AND scope_id = ? AND identity = ?
 """
 _COUNT: Final = "UPDATE runtime_inboxes SET unclaimed = unclaimed + ? WHERE scope_id = ? AND identity = ?"
 _UNCLAIMED: Final = "SELECT unclaimed FROM runtime_inboxes WHERE scope_id = ? AND identity = ?"
@@ -49,10 +49,7 @@ WHERE scope_id = ? AND identity = ? AND claimed_by IS NULL AND position > ? ORDE
 
 
 def apply_mail(db: sqlite3.Connection, commit: Commit) -> None:
-    """Make a commit's changes of inboxes; raises as the port says."""
-    for address in commit.require_empty:
-        if unclaimed(db, address):
-            raise SignalsPending
+    """Make a checked commit's changes of inboxes."""
     for message in commit.messages:
         _send(db, message, commit)
     for change in commit.message_changes:
@@ -62,23 +59,14 @@ def apply_mail(db: sqlite3.Connection, commit: Commit) -> None:
 
 
 def _send(db: sqlite3.Connection, message: InboxMessage, commit: Commit) -> None:
-    if message.dedupe_key is not None:
-        known = db.execute(_KNOWN, (*message.address, message.dedupe_key)).fetchone()
-        if known is not None:
-            raise DuplicateMessage(known[0])
-    position, waiting = db.execute(_NEXT_POSITION, message.address).fetchone()
-    bound = commit.inbox_bound
-    if bound is not None and waiting > bound:
-        raise InboxFull(identity=message.identity, scope_id=message.scope_id, limit=bound)
+    ((position,),) = db.execute(_NEXT_POSITION, message.address).fetchall()
     row = dict(zip(MESSAGE, message_row(message), strict=True)) | {"position": position, "sent_at": commit.at}
     db.execute(_SEND, encode(MESSAGE, list(row.values())))
 
 
 def _change(db: sqlite3.Connection, change: MessageChange, at: int) -> None:
     claimed_at = None if change.after is None else at
-    values = (change.after, claimed_at, change.content, change.message_id, *change.address, change.before)
-    if db.execute(_CHANGE, values).rowcount != 1:
-        raise AlreadySettled
+    db.execute(_CHANGE, (change.after, claimed_at, change.content, change.message_id, *change.address))
     db.execute(_COUNT, (change.unclaimed, *change.address))
 
 

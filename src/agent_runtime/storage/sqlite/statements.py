@@ -43,12 +43,14 @@ WHERE job_id = ? AND fence = ? RETURNING last_seq
 """
 SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
 JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"
+SEEN_JOB: Final = """
+SELECT fence, status, owner, successor_id, deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?
+"""
 HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
 INSERT_JOB: Final = _insert("runtime_jobs", JOB)
 JOB_BY_KEY: Final = """
 SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ? AND successor_id IS NULL
 """
-PREDECESSOR: Final = "SELECT status, successor_id FROM runtime_jobs WHERE job_id = ?"
 SUCCEED: Final = "UPDATE runtime_jobs SET successor_id = ? WHERE job_id = ?"
 INSERT_EVENT: Final = """
 INSERT INTO runtime_events (job_id, seq, commit_id, type, at, operation_id, data, content)
@@ -71,7 +73,6 @@ WAITING: Final = f"""
 SELECT count(*) FROM (SELECT 1 FROM runtime_jobs INDEXED BY runtime_jobs_ready WHERE {_READY} LIMIT ?)
 """  # noqa: S608
 UNBLOCK: Final = "UPDATE runtime_jobs SET failed_versions = NULL, retry_at = NULL WHERE job_id = ?"
-COUNTED: Final = "SELECT deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?"
 SET_COUNTED: Final = "UPDATE runtime_jobs SET deaths = ?, lone_deaths = ?, open_claim = ? WHERE job_id = ?"
 CLAIMABLE: Final = """
 SELECT operator, failed_versions, deaths, lone_deaths, open_claim, EXISTS (
@@ -213,24 +214,19 @@ SELECT j.job_id FROM due j WHERE CASE WHEN {_STOP_WAITS}
 ORDER BY j.job_id LIMIT :limit
 """  # noqa: S608
 
-# A signal for a job that has ended, or that does not exist, goes nowhere; a repeated one does nothing.
+# One that was sent before does nothing.
 SEND: Final = """
 INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, operation_id, data, content, is_failure)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 FROM runtime_jobs
-WHERE job_id = ?2 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-PARENT: Final = """
-SELECT
-  (SELECT status FROM runtime_jobs WHERE job_id = :parent),
-  EXISTS (
-    SELECT 1 FROM runtime_signals
-    WHERE job_id = :parent AND type IN ('job.cancel_requested', 'job.deadline_reached')
-  )
+IS_STOPPING: Final = """
+SELECT EXISTS (
+  SELECT 1 FROM runtime_signals WHERE job_id = ? AND type IN ('job.cancel_requested', 'job.deadline_reached')
+)
 """
-CANCEL_CHILDREN: Final = """
-INSERT OR IGNORE INTO runtime_signals (signal_id, job_id, type, data, is_failure)
-SELECT ?1 || ':cancel:' || job_id, job_id, 'job.cancel_requested', ?2, FALSE FROM runtime_jobs
-WHERE parent_job_id = ?1 AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
+FAMILY: Final = """
+SELECT job_id FROM runtime_jobs
+WHERE parent_job_id = ? AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
 FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ?"
 WAIT_FOR: Final = _insert("runtime_waits", WAIT)
@@ -257,9 +253,9 @@ CHANGE_ACTION: Final = """
 UPDATE runtime_actions SET
   status = ?, resolution = coalesce(?, resolution), resolved_by = coalesce(?, resolved_by), resolved_at = ?,
   votes = coalesce(?, votes), job_id = coalesce(?, job_id)
-WHERE action_id = ? AND status = 'pending' AND json_array_length(votes) = ?
+WHERE action_id = ? AND status = 'pending'
 """
-ACTION_STATUS: Final = "SELECT status FROM runtime_actions WHERE action_id = ?"
+SEEN_ACTION: Final = "SELECT status, json_array_length(votes) FROM runtime_actions WHERE action_id = ?"
 WITHDRAW_ACTION: Final = """
 UPDATE runtime_actions SET status = 'cancelled', resolved_at = ? WHERE action_id = ? AND status = 'pending'
 """
@@ -269,6 +265,7 @@ WHERE job_id = ? AND status = 'pending' AND type <> 'reconcile'
 """
 
 SET_TIMER: Final = _insert("runtime_timers", TIMER, verb="REPLACE")
+HAS_TIMER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_timers WHERE job_id = ? AND key = ?)"
 CLEAR_TIMER: Final = "DELETE FROM runtime_timers WHERE job_id = ? AND key = ?"
 CLEAR_TIMERS_OF: Final = (
     "DELETE FROM runtime_timers WHERE job_id = ? AND json_extract(data, '$.outlives') IS NOT 1"
@@ -289,6 +286,7 @@ FORGET_COUNTERS: Final = f"""
 DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "window" < ?
   AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}
 """  # noqa: S608
+HAS_ENTRY: Final = "SELECT EXISTS (SELECT 1 FROM runtime_ledger WHERE scope_id = ? AND event_id = ?)"
 INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, verb="INSERT OR IGNORE")
 PUT_BUDGET: Final = _insert("runtime_budgets", BUDGET, verb="REPLACE")
 DROP_BUDGET: Final = "DELETE FROM runtime_budgets WHERE budget_id = ?"

@@ -31,7 +31,7 @@ from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import inbox
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, due_in_turns, fold, has_place, next_jobs
-from agent_runtime.storage.sqlite.commit import apply, counters_of
+from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from agent_runtime.storage.sqlite.inbox import read_messages, woken_by_mail
@@ -44,6 +44,7 @@ from agent_runtime.storage.sqlite.values import (
     timer_record,
     to_time,
 )
+from agent_runtime.storage.sqlite.view import counters_of
 from agent_runtime.storage.sqlite.writer import Writer
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
