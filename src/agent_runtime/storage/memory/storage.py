@@ -131,13 +131,13 @@ class MemoryStorage:
     ) -> Sequence[RuntimeEvent]:
         """Append what is held, then the waiting signals, to the journal of a job that is ours."""
         state = self._state
-        job = state.job(job_id)
-        if job.fence != fence:
-            raise FenceLost
-        if held is not None and (known := state.commits.get(held.commit_id)) is not None:
-            return state.journals[job_id][known - 1 + len(held.events) :]
-        if held is not None:
+        job = state.jobs.get(job_id)
+        if held is not None and job is not None and job.fence == fence:
+            if (known := state.commits.get(held.commit_id)) is not None:
+                return state.journals[job_id][known - 1 + len(held.events) :]
             await self.commit(held)
+        if job is None or job.fence != fence:
+            raise FenceLost
         folded = fold_signals(state, job_id, at)
         if folded:
             self._announce(job_id, folded)
