@@ -61,7 +61,7 @@ PLACES = [
     "MIGHAgEAMBMGcodektypassphrase ", "earer ?key=dckr_oat_hmacvalue=", "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
     "user,password\n", '"a","b"\n', '{"kty":"RSA","d":"', "&code=1&state=", '"name": "password", ', '"type": "string", ', "curl -u a:",
     "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
-    "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
+    'form-data; name="password"\r\n\r\n', 'name="a" value="b" ', 'value="x" name="password" ', "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
 ]  # fmt: skip
 NEAR_MISSES = [*PREFIXES, *(word + tail for word in WORDS for tail in ASSIGNED), *LITERALS, *PLACES]
 
@@ -144,6 +144,14 @@ def test_hundreds_of_secrets_in_one_text_are_each_taken_out() -> None:
     lines = [f"export SERVICE_{number}_TOKEN=token{number}value" for number in range(600)]
 
     assert redact("\n".join(lines)).count("<REDACTED:token>") == 600
+
+
+@pytest.mark.parametrize("piece", ["<password>x{}y</password>", '<i name="password" value="x{}y">'])
+def test_places_are_bounded_like_names(piece: str) -> None:
+    redacted = redact("".join(piece.format(number) for number in range(20_000)))
+
+    assert redacted.endswith("<REDACTED:crowded>")
+    assert not any(f"x{number}y" in redacted for number in range(20_000))
 
 
 def test_a_long_table_ends_with_what_was_looked_at() -> None:

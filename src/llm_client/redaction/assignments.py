@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from llm_client.redaction.key_names import MAX_NAME_LENGTH, is_harmless, kind_of_name
-from llm_client.redaction.rules import CROWDED, Span
+from llm_client.redaction.rules import CHARACTERS_A_SPAN, CROWDED, FREE_SPANS, Span
 
 _REST = (
     r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];)?[ \t]{0,3}"
@@ -33,15 +33,10 @@ _WORDS = {
 
 _ASSIGNMENTS = {word: re.compile(pattern + _REST) for word, pattern in _WORDS.items()}
 
-FREE_NAMES = 500
-CHARACTERS_A_NAME = 64
-"""A text has room for five hundred names of secrets and one more for every 64 characters before it. What follows more than that is taken
-out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
-
 _HEAD = 256
 """Characters of a value by which it is judged."""
 
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+_NAME_CHARACTERS = re.compile(r"[A-Za-z0-9_.-]*+")
 _OPENING = re.compile(
     r"(?P<space>(?:\*\*(?=[ \t]))?[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}(?:\"{3}|'{3}|[\"'`])|%22|%27|&quot;|&#3[49];))?"
 )
@@ -100,7 +95,7 @@ class _Name:
 def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
     """Yield the values that a text, which is given in lower case as well, assigns to names of secrets."""
     by_sign: dict[int, re.Match[str]] = {}
-    room = 4 * (FREE_NAMES + len(text) // CHARACTERS_A_NAME)  # most of what is found announces no secret
+    room = 4 * (FREE_SPANS + len(text) // CHARACTERS_A_SPAN)  # most of what is found announces no secret
     for word, pattern in _ASSIGNMENTS.items():
         if word in lowered:
             for match in islice(pattern.finditer(lowered), room):
@@ -114,7 +109,7 @@ def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
         if name is None:
             continue
         seen += 1
-        if seen > FREE_NAMES + name.start // CHARACTERS_A_NAME:
+        if seen > FREE_SPANS + name.start // CHARACTERS_A_SPAN:
             yield name.start, len(text), CROWDED
             return
         span = _value_span(text, name, end)
@@ -146,9 +141,9 @@ def in_lower_case(text: str) -> str:
 
 
 def _start_of_name(text: str, position: int) -> int:
-    floor = max(0, position - MAX_NAME_LENGTH)
-    while position > floor and text[position - 1] in _NAME_CHARACTERS:
-        position -= 1
+    floor = position - MAX_NAME_LENGTH if position > MAX_NAME_LENGTH else 0
+    before = _NAME_CHARACTERS.match(text[floor:position][::-1])  # read backwards
+    position -= before.end() if before else 0
     after_escape = position > 0 and text[position - 1] == "\\" and text[position] in "nrt"
     return position + 1 if after_escape else position
 

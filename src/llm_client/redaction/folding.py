@@ -15,6 +15,9 @@ from llm_client.unseen import IGNORABLE
 
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
 _NOT_PLAIN = re.compile(f"[{IGNORABLE}{_LETTERS}]")
+_LOOK_ALIKE = re.compile(f"[{_LETTERS}]")
+_MANY = 40
+"""Different letters from which on looking at every character is faster."""
 _NO_WIDTH = re.compile(f"[{IGNORABLE}]+")
 
 
@@ -36,7 +39,14 @@ def fold(text: str) -> Folded:
     """Return the text as a person reads it; one without such characters costs a look."""
     if text.isascii() or not _NOT_PLAIN.search(text):
         return Folded(text)
-    plain = text.translate(_table())
+    table = _table()
+    found = set(_LOOK_ALIKE.findall(text))
+    if len(found) > _MANY:
+        plain = text.translate(table)
+    else:  # each is replaced at one go, which is several times faster than asking for every character
+        plain = text
+        for letter in found:
+            plain = plain.replace(letter, table.get(ord(letter), letter))
     if not _NO_WIDTH.search(plain):
         return Folded(plain)
     positions: list[int] = []

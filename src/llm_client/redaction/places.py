@@ -6,12 +6,13 @@ Each reader is asked only where a word of its place occurs, and looks at a bound
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from typing import Final
 
 from llm_client.redaction.key_names import kind_of_name
-from llm_client.redaction.rules import CROWDED, Span
+from llm_client.redaction.rules import CROWDED, Span, bounded
 
 _MARK: Final = "<REDACTED:"
 
@@ -27,14 +28,16 @@ _QUOTE = r"\\{0,3}[\"']"
 _ELEMENT = re.compile(
     rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
 )
-_NAME_THEN_VALUE = re.compile(
-    rf"\b(?:name|key|id|field|header|type)=[\"']?{_NAME}[\"']?[^<>]{{0,160}}?\bvalue=(?P<mark>[\"'])(?P<secret>[^\"'<>]{{1,1024}})",
+_ATTRIBUTE = re.compile(
+    rf"=(?:(?<=\bname=)|(?<=\bkey=)|(?<=\bid=)|(?<=\btype=)|(?<=\bfield=)|(?<=\bheader=))[\"']?{_NAME}[\"']?",
     re.IGNORECASE,
 )
-_VALUE_THEN_NAME = re.compile(
-    rf"\bvalue=[\"'](?P<secret>[^\"'<>]{{1,1024}})[\"'][^<>]{{0,160}}?\b(?:name|key|id|type)=[\"']?{_NAME}",
-    re.IGNORECASE,
-)
+_VALUE = re.compile(r"=(?<=\bvalue=)[\"'](?P<secret>[^\"'<>]{1,1024})", re.IGNORECASE)
+_BETWEEN = 168
+"""Characters that may stand between an attribute with a name and one with a value."""
+_NEAR = 4
+"""Attributes before a value, and after it, that are looked at."""
+_TAG_END = re.compile(r"[<>]")
 _PAIR = re.compile(
     rf"\b(?:name|key)(?:{_QUOTE})?[ \t]*[:=][ \t]*(?:{_QUOTE})?{_NAME}(?:{_QUOTE})?[ \t]*[,\n][^{{}}\n]{{0,80}}?\bvalue(?:{_QUOTE})?[ \t]*[:=][ \t]*"
     r"(?:b?(?P<mark>\\{0,3}[\"'])(?P<secret>[^\"'\n]{1,1024}?)(?=\\{0,3}[\"'])|(?P<plain>[^\s\"'{}\[\],|>][^\s{}\[\],]{2,512}))",
@@ -51,10 +54,7 @@ _MACHINE = re.compile(
 _JWK_FIELD = re.compile(
     r"(?<![\w-])(?:d|p|q|dp|dq|qi|k)\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[\w-]{16,4096})"
 )
-_CODE = re.compile(
-    r"(?:(?<=[?&])|(?<=^)|(?<=[\s\"']))code=(?P<secret>(?=[^\s&#\"'<>]{0,64}\d)[^\s&#\"'<>\\]{12,2048})",
-    re.MULTILINE,
-)
+_CODE = re.compile(r"code=(?<![^?&\s\"']code=)(?P<secret>(?=[^\s&#\"'<>]{0,64}\d)[^\s&#\"'<>\\]{12,2048})")
 _CODE_IN_JSON = re.compile(r"[\"']code\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[^\s\"'\\]{12,2048})")
 _HEADING = r"[\"']?[A-Za-z_][\w .\"'-]{0,60}(?:[,;\t|][\w .\"'-]{1,60}){1,60}(?=\r?\n)"
 _FIRST_HEADING, _LATER_HEADING = re.compile(_HEADING), re.compile("\n" + _HEADING)
@@ -75,7 +75,7 @@ def place_spans(text: str, lowered: str) -> Iterator[Span]:
         if needed in lowered:
             for literals, reader in readers:
                 if any(literal in lowered for literal in literals):
-                    yield from reader(text)
+                    yield from bounded(reader(text), len(text))
     for needed, patterns in _SENTENCES.items():
         if needed in lowered:
             for literal, pattern, kind in patterns:
@@ -135,6 +135,25 @@ def _by_name(pattern: re.Pattern[str]) -> Callable[[str], Iterator[Span]]:
                 yield *match.span(group), kind
 
     return read
+
+
+def _attributes(text: str) -> Iterator[Span]:
+    """Read `name="password" value="…"` and the other way round: any attribute of the same tag may name the value."""
+    found = list(_ATTRIBUTE.finditer(text))
+    names = [(name.start(), name.end(), kind_of_name(name["name"].rpartition(":")[2])) for name in found]
+    if not any(kind for _, _, kind in names):
+        return
+    starts = [start for start, _, _ in names]
+    for value in _VALUE.finditer(text):
+        begin, end = value.span("secret")
+        if value["secret"].startswith((_MARK, "${", "{{", "$(", "%(")) or not value["secret"].strip():
+            continue
+        middle = bisect_left(starts, begin)
+        for first, last, kind in names[max(0, middle - _NEAR) : middle + _NEAR]:
+            gap = (last, value.start()) if first < begin else (end, first)
+            if kind and gap[1] - gap[0] <= _BETWEEN and _TAG_END.search(text, *gap) is None:
+                yield begin, end, kind
+                break
 
 
 def _of_kind(pattern: re.Pattern[str], kind: str, *needed: str) -> Callable[[str], Iterator[Span]]:
@@ -199,6 +218,10 @@ def _cells(text: str, position: int, end: int, mark: str) -> list[tuple[int, int
     return cells
 
 
+_FORM_FIELD = re.compile(
+    rf"=(?<=\bname=)[\"']?{_NAME}[\"']?[^\n]{{0,80}}\n(?:[A-Za-z-]{{1,40}}:[^\n]{{0,80}}\n){{0,3}}\r?\n(?P<secret>[^\r\n]{{1,4096}})",
+    re.IGNORECASE,
+)
 _DEFINED = re.compile(rf"#define[ \t]{{1,8}}{_NAME}[ \t]{{1,8}}\"(?P<secret>[^\"\n]{{1,1024}})\"")
 _REFUSED = re.compile(
     r"(?:^|\n)(?:[\w\[\]]{1,60}\.){0,8}(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
@@ -235,11 +258,11 @@ _READERS: dict[str, tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]
     "://": ((("://",), _urls),),
     "</": ((("</",), _by_name(_ELEMENT)),),
     "value": (
-        (("value=",), _by_name(_NAME_THEN_VALUE)),
-        (("value=",), _by_name(_VALUE_THEN_NAME)),
+        (("value=",), _attributes),
         (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR)),
         (("input_value=",), _by_name(_REFUSED)),
     ),
+    "form-data": ((("form-data",), _by_name(_FORM_FIELD)),),
     "type": ((("\"type", "'type"), _by_name(_TYPED)),),
     "password": ((("password ", "password\t"), _of_kind(_MACHINE, "password", "machine", "default", "login")),),
     "kty": ((("kty",), _of_kind(_JWK_FIELD, "private_key")),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,8 +12,22 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 CROWDED: Final = "crowded"
 """The kind of a stretch that nobody looked at, since what stands before it named too many secrets."""
 
+FREE_SPANS: Final = 500
+CHARACTERS_A_SPAN: Final = 64
+"""A text has room for five hundred secrets of a kind and one more for every 64 characters before it. What follows more than that is taken
+out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
+
 Span = tuple[int, int, str]
 """Start and end of a secret in a text, and its kind."""
+
+
+def bounded(spans: Iterable[Span], length: int) -> Iterator[Span]:
+    """Yield what a reader finds in a text of this length, and the rest of the text as crowded once that is too much."""
+    for number, span in enumerate(spans, start=1):
+        if number > FREE_SPANS + span[0] // CHARACTERS_A_SPAN:
+            yield span[0], length, CROWDED
+            return
+        yield span
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,18 +99,19 @@ class TwoParts:
     """Secrets that a separator cuts in two: what stands before a long run of key characters, and the run."""
 
     def __init__(self, rules: Sequence[tuple[str, str, str]]) -> None:
-        before = "|".join(f"(?P<r{index}>{rule[1]})" for index, rule in enumerate(rules))
-        self._before = re.compile(rf"(?<!\w\.){_START}(?:{before})\Z")
-        self._after = [(kind, re.compile(after)) for kind, _, after in rules]
+        self._rules = [
+            (kind, re.compile(rf"(?<!\w\.){_START}(?:{before})\Z"), re.compile(after))
+            for kind, before, after in rules
+        ]
 
     def span(self, text: str, start: int) -> Span | None:
         """Return the secret whose second part is the run at `start`."""
-        before = self._before.search(text, max(0, start - _WINDOW), start)
-        if before is None or before.lastgroup is None:
-            return None
-        kind, pattern = self._after[int(before.lastgroup[1:])]
-        after = pattern.match(text, start)
-        return (before.start(), after.end(), kind) if after else None
+        for kind, before, pattern in self._rules:
+            after = pattern.match(text, start)  # first, as it looks at one place and the other at many
+            first = after and before.search(text, max(0, start - _WINDOW), start)
+            if after and first:
+                return first.start(), after.end(), kind
+        return None
 
 
 _WINDOW = 48
@@ -165,10 +166,10 @@ def two_part_rules() -> dict[str, TwoParts]:
 def literal_rules() -> tuple[RedactionRule, ...]:
     """Return the rules that are tried only where a literal of theirs occurs."""
     query = (
-        r"(?<=[?&])(?:X-(?:Amz|Goog)-)?(?:Signature|sig|signature)="
+        r"[Ss]ig(?:nature)?=(?:(?<=[?&]sig=)|(?<=[?&][Ss]ignature=)|(?<=[?&]X-Amz-Signature=)|(?<=[?&]X-Goog-Signature=))"
         r"(?P<secret>[^\s&#\"'<>\\]{8,1024}+)"
     )
-    google_query = r"(?<=[?&])key=(?P<secret>(?=[\w-]{0,64}\d)(?=[\w-]{0,64}[A-Za-z])[\w-]{20,}+)"
+    google_query = r"key=(?<=[?&]key=)(?P<secret>(?=[\w-]{0,64}\d)(?=[\w-]{0,64}[A-Za-z])[\w-]{20,}+)"
     return (
         RedactionRule(
             "private_key",
@@ -199,13 +200,13 @@ def literal_rules() -> tuple[RedactionRule, ...]:
         ),
         RedactionRule(
             "password",
-            r"(?<![\w-])--(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
+            r"--(?<![\w-]--)(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
             ("--",),
             _is_secret_option,
         ),
         RedactionRule(
             "password",
-            r"(?<=\s)(?:-u|--user|--proxy-user|-U)[ =]{0,2}[\"']?[^\s\"':=-][^\s\"':]{0,64}:(?P<secret>(?!//)[^\s\"'$<>{}\\][^\s\"'<>\\]{2,256})",
+            r"-(?<=\s-)(?:u|-user|-proxy-user|U)[ =]{0,2}[\"']?[^\s\"':=-][^\s\"':]{0,64}:(?P<secret>(?!//)[^\s\"'$<>{}\\][^\s\"'<>\\]{2,256})",
             ("curl", "-user "),
         ),
         RedactionRule("signature", query, ("ig=", "ignature=")),
