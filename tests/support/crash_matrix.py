@@ -26,17 +26,18 @@ MOMENTS_OF_A_STEP = (
     "after its intent",
     "before its effect",
     "after its effect",
+    "seen by the operator, not yet written",
     "before its outcome",
     "after its outcome",
 )
 Moments = tuple[str | None, ...]
 
 
-def _effect(kind: str, name: str) -> Moments:
+def _effect(kind: str, name: str, *, seen: str | None = None) -> Moments:
     started, completed = f"{kind}.started:{name}", f"{kind}.completed:{name}"
     return (
         f"before:{started}", f"after:{started}", f"inside:{name}", f"after:{name}",
-        f"before:{completed}", f"after:{completed}",
+        seen, f"before:{completed}", f"after:{completed}",
     )  # fmt: skip
 
 
@@ -48,20 +49,33 @@ ROWS: Mapping[str, Moments] = {
     "`unsafe` tool": _effect("tool", "pay"),
     "approval, in a tool": (
         "before:action.required:approval", "after:action.required:approval",
-        "before:action.resolved", "after:action.resolved",
+        "before:action.resolved", "after:action.resolved", None,
         "before:tool.resumed:pay", "after:tool.resumed:pay",
     ),
-    "`idempotent` step": _effect("step", "note"),
+    "`read` step": (None, None, *_effect("step", "peek", seen="seen:peek")[2:]),
+    "time, chance": (
+        None, None, None, None, "seen:now", "before:value.recorded:now", "after:value.recorded:now",
+    ),
+    "`idempotent` step": _effect("step", "note", seen="seen:note"),
+    "`gather` of such": (
+        "before:branch.opened:gather", "after:branch.opened:gather", "inside:left", "after:left",
+        None, "before:step.completed:left", "after:step.completed:left",
+    ),
     "child job": (
-        "before:child.started", "after:child.started", "inside:deliver", "after:deliver",
+        "before:child.started", "after:child.started", "inside:deliver", "after:deliver", None,
         "before:child.ended", "after:child.ended",
     ),
-    "timer": (
-        "before:timer.set", "after:timer.set", None, None, "before:timer.fired", "after:timer.fired",
+    "`continue_as_new`": (
+        None, None, None, None, None, "before:job.succeeded:continued", "after:job.succeeded:continued",
     ),
-    "question": ("before:action.required:confirm", "after:action.required:confirm", None, None, None, None),
+    "timer": (
+        "before:timer.set", "after:timer.set", None, None, None, "before:timer.fired", "after:timer.fired",
+    ),
+    "question": (
+        "before:action.required:confirm", "after:action.required:confirm", None, None, None, None, None,
+    ),
     "`unsafe` step": _effect("step", "seal"),
-    "end of the job": (None, None, None, None, "before:job.succeeded", "after:job.succeeded"),
+    "end of the job": (None, None, None, None, None, "before:job.succeeded", "after:job.succeeded"),
 }  # fmt: skip
 """Moments by step; for an approval the effect is its answer, for a child what the child does."""
 _FUNCTIONS = {
@@ -70,7 +84,9 @@ _FUNCTIONS = {
     "`idempotent` tool": "save",
     "`reconcilable` tool": "book",
     "`unsafe` tool": "pay",
+    "`read` step": "peek",
     "`idempotent` step": "note",
+    "`gather` of such": "left",
     "child job": "deliver",
     "`unsafe` step": "seal",
 }
@@ -99,7 +115,7 @@ async def observe(moment: str, handle: ExecutionHandle, k: RuntimeKernel, world:
         return f"{asked}; one attempt is billed at its maximum" if uncertain else asked
     unknown = [event for event in await journal(handle) if event.type.endswith(".unknown")]
     happened = {1: "once", 2: "twice"}[times]
-    if times == 2 and row != "`read` tool":
+    if times == 2 and not row.startswith("`read`"):
         happened += ", under one key"
     return f"{happened}; a person is asked" if unknown else happened
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agent_runtime import BudgetSpec, ExecutionRequest
+from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeEvent
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support import mixed_job
@@ -24,27 +24,41 @@ KILL_COMMIT = "KILL_COMMIT"
 
 
 class KillingStorage(SQLiteStorage):
-    """Kills its process at a chosen commit."""
+    """Kills its process at a chosen commit, or at a fold that makes it."""
 
     async def commit(self, commit: Commit) -> int:
-        moment, _, what = os.environ.get(KILL_COMMIT, "").partition(":")
-        hit = bool(what) and writes(commit, what) and not _marker().exists()
-        if hit and moment == "before":
-            _die()
+        hit = _is_hit(commit)
         seq = await super().commit(commit)
         if hit:
             _die()
         return seq
 
+    async def fold(self, job_id: str, *, held: Commit | None = None, **given: Any) -> Sequence[RuntimeEvent]:
+        hit = held is not None and _is_hit(held)
+        events = await super().fold(job_id, held=held, **given)
+        if hit:
+            _die()
+        return events
+
+
+def _is_hit(commit: Commit) -> bool:
+    """Whether to die after a commit; dies right away when it is to be before."""
+    moment, _, what = os.environ.get(KILL_COMMIT, "").partition(":")
+    hit = bool(what) and writes(commit, what) and not _marker().exists()
+    if hit and moment == "before":
+        _die()
+    return hit
+
 
 def writes(commit: Commit, what: str) -> bool:
     """Whether a commit writes an event or signal of a type, and of a name if one is given.
 
-    A job's end means the end of the mixed job itself; its child's is where `child.ended` is sent.
+    A job's end means the end of the mixed job itself; its child's is where `child.ended` is sent, or where it is continued.
     """
     type_, _, name = what.partition(":")
-    if type_ == "job.succeeded" and commit.signals:
+    if type_ == "job.succeeded" and (commit.signals or bool(commit.create) != (name == "continued")):
         return False
+    name = "" if name == "continued" else name
     written: Sequence[Any] = [*commit.events, *commit.signals]
     return any(entry.type == type_ and (not name or entry.data.get("name") == name) for entry in written)
 

@@ -18,7 +18,8 @@ from llm_client.tools.tool import Reconciliation
 
 EFFECTS = "EFFECTS_FILE"
 KILL_AT = "KILL_AT"
-"""`inside:<name>` or `after:<name>`: die before, or after, a function has had its effect."""
+"""`inside:<name>` or `after:<name>`: die before, or after, a function has had its effect; `seen:<name>`: when the operator has
+what it gave, or a value, which may not be written yet."""
 
 
 def effect(kind: str, operation_id: str) -> None:
@@ -106,10 +107,22 @@ def make_agent() -> Agent:
     return Agent(engine=engine, tools=[look, save, book, pay])
 
 
-def note(text: str) -> str:
-    """Write a note: a step that may be repeated."""
-    effect("note", text)
-    return text
+def peek(what: str) -> str:
+    """Look at something: a step without an intent."""
+    effect("peek", what)
+    return f"{what} seen"
+
+
+def note(moment: str) -> str:
+    """Write down what time it is, where everybody sees it: a step that may be repeated."""
+    effect("note", moment)
+    return "noted"
+
+
+def turn(side: str) -> str:
+    """Turn something: a step of a branch."""
+    effect(side, side)
+    return side
 
 
 def seal(text: str) -> str:
@@ -125,22 +138,34 @@ def deliver(what: str) -> str:
 
 
 async def errand(context: OperatorContext, given: str) -> str:
-    """The child job: one step."""
+    """The child job: it goes on as a new one, which takes one step."""
+    if given == "parcel":
+        context.continue_as_new("wrapped parcel")
     return str(await context.step(deliver, given, effect="idempotent"))
 
 
 async def mixed(context: OperatorContext, given: Any) -> dict[str, Any]:
-    """Run the agent, write a note, send a child on an errand, sleep, ask, seal."""
+    """Run the agent, peek, write a note, turn both ways, send a child on an errand, sleep, ask, seal."""
     answer = await make_agent().run("go", context=context.execution_ctx.to_request_context())
     assert answer.status == "success", answer
-    noted = await context.step(note, "noted", effect="idempotent")
+    peeked = await context.step(peek, "sky", effect="read")
+    die_if("seen:peek")
+    moment = context.now().isoformat()
+    die_if("seen:now")
+    noted = await context.step(note, moment, effect="idempotent")
+    die_if("seen:note")
+    turned = await context.gather(
+        *(context.step(turn, side, name=side, effect="idempotent") for side in ("left", "right"))
+    )
     errand_done = await context.child("errand", "parcel")
     await context.sleep(0.02)
     asked = await context.action(ActionSpec(type="confirm", payload={"message": "seal it?"}))
     sealed = await context.step(seal, "sealed", effect="unsafe")
     return {
         "answer": answer.content,
+        "peeked": peeked,
         "noted": noted,
+        "turned": turned,
         "errand": errand_done.content,
         "confirmed": asked.resolution,
         "sealed": sealed,
@@ -152,8 +177,10 @@ OPERATORS = [mixed, errand]
 
 RESULT = {
     "answer": "all done",
+    "peeked": "sky seen",
     "noted": "noted",
-    "errand": "parcel delivered",
+    "turned": ["left", "right"],
+    "errand": "wrapped parcel delivered",
     "confirmed": {"approved": True, "confirmed": True},
     "sealed": "sealed",
 }

@@ -10,11 +10,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agent_runtime import ActionSpec, KernelOptions, OperatorContext, RuntimeKernel
+from agent_runtime import ActionSpec, KernelOptions, OperatorContext, RuntimeEvent, RuntimeKernel
 from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.postgres import PostgresStorage
 from support import mixed_job
@@ -52,15 +53,29 @@ class ArmedStorage(PostgresStorage):
     """Kills its process around a commit."""
 
     async def commit(self, commit: Commit) -> int:
-        hit = [path.name for path in Path(os.environ[ARMED]).iterdir() if _around(path.name, commit)]
-        for moment in hit:
-            if moment.startswith("before:") and take(moment):
-                die()
+        hit = _hit(commit)
         seq = await super().commit(commit)
-        for moment in hit:
-            if moment.startswith("after:") and take(moment):
-                die()
+        _die_at(hit, "after:")
         return seq
+
+    async def fold(self, job_id: str, *, held: Commit | None = None, **given: Any) -> Sequence[RuntimeEvent]:
+        hit = [] if held is None else _hit(held)
+        events = await super().fold(job_id, held=held, **given)
+        _die_at(hit, "after:")
+        return events
+
+
+def _hit(commit: Commit) -> list[str]:
+    """Return the moments around a commit; dies right away at one before it."""
+    hit = [path.name for path in Path(os.environ[ARMED]).iterdir() if _around(path.name, commit)]
+    _die_at(hit, "before:")
+    return hit
+
+
+def _die_at(moments: Sequence[str], when: str) -> None:
+    for moment in moments:
+        if moment.startswith(when) and take(moment):
+            die()
 
 
 def _around(moment: str, commit: Commit) -> bool:
