@@ -367,7 +367,7 @@ class World:
         return {
             "jobs": jobs,
             "events": [list(await storage.events(job_id, after_seq=seq)) for job_id, seq in grown],
-            "due jobs": list(await storage.due_jobs()),
+            "due jobs": sorted(await storage.due_jobs()),  # in which order they run is no matter of commits
             "jobs with signals": sorted(await storage.jobs_with_signals("w")),
             "questions": sorted(await storage.list_actions(limit=1000), key=lambda one: one.action_id),
             "timers": sorted(await storage.due_timers(LATER), key=lambda one: (one.job_id, one.key)),
