@@ -1,4 +1,4 @@
-"""Loggers whose records hold no secret: messages, arguments and tracebacks go through one filter where they are made.
+"""Loggers whose records hold no secret: messages, arguments, tracebacks and extras go through one filter where they are made.
 
 A filter of a handler would be somebody else's to add, and one of a parent logger does not see its children's records; so every
 logger of this project is made here.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import Final
+from typing import Any, Final
 
 from llm_client.public_text import public_text
+from llm_client.redaction import redact
 
 MAX_MESSAGE: Final = 8000
 MAX_TRACEBACK: Final = 16000
 """Characters."""
+
+_OF_EVERY_RECORD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class _PublicRecords(logging.Filter):
@@ -23,14 +26,24 @@ class _PublicRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         said = _message_of(record)
         told = public_text(said, MAX_MESSAGE)
-        if told != said:
+        # What the message leaves out of its arguments, some sinks read all the same.
+        if told != said or redact(record.args) is not record.args:
             record.msg, record.args = told, None
         if record.exc_info:
             record.exc_text = public_text(_traceback_of(record), MAX_TRACEBACK)
             record.exc_info = None
         if record.stack_info:
             record.stack_info = public_text(record.stack_info, MAX_TRACEBACK)
+        for name in vars(record).keys() - _OF_EVERY_RECORD:
+            setattr(record, name, _extra(name, getattr(record, name)))
         return True
+
+
+def _extra(name: str, value: Any) -> Any:
+    """Return what somebody has put into a record under a name, as everybody may read it."""
+    if isinstance(value, str) and len(value) > MAX_MESSAGE:
+        value = public_text(value, MAX_MESSAGE)
+    return redact({name: value}).popitem()[1]
 
 
 def _message_of(record: logging.LogRecord) -> str:
