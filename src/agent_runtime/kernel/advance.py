@@ -32,9 +32,9 @@ from agent_runtime.kernel.operator import OperatorRegistry
 from agent_runtime.kernel.operator_context import CURRENT_CONTEXT
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.running_time import seconds_left
+from agent_runtime.kernel.services import RunServices
 from agent_runtime.kernel.supervision import Supervisor
 from agent_runtime.kernel.suspicion import SuspectsPlace
-from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.background import in_background
 from agent_runtime.ports.current_job import CURRENT_JOB
 from agent_runtime.ports.ids import new_commit_id

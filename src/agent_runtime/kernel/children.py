@@ -12,10 +12,10 @@ from typing import Any
 from agent_runtime.errors import ChildFailed, InvalidInput
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.kernel.admission import admit
+from agent_runtime.kernel.asking import Asked
 from agent_runtime.kernel.branch import Branch, Operation
 from agent_runtime.kernel.budgets import budgets_for_child
 from agent_runtime.kernel.child_results import ChildResults
-from agent_runtime.kernel.durable_wait import Asked
 from agent_runtime.kernel.operator import OperatorRegistry, OperatorResult
 from agent_runtime.kernel.retries import Retry, retried
 from agent_runtime.kernel.run import JobRun

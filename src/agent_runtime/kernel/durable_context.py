@@ -18,18 +18,12 @@ from agent_runtime.errors import (
     NondeterminismError,
     ResultNotSerializable,
 )
+from agent_runtime.kernel.asking import Ask, Asked, JournaledWait, ask_and_wait
 from agent_runtime.kernel.branch import Branch, Operation, branch_here
-from agent_runtime.kernel.child_handle import ChildHandle, DurableChildHandle
+from agent_runtime.kernel.child_handle import ChildHandle
 from agent_runtime.kernel.children import Children, ChildRequest
-from agent_runtime.kernel.durable_wait import (
-    Ask,
-    Asked,
-    DurableWait,
-    WaitKind,
-    Won,
-    ask_and_wait,
-    check_waits,
-)
+from agent_runtime.kernel.durable_child import DurableChildHandle
+from agent_runtime.kernel.durable_wait import DurableWait, WaitKind, Won, check_waits
 from agent_runtime.kernel.effects import JournaledEffect, Outcome
 from agent_runtime.kernel.failed_at import failure_of
 from agent_runtime.kernel.failures import describe_failure, recorded_failure, step_failed
@@ -300,7 +294,7 @@ class DurableContext(OperatorContext):
         async def ask_here() -> T:
             return await ask_and_wait(self.branch(), ask)
 
-        return DurableWait(kind, ask_here(), ask)
+        return JournaledWait(kind, ask_here(), ask)
 
     async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time, each with places of its own in the journal."""

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agent_runtime.errors import NondeterminismError, RunSuspended
+from agent_runtime.kernel.asking import Asked, JournaledWait
 from agent_runtime.kernel.branch import CURRENT_BRANCH, Branch, Operation
-from agent_runtime.kernel.durable_wait import Asked, DurableWait, Won, check_waits
+from agent_runtime.kernel.durable_wait import DurableWait, Won, check_waits
 from agent_runtime.kernel.run import JobRun
 from agent_runtime.kernel.waits import blocking
 from agent_runtime.kernel.withdrawal import withdraw, withdraw_below
@@ -173,7 +174,7 @@ async def _ask(
     parts: dict[str, list[Any]] = {}
     branches: list[Branch] = []
     for number, one in enumerate(awaitables):
-        if not isinstance(one, DurableWait) or one.started or one.ask is None:
+        if not isinstance(one, JournaledWait) or one.started:
             continue
         branch = members.branches.get(number) or members.open(number)
         try:

@@ -41,11 +41,11 @@ from agent_runtime.kernel.options import KernelOptions
 from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.retries import Retry, retried
+from agent_runtime.kernel.services import CompletionWaiters, Lease, RunServices
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.upkeep import Upkeep
 from agent_runtime.kernel.wakes import Wakes
-from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.policy.engine import PolicyEngine
@@ -186,7 +186,8 @@ class RuntimeKernel:
         dispatcher: Dispatcher,
     ) -> None:
         """Put together what executes jobs."""
-        services = self._services(dispatcher)
+        heartbeat, ends = self._heartbeat(dispatcher), AwaitedEnds(self.storage)
+        services = self._services(heartbeat, ends)
         wakes = Wakes(
             self.storage,
             dispatcher,
@@ -215,6 +216,7 @@ class RuntimeKernel:
             dispatcher=dispatcher,
             timers=timers,
             wakes=wakes,
+            ends=ends,
             services=services,
         )
         self._upkeep = Upkeep(
@@ -224,10 +226,24 @@ class RuntimeKernel:
             timers=timers,
             wakes=wakes,
             news=self._news,
+            heartbeat=heartbeat,
             wanted=self._wants_to_execute,
         )
 
-    def _services(self, dispatcher: Dispatcher) -> RunServices:
+    def _heartbeat(self, dispatcher: Dispatcher) -> Heartbeat:
+        """Return the sign of life of this process as a worker."""
+        return Heartbeat(
+            self.storage,
+            self.clock,
+            worker_id=self.worker_id,
+            queues=self.options.queues,
+            operators=self.operators.names,
+            dispatch="queue" if isinstance(dispatcher, SharedDispatcher) else "local",
+            timeout=self.options.worker_timeout,
+            code_version=self.options.code_version,
+        )
+
+    def _services(self, lease: Lease, ends: CompletionWaiters) -> RunServices:
         """Return what every run uses."""
         abilities = Abilities(
             operators=self.operators.names, code_version=self.options.code_version, process=self.worker_id
@@ -243,17 +259,8 @@ class RuntimeKernel:
             policies=self._policies,
             retry=self._retry,
             orchestration=self._orchestration,
-            ends=AwaitedEnds(self.storage),
-            heartbeat=Heartbeat(
-                self.storage,
-                self.clock,
-                worker_id=self.worker_id,
-                queues=self.options.queues,
-                operators=self.operators.names,
-                dispatch="queue" if isinstance(dispatcher, SharedDispatcher) else "local",
-                timeout=self.options.worker_timeout,
-                code_version=self.options.code_version,
-            ),
+            ends=ends,
+            lease=lease,
         )
 
     @classmethod

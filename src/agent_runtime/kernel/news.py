@@ -9,10 +9,11 @@ from datetime import datetime
 from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.kernel.local_dispatcher import LocalDispatcher
+from agent_runtime.kernel.services import RunServices
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
-from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
@@ -36,6 +37,7 @@ class News:
         dispatcher: Where due jobs go, when this process executes.
         timers: To be told of new timers.
         wakes: Where jobs go that become due.
+        ends: Who waits for a job's end.
         services: The kernel's.
     """
 
@@ -48,6 +50,7 @@ class News:
         dispatcher: Dispatcher,
         timers: TimerService,
         wakes: Wakes,
+        ends: AwaitedEnds,
         services: RunServices,
     ) -> None:
         self._storage = storage
@@ -60,7 +63,7 @@ class News:
         self._services = services
         self.executes = False
         """Whether due jobs are executed here."""
-        self._ends = services.ends
+        self._ends = ends
         self._sweep_wanted = asyncio.Event()
         self._more_due = False
         """The last sweep has left due jobs behind."""

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.errors import AlreadySettled, RunSuspended, StorageError
+from agent_runtime.kernel.asking import Asked
 from agent_runtime.kernel.branch import Branch
-from agent_runtime.kernel.durable_wait import Asked
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType

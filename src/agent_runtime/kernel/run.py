@@ -21,9 +21,10 @@ from agent_runtime.kernel.budgets import RunBudgets
 from agent_runtime.kernel.governor import Governor
 from agent_runtime.kernel.history import SIGNALS, History
 from agent_runtime.kernel.receiving import Receiving
+from agent_runtime.kernel.services import RunServices
 from agent_runtime.kernel.tokens import ResumeTokens
 from agent_runtime.kernel.transcripts import Transcripts
-from agent_runtime.kernel.writing import JournalWriter, RunServices
+from agent_runtime.kernel.writing import JournalWriter
 from agent_runtime.ledger.room import RoomWanted
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
@@ -190,10 +191,10 @@ class JobRun(JournalWriter):
 
         A process that was paused finds out here whether its jobs were taken from it meanwhile.
         """
-        heartbeat, delay = self.services.heartbeat, 0.05
-        while not heartbeat.is_fresh():
+        lease, delay = self.services.lease, 0.05
+        while not lease.is_fresh():
             try:
-                await heartbeat.refresh()
+                await lease.refresh()
             except StorageError as error:
                 logger.warning("job %s stands still: %s", self.job.job_id, error)
                 await asyncio.sleep(delay)

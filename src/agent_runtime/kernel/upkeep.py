@@ -7,10 +7,11 @@ from typing import Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.kernel.advance import Executor
+from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.news import News
+from agent_runtime.kernel.services import RunServices
 from agent_runtime.kernel.timers import TimerService
 from agent_runtime.kernel.wakes import Wakes
-from agent_runtime.kernel.writing import RunServices
 from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
@@ -37,6 +38,7 @@ class Upkeep:
         timers: Looked after by whoever executes.
         wakes: Where jobs go that lose their owner.
         news: Hears of commits.
+        heartbeat: The worker's.
         wanted: Whether this process is to execute, or only to submit and follow.
     """
 
@@ -49,6 +51,7 @@ class Upkeep:
         timers: TimerService,
         wakes: Wakes,
         news: News,
+        heartbeat: Heartbeat,
         wanted: bool,
     ) -> None:
         self._services = services
@@ -63,7 +66,8 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._started_at = services.clock.now()
-        services.heartbeat.on_lost = self._taken_for_dead
+        self._heartbeat = heartbeat
+        heartbeat.on_lost = self._taken_for_dead
 
     async def start(self) -> None:
         """Listen to the storage, and begin to execute if this process may."""
@@ -112,7 +116,7 @@ class Upkeep:
         """Become a process that executes, if the storage lets us, and go on with what is due."""
         if self._queue is None and not await self._storage.acquire_executor():
             return
-        await self._services.heartbeat.beat()
+        await self._heartbeat.beat()
         self._news.executes = True
         await self._dispatcher.start(self._executor.advance)
         await self._free_blocked()
@@ -169,14 +173,14 @@ class Upkeep:
     async def _keep_executing(self) -> None:
         if self._stopping:
             if self._news.executes:
-                await self._services.heartbeat.beat()
+                await self._heartbeat.beat()
             return
         if not self._news.executes:
             await self._storage.look_at_clock()  # a heartbeat would have told the time
             if self._wanted:
                 await self._try_to_execute()
             return
-        await self._services.heartbeat.beat()
+        await self._heartbeat.beat()
         await self._free_blocked()
         if not self._storage.is_shared:
             return

@@ -10,28 +10,18 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from agent_runtime.errors import FenceLost, RunSuspended, StorageError
-from agent_runtime.events.bus import EventBus
-from agent_runtime.kernel.blocking import Abilities
-from agent_runtime.kernel.ends import AwaitedEnds
-from agent_runtime.kernel.heartbeat import Heartbeat
 from agent_runtime.kernel.history import History
-from agent_runtime.kernel.options import KernelOptions
-from agent_runtime.kernel.outages import Queue
-from agent_runtime.kernel.policies import Policies
+from agent_runtime.kernel.services import RunServices
 from agent_runtime.kernel.suspicion import Suspicion
-from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.background import in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Commit, NewEvent, Storage, placed
+from agent_runtime.ports.journal import Commit, NewEvent, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
-from agent_runtime.values.orchestration import OrchestrationConfig
-from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.logs import logger_of
-from llm_client.turns import Turns
 
 logger = logger_of(__name__)
 T = TypeVar("T")
@@ -42,29 +32,6 @@ MAX_HELD: Final = 256
 """Entries that are held back at once; the next outcome is written with them."""
 MAX_HELD_BYTES: Final = 1_000_000
 """Bytes of their contents."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunServices:
-    """What every run of a kernel uses."""
-
-    storage: Storage
-    clock: Clock
-    bus: EventBus
-    owner: str
-    options: KernelOptions
-    ledger: Ledger
-    policies: Policies
-    heartbeat: Heartbeat
-    abilities: Abilities
-    retry: RetryPolicy
-    orchestration: OrchestrationConfig | None
-    """Of jobs whose request and operator have none."""
-    ends: AwaitedEnds
-    """Of other jobs."""
-    outages: Queue = field(default_factory=Queue)
-    turns: Turns = field(default_factory=Turns)
-    """Shared by all runs, as the loop is."""
 
 
 class JobClock:
