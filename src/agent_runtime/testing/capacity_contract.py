@@ -179,6 +179,30 @@ class CapacityContract:
         assert other.job_id in [due.job_id for due in await storage.due_jobs(limit=2)]
         assert other.job_id in [due.job_id for due in await storage.due_jobs(limit=2, caps=caps)]
 
+    @pytest.mark.parametrize("caps", [ScopeCaps(), ScopeCaps(default=2)], ids=["free", "capped"])
+    async def test_sweeps_go_on_where_the_last_one_ended_until_all_scopes_were_looked_at(
+        self, storage: Storage, caps: ScopeCaps
+    ) -> None:
+        made = [job(scope_id=f"scope {n}") for n in range(700)]
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")]) for record in made]))
+        sweeps = [await storage.due_jobs(limit=300, caps=caps) for _ in range(3)]
+        assert [len(found) for found in sweeps] == [300, 300, 300]
+        assert {due.job_id for found in sweeps for due in found} == {record.job_id for record in made}
+
+    async def test_scopes_without_a_place_hide_no_other(self, storage: Storage) -> None:
+        caps = ScopeCaps(scopes={f"held {n}": 0 for n in range(400)})
+        made = [job(scope_id=scope_id) for scope_id in (*caps.scopes, "later")]
+        await storage.commit(commit(create=[(record, [NewEvent("job.created")]) for record in made]))
+        assert pairs(await storage.due_jobs(limit=1, caps=caps)) == [(made[-1].job_id, 0)]
+
+    async def test_one_long_line_among_short_ones_fills_what_they_leave(self, storage: Storage) -> None:
+        long = await self.flood(storage, "long", 300)
+        short = [await self.queued(storage, scope_id=f"short {n}") for n in range(20)]
+        found = [due.job_id for due in await storage.due_jobs(limit=200)]
+        assert len(found) == 200
+        assert {record.job_id for record in short} <= set(found)
+        assert [job_id for job_id in found if job_id in long] == sorted(long)[:180]
+
     async def test_the_scope_with_the_fewest_running_jobs_is_next(self, storage: Storage) -> None:
         for scope_id in ("a", "a", "b"):
             await self.running(storage, scope_id=scope_id)

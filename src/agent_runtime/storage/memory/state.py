@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from heapq import merge
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
 from agent_runtime.ports.journal import Commit, Signal, StoredPolicy, Timer, Worker
 from agent_runtime.storage.memory.inbox import Mail
+from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry
@@ -25,11 +26,6 @@ from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet, wakes
 
 
-def in_order(job: JobRecord) -> tuple[int, str]:
-    """Return the key by which jobs run in order: by priority, then by age."""
-    return -job.priority, job.job_id
-
-
 def may_try(job: JobRecord, started_at: datetime) -> bool:
     """Whether a process may try a blocked job, as far as that depends on when the process has started."""
     return job.error_code != CRASH_LOOP or job.updated_at < started_at
@@ -39,7 +35,7 @@ def may_try(job: JobRecord, started_at: datetime) -> bool:
 class State:
     """Tables."""
 
-    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    jobs: JobTable = field(default_factory=JobTable)
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """Job id by `(scope, idempotency key)`."""
     journals: dict[str, list[RuntimeEvent]] = field(default_factory=dict)
@@ -122,6 +118,22 @@ class State:
         wanted = RuntimeEventType.JOB_RETRY_REQUESTED
         return any(signal.type == wanted for signal in self.signals.get(job.job_id, {}).values())
 
+    def woken(self) -> list[JobRecord]:
+        """Return the suspended jobs that are due."""
+        told = dict.fromkeys((*self.signals, *self.mail.receivers))
+        jobs = (self.jobs[job_id] for job_id in told if job_id in self.jobs)
+        return [job for job in jobs if job.status not in READY and self.is_due(job)]
+
+    def stopping(self) -> list[JobRecord]:
+        """Return the jobs that wait for a worker and are asked to stop."""
+        jobs = (self.jobs[job_id] for job_id in self.signals if job_id in self.jobs)
+        return [job for job in jobs if is_ready(job) and self.is_stopping(job)]
+
+    def is_listed(self, line: Line, since: datetime) -> bool:
+        """Whether somebody has listed since a moment that it runs what waits in a line."""
+        listed = (self.listed.get((queue, line.operator)) for queue in ("", line.queue))
+        return any(moment is not None and moment > since for moment in listed)
+
     def is_unlisted(self, job: JobRecord, seconds: float, at: datetime) -> bool:
         """Whether nobody can run a job that is due; see `Journal.unlisted_jobs`."""
         since = at - timedelta(seconds=seconds)
@@ -141,16 +153,12 @@ class State:
             and not any(moment is not None and moment > since for moment in listed)
         )
 
-    def running_of_scopes(self) -> Mapping[str, int]:
-        """Return how many jobs of each scope are being executed."""
-        return Counter(job.scope_id for job in self.jobs.values() if job.owner is not None)
-
     def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
         """Return how many more jobs of a scope may get an owner; `None` for any number."""
         cap = caps.of(scope_id)
         if cap is None:
             return None
-        return cap - sum(job.owner is not None for job in self.jobs.values() if job.scope_id == scope_id)
+        return cap - self.jobs.running[scope_id]
 
     def next_jobs(
         self,
@@ -160,15 +168,11 @@ class State:
         ability: Ability | None = None,
     ) -> list[JobRecord]:
         """Return the first due jobs of a scope with a cap, as many as have a place."""
-        due = [
-            job
-            for job in self.jobs.values()
-            if job.scope_id == scope_id
-            and self.is_due(job)
-            and (not queues or job.queue in queues)
-            and self.covers(ability, job)
-        ]
-        return sorted(due, key=in_order)[: max(0, self.places(scope_id, caps) or 0)]
+        places = max(0, self.places(scope_id, caps) or 0)
+        woken = [job for job in self.woken() if job.scope_id == scope_id]
+        due = merge(self.jobs.first(scope_id, queues), sorted(woken, key=in_order), key=in_order)
+        mine = (job for job in due if (not queues or job.queue in queues) and self.covers(ability, job))
+        return list(islice(mine, places))
 
     def ended(
         self, before: datetime, limit: int, max_events: int, *, but: Collection[str] = ()
@@ -201,8 +205,4 @@ class State:
 
     def waiting(self, scope_id: str | None) -> int:
         """Return how many jobs wait for a worker, in one scope or in all."""
-        return sum(
-            job.owner is None and job.operator is not None and job.status in READY
-            for job in self.jobs.values()
-            if scope_id in (None, job.scope_id)
-        )
+        return self.jobs.waiting(scope_id)

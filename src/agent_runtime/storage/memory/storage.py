@@ -5,9 +5,11 @@ A commit is checked as a whole before any of it is applied, and nothing in betwe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import chain, islice
 
 from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.clock import Clock, SystemClock
@@ -24,8 +26,9 @@ from agent_runtime.ports.journal import (
 )
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.forgetting import forget
-from agent_runtime.storage.memory.state import State, in_order, may_try
-from agent_runtime.storage.turns import in_turns
+from agent_runtime.storage.memory.job_table import in_order
+from agent_runtime.storage.memory.state import State, may_try
+from agent_runtime.storage.turns import Candidate, Rotation, Turns, in_turns, number_of_scopes, with_place
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import NOTHING, Counters, EntryKey, LedgerEntry, LedgerFilter, run_budget_id
@@ -48,6 +51,7 @@ class MemoryStorage:
     def __init__(self) -> None:
         self._state = State()
         self._listeners: list[Listener] = []
+        self._rotation = Rotation()
 
     async def look_at_clock(self) -> None:
         """Do nothing: everybody who uses it is on this machine."""
@@ -178,19 +182,49 @@ class MemoryStorage:
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
         state = self._state
-        candidates = (
+        if among is None and not across_scopes:
+            return self._due_in_turns(limit, caps, ability)
+        known: Iterable[JobRecord] = (
             state.jobs.values()
             if among is None
-            else [state.jobs[job_id] for job_id in {*among} & state.jobs.keys()]
+            else (state.jobs[job_id] for job_id in {*among} & state.jobs.keys())
         )
-        due = [job for job in candidates if state.is_due(job) and state.covers(ability, job)]
-        due.sort(key=in_order)
-        if caps:
-            places = {scope_id: state.places(scope_id, caps) for scope_id in {job.scope_id for job in due}}
-            left = {(job.scope_id, job.queue): places[job.scope_id] for job in due}
-            due = [job for job in due if state.is_stopping(job) or _take_place(left, job)]
-        first = due[:limit] if across_scopes else in_turns(due, state.running_of_scopes(), limit)
-        return [DueJob(job.job_id, job.priority, job.scope_id) for job in first]
+        due = sorted((job for job in known if state.is_due(job) and state.covers(ability, job)), key=in_order)
+        lines: dict[str, list[Candidate]] = {}
+        for job in due:
+            lines.setdefault(job.scope_id, []).append(self._candidate(job))
+        for scope_id, line in lines.items():
+            places = state.places(scope_id, caps)
+            lines[scope_id] = line if places is None else with_place(line, places)
+        lines = {scope_id: line for scope_id, line in lines.items() if line}
+        if across_scopes:
+            found = sorted(chain(*lines.values()), key=lambda job: (-job.priority, job.job_id))[:limit]
+        else:
+            found = in_turns(lines, state.jobs.running, limit)
+        return [DueJob(job.job_id, job.priority, job.scope_id) for job in found]
+
+    def _due_in_turns(self, limit: int, caps: ScopeCaps, ability: Ability | None) -> list[DueJob]:
+        state = self._state
+        running = state.jobs.running
+        number, scopes = number_of_scopes(limit, running, caps), sorted(state.jobs.ready)
+        place = bisect_right(scopes, self._rotation.after)
+        scopes = self._rotation.chosen(scopes[place : place + number], scopes[:number], number)
+        turns = Turns(scopes, running, caps=caps, limit=limit)
+        others = [*state.woken(), *(state.stopping() if caps else ())]
+        turns.add(self._candidate(job) for job in others if state.covers(ability, job))
+        while turns.wanted:
+            turns.read(
+                self._candidate(job)
+                for scope_id, most in turns.wanted.items()
+                for job in islice(
+                    (job for job in state.jobs.first(scope_id) if state.covers(ability, job)), most
+                )
+            )
+        return turns.first()
+
+    def _candidate(self, job: JobRecord) -> Candidate:
+        stops = job.job_id in self._state.signals and self._state.is_stopping(job)
+        return Candidate(job.job_id, job.priority, job.scope_id, job.queue, stops)
 
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
@@ -224,8 +258,16 @@ class MemoryStorage:
     async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
         """Return jobs that nobody can run."""
         state = self._state
-        jobs = [job for job in state.jobs.values() if state.is_due(job)]
-        return [job.job_id for job in jobs if state.is_unlisted(job, seconds, at)][:limit]
+        since = at - timedelta(seconds=seconds)
+        lines = [line for lines in state.jobs.ready.values() for line in lines.items()]
+        ready = (
+            state.jobs[job_id]
+            for line, places in lines
+            if not state.is_listed(line, since)
+            for _, job_id in places
+        )
+        unlisted = (job for job in chain(ready, state.woken()) if state.is_unlisted(job, seconds, at))
+        return [job.job_id for job in islice(unlisted, limit)]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:
         """Return jobs of `owner` for which signals wait."""
@@ -457,12 +499,3 @@ class MemoryStorage:
             self._state.listed.clear()
         for job in [job for job in self._state.jobs.values() if job.owner == worker_id]:
             self._state.put_job(job, owner=None, open_claim=job.open_claim if died else OpenClaim.NONE)
-
-
-def _take_place(left: dict[tuple[str, str], int | None], job: JobRecord) -> bool:
-    """Whether a job's scope and queue have a place left, which is then taken."""
-    places = left[job.scope_id, job.queue]
-    if places is None:
-        return True
-    left[job.scope_id, job.queue] = places - 1
-    return places > 0

@@ -543,6 +543,35 @@ def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
     """  # noqa: S608
 
 
+RUNNING: Final = "SELECT scope_id, count(*) FROM runtime_jobs WHERE owner IS NOT NULL GROUP BY scope_id"
+READY_SCOPES: Final = f"""
+WITH RECURSIVE scopes (scope_id) AS (
+  (SELECT scope_id FROM runtime_jobs WHERE {READY} AND scope_id > $1 ORDER BY scope_id LIMIT 1)
+  UNION ALL
+  SELECT (
+    SELECT j.scope_id FROM runtime_jobs j WHERE {READY} AND j.scope_id > s.scope_id ORDER BY j.scope_id LIMIT 1
+  ) FROM scopes s WHERE s.scope_id IS NOT NULL
+)
+SELECT scope_id FROM scopes WHERE scope_id IS NOT NULL LIMIT $2
+"""  # noqa: S608
+"""The first scopes behind one that have ready jobs; its cost grows with their number, not with that of the jobs."""
+FIRST_READY: Final = f"""
+SELECT f.* FROM unnest($1::text[], $2::int8[]) AS v(scope_id, number) CROSS JOIN LATERAL (
+  SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j WHERE {READY} AND j.scope_id = v.scope_id {able(3)}
+  ORDER BY j.priority DESC, j.job_id LIMIT v.number
+) AS f
+"""  # noqa: S608
+_CANDIDATE = f"j.job_id, j.priority, j.scope_id, j.queue, {_STOPS}"
+WOKEN: Final = f"SELECT {_CANDIDATE} FROM {_WOKEN} WHERE TRUE {able(1)}"  # noqa: S608
+STOPPING: Final = f"""
+WITH asked AS MATERIALIZED (
+  SELECT DISTINCT job_id FROM runtime_signals WHERE type IN ('job.cancel_requested', 'job.deadline_reached')
+)
+SELECT {_CANDIDATE} FROM asked JOIN runtime_jobs j USING (job_id) WHERE {READY} {able(1)}
+"""  # noqa: S608
+"""Ready jobs that are asked to stop. Signals wait for a moment only, so that few are there."""
+
+
 NEXT_JOBS: Final = f"""
 WITH free AS (
   SELECT greatest(0, $2::int8 - (SELECT count(*) FROM runtime_jobs WHERE owner IS NOT NULL AND scope_id = $1)) AS places

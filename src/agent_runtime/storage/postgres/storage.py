@@ -47,6 +47,7 @@ from agent_runtime.storage.postgres.values import (
     to_text,
 )
 from agent_runtime.storage.postgres.writer import Writer
+from agent_runtime.storage.turns import Candidate, Rotation, Turns, number_of_scopes
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
@@ -111,6 +112,7 @@ class PostgresStorage:
         self._claims = ClaimReader(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
+        self._rotation = Rotation()
         self.clock = ServerClock()
         """What time it is on the server."""
         self._opening: asyncio.Lock | None = None
@@ -341,6 +343,8 @@ class PostgresStorage:
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
+        if among is None and not across_scopes:
+            return await self._due_in_turns(limit, caps, ability)
         parameters: list[Any] = [limit, *able_parameters(ability)]
         if among is not None:
             parameters.append([to_text(job_id) for job_id in among])
@@ -350,6 +354,26 @@ class PostgresStorage:
         statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
         found = await self._connections.fetch(statement, *parameters)
         return [DueJob(job_id, priority, from_text(scope_id)) for job_id, priority, scope_id in found]
+
+    async def _due_in_turns(self, limit: int, caps: ScopeCaps, ability: Ability | None) -> list[DueJob]:
+        fetch, able = self._connections.fetch, able_parameters(ability)
+        running = {from_text(scope_id): number for scope_id, number in await fetch(sql.RUNNING)}
+        number, rotation = number_of_scopes(limit, running, caps), self._rotation
+
+        async def scopes(after: str) -> list[str]:
+            found = await fetch(sql.READY_SCOPES, to_text(after), number)
+            return [from_text(scope_id) for (scope_id,) in found]
+
+        here = await scopes(rotation.after)
+        start = await scopes("") if rotation.after and len(here) < number else []
+        turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
+        for others in (sql.WOKEN, sql.STOPPING) if caps else (sql.WOKEN,):
+            turns.add(map(_candidate, await fetch(others, *able)))
+        while turns.wanted:
+            wanted = list(map(to_text, turns.wanted)), list(turns.wanted.values())
+            found = await fetch(sql.FIRST_READY, *wanted, *able)
+            turns.read(map(_candidate, found))
+        return turns.first()
 
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
@@ -642,3 +666,8 @@ def _action(row: Any) -> ActionRecord:
 
 def _entry(row: Any) -> LedgerEntry:
     return rows.ledger_entry(decode(rows.LEDGER, tuple(row)))
+
+
+def _candidate(row: Sequence[Any]) -> Candidate:
+    job_id, priority, scope_id, queue, *stops = row
+    return Candidate(job_id, priority, from_text(scope_id), from_text(queue), *stops)

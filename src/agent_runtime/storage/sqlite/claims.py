@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -16,7 +16,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append
 from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
-from agent_runtime.storage.turns import in_turns
+from agent_runtime.storage.turns import Candidate, Rotation, Turns, number_of_scopes
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.deaths import Deaths
@@ -53,35 +53,30 @@ def next_jobs(
     return list(db.execute(sql.NEXT_JOBS, {**parameters, **able(ability)}))
 
 
-def due_in_turns(db: sqlite3.Connection, limit: int, ability: Ability | None) -> list[DueJob]:
-    """Return the first due jobs, scopes taking turns, without looking at all that wait: of each scope a few, or more if those do not do."""
+def due_in_turns(
+    db: sqlite3.Connection, limit: int, caps: ScopeCaps, ability: Ability | None, rotation: Rotation
+) -> list[DueJob]:
+    """Return the first due jobs, scopes taking turns, without looking at all that wait."""
     running = dict(db.execute(sql.RUNNING))
-    scopes = [scope_id for (scope_id,) in db.execute(sql.READY_SCOPES)]
-    woken = [DueJob(*row) for row in db.execute(sql.WOKEN, able(ability))]
-    number = max(1, min(limit, 2 * limit // max(1, len(scopes))))
-    while True:
-        ready, is_cut = list(woken), False
-        for scope_id in scopes:
-            parameters = {"scope": scope_id, "number": number, **able(ability)}
-            found = [DueJob(*row) for row in db.execute(sql.FIRST_READY, parameters)]
-            is_cut = is_cut or len(found) == number
-            ready += found
-        ready.sort(key=lambda job: (-job.priority, job.job_id))
-        first = in_turns(ready, running, limit)
-        if not is_cut or number >= limit or _is_enough(first, scopes, running, number, limit):
-            return first
-        number = min(limit, 4 * number)
+    number = number_of_scopes(limit, running, caps)
+    here = _ready_scopes(db, rotation.after, number)
+    start = _ready_scopes(db, "", number) if rotation.after and len(here) < number else []
+    turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
+    turns.add(Candidate(*row) for row in db.execute(sql.WOKEN, able(ability)))
+    if caps:
+        turns.add(Candidate(*row) for row in db.execute(sql.STOPPING, able(ability)))
+    parameters = able(ability)
+    while turns.wanted:
+        turns.read(
+            Candidate(*row)
+            for scope_id, most in turns.wanted.items()
+            for row in db.execute(sql.FIRST_READY, {"scope": scope_id, "number": most, **parameters})
+        )
+    return turns.first()
 
 
-def _is_enough(
-    first: list[DueJob], scopes: Sequence[str], running: Mapping[str, int], number: int, limit: int
-) -> bool:
-    """Whether nothing that was left out, of any scope, could come before the last one of the first."""
-    if len(first) < limit:
-        return False
-    last = first[-1].scope_id
-    turn = running.get(last, 0) + sum(job.scope_id == last for job in first)
-    return all(running.get(scope_id, 0) + number >= turn for scope_id in scopes)
+def _ready_scopes(db: sqlite3.Connection, after: str, number: int) -> list[str]:
+    return [scope_id for (scope_id,) in db.execute(sql.READY_SCOPES, {"after": after, "number": number})]
 
 
 def claim(

@@ -147,19 +147,29 @@ SELECT scope_id, count(*) FROM runtime_jobs INDEXED BY runtime_jobs_owned WHERE 
 _NEXT_SCOPE = f"SELECT j.scope_id FROM runtime_jobs j INDEXED BY runtime_jobs_ready WHERE {_READY}"  # noqa: S608
 READY_SCOPES: Final = f"""
 WITH RECURSIVE scopes (scope_id) AS (
-  SELECT * FROM ({_NEXT_SCOPE} ORDER BY j.scope_id LIMIT 1)
+  SELECT * FROM ({_NEXT_SCOPE} AND j.scope_id > :after ORDER BY j.scope_id LIMIT 1)
   UNION ALL
   SELECT ({_NEXT_SCOPE} AND j.scope_id > scopes.scope_id ORDER BY j.scope_id LIMIT 1) FROM scopes
-  WHERE scopes.scope_id IS NOT NULL
+  WHERE scopes.scope_id IS NOT NULL LIMIT :number
 )
 SELECT scope_id FROM scopes WHERE scope_id IS NOT NULL
 """  # noqa: S608
-"""The scopes of jobs that are ready; its cost grows with their number, not with that of the jobs."""
+"""The first scopes behind one that have ready jobs; its cost grows with their number, not with that of the jobs."""
 FIRST_READY: Final = f"""
-SELECT j.job_id, j.priority, j.scope_id FROM runtime_jobs j INDEXED BY runtime_jobs_ready
+SELECT j.job_id, j.priority, j.scope_id, j.queue FROM runtime_jobs j INDEXED BY runtime_jobs_ready
 WHERE {_READY} AND j.scope_id = :scope {_ABLE} ORDER BY j.priority DESC, j.job_id LIMIT :number
 """  # noqa: S608
-WOKEN: Final = f"SELECT j.job_id, j.priority, j.scope_id FROM {_WOKEN} WHERE TRUE {_ABLE}"  # noqa: S608
+_CANDIDATE = f"j.job_id, j.priority, j.scope_id, j.queue, {_STOP_WAITS}"
+# Without the condition on signals and receivers, which is always met, the planner would search the view among all jobs.
+WOKEN: Final = f"""
+SELECT {_CANDIDATE} FROM {_WOKEN}
+WHERE w.job_id IN (SELECT job_id FROM runtime_signals UNION SELECT job_id FROM runtime_receivers) {_ABLE}
+"""  # noqa: S608
+STOPPING: Final = f"""
+SELECT {_CANDIDATE} FROM runtime_signals s CROSS JOIN runtime_jobs j ON j.job_id = s.job_id
+WHERE s.type IN ('job.cancel_requested', 'job.deadline_reached') AND {_READY} {_ABLE}
+"""  # noqa: S608
+"""Ready jobs that are asked to stop. Signals wait for a moment only, so that few are there."""
 
 
 # The planner would rather search all jobs of the scope, ended ones too.

@@ -46,6 +46,7 @@ from agent_runtime.storage.sqlite.values import (
 )
 from agent_runtime.storage.sqlite.view import counters_of
 from agent_runtime.storage.sqlite.writer import Writer
+from agent_runtime.storage.turns import Rotation
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
@@ -85,6 +86,7 @@ class SQLiteStorage:
         self._reader = Reader(self._path)
         self._lock = ExecutorLock(self._path)
         self._listeners: list[Listener] = []
+        self._rotation = Rotation()
         self._opening: asyncio.Lock | None = None
         self._is_open = False
 
@@ -262,8 +264,8 @@ class SQLiteStorage:
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a place."""
-        if not (caps or across_scopes or among is not None):
-            return await self._reader.run(lambda db: due_in_turns(db, limit, ability))
+        if among is None and not across_scopes:
+            return await self._reader.run(lambda db: due_in_turns(db, limit, caps, ability, self._rotation))
         statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
         parameters = {
             "caps": orjson.dumps(dict(caps.scopes)).decode(),

@@ -1,0 +1,156 @@
+"""How long a sweep and a submission take while many jobs wait: `python benchmarks/runtime/run_sweeps.py [--queued N] [--record]`.
+
+Jobs of one scope, of a hundred and of ten thousand wait in memory, in SQLite and in Postgres. What is shown is the median and
+the longest of several sweeps, with and without caps. In memory the event loop stands still as long; SQLite reads in a
+thread, Postgres in the server.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from postgres_server import ROOT, BenchServer, bench_server
+
+PAGE = ROOT / "docs/benchmarks/sweeps.md"
+SCOPES = (1, 100, 10_000)
+TIMES = 7
+BATCH = 2000
+STORAGES = ("memory", "sqlite", "postgres")
+INTRODUCTION = f"""# Sweeps
+
+What a worker's sweep and a submission cost while {{queued:,}} jobs wait. Written by `{{command}}` on {{machine}}. Each number is
+the median of {TIMES}, and the longest in brackets, in milliseconds. In memory the event loop stands still for as long; SQLite
+reads in a thread, Postgres in the server.
+
+| | scopes | due jobs | due jobs under caps | jobs nobody lists | one submission |
+|---|---|---|---|---|---|
+"""
+
+
+async def fill(storage: Any, queued: int, scopes: int) -> None:
+    """Store jobs that wait for a worker."""
+    from agent_runtime.ports.journal import NewEvent, Worker
+    from agent_runtime.testing.examples import commit, job
+
+    for first in range(0, queued, BATCH):
+        made = [
+            job(
+                scope_id=f"scope-{number % scopes}",
+                created_at=storage.clock.now(),
+                updated_at=storage.clock.now(),
+            )
+            for number in range(first, min(queued, first + BATCH))
+        ]
+        await storage.commit(commit(create=[(one, [NewEvent("job.created")]) for one in made]))
+    now = storage.clock.now()
+    await storage.register_worker(
+        Worker(worker_id="w", queues=(), operators=("op",), started_at=now, heartbeat_at=now)
+    )
+
+
+async def op(context: object, given: object) -> None:
+    """Do nothing."""
+
+
+async def milliseconds(call: Callable[[], Awaitable[object]], times: int = TIMES) -> str:
+    """Return the median and the longest time of a call."""
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await call()
+        took.append((time.perf_counter() - began) * 1000)
+    return f"{statistics.median(took):.1f} ({max(took):.1f})"
+
+
+async def measure(storage: Any, scopes: int) -> list[str]:
+    """Return the columns of one line."""
+    from agent_runtime import ExecutionRequest, RuntimeKernel
+    from agent_runtime.values.ability import Ability
+    from agent_runtime.values.capacity import ScopeCaps
+
+    able, caps = (
+        Ability(operators=frozenset({"op"}), versions=("v1",)),
+        ScopeCaps(default=2, scopes={"scope-0": 5}),
+    )
+    columns = [
+        await milliseconds(lambda: storage.due_jobs(ability=able)),
+        await milliseconds(lambda: storage.due_jobs(ability=able, caps=caps)),
+        await milliseconds(lambda: storage.unlisted_jobs(0.0, at=storage.clock.now())),
+    ]
+    async with RuntimeKernel(storage=storage, operators={"op": op}, worker=False) as kernel:
+        request = ExecutionRequest(operator="op", scope_id="scope-0")
+        columns.append(await milliseconds(lambda: kernel.execute(request), times=10 * TIMES))
+    return columns
+
+
+@asynccontextmanager
+async def opened(kind: str, folder: Path, server: BenchServer) -> AsyncIterator[tuple[Any, str | None]]:
+    """Open a new storage."""
+    from agent_runtime.storage.memory import MemoryStorage
+    from agent_runtime.storage.postgres import PostgresStorage
+    from agent_runtime.storage.sqlite import SQLiteStorage
+
+    with server.database() if kind == "postgres" else contextlib.nullcontext({}) as database:
+        dsn = database.get("DATABASE_URL")
+        storage: Any = (
+            PostgresStorage(dsn)
+            if dsn
+            else MemoryStorage()
+            if kind == "memory"
+            else SQLiteStorage(folder / "runs.db")
+        )
+        if dsn:
+            await storage.setup()
+        await storage.open()
+        try:
+            yield storage, dsn
+        finally:
+            await storage.aclose()
+
+
+async def lines(queued: int, kinds: list[str], server: BenchServer) -> AsyncIterator[str]:
+    """Yield the lines of the table."""
+    for kind in kinds:
+        for scopes in SCOPES:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                async with opened(kind, Path(folder), server) as (storage, dsn):
+                    await fill(storage, queued, scopes)
+                    if dsn:
+                        import asyncpg
+
+                        connection = await asyncpg.connect(dsn)
+                        await connection.execute("ANALYZE")
+                        await connection.close()
+                    yield " | ".join(("", kind, f"{scopes:,}", *await measure(storage, scopes), "")).strip()
+
+
+async def main() -> None:
+    """Measure, show, and write the page when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queued", type=int, default=100_000)
+    parser.add_argument("--storage", action="append", choices=STORAGES)
+    parser.add_argument("--record", action="store_true", help="write docs/benchmarks/sweeps.md")
+    arguments = parser.parse_args()
+    page = INTRODUCTION.format(
+        queued=arguments.queued,
+        command="benchmarks/runtime/run_sweeps.py --record",
+        machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    )
+    with bench_server() as server:
+        async for line in lines(arguments.queued, arguments.storage or list(STORAGES), server):
+            print(line, flush=True)
+            page += line + "\n"
+    if arguments.record:
+        PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
