@@ -136,8 +136,8 @@ class MemoryStorage:
         """Append what is held, then the waiting signals, to the journal of a job that is ours."""
         state = self._state
         job = state.jobs.get(job_id)
-        if held is not None and job is not None and job.fence == fence:
-            if (known := state.commits.get(held.commit_id)) is not None:
+        if held is not None:
+            if (known := state.commits.get(held.commit_id)) is not None and job is not None:
                 return state.journals[job_id][known - 1 + len(held.events) :]
             await self.commit(held)
         if job is None or job.fence != fence:

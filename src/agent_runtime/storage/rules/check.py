@@ -222,6 +222,7 @@ def _cancels(family: _Family, parent_id: str) -> list[Signal]:
     return [
         Signal(f"{parent_id}:cancel:{child}", child, wanted, None, reason)
         for child in (*family.view.family(parent_id), *new)
+        if child != family.commit.job_id or family.is_active(child)
     ]
 
 
