@@ -63,7 +63,14 @@ async def test_all_storages_answer_random_commits_alike(database: str, tmp_path:
         await connection.close()
         await sqlite.aclose()
         await postgres.aclose()
-    assert played < 1000 or told >= {"made", "DuplicateJob", "FenceLost", "AlreadySettled", "BudgetRejected", "UnknownAction"}
+    assert played < 1000 or told >= {
+        "made",
+        "DuplicateJob",
+        "FenceLost",
+        "AlreadySettled",
+        "BudgetRejected",
+        "UnknownAction",
+    }
 
 
 @settings(
