@@ -37,7 +37,7 @@ reads in a thread, Postgres in the server.
 
 async def fill(storage: Any, queued: int, scopes: int) -> None:
     """Store jobs that wait for a worker."""
-    from agent_runtime.ports.journal import NewEvent, Worker
+    from agent_runtime.ports.journal import NewEvent, WorkerRecord
     from agent_runtime.testing.examples import commit, job
 
     for first in range(0, queued, BATCH):
@@ -52,7 +52,7 @@ async def fill(storage: Any, queued: int, scopes: int) -> None:
         await storage.commit(commit(create=[(one, [NewEvent("job.created")]) for one in made]))
     now = storage.clock.now()
     await storage.register_worker(
-        Worker(worker_id="w", queues=(), operators=("op",), started_at=now, heartbeat_at=now)
+        WorkerRecord(worker_id="w", queues=(), operators=("op",), started_at=now, heartbeat_at=now)
     )
 
 

@@ -49,18 +49,18 @@ if TYPE_CHECKING:
         UnrecordedCancellation,
     )
     from agent_runtime.events.bus import EventBus, InMemoryEventBus, Subscription
+    from agent_runtime.execution.options import KernelOptions
     from agent_runtime.inbox.manager import InboxManager
     from agent_runtime.jobs.manager import JobManager
-    from agent_runtime.kernel.child_handle import ChildHandle
-    from agent_runtime.kernel.durable_wait import DurableWait, Won
     from agent_runtime.kernel.handle import ExecutionHandle
-    from agent_runtime.kernel.operator import Operator, OperatorResult
-    from agent_runtime.kernel.operator_context import OperatorContext, current_context
-    from agent_runtime.kernel.options import KernelOptions
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.ledger.held import Reservation
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.totals import UsageTotal
+    from agent_runtime.operators.child_handle import ChildHandle
+    from agent_runtime.operators.context import OperatorContext, current_context
+    from agent_runtime.operators.durable_wait import DurableWait, Won
+    from agent_runtime.operators.operator import Operator, OperatorResult
     from agent_runtime.policy.conditions import When
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.policy.policy import Policy
@@ -116,11 +116,11 @@ _HOMES = {
     "inbox.manager": "InboxManager",
     "jobs.manager": "JobManager",
     "kernel.handle": "ExecutionHandle",
-    "kernel.operator": "Operator OperatorResult",
-    "kernel.child_handle": "ChildHandle",
-    "kernel.durable_wait": "DurableWait Won",
-    "kernel.operator_context": "OperatorContext current_context",
-    "kernel.options": "KernelOptions",
+    "operators.operator": "Operator OperatorResult",
+    "operators.child_handle": "ChildHandle",
+    "operators.durable_wait": "DurableWait Won",
+    "operators.context": "OperatorContext current_context",
+    "execution.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
     "ledger.held": "Reservation",
     "ledger.ledger": "Ledger",

@@ -16,7 +16,7 @@ from agent_runtime.ports.background import stopped
 from agent_runtime.ports.journal import Storage
 
 if TYPE_CHECKING:
-    from agent_runtime.kernel.options import KernelOptions
+    from agent_runtime.execution.options import KernelOptions
     from agent_runtime.ports.announcements import Announcements
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings

@@ -26,7 +26,7 @@ from pydantic_settings import (
 )
 
 from agent_runtime.errors import ConfigurationError, InvalidInput
-from agent_runtime.kernel.options import KernelOptions, check_option
+from agent_runtime.execution.options import KernelOptions, check_option
 from agent_runtime.trust import TrustStore, data_folder
 from llm_client.logs import logger_of
 

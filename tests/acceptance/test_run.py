@@ -147,7 +147,7 @@ async def test_a_refusal_from_another_terminal_reaches_the_model_with_its_reason
 
 GUARDED = """
 from agent_runtime import ActionSpec, Runtime
-from agent_runtime.kernel.operator import FunctionOperator
+from agent_runtime.operators.operator import FunctionOperator
 
 
 async def ask(context, given):

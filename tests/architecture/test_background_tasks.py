@@ -6,10 +6,10 @@ from pathlib import Path
 SOURCE = Path(__file__).parents[2] / "src" / "agent_runtime"
 BEGIN = {"create_task", "ensure_future"}
 IN_A_CONTEXT_ON_PURPOSE = {
-    "kernel/advance.py": "the operator, in the context that is made for its job",
-    "kernel/child_handle.py": "a child without a job, beside its parent",
-    "kernel/gathering.py": "branches of a job",
-    "kernel/operator_context.py": "waits of an operator without a job",
+    "execution/executor.py": "the operator, in the context that is made for its job",
+    "operators/child_handle.py": "a child without a job, beside its parent",
+    "execution/operations/gathering.py": "branches of a job",
+    "operators/context.py": "waits of an operator without a job",
     "ports/background.py": "`in_background` itself, and what is done for whoever waits for it",
 }
 NOT_IN_JOBS = ("cli", "demo", "server", "testing")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import errors as runtime_errors
-from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.execution.options import KernelOptions
 from agent_runtime.values.event import RuntimeEventType
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,6 @@
 """What import-linter's contracts in pyproject.toml cannot say: rules over rooms that come and go."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE_ROOMS = {
-    "actions", "events", "inbox", "jobs", "kernel", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
+    "actions", "events", "execution", "inbox", "jobs", "kernel", "operators", "worker", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
     "values",
 }  # fmt: skip
 VENDORS = ("anthropic", "google", "openai", "scripted")
@@ -78,3 +79,11 @@ def test_only_the_composition_root_names_a_concrete_store(graph: grimp.ImportGra
     }
 
     assert importers == set()
+
+
+def test_the_map_for_maintainers_names_every_room_and_no_other(graph: grimp.ImportGraph) -> None:
+    page = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^\| `([a-z_]+)` \|", page, flags=re.MULTILINE))
+    rooms = {child.partition(".")[2] for child in graph.find_children("agent_runtime")}
+
+    assert named == rooms

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel
-from agent_runtime.ports.journal import Worker
+from agent_runtime.ports.journal import WorkerRecord
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.capacity import NO_CAPS
@@ -26,7 +26,7 @@ from support.worker_child import OPERATORS
 from support.worker_pool import WorkerPool
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
-WORKER = Worker(
+WORKER = WorkerRecord(
     worker_id="w", queues=(), operators=(), started_at=NOW, heartbeat_at=NOW, info={"timeout": 7.0}
 )
 CALLS: dict[str, Callable[[PostgresStorage], Awaitable[Any]]] = {

@@ -19,7 +19,7 @@ from agent_runtime import (
     ExecutionRequest,
     OperatorContext,
 )
-from agent_runtime.kernel.operator import Operator
+from agent_runtime.operators.operator import Operator
 from agent_runtime.ports.journal import Storage
 from llm_client import Agent, ScriptedProvider, tool
 from llm_client.messages import ToolCall

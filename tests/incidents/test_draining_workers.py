@@ -53,7 +53,7 @@ async def test_a_draining_worker_claims_nothing(url: str) -> None:
     await until(lambda: _is_draining(draining))
     handles = [await submitting.execute(ExecutionRequest(operator="short")) for _ in range(5)]
     for handle in handles:  # neither told, nor found by the sweeps of those who are left
-        await submitting._news.sweep()
+        await submitting._changes.sweep()
         assert (await handle.job()).fence == 0
     GATE["open"].set()
     await stopping
@@ -69,4 +69,4 @@ async def test_a_draining_worker_claims_nothing(url: str) -> None:
 
 
 async def _is_draining(k: RuntimeKernel) -> bool:
-    return k._upkeep._executor._draining
+    return k._worker._executor._draining

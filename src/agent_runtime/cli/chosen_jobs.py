@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent_runtime.kernel.local_dispatcher import LocalDispatcher
 from agent_runtime.ports.dispatcher import Advance
+from agent_runtime.worker.local_dispatcher import LocalDispatcher
 
 
 class ChosenJobs:

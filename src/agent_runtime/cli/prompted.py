@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.app import import_object, make_provider
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.kernel.operator import AgentOperator, Operator, OperatorResult
+from agent_runtime.operators.operator import AgentOperator, Operator, OperatorResult
 from agent_runtime.trust import TrustStore, agent_name
 
 if TYPE_CHECKING:
-    from agent_runtime.kernel.operator_context import OperatorContext
+    from agent_runtime.operators.context import OperatorContext
     from agent_runtime.settings import Settings
     from llm_client.agent.agent import Agent
     from llm_client.tools.tool import Tool

@@ -6,11 +6,11 @@ import os
 import socket
 from collections.abc import Sequence
 
-from agent_runtime.ports.journal import Worker
+from agent_runtime.ports.journal import WorkerRecord
 from agent_runtime.values.job import JobRecord, JobStatus
 
 
-def is_alive(worker: Worker) -> bool:
+def is_alive(worker: WorkerRecord) -> bool:
     """Whether a worker's process exists; one on another machine is taken at its word."""
     pid = worker.info.get("pid")
     if worker.info.get("host") != socket.gethostname() or not isinstance(pid, int):
@@ -24,7 +24,7 @@ def is_alive(worker: Worker) -> bool:
     return True
 
 
-def standing(job: JobRecord, workers: Sequence[Worker]) -> str:
+def standing(job: JobRecord, workers: Sequence[WorkerRecord]) -> str:
     """Return a job's status, or `interrupted` when it is running on paper only."""
     if job.status is not JobStatus.RUNNING:
         return str(job.status)

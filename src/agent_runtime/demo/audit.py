@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.kernel.operator import AgentOperator, Operator, OperatorResult
+from agent_runtime.operators.operator import AgentOperator, Operator, OperatorResult
 
 if TYPE_CHECKING:
-    from agent_runtime.kernel.operator_context import OperatorContext
+    from agent_runtime.operators.context import OperatorContext
     from llm_client.engine.engine import ExecutionEngine
 
 OPERATOR: Final = "licence-audit"

@@ -10,7 +10,7 @@ from typing import Any
 from agent_runtime.demo import packages
 from agent_runtime.demo.licences import judge
 from agent_runtime.demo.report import Finding, render, report_path, write
-from agent_runtime.kernel.operator_context import current_context
+from agent_runtime.operators.context import current_context
 from agent_runtime.values.action import ActionSpec, ActionType
 from llm_client.tools.decorator import tool
 from llm_client.tools.tool import Tool, ToolContext

@@ -1,1 +1,1 @@
-"""Running jobs: the kernel, the context operators work with, and the guards around models and tools."""
+"""What a user holds: the kernel, what is asked of it, and handles of its jobs."""

@@ -17,8 +17,8 @@ from agent_runtime.errors import (
     PolicyDenied,
     UnknownAction,
 )
-from agent_runtime.kernel.operator import plain_output
 from agent_runtime.kernel.request import ExecutionResult
+from agent_runtime.operators.operator import plain_output
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType

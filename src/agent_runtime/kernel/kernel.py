@@ -22,32 +22,25 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
+from agent_runtime.execution.abilities import Abilities
+from agent_runtime.execution.admission import admit
+from agent_runtime.execution.branch import branch_here
+from agent_runtime.execution.executor import Executor
+from agent_runtime.execution.guards import Guard
+from agent_runtime.execution.guards.belongings import Belongings
+from agent_runtime.execution.options import KernelOptions
+from agent_runtime.execution.policies import Policies
+from agent_runtime.execution.retries import Retry, retried
+from agent_runtime.execution.services import Completions, Lease, RunServices
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.store import JobStore
-from agent_runtime.kernel.admission import admit
-from agent_runtime.kernel.advance import Executor
-from agent_runtime.kernel.belongings import Belongings
-from agent_runtime.kernel.blocking import Abilities
-from agent_runtime.kernel.branch import branch_here
-from agent_runtime.kernel.ends import AwaitedEnds
-from agent_runtime.kernel.guards import Guard
 from agent_runtime.kernel.handle import ExecutionHandle
-from agent_runtime.kernel.heartbeat import Heartbeat
-from agent_runtime.kernel.local_dispatcher import LocalDispatcher
-from agent_runtime.kernel.news import News
-from agent_runtime.kernel.operator import AgentOperator, OperatorRegistry
-from agent_runtime.kernel.options import KernelOptions
-from agent_runtime.kernel.policies import Policies
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.kernel.retries import Retry, retried
-from agent_runtime.kernel.services import CompletionWaiters, Lease, RunServices
 from agent_runtime.kernel.stores import StorageView, shared_storage
-from agent_runtime.kernel.timers import TimerService
-from agent_runtime.kernel.upkeep import Upkeep
-from agent_runtime.kernel.wakes import Wakes
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
+from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.background import stopped
 from agent_runtime.ports.clock import Clock, clock_of
@@ -63,6 +56,13 @@ from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.same_request import request_hash
+from agent_runtime.worker.changes import ChangeRouter
+from agent_runtime.worker.completion_waiters import CompletionWaiters
+from agent_runtime.worker.heartbeat import Heartbeat
+from agent_runtime.worker.local_dispatcher import LocalDispatcher
+from agent_runtime.worker.ready_queue import ReadyQueue
+from agent_runtime.worker.timers import TimerService
+from agent_runtime.worker.worker import Worker
 from llm_client.logs import logger_of
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
@@ -186,9 +186,9 @@ class RuntimeKernel:
         dispatcher: Dispatcher,
     ) -> None:
         """Put together what executes jobs."""
-        heartbeat, ends = self._heartbeat(dispatcher), AwaitedEnds(self.storage)
+        heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
         services = self._services(heartbeat, ends)
-        wakes = Wakes(
+        ready = ReadyQueue(
             self.storage,
             dispatcher,
             caps=self.options.caps,
@@ -204,28 +204,28 @@ class RuntimeKernel:
             guard=self._guard,
             engine=engine,
             tools=tools,
-            resubmit=wakes.woken,
+            resubmit=ready.woken,
         )
         timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger
         )
-        self._news = News(
+        self._changes = ChangeRouter(
             self.storage,
             bus=self.bus,
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
-            wakes=wakes,
+            ready=ready,
             ends=ends,
             services=services,
         )
-        self._upkeep = Upkeep(
+        self._worker = Worker(
             services,
             executor=executor,
             dispatcher=dispatcher,
             timers=timers,
-            wakes=wakes,
-            news=self._news,
+            ready=ready,
+            changes=self._changes,
             heartbeat=heartbeat,
             wanted=self._wants_to_execute,
         )
@@ -243,7 +243,7 @@ class RuntimeKernel:
             code_version=self.options.code_version,
         )
 
-    def _services(self, lease: Lease, ends: CompletionWaiters) -> RunServices:
+    def _services(self, lease: Lease, ends: Completions) -> RunServices:
         """Return what every run uses."""
         abilities = Abilities(
             operators=self.operators.names, code_version=self.options.code_version, process=self.worker_id
@@ -305,7 +305,7 @@ class RuntimeKernel:
     @property
     def executes(self) -> bool:
         """Whether this process executes jobs now."""
-        return self._news.executes
+        return self._changes.executes
 
     async def start(self) -> None:
         """Open the storage, recover what was left unfinished and begin to execute. Idempotent.
@@ -329,7 +329,7 @@ class RuntimeKernel:
         try:
             await self.storage.open()
             self._guard.start()
-            await self._upkeep.start()
+            await self._worker.start()
         except BaseException:
             await self._end()  # nothing goes on in the background, and the next try begins anew
             raise
@@ -339,7 +339,7 @@ class RuntimeKernel:
         """Stop; a storage of our own is closed whatever happens, and in the time that is left."""
         closing = (self.storage.aclose,) if self._owns_storage else ()
         try:
-            await stopped(self._upkeep.stop, *closing, seconds=self.options.shutdown_seconds)
+            await stopped(self._worker.stop, *closing, seconds=self.options.shutdown_seconds)
         finally:
             self._guard.stop()
 
@@ -396,7 +396,7 @@ class RuntimeKernel:
             RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT, "operator": operator}, content
         )
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
-        end = self._news.end_of(job.job_id)
+        end = self._changes.end_of(job.job_id)
         bounds = admission.bounded_by(self.options.queue_bounds)
         added = await self.jobs.add(admission.job, *admission.events, queue_bounds=bounds, **admission.parts)
         if added.job_id != job.job_id and request.retry_failed and added.status in FAILURES:
@@ -524,7 +524,7 @@ class RuntimeKernel:
         """
         await self.start()
         while True:
-            stop = self._news.end_of(job_id)
+            stop = self._changes.end_of(job_id)
             event = await self._newest_event(job_id)
             if not event.is_terminal:
                 if not wait_blocked:

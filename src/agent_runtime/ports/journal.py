@@ -253,7 +253,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class WorkerRecord:
     """A process that executes jobs."""
 
     worker_id: str
@@ -579,11 +579,11 @@ class RuleReader(Protocol):
 class Workers(Protocol):
     """Who executes jobs, and whether they live."""
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         """Store or renew a worker's row; return whether there was one to renew."""
         ...
 
-    async def list_workers(self) -> Sequence[Worker]:
+    async def list_workers(self) -> Sequence[WorkerRecord]:
         """Return the workers that are registered."""
         ...
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import orjson
 
-from agent_runtime.ports.journal import StoredPolicy, Worker
+from agent_runtime.ports.journal import StoredPolicy, WorkerRecord
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
@@ -162,12 +162,14 @@ def policy_row(policy: StoredPolicy, at: datetime) -> list[Any]:
     return [policy.name, policy.version, dict(policy.document), at]
 
 
-def worker_row(worker: Worker) -> list[Any]:
+def worker_row(worker: WorkerRecord) -> list[Any]:
     """Return a worker's column values, in the order of `WORKER`."""
     return [getattr(worker, name) for name in WORKER]
 
 
-def worker_record(row: Sequence[Any]) -> Worker:
+def worker_record(row: Sequence[Any]) -> WorkerRecord:
     """Build a worker from its column values."""
     values = dict(zip(WORKER, row, strict=True))
-    return Worker(**{**values, "queues": tuple(values["queues"]), "operators": tuple(values["operators"])})
+    return WorkerRecord(
+        **{**values, "queues": tuple(values["queues"]), "operators": tuple(values["operators"])}
+    )

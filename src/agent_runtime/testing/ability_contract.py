@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage, Worker
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage, WorkerRecord
 from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
@@ -43,7 +43,7 @@ class AbilityContract:
     ) -> None:
         """Let a worker show that it lives."""
         now = datetime.now(UTC)  # noqa: TID251 -- shared storages go by the server's clock
-        worker = Worker(
+        worker = WorkerRecord(
             worker_id=name,
             operators=tuple(operators),
             queues=tuple(queues),

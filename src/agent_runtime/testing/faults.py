@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, NoReturn
 
 from agent_runtime.kernel.kernel import RuntimeKernel
-from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, Worker
+from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, WorkerRecord
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
@@ -112,7 +112,7 @@ class DyingStorage:
             await self._gone()
         return await self._inner.fold(job_id, fence=fence, at=at, held=held)
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         """Register while alive."""
         return self.died.is_set() or await self._inner.register_worker(worker)
 

@@ -33,7 +33,7 @@ from agent_runtime.ports.journal import (
     Signal,
     Storage,
     Timer,
-    Worker,
+    WorkerRecord,
 )
 from agent_runtime.testing.ability_contract import AbilityContract
 from agent_runtime.testing.capacity_contract import CapacityContract
@@ -595,7 +595,7 @@ class StorageContract(
         assert pairs(await storage.due_jobs()) == [(owned.job_id, 0)]
 
     async def test_a_removed_worker_frees_its_jobs(self, storage: Storage) -> None:
-        worker = Worker(
+        worker = WorkerRecord(
             worker_id="w1", operators=("a", "b"), started_at=NOW, heartbeat_at=NOW, info={"pid": 1}
         )
         assert not await storage.register_worker(worker)

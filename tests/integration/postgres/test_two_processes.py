@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from agent_runtime.errors import BudgetRejected, FenceLost
-from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEvent, Signal, Worker
+from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEvent, Signal, WorkerRecord
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
@@ -133,14 +133,14 @@ async def test_two_processes_do_not_overspend_whatever_order_they_name_their_bud
 async def test_a_worker_without_sign_of_life_loses_its_jobs_and_its_fence(pair: Pair) -> None:
     first, second = pair
     for name, storage in (("w1", first), ("w2", second)):
-        await storage.register_worker(Worker(worker_id=name, started_at=NOW, heartbeat_at=NOW))
+        await storage.register_worker(WorkerRecord(worker_id=name, started_at=NOW, heartbeat_at=NOW))
     record = job()
     await first.commit(commit(create=[(record, [NewEvent("job.created")])]))
     assert await first.claim(record.job_id, owner="w1", at=NOW) is not None
     assert await second.expire_workers(60.0) == []
     assert await second.expire_workers(0.0) == [record.job_id]
     assert await second.list_workers() == []
-    assert not await first.register_worker(Worker(worker_id="w1", started_at=NOW, heartbeat_at=NOW))
+    assert not await first.register_worker(WorkerRecord(worker_id="w1", started_at=NOW, heartbeat_at=NOW))
     assert await second.claim(record.job_id, owner="w2", at=NOW) is not None
     with pytest.raises(FenceLost):
         await first.commit(commit(job_id=record.job_id, fence=1, events=[NewEvent("custom.late")]))
@@ -149,7 +149,7 @@ async def test_a_worker_without_sign_of_life_loses_its_jobs_and_its_fence(pair: 
 async def test_a_worker_is_dead_only_after_its_own_time_out(pair: Pair) -> None:
     first, second = pair
     for name, info in (("slow", {"timeout": 60.0}), ("quick", {"timeout": 0.0}), ("mute", {})):
-        await first.register_worker(Worker(worker_id=name, started_at=NOW, heartbeat_at=NOW, info=info))
+        await first.register_worker(WorkerRecord(worker_id=name, started_at=NOW, heartbeat_at=NOW, info=info))
     record = job()
     await first.commit(commit(create=[(record, [NewEvent("job.created")])]))
     assert await first.claim(record.job_id, owner="slow", at=NOW) is not None

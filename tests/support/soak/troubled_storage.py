@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from agent_runtime import StorageError
-from agent_runtime.ports.journal import Claim, Commit, Storage, Worker
+from agent_runtime.ports.journal import Claim, Commit, Storage, WorkerRecord
 from agent_runtime.testing.faults import DyingStorage
 from agent_runtime.values.event import RuntimeEvent
 from support.soak.world import Life
@@ -97,7 +97,7 @@ class TroubledStorage(DyingStorage):
         events: Sequence[RuntimeEvent] = await self._write(lambda: self._inner.fold(job_id, **options))
         return events
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         renewed: bool = await self._write(lambda: self._inner.register_worker(worker))
         return renewed
 

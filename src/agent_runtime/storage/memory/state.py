@@ -11,7 +11,7 @@ from typing import Any
 
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
-from agent_runtime.ports.journal import Commit, Signal, StoredPolicy, Timer, Worker
+from agent_runtime.ports.journal import Commit, Signal, StoredPolicy, Timer, WorkerRecord
 from agent_runtime.storage.memory.inbox import Mail
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
 from agent_runtime.values.ability import Ability
@@ -55,7 +55,7 @@ class State:
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
     mail: Mail = field(default_factory=Mail)
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, WorkerRecord] = field(default_factory=dict)
     listed: dict[tuple[str, str], datetime] = field(default_factory=dict)
     """When an operator was last listed, by queue and operator; the queue `""` stands for all."""
     without_content: set[str] = field(default_factory=set)

@@ -22,7 +22,7 @@ from agent_runtime.ports.journal import (
     NewEvent,
     StoredPolicy,
     Timer,
-    Worker,
+    WorkerRecord,
 )
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.forgetting import forget
@@ -428,7 +428,7 @@ class MemoryStorage:
         found = (entry for entry in entries if filter.matches(entry))
         return [entry for entry, _ in zip(found, range(filter.limit), strict=False)]
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         """Store or renew a worker's row."""
         known = worker.worker_id in self._state.workers
         self._state.workers[worker.worker_id] = worker
@@ -488,7 +488,7 @@ class MemoryStorage:
         """Do nothing: all workers live in this process."""
         return ()
 
-    async def list_workers(self) -> Sequence[Worker]:
+    async def list_workers(self) -> Sequence[WorkerRecord]:
         """Return registered workers."""
         return list(self._state.workers.values())
 

@@ -21,7 +21,7 @@ from agent_runtime.ports.journal import (
     Listener,
     StoredPolicy,
     Timer,
-    Worker,
+    WorkerRecord,
 )
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
@@ -580,7 +580,7 @@ class PostgresStorage:
         statement, parameters = await asyncio.to_thread(_compiled, build)
         return await self._connections.fetch(statement, *parameters)
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         """Store or renew a worker's row; return whether there was one to renew."""
         row = encode(rows.WORKER, rows.worker_row(worker))
         asked_at = self.clock.monotonic()
@@ -596,7 +596,7 @@ class PostgresStorage:
         ((now,),) = await self._connections.fetch("SELECT clock_timestamp()")
         self.clock.learn(now, asked_at=asked_at)
 
-    async def list_workers(self) -> Sequence[Worker]:
+    async def list_workers(self) -> Sequence[WorkerRecord]:
         """Return registered workers."""
         found = await self._connections.fetch(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
         return [rows.worker_record(decode(rows.WORKER, tuple(row))) for row in found]

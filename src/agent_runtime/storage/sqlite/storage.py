@@ -22,7 +22,7 @@ from agent_runtime.ports.journal import (
     Listener,
     StoredPolicy,
     Timer,
-    Worker,
+    WorkerRecord,
 )
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
@@ -487,7 +487,7 @@ class SQLiteStorage:
 
         return await self._reader.run(read)
 
-    async def register_worker(self, worker: Worker) -> bool:
+    async def register_worker(self, worker: WorkerRecord) -> bool:
         """Store or renew a worker's row."""
         row = encode(rows.WORKER, rows.worker_row(worker))
         queues, at = worker.queues or ("",), from_time(worker.heartbeat_at)
@@ -559,7 +559,7 @@ class SQLiteStorage:
         """Do nothing: the executor's lock tells whether the one worker lives."""
         return ()
 
-    async def list_workers(self) -> Sequence[Worker]:
+    async def list_workers(self) -> Sequence[WorkerRecord]:
         """Return registered workers."""
         found = await self._reader.rows(f"SELECT {', '.join(rows.WORKER)} FROM runtime_workers")  # noqa: S608
         return [rows.worker_record(decode(rows.WORKER, row)) for row in found]

@@ -5,7 +5,7 @@ from pathlib import Path
 from agent_runtime import ExecutionRequest, OperatorContext, RuntimeKernel
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.standing import standing
-from agent_runtime.ports.journal import Worker
+from agent_runtime.ports.journal import WorkerRecord
 from support.kernels import kernel
 
 
@@ -51,7 +51,7 @@ async def test_a_job_that_runs_on_paper_only_is_interrupted() -> None:
 
     running = replace(ended, status=JobStatus.RUNNING, owner=worker.worker_id)
     dead = replace(worker, info={**worker.info, "pid": 2**22 + 1})
-    elsewhere: Worker = replace(dead, info={**dead.info, "host": "another machine"})
+    elsewhere: WorkerRecord = replace(dead, info={**dead.info, "host": "another machine"})
     assert standing(ended, []) == "succeeded"
     assert standing(running, [worker]) == "running"
     assert standing(running, [elsewhere]) == "running"

@@ -67,7 +67,7 @@ async def test_jobs_that_are_awaited_and_wait_cost_no_look_into_their_journals()
 
         await until(all_wait)
         looked = storage.looked
-        await k._news.sweep()
+        await k._changes.sweep()
         assert storage.looked == looked
         for handle in handles:
             question = await pending(handle)

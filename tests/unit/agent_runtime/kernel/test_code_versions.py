@@ -15,7 +15,7 @@ from agent_runtime import (
     OperatorContext,
     RuntimeKernel,
 )
-from agent_runtime.kernel.blocking import Abilities
+from agent_runtime.execution.abilities import Abilities
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import NOW, job
 from support.kernels import BOUND, QUICK, kernel, status_becomes, types, until
@@ -50,8 +50,8 @@ async def blocked(storage: MemoryStorage, version: str | None, tries: list[int])
 async def several_sweeps(k: RuntimeKernel) -> None:
     """Let the kernel look for what it can run a few times."""
     for _ in range(3):
-        await k._upkeep._keep_executing()
-        await k._news.sweep()
+        await k._worker._keep_executing()
+        await k._changes.sweep()
         await asyncio.sleep(0)
 
 

@@ -16,7 +16,7 @@ from agent_runtime import (
     StepFailed,
     current_context,
 )
-from agent_runtime.kernel.branch import CURRENT_BRANCH
+from agent_runtime.execution.branch import CURRENT_BRANCH
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
 from agent_runtime.values.event import TERMINAL_TYPES

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.kernel.ends import AwaitedEnds
 from agent_runtime.ports.journal import JobChange, NewEvent
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobStatus
+from agent_runtime.worker.completion_waiters import CompletionWaiters
 
 BOUND = 10
 
@@ -40,8 +40,8 @@ async def storage() -> AsyncIterator[Watched]:
 
 
 @pytest.fixture
-async def ends(storage: Watched) -> AsyncIterator[AwaitedEnds]:
-    awaited = AwaitedEnds(storage)
+async def ends(storage: Watched) -> AsyncIterator[CompletionWaiters]:
+    awaited = CompletionWaiters(storage)
     awaited.start()
     yield awaited
     await awaited.stop()
@@ -64,7 +64,7 @@ async def ended(storage: Watched) -> str:
 
 
 async def test_of_many_awaited_jobs_only_the_ended_one_is_looked_at(
-    ends: AwaitedEnds, storage: Watched
+    ends: CompletionWaiters, storage: Watched
 ) -> None:
     others = [ends.end_of(f"job-{number}") for number in range(50)]
     job_id = await ended(storage)
@@ -78,7 +78,9 @@ async def test_of_many_awaited_jobs_only_the_ended_one_is_looked_at(
     assert not any(other.done() for other in others)
 
 
-async def test_a_job_that_nobody_waits_for_is_not_looked_at(ends: AwaitedEnds, storage: Watched) -> None:
+async def test_a_job_that_nobody_waits_for_is_not_looked_at(
+    ends: CompletionWaiters, storage: Watched
+) -> None:
     unawaited, awaited = await ended(storage), await ended(storage)
     end = ends.end_of(awaited)
 
@@ -90,7 +92,7 @@ async def test_a_job_that_nobody_waits_for_is_not_looked_at(ends: AwaitedEnds, s
     assert storage.asked == [awaited]
 
 
-async def test_a_look_finds_an_end_that_was_not_announced(ends: AwaitedEnds, storage: Watched) -> None:
+async def test_a_look_finds_an_end_that_was_not_announced(ends: CompletionWaiters, storage: Watched) -> None:
     job_id = await ended(storage)
     end = ends.end_of(job_id)
 
@@ -100,7 +102,7 @@ async def test_a_look_finds_an_end_that_was_not_announced(ends: AwaitedEnds, sto
     assert job_id not in ends
 
 
-async def test_who_still_waits_when_it_stops_is_told_that_the_job_goes_on(ends: AwaitedEnds) -> None:
+async def test_who_still_waits_when_it_stops_is_told_that_the_job_goes_on(ends: CompletionWaiters) -> None:
     end = ends.end_of("job-1")
 
     await ends.stop()
@@ -110,7 +112,7 @@ async def test_who_still_waits_when_it_stops_is_told_that_the_job_goes_on(ends: 
 
 
 async def test_a_journal_that_cannot_be_read_does_not_keep_others_from_hearing_of_later_ends(
-    ends: AwaitedEnds, storage: Watched
+    ends: CompletionWaiters, storage: Watched
 ) -> None:
     bad, good = await ended(storage), await ended(storage)
     storage.unexpected.append(bad)

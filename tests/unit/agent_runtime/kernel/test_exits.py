@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, ExecutionRequest, JobFailed, OperatorContext, StepFailed
-from agent_runtime.kernel.operator import Operator
+from agent_runtime.operators.operator import Operator
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
 from llm_client import Agent, FunctionProvider, ScriptedProvider, tool

@@ -20,7 +20,7 @@ from agent_runtime import (
     current_context,
 )
 from agent_runtime.errors import ContentTooLarge, InboxFull, ResultNotSerializable, UnknownMessage
-from agent_runtime.kernel.options import KernelOptions
+from agent_runtime.execution.options import KernelOptions
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from agent_runtime.values.message import MAX_MESSAGE_BYTES

@@ -157,7 +157,7 @@ async def test_two_suspects_run_one_after_the_other_in_a_process(gates: Gates) -
 async def gates_stay_closed(k: RuntimeKernel) -> None:
     """Look for due jobs a few times."""
     for _ in range(3):
-        await k._news.sweep()
+        await k._changes.sweep()
         await asyncio.sleep(0)
 
 

@@ -25,7 +25,7 @@ from agent_runtime import (
     OperatorContext,
     ResultNotSerializable,
 )
-from agent_runtime.kernel.results import ResultType
+from agent_runtime.execution.operations.results import ResultType
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
 from llm_client import Agent, ScriptedProvider, tool

@@ -296,7 +296,7 @@ async def test_a_bare_context_waits_the_same_way() -> None:
 
 async def is_out_of_memory(k: Any, handle: Any) -> bool:
     """Whether the job's run has left this process."""
-    return handle.job_id not in k._upkeep._executor.busy
+    return handle.job_id not in k._worker._executor.busy
 
 
 async def test_one_answer_among_many_children_does_not_end_the_set() -> None:
@@ -351,7 +351,7 @@ async def test_the_end_of_a_child_that_nobody_waits_for_yet_wakes_nobody() -> No
         answer = await pending(k.handle(child.job_id))
         await k.actions.resolve_by_id(answer.action_id, {"value": "quick"})
         await k.handle(child.job_id).result(timeout=BOUND)
-        await k._upkeep._news.sweep()
+        await k._worker._changes.sweep()
         await until(lambda: is_out_of_memory(k, handle))
         action = await pending(handle)
         await handle.resolve_action(action.action_id, {"confirmed": True})

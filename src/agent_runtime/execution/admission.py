@@ -1,0 +1,143 @@
+"""How a job begins: queued, refused, or waiting for a person's yes – with the decision as a part of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent_runtime.actions.records import expiry_timer, new_action
+from agent_runtime.errors import PolicyDenied
+from agent_runtime.execution.approvals import ADMISSION, Verdict, approval_spec
+from agent_runtime.execution.completion import Completion, finish
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.operations.waits import answered, asked_event, recorded_action
+from agent_runtime.execution.policies import stored
+from agent_runtime.execution.policy_enforcer import context_of, decision_event, refusal_of
+from agent_runtime.policy.policy import Policy
+from agent_runtime.ports.journal import JobChange, NewEvent, Signal
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """A job that is about to be stored, and what is stored with it."""
+
+    job: JobRecord
+    events: tuple[NewEvent, ...]
+    new_actions: Sequence[ActionRecord] = ()
+    policy: Policy | None = None
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Further parts of the commit that creates the job."""
+        timers = [timer for action in self.new_actions for timer in expiry_timer(action)]
+        return {"new_actions": self.new_actions, "set_timers": timers, "policies": stored(self.policy)}
+
+    def bounded_by(self, bounds: QueueBounds) -> QueueBounds:
+        """Return the bounds that hold for this job: none if it is not going to wait for a worker."""
+        return bounds if self.job.status is JobStatus.QUEUED else NO_BOUNDS
+
+    @property
+    def refusal(self) -> list[Signal]:
+        """What tells a parent that its child was refused."""
+        job = self.job
+        if not job.status.is_terminal or job.parent_job_id is None:
+            return []
+        told = {
+            "job_id": job.job_id,
+            "status": job.status.value,
+            "error": job.error,
+            "error_code": job.error_code,
+        }
+        signal_id = f"{job.job_id}:ended"
+        return [
+            Signal(signal_id, job.parent_job_id, RuntimeEventType.CHILD_ENDED, job.parent_operation_id, told)
+        ]
+
+
+def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission:
+    """Ask the policy whether a job may begin, and return the job as it begins."""
+    if policy is None:
+        return Admission(job=job, events=(created,))
+    job = replace(job, policy_ref=policy.ref)
+    if not policy.concerns(PolicyAction.JOB):
+        return Admission(job=job, events=(created,), policy=policy)
+    asked = PolicySubject(action=PolicyAction.JOB, names=(job.operator or "",), context=context_of(job))
+    result = policy.decide(asked)
+    events = (created, decision_event(_operation_id(job), asked, result))
+    match result.enforced.decision:
+        case PolicyDecision.DENY:
+            return _refused(job, events, result, policy)
+        case PolicyDecision.REQUIRE_APPROVAL:
+            return _asking(job, events, result, policy)
+        case _:
+            return Admission(job=job, events=events, policy=policy)
+
+
+def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
+    error = refusal_of(result)
+    data = {"error": error, "error_code": PolicyDenied.code, "error_type": PolicyDenied.__name__, "turns": 0}
+    ended = NewEvent(RuntimeEventType.JOB_FAILED, None, data)
+    job = replace(
+        job,
+        status=JobStatus.FAILED,
+        error=error,
+        error_code=PolicyDenied.code,
+        completed_at=job.created_at,
+    )
+    return Admission(job=job, events=(*events, ended), policy=policy)
+
+
+def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
+    assert result.approval is not None  # noqa: S101 -- comes with this decision
+    payload = {"operator": job.operator, "principal": job.principal_id, "reason": refusal_of(result)}
+    action = new_action(
+        approval_spec(result.approval, payload),
+        scope_id=job.scope_id,
+        job_id=job.job_id,
+        operation_id=f"{_operation_id(job)}?",
+        now=job.created_at,
+    )
+    job = replace(job, status=JobStatus.WAITING_ACTION)
+    return Admission(job=job, events=(*events, asked_event(action)), new_actions=[action], policy=policy)
+
+
+def _operation_id(job: JobRecord) -> str:
+    return f"{job.origin}:{ADMISSION}"
+
+
+def has_begun(run: JobRun) -> bool:
+    """Whether the job's operator may have done anything yet, in an earlier run."""
+    operation_id = f"{_operation_id(run.job)}?"
+    is_asked = operation_id in run.history.steps and operation_id not in run.history.arrived
+    return run.job.fence > 1 and not is_asked
+
+
+async def is_admitted(run: JobRun) -> bool:
+    """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval."""
+    operation_id = f"{_operation_id(run.job)}?"
+    asked = run.history.steps.get(operation_id)
+    if asked is None:
+        return True
+    answer = run.history.arrived.get(operation_id)
+    if answer is None:
+        suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
+        async with run.last_word():
+            await run.conclude([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
+        return False
+    error = "nobody approved this job in time"
+    if answer.type == RuntimeEventType.ACTION_RESOLVED:
+        verdict = Verdict.of(answered(recorded_action(asked.declaration), answer))
+        if verdict.approved:
+            return True
+        error = verdict.refusal("this job")
+    ending = Completion(
+        JobStatus.FAILED, error=error, error_code=PolicyDenied.code, error_type=PolicyDenied.__name__
+    )
+    await finish(run, ending)
+    return False

@@ -1,0 +1,114 @@
+"""Approvals, as jobs, models and tools need them: asked in one way, read in one way, and not forgotten.
+
+Who had to agree to something also has to say what became of it, when its outcome is lost: a `retry` does again what
+they had agreed to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_runtime.actions.resolution import NOTHING_TO_EDIT
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.person import person_key
+from agent_runtime.values.policy import Approval
+
+if TYPE_CHECKING:
+    from agent_runtime.execution.history import History, Step
+
+ADMISSION: Final = "[admission]"
+"""Place of the question whether a job may begin."""
+
+
+def approval_spec(
+    approval: Approval,
+    payload: Mapping[str, Any],
+    *,
+    argument_schema: Mapping[str, Any] | None = NOTHING_TO_EDIT,
+) -> ActionSpec:
+    """Build the question that asks for an approval."""
+    return ActionSpec(
+        type=ActionType.APPROVAL,
+        payload=payload,
+        timeout_seconds=approval.timeout_seconds,
+        approvers=approval.approvers,
+        quorum=approval.quorum,
+        argument_schema=argument_schema,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What came of a question for an approval."""
+
+    resolution: Mapping[str, Any]
+    resolved_by: str | None
+    """Whose answer decided it; `None` is somebody without a name."""
+    by: tuple[str | None, ...]
+    """Who wants it so."""
+
+    @classmethod
+    def of(cls, answered: ActionRecord) -> Verdict:
+        """Read an answered action."""
+        by = tuple(vote["by"] for vote in answered.votes) or (answered.resolved_by,)
+        return cls(resolution=answered.resolution or {}, resolved_by=answered.resolved_by, by=by)
+
+    @property
+    def approved(self) -> bool:
+        """Whether it is a yes."""
+        return bool(self.resolution.get("approved"))
+
+    def refusal(self, what: str) -> str:
+        """Return who refused what, and why."""
+        reason = f": {self.resolution['reason']}" if self.resolution.get("reason") else ""
+        return f"{self.resolved_by or 'an approver'} refused {what}{reason}"
+
+    def satisfies(self, approval: Approval) -> bool:
+        """Whether a yes is all that an approval wants, be it asked for by another rule."""
+        if not self.approved:
+            return False
+        if approval.approvers is None:
+            return len(self.by) >= approval.quorum
+        allowed = {person_key(name) for name in approval.approvers}
+        agreed = {person_key(name) for name in self.by if name is not None}
+        return len(allowed & agreed) >= approval.quorum
+
+
+NOBODY_IN_PARTICULAR: Final = Approval()
+
+
+def who_agreed(history: History, operation_id: str) -> Approval:
+    """Return who had to agree to an operation: they, and as many of them, say what became of it.
+
+    That is the newest answered question with approvers that was asked about the operation, or inside it; else about
+    the tool call that encloses it, the innermost first; else about the job.
+    """
+    nearest, found = -1, NOBODY_IN_PARTICULAR
+    for asked in history.steps.values():
+        approvers = asked.declaration.data.get("approvers")
+        if asked.kind != "action" or approvers is None or asked.operation_id not in history.arrived:
+            continue
+        nearness = _nearness(asked, operation_id)
+        if nearness >= nearest:
+            nearest, quorum = nearness, asked.declaration.data["quorum"]
+            found = Approval(approvers=tuple(approvers), quorum=quorum)
+    return found
+
+
+_OF_ITSELF: Final = 1 << 30
+
+
+def _nearness(asked: Step, operation_id: str) -> int:
+    """Return how near the subject of a question is to an operation; below -1 when it is about something else."""
+    question = asked.operation_id
+    if question.startswith(operation_id) and question[len(operation_id) :][:1] in ("?", "!", ".", "~"):
+        return _OF_ITSELF
+    subject, mark, _ = question.rpartition("?")
+    if mark and subject.endswith(f":{ADMISSION}"):
+        return 0
+    if asked.declaration.data.get("argument_hash") is None:  # not about a call
+        return -2
+    encloses = operation_id.startswith(subject) and operation_id[len(subject) :][:1] in (".", "~")
+    return len(subject) if encloses else -2

@@ -1,0 +1,138 @@
+"""The host of everything that runs inside a job. Outside of jobs it lets calls through untouched."""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.execution.branch import CURRENT_BRANCH, Operation, branch_here
+from agent_runtime.execution.guards.belongings import Belongings
+from agent_runtime.execution.guards.models import ModelGuard
+from agent_runtime.execution.guards.tools import ToolGuard
+from agent_runtime.execution.operations.streams import StreamLine
+from agent_runtime.execution.operations.timeouts import RecordedLimit
+from llm_client.engine.event_stream import OpenStream, StreamHost
+from llm_client.governed import govern, release
+from llm_client.messages import CompletionResult
+from llm_client.middleware import (
+    Host,
+    ModelAttempt,
+    ModelCall,
+    ProceedAttempt,
+    ProceedCall,
+    ProceedTool,
+    ToolInvocation,
+)
+from llm_client.pausing import Limit, TimeLimit
+from llm_client.pricing import PriceBook
+from llm_client.tokens import TokenEstimator
+from llm_client.tools.tool import Tool, ToolResult
+
+if TYPE_CHECKING:
+    from llm_client.engine.engine import ExecutionEngine
+
+
+class Guard(Host):
+    """Journals and bounds the calls of the job that the current task works for. One per kernel.
+
+    Args:
+        prices: What calls cost, whichever engine makes them; without, every engine's own prices hold.
+        estimator: How many tokens a request's input takes.
+        belongings: What is called in jobs alone while the kernel executes.
+    """
+
+    def __init__(self, prices: PriceBook | None, estimator: TokenEstimator, belongings: Belongings) -> None:
+        self._prices = prices
+        self._belongings = belongings
+        self._models = ModelGuard(prices or PriceBook(), estimator)
+        self._tools = ToolGuard()
+
+    def start(self) -> None:
+        """Refuse calls of the kernel's engines and tools that come from outside of its jobs, from now on."""
+        self._belongings.start()
+        govern(self)
+
+    def stop(self) -> None:
+        """Let them be called from anywhere again."""
+        release(self)
+
+    def adopt(self, used: ExecutionEngine | Tool) -> None:
+        """Learn what a job calls."""
+        self._belongings.adopt(used)
+
+    def owns(self, called: ExecutionEngine | Tool) -> bool:
+        """Whether an engine or a tool belongs to the kernel, and it executes."""
+        return self._belongings.hold(called)
+
+    async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        """Recall a model call, or let it happen."""
+        branch = branch_here()
+        if branch is None:
+            return await proceed(call)
+        if self._prices is not None:
+            call = call.evolve(prices=self._prices)
+        return await self._models.call(branch, call, proceed)
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        """Reserve, ask, settle."""
+        branch = branch_here()
+        return await (proceed(attempt) if branch is None else self._models.attempt(branch, attempt, proceed))
+
+    async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Recall a tool call, or let it happen."""
+        branch = branch_here()
+        if branch is None:
+            return await proceed(invocation)
+        name = invocation.tool.name
+        operation = (
+            branch.reach_at(f"{branch.batch}.{invocation.index}", "tool", name)
+            if branch.batch
+            else branch.reach("tool", name)
+        )
+        result = await self._tools.call(branch, operation, invocation, proceed)
+        step = branch.run.history.steps.get(operation.id)
+        if step is not None and step.outcome is not None and "reconciled" not in step.outcome.data:
+            branch.run.transcripts.note_result(operation.place, invocation.call, result.content)
+        return result
+
+    async def call_tool_at(
+        self, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
+    ) -> ToolResult:
+        """Run a tool call that has a place of its own, not one below a model's answer."""
+        branch = branch_here()
+        assert branch is not None  # noqa: S101 -- only a job's context calls this
+        return await self._tools.call(branch, operation, invocation, proceed)
+
+    async def attempt_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Write the intent before the tool's function runs."""
+        branch = branch_here()
+        return await (
+            proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
+        )
+
+    def loop(self) -> AbstractEventLoop | None:
+        """Return the event loop of the job."""
+        branch = CURRENT_BRANCH.get()
+        return None if branch is None else branch.run.loop
+
+    def time_limit(self, seconds: float) -> Limit:
+        """Bound an agent's run; in a job, that the bound was reached is recorded."""
+        branch = branch_here()
+        return TimeLimit(seconds) if branch is None else RecordedLimit(branch, seconds)
+
+    def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
+        """Give a stream a line of work of its own in the job that reads it."""
+        branch = branch_here()
+        return None if branch is None else StreamLine(branch, stream)
+
+    def sending(self) -> None:
+        """Learn that the request of the attempt in flight leaves the process."""
+        branch = branch_here()
+        if branch is not None:
+            self._models.sending(branch)
+
+    async def settled(self) -> None:
+        """Write the outcome that waits for the next intent."""
+        branch = branch_here()
+        if branch is not None:
+            await branch.run.settled()

@@ -1,0 +1,141 @@
+"""What a job's policy does to its model calls: refuse, ask a person, bound, redirect, redact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from agent_runtime.errors import ActionExpired, PolicyDenied
+from agent_runtime.execution.approvals import Verdict, approval_spec
+from agent_runtime.execution.branch import Branch
+from agent_runtime.execution.operations.waits import await_action, open_action
+from agent_runtime.execution.policy_enforcer import redactor, refusal_of
+from agent_runtime.values.policy import (
+    UNCONSTRAINED,
+    Approval,
+    Constraints,
+    PolicyAction,
+    PolicyDecision,
+    PolicyResult,
+)
+from llm_client.messages import Message, Part, TextPart
+from llm_client.redaction import Redactor
+from llm_client.spec import RequestSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What was decided about a model call: which model, within which bounds."""
+
+    model: str
+    constraints: Constraints = UNCONSTRAINED
+
+    def applied(self, spec: RequestSpec, model: str) -> RequestSpec:
+        """Return the request as it may leave; `model` is the one it would have asked."""
+        if self.model != model:
+            spec = spec.evolve(model=self.model)
+        bounds = self.constraints
+        if bounds.max_tokens is not None:
+            wanted = spec.max_tokens
+            spec = spec.evolve(
+                max_tokens=bounds.max_tokens if wanted is None else min(wanted, bounds.max_tokens)
+            )
+        if bounds.drop_tools:
+            spec = _without_tools(spec, bounds.drop_tools)
+        if bounds.redact:
+            spec = spec.evolve(messages=redacted_messages(spec.messages, bounds.redact))
+        return spec
+
+
+async def rule_on_model(
+    branch: Branch, place: str, provider: str, model: str, *, context_tokens: int
+) -> Ruling:
+    """Ask the policy about a model, and about the one it forces instead, if it does; wait for a yes that it wants.
+
+    Raises:
+        PolicyDenied: The policy, or a person it asks, says no.
+    """
+    run, asked = branch.run, [model]
+    bounds: list[Constraints] = []
+    while True:
+        operation_id = run.operation_id(place)
+        result = run.enforcer.decide(
+            PolicyAction.MODEL,
+            operation_id,
+            asked[-1],
+            f"{provider}:{asked[-1]}",
+            context_tokens=context_tokens,
+        )
+        if result.decision is PolicyDecision.DENY:
+            raise PolicyDenied(f"model {asked[-1]!r}: {refusal_of(result)}")
+        if result.approval is not None:
+            await _approve(branch, place, asked[-1], provider, result)
+        bounds.append(result.constraints)
+        forced = result.constraints.model
+        if forced is None or forced == asked[-1]:
+            return Ruling(model=asked[-1], constraints=_tightest(bounds))
+        if forced in asked:
+            raise PolicyDenied(f"rules force models in a circle: {' → '.join([*asked, forced])}")
+        asked.append(forced)
+
+
+async def _approve(branch: Branch, place: str, model: str, provider: str, result: PolicyResult) -> None:
+    """Ask a person whether a model may be asked."""
+    payload = {"model": model, "provider": provider, "reason": refusal_of(result)}
+    spec = approval_spec(result.approval or Approval(), payload)
+    with branch.child(place, is_line=False) as own:
+        action = await open_action(own, f"{branch.run.operation_id(place)}?{model}", spec)
+        try:
+            verdict = Verdict.of(await await_action(own, action))
+        except ActionExpired as error:
+            raise PolicyDenied(f"model {model!r}: {error}") from error
+    if not verdict.approved:
+        raise PolicyDenied(verdict.refusal(f"model {model!r}"))
+
+
+def _tightest(bounds: Sequence[Constraints]) -> Constraints:
+    caps = [one.max_tokens for one in bounds if one.max_tokens is not None]
+    return Constraints(
+        max_tokens=min(caps, default=None),
+        drop_tools=tuple(sorted({name for one in bounds for name in one.drop_tools})),
+        redact=tuple(sorted({kind for one in bounds for kind in one.redact})),
+    )
+
+
+def is_dropped(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a tool is one that a model may not use."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _without_tools(spec: RequestSpec, patterns: Sequence[str]) -> RequestSpec:
+    left = tuple(tool for tool in spec.tools if not is_dropped(tool.name, patterns))
+    choice = spec.tool_choice
+    named = choice is not None and choice not in ("auto", "none", "required")
+    if (named and choice not in {tool.name for tool in left}) or not left:
+        choice = None
+    return spec.evolve(tools=left, tool_choice=choice)
+
+
+def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...]) -> tuple[Message, ...]:
+    """Return messages without some kinds of content; what a vendor signed or encoded stays as it is."""
+    cleaner = redactor(kinds)
+    return tuple(_redacted(message, cleaner) for message in messages)
+
+
+def _redacted(message: Message, cleaner: Redactor) -> Message:
+    content: str | tuple[Part, ...]
+    if isinstance(message.content, str):
+        content = cleaner.text(message.content)
+    else:
+        content = tuple(
+            replace(part, text=cleaner.text(part.text)) if isinstance(part, TextPart) else part
+            for part in message.content
+        )
+    calls = tuple(
+        replace(call, arguments=cleaner.redact(call.arguments), malformed=cleaner.redact(call.malformed))
+        for call in message.tool_calls
+    )
+    if content == message.content and calls == message.tool_calls:
+        return message
+    return replace(message, content=content, tool_calls=calls)

@@ -1,0 +1,230 @@
+"""What an attempt has cost: what the vendor said, nothing, or the most it can have been when its answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent_runtime.execution.guards.model_step import ModelStep, about
+from agent_runtime.execution.guards.money import AtMost, attempt_id, entry_for
+from agent_runtime.execution.guards.telling import tell
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.operations.failures import describe_failure
+from agent_runtime.ledger.recording import spent as spent_by
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.budget import NOTHING, Amount
+from agent_runtime.values.event import RuntimeEventType
+from llm_client.codec import dump_usage
+from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
+from llm_client.messages import CompletionResult
+from llm_client.middleware import ModelAttempt
+from llm_client.usage import Usage
+
+_NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
+"""Failures without a status by which a request has not left: nobody listens there, or there is no key to send."""
+
+
+_LOST_BEHIND = frozenset({408, 502, 504, 520, 522, 524})
+"""What a gateway says that has lost patience, or the connection: the model behind it may go on writing, and is paid for.
+
+408, 502 and 504 as in RFC 9110; 520, 522 and 524 as Cloudflare documents them.
+"""
+
+
+async def settle_answer(
+    step: ModelStep,
+    attempt: ModelAttempt,
+    number: int,
+    bound: AtMost,
+    result: CompletionResult,
+    content: bytes,
+    started_at: float,
+    *,
+    uncertain: bool = False,
+) -> None:
+    """Write an answer, encoded as `content`, together with what it cost; if that is `uncertain`, all that was set aside."""
+    usage = result.usage
+    duration = _milliseconds_since(started_at, step)
+    data = {
+        "name": step.name,
+        "input": step.input_hash,
+        "attempt": number,
+        "final": not attempt.call.transformed,
+        "usage": dump_usage(usage),
+        "duration_ms": duration,
+        **about(result),
+    }
+    if uncertain:
+        data["uncertain"] = True
+    spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
+    step.result = result
+    await _settle(
+        step,
+        number,
+        bound,
+        NewEvent(RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, content),
+        None if uncertain else spent,
+        usage=usage,
+        duration_ms=duration,
+        uncertain=uncertain,
+        request_id=result.request_id,
+    )
+
+
+async def settle_failure(
+    step: ModelStep,
+    number: int,
+    bound: AtMost,
+    error: Exception,
+    started_at: float,
+    *,
+    usage: Usage | None = None,
+) -> None:
+    """Bill what a failed attempt used: `usage` where it is known, else what its failure tells."""
+    duration = _milliseconds_since(started_at, step)
+    uncertain = False
+    if usage is None:
+        sent = step.attempt_id(number) not in step.branch.run.unsent
+        usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
+    spent: Amount | None = NOTHING
+    if uncertain:
+        spent = None
+    elif usage.requests:
+        spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=False)
+    data = {"name": step.name, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
+    if usage.requests:
+        data["usage"] = dump_usage(usage)
+    data |= describe_failure(error)
+    await _settle(
+        step,
+        number,
+        bound,
+        NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, step.operation_id, data),
+        spent,
+        usage=usage,
+        duration_ms=duration,
+        failed=True,
+        uncertain=uncertain,
+    )
+
+
+async def settle_left(step: ModelStep) -> None:
+    """Write what has come of an answer whose reader has left: billed as the vendor said, else at its maximum."""
+    run = step.branch.run
+    for number, bound in list(step.open.items()):
+        if step.attempt_id(number) in run.unsent or step.heard is None:
+            events, parts = lost_attempts(
+                run, step.operation_id, step.name, {number: bound}, why="the call was given up"
+            )
+            step.open.pop(number, None)
+            await run.commit(events, **parts)
+            continue
+        said = step.heard.said_usage()
+        if said is not None and not said.is_plausible:
+            said = None
+        usage = bound.usage() if said is None else said
+        result = replace(step.heard.partial(model=bound.model, provider=bound.provider), usage=usage)
+        data = {
+            "name": step.name,
+            "input": step.input_hash,
+            "attempt": number,
+            "uncertain": said is None,
+            "usage": dump_usage(usage),
+            **about(result),
+        }
+        await _settle(
+            step,
+            number,
+            bound,
+            NewEvent(RuntimeEventType.MODEL_LEFT, step.operation_id, data, step.content_of(result)),
+            None if said is None else spent_by(usage, if_unpriced=bound.cost or 0, is_turn=True),
+            usage=usage,
+            uncertain=said is None,
+        )
+
+
+async def _settle(
+    step: ModelStep,
+    number: int,
+    bound: AtMost,
+    outcome: NewEvent,
+    spent: Amount | None,
+    *,
+    usage: Usage,
+    **values: Any,
+) -> None:
+    """Write an attempt's outcome with its ledger line, and give back what it did not use."""
+    run = step.branch.run
+    entry = entry_for(run, step.operation_id, step.name, number, bound, usage, spent=spent, **values)
+    is_answer = outcome.type in (RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT)
+    charges = bound.settlement(spent, is_answer=is_answer)
+    overrun = [] if spent is None else _overrun(step, bound, spent)
+    step.open.pop(number, None)  # a caller that is cancelled now may have it written
+    try:
+        await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
+    except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum
+        step.open[number] = bound
+        raise
+    except asyncio.CancelledError:
+        if step.is_begun(number):  # cancelled before it was its turn to be written
+            step.open[number] = bound
+        raise
+    await tell(run, step.operation_id, step.budgets)
+
+
+def lost_attempts(
+    run: JobRun, operation_id: str, name: str, open_attempts: Mapping[int, AtMost], *, why: str
+) -> tuple[list[NewEvent], dict[str, Any]]:
+    """Return the entries, ledger lines and charges that settle attempts whose answers nobody will see.
+
+    Those whose requests have left are billed at the most they can have cost, the others with nothing.
+    """
+    events: list[NewEvent] = []
+    ledger, charges = [], []
+    for number, bound in open_attempts.items():
+        sent = attempt_id(run, operation_id, number) not in run.unsent
+        usage = bound.usage() if sent else Usage()
+        data: dict[str, Any] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
+        data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}
+        events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
+        spent = None if sent else NOTHING
+        ledger.append(
+            entry_for(run, operation_id, name, number, bound, usage, spent=spent, failed=True, uncertain=sent)
+        )
+        charges.extend(bound.settlement(spent))
+    return events, {"ledger": ledger, "charges": charges}
+
+
+def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
+    """Tell that a vendor billed more than the upper bound that was set aside; the ledger has the truth."""
+    hold = bound.overrun(spent)
+    if hold is None:
+        return []
+    data = {
+        "budget": hold.key[0],
+        "window": hold.key[1],
+        "reserved": hold.amount.to_dict(),
+        "spent": spent.to_dict(),
+    }
+    return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
+
+
+def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
+    """Return what a failed attempt is billed with, and whether that is only an upper bound.
+
+    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code –
+    may have cost all that was set aside.
+    """
+    if isinstance(error, ProviderError) and error.usage is not None:
+        return (error.usage, False) if error.usage.is_plausible else (bound.usage(), True)
+    if isinstance(error, ProviderError):
+        refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
+        never_sent = error.code in _NEVER_SENT
+        return (Usage(), False) if refused or never_sent else (bound.usage(), True)
+    return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
+
+
+def _milliseconds_since(started_at: float, step: ModelStep) -> int:
+    return round((step.branch.run.services.clock.monotonic() - started_at) * 1000)

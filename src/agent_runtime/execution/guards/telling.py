@@ -1,0 +1,42 @@
+"""Telling people how far budgets are used up, when what a step has cost is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent_runtime.errors import BudgetRejected
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.ledger.reservations import ApplicableBudget
+from agent_runtime.ledger.stages import Crossing
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.event import RuntimeEventType
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
+
+
+async def tell(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudget]) -> None:
+    """Write down which stages the spending of budgets has come to, each once per window.
+
+    What counts is what stands in the counters, not what this step has added: what a process that has died could not
+    tell is told by the next settlement.
+    """
+    for crossing in await run.budgets.crossings(budgets):
+        told = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, _about(crossing))
+        try:
+            await run.commit([told], charges=[crossing.latch])
+        except BudgetRejected:
+            logger.debug("somebody has told of %s before", crossing.key)
+        run.budgets.note_told(crossing)
+
+
+def _about(crossing: Crossing) -> dict[str, str | int]:
+    budget = crossing.budget
+    return {
+        "budget": budget.label or budget.budget_id,
+        "window": budget.window,
+        "stage": crossing.stage,
+        "quantity": crossing.dimension,
+        "used": crossing.used,
+        "limit": crossing.limit,
+    }

@@ -1,0 +1,180 @@
+"""What a job's policy, and the people it asks, do to its tool calls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerializable
+from agent_runtime.execution.approvals import Verdict, approval_spec
+from agent_runtime.execution.branch import Branch
+from agent_runtime.execution.guards.pinning import CHANGED
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.operations.effects import JournaledEffect
+from agent_runtime.execution.operations.waits import await_action, open_action
+from agent_runtime.execution.policy_enforcer import redactor, refusal_of
+from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.content import encode
+from agent_runtime.values.fingerprint import hash_of
+from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
+from llm_client.errors import ToolError
+from llm_client.middleware import ToolInvocation
+from llm_client.tools.arguments import completed
+from llm_client.tools.execution import failure
+from llm_client.tools.tool import Tool, ToolResult
+
+DENIED: Final = "denied"
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+"""Bytes of content of a tool's schema that is kept with each question about it."""
+
+
+def rule_on_tool(run: JobRun, operation_id: str, invocation: ToolInvocation) -> PolicyResult | ToolResult:
+    """Ask the policy about a call and the data its tool reaches; return the answer, or the result that refuses it."""
+    tool, enforcer = invocation.tool, run.enforcer
+    for connector in tool.connectors:
+        reach = enforcer.decide(PolicyAction.CONNECTOR, operation_id, connector)
+        if reach.decision is PolicyDecision.DENY:
+            return failure(f"connector {connector!r}: {refusal_of(reach)}", DENIED)
+    result = enforcer.decide(
+        PolicyAction.TOOL,
+        operation_id,
+        tool.name,
+        arguments=invocation.arguments,
+        argument_hash=hash_of(invocation.arguments),
+        call_index=invocation.index,
+    )
+    return failure(refusal_of(result), DENIED) if result.decision is PolicyDecision.DENY else result
+
+
+def approval_for(tool: Tool, result: PolicyResult, *, is_changed: bool = False) -> Approval | None:
+    """Return whose yes a call needs: the tool's author may want one, the policy another; one question serves both.
+
+    A tool that has become another one since the job met it (`is_changed`) needs one as well.
+
+    The policy says who and how many, and how long it waits; where it names no time, the tool's holds.
+    """
+    asked = result.approval if result.decision is PolicyDecision.REQUIRE_APPROVAL else None
+    if not (tool.requires_approval or is_changed):
+        return asked
+    if asked is None:
+        return Approval(timeout_seconds=tool.approval_timeout)
+    return (
+        asked if asked.timeout_seconds is not None else replace(asked, timeout_seconds=tool.approval_timeout)
+    )
+
+
+class ApprovalOfCall:
+    """Asks people about a call until they have said yes to what is going to be done, or no.
+
+    What they have edited is another call, on which everything that rules on calls rules again: it may need other
+    people's approval, which is asked for unless those who made the edit can give it. Each question is bound to the
+    hash of the arguments it shows, so that an answer to others is never used.
+
+    Args:
+        branch: Where it waits.
+        effect: The call's.
+        is_changed: Whether the tool is another one than the job has met.
+    """
+
+    def __init__(self, branch: Branch, effect: JournaledEffect, *, is_changed: bool = False) -> None:
+        self._branch = branch
+        self._effect = effect
+        self.is_changed = is_changed
+        """They are told so, and agree to what the tool is now."""
+        self._given: tuple[str, Verdict] | None = None
+        """The newest yes, and what it is for."""
+        self._asked: Counter[str] = Counter()
+        """How often about which arguments."""
+
+    def is_given(self, invocation: ToolInvocation, approval: Approval) -> bool:
+        """Whether those who have said yes to this very call may."""
+        if self._given is None:
+            return False
+        wanted, verdict = self._given
+        return wanted == hash_of(invocation.arguments) and verdict.satisfies(approval)
+
+    async def ask(
+        self, invocation: ToolInvocation, approval: Approval, result: PolicyResult
+    ) -> ToolInvocation | ToolResult:
+        """Return the call as it was agreed to, perhaps edited, or the result that says who refused it and why."""
+        problem = None
+        while True:
+            try:
+                answered = await self._answer(invocation, approval, result, problem)
+            except ActionExpired as error:
+                return failure(f"nobody approved this call: {error}", DENIED)
+            verdict = Verdict.of(answered)
+            if not verdict.approved:
+                return failure(verdict.refusal("this call"), DENIED)
+            edited = verdict.resolution.get("arguments")
+            if edited is None:
+                agreed = invocation
+            else:
+                try:
+                    agreed = invocation.evolve(arguments=completed(invocation.tool, edited))
+                except ToolError as error:  # whoever edited them has only seen the tool's schema
+                    problem = f"the edited arguments do not match the tool's schema: {error}"
+                    continue
+            self._given = (hash_of(agreed.arguments), verdict)
+            return agreed
+
+    async def _answer(
+        self, invocation: ToolInvocation, approval: Approval, result: PolicyResult, problem: str | None
+    ) -> ActionRecord:
+        tool = invocation.tool
+        payload = {"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect}
+        reasons = [refusal_of(result)] if result.rule is not None else []
+        wanted = hash_of(invocation.arguments)
+        about = wanted
+        if self.is_changed:
+            reasons.append(CHANGED)
+            payload["description"] = tool.description
+            about = f"{wanted}.{tool.definition}"  # a yes to what it was before is none to what it is now
+        if reasons:
+            payload["reason"] = "; ".join(reasons)
+        if problem is not None:
+            payload["problem"] = problem
+        self._asked[wanted] += 1
+        again = "" if self._asked[wanted] == 1 else f".{self._asked[wanted]}"
+        action = await open_action(
+            self._branch,
+            f"{self._effect.operation_id}?{about}{again}",
+            approval_spec(approval, payload, argument_schema=_shared_schema(tool)),
+            argument_hash=wanted,
+        )
+        return await await_action(self._branch, action)
+
+
+def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:
+    """Return the schema that goes with a question to whoever answers it, unless it is too long for that."""
+    schema = dict(tool.parameters)
+    try:
+        return schema if len(encode(schema)) <= MAX_SCHEMA_BYTES else None
+    except (ResultNotSerializable, ContentTooLarge):
+        return None
+
+
+def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolResult:
+    """Return a result without what the policy takes out of it."""
+    recorded = run.history.decisions.get(operation_id)
+    if recorded is None:
+        return result
+    kinds = sorted(
+        {
+            kind
+            for (action, *_), decision in recorded.items()
+            if action == PolicyAction.TOOL and not decision.get("dry_run")
+            for kind in decision.get("constraints", {}).get("redact", ())
+        }
+    )
+    if not kinds:
+        return result
+    cleaner = redactor(tuple(kinds))
+    return ToolResult(
+        content=cleaner.text(result.content),
+        value=cleaner.redact(result.value),
+        error=cleaner.redact(result.error),
+        error_type=result.error_type,
+    )

@@ -1,0 +1,258 @@
+"""Tool calls inside a job."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from agent_runtime.errors import (
+    ActionExpired,
+    BudgetExceededError,
+    BudgetRejected,
+    ContentTooLarge,
+    InvalidInput,
+    ResultNotSerializable,
+)
+from agent_runtime.execution.branch import Branch, Operation
+from agent_runtime.execution.guards.model_policy import is_dropped
+from agent_runtime.execution.guards.pinning import agreed_pin, is_changed, new_pins
+from agent_runtime.execution.guards.telling import tell
+from agent_runtime.execution.guards.tool_policy import (
+    DENIED,
+    ApprovalOfCall,
+    approval_for,
+    redacted_result,
+    rule_on_tool,
+)
+from agent_runtime.execution.operations.effects import WITHOUT_INTENT, JournaledEffect, Outcome
+from agent_runtime.execution.operations.results import result_type
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.content import decode, encode
+from agent_runtime.values.event import RuntimeEventType
+from llm_client.errors import ToolError
+from llm_client.middleware import ProceedTool, ToolInvocation
+from llm_client.public_text import public_text
+from llm_client.tools.arguments import completed
+from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, to_result
+from llm_client.tools.tool import Tool, ToolResult
+
+_CURRENT: ContextVar[JournaledEffect | None] = ContextVar("agent_runtime_tool_call", default=None)
+
+
+class ToolGuard:
+    """Recalls, admits and records tool calls."""
+
+    async def call(
+        self, branch: Branch, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
+    ) -> ToolResult:
+        """Return the recorded result, or get the call approved, run it and record what it gave."""
+        with branch.child(operation.place, is_line=False) as own:
+            try:
+                return await self._admitted(branch, own, operation, invocation, proceed)
+            except asyncio.CancelledError as cancelled:
+                # Calls of one answer run in tasks of their own, which are cancelled when another of them ends the run: only
+                # who cancels the line itself is refused.
+                raise branch.left_by(cancelled, branch.task) from None
+
+    async def _admitted(
+        self,
+        branch: Branch,
+        own: Branch,
+        operation: Operation,
+        invocation: ToolInvocation,
+        proceed: ProceedTool,
+    ) -> ToolResult:
+        tool = invocation.tool
+        await branch.run.admit_step(branch)
+        effect = JournaledEffect(
+            own,
+            kind="tool",
+            name=tool.name,
+            operation=operation,
+            effect=tool.effect,
+            arguments=invocation.arguments,
+            reconcile=tool.reconcile,
+            write_result=lambda result: told_result(tool, result),
+        )
+        recorded = await effect.recall()
+        if recorded is not None:
+            return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+        if branch.line is not None and effect.step is None:
+            await branch.line.admit()
+        ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
+        if isinstance(ruled, ToolResult):
+            return await _record(effect, ruled)
+        token = _CURRENT.set(effect)
+        try:
+            attempt = 1 if effect.step is None else effect.step.attempt
+            ruled = ruled.evolve(operation_id=effect.operation_id, attempt=attempt)
+            return await self._run(effect, ruled, proceed)
+        except asyncio.CancelledError:
+            await effect.settle_interrupted()
+            raise
+        finally:
+            _CURRENT.reset(token)
+
+    async def _rule(
+        self,
+        own: Branch,
+        dropped: Sequence[str],
+        effect: JournaledEffect,
+        invocation: ToolInvocation,
+    ) -> ToolInvocation | ToolResult:
+        """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it.
+
+        Rules and people see what the tool will see: its arguments checked and converted, with defaults filled in, and exactly those
+        are run. What a person has edited is ruled on like any other call.
+        """
+        consent = ApprovalOfCall(
+            own, effect, is_changed=is_changed(own.run.history, effect.operation_id, invocation.tool)
+        )
+        try:
+            invocation = invocation.evolve(arguments=completed(invocation.tool, invocation.arguments))
+        except ToolError as error:
+            return failure(str(error), ToolError.code)
+        while True:
+            if is_dropped(invocation.tool.name, dropped):
+                return failure("this tool may not be used here", DENIED)
+            if (budget := own.run.budgets.refuses_tool_call(invocation.index)) is not None:
+                return failure(f"budget {budget.said}: not run, one answer may not call more tools", DENIED)
+            result = rule_on_tool(own.run, effect.operation_id, invocation)
+            if isinstance(result, ToolResult):
+                return result
+            approval = approval_for(invocation.tool, result, is_changed=consent.is_changed)
+            if approval is None or consent.is_given(invocation, approval):
+                self._pin(effect, invocation.tool, is_agreed=consent.is_changed)
+                effect.arguments = invocation.arguments
+                return invocation
+            agreed = await consent.ask(invocation, approval, result)
+            if isinstance(agreed, ToolResult):
+                return agreed
+            invocation = agreed
+
+    def _pin(self, effect: JournaledEffect, tool: Tool, *, is_agreed: bool) -> None:
+        """Write what a foreign server says of a tool: at the first call, and when people have agreed to something else."""
+        run, operation_id = effect.run, effect.operation_id
+        pins = new_pins(run.history, operation_id, [tool])
+        if is_agreed and run.history.definitions[tool.name][-1][1] != tool.definition:
+            pins = [agreed_pin(operation_id, tool)]
+        for pin in pins:
+            run.record(pin)
+
+    async def _run(
+        self, effect: JournaledEffect, invocation: ToolInvocation, proceed: ProceedTool
+    ) -> ToolResult:
+        """Run a call. One that ran out of time may still have happened: to its effect that is a crash."""
+        result = await proceed(invocation)
+        repeated = False
+        while result.error_type == "timeout" and _intent_is_open(effect) and not repeated:
+            settled = await effect.settle_lost()
+            if settled is not None:
+                return redacted_result(read_tool_result(settled), effect.run, effect.operation_id)
+            if effect.effect == "reconcilable":
+                break
+            repeated = effect.effect == "idempotent"
+            result = await proceed(invocation)
+        result = redacted_result(result, effect.run, effect.operation_id)
+        return await _record(effect, result, with_next=invocation.unseen)
+
+    async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
+        """Write the intent, then let the function run in a branch of its own."""
+        effect = _CURRENT.get()
+        if effect is None:
+            return await proceed(invocation)
+        await branch.run.admit_step()
+        await _intend(effect)
+        place = branch.place if invocation.attempt == 1 else f"{branch.place}~{invocation.attempt}"
+        token = _CURRENT.set(None)
+        try:
+            async with branch.nested(place) as inner:
+                inner.effect, inner.attempt = effect.step, invocation.attempt
+                return await proceed(invocation)
+        except ActionExpired as error:  # a question of the tool's own: for the model to read, like a policy's
+            return failure(str(error), DENIED)
+        except asyncio.CancelledError as error:
+            if branch.is_cut_off():
+                raise
+            return failure_of(error)
+        finally:
+            _CURRENT.reset(token)
+
+
+async def _intend(effect: JournaledEffect) -> None:
+    """Write the intent, counted in the budgets where one bounds tool calls."""
+    budgets = effect.run.budgets
+    await budgets.refresh()
+    step = effect.step
+    if not budgets.limits_tool_calls or (step is not None and step.open_intent is not None):
+        await effect.intend()
+        return
+    while True:
+        try:
+            await effect.intend(charges=budgets.charge_tool_call())
+            break
+        except BudgetRejected as rejected:
+            error = rejected
+        said = budgets.said(error.budget_id)
+        reason = f"budget {said}: its limit of tool calls is reached"
+        if await budgets.wait_for_tool_call(error.budget_id, reason):
+            continue
+        effect.run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason}))
+        raise BudgetExceededError(reason) from error
+    bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]
+    await tell(effect.run, effect.operation_id, bounding)
+
+
+def _intent_is_open(effect: JournaledEffect) -> bool:
+    step = effect.step
+    return step is not None and step.open_intent is not None and effect.effect not in WITHOUT_INTENT
+
+
+async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: bool = False) -> ToolResult:
+    """Write a tool's result as the call's outcome and return it as it will be read again."""
+    try:
+        content = encode(_body(result))
+    except (ResultNotSerializable, ContentTooLarge) as error:
+        result = failure(str(error), NOT_SERIALIZABLE)
+        content = encode(_body(result))
+    data: dict[str, Any] = {}
+    if result.error is not None:
+        data = {"error": public_text(result.error), "error_type": result.error_type}
+    budgets = effect.run.budgets
+    charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
+    await effect.finish(ok=result.success, data=data, content=content, charges=charges, with_next=with_next)
+    return result
+
+
+def _body(result: ToolResult) -> dict[str, Any]:
+    """Return a result as it is written: without the text that follows from the value."""
+    body = {"value": result.value}
+    return body if to_result(result.value).content == result.content else body | {"content": result.content}
+
+
+def told_result(tool: Tool, given: Any) -> bytes:
+    """Return what a person, or the tool itself, says that a lost call has given, if the tool can have given it."""
+    returns = result_type(tool.handler)
+    if returns.declared is ToolResult:
+        return encode(given)
+    result = to_result(returns.told(given))
+    if result.error is not None:
+        raise InvalidInput(f"cannot be recorded: {result.error}")
+    return encode(result.value)
+
+
+def read_tool_result(outcome: Outcome) -> ToolResult:
+    """Build a tool's result from its outcome in the journal."""
+    body = decode(outcome.content) if outcome.content is not None else None
+    error = outcome.data.get("error")
+    if error is not None:
+        content = body["content"] if isinstance(body, dict) else f"Error: {error}"
+        return ToolResult(content=content, error=error, error_type=outcome.data.get("error_type"))
+    if outcome.data.get("reconciled"):
+        return to_result(body)
+    written: dict[str, Any] = body or {}
+    value = written.get("value")
+    content = written.get("content")
+    return ToolResult(content=to_result(value).content if content is None else content, value=value)

@@ -1,0 +1,333 @@
+"""Tool calls and steps as journaled effects: recalled, intended, finished, or unknown.
+
+| effect class | after a crash between intent and outcome |
+| --- | --- |
+| `pure`, `read` | no intent is written; run again |
+| `idempotent` | run again with the same operation id |
+| `reconcilable` | ask `reconcile(operation_id)` |
+| `unsafe` | unknown: a person says done, retry or fail |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from agent_runtime.actions.records import new_action
+from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
+from agent_runtime.execution.approvals import who_agreed
+from agent_runtime.execution.branch import Branch, Operation
+from agent_runtime.execution.history import History, Step
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.operations.waits import asked_event, await_action, blocking, open_action
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
+from agent_runtime.values.budget import Charge
+from agent_runtime.values.content import decode, encode
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.fingerprint import hash_of, type_name
+from llm_client.exits import PASSING
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text, text_of
+from llm_client.tools.tool import Effect, Reconcile, Reconciliation
+
+logger = logger_of(__name__)
+
+REPEATABLE: Final = frozenset({"pure", "read", "idempotent"})
+WITHOUT_INTENT: Final = frozenset({"pure", "read"})
+RECONCILE_TIMEOUT: Final = 60.0
+"""Seconds a tool may take to find out whether an operation happened."""
+
+MAX_SHOWN: Final = 100
+"""Arguments that are listed by their classes when all together are too long."""
+
+Outcome = RuntimeEvent | NewEvent
+"""A `completed` or `failed` entry: recorded earlier, or just now."""
+
+
+def described(arguments: Mapping[str, Any]) -> bytes:
+    """Return arguments as far as they are JSON, as content: for the record, and for a person who has to decide."""
+    try:
+        return encode(dict(arguments))
+    except (ResultNotSerializable, ContentTooLarge):
+        shown = {name: value if _is_json(value) else type_name(value) for name, value in arguments.items()}
+    try:
+        return encode(shown)
+    except (ResultNotSerializable, ContentTooLarge):  # each of them fits, all together do not
+        return encode([type_name(value) for value in arguments.values()][:MAX_SHOWN])
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        encode(value)
+    except (ResultNotSerializable, ContentTooLarge):
+        return False
+    return True
+
+
+class JournaledEffect:
+    """One tool call or step of a job, from recall to outcome.
+
+    Args:
+        branch: Where it waits, if it has to.
+        kind: `tool` or `step`.
+        name: Of the tool or step.
+        operation: Its place in the journal.
+        effect: Its effect class.
+        arguments: What it is called with; recorded with the intent.
+        reconcile: For the class `reconcilable`.
+        write_result: Turns a result that a person or `reconcile` gives into content; raises where it cannot be one, in words
+            that follow 'the result'.
+    """
+
+    def __init__(
+        self,
+        branch: Branch,
+        *,
+        kind: Literal["tool", "step"],
+        name: str,
+        operation: Operation,
+        effect: Effect,
+        arguments: Mapping[str, Any],
+        reconcile: Reconcile | None = None,
+        write_result: Callable[[Any], bytes] = encode,
+    ) -> None:
+        self.branch = branch
+        self.run = branch.run
+        self.kind: Literal["tool", "step"] = kind
+        self.name = name
+        self.effect: Effect = effect
+        self.arguments = arguments
+        self._reconcile = reconcile
+        self._write_result = write_result
+        self._hash = hash_of(self.run.tokens.hidden(arguments))
+        self._place = operation.place
+        self.operation_id = self._named(operation)
+
+    def _named(self, operation: Operation) -> str:
+        """Return the operation's id: of two that a retry does at one place, only the same one has the same id."""
+        before = (self.run.history.created_data("dropped") or {}).get(operation.place)
+        if operation.step is not None or before in (None, [self.kind, self.name, self._hash]):
+            return operation.id
+        return self.run.own_operation_id(operation.place)
+
+    @property
+    def step(self) -> Step | None:
+        """What the journal knows of it by now."""
+        return self.run.history.steps.get(self.operation_id)
+
+    async def recall(self) -> Outcome | None:
+        """Return the recorded outcome, or settle what a crash left open; `None` when it is to run (again)."""
+        step = self.step
+        if step is None:
+            return await self._settle_repeated()
+        self._warn_if_changed(step)
+        if step.outcome is not None:
+            return step.outcome
+        if step.state == "unknown":
+            return await self._ask_person(step)
+        if step.open_intent is None or step.may_reenter:
+            return None
+        return await self.settle_lost()
+
+    async def _settle_repeated(self) -> Outcome | None:
+        """See about an effect that happened in the job that is retried from before it: somebody says what now."""
+        repeats = self.run.history.created_data("repeats") or {}
+        is_same = self.operation_id == self.run.operation_id(self._place)
+        return await self.settle_lost() if is_same and self._place in repeats else None
+
+    def _warn_if_changed(self, step: Step) -> None:
+        if step.input_hash is not None and step.input_hash != self._hash:
+            warn_changed(self.run, self.operation_id, self.kind, self.name)
+
+    async def intend(self, **parts: Any) -> None:
+        """Write the intent, where the effect class needs one and none is open."""
+        step = self.step
+        if self.effect in WITHOUT_INTENT and not parts and not self.run.suspicion.is_suspect:
+            return
+        if step is not None and step.open_intent is not None:
+            return
+        data = {"name": self.name, "input": self._hash, "effect": self.effect}
+        content = described(self.run.tokens.hidden(self.arguments))
+        event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
+        await self.run.commit([event], **parts)
+        await self.run.check_alive()
+
+    async def finish(
+        self,
+        *,
+        ok: bool,
+        data: Mapping[str, Any],
+        content: bytes | None,
+        charges: Sequence[Charge] = (),
+        with_next: bool = False,
+    ) -> Outcome:
+        """Write the outcome, or hold it for the next commit.
+
+        It may be held where a crash would repeat only what may be repeated, or where its caller shows it to nobody yet.
+        """
+        state = "completed" if ok else "failed"
+        described = {"name": self.name, "input": self._hash, **data}
+        outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
+        if (with_next or self.effect in REPEATABLE) and self.run.may_hold(outcome):
+            self.run.hold(outcome, charges)
+        else:
+            await self.run.commit([outcome], charges=charges)
+        return outcome
+
+    async def settle_lost(self) -> Outcome | None:
+        """Deal with an intent whose outcome was lost, by a crash or a time-out; `None` means: run it again."""
+        if self.effect in REPEATABLE:
+            return None
+        if self.effect == "reconcilable" and self._reconcile is not None:
+            answer = await self._ask_tool(self._reconcile)
+            if answer.outcome == "happened":
+                content, problem = self._told(answer.result)
+                if content is not None:
+                    return await self._done(content, by="reconcile")
+                logger.warning("%s %r: what its reconcile gave %s", self.kind, self.name, problem)
+            if answer.outcome == "did_not_happen":
+                return None
+        step = self.step
+        number = step.unknowns if step is not None else 0
+        unknown = NewEvent(
+            f"{self.kind}.unknown", self.operation_id, {"name": self.name, "effect": self.effect}
+        )
+        action = question_about(self.run, self._question(), f"{self.operation_id}!{number}")
+        await self.run.commit(
+            [unknown, asked_event(action), *blocking(self.branch, action.operation_id or "", "action")],
+            new_actions=[action],
+        )
+        step = self.step
+        assert step is not None  # noqa: S101 -- the commit has just declared it
+        return await self._ask_person(step)
+
+    async def settle_interrupted(self) -> None:
+        """Deal with an effect that a bound on time has cut off: what became of it is found out before anybody goes on.
+
+        A job that ends or leaves the memory settles it there, and what stood still in a wait has not gone on.
+        """
+        step, run = self.step, self.run
+        if run.closed or run.is_asked_to_stop() or self.effect in REPEATABLE:
+            return
+        if self.branch.stop_reason("action") is None:  # cut off by something else, which is refused
+            return
+        if step is None or step.open_intent is None or step.may_reenter:
+            return
+        self.branch.effect = None
+        if await self.settle_lost() is None and not self.run.closed:
+            data = {"error": "its time was up before it was done again", "error_type": TimeoutError.__name__}
+            await self.finish(ok=False, data=data, content=None)
+
+    def _question(self, problem: str | None = None) -> ActionSpec:
+        return unknown_effect(
+            self.run.history,
+            kind=self.kind,
+            name=self.name,
+            operation_id=self.operation_id,
+            arguments=decode(described(self.run.tokens.hidden(self.arguments))),
+            problem=problem,
+        )
+
+    async def _ask_tool(self, reconcile: Reconcile) -> Reconciliation:
+        try:
+            async with asyncio.timeout(RECONCILE_TIMEOUT):
+                return await reconcile(self.operation_id)
+        except PASSING:
+            raise
+        except BaseException:
+            logger.exception("%s %r could not be reconciled", self.kind, self.name)
+            return Reconciliation(outcome="cannot_tell")
+
+    async def _ask_person(self, step: Step) -> Outcome | None:
+        """Wait until somebody has said what became of an operation; again where they gave a result that cannot be."""
+        first = f"{self.operation_id}!{step.unknowns - 1}"
+        problem: str | None = None
+        for number in itertools.count():
+            place = f"{first}.{number}" if number else first
+            action = await open_action(self.branch, place, self._question(problem))
+            answer = (await await_action(self.branch, action, settles=True)).resolution or {}
+            match answer.get("outcome"):
+                case "done":
+                    content, problem = self._told(answer.get("result"))
+                    if content is not None:
+                        return await self._done(content, by="person")
+                case "retry":
+                    return None
+                case _:
+                    reason = public_text(str(answer.get("error") or "a person found that it had failed"))
+                    data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
+                    return await self.finish(ok=False, data=data, content=None)
+        raise AssertionError("unreachable: the count has no end")
+
+    def _told(self, result: Any) -> tuple[bytes | None, str | None]:
+        """Return a result that somebody gives as content, or why it cannot be what this operation returned."""
+        try:
+            return self._write_result(result), None
+        except Exception as error:  # noqa: BLE001 -- whatever the declared type's own code raises
+            return None, text_of(error)
+
+    async def _done(self, content: bytes, *, by: str) -> Outcome:
+        return await self.finish(ok=True, data={"reconciled": by}, content=content)
+
+
+def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
+    """Record, once, that a finished step would be asked something else today; its recorded outcome is used.
+
+    Raises:
+        NondeterminismError: The kernel is strict.
+    """
+    said = f"{kind} {name!r} at {operation_id!r} is asked something else than the journal records"
+    if run.services.options.strict:
+        raise run.refuse(NondeterminismError(f"{said}, and the kernel is strict"))
+    if operation_id not in run.history.warned:
+        logger.warning("job %s: %s; the recorded outcome is used", run.job_id, said)
+        data = {"warning": "changed_input", "step": operation_id, "kind": kind, "name": name}
+        run.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
+
+
+def unknown_effect(
+    history: History,
+    *,
+    kind: str,
+    name: str,
+    operation_id: str,
+    arguments: Any = None,
+    problem: str | None = None,
+) -> ActionSpec:
+    """Build the question what became of an operation whose outcome was lost, for those who had to agree to it.
+
+    Args:
+        history: Tells who that was.
+        kind: `tool` or `step`.
+        name: Its name.
+        operation_id: It.
+        arguments: What it was called with.
+        problem: What was wrong with an earlier answer.
+    """
+    agreed = who_agreed(history, operation_id)
+    payload: dict[str, Any] = {
+        "message": f"The outcome of {kind} {name!r} was lost. Did it happen? Answer done, retry or fail.",
+        kind: name,
+        "operation_id": operation_id,
+    }
+    if arguments is not None:
+        payload["arguments"] = arguments
+    if problem is not None:
+        payload["problem"] = f"The result that was given {problem}"
+    return ActionSpec(
+        type=ActionType.RECONCILE, payload=payload, approvers=agreed.approvers, quorum=agreed.quorum
+    )
+
+
+def question_about(run: JobRun, spec: ActionSpec, operation_id: str) -> ActionRecord:
+    """Build the action that asks it in this job."""
+    return new_action(
+        spec,
+        scope_id=run.job.scope_id,
+        job_id=run.job_id,
+        operation_id=operation_id,
+        now=run.services.clock.now(),
+    )

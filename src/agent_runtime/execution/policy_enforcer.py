@@ -1,0 +1,127 @@
+"""What a job's policy says, decided once per operation: recorded, and recalled when the job is run again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from agent_runtime.policy.policy import Policy
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.job import JobRecord
+from agent_runtime.values.policy import (
+    PolicyAction,
+    PolicyContext,
+    PolicyDecision,
+    PolicyResult,
+    PolicySubject,
+)
+from llm_client.redaction import EMAIL, PHONE, SSN, Redactor
+
+if TYPE_CHECKING:
+    from agent_runtime.execution.job_run import JobRun
+
+ALLOWED = PolicyResult(decision=PolicyDecision.ALLOW)
+"""The answer where nothing governs."""
+
+_PERSONAL = {"email": EMAIL, "phone": PHONE, "ssn": SSN}
+
+
+class PolicyEnforcer:
+    """Asks a policy on behalf of one run.
+
+    Args:
+        run: Where decisions are recorded.
+        policy: The version the job was admitted under; `None` allows everything.
+    """
+
+    def __init__(self, run: JobRun, policy: Policy | None = None) -> None:
+        self._run = run
+        self._policy = policy
+
+    @property
+    def governs_models(self) -> bool:
+        """Whether the policy can have anything to say about models; past decisions count as well."""
+        if self._policy is not None and self._policy.concerns(PolicyAction.MODEL):
+            return True
+        return bool(self._run.history.decisions)
+
+    def decide(
+        self,
+        action: PolicyAction,
+        operation_id: str,
+        *names: str,
+        arguments: Mapping[str, Any] | None = None,
+        argument_hash: str | None = None,
+        **measures: Any,
+    ) -> PolicyResult:
+        """Return the decision that was made for this operation and these arguments before, or make and record one.
+
+        Args:
+            action: What it is about.
+            operation_id: For which operation.
+            *names: What the tool, model or connector is called.
+            arguments: A tool's.
+            argument_hash: Their hash: what was decided about others does not hold for them.
+            **measures: Fields of `PolicyContext` that only the caller knows.
+        """
+        about = (action, names[0], argument_hash)
+        recorded = self._run.history.decisions.get(operation_id, {}).get(about)
+        if recorded is not None:
+            return PolicyResult.from_dict(recorded).enforced
+        if self._policy is None or not self._policy.concerns(action):
+            return ALLOWED
+        asked = PolicySubject(
+            action=action, names=names, context=self._context(**measures), arguments=arguments or {}
+        )
+        result = self._policy.decide(asked)
+        self._run.record(decision_event(operation_id, asked, result, argument_hash))
+        return result.enforced
+
+    def _context(self, **measures: Any) -> PolicyContext:
+        history = self._run.history
+        return context_of(
+            self._run.job,
+            spend=history.usage.cost or Decimal(0),
+            turns=len(history.models),
+            tool_calls=len(history.tools),
+            **measures,
+        )
+
+
+def context_of(job: JobRecord, **measures: Any) -> PolicyContext:
+    """Return what a policy may know of a job."""
+    return PolicyContext(
+        scope_id=job.scope_id,
+        principal_id=job.principal_id,
+        session_id=job.session_id,
+        tags=job.tags,
+        depth=job.depth,
+        **measures,
+    )
+
+
+def decision_event(
+    operation_id: str, asked: PolicySubject, result: PolicyResult, argument_hash: str | None = None
+) -> NewEvent:
+    """Build the entry that records a decision."""
+    data = {"action": asked.action.value, "name": asked.name, **result.to_dict()}
+    if argument_hash is not None:
+        data["input"] = argument_hash
+    return NewEvent(RuntimeEventType.POLICY_DECIDED, operation_id, data)
+
+
+def refusal_of(result: PolicyResult) -> str:
+    """Return why something is refused or asked about, in a sentence."""
+    policy = "the policy" if result.policy is None else f"policy {result.policy.name!r}"
+    rule = "" if result.rule is None else f", rule {result.rule!r}"
+    return f"{policy}{rule}: {result.reason or 'not allowed'}"
+
+
+@lru_cache(maxsize=32)
+def redactor(kinds: tuple[str, ...]) -> Redactor:
+    """Return what takes these kinds of content out."""
+    rules = [_PERSONAL[kind] for kind in kinds if kind in _PERSONAL]
+    return Redactor(rules, defaults="secrets" in kinds)

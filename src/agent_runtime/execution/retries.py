@@ -1,0 +1,361 @@
+"""Retrying a job that has ended: another one goes on in its place, with what still counts of its journal.
+
+The terminal event of the ended job stays the last one of its journal. The successor's journal begins with copies of the
+outcomes that it recalls; it has the same origin, so that services see the operations under the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
+from agent_runtime.execution.history import History, Step
+from agent_runtime.execution.operations.effects import REPEATABLE
+from agent_runtime.execution.operations.receiving import returned
+from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
+from agent_runtime.jobs.manager import deadline_timer
+from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.inbox import MessageChange
+from agent_runtime.ports.journal import ActionChange, NewEvent, Storage, Timer
+from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
+from agent_runtime.values.content import encode
+from agent_runtime.values.context import BudgetSpec
+from agent_runtime.values.deaths import OpenClaim
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobRecord, JobStatus
+
+_PAGE: Final = 1000
+_EFFECTS: Final = frozenset({"step", "tool", "model"})
+_NEVER_COPIED: Final = frozenset({RuntimeEventType.BRANCH_CANCELLED, RuntimeEventType.MODEL_STARTED})
+_OF_FINISHED: Final = ("completed", "failed", "left")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How a job is to be retried."""
+
+    from_step: str | None = None
+    """Place, operation id or name of a step that is done anew with all that came after it."""
+    budgets: BudgetSpec | None = None
+    new_keys: bool = False
+    parent: JobRecord | None = None
+    """Whose child the successor is, and which waits for it at `operation_id`."""
+    operation_id: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What `job.created` says besides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """A successor, and what the commit that creates it holds."""
+
+    job: JobRecord
+    events: Sequence[NewEvent]
+    timers: Sequence[Timer]
+    action_changes: Sequence[ActionChange]
+    message_changes: Sequence[MessageChange]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """Parts of the commit."""
+        return {
+            "create": [(self.job, self.events)],
+            "set_timers": [*self.timers, *deadline_timer(self.job)],
+            "action_changes": self.action_changes,
+            "message_changes": self.message_changes,
+        }
+
+
+async def retried(storage: Storage, before: JobRecord, asked: Retry, now: datetime) -> Retried:
+    """Build the successor of a job that has ended.
+
+    Raises:
+        RetryRefused: Effects would be repeated; the message lists them.
+        ContentPruned: The job's content was deleted.
+        InvalidInput: There is no step that `from_step` names.
+    """
+    journal = _Journal(await _events(storage, before.job_id), before)
+    cut = journal.cut(asked.from_step)
+    questions = await storage.list_actions(job_id=before.job_id, limit=10_000)
+    record = await _record(storage, before, asked, now)
+    copies = _Copies(journal, cut, {action.action_id: action for action in questions})
+    created = journal.created(copies, asked)
+    return Retried(
+        job=record,
+        events=[created, *copies.events()],
+        timers=list(copies.timers(record.job_id)),
+        action_changes=[
+            ActionChange(
+                action_id=action.action_id,
+                status=ActionStatus.PENDING,
+                votes_before=len(action.votes),
+                job_id=record.job_id,
+            )
+            for action in questions
+            if action.is_pending and action.operation_id in copies.unknown_questions
+        ],
+        message_changes=list(copies.messages(before.job_id, record.job_id)),
+    )
+
+
+async def _events(storage: Storage, job_id: str) -> list[RuntimeEvent]:
+    found: list[RuntimeEvent] = []
+    while page := await storage.events(job_id, after_seq=len(found), limit=_PAGE):
+        found += page
+    return found
+
+
+async def _record(storage: Storage, before: JobRecord, asked: Retry, now: datetime) -> JobRecord:
+    """Return the successor as it begins; deadline and running time count from now."""
+    parent_id, depth = before.parent_job_id, before.depth
+    if asked.parent is not None:
+        parent_id, depth = asked.parent.job_id, asked.parent.depth + 1
+    elif parent_id is not None:
+        parent = await storage.get_job(parent_id)
+        if parent is None or parent.status.is_terminal:
+            parent_id, depth = None, 0
+    deadline = None if before.deadline is None else now + (before.deadline - before.created_at)
+    return replace(
+        before,
+        job_id=new_id("job"),
+        predecessor_id=before.job_id,
+        successor_id=None,
+        parent_job_id=parent_id,
+        parent_operation_id=asked.operation_id,  # a parent that has had its answer gets no other
+        depth=depth,
+        status=JobStatus.QUEUED,
+        created_at=now,
+        updated_at=now,
+        started_at=None,
+        completed_at=None,
+        deadline=deadline,
+        budgets=asked.budgets or before.budgets,
+        error=None,
+        error_code=None,
+        result_ref=None,
+        fence=0,
+        owner=None,
+        last_seq=0,
+        deaths=0,
+        lone_deaths=0,
+        open_claim=OpenClaim.NONE,
+        failed_versions=(),
+    )
+
+
+class _Journal:
+    """What has happened in the job that is retried."""
+
+    def __init__(self, events: Sequence[RuntimeEvent], job: JobRecord) -> None:
+        self.events = events
+        self.history = History()
+        self.history.apply_all(events)
+        if not events or events[0].content is None:
+            raise ContentPruned(f"the content of job {job.job_id!r} was deleted; it cannot be retried")
+        self._first = events[0]
+        self._last = events[-1]
+
+    def cut(self, from_step: str | None) -> Reopening:
+        """Return what is done anew."""
+        failed = self._last.data.get("failed_at")
+        cut = reopening(self.history, failed)
+        if from_step is None:
+            in_the_way = [
+                *cut.in_the_way,
+                *(step.operation_id for step in self.cleaned_up() if is_effect(step)),
+            ]
+            if in_the_way:
+                listed = ", ".join(self._named(self.history.steps[one]) for one in in_the_way)
+                raise RetryRefused(
+                    f"effects followed the failure, and would be repeated: {listed}; say with from_step from where to "
+                    "start"
+                )
+            return cut
+        earlier = reopening(self.history, self._found(from_step), from_here=True)
+        return Reopening(
+            reopened=[*cut.reopened, *earlier.reopened],
+            dropped=[*cut.dropped, *earlier.dropped],
+            branches=[*cut.branches, *earlier.branches],
+            timers=[*cut.timers, *earlier.timers],
+            children={**cut.children, **earlier.children},
+        )
+
+    def _named(self, step: Step) -> str:
+        return f"{step.kind} {step.name!r} at {place_of(step)}"
+
+    def _found(self, from_step: str) -> str:
+        named = [
+            step for step in self.history.steps.values() if from_step in (step.operation_id, place_of(step))
+        ]
+        named = named or [step for step in self.history.steps.values() if step.name == from_step]
+        if len(named) == 1:
+            return named[0].operation_id
+        what = (
+            "no step" if not named else f"{len(named)} steps: {', '.join(place_of(step) for step in named)}"
+        )
+        raise InvalidInput(f"from_step {from_step!r} names {what}; give the place of one")
+
+    def cleaned_up(self) -> Iterator[Step]:
+        """Yield what was done because the job was to stop; a retry takes another way."""
+        for event in self.events:
+            if event.type != RuntimeEventType.BRANCH_CANCELLED:
+                continue
+            line = (event.operation_id or "").partition(":")[2]
+            for step in self.history.steps.values():
+                rest = place_of(step).removeprefix(f"{line}.") if line else place_of(step)
+                number = rest.partition(".")[0]
+                is_later = (step.declaration.seq or 0) > (event.seq or 0)
+                if is_later and number.isdecimal() and int(number) >= event.data["next"]:
+                    yield step
+
+    def created(self, copies: _Copies, asked: Retry) -> NewEvent:
+        """Return the first entry of the successor's journal."""
+        data = {
+            "format": JOURNAL_FORMAT,
+            "operator": self._first.data.get("operator"),
+            "retries": self._first.job_id,
+            **asked.told,
+        }
+        more: dict[str, Any] = {
+            "children": copies.children,
+            "dropped": copies.dropped,
+            "repeats": copies.repeats,
+        }
+        if asked.new_keys:
+            more["new_seed"] = new_seed()
+        data |= {name: value for name, value in more.items() if value}
+        return NewEvent(RuntimeEventType.JOB_CREATED, None, data, self._first.content)
+
+
+class _Copies:
+    """What of a journal still counts: what has an outcome, and is not done anew.
+
+    Attributes:
+        children: Child jobs that are retried themselves, by place.
+        dropped: Kind, name and input of effects that may be done anew, by place: whoever does the same has the same key.
+        repeats: Of these, by place, those that have happened: somebody is asked before they happen again.
+        unknown_questions: Operation ids of the questions what became of lost effects.
+    """
+
+    def __init__(self, journal: _Journal, cut: Reopening, questions: Mapping[str, ActionRecord]) -> None:
+        self._journal = journal
+        self._history = journal.history
+        self._cut = cut
+        self._questions = {
+            action.operation_id: action
+            for action in questions.values()
+            if action.type == ActionType.RECONCILE and action.operation_id is not None
+        }
+        self.unknown_questions: set[str] = set()
+        self._timers = set(cut.timers)
+        self._gone = {*cut.reopened, *cut.dropped, *(step.operation_id for step in journal.cleaned_up())}
+        self.children = {one.partition(":")[2]: child for one, child in cut.children.items()}
+        self.dropped: dict[str, list[Any]] = {}
+        self.repeats: dict[str, str] = {}
+        for step in self._history.steps.values():
+            self._judge(step)
+
+    def _judge(self, step: Step) -> None:
+        """Find out whether an operation is recalled."""
+        one, place = step.operation_id, place_of(step)
+        arrived = self._history.arrived.get(one)
+        if one in self._gone:
+            self._note_gone(step)
+        if step.kind in _EFFECTS:
+            if step.outcome is None and not self._is_unknown(step):
+                self._gone.add(one)
+            elif self._is_unknown(step) and one not in self._gone:
+                self.unknown_questions.add(f"{one}!{step.unknowns - 1}")
+        elif step.kind == "child" and one not in self._history.withdrawn:
+            if arrived is None or arrived.data.get("status") != "succeeded":
+                self.children[place] = step.declaration.data["child_job_id"]
+                self._gone.add(one)
+        elif one in self._history.withdrawn or arrived is not None:
+            return
+        elif step.kind == "message" or (step.kind == "action" and one not in self._questions):
+            self._gone.add(one)
+        elif step.kind == "timer":
+            self._timers.add(one)
+        elif step.kind == "timeout" and one not in self._history.timeouts:
+            self._gone.add(one)
+
+    def _note_gone(self, step: Step) -> None:
+        if step.kind not in ("step", "tool"):
+            if step.kind == "child":
+                self.children[place_of(step)] = step.declaration.data["child_job_id"]
+            return
+        place, effect = place_of(step), step.declaration.data.get("effect", "read")
+        self.dropped[place] = [step.kind, step.name, step.input_hash]
+        has_happened = step.outcome is not None and step.outcome.type.endswith(".completed")
+        if has_happened and effect not in REPEATABLE:
+            self.repeats[place] = effect
+
+    def _is_unknown(self, step: Step) -> bool:
+        effect = step.declaration.data.get("effect", "unsafe")
+        return (
+            step.outcome is None
+            and step.state == "unknown"
+            and step.kind != "model"
+            and effect not in REPEATABLE
+        )
+
+    def messages(self, job_id: str, successor_id: str) -> Iterator[MessageChange]:
+        """Yield what becomes of the messages that the job has: those it recalls move on with it, the others go back."""
+        for step in self._history.steps.values():
+            received = self._history.arrived.get(step.operation_id)
+            if step.kind == "message" and received is not None:
+                back = returned(received, job_id)
+                is_kept = step.operation_id not in self._gone
+                yield back._replace(after=successor_id, content=None) if is_kept else back
+
+    def timers(self, job_id: str) -> Iterator[Timer]:
+        """Return the timers of sleeps that go on to their old end."""
+        return sleeps_again(self._history, self._timers - self._gone, job_id)
+
+    def events(self) -> Iterator[NewEvent]:
+        """Yield the copies, and what has become of lost effects since the job ended."""
+        for event in self._journal.events:
+            if event.operation_id is not None and self._counts(event, event.operation_id):
+                data = {name: value for name, value in event.data.items() if name != "usage"}
+                yield NewEvent(event.type, event.operation_id, data, event.content)
+        for one in sorted(self.unknown_questions):
+            yield from self._question(one)
+
+    def _counts(self, event: RuntimeEvent, one: str) -> bool:
+        if event.type in _NEVER_COPIED or event.type.startswith("budget."):
+            return False
+        asked_about, mark, _ = one.partition("!")
+        if one in self._gone or (mark and asked_about in self._gone) or one in self.unknown_questions:
+            return False
+        if event.type == RuntimeEventType.BRANCH_FAILED:
+            return one not in self._cut.branches
+        if event.type == RuntimeEventType.WAIT_WITHDRAWN:
+            return one not in self._timers
+        step = self._history.steps.get(one)
+        family, _, state = event.type.partition(".")
+        if step is not None and step.kind == family and family in _EFFECTS:
+            return (
+                state in _OF_FINISHED or state == "started" or (step.outcome is None and state == "unknown")
+            )
+        return True
+
+    def _question(self, one: str) -> Iterator[NewEvent]:
+        """Yield the question what became of a lost effect, as it moves on, and its answer if there is one by now."""
+        action = self._questions.get(one)
+        if action is None:
+            return
+        data: dict[str, Any] = {
+            "name": action.type,
+            "action_id": action.action_id,
+            "type": action.type,
+            "expires_at": None,
+            "approvers": None if action.approvers is None else list(action.approvers),
+            "quorum": action.quorum,
+        }
+        yield NewEvent(RuntimeEventType.ACTION_REQUIRED, one, data, encode(dict(action.payload)))
+        if action.status is ActionStatus.RESOLVED:
+            told = {"action_id": action.action_id, "resolved_by": action.resolved_by}
+            yield NewEvent(RuntimeEventType.ACTION_RESOLVED, one, told, encode(dict(action.resolution or {})))

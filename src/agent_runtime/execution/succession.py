@@ -1,0 +1,51 @@
+"""Jobs that go on as new ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.running_time import handed_on
+from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.journal import NewEvent
+from agent_runtime.values.deaths import OpenClaim
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
+from agent_runtime.values.job import JobRecord, JobStatus
+
+
+def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
+    """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
+
+    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
+    running time is handed on.
+    """
+    before, now = run.job, run.services.clock.now()
+    job_id = new_id("job")
+    record = replace(
+        before,
+        job_id=job_id,
+        origin=job_id,
+        seed=new_seed(),
+        predecessor_id=before.job_id,
+        successor_id=None,
+        status=JobStatus.QUEUED,
+        created_at=now,
+        updated_at=now,
+        started_at=None,
+        progress=0.0,
+        fence=0,
+        owner=None,
+        last_seq=0,
+        deaths=0,
+        lone_deaths=0,
+        open_claim=OpenClaim.NONE,
+        failed_versions=(),
+        retry_at=None,
+    )
+    data = {
+        "format": JOURNAL_FORMAT,
+        "operator": before.operator,
+        "continues": before.job_id,
+        **handed_on(run, now),
+    }
+    return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -1,5 +1,0 @@
-"""What the runtime puts around every model and tool call: recall, admit, settle."""
-
-from agent_runtime.kernel.guards.guard import Guard
-
-__all__ = ["Guard"]

@@ -1,0 +1,1 @@
+"""What runs: operators, and the context they work with."""

@@ -1,0 +1,263 @@
+"""Operators: what jobs execute. A class with `execute`, an async function, or an agent."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agent_runtime.errors import InvalidInput, ResultNotSerializable, UnknownOperator
+from agent_runtime.values.retry_policy import RetryPolicy
+from llm_client.public_text import text_of
+from llm_client.usage import Usage
+
+if TYPE_CHECKING:
+    from agent_runtime.operators.context import OperatorContext
+    from llm_client.agent.agent import Agent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorResult:
+    """What an operator gives back."""
+
+    content: str = ""
+    """Text for people and for models."""
+    output_data: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values for the next operator."""
+    success: bool = True
+    error: str | None = None
+    error_code: str | None = None
+    usage: Usage | None = None
+    turns: int = 0
+
+    @property
+    def output(self) -> Any:
+        """The value that the operator returned, or its `output_data`; `None` where there is none."""
+        return plain_output(self.output_data)
+
+
+def plain_output(output_data: Mapping[str, Any] | None) -> Any:
+    """Return the plain value that an operator's data stands for."""
+    if not output_data:
+        return None
+    return output_data["output"] if output_data.keys() == {"output"} else output_data
+
+
+class Operator(ABC):
+    """Something a job can execute.
+
+    Subclass it, give it a `name` that stays the same over releases – waiting jobs find their operator by it – and
+    write `execute`. Whatever must not happen twice goes through the context or through models and tools.
+
+    Args:
+        agent: An agent for subclasses that want one, as `self.agent`.
+    """
+
+    retry: RetryPolicy | None = None
+    """What outages mean to its jobs, unless their request says; `None` is as the kernel says."""
+
+    def __init__(self, agent: Agent | None = None) -> None:
+        self._agent = agent
+
+    @property
+    def agent(self) -> Agent:
+        """The agent given to the constructor."""
+        if self._agent is None:
+            raise InvalidInput(f"operator {self.name!r} was made without an agent")
+        return self._agent
+
+    @property
+    def name(self) -> str:
+        """Registered name; by default the class's."""
+        return type(self).__name__
+
+    @abstractmethod
+    async def execute(self, input_data: Any, context: OperatorContext) -> Any:
+        """Do the work. Returns an `OperatorResult`, or JSON values that become its output."""
+
+
+OperatorFunction = Callable[["OperatorContext", Any], Any]
+"""An async function of the context and the job's input."""
+
+
+class _Executable(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> Any: ...
+
+
+class FunctionOperator(Operator):
+    """An async function as an operator, under the function's name."""
+
+    def __init__(
+        self, function: OperatorFunction, name: str | None = None, *, retry: RetryPolicy | None = None
+    ) -> None:
+        super().__init__()
+        self.retry = retry
+        self.function = function
+        self._name = name or function.__name__
+
+    @property
+    def name(self) -> str:
+        """The function's name, or the one it was given."""
+        return self._name
+
+    @property
+    def is_closure(self) -> bool:
+        """Whether the function exists only in this process: a lambda, or one made inside another function."""
+        return self._name == "<lambda>" or "<locals>" in getattr(self.function, "__qualname__", "")
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> Any:
+        """Call the function."""
+        return await self.function(context, input_data)
+
+
+class AgentOperator(Operator):
+    """An agent as an operator: one run of its loop, from the prompt or messages in the job's input."""
+
+    def __init__(self, agent: Agent, name: str = "agent", *, retry: RetryPolicy | None = None) -> None:
+        super().__init__(agent)
+        self.retry = retry
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """Registered name."""
+        return self._name
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
+        """Run the agent to its end; anything but success is a failure of the job, with the agent's own status.
+
+        Raises:
+            LLMClientError: The model or what is around it failed, as it does to code that calls a model itself.
+        """
+        from llm_client.codec import load_message
+
+        given = input_data or {}
+        messages = [load_message(message) for message in given.get("messages") or ()]
+        result = await self.agent.run(
+            given.get("prompt"),
+            messages=messages or None,
+            context=context.execution_ctx.to_request_context(),
+        )
+        if result.status == "error":
+            result.raise_for_status()
+        succeeded = result.status == "success"
+        return OperatorResult(
+            content=result.content,
+            output_data={} if result.output is None else {"output": self._values(result.output)},
+            success=succeeded,
+            error=None if succeeded else str(result.error or f"the agent stopped: {result.status}"),
+            error_code=None if succeeded else str(getattr(result.error, "code", result.status)).upper(),
+            usage=result.total_usage,
+            turns=result.turns,
+        )
+
+    def _values(self, output: Any) -> Any:
+        """Return what the agent answered as JSON values, as its own type writes them."""
+        kind = getattr(self.agent, "output_type", None)
+        return output if kind is None else kind.dump(output)
+
+
+def plain(value: Any) -> Any:
+    """Return JSON values for models and dataclasses, and what they hold, wherever they are; other values as they are.
+
+    Raises:
+        ResultNotSerializable: One of them holds what cannot be written as JSON.
+    """
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if not callable(getattr(type(value), "model_dump", None)) and not is_dataclass(value):
+        return value
+    try:
+        return to_jsonable_python(value, by_alias=False, inf_nan_mode="constants")
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        raise ResultNotSerializable(f"not JSON: {text_of(error)}") from error
+
+
+class OperatorRegistry:
+    """Operators by name.
+
+    Args:
+        operators: Operators, agents or async functions; or a mapping from names to these.
+    """
+
+    def __init__(self, operators: Iterable[Any] | Mapping[str, Any] = ()) -> None:
+        self._operators: dict[str, Operator | _Executable] = {}
+        if isinstance(operators, Mapping):
+            for name, operator in operators.items():
+                self.add(operator, name)
+        else:
+            for operator in operators:
+                self.add(operator)
+
+    def add(self, operator: Any, name: str | None = None) -> Operator | _Executable:
+        """Register an operator under `name` or its own name.
+
+        Raises:
+            InvalidInput: The name is taken by something else, or this is nothing that can be executed.
+        """
+        made = _as_operator(operator, name)
+        known = self._operators.get(name or made.name)
+        if known is not None and known is not made:
+            raise InvalidInput(f"there are two operators named {name or made.name!r}")
+        self._operators[name or made.name] = made
+        return made
+
+    def get(self, name: str) -> Operator | _Executable:
+        """Return an operator.
+
+        Raises:
+            UnknownOperator: Nothing is registered under this name.
+        """
+        try:
+            return self._operators[name]
+        except KeyError:
+            known = ", ".join(sorted(self._operators)) or "none"
+            raise UnknownOperator(f"no operator is named {name!r}; registered: {known}") from None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the registered names, sorted."""
+        return tuple(sorted(self._operators))
+
+    def agents(self) -> Iterator[Agent]:
+        """Yield the agents that operators were made with."""
+        for operator in list(self._operators.values()):
+            agent: Agent | None = getattr(operator, "_agent", None)
+            if agent is not None and hasattr(agent, "engine") and hasattr(agent, "tools"):
+                yield agent
+
+    def closures(self) -> list[str]:
+        """Return the names of operators that another process could not find again."""
+        return [
+            name
+            for name, operator in self._operators.items()
+            if isinstance(operator, FunctionOperator) and operator.is_closure
+        ]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._operators
+
+    def __iter__(self) -> Iterator[Operator | _Executable]:
+        return iter(self._operators.values())
+
+
+def _as_operator(operator: Any, name: str | None) -> Operator | _Executable:
+    if inspect.iscoroutinefunction(operator):
+        return FunctionOperator(operator, name)
+    if hasattr(operator, "execute") and hasattr(operator, "name"):
+        executable: Operator | _Executable = operator
+        return executable
+    if hasattr(operator, "run") and hasattr(operator, "stream"):
+        return AgentOperator(operator, name or getattr(operator, "name", None) or "agent")
+    raise InvalidInput(
+        f"{operator!r} cannot be executed: an operator is an Operator, an Agent or an async function of "
+        "(context, input)"
+    )

@@ -1,0 +1,231 @@
+"""What a kernel does about commits: wake jobs, feed the bus, tell who waits for a job's end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from agent_runtime.errors import StorageError
+from agent_runtime.events.bus import EventBus
+from agent_runtime.execution.executor import Executor
+from agent_runtime.execution.services import RunServices
+from agent_runtime.ports.background import ended, in_background, stopped
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
+from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.worker.completion_waiters import CompletionWaiters
+from agent_runtime.worker.local_dispatcher import LocalDispatcher
+from agent_runtime.worker.ready_queue import ReadyQueue
+from agent_runtime.worker.timers import TimerService
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
+
+_SWEEP_LIMIT = 1000
+"""Jobs submitted by one sweep: the first in order. More are looked for when few of them are left."""
+
+
+class ChangeRouter:
+    """The kernel's ear at its storage.
+
+    Args:
+        storage: What to listen to.
+        bus: Where events go.
+        executor: The runs in memory.
+        dispatcher: Where due jobs go, when this process executes.
+        timers: To be told of new timers.
+        ready: Where jobs go that become due.
+        ends: Who waits for a job's end.
+        services: The kernel's.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        bus: EventBus,
+        executor: Executor,
+        dispatcher: Dispatcher,
+        timers: TimerService,
+        ready: ReadyQueue,
+        ends: CompletionWaiters,
+        services: RunServices,
+    ) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._executor = executor
+        self._dispatcher = dispatcher
+        self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
+        self._timers = timers
+        self._ready = ready
+        self._services = services
+        self.executes = False
+        """Whether due jobs are executed here."""
+        self._ends = ends
+        self._sweep_wanted = asyncio.Event()
+        self._more_due = False
+        """The last sweep has left due jobs behind."""
+        if isinstance(dispatcher, LocalDispatcher):
+            dispatcher.on_low = self._sweep_for_more
+        self._listens = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._storage.listen(self)
+        self._listens = True
+        self._ready.start()
+        self._ends.start()
+        self._task = in_background(self._sweep_on_demand(), name="sweep")
+
+    async def stop(self) -> None:
+        """Hear nothing more; whoever waits for a job's end is cancelled."""
+        if self._listens:  # an earlier stop may have been cancelled
+            self._listens = False
+            self._storage.unlisten(self)
+        task, self._task = self._task, None
+        await stopped(self._ready.stop, lambda: ended(task), self._ends.stop)
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """React to a commit of this process."""
+        if commit.job is not None and commit.job.release:
+            run = self._executor.runs.get(commit.job_id or "")
+            if run is not None and run.job.fence == commit.fence:
+                run.close()
+        if commit.events and commit.job_id is not None:
+            self._publish(commit, first_seq)
+        for job, events in commit.create:
+            self._created(job, events, commit.at)
+        for signal in commit.signals:
+            self.wake(signal.job_id)
+        if commit.cancel_children_of is not None:
+            self._sweep_wanted.set()
+        if commit.job is not None and commit.job.release:
+            self._ready.left(commit.scope_id)
+            if commit.job.status is JobStatus.RUNNING:  # given up in the middle; another process may go on
+                self._become_due(commit.job_id or "")
+        if commit.set_timers:
+            self._timers.hear(commit.set_timers)
+
+    def _created(self, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
+        if self._bus.has_listeners(job.job_id):
+            for seq, event in enumerate(events, 1):
+                self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, at))
+        if job.operator is not None and self._passes_on:
+            self._dispatcher.submit(
+                job.job_id,
+                priority=job.priority,
+                queue=job.queue,
+                operator=job.operator,
+                scope_id=job.scope_id,
+            )
+
+    def _publish(self, commit: Commit, first_seq: int) -> None:
+        job_id = commit.job_id or ""
+        if self._bus.has_listeners(job_id):
+            for seq, event in enumerate(commit.events, first_seq):
+                self._bus.publish_live(placed(event, job_id, commit.scope_id, seq, commit.at))
+        if commit.job is not None and job_id in self._ends:
+            last_seq = first_seq + len(commit.events) - 1
+            last = placed(commit.events[-1], job_id, commit.scope_id, last_seq, commit.at)
+            if last.is_stop:
+                self._ends.came(last)
+
+    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """React to entries that a claim or a fold has written."""
+        for event in events:
+            self._bus.publish_live(event)
+            if event.is_terminal:
+                self._ends.came(event)
+
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Wake jobs for which messages are there."""
+        for job_id in job_ids:
+            self.wake(job_id)
+
+    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+        """React to another process's commits; without `changes`, anything may have happened."""
+        if changes is None:
+            self._sweep_wanted.set()
+            self._bus.poke()
+            self._timers.look()
+            return
+        for kind, job_id in changes:
+            match kind:
+                case "created" if self._queue is None:
+                    self._become_due(job_id)
+                case "woken" if self._queue is None or job_id in self._executor.busy:
+                    self.wake(job_id)
+                case "timer":
+                    self._timers.look()
+                case "grown":
+                    self._bus.poke(job_id)
+                case "ended":
+                    self._bus.poke(job_id)
+                    self._ends.hear(job_id)
+
+    @property
+    def _passes_on(self) -> bool:
+        """Whether due jobs are advanced here, or by whoever shares the queue."""
+        return self.executes or self._queue is not None
+
+    def _become_due(self, job_id: str) -> None:
+        """Have a job advanced whose priority is not known here."""
+        if self._passes_on:
+            self._ready.woken(job_id)
+
+    def wake(self, job_id: str) -> None:
+        """Bring a signal to its job: to the run in memory, or by advancing the job."""
+        if not self._executor.signalled(job_id):
+            self._become_due(job_id)
+
+    def sweep_soon(self) -> None:
+        """Look for due jobs and waiting signals."""
+        self._sweep_wanted.set()
+
+    async def _sweep_on_demand(self) -> None:
+        while True:
+            await self._sweep_wanted.wait()
+            self._sweep_wanted.clear()
+            try:
+                await self.sweep()
+            except StorageError as error:
+                logger.warning("due jobs cannot be looked for now: %s", error)
+            except Exception:
+                logger.exception("looking for due jobs failed unexpectedly; the next sweep tries again")
+
+    async def sweep(self) -> None:
+        """Submit every due job, wake every run with signals, and see which awaited jobs have ended or grown."""
+        if self.executes:
+            if self._queue is not None:
+                await self._queue.sweep()
+            else:
+                await self._submit_due()
+            for job_id in await self._storage.jobs_with_signals(self._services.owner):
+                self.wake(job_id)
+        await self._ends.look()
+        if self._storage.is_shared:
+            self._bus.poke()  # what another process has written and not announced is found by looking
+
+    async def _submit_due(self) -> None:
+        services = self._services
+        due = await self._storage.due_jobs(
+            limit=_SWEEP_LIMIT,
+            caps=services.options.caps,
+            ability=services.abilities.now(),
+            across_scopes=services.options.priority_across_scopes,
+        )
+        for job in due:
+            self._dispatcher.submit(job.job_id, priority=job.priority, scope_id=job.scope_id)
+        self._more_due = len(due) == _SWEEP_LIMIT
+
+    def _sweep_for_more(self) -> None:
+        if self._more_due:
+            self._more_due = False
+            self._sweep_wanted.set()
+
+    def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
+        """Return a future of the next event with which the job stops: it ends, or is blocked."""
+        return self._ends.end_of(job_id)

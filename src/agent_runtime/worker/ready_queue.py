@@ -1,0 +1,117 @@
+"""Jobs that became due without anybody saying how urgent they are: woken ones, and those to whom a place was left.
+
+Their priorities are in the storage, not in the signal that wakes them. They are asked for together, so that a thousand
+wake-ups cost one query.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent_runtime.errors import StorageError
+from agent_runtime.execution.abilities import Abilities
+from agent_runtime.ports.background import ended, in_background
+from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.journal import DueJob, Storage
+from agent_runtime.values.capacity import ScopeCaps
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+class ReadyQueue:
+    """Submits jobs with their priorities.
+
+    Args:
+        storage: Knows which are due.
+        dispatcher: Takes them. A queue that processes share looks up by itself what it has no room for.
+        caps: How many jobs of a scope may run.
+        across_scopes: Whether priority counts across scopes.
+        queues: What this process executes; none for all.
+        abilities: What it can run.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        dispatcher: Dispatcher,
+        *,
+        caps: ScopeCaps,
+        across_scopes: bool,
+        queues: tuple[str, ...],
+        abilities: Abilities,
+    ) -> None:
+        self._storage = storage
+        self._dispatcher = dispatcher
+        self._is_shared = isinstance(dispatcher, SharedDispatcher)
+        self._caps = caps
+        self._across_scopes = across_scopes
+        self._queues = queues
+        self._abilities = abilities
+        self._woken: dict[str, None] = {}
+        self._left: dict[str, None] = {}
+        self._wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._task = in_background(self._run(), name="ready queue")
+
+    async def stop(self) -> None:
+        """Submit nothing more; the next start, or another process's sweep, finds what is due."""
+        task, self._task = self._task, None
+        await ended(task)
+
+    def woken(self, job_id: str) -> None:
+        """Have a job advanced that may have become due."""
+        if self._is_shared:
+            self._dispatcher.submit(job_id)
+        else:
+            self._woken[job_id] = None
+            self._wanted.set()
+
+    def left(self, scope_id: str) -> None:
+        """Give the place that a job of a scope has left to the job that comes next."""
+        if self._caps.of(scope_id) is not None:
+            self._left[scope_id] = None
+            self._wanted.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            woken, self._woken = self._woken, {}
+            left, self._left = self._left, {}
+            try:
+                await self._submit_due(list(woken), list(left))
+            except StorageError as error:
+                logger.warning("due jobs cannot be looked up; trying again: %s", error)
+                self._woken = woken | self._woken
+                self._left = left | self._left
+                self._wanted.set()
+                await asyncio.sleep(RETRY_SECONDS)
+            except Exception:
+                logger.exception("looking up due jobs failed unexpectedly; the sweep finds them")
+
+    async def _submit_due(self, woken: list[str], left: list[str]) -> None:
+        due: dict[str, DueJob] = {}
+        ability = self._abilities.now()
+        if woken:
+            found = await self._storage.due_jobs(
+                among=woken,
+                limit=len(woken),
+                caps=self._caps,
+                ability=ability,
+                across_scopes=self._across_scopes,
+            )
+            due.update({job.job_id: job for job in found})
+        for scope_id in left:
+            cap = self._caps.of(scope_id) or 0
+            next_jobs = await self._storage.next_jobs(scope_id, cap=cap, queues=self._queues, ability=ability)
+            if self._is_shared:  # others may have to go on with those that this process does not serve
+                next_jobs = [*next_jobs, *await self._storage.next_jobs(scope_id, cap=cap)]
+            due.update({job_id: DueJob(job_id, priority, scope_id) for job_id, priority in next_jobs})
+        for job in due.values():
+            self._dispatcher.submit(job.job_id, priority=job.priority, scope_id=job.scope_id)
