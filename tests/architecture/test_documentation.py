@@ -51,3 +51,35 @@ def test_the_page_of_incidents_names_every_file_of_them_and_their_reports() -> N
     for report, path in rows:
         told = ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8"))) or ""
         assert all(number in told for number in re.findall(r"#\d+", report)), path
+
+
+def test_the_glossary_has_each_term_once_and_in_order() -> None:
+    page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = re.findall(r"^\| ([^|]+?) \| [^-]", page, re.MULTILINE)[1:]
+
+    assert len(terms) > 50
+    assert terms == sorted(set(terms))
+
+
+def test_the_page_of_architecture_draws_every_room_in_the_order_of_its_layer() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.search(r"```text\n(.*?)```", page, re.DOTALL)
+    assert drawn is not None
+    words = re.findall(r"^((?:[a-z_]+,? ?)+?)(?:  +|$)", drawn[1], re.MULTILINE)
+    rooms = re.findall(r"[a-z_]+", " ".join(words))
+    folders = {path.stem for path in (ROOT / "src" / "agent_runtime").iterdir() if path.stem[0] != "_"}
+
+    assert set(rooms) - {"llm_client"} == folders - {"testing", "settings", "trust", "py"}
+    layers = [
+        "cli",
+        "storage",
+        "kernel",
+        "worker",
+        "execution",
+        "operators",
+        "jobs",
+        "ports",
+        "values",
+        "llm_client",
+    ]
+    assert [room for room in rooms if room in layers] == layers
