@@ -1,6 +1,7 @@
 """What every test runs under: a watched event loop, and no network but this machine's own."""
 
 import ipaddress
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,10 @@ __all__ = [  # fixtures for everybody
 
 settings.register_profile("agent-runtime", deadline=None)  # no test depends on how fast a machine is
 settings.load_profile("agent-runtime")
+
+# A shell lets its background jobs ignore both, and whatever they start; our tests interrupt what they have started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 class NetworkForbiddenError(RuntimeError):

@@ -176,8 +176,14 @@ async def test_a_woken_job_keeps_its_priority(kind: str, tmp_path: Path) -> None
             await handle.resolve_action(question.action_id, {"value": 1})
         late = await k.execute(request("late", priority=3))
         second = await k.execute(request("second", priority=10))
+
+        async def all_wait_here() -> bool:
+            waiting = k._worker._dispatcher._queued
+            return {late.job_id, second.job_id, *(one.job_id for one, _ in askers.values())} <= waiting
+
+        await until(all_wait_here)  # the wake-ups have been looked up
         gated.let_go("blocker")
-        await inside(gated, 2)  # long after the wake-ups have been looked up
+        await inside(gated, 2)
         gated.everyone.set()
         for handle in (blocker, second, late, *(handle for handle, _ in askers.values())):
             await handle.result(timeout=BOUND)
