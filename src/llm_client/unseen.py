@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from unicodedata import category
+from unicodedata import category, normalize
 
 IGNORABLE: Final = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
@@ -32,3 +32,8 @@ def without_unseen(text: str, *, keep: str = "") -> str:
         return text
     found = {character for character in set(text) if character not in keep and is_unseen(character)}
     return re.sub(f"[{re.escape(''.join(found))}]", "", text) if found else text
+
+
+def as_seen(text: str) -> str:
+    """Return a text as it looks: without what nobody sees, wide and compatible letters as plain ones."""
+    return text if text.isascii() and text.isprintable() else normalize("NFKC", without_unseen(text))

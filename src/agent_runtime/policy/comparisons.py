@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any, Final
-from unicodedata import normalize
 
 from agent_runtime.errors import InvalidInput
-from llm_client.unseen import without_unseen
+from llm_client.unseen import as_seen, without_unseen
 
 Answer = bool | None
 """`None`: cannot tell."""
@@ -86,13 +85,13 @@ class Comparison:
         """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
         if not isinstance(value, str):
             return None
-        if not permits and fnmatchcase(_as_seen(value), self.expected):
+        if not permits and fnmatchcase(as_seen(value), self.expected):
             return True
         return fnmatchcase(value, self.expected) if without_unseen(value) == value else None
 
     def _contains(self, value: Any) -> Answer:
         if isinstance(value, str):
-            return self.expected in value or (None if _as_seen(self.expected) in _as_seen(value) else False)
+            return self.expected in value or (None if as_seen(self.expected) in as_seen(value) else False)
         return _any(same(one, self.expected) for one in value) if isinstance(value, (list, tuple)) else None
 
     def _is_ordered(self, value: Any) -> Answer:
@@ -165,15 +164,10 @@ def _chosen(value: Any, step: str) -> Iterable[Any]:
     return (MISSING,)
 
 
-def _as_seen(text: str) -> str:
-    """Return a text as it looks: without what nobody sees, wide and compatible letters as plain ones."""
-    return text if text.isascii() and text.isprintable() else normalize("NFKC", without_unseen(text))
-
-
 def same(value: Any, expected: Any) -> Answer:
     """Whether two JSON values are the same; cannot tell when they only would be after a conversion, or only look the same."""
     if isinstance(value, str) and isinstance(expected, str) and value != expected:
-        return None if _as_seen(value) == _as_seen(expected) else False
+        return None if as_seen(value) == as_seen(expected) else False
     if _exact(value) and _exact(expected):
         return _number(value) == _number(expected)
     if type(value) is type(expected) or value is None or expected is None:

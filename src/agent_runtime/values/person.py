@@ -8,12 +8,12 @@ from typing import Any
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_text
-from llm_client.unseen import without_unseen
+from llm_client.unseen import as_seen
 
 
 def person_key(name: str) -> str:
     """Return a name as names are compared: `Ann`, `ANN` and `Ａnn` are one person, and neither blanks nor what nobody sees makes another."""
-    folded = unicodedata.normalize("NFKC", without_unseen(name)).casefold()
+    folded = as_seen(name).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
