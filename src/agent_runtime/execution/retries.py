@@ -16,16 +16,16 @@ from agent_runtime.execution.history import History, Step
 from agent_runtime.execution.operations.effects import REPEATABLE
 from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
+from agent_runtime.execution.succession import in_place_of
 from agent_runtime.jobs.manager import deadline_timer
-from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.ids import new_seed
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import ActionChange, NewEvent, Storage, Timer
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec
-from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import JobRecord, JobStatus
+from agent_runtime.values.job import JobRecord
 
 _PAGE: Final = 1000
 _EFFECTS: Final = frozenset({"step", "tool", "model"})
@@ -119,30 +119,16 @@ async def _record(storage: Storage, before: JobRecord, asked: Retry, now: dateti
             parent_id, depth = None, 0
     deadline = None if before.deadline is None else now + (before.deadline - before.created_at)
     return replace(
-        before,
-        job_id=new_id("job"),
-        predecessor_id=before.job_id,
-        successor_id=None,
+        in_place_of(before, now),
         parent_job_id=parent_id,
         parent_operation_id=asked.operation_id,  # a parent that has had its answer gets no other
         depth=depth,
-        status=JobStatus.QUEUED,
-        created_at=now,
-        updated_at=now,
-        started_at=None,
         completed_at=None,
         deadline=deadline,
         budgets=asked.budgets or before.budgets,
         error=None,
         error_code=None,
         result_ref=None,
-        fence=0,
-        owner=None,
-        last_seq=0,
-        deaths=0,
-        lone_deaths=0,
-        open_claim=OpenClaim.NONE,
-        failed_versions=(),
     )
 
 

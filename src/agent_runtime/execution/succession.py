@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.running_time import handed_on
@@ -13,26 +14,17 @@ from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 
 
-def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
-    """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
-
-    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
-    running time is handed on.
-    """
-    before, now = run.job, run.services.clock.now()
-    job_id = new_id("job")
-    record = replace(
+def in_place_of(before: JobRecord, now: datetime) -> JobRecord:
+    """Build a job that goes on in place of another, of which nothing has happened yet; the rest of it is that one's."""
+    return replace(
         before,
-        job_id=job_id,
-        origin=job_id,
-        seed=new_seed(),
+        job_id=new_id("job"),
         predecessor_id=before.job_id,
         successor_id=None,
         status=JobStatus.QUEUED,
         created_at=now,
         updated_at=now,
         started_at=None,
-        progress=0.0,
         fence=0,
         owner=None,
         last_seq=0,
@@ -40,8 +32,18 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         lone_deaths=0,
         open_claim=OpenClaim.NONE,
         failed_versions=(),
-        retry_at=None,
     )
+
+
+def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
+    """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
+
+    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
+    running time is handed on.
+    """
+    before, now = run.job, run.services.clock.now()
+    job = in_place_of(before, now)
+    record = replace(job, origin=job.job_id, seed=new_seed(), progress=0.0, retry_at=None)
     data = {
         "format": JOURNAL_FORMAT,
         "operator": before.operator,
