@@ -113,12 +113,7 @@ def apply(state: State, commit: Commit, changes: Changes) -> int:
     for job, events in commit.create:
         _create(state, job)
         append(state, job.job_id, events, commit.at)
-    for signal in changes.born_with:
-        send(state, signal)
-    for signal in commit.signals:
-        if signal.job_id not in changes.deaf:
-            send(state, signal)
-    for signal in changes.cancels:
+    for signal in changes.signals(commit):
         send(state, signal)
     for job_id in commit.unblock:
         if job_id in state.jobs:

@@ -71,6 +71,11 @@ class Changes:
     charges: dict[Key, Counters] = field(default_factory=dict)
     """What to add to counters."""
 
+    def signals(self, commit: Commit) -> list[Signal]:
+        """Return all signals that the commit brings about, in their order."""
+        heard = [signal for signal in commit.signals if signal.job_id not in self.deaf]
+        return [*self.born_with, *heard, *self.cancels]
+
 
 @dataclass(slots=True)
 class _Family:

@@ -162,12 +162,7 @@ def _extend(db: sqlite3.Connection, job_id: str, last_seq: int, commit: Commit) 
 def _write_families(db: sqlite3.Connection, commit: Commit, changes: Changes) -> None:
     for job, events in commit.create:
         _create(db, job, events, commit.at)
-    for signal in changes.born_with:
-        send(db, signal)
-    for signal in commit.signals:
-        if signal.job_id not in changes.deaf:
-            send(db, signal)
-    for signal in changes.cancels:
+    for signal in changes.signals(commit):
         send(db, signal)
 
 
