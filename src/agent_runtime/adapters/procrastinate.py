@@ -427,14 +427,17 @@ class PostgresDispatcher:
     async def _advance_one(self, advance: Advance, job_id: str) -> None:
         try:
             await self._places.take()
-            try:
-                await advance(job_id)
-            finally:
-                self._places.leave()
+            await self._advance_in_place(advance, job_id)
+        finally:
+            del self._runs[job_id]
+
+    async def _advance_in_place(self, advance: Advance, job_id: str) -> None:
+        try:
+            await advance(job_id)
         except Exception:
             logger.exception("job %s: advancing it failed unexpectedly", job_id)
         finally:
-            del self._runs[job_id]
+            self._places.leave()
 
     async def _serve_idle(self) -> None:
         """While all places are taken, look for a job of a scope of which none is being executed, and give it the spare one.
@@ -474,12 +477,9 @@ class PostgresDispatcher:
 
     async def _advance_in_spare(self, advance: Advance, job_id: str) -> None:
         try:
-            await advance(job_id)
-        except Exception:
-            logger.exception("job %s: advancing it failed unexpectedly", job_id)
+            await self._advance_in_place(advance, job_id)
         finally:
             del self._spare_runs[job_id]
-            self._places.leave()
 
 
 def _import_packages() -> None:
