@@ -236,12 +236,13 @@ class McpServer:
             schema = shown_schema(entry.input_schema)
         except ToolError as error:
             raise ToolError(f"the MCP server's tool {name!r} is refused: {error}") from None
+        definition = _definition(entry)
         return Tool(
             name=name,
             description=plain_text(entry.description or "")[:MAX_DESCRIPTION],
             parameters=schema,
-            handler=self._handler(entry.name, _definition(entry)),
-            definition=_definition(entry),
+            handler=self._handler(entry.name, definition),
+            definition=definition,
             validate=bounded_validator(entry.input_schema),
             takes_context="ctx",
             effect=self._effect(entry),
