@@ -34,6 +34,15 @@ reads in a thread, Postgres in the server.
 |---|---|---|---|---|---|
 """
 
+CLOSING = """
+Wanted are 50 ms. Before due jobs were looked for scope by scope, memory took 370 ms for one scope and 300 ms for a hundred, 487 and 1,119 ms
+under caps, and 670 ms for the jobs that nobody lists; SQLite took 1.5 s and more under caps, Postgres up to 0.7 s. (Measured on two cores that
+others used at the same time.)
+
+Looking for jobs that nobody lists takes longer on SQLite and Postgres, where it reads all that wait. So does the sweep of the shared queue on
+Postgres, which is not measured here: it looks for the jobs that have no entry among all that wait.
+"""
+
 
 async def fill(storage: Any, queued: int, scopes: int) -> None:
     """Store jobs that wait for a worker."""
@@ -149,7 +158,7 @@ async def main() -> None:
             print(line, flush=True)
             page += line + "\n"
     if arguments.record:
-        PAGE.write_text(page)
+        PAGE.write_text(page + CLOSING)
 
 
 if __name__ == "__main__":
