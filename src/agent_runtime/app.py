@@ -227,7 +227,7 @@ def make_provider(model: str, base_url: str | None = None) -> Provider:
     Raises:
         ConfigurationError: The model names no vendor, or an unknown one.
     """
-    from llm_client.providers.openai import OpenAIProvider
+    from llm_client.providers.openai.provider import OpenAIProvider
     from llm_client.providers.registry import create_provider, known_prefixes
 
     if base_url is None:

@@ -89,10 +89,10 @@ if TYPE_CHECKING:
     from llm_client.network import block_network
     from llm_client.pausing import paused
     from llm_client.pricing import ModelPrices, PriceBook
-    from llm_client.providers.anthropic import AnthropicProvider
+    from llm_client.providers.anthropic.provider import AnthropicProvider
     from llm_client.providers.base import Provider
-    from llm_client.providers.google import GoogleProvider
-    from llm_client.providers.openai import OpenAIProvider
+    from llm_client.providers.google.provider import GoogleProvider
+    from llm_client.providers.openai.provider import OpenAIProvider
     from llm_client.providers.registry import create_provider
     from llm_client.providers.scripted import Chunks, Delay, FunctionProvider, ScriptedProvider
     from llm_client.redaction import RedactionRule, Redactor, redact
@@ -292,10 +292,10 @@ _HOMES = {
     "network": ("block_network",),
     "pausing": ("paused",),
     "pricing": ("ModelPrices", "PriceBook"),
-    "providers.anthropic": ("AnthropicProvider",),
+    "providers.anthropic.provider": ("AnthropicProvider",),
     "providers.base": ("Provider",),
-    "providers.google": ("GoogleProvider",),
-    "providers.openai": ("OpenAIProvider",),
+    "providers.google.provider": ("GoogleProvider",),
+    "providers.openai.provider": ("OpenAIProvider",),
     "providers.registry": ("create_provider",),
     "providers.scripted": ("Chunks", "Delay", "FunctionProvider", "ScriptedProvider"),
     "redaction": ("RedactionRule", "Redactor", "redact"),

@@ -12,7 +12,6 @@ CORE_ROOMS = {
     "actions", "events", "execution", "inbox", "jobs", "kernel", "operators", "worker", "ledger", "orchestration", "plugins", "policy", "ports", "replay", "sessions",
     "values",
 }  # fmt: skip
-VENDORS = ("anthropic", "google", "openai", "scripted")
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +47,6 @@ def test_every_storage_back_end_is_kept_apart_from_the_others(
     } - shared
 
     assert back_ends == set(contracts["stores-independent"]["modules"])
-
-
-def test_vendors_do_not_know_each_other(graph: grimp.ImportGraph) -> None:
-    def vendor(module: str) -> str | None:
-        name = module.removeprefix("llm_client.providers.")
-        return next((vendor for vendor in VENDORS if name == vendor or name.startswith(f"{vendor}_")), None)
-
-    crossings = [
-        (importer, imported)
-        for importer in graph.find_children("llm_client.providers")
-        for imported in graph.find_modules_directly_imported_by(importer)
-        if vendor(importer) and vendor(imported) and vendor(importer) != vendor(imported)
-    ]
-
-    assert crossings == []
 
 
 def test_only_the_composition_root_names_a_concrete_store(graph: grimp.ImportGraph) -> None:

@@ -25,11 +25,11 @@ from llm_client import (
     StreamInterrupted,
     create_provider,
 )
-from llm_client.providers.http import HttpcoreTransport
-from llm_client.providers.http_aiohttp import AiohttpTransport
 from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.presets import PRESETS
-from llm_client.providers.transport import AnswerLimits
+from llm_client.providers.transport.aiohttp import AiohttpTransport
+from llm_client.providers.transport.httpcore import HttpcoreTransport
+from llm_client.providers.transport.port import AnswerLimits
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 
 SPEC = RequestSpec(messages=[Message.user("Hi")])

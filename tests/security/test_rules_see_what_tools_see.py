@@ -28,7 +28,7 @@ from llm_client import (
 )
 from llm_client.messages import ToolCall
 from llm_client.model_names import canonical_model, checked_model
-from llm_client.providers.google import GoogleProvider
+from llm_client.providers.google.provider import GoogleProvider
 from llm_client.tools.arguments import completed
 from llm_client.tools.tool import Tool
 from support.kernels import BOUND, journal, kernel, pending

@@ -21,7 +21,7 @@ def load() -> Connect:
     async def connect(url: str) -> Calls:
         transport = None
         if variant == "aiohttp":
-            from llm_client.providers.http_aiohttp import AiohttpTransport
+            from llm_client.providers.transport.aiohttp import AiohttpTransport
 
             transport = AiohttpTransport()
         provider = OpenAIProvider("gpt-5.2", api_key="sk-test", base_url=url + "/v1", transport=transport)

@@ -1,1 +1,1 @@
-"""The port to a model, and its implementations, one file per wire format."""
+"""The port to a model, and its implementations, one folder per vendor."""

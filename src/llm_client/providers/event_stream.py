@@ -17,8 +17,8 @@ from llm_client.errors import (
 )
 from llm_client.messages import StreamEvent
 from llm_client.providers.failures import Origin
-from llm_client.providers.sse import ServerSentEvent, SSEParser
-from llm_client.providers.transport import AnswerLimits, HttpResponse, whole_time
+from llm_client.providers.transport.port import AnswerLimits, HttpResponse, whole_time
+from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import StreamReader, readable
 
 _DRAIN_SECONDS = 0.1

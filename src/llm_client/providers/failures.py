@@ -26,7 +26,7 @@ from llm_client.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from llm_client.providers.transport import Headers
+from llm_client.providers.transport.port import Headers
 
 MAX_MESSAGE = 2000
 """Characters of a vendor's message that are kept."""

@@ -20,7 +20,6 @@ from llm_client.errors import (
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.network import is_private
-from llm_client.providers.answer import events_of
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.event_stream import read_stream
 from llm_client.providers.failures import (
@@ -29,8 +28,9 @@ from llm_client.providers.failures import (
     failure_of_response,
     request_id,
 )
-from llm_client.providers.http import HttpcoreTransport
-from llm_client.providers.transport import (
+from llm_client.providers.response import events_of
+from llm_client.providers.transport.httpcore import HttpcoreTransport
+from llm_client.providers.transport.port import (
     AnswerLimits,
     HttpRequest,
     HttpResponse,

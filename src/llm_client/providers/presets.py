@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm_client.providers.chat_dialect import (
+from llm_client.providers.openai.chat_dialect import (
     COMPATIBLE,
     DEEPSEEK,
     MISTRAL,
@@ -12,7 +12,7 @@ from llm_client.providers.chat_dialect import (
     OPENROUTER,
     ChatDialect,
 )
-from llm_client.providers.openai import DEFAULT_EMBEDDING_MODEL
+from llm_client.providers.openai.provider import DEFAULT_EMBEDDING_MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

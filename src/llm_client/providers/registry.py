@@ -9,10 +9,10 @@ from typing import Any
 
 from llm_client.errors import ConfigurationError
 from llm_client.providers.addresses import is_own
-from llm_client.providers.anthropic import AnthropicProvider
-from llm_client.providers.google import GoogleProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
 from llm_client.providers.http_provider import HttpProvider
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.openai.provider import OpenAIProvider
 from llm_client.providers.presets import PRESETS, Preset
 
 _OWN: dict[str, Callable[..., HttpProvider]] = {

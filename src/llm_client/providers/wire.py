@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin
+from llm_client.providers.response import ResponseDraft
 from llm_client.spec import RequestSpec
 
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -22,7 +22,7 @@ _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticErr
 class StreamReader(Protocol):
     """Reads one streamed answer, event by event."""
 
-    draft: AnswerDraft
+    draft: ResponseDraft
     """What has arrived."""
 
     @property

@@ -20,9 +20,9 @@ from llm_client.errors import (
     ProviderTimeout,
 )
 from llm_client.network import NETWORK
-from llm_client.providers.http import HttpcoreTransport
-from llm_client.providers.http_aiohttp import AiohttpTransport
-from llm_client.providers.transport import (
+from llm_client.providers.transport.aiohttp import AiohttpTransport
+from llm_client.providers.transport.httpcore import HttpcoreTransport
+from llm_client.providers.transport.port import (
     HttpRequest,
     Timeouts,
     Transport,

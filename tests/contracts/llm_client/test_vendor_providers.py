@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from llm_client.messages import ToolCall
-from llm_client.providers.anthropic import AnthropicProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.base import Provider
-from llm_client.providers.google import GoogleProvider
-from llm_client.providers.http_aiohttp import AiohttpTransport
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.provider import OpenAIProvider
+from llm_client.providers.transport.aiohttp import AiohttpTransport
 from llm_client.testing.provider_contract import ProviderContract
 from support.loopback import LoopbackServer, Received, Reply, json_reply, sse_reply
 from support.wire import anthropic as anthropic_wire

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from llm_client.messages import CompletionResult
-from llm_client.providers.anthropic import AnthropicProvider
-from llm_client.providers.google import GoogleProvider
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.provider import OpenAIProvider
 from support.conversations import complete, stream
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import anthropic as anthropic_wire

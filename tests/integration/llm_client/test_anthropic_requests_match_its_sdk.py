@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from llm_client.messages import MediaPart, Message, TextPart
-from llm_client.providers.anthropic import AnthropicProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.spec import OutputSchema
 from support.conversations import (
     CITY_SCHEMA,

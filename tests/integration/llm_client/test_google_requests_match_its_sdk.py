@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_client.messages import MediaPart
-from llm_client.providers.google import GoogleProvider
+from llm_client.providers.google.provider import GoogleProvider
 from llm_client.spec import OutputSchema
 from support.conversations import (
     CITY_SCHEMA,

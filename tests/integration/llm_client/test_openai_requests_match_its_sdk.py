@@ -9,8 +9,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from llm_client.messages import MediaPart
-from llm_client.providers.chat_dialect import OPENAI
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.openai.chat_dialect import OPENAI
+from llm_client.providers.openai.provider import OpenAIProvider
 from llm_client.spec import OutputSchema
 from support.conversations import (
     CITY_SCHEMA,

@@ -9,10 +9,10 @@ import pytest
 
 from llm_client.errors import ConfigurationError, ContentFiltered, RateLimited
 from llm_client.messages import CompletionResult, MediaPart, Message, ReasoningPart, TextPart, ToolCall
-from llm_client.providers.anthropic import AnthropicProvider
-from llm_client.providers.chat_dialect import DEEPSEEK, OPENROUTER
-from llm_client.providers.google import GoogleProvider
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.chat_dialect import DEEPSEEK, OPENROUTER
+from llm_client.providers.openai.provider import OpenAIProvider
 from llm_client.providers.registry import create_provider
 from llm_client.spec import OutputSchema
 from llm_client.usage import Usage

@@ -18,9 +18,9 @@ from llm_client.errors import (
     QuotaExceeded,
     RateLimited,
 )
-from llm_client.providers.anthropic import AnthropicProvider
-from llm_client.providers.google import GoogleProvider
-from llm_client.providers.openai import OpenAIProvider
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.provider import OpenAIProvider
 from support.conversations import complete
 from support.loopback import LoopbackServer, Reply, json_reply
 from support.wire import anthropic as anthropic_wire

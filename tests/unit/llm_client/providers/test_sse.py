@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_client.errors import InvalidResponse
-from llm_client.providers.sse import ServerSentEvent, SSEParser
+from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 
 
 def parse(*chunks: bytes) -> list[ServerSentEvent]:

@@ -18,10 +18,10 @@ from llm_client.errors import (
     StreamInterrupted,
 )
 from llm_client.messages import StreamEvent, ToolCall
-from llm_client.providers.anthropic import AnthropicProvider
-from llm_client.providers.google import GoogleProvider
-from llm_client.providers.openai import OpenAIProvider
-from llm_client.providers.transport import Timeouts
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.provider import OpenAIProvider
+from llm_client.providers.transport.port import Timeouts
 from llm_client.spec import RequestContext
 from support.conversations import complete, spec, stream
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply

@@ -17,19 +17,19 @@ from llm_client.messages import (
     TextPart,
     ToolCall,
 )
-from llm_client.providers.answer import finish_reason, merge_extra
-from llm_client.providers.chat_dialect import OPENAI, ChatDialect
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import audio_format, data_url, require_data
-from llm_client.providers.openai_chat_answer import (
+from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
+from llm_client.providers.openai.chat_response import (
     read_call,
     read_content,
     read_finish,
     read_reasoning,
     read_usage,
 )
-from llm_client.providers.openai_chat_stream import ChatStreamReader
-from llm_client.providers.openai_models import reasons
+from llm_client.providers.openai.chat_stream import ChatStreamReader
+from llm_client.providers.openai.models import reasons
+from llm_client.providers.response import finish_reason, merge_extra
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool

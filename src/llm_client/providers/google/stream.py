@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.google_answer import (
+from llm_client.providers.google.response import (
     check_prompt,
     make_reasoning,
     read_call,
     read_finish,
     read_usage,
 )
+from llm_client.providers.response import ResponseDraft
 
 
 class GenerateContentReader:
@@ -28,7 +28,7 @@ class GenerateContentReader:
     """
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
         self._thoughts: list[str] = []
         self._signatures: list[str] = []

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, FinishReason, ReasoningPart, ToolCall
-from llm_client.providers.answer import finish_reason, whole_number
 from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.response import finish_reason, whole_number
 from llm_client.providers.turn_order import carried
 from llm_client.usage import Usage
 

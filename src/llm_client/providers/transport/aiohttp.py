@@ -18,9 +18,8 @@ from llm_client.errors import (
     ProviderTimeout,
 )
 from llm_client.network import NETWORK
-from llm_client.providers.inflate import Inflate, encoding_of
-from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
-from llm_client.providers.transport import (
+from llm_client.providers.transport.inflate import Inflate, encoding_of
+from llm_client.providers.transport.port import (
     Headers,
     HttpRequest,
     HttpResponse,
@@ -29,6 +28,7 @@ from llm_client.providers.transport import (
     forget_closed_loops,
     make_ssl_context,
 )
+from llm_client.providers.transport.proxies import load_modules, proxy_authorization, proxy_for
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

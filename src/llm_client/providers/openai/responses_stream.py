@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.openai_responses_answer import (
+from llm_client.providers.openai.responses_response import (
     check_status,
     read_answer,
     read_finish,
     read_usage,
 )
-from llm_client.providers.openai_turn import opaque_part
+from llm_client.providers.openai.responses_turn import opaque_part
+from llm_client.providers.response import ResponseDraft
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
@@ -29,7 +29,7 @@ class ResponsesStreamReader:
     """
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
         self._whole: CompletionResult | None = None
         self._items: dict[int, Mapping[str, Any]] = {}

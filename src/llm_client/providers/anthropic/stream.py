@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.answer import AnswerDraft
-from llm_client.providers.anthropic_answer import read_other_block, read_refusal, read_stop, read_usage
+from llm_client.providers.anthropic.response import read_other_block, read_refusal, read_stop, read_usage
 from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.response import ResponseDraft
 
 _GROWING = {"thinking_delta": "thinking", "signature_delta": "signature"}
 
@@ -24,7 +24,7 @@ class MessagesStreamReader:
     """
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
         self._done = False
         self._usage: dict[str, Any] = {}

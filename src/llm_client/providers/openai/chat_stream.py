@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, ReasoningPart, StreamEvent
-from llm_client.providers.answer import AnswerDraft
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.openai_chat_answer import read_content, read_finish, read_usage
+from llm_client.providers.openai.chat_response import read_content, read_finish, read_usage
+from llm_client.providers.response import ResponseDraft
 
 
 class ChatStreamReader:
@@ -20,7 +20,7 @@ class ChatStreamReader:
     """
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = AnswerDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
         self._done = False
         self._keys: dict[int, int] = {}  # the server's index of a call → our number of it

@@ -7,13 +7,13 @@ from typing import Any
 
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
-from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, refuse
-from llm_client.providers.openai_models import reasons
-from llm_client.providers.openai_responses_answer import read_answer
-from llm_client.providers.openai_responses_stream import ResponsesStreamReader
-from llm_client.providers.openai_turn import turn_items
+from llm_client.providers.openai.models import reasons
+from llm_client.providers.openai.responses_response import read_answer
+from llm_client.providers.openai.responses_stream import ResponsesStreamReader
+from llm_client.providers.openai.responses_turn import turn_items
+from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from llm_client.messages import FinishReason, ReasoningPart, ToolCall
-from llm_client.providers.answer import make_tool_call, whole_number
+from llm_client.providers.response import make_tool_call, whole_number
 from llm_client.usage import Usage
 
 _FINISH: dict[str, FinishReason] = {

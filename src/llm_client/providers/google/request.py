@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
 from llm_client.model_names import checked_model
-from llm_client.providers.answer import merge_extra
 from llm_client.providers.failures import Origin
-from llm_client.providers.google_answer import PROVIDER, is_own_id, read_response
-from llm_client.providers.google_stream import GenerateContentReader
+from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
+from llm_client.providers.google.stream import GenerateContentReader
+from llm_client.providers.response import merge_extra
 from llm_client.providers.turn_order import own_parts
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool

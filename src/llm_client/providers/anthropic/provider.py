@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.providers.addresses import is_own
-from llm_client.providers.anthropic_request import DEFAULT_MAX_TOKENS, MessagesFormat
+from llm_client.providers.anthropic.request import DEFAULT_MAX_TOKENS, MessagesFormat
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
+from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 API_VERSION = "2026-10-21"

@@ -7,8 +7,8 @@ from typing import Any
 
 from llm_client.errors import ContentFiltered
 from llm_client.messages import CompletionResult, FinishReason, ReasoningPart, ToolCall
-from llm_client.providers.answer import finish_reason, whole_number
 from llm_client.providers.failures import Origin
+from llm_client.providers.response import finish_reason, whole_number
 from llm_client.spec import new_id
 from llm_client.usage import Usage
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
-from llm_client.providers.answer import merge_extra
-from llm_client.providers.anthropic_answer import PROVIDER, read_message
-from llm_client.providers.anthropic_stream import MessagesStreamReader
+from llm_client.providers.anthropic.response import PROVIDER, read_message
+from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, refuse, require_data
+from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import without_constraints
 from llm_client.providers.turn_order import in_order, own_parts
 from llm_client.spec import OutputSchema, RequestSpec

@@ -7,7 +7,7 @@ from importlib import import_module
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from llm_client.errors import ConfigurationError
-from llm_client.providers.transport import TransportOptions
+from llm_client.providers.transport.port import TransportOptions
 
 
 def proxy_for(url: SplitResult, options: TransportOptions) -> SplitResult | None:

@@ -9,9 +9,9 @@ from typing import Any
 from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
 from llm_client.providers.addresses import is_own
-from llm_client.providers.google_request import GenerateContentFormat
+from llm_client.providers.google.request import GenerateContentFormat
 from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
+from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import readable
 from llm_client.usage import Usage
 

@@ -15,10 +15,9 @@ from urllib.parse import urlsplit
 
 from llm_client.errors import ConfigurationError, ConnectionFailed, ProviderTimeout
 from llm_client.network import NETWORK
-from llm_client.providers.connections import Connections, PooledResponse
-from llm_client.providers.inflate import Inflate, encoding_of
-from llm_client.providers.proxies import load_modules, proxy_authorization, proxy_for
-from llm_client.providers.transport import (
+from llm_client.providers.transport.connections import Connections, PooledResponse
+from llm_client.providers.transport.inflate import Inflate, encoding_of
+from llm_client.providers.transport.port import (
     Headers,
     HttpRequest,
     HttpResponse,
@@ -27,6 +26,7 @@ from llm_client.providers.transport import (
     forget_closed_loops,
     make_ssl_context,
 )
+from llm_client.providers.transport.proxies import load_modules, proxy_authorization, proxy_for
 
 if TYPE_CHECKING:
     import ssl

@@ -51,7 +51,7 @@ class _OpenCall:
 
 
 @dataclass(slots=True, kw_only=True)
-class AnswerDraft:
+class ResponseDraft:
     """Collects a streamed answer, and says each step of it as a `StreamEvent`."""
 
     provider: str

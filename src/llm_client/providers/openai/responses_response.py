@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, FinishReason, ToolCall
-from llm_client.providers.answer import finish_reason, make_tool_call, whole_number
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.openai_turn import message_text, remember_turn
+from llm_client.providers.openai.responses_turn import message_text, remember_turn
+from llm_client.providers.response import finish_reason, make_tool_call, whole_number
 from llm_client.usage import Usage
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Embeddings
 from llm_client.providers.addresses import is_own
-from llm_client.providers.answer import whole_number
 from llm_client.providers.capabilities import Capabilities
-from llm_client.providers.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.openai_chat import ChatFormat
-from llm_client.providers.openai_responses import ResponsesFormat
-from llm_client.providers.transport import AnswerLimits, Timeouts, Transport, TransportOptions
+from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
+from llm_client.providers.openai.chat_request import ChatFormat
+from llm_client.providers.openai.responses_request import ResponsesFormat
+from llm_client.providers.response import whole_number
+from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import WireFormat, readable
 from llm_client.usage import Usage
 
