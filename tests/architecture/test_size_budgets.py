@@ -1,6 +1,7 @@
-"""Files, functions and packages stay small enough to be read."""
+"""Files, functions, folders and packages stay small enough to be read."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 700
 MAX_FUNCTION_LINES = 60
+MAX_FOLDER_FILES = 26
 MAX_PACKAGE_DEPTH = 3
 
 OVER_BUDGET: dict[str, int] = {}
@@ -49,6 +51,12 @@ def test_no_file_and_no_function_is_over_its_budget() -> None:
 
 def test_the_allow_list_only_shrinks() -> None:
     assert {name: size for name, size in OVER_BUDGET.items() if oversized().get(name) != size} == {}
+
+
+def test_no_folder_is_crowded() -> None:
+    crowds = Counter(relative(path.parent) for path in (ROOT / "src").rglob("*.py"))
+
+    assert {folder: files for folder, files in crowds.items() if files > MAX_FOLDER_FILES} == {}
 
 
 @pytest.mark.parametrize("package", ["llm_client", "agent_runtime"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel, Settings
-from agent_runtime.cli.costs import _plain
+from agent_runtime.cli.commands.costs import _plain
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.trust import MAX_AGENTS, TrustStore, agent_name
 from support.cli import CommandLine

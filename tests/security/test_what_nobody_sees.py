@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent_runtime.cli.printable import printable
+from agent_runtime.cli.output.printable import printable
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import compare_path, comparisons
 from agent_runtime.values.person import check_approvers, check_person, find_person

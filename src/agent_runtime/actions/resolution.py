@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
+from agent_runtime.actions.argument_schema import problems_of
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.values.action import ActionRecord, ActionType
-from agent_runtime.values.argument_schema import problems_of
 from agent_runtime.values.checks import check_json
 from agent_runtime.values.digest import digest
 

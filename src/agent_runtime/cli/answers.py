@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agent_runtime.actions.resolution import read_object
-from agent_runtime.cli.printable import printable
+from agent_runtime.cli.output.printable import printable
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
 

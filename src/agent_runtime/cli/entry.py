@@ -9,26 +9,46 @@ from collections.abc import Sequence
 import click
 
 from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
-from agent_runtime.cli.printable import printable, say
+from agent_runtime.cli.output.printable import printable, say
 
 _COMMANDS = {
-    "actions": ("agent_runtime.cli.actions", "actions", "list and answer the questions that jobs ask people"),
+    "actions": (
+        "agent_runtime.cli.commands.actions",
+        "actions",
+        "list and answer the questions that jobs ask people",
+    ),
     "budgets": (
-        "agent_runtime.cli.budgets",
+        "agent_runtime.cli.commands.budgets",
         "budgets",
         "show the stored budgets and where they stand, and change them",
     ),
-    "costs": ("agent_runtime.cli.costs", "costs", "show what was spent"),
-    "demo": ("agent_runtime.cli.demo", "demo", "watch an agent do a real job, and survive being killed"),
-    "doctor": ("agent_runtime.cli.doctor", "doctor", "check the installation, the database and the keys"),
-    "jobs": ("agent_runtime.cli.jobs", "jobs", "list, show, cancel and resume jobs"),
-    "migrate": ("agent_runtime.cli.migrate", "migrate", "make the tables, or bring them to another revision"),
-    "policy": ("agent_runtime.cli.policy", "policy", "check a policy file, and explain what it would decide"),
-    "prune": ("agent_runtime.cli.prune", "prune", "delete jobs that ended long ago"),
-    "run": ("agent_runtime.cli.run", "run", "run an agent on a prompt, as a durable job"),
-    "send": ("agent_runtime.cli.send", "send", "send a message to an identity"),
-    "trust": ("agent_runtime.cli.trust", "trust", "agree to the settings file of a folder"),
-    "worker": ("agent_runtime.cli.worker", "worker", "execute jobs until told to stop"),
+    "costs": ("agent_runtime.cli.commands.costs", "costs", "show what was spent"),
+    "demo": (
+        "agent_runtime.cli.commands.demo",
+        "demo",
+        "watch an agent do a real job, and survive being killed",
+    ),
+    "doctor": (
+        "agent_runtime.cli.commands.doctor",
+        "doctor",
+        "check the installation, the database and the keys",
+    ),
+    "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "list, show, cancel and resume jobs"),
+    "migrate": (
+        "agent_runtime.cli.commands.migrate",
+        "migrate",
+        "make the tables, or bring them to another revision",
+    ),
+    "policy": (
+        "agent_runtime.cli.commands.policy",
+        "policy",
+        "check a policy file, and explain what it would decide",
+    ),
+    "prune": ("agent_runtime.cli.commands.prune", "prune", "delete jobs that ended long ago"),
+    "run": ("agent_runtime.cli.commands.run", "run", "run an agent on a prompt, as a durable job"),
+    "send": ("agent_runtime.cli.commands.send", "send", "send a message to an identity"),
+    "trust": ("agent_runtime.cli.commands.trust", "trust", "agree to the settings file of a folder"),
+    "worker": ("agent_runtime.cli.commands.worker", "worker", "execute jobs until told to stop"),
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 if TYPE_CHECKING:
-    from agent_runtime.cli.narrator import Narrator
+    from agent_runtime.cli.output.narrator import Narrator
     from agent_runtime.cli.questions import Questions
     from agent_runtime.kernel.handle import ExecutionHandle
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agent_runtime.cli.answers import how_to_answer, is_yes, items_of, prompt_for, understand
-from agent_runtime.cli.printable import printable
-from agent_runtime.cli.shown import show
+from agent_runtime.cli.output.printable import printable
+from agent_runtime.cli.output.shown import show
 from agent_runtime.cli.terminal import Lines, is_interactive, program, user_name
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
 
 if TYPE_CHECKING:
-    from agent_runtime.cli.narrator import Say
+    from agent_runtime.cli.output.narrator import Say
     from agent_runtime.kernel.kernel import RuntimeKernel
 
 SHOW_ALL: Final = "this is not all of it: [s]how the rest, then it can be answered: "

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
+from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
@@ -19,7 +20,6 @@ from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Tim
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
-from agent_runtime.values.same_request import request_hash
 
 _EVENTS = {
     JobStatus.RUNNING: RuntimeEventType.JOB_RESUMED,

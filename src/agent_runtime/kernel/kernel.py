@@ -34,6 +34,7 @@ from agent_runtime.execution.retries import Retry, retried
 from agent_runtime.execution.services import Completions, Lease, RunServices
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
+from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.request import ExecutionRequest
@@ -55,7 +56,6 @@ from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
 from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
-from agent_runtime.values.same_request import request_hash
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat

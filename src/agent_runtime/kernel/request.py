@@ -49,7 +49,7 @@ class ExecutionRequest:
     versions: RunVersions | None = None
     idempotency_key: str | None = None
     """A second request with the same key, in the same scope, gives the first one's job, if it is the same request:
-    `agent_runtime.values.same_request` says what is compared."""
+    `agent_runtime.jobs.same_request` says what is compared."""
     retry_failed: bool = False
     """When the key's job has ended without success, retry it, instead of telling of that end."""
     deadline_seconds: float | None = None

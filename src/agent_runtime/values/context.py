@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_COUNT, check_choice, check_seconds, check_texts, check_whole
-from agent_runtime.values.dollars import NO_LIMIT, Dollars
-from agent_runtime.values.money import MAX_DOLLARS, as_decimal
+from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal
 from llm_client.spec import RequestContext
 
 DEFAULT_SCOPE = "default"

@@ -18,8 +18,7 @@ import orjson
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
-from agent_runtime.values.dollars import NO_LIMIT, Dollars
-from agent_runtime.values.money import MAX_DOLLARS, as_decimal, to_dollars, to_units
+from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal, to_dollars, to_units
 
 EACH: Final = "*"
 """As scope, principal or session: every one has a budget of its own."""

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.execution.operations.annotations import readable, returned, underlying
+from agent_runtime.execution.operations.tagged import tag, tag_plain, untag
 from agent_runtime.values.content import (
     COMPRESS_ABOVE,
     LARGE,
@@ -29,7 +30,6 @@ from agent_runtime.values.content import (
     is_large,
     json_text,
 )
-from agent_runtime.values.tagged import tag, tag_plain, untag
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent_runtime import ActionRecord, InvalidInput
 from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.cli.answers import choice_from, from_json, how_to_answer, items_of, prompt_for, understand
-from agent_runtime.cli.shown import question_of
+from agent_runtime.cli.output.shown import question_of
 
 TYPES = ["confirm", "choose", "input", "approval", "reconcile", "upload", "custom"]
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent_runtime import Budget, ExecutionContext, Ledger
-from agent_runtime.cli.budgets import budgets
+from agent_runtime.cli.commands.budgets import budgets
 from agent_runtime.errors import FileInvalid, InvalidInput
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.storage.sqlite import SQLiteStorage

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent_runtime import Budget, ExecutionContext, Ledger
-from agent_runtime.cli.budgets import budgets
-from agent_runtime.cli.costs import costs
-from agent_runtime.cli.policy import policy
+from agent_runtime.cli.commands.budgets import budgets
+from agent_runtime.cli.commands.costs import costs
+from agent_runtime.cli.commands.policy import policy
 from agent_runtime.errors import InvalidInput, PolicyInvalid
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.storage.sqlite import SQLiteStorage

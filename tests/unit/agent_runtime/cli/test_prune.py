@@ -15,8 +15,8 @@ from agent_runtime import (
     Ledger,
     OperatorContext,
 )
-from agent_runtime.cli.jobs import jobs
-from agent_runtime.cli.prune import prune
+from agent_runtime.cli.commands.jobs import jobs
+from agent_runtime.cli.commands.prune import prune
 from agent_runtime.errors import ExecutorBusy, StorageError
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.storage.sqlite import SQLiteStorage

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agent_runtime import ExecutionRequest, InvalidInput, JobFailed, JobFilter, OperatorContext
-from agent_runtime.cli.jobs import jobs
+from agent_runtime.cli.commands.jobs import jobs
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.kernels import kernel
 

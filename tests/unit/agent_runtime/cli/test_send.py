@@ -5,8 +5,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from agent_runtime.cli.prune import prune
-from agent_runtime.cli.send import send
+from agent_runtime.cli.commands.prune import prune
+from agent_runtime.cli.commands.send import send
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.kernels import kernel
 

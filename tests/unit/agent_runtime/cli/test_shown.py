@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import ActionRecord, cli
-from agent_runtime.cli.printable import printable, printable_text
-from agent_runtime.cli.shown import question_of, show
+from agent_runtime.cli.output.printable import printable, printable_text
+from agent_runtime.cli.output.shown import question_of, show
 
 ATTACKS = {
     "clipboard": "\x1b]52;c;cm0gLXJm\x07",

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext, RuntimeEvent
-from agent_runtime.cli.amounts import money, seconds
-from agent_runtime.cli.narrator import Narrator
-from agent_runtime.cli.timeline import show_steps, steps_of
+from agent_runtime.cli.output.amounts import money, seconds
+from agent_runtime.cli.output.narrator import Narrator
+from agent_runtime.cli.output.timeline import show_steps, steps_of
 from llm_client import Agent, FunctionProvider, ProviderUnavailable, RequestSpec, ToolCall, tool
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig

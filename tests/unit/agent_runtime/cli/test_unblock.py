@@ -7,7 +7,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from agent_runtime import ExecutionRequest, NondeterminismError, OperatorContext
-from agent_runtime.cli.jobs import jobs
+from agent_runtime.cli.commands.jobs import jobs
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.kernels import BOUND, QUICK, kernel, status_becomes
 

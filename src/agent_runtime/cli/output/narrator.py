@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent_runtime.cli.amounts import money, seconds, tokens
-from agent_runtime.cli.printable import printable
+from agent_runtime.cli.output.amounts import money, seconds, tokens
+from agent_runtime.cli.output.printable import printable
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_usage
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.values.policy import PolicyAction, PolicyContext

@@ -10,7 +10,7 @@ import click
 
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 from agent_runtime.settings import Settings
 from agent_runtime.values.context import DEFAULT_SCOPE
 

@@ -17,12 +17,12 @@ from agent_runtime.cli.database import db_option, flag_for, name_of, opened, set
 from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
-from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
-from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.output.narrator import Narrator
+from agent_runtime.cli.output.printable import say, say_text
+from agent_runtime.cli.output.timeline import show_steps, steps_of
 from agent_runtime.cli.questions import Questions
 from agent_runtime.cli.terminal import is_interactive, program
-from agent_runtime.cli.timeline import show_steps, steps_of
 from agent_runtime.errors import ExecutorBusy
 from agent_runtime.values.context import BudgetSpec
 

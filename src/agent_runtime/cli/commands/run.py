@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent_runtime.app import load_app
-from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
 from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.interruption import resumable
-from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
-from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.output.amounts import money, tokens
+from agent_runtime.cli.output.narrator import Narrator
+from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
 from agent_runtime.cli.questions import Questions
 from agent_runtime.errors import InvalidInput, JobBlocked, JobFailed

@@ -17,8 +17,8 @@ import click
 
 from agent_runtime.cli.database import db_option, name_of, reading, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, describe
-from agent_runtime.cli.printable import say
-from agent_runtime.cli.standing import is_alive
+from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
 
 if TYPE_CHECKING:

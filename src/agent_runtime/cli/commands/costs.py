@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent_runtime.cli.amounts import money, tokens
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
-from agent_runtime.cli.table import show_table
+from agent_runtime.cli.output.amounts import money, tokens
+from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.table import show_table
 from agent_runtime.ledger.totals import ADJUSTED, CHECK
 from agent_runtime.values.budget import LedgerEntry, LedgerFilter
 from agent_runtime.values.checks import check_text

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from agent_runtime.cli.printable import printable
+from agent_runtime.cli.output.printable import printable
 
 
 def show_table(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.cli.amounts import moment
 from agent_runtime.cli.answers import choice_from, from_json, how_to_answer
 from agent_runtime.cli.database import db_option, existing, flag_for, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
-from agent_runtime.cli.shown import question_of, show
-from agent_runtime.cli.standing import is_alive
-from agent_runtime.cli.table import show_table
+from agent_runtime.cli.output.amounts import moment
+from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.shown import question_of, show
+from agent_runtime.cli.output.standing import is_alive
+from agent_runtime.cli.output.table import show_table
 from agent_runtime.cli.terminal import program, user_name
 from agent_runtime.values.action import ActionRecord, ActionStatus
 

@@ -14,7 +14,7 @@ import click
 from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 from agent_runtime.ports.journal import Forgettable
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.settings import GUARDED, SETTINGS_FILE, file_values
 from agent_runtime.trust import TrustStore

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agent_runtime.cli.amounts import money, seconds, tokens
-from agent_runtime.cli.table import show_table
+from agent_runtime.cli.output.amounts import money, seconds, tokens
+from agent_runtime.cli.output.table import show_table
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.codec import load_usage
 from llm_client.usage import Usage

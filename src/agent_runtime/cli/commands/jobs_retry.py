@@ -9,7 +9,7 @@ import click
 
 from agent_runtime.cli.database import db_option, existing, flag_for, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.terminal import program
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent_runtime.cli.printable import printable
+from agent_runtime.cli.output.printable import printable
 from agent_runtime.values.action import ActionRecord, ActionType
 
 MAX_VALUE: Final = 500

@@ -9,7 +9,7 @@ import click
 from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, name_of, settings_for
 from agent_runtime.cli.exit_codes import OK, USAGE
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 from agent_runtime.storage.migrate import migrate_postgres, migrate_sqlite
 
 

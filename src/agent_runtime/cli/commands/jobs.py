@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agent_runtime.app import load_app
-from agent_runtime.cli.amounts import moment, money
 from agent_runtime.cli.chosen_jobs import ChosenJobs
+from agent_runtime.cli.commands.jobs_retry import retry
 from agent_runtime.cli.database import (
     db_option,
     existing,
@@ -25,16 +25,16 @@ from agent_runtime.cli.database import (
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
-from agent_runtime.cli.narrator import Narrator
 from agent_runtime.cli.operators import known_operators
-from agent_runtime.cli.printable import say, say_text
+from agent_runtime.cli.output.amounts import moment, money
+from agent_runtime.cli.output.narrator import Narrator
+from agent_runtime.cli.output.printable import say, say_text
+from agent_runtime.cli.output.shown import question_of
+from agent_runtime.cli.output.standing import standing
+from agent_runtime.cli.output.table import show_table
+from agent_runtime.cli.output.timeline import show_steps, steps_of
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
-from agent_runtime.cli.retrying import retry
-from agent_runtime.cli.shown import question_of
-from agent_runtime.cli.standing import standing
-from agent_runtime.cli.table import show_table
-from agent_runtime.cli.timeline import show_steps, steps_of
 from agent_runtime.errors import InvalidTransition, UnknownOperator
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus

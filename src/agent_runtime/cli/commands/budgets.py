@@ -15,8 +15,8 @@ import click
 from agent_runtime.cli.budget_changes import BudgetChanges
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.printable import say
-from agent_runtime.cli.table import show_table
+from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.table import show_table
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.budget_file import parse_budgets
 from agent_runtime.ledger.windows import zone

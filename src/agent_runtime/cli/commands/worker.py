@@ -13,7 +13,7 @@ import click
 from agent_runtime.app import Runtime, load_app
 from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
-from agent_runtime.cli.printable import say
+from agent_runtime.cli.output.printable import say
 
 if TYPE_CHECKING:
     from agent_runtime.kernel.kernel import RuntimeKernel

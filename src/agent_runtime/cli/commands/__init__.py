@@ -1,0 +1,1 @@
+"""The commands, one file for each; imported when a command is used."""
