@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,23 @@ BATCH = 2000
 STORAGES = ("memory", "sqlite", "postgres")
 INTRODUCTION = f"""# Sweeps
 
-What a worker's sweep and a submission cost while {{queued:,}} jobs wait. Written by `{{command}}` on {{machine}}. Each number is
+What a worker's sweep costs while {{queued:,}} jobs wait, and what a submission does. Written by `{{command}}` on {{machine}}. Each number is
 the median of {TIMES}, and the longest in brackets, in milliseconds. In memory the event loop stands still for as long; SQLite
 reads in a thread, Postgres in the server.
 
-| | scopes | due jobs | due jobs under caps | jobs nobody lists | one submission |
-|---|---|---|---|---|---|
+| | scopes | due jobs | due jobs under caps | jobs nobody lists |
+|---|---|---|---|---|
 """
+SUBMISSIONS = """
+## Submissions
+
+One submission to a scope, alone: without bounds, under the default `max_queued_per_scope` of 100,000, which is counted
+outside of the commit and seldom, and under `max_queued`, which is counted in the commit, as the former was at first.
+
+| | waiting | no bound | `max_queued_per_scope` | `max_queued` |
+|---|---|---|---|---|
+"""
+WAITING = (0, 90_000)
 
 CLOSING = """
 Wanted are 50 ms. Before due jobs were looked for scope by scope, memory took 370 ms for one scope and 300 ms for a hundred, 487 and 1,119 ms
@@ -81,7 +92,6 @@ async def milliseconds(call: Callable[[], Awaitable[object]], times: int = TIMES
 
 async def measure(storage: Any, scopes: int) -> list[str]:
     """Return the columns of one line."""
-    from agent_runtime import ExecutionRequest, RuntimeKernel
     from agent_runtime.values.ability import Ability
     from agent_runtime.values.capacity import ScopeCaps
 
@@ -89,14 +99,26 @@ async def measure(storage: Any, scopes: int) -> list[str]:
         Ability(operators=frozenset({"op"}), versions=("v1",)),
         ScopeCaps(default=2, scopes={"scope-0": 5}),
     )
-    columns = [
+    return [
         await milliseconds(lambda: storage.due_jobs(ability=able)),
         await milliseconds(lambda: storage.due_jobs(ability=able, caps=caps)),
         await milliseconds(lambda: storage.unlisted_jobs(0.0, at=storage.clock.now())),
     ]
-    async with RuntimeKernel(storage=storage, operators={"op": op}, worker=False) as kernel:
-        request = ExecutionRequest(operator="op", scope_id="scope-0")
-        columns.append(await milliseconds(lambda: kernel.execute(request), times=10 * TIMES))
+
+
+async def measure_submissions(storage: Any) -> list[str]:
+    """Return the columns of one line of the second table."""
+    from agent_runtime import ExecutionRequest, KernelOptions, RuntimeKernel
+
+    columns = []
+    bounds = ({"max_queued_per_scope": None}, {}, {"max_queued_per_scope": None, "max_queued": 100_000})
+    for bound in bounds:
+        options = KernelOptions(**bound)
+        async with RuntimeKernel(
+            storage=storage, operators={"op": op}, worker=False, options=options
+        ) as kernel:
+            submit = partial(kernel.execute, ExecutionRequest(operator="op", scope_id="scope-0"))
+            columns.append(await milliseconds(submit, times=10 * TIMES))
     return columns
 
 
@@ -132,13 +154,30 @@ async def lines(queued: int, kinds: list[str], server: BenchServer) -> AsyncIter
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
                 async with opened(kind, Path(folder), server) as (storage, dsn):
                     await fill(storage, queued, scopes)
-                    if dsn:
-                        import asyncpg
-
-                        connection = await asyncpg.connect(dsn)
-                        await connection.execute("ANALYZE")
-                        await connection.close()
+                    await analyze(dsn)
                     yield " | ".join(("", kind, f"{scopes:,}", *await measure(storage, scopes), "")).strip()
+
+
+async def submission_lines(kinds: list[str], server: BenchServer) -> AsyncIterator[str]:
+    """Yield the lines of the second table."""
+    for kind in kinds:
+        for waiting in WAITING:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                async with opened(kind, Path(folder), server) as (storage, dsn):
+                    await fill(storage, waiting, 1)
+                    await analyze(dsn)
+                    columns = await measure_submissions(storage)
+                    yield " | ".join(("", kind, f"{waiting:,}", *columns, "")).strip()
+
+
+async def analyze(dsn: str | None) -> None:
+    """Have Postgres look at its tables, as it does by itself some time after they have been filled."""
+    if dsn:
+        import asyncpg
+
+        connection = await asyncpg.connect(dsn)
+        await connection.execute("ANALYZE")
+        await connection.close()
 
 
 async def main() -> None:
@@ -153,10 +192,16 @@ async def main() -> None:
         command="benchmarks/runtime/run_sweeps.py --record",
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     )
+    kinds = arguments.storage or list(STORAGES)
     with bench_server() as server:
-        async for line in lines(arguments.queued, arguments.storage or list(STORAGES), server):
-            print(line, flush=True)
-            page += line + "\n"
+        for title, found in (
+            ("", lines(arguments.queued, kinds, server)),
+            (SUBMISSIONS, submission_lines(kinds, server)),
+        ):
+            page += title
+            async for line in found:
+                print(line, flush=True)
+                page += line + "\n"
     if arguments.record:
         PAGE.write_text(page + CLOSING)
 

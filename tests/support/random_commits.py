@@ -17,7 +17,6 @@ from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import (
     ActionChange,
     Commit,
-    Forgettable,
     JobChange,
     NewEvent,
     Signal,
@@ -25,6 +24,7 @@ from agent_runtime.ports.journal import (
     StoredPolicy,
     Timer,
 )
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.testing.examples import NOW, action, job
 from agent_runtime.values.action import ActionStatus, ActionToken
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits

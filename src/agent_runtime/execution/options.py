@@ -37,8 +37,9 @@ class KernelOptions:
     the next job is of the one that has the fewest running."""
     max_queued: int | None = None
     """Jobs that may wait for a worker before `execute` refuses more with `QueueFull`; `None` for any number."""
-    max_queued_per_scope: int | None = None
-    """The same for the jobs of one scope."""
+    max_queued_per_scope: int | None = 100_000
+    """The same for the jobs of one scope. Up to 1,000 it is exact; a larger one is not counted in each submission, so that several
+    processes may pass it a little."""
     max_inbox: int = MAX_INBOX
     """Messages that may wait for one identity before `send` refuses more with `InboxFull`."""
     suspend_after: float = 0.1

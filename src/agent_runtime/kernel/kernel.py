@@ -37,6 +37,7 @@ from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.stores import StorageView, shared_storage
 from agent_runtime.ledger.ledger import Ledger
@@ -151,6 +152,7 @@ class RuntimeKernel:
         view = StorageView(self.storage)
         self.clock = clock or clock_of(self.storage)
         self.options = options or KernelOptions()
+        self._credits = QueueCredits(self.storage, self.clock)
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
@@ -397,8 +399,11 @@ class RuntimeKernel:
         )
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
         end = self._changes.end_of(job.job_id)
-        bounds = admission.bounded_by(self.options.queue_bounds)
-        added = await self.jobs.add(admission.job, *admission.events, queue_bounds=bounds, **admission.parts)
+        wanted = admission.bounded_by(self.options.queue_bounds)
+        async with self._credits.admitted(admission.job, wanted) as bounds:
+            added = await self.jobs.add(
+                admission.job, *admission.events, queue_bounds=bounds, **admission.parts
+            )
         if added.job_id != job.job_id and request.retry_failed and added.status in FAILURES:
             return await self.retry(added.job_id)
         if added.job_id != job.job_id or added.status.is_terminal:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.inbox import InboxReader, MessageChange
+from agent_runtime.ports.retention import Retention
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionToken
 from agent_runtime.values.budget import Charge, Counters, LedgerEntry, LedgerFilter
@@ -512,6 +513,10 @@ class JobReader(Protocol):
         """Return how many jobs match, whatever the filter's `limit` and `before`."""
         ...
 
+    async def count_waiting(self, scope_id: str, *, most: int) -> int:
+        """Return how many jobs of a scope wait for a worker, as `Commit.queue_bounds` counts them. Counting ends at `most`."""
+        ...
+
 
 class ActionReader(Protocol):
     """Reads actions. A given `scope_id` hides other scopes' actions."""
@@ -614,48 +619,6 @@ class Workers(Protocol):
 
         The jobs of all workers that have no row are freed and returned. Nothing happens where only one process can
         execute: there, taking the executor's place frees what a dead one has left.
-        """
-        ...
-
-
-Forgettable = Literal["ledger", "actions", "policies", "messages"]
-
-
-class Retention(Protocol):
-    """Forgets what ended long ago."""
-
-    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
-        """Delete what nobody has used since a moment, and return how much of it.
-
-        Args:
-            what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
-                answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
-                that were received by jobs which are gone or have succeeded; their keys are free again.
-            before: The moment.
-            limit: How many at most, so that nobody waits long for this.
-        """
-        ...
-
-    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
-        """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
-
-        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, children whose
-        parent is there, and what was retried while that is. Returns how many jobs are gone.
-
-        Args:
-            before: The moment.
-            limit: How many jobs at most.
-            max_events: How many entries their journals may have together, so that nobody waits long for this; one job
-                is dealt with in any case.
-        """
-        ...
-
-    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
-        """Delete the private content of the jobs that ended longest ago, before a moment: inputs, messages, results.
-
-        Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
-        action, and of those to whose results another one refers that has its content, as for `prune`. Returns how many
-        jobs have lost theirs. The arguments are those of `prune`.
         """
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from agent_runtime.ports.journal import Forgettable
+from agent_runtime.ports.retention import Forgettable
 
 REFERS: Final = (
     "r.job_id IN (j.parent_job_id, j.successor_id) AND (j.successor_id IS NULL OR r.origin = j.origin)"

@@ -258,6 +258,20 @@ class CapacityContract:
             await self.submitted(storage, QueueBounds(total=2), scope_id="c")
         assert (refused.value.scope_id, refused.value.limit) == (None, 2)
 
+    async def test_what_waits_in_a_scope_is_counted_up_to_a_bound(self, storage: Storage) -> None:
+        await self.running(storage, scope_id="a")
+        suspended = await self.running(storage, scope_id="a")
+        await self.released(storage, suspended, JobStatus.WAITING)
+        await self.queued(storage, scope_id="a", operator=None)
+        await self.queued(storage, scope_id="b")
+        for queue in ("default", "default", "other"):
+            await self.queued(storage, scope_id="a", queue=queue)
+        found = [
+            await storage.count_waiting(scope, most=most)
+            for scope, most in (("a", 9), ("a", 2), ("b", 9), ("c", 9))
+        ]
+        assert found == [3, 2, 1, 0]
+
     async def test_a_key_that_exists_is_told_before_the_queue_is_full(self, storage: Storage) -> None:
         bounds = QueueBounds(total=1, per_scope=1)
         first = await self.submitted(storage, bounds, idempotency_key="k", request_hash="h")

@@ -15,7 +15,7 @@ from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.printable import say
-from agent_runtime.ports.journal import Forgettable
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite
 from agent_runtime.values.checks import MAX_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from itertools import islice
 
-from agent_runtime.ports.journal import Forgettable
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import EntryKey
 from agent_runtime.values.job import JobStatus

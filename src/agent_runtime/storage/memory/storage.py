@@ -17,13 +17,13 @@ from agent_runtime.ports.journal import (
     Claim,
     Commit,
     DueJob,
-    Forgettable,
     Listener,
     NewEvent,
     StoredPolicy,
     Timer,
     WorkerRecord,
 )
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.job_table import in_order
@@ -340,6 +340,10 @@ class MemoryStorage:
             if all(getattr(job, name) == value for name, value in asked)
             and (wanted.status is None or job.status in wanted.status)
         ]
+
+    async def count_waiting(self, scope_id: str, *, most: int) -> int:
+        """Return how many jobs of a scope wait for a worker, up to `most`."""
+        return min(most, self._state.waiting(scope_id))
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
         """Return an action, or `None`."""

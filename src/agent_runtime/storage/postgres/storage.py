@@ -17,12 +17,12 @@ from agent_runtime.ports.journal import (
     Commit,
     DueJob,
     ForeignChange,
-    Forgettable,
     Listener,
     StoredPolicy,
     Timer,
     WorkerRecord,
 )
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import forget
@@ -465,6 +465,11 @@ class PostgresStorage:
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
         ((count,),) = await self._select(lambda queries: queries.count_jobs(filter))
+        return int(count)
+
+    async def count_waiting(self, scope_id: str, *, most: int) -> int:
+        """Return how many jobs of a scope wait for a worker, up to `most`."""
+        ((_, count),) = await self._connections.fetch(sql.WAITING_IN, [to_text(scope_id)], most)
         return int(count)
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:

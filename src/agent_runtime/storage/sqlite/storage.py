@@ -18,12 +18,12 @@ from agent_runtime.ports.journal import (
     Claim,
     Commit,
     DueJob,
-    Forgettable,
     Listener,
     StoredPolicy,
     Timer,
     WorkerRecord,
 )
+from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import LEDGER, forget
@@ -367,6 +367,11 @@ class SQLiteStorage:
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
         ((count,),) = await self._select(lambda queries: queries.count_jobs(filter))
+        return int(count)
+
+    async def count_waiting(self, scope_id: str, *, most: int) -> int:
+        """Return how many jobs of a scope wait for a worker, up to `most`."""
+        ((count,),) = await self._reader.rows(sql.WAITING_IN_SCOPE, (scope_id, most))
         return int(count)
 
     async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:

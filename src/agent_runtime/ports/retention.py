@@ -1,0 +1,47 @@
+"""Retention: deleting what nobody needs any more."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, Protocol
+
+Forgettable = Literal["ledger", "actions", "policies", "messages"]
+
+
+class Retention(Protocol):
+    """Forgets what ended long ago."""
+
+    async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
+        """Delete what nobody has used since a moment, and return how much of it.
+
+        Args:
+            what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
+                answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
+                that were received by jobs which are gone or have succeeded; their keys are free again.
+            before: The moment.
+            limit: How many at most, so that nobody waits long for this.
+        """
+        ...
+
+    async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
+
+        The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, children whose
+        parent is there, and what was retried while that is. Returns how many jobs are gone.
+
+        Args:
+            before: The moment.
+            limit: How many jobs at most.
+            max_events: How many entries their journals may have together, so that nobody waits long for this; one job
+                is dealt with in any case.
+        """
+        ...
+
+    async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
+        """Delete the private content of the jobs that ended longest ago, before a moment: inputs, messages, results.
+
+        Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
+        action, and of those to whose results another one refers that has its content, as for `prune`. Returns how many
+        jobs have lost theirs. The arguments are those of `prune`.
+        """
+        ...
