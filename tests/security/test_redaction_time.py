@@ -1,14 +1,18 @@
 """Redaction takes time in proportion to the text, whoever wrote it: every rule's near-miss, repeated, and mixtures of them.
 
 Work is measured in the process's own time, the best of some runs, and compared between a text and one four times as long: linear
-work takes four times as long, quadratic work sixteen times.
+work takes four times as long, quadratic work sixteen times. What is asked of the interpreter is counted as well, which is the same on
+every machine.
 """
 
 import itertools
 import random
+import sys
 import time
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, redact
 from llm_client.redaction.places import _READERS
@@ -20,7 +24,7 @@ RATIO = 9
 NOISE = 0.025
 """Seconds below which a ratio says more about the machine than about the rules."""
 
-PREFIXES = sorted({prefix for rules in prefix_rules().values() for prefix, _ in rules})
+PREFIXES = sorted({prefix for heads in prefix_rules().values() for prefix in heads.prefixes})
 WORDS = [
     "password",
     "pwd",
@@ -98,6 +102,42 @@ def test_mixtures_of_near_misses_take_linear_time(seed: int) -> None:
     for _ in range(60):
         piece = "".join(draw.choice(NEAR_MISSES) for _ in range(draw.randint(2, 6)))
         assert_linear(piece, redactor)
+
+
+def calls(text: str) -> int:
+    """Count the calls, of functions in C too, that it takes to redact a text."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        redact(text)
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@given(
+    st.lists(st.sampled_from(NEAR_MISSES), min_size=1, max_size=8),
+    st.sampled_from(["", " ", "\n", ", ", '"', "/", "="]),
+)
+@example(["api key: a b "], "")
+@example(["MIIEpAIBAAKCAQEA\n"], "")
+@settings(max_examples=40)
+@pytest.mark.timeout(120)
+def test_every_mixture_asks_as_little_of_the_interpreter(pieces: list[str], between: str) -> None:
+    """A bound for each character, too: hostile texts end where there is more to look at than anybody would read."""
+    mixture = between.join([*pieces, ""])
+    redact(mixture * 3)  # compiles what it needs
+
+    short, long = (calls(mixture * (size // len(mixture) + 1)) for size in (20_000, 80_000))
+
+    assert long < 6 * short + 2_000
+    assert long < 2 * 80_000
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ Texts are JSON that was encoded twice, header dumps, environment listings, query
 name is not enough: what follows must be an assignment, and its value must be able to be a secret. `The token: a unit
 of text` and `api_key = settings.api_key` stay as they are.
 
-The time is linear, whoever wrote the text. A name is read once, since names end at their signs and signs are looked at once. Whether
+The time is linear, whoever wrote the text. A name is read once, since names end at their signs and signs are looked at once, and what
+announces nothing is counted too. Whether
 a value can be a secret is judged by a bounded part of it; only what has been judged a secret is read to its end, and then no other
 value begins inside it. What would be read to its end again and again (a line without an `=` after each of a thousand `Cookie: `) is not.
 """
@@ -14,10 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
 
 from llm_client.redaction.key_names import MAX_NAME_LENGTH, is_harmless, kind_of_name
-from llm_client.redaction.rules import CHARACTERS_A_SPAN, CROWDED, FREE_SPANS, Span
+from llm_client.redaction.rules import Span, near_miss
 
 _REST = (
     r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];)?[ \t]{0,3}"
@@ -26,7 +27,7 @@ _REST = (
 _WORDS = {
     "pass": "pass", "pwd": "pwd", "pw=": "pw(?==)", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
     "auth": "auth(?!or(?![a-z]*iz))", "cookie": "cookie", "jwt": "jwt", "bearer": "bearer", "sid": "sid", "sess": "sess(?:ion)?id",
-    "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "(?:auth|authorization|oauth|device)[_.-]?code",
+    "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "code(?:(?<=authcode)|(?<=authorizationcode)|(?<=devicecode)|(?<=(?:auth|vice)[_.-]code)|(?<=authorization[_.-]code))",
     "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
 }  # fmt: skip
 """What to look for in lower-case text, by the word that must occur: one search each is faster than one for all."""
@@ -37,6 +38,7 @@ _HEAD = 256
 """Characters of a value by which it is judged."""
 
 _NAME_CHARACTERS = re.compile(r"[A-Za-z0-9_.-]*+")
+_WITHIN_NAMES = frozenset("_.-")
 _OPENING = re.compile(
     r"(?P<space>(?:\*\*(?=[ \t]))?[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}(?:\"{3}|'{3}|[\"'`])|%22|%27|&quot;|&#3[49];))?"
 )
@@ -93,51 +95,56 @@ class _Name:
 
 
 def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
-    """Yield the values that a text, which is given in lower case as well, assigns to names of secrets."""
-    by_sign: dict[int, re.Match[str]] = {}
-    room = 4 * (FREE_SPANS + len(text) // CHARACTERS_A_SPAN)  # most of what is found announces no secret
-    for word, pattern in _ASSIGNMENTS.items():
-        if word in lowered:
-            for match in islice(pattern.finditer(lowered), room):
-                by_sign.setdefault(match.end(), match)
-    done = seen = 0
-    for end in sorted(by_sign):
-        match = by_sign[end]
-        if match.start() < done:
+    """Yield the values that a text, which is given in lower case as well, assigns to names of secrets, and near misses."""
+    found = (
+        _matches(pattern, lowered, order)
+        for order, (word, pattern) in enumerate(_ASSIGNMENTS.items())
+        if word in lowered
+    )
+    done = last = others = 0
+    for end, _, match in merge(*found):
+        if end == last or match.start() < done:
             continue
+        last = end
         name = _name(text, match)
         if name is None:
+            others += 1
+            if others % 4 == 0:  # `max_tokens` is quickly read, and a list of bills is full of it
+                yield near_miss(match.start())
             continue
-        seen += 1
-        if seen > FREE_SPANS + name.start // CHARACTERS_A_SPAN:
-            yield name.start, len(text), CROWDED
-            return
         span = _value_span(text, name, end)
-        if span is not None:
+        if span is None:
+            yield near_miss(name.start)
+        else:
             done = span[1]
             yield *span, name.kind
+
+
+def _matches(pattern: re.Pattern[str], text: str, order: int) -> Iterator[tuple[int, int, re.Match[str]]]:
+    """Yield matches in a form that sorts by where they end, and then by the order of the words."""
+    for match in pattern.finditer(text):
+        yield match.end(), order, match
 
 
 def _name(text: str, match: re.Match[str]) -> _Name | None:
     """Read the whole name around the word that was found, or `None` if it announces no secret."""
     close, sign = match["close"] or "", match["sign"]
     end = match.start("close") if close else match.start("sign")
-    start = _start_of_name(text, match.start())
+    start = match.start()
+    before = text[start - 1 : start]
+    if before.isalnum() or before in _WITHIN_NAMES:
+        start = _start_of_name(text, start)
+        before = text[start - 1 : start]
     name = text[start:end].rstrip()
     kind = kind_of_name(name)
-    if kind is None and text[start - 1 : start] == " ":  # `API key: …`
+    if kind is None and before == " ":  # `API key: …`
         start = _start_of_name(text, start - 1)
+        before = text[start - 1 : start]
         name = text[start:end].rstrip()
         kind = kind_of_name(name)
     if kind is None:
         return None
-    return _Name(start, name, kind, close, sign, text[start - 1 : start])
-
-
-def in_lower_case(text: str) -> str:
-    """Return the text in lower case with every position kept."""
-    lowered = text.lower()
-    return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
+    return _Name(start, name, kind, close, sign, before)
 
 
 def _start_of_name(text: str, position: int) -> int:

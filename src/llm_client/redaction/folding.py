@@ -7,7 +7,7 @@ they find something is told in positions of the text as it is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from bisect import bisect_right
 from functools import cache
 from unicodedata import normalize
 
@@ -15,24 +15,43 @@ from llm_client.unseen import IGNORABLE
 
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
 _NOT_PLAIN = re.compile(f"[{IGNORABLE}{_LETTERS}]")
-_LOOK_ALIKE = re.compile(f"[{_LETTERS}]")
 _MANY = 40
 """Different letters from which on looking at every character is faster."""
 _NO_WIDTH = re.compile(f"[{IGNORABLE}]+")
 
 
-@dataclass(frozen=True, slots=True)
 class Folded:
-    """A folded text, and where each of its characters stands in the original; `None` if that is the same place."""
+    """A folded text, and where each of its characters stands in the original."""
 
-    text: str
-    positions: list[int] | None = None
+    __slots__ = ("_gaps", "_plain", "text")
+
+    def __init__(self, text: str, plain: str | None = None) -> None:
+        self.text = text
+        self._plain = plain
+        """The text before what has no width was taken out, if there was any."""
+        self._gaps: tuple[list[int], list[int]] | None = None
 
     def original(self, start: int, end: int) -> tuple[int, int]:
         """Return where a part of the folded text stands in the original."""
-        if self.positions is None:
+        if self._plain is None:
             return start, end
-        return self.positions[start], self.positions[end - 1] + 1
+        return self._position(start), self._position(end - 1) + 1
+
+    def _position(self, position: int) -> int:
+        if self._gaps is None:  # only a text with a secret is ever asked
+            self._gaps = self._measured(self._plain or "")
+        starts, lengths = self._gaps
+        return position + lengths[bisect_right(starts, position)]
+
+    @staticmethod
+    def _measured(plain: str) -> tuple[list[int], list[int]]:
+        """Return before which characters of the folded text something was taken out, and how much in front of each."""
+        starts: list[int] = []
+        lengths = [0]
+        for gap in _NO_WIDTH.finditer(plain):
+            starts.append(gap.start() - lengths[-1])
+            lengths.append(lengths[-1] + gap.end() - gap.start())
+        return starts, lengths
 
 
 def fold(text: str) -> Folded:
@@ -40,25 +59,21 @@ def fold(text: str) -> Folded:
     if text.isascii() or not _NOT_PLAIN.search(text):
         return Folded(text)
     table = _table()
-    found = set(_LOOK_ALIKE.findall(text))
+    found = [letter for letter in set(text) if ord(letter) in table]
     if len(found) > _MANY:
         plain = text.translate(table)
     else:  # each is replaced at one go, which is several times faster than asking for every character
         plain = text
         for letter in found:
-            plain = plain.replace(letter, table.get(ord(letter), letter))
-    if not _NO_WIDTH.search(plain):
-        return Folded(plain)
-    positions: list[int] = []
-    pieces: list[str] = []
-    done = 0
-    for gap in _NO_WIDTH.finditer(plain):
-        pieces.append(plain[done : gap.start()])
-        positions.extend(range(done, gap.start()))
-        done = gap.end()
-    pieces.append(plain[done:])
-    positions.extend(range(done, len(plain)))
-    return Folded("".join(pieces), positions)
+            plain = plain.replace(letter, table[ord(letter)])
+    folded = _NO_WIDTH.sub("", plain)
+    return Folded(folded, None if len(folded) == len(plain) else plain)
+
+
+def in_lower_case(text: str) -> str:
+    """Return the text in lower case with every position kept."""
+    lowered = text.lower()
+    return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
 
 
 @cache

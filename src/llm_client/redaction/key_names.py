@@ -63,6 +63,12 @@ _PATH = re.compile(r"(?:~?/|[A-Za-z]:\\\\?)[^\n]*|\.{1,2}(?:/[^\n]*)?")
 _OBJECT_ID = re.compile(r"[A-Z]{2}[0-9a-f]{32}")
 _PAIR_IN_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={0,2}")
 
+STEMS = (
+    "pass", "pwd", "pw", "secret", "token", "key", "cred", "auth", "cookie", "jwt", "bearer", "sid", "sess", "signature", "hmac", "code",
+    "verifier", "assertion", "mnemonic", "phrase", "otp", "cvv", "cvc", "number", "pat", "dockerconfig",
+)  # fmt: skip
+"""One of these is in every name of a secret, in small letters."""
+
 _GLUED = ("password", "passwd", "passphrase")
 """What names write together with what comes before: `PGPASSWORD`."""
 

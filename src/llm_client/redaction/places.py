@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from typing import Final
 
-from llm_client.redaction.key_names import kind_of_name
-from llm_client.redaction.rules import CROWDED, Span, bounded
+from llm_client.redaction.folding import in_lower_case
+from llm_client.redaction.key_names import STEMS, kind_of_name
+from llm_client.redaction.rules import CROWDED, Span, near_miss
 
 _MARK: Final = "<REDACTED:"
 
@@ -26,7 +27,7 @@ _TOKEN_AS_USER = re.compile(r"(?P<secret>[A-Za-z0-9_-]{20,512})(?::[\w-]{0,64})?
 _NAME = r"(?P<name>[A-Za-z_$][\w.:-]{1,80}+)"
 _QUOTE = r"\\{0,3}[\"']"
 _ELEMENT = re.compile(
-    rf"<(?:[\w.-]{{1,40}}:)?{_NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
+    rf"<(?:[\w.-]{{1,40}}+:)?{_NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
 )
 _ATTRIBUTE = re.compile(
     rf"=(?:(?<=\bname=)|(?<=\bkey=)|(?<=\bid=)|(?<=\btype=)|(?<=\bfield=)|(?<=\bheader=))[\"']?{_NAME}[\"']?",
@@ -39,25 +40,25 @@ _NEAR = 4
 """Attributes before a value, and after it, that are looked at."""
 _TAG_END = re.compile(r"[<>]")
 _PAIR = re.compile(
-    rf"\b(?:name|key)(?:{_QUOTE})?[ \t]*[:=][ \t]*(?:{_QUOTE})?{_NAME}(?:{_QUOTE})?[ \t]*[,\n][^{{}}\n]{{0,80}}?\bvalue(?:{_QUOTE})?[ \t]*[:=][ \t]*"
-    r"(?:b?(?P<mark>\\{0,3}[\"'])(?P<secret>[^\"'\n]{1,1024}?)(?=\\{0,3}[\"'])|(?P<plain>[^\s\"'{}\[\],|>][^\s{}\[\],]{2,512}))",
-    re.IGNORECASE,
+    rf"(?:name(?<=\bname)|key(?<=\bkey))(?:{_QUOTE})?[ \t]*[:=][ \t]*(?:{_QUOTE})?{_NAME}(?:{_QUOTE})?[ \t]*[,\n][^{{}}\n]{{0,80}}?\bvalue(?:{_QUOTE})?[ \t]*[:=][ \t]*"
+    r"(?:b?(?P<mark>\\{0,3}[\"'])(?P<secret>[^\"'\n]{1,1024}?)(?=\\{0,3}[\"'])|(?P<plain>[^\s\"'{}\[\],|>][^\s{}\[\],]{2,512}))"
 )
 _TYPED = re.compile(
     rf"[\"']{_NAME}\\{{0,3}}[\"'][ \t]*:[ \t]*\{{[^{{}}]{{0,200}}?{_QUOTE}(?:value|default|const|example)(?:{_QUOTE})[ \t]*:[ \t]*{_QUOTE}"
     r"(?P<secret>[^\"'\n\\]{1,1024})"
 )
 _MACHINE = re.compile(
-    r"(?:\bmachine\s{1,8}\S{1,255}|\bdefault|\blogin\s{1,8}\S{1,255})\s{1,8}(?:login\s{1,8}\S{1,255}\s{1,8})?(?:account\s{1,8}\S{1,255}\s{1,8})?"
+    r"(?:machine(?<=\bmachine)\s{1,8}\S{1,255}|default(?<=\bdefault)|login(?<=\blogin)\s{1,8}\S{1,255})\s{1,8}(?:login\s{1,8}\S{1,255}\s{1,8})?(?:account\s{1,8}\S{1,255}\s{1,8})?"
     r"password\s{1,8}(?P<secret>[^\s<]\S{0,511})"
 )
 _JWK_FIELD = re.compile(
-    r"(?<![\w-])(?:d|p|q|dp|dq|qi|k)\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[\w-]{16,4096})"
+    r"[dpqk](?<![\w-][dpqk])[pqi]?\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[\w-]{16,4096})"
 )
 _CODE = re.compile(r"code=(?<![^?&\s\"']code=)(?P<secret>(?=[^\s&#\"'<>]{0,64}\d)[^\s&#\"'<>\\]{12,2048})")
 _CODE_IN_JSON = re.compile(r"[\"']code\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<secret>[^\s\"'\\]{12,2048})")
-_HEADING = r"[\"']?[A-Za-z_][\w .\"'-]{0,60}(?:[,;\t|][\w .\"'-]{1,60}){1,60}(?=\r?\n)"
-_FIRST_HEADING, _LATER_HEADING = re.compile(_HEADING), re.compile("\n" + _HEADING)
+_HEADING = r"[\"']?[A-Za-z_][\w .\"'-]{0,60}+(?:[,;\t|][\w .\"'-]{1,60}+){1,60}+(?=\r?\n)"
+_TELLING_LINE = rf"(?={_HEADING})[^\r\n]*?(?:{'|'.join(STEMS)})[^\r\n]*+"  # in small letters
+_FIRST_HEADING, _LATER_HEADING = re.compile(_TELLING_LINE), re.compile("\n" + _TELLING_LINE)
 _QUOTED_CELL = {
     mark: re.compile(
         rf"(?:(?<=\n)|(?<={re.escape(mark)}))(?:\"(?P<quoted>[^\"\n]*+)\"|(?P<plain>[^{re.escape(mark)}\n\"]*+))(?=[{re.escape(mark)}\r]|\Z)"
@@ -69,20 +70,23 @@ MAX_ROWS: Final = 1_000
 _MAX_ROW, _MAX_CELLS = 10_000, 100
 
 
-def place_spans(text: str, lowered: str) -> Iterator[Span]:
-    """Yield the secrets that their place in a text, which is given in lower case as well, gives away."""
+def place_readers(text: str, lowered: str) -> Iterator[Iterator[Span]]:
+    """Yield readers of the secrets that their place in a text, which is given in lower case as well, gives away."""
     for needed, readers in _READERS.items():
         if needed in lowered:
             for literals, reader in readers:
                 if any(literal in lowered for literal in literals):
-                    yield from bounded(reader(text), len(text))
+                    yield reader(text)
     for needed, patterns in _SENTENCES.items():
         if needed in lowered:
             for literal, pattern, kind in patterns:
                 if literal in lowered:
-                    for match in pattern.finditer(lowered):
-                        group = "secret" if match["secret"] else "quoted"
-                        yield *match.span(group), kind
+                    yield _said(pattern, kind, lowered)
+
+
+def _said(pattern: re.Pattern[str], kind: str, lowered: str) -> Iterator[Span]:
+    for match in pattern.finditer(lowered):
+        yield *match.span("secret" if match["secret"] else "quoted"), kind
 
 
 def _urls(text: str) -> Iterator[Span]:
@@ -99,6 +103,7 @@ def _urls(text: str) -> Iterator[Span]:
             if host < begin:  # looked for once: the open pattern reads far before it finds none
                 found = _HOST.search(text, begin)
                 host = len(text) + 1_400 if found is None else found.start()
+            yield near_miss(position)
             for start, end, kind in _url(text, position, begin, may_be_open=host - begin <= 1400):
                 yield start, end, kind
                 begin = max(begin, end)  # each `://` in what is taken out would read the rest once more
@@ -123,16 +128,21 @@ def _is_drawn(value: str) -> bool:
     return any(map(str.isdigit, value)) and any(map(str.isalpha, value))
 
 
-def _by_name(pattern: re.Pattern[str]) -> Callable[[str], Iterator[Span]]:
-    """Make a reader of a pattern with the groups `name` and `secret` or `plain`."""
+def _by_name(pattern: re.Pattern[str], *, small: bool = False) -> Callable[[str], Iterator[Span]]:
+    """Make a reader of a pattern with the groups `name` and `secret` or `plain`, which may want small letters."""
 
     def read(text: str) -> Iterator[Span]:
-        for match in pattern.finditer(text):
-            kind = kind_of_name(match["name"].rpartition(":")[2])
+        for match in pattern.finditer(in_lower_case(text) if small else text):
+            name = text[slice(*match.span("name"))]
+            kind = kind_of_name(name.rpartition(":")[2])
             group = "secret" if match["secret"] is not None else "plain"
-            value = match[group]
-            if kind and value and value.strip() and not value.startswith((_MARK, "${", "{{", "$(", "%(")):
+            value = text[slice(*match.span(group))]
+            if not kind:
+                continue
+            if value and value.strip() and not value.startswith((_MARK, "${", "{{", "$(", "%(")):
                 yield *match.span(group), kind
+            else:
+                yield near_miss(match.start(group))
 
     return read
 
@@ -146,6 +156,7 @@ def _attributes(text: str) -> Iterator[Span]:
     starts = [start for start, _, _ in names]
     for value in _VALUE.finditer(text):
         begin, end = value.span("secret")
+        yield near_miss(begin)
         if value["secret"].startswith((_MARK, "${", "{{", "$(", "%(")) or not value["secret"].strip():
             continue
         middle = bisect_left(starts, begin)
@@ -172,14 +183,16 @@ def _of_kind(pattern: re.Pattern[str], kind: str, *needed: str) -> Callable[[str
 def _table(text: str) -> Iterator[Span]:
     """Read columns of CSV whose heading is the name of a secret."""
     done = 0
-    first = _FIRST_HEADING.match(text)
-    for header in chain((first,) if first else (), _LATER_HEADING.finditer(text)):
+    lowered = in_lower_case(text)
+    first = _FIRST_HEADING.match(lowered)
+    for header in chain((first,) if first else (), _LATER_HEADING.finditer(lowered)):
         if header.start() < done:
             continue
-        line = header[0].lstrip("\n")
+        line = text[header.start() : header.end()].lstrip("\n")
         mark = next(mark for mark in ",;\t|" if mark in line)
         names = [cell.strip(" \"'\r") for cell in line.split(mark)]
         kinds = [kind_of_name(name) if len(name.split()) <= 3 else None for name in names]
+        yield near_miss(header.start())
         if any(kinds) and not all(kinds):
             done = yield from _rows(text, text.index("\n", header.end()) + 1, mark, kinds)
 
@@ -224,7 +237,7 @@ _FORM_FIELD = re.compile(
 )
 _DEFINED = re.compile(rf"#define[ \t]{{1,8}}{_NAME}[ \t]{{1,8}}\"(?P<secret>[^\"\n]{{1,1024}})\"")
 _REFUSED = re.compile(
-    r"(?:^|\n)(?:[\w\[\]]{1,60}\.){0,8}(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
+    r"(?:^|\n)(?:[\w\[\]]{1,60}+\.){0,8}+(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
 )
 _SQL = r"(?: for [^\s=]{1,80} =)? ?'(?P<secret>[^'\n<]{6,256})'(?P<quoted>)"
 _SAID = (
@@ -249,7 +262,8 @@ _SENTENCES: Final = {
 }
 """Sentences that say what a secret is, in lower case: `your token is …`."""
 _GLUED = re.compile(
-    r"\b(?:sshpass[ ]{1,3}-p[ ]{0,2}|mysql(?:dump|admin)?[ ][^\n|;&]{0,120}?[ ]-p(?=\S)|docker login[ ][^\n|;&]{0,120}?[ ]-p[ ]|redis-cli[ ][^\n|;&]{0,120}?[ ]?-a[ ])"
+    r"(?:sshpass(?<=\bsshpass)[ ]{1,3}-p[ ]{0,2}|mysql(?<=\bmysql)(?:dump|admin)?[ ][^\n|;&]{0,120}?[ ]-p(?=\S)"
+    r"|docker login(?<=\bdocker login)[ ][^\n|;&]{0,120}?[ ]-p[ ]|redis-cli(?<=\bredis-cli)[ ][^\n|;&]{0,120}?[ ]?-a[ ])"
     r"(?P<secret>[^\s\"'$<-][^\s\"'<>]{2,256})"
 )
 _COOKIE_FILE = re.compile(r"\t(?:TRUE|FALSE)\t\d{1,12}\t[^\t\n]{1,128}\t(?P<secret>[^\t\r\n]{4,4096})")
@@ -259,7 +273,7 @@ _READERS: dict[str, tuple[tuple[tuple[str, ...], Callable[[str], Iterator[Span]]
     "</": ((("</",), _by_name(_ELEMENT)),),
     "value": (
         (("value=",), _attributes),
-        (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR)),
+        (("value\"", "value'", "value:", "value\\"), _by_name(_PAIR, small=True)),
         (("input_value=",), _by_name(_REFUSED)),
     ),
     "form-data": ((("form-data",), _by_name(_FORM_FIELD)),),

@@ -8,6 +8,7 @@ or a mixture of cases is asked for.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -92,8 +93,7 @@ _CLOUDS: tuple[tuple[str, str, str], ...] = (
     ("confluent_secret", "cflt", _MIXED + _B64 + r"{50,}+"),
     ("clickhouse_secret", "4b1d", _MIXED + r"[A-Za-z0-9]{38}" + AFTER),
     ("pulumi_token", "pul-", r"[0-9a-f]{40}"),
-    ("tailscale_key", "tskey-", r"[a-z]{2,12}-\w{8,32}-\w{16,}+"),
-    ("tailscale_key", "tskey-", r"\w{20,}+"),
+    ("tailscale_key", "tskey-", r"(?:[a-z]{2,12}-\w{8,32}-\w{16,}+|\w{20,}+)"),
     ("defined_networking_key", "dnkey-", r"[\w=-]{60,}+"),
     ("scalingo_token", "tk-us- tk-eu-", r"[\w-]{40,}+"),
     ("one_password_token", "ops_eyJ", _B64 + r"{60,}+={0,3}"),
@@ -237,12 +237,25 @@ def later_starts() -> re.Pattern[str]:
     return re.compile(f"[/+](?={either})")
 
 
+@dataclass(frozen=True, slots=True)
+class Prefixes:
+    """Prefixes that begin with the same two characters."""
+
+    rules: dict[str, RedactionRule]
+    prefixes: tuple[str, ...]
+    lengths: tuple[int, ...]
+    """How long they are, the longest first."""
+
+
 @cache
-def prefix_rules() -> dict[str, tuple[tuple[str, RedactionRule], ...]]:
-    """Return prefixes and rules by a prefix's first two characters, longest prefix first."""
-    table: dict[str, list[tuple[str, RedactionRule]]] = {}
+def prefix_rules() -> dict[str, Prefixes]:
+    """Return prefixes and rules by a prefix's first two characters."""
+    table: dict[str, dict[str, RedactionRule]] = {}
     for kind, prefixes, rest in (*_MODELS, *_CLOUDS, *_CODE, *_SERVICES, *_PRIVATE_KEYS):
         for prefix in prefixes.split():
             rule = RedactionRule(kind, re.escape(prefix) + rest)
-            table.setdefault(prefix[:2], []).append((prefix, rule))
-    return {start: tuple(sorted(rules, key=lambda item: -len(item[0]))) for start, rules in table.items()}
+            table.setdefault(prefix[:2], {})[prefix] = rule
+    return {
+        start: Prefixes(rules, tuple(rules), tuple(sorted({len(prefix) for prefix in rules}, reverse=True)))
+        for start, rules in table.items()
+    }

@@ -73,7 +73,7 @@ class Redactor:
             if (
                 found.plain
                 and seen.innocent.issuperset(found.texts)
-                and not any(map(self.kind_of, found.names))
+                and not any(self.kind_of(name) for name in found.names if isinstance(name, str))
             ):
                 return value
             return cast("T", _Walk(self.kind_of, self._scanner, seen).any(value, self._max_depth))

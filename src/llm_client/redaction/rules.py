@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import Final
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -12,22 +13,35 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 CROWDED: Final = "crowded"
 """The kind of a stretch that nobody looked at, since what stands before it named too many secrets."""
 
-FREE_SPANS: Final = 500
-CHARACTERS_A_SPAN: Final = 64
-"""A text has room for five hundred secrets of a kind and one more for every 64 characters before it. What follows more than that is taken
-out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
+_FREE_SPANS: Final = 500
+_CHARACTERS_A_SPAN: Final = 128
+"""A text has room for five hundred secrets and one more for every 128 characters before it, or for twice as many near misses. What follows
+more than that is taken out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
 
 Span = tuple[int, int, str]
-"""Start and end of a secret in a text, and its kind."""
+"""Start and end of a secret in a text, and its kind; an empty one is a near miss, which took time and is none."""
 
 
-def bounded(spans: Iterable[Span], length: int) -> Iterator[Span]:
-    """Yield what a reader finds in a text of this length, and the rest of the text as crowded once that is too much."""
-    for number, span in enumerate(spans, start=1):
-        if number > FREE_SPANS + span[0] // CHARACTERS_A_SPAN:
-            yield span[0], length, CROWDED
+def near_miss(position: int) -> Span:
+    """Return what a reader yields for a place that it looked at in vain."""
+    return position, position, ""
+
+
+def bounded(readers: Iterable[Iterator[Span]], length: int) -> Iterator[Span]:
+    """Yield the secrets that readers find in a text of this length, and the rest of the text as crowded once there is too much to look at.
+
+    All readers go through the text side by side, each yielding in the order of the text, so that what nobody will look at costs nothing.
+    """
+    load = 0
+    for start, end, kind in merge(*readers):
+        load += 2 if end > start else 1
+        if load > 2 * (_FREE_SPANS + start // _CHARACTERS_A_SPAN):
+            yield start, length, CROWDED
             return
-        yield span
+        if end > start:
+            yield start, end, kind
+            if end == length:
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +83,16 @@ class RedactionRule:
 
     def spans(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
         """Yield where the secrets of this shape are in a text or a part of it."""
-        group = "secret" if "secret" in self._regex.groupindex else 0
+        return (span for span in self.looks(text, start, end) if span[1] > span[0])
+
+    def looks(self, text: str, start: int = 0, end: int | None = None) -> Iterator[Span]:
+        """Yield the secrets of this shape, and near misses of it."""
+        group: str | int = "secret" if "secret" in self._regex.groupindex else 0
+        first: str | int = "head" if "head" in self._regex.groupindex else group
         for match in self._regex.finditer(text, start, len(text) if end is None else end):
-            if match.end(group) > match.start(group) and (self.check is None or self.check(match)):
-                yield match.start(group), match.end(group), self.kind
+            begin = match.start(first)
+            is_one = self.check is None or self.check(match)
+            yield begin, match.end(group) if is_one else begin, self.kind
 
     def end_of_match_at(self, text: str, position: int) -> int | None:
         """Return where a secret that starts at `position` ends, or `None` if none starts there."""

@@ -8,22 +8,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from llm_client.redaction.folding import fold
+from llm_client.redaction.folding import fold, in_lower_case
 from llm_client.redaction.prefixes import later_starts, prefix_rules
-from llm_client.redaction.rules import CROWDED, RedactionRule, Span
+from llm_client.redaction.rules import CROWDED, RedactionRule, Span, bounded, near_miss
 from llm_client.redaction.shapes import card_rule, literal_rules, run_rules, two_part_rules
 
 MARK = re.compile(r"<REDACTED:[A-Za-z]\w*>")
 
-_RUN = re.compile(r"[A-Za-z0-9_+/-]{16,}+")
+_RUN = re.compile(r"(?:[\w+/-]{0,15}+[^\w+/-]++)*+([\w+/-]{16,}+|[\w+/-]*+\Z)", re.ASCII)
+"""The next long run of key characters with all that stands before it: what is short is skipped in one go. The last one is empty or short."""
 _ESCAPES = {"\\": ((1, "nrtbf"), (5, "u")), "%": ((2, "0123456789ABCDEFabcdef"),)}
 """Characters that a JSON or URL escape before a run glues to it: how many, and what the first of them can be."""
 
+_SHORTEST = 16
 _PADDING = 2
 """The `==` that may follow a run in base64."""
 _MAX_PASSES = 4
-
-PrefixTable = dict[str, tuple[tuple[str, RedactionRule], ...]]
+_LOOKED_AT_AGAIN = 16_384
+"""Characters of a text up to which it is looked at once more after something was taken out."""
 
 
 class Scanner:
@@ -34,12 +36,18 @@ class Scanner:
         self._defaults = defaults
 
     def clean(self, text: str) -> str:
-        """Return the text with a mark in place of every secret; the same object when there is none."""
-        for _ in range(_MAX_PASSES):  # taking a secret out can uncover the next; one pass is the rule
+        """Return the text with a mark in place of every secret; the same object when there is none.
+
+        A secret that was taken out can uncover another that was glued to it, so that redacting twice would not be redacting once. A long
+        text is not looked at again for that: nothing but a secret without an end of its own is found by it.
+        """
+        for _ in range(_MAX_PASSES):
             spans = _merged([*self._known(text), *self._own(text)], text)
             if not spans:
                 break
             text = _with_marks(text, spans)
+            if len(text) > _LOOKED_AT_AGAIN:
+                break
         return text
 
     def look_over(self, texts: Sequence[str]) -> Overview:
@@ -50,8 +58,9 @@ class Scanner:
         texts makes all of them suspects.
         """
         innocent, crowded = set(texts), set[str]()
-        ends = list(accumulate(len(text) + 1 for text in texts))
-        for start, end, kind in self._known("\n".join(texts)):
+        found = list(self._known("\n".join(texts)))
+        ends = list(accumulate(len(text) + 1 for text in texts)) if found else []
+        for start, end, kind in found:
             first, last = bisect_right(ends, start), bisect_left(ends, end)
             innocent.difference_update(texts[first : last + 1])
             if kind == CROWDED:
@@ -106,62 +115,101 @@ class Overview:
 
 def _known_in_plain(text: str) -> Iterator[Span]:
     # Imported at the first text: their patterns take longer to compile than everything else to import.
-    from llm_client.redaction.assignments import assignment_spans, in_lower_case
-    from llm_client.redaction.places import place_spans
+    from llm_client.redaction.assignments import assignment_spans
+    from llm_client.redaction.places import place_readers
 
-    yield from shaped_spans(text)
     lowered = in_lower_case(text)
-    yield from assignment_spans(text, lowered)
-    yield from place_spans(text, lowered)
-    yield from card_rule().spans(text)
+    readers = (
+        *_shapes(text),
+        assignment_spans(text, lowered),
+        *place_readers(text, lowered),
+        card_rule().looks(text),
+    )
+    yield from bounded(readers, len(text))
 
 
 def shaped_spans(text: str) -> Iterator[Span]:
     """Yield the secrets that their own shape gives away, wherever they stand."""
-    yield from _runs(text)
+    return bounded(_shapes(text), len(text))
+
+
+def _shapes(text: str) -> Iterator[Iterator[Span]]:
+    yield _runs(text)
     for rule in literal_rules():
         if rule.may_occur_in(text):
-            yield from rule.spans(text)
+            yield rule.looks(text)
 
 
 def _runs(text: str) -> Iterator[Span]:
-    table, two_parts = prefix_rules(), two_part_rules()
-    separators = {end[-1] for end in two_parts}
     inside: list[RedactionRule] | None = None
-    done = 0
+    done = misses = 0
     for run in _RUN.finditer(text):
-        start, word = run.start(), run[0]
+        start, word = run.start(1), run[1]
+        if len(word) < _SHORTEST:
+            break
         if start < done:  # a private key takes many runs; looking at each again would take quadratic time
             continue
-        before = text[start - 1] if start else ""
-        found: list[Span] = []  # most runs begin with nothing that is known, and cost no call
-        if word[:2] in table or word[0] in "-_" or before in _ESCAPES or "/" in word or "+" in word:
-            found = list(_prefixed(text, start, word, table))
-        if not found and before in separators:
-            either = (two_parts.get(before), two_parts.get(text[start - 2 : start]))
-            found = [span for rules in either if rules and (span := rules.span(text, start))]
-        if found:
-            done = found[-1][1]
-            yield from found
+        for span in _begun(text, start, word):
+            if span[1] > span[0]:
+                done = span[1]
+                yield span
+            else:
+                misses += 1
+                if (
+                    misses % 2 == 0
+                ):  # what tests are called begins like a key, and a list of them is no attack
+                    yield span
+        if done > start:
             continue
         if inside is None:
             inside = [rule for rule in run_rules() if rule.may_occur_in(text)]
         for rule in inside:
             if rule.may_occur_in(word):
-                yield from rule.spans(text, start, run.end() + _PADDING)
+                yield from rule.looks(text, start, run.end() + _PADDING)
 
 
-def _prefixed(text: str, begin: int, word: str, table: PrefixTable) -> Iterator[Span]:
+def _begun(text: str, start: int, word: str) -> Iterator[Span]:
+    """Yield what begins in the run at `start`, or has its second part there; most runs begin with nothing that is known."""
+    before = text[start - 1] if start else ""
+    heads = prefix_rules().get(word[:2])
+    if (
+        (heads and word.startswith(heads.prefixes))
+        or word[0] in "-_"
+        or before in _ESCAPES
+        or "/" in word
+        or "+" in word
+    ):
+        found = False
+        for span in _prefixed(text, start, word):
+            found = found or span[1] > span[0]
+            yield span
+        if found:
+            return
+    two_parts = two_part_rules()
+    for end in (before, text[start - 2 : start]):
+        if end in two_parts:
+            yield from two_parts[end].spans(text, start)
+
+
+def _prefixed(text: str, begin: int, word: str) -> Iterator[Span]:
+    table = prefix_rules()
     done = 0
     for start in _starts(text, begin, word):
         if start < done:
             continue
-        for prefix, rule in table.get(text[start : start + 2], ()):
-            end = rule.end_of_match_at(text, start) if text.startswith(prefix, start) else None
+        heads = table.get(text[start : start + 2])
+        if heads is None or not text.startswith(heads.prefixes, start):
+            continue
+        for length in heads.lengths:
+            rule = heads.rules.get(text[start : start + length])
+            if rule is None:
+                continue
+            end = rule.end_of_match_at(text, start)
             if end is not None:
                 yield start, end, rule.kind
                 done = end
                 break
+            yield near_miss(start)
 
 
 def _starts(text: str, start: int, run: str) -> Iterator[int]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.prefixes import INFIX
-from llm_client.redaction.rules import RedactionRule, Span
+from llm_client.redaction.rules import RedactionRule, Span, near_miss
 
 
 def _holds_a_credential(match: re.Match[str]) -> bool:
@@ -48,9 +48,6 @@ _DOUBLED = bytes(sum(divmod(2 * (byte - 48), 10)) if 48 <= byte < 58 else 0 for 
 
 
 def _is_card_number(match: re.Match[str]) -> bool:
-    before = match.string[match.start() - 1 : match.start()]
-    if before.isalnum() or before in {"_", ".", "-"}:
-        return False
     digits = match[0].replace(" ", "").replace("-", "")
     number = digits.encode()
     total = sum(number[-1::-2]) - 48 * len(number[-1::-2]) + sum(number[-2::-2].translate(_DOUBLED))
@@ -61,9 +58,11 @@ def _is_card_number(match: re.Match[str]) -> bool:
 def card_rule() -> RedactionRule:
     """Return the rule for payment card numbers, with issuer and checksum."""
     grouped = r"\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{3}([ -])\d{6}\2\d{4,5}"
-    # What stands before is checked last: a pattern that starts with its first digit is searched much faster.
+    # What stands before is checked second: a pattern that starts with its first digit is searched much faster.
     return RedactionRule(
-        "card_number", rf"[2-6](?:\d{{12,18}}|{grouped})(?![\w-]|\.\d)", check=_is_card_number
+        "card_number",
+        rf"[2-6](?<![\w.-][2-6])(?:\d{{12,18}}|{grouped})(?![\w-]|\.\d)",
+        check=_is_card_number,
     )
 
 
@@ -103,15 +102,19 @@ class TwoParts:
             (kind, re.compile(rf"(?<!\w\.){_START}(?:{before})\Z"), re.compile(after))
             for kind, before, after in rules
         ]
+        self._any_second = re.compile("|".join(f"(?:{after})" for _, _, after in rules))
 
-    def span(self, text: str, start: int) -> Span | None:
-        """Return the secret whose second part is the run at `start`."""
+    def spans(self, text: str, start: int) -> Iterator[Span]:
+        """Yield the secret whose second part is the run at `start`, or a near miss if that could be the second part of one."""
+        if not self._any_second.match(text, start):  # most names with a dot before them
+            return
         for kind, before, pattern in self._rules:
             after = pattern.match(text, start)  # first, as it looks at one place and the other at many
             first = after and before.search(text, max(0, start - _WINDOW), start)
             if after and first:
-                return first.start(), after.end(), kind
-        return None
+                yield first.start(), after.end(), kind
+                return
+        yield near_miss(start)
 
 
 _WINDOW = 48
@@ -173,7 +176,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
     return (
         RedactionRule(
             "private_key",
-            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----(?s:.*?)"
+            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----[^-]*+(?:-(?!----END )[^-]*+)*+"
             r"(?:-----END [A-Z0-9 ]{0,60}KEY(?: BLOCK)?-----|\Z)",
             ("-----BEGIN",),
         ),
@@ -211,7 +214,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
         ),
         RedactionRule("signature", query, ("ig=", "ignature=")),
         RedactionRule("api_key", google_query, ("?key=", "&key=")),
-        RedactionRule("azure_secret", r"(?<![\w.~-])[\w.~-]{3}\dQ~[\w.~-]{31,34}(?![\w~-])", ("Q~",)),
+        RedactionRule("azure_secret", r"Q~(?<=(?P<head>[\w.~-]{3}\d)Q~)(?<![\w.~-][\w.~-]{4}Q~)[\w.~-]{31,34}(?![\w~-])", ("Q~",)),
         RedactionRule(
             "webhook_url",
             r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|hooks\.zapier\.com/hooks/catch/|discord(?:app)?\.com/api/webhooks/\d{15,20}/"

@@ -26,8 +26,8 @@ class Survey:
 
     texts: list[str] = field(default_factory=list)
     """Every text that could be found, keys included; a walk must scan what is missing here."""
-    names: set[str] = field(default_factory=set)
-    """What gives its name to another part of the value."""
+    names: set[object] = field(default_factory=set)
+    """What gives its name to another part of the value: keys of every type, and first words of lists."""
     plain: bool = True
     """Whether the value is a tree of dicts, lists, tuples and scalars, so that texts and names tell all about it."""
 
@@ -52,15 +52,14 @@ def survey(value: object, max_depth: int) -> Survey:
         if not below:
             break
         level = below
+    found.plain = found.plain and not any(isinstance(name, bytes) for name in found.names)
     return found
 
 
 def _look_into(item: object, found: Survey) -> Iterable[object]:
     if type(item) is dict:
-        found.names.update(key for key in item if isinstance(key, str))
-        found.plain = (
-            found.plain and _TELLING.isdisjoint(item) and not any(isinstance(key, bytes) for key in item)
-        )
+        found.names.update(item)
+        found.plain = found.plain and _TELLING.isdisjoint(item)
         return (*item, *item.values())
     if type(item) is list or type(item) is tuple:
         if len(item) >= 2 and isinstance(item[0], str):
