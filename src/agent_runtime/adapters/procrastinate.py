@@ -255,11 +255,12 @@ class PostgresDispatcher:
 
     async def _end_runs(self, drain: float) -> None:
         """Let what runs end; what becomes due by that is left to others, too."""
-        running = self._runs | self._spare_runs
-        try:
-            await drained(list(running.values()), seconds=drain)
-        finally:
-            self._released = list(running)
+        # A job may have both: in the spare place, and for an entry that waits for another one.
+        runs, self._released = (
+            [*self._runs.values(), *self._spare_runs.values()],
+            [*self._runs, *self._spare_runs],
+        )
+        await drained(runs, seconds=drain)
 
     async def _leave_entries(self) -> None:
         """Leave what is due to others."""
