@@ -154,7 +154,8 @@ async def test_no_header_with_a_secret_is_sent_unencrypted_either(header: str) -
 
 # -- a hostile vendor ------------------------------------------------------------------------------------------------
 
-SMALL = AnswerLimits(max_bytes=100_000, max_stream_bytes=100_000, max_tool_calls=10, max_seconds=0.2)
+SMALL = AnswerLimits(max_bytes=100_000, max_stream_bytes=100_000, max_tool_calls=10)
+BRIEF = AnswerLimits(max_seconds=0.2)
 
 
 def chunk(**delta: Any) -> str:
@@ -168,8 +169,8 @@ def calls(number: int) -> list[dict[str, Any]]:
     ]
 
 
-async def stream(server: LoopbackServer, **options: Any) -> None:
-    provider = OpenAIProvider("m", api_key="k", base_url=server.url, limits=SMALL, **options)
+async def stream(server: LoopbackServer, *, limits: AnswerLimits = SMALL, **options: Any) -> None:
+    provider = OpenAIProvider("m", api_key="k", base_url=server.url, limits=limits, **options)
     try:
         async for _ in provider.stream(SPEC, RequestContext()):
             pass
@@ -189,13 +190,13 @@ async def test_a_stream_without_an_end_is_cut_off(transport: Any) -> None:
 async def test_a_server_that_only_says_that_it_is_still_there_is_cut_off() -> None:
     async with LoopbackServer(sse_reply(": keep-alive\n\n", "hang")) as server:
         with pytest.raises((ProviderTimeout, StreamInterrupted), match="within its time"):
-            await stream(server)
+            await stream(server, limits=BRIEF)
 
 
 async def test_a_body_that_trickles_is_cut_off() -> None:
     reply = Reply(pieces=(b"{", "hang"), headers={"content-type": "application/json"})
     async with LoopbackServer(reply) as server:
-        provider = OpenAIProvider("m", api_key="k", base_url=server.url, limits=SMALL)
+        provider = OpenAIProvider("m", api_key="k", base_url=server.url, limits=BRIEF)
         with pytest.raises(ProviderTimeout, match="within its time"):
             await ask(provider)
 

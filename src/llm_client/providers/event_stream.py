@@ -17,10 +17,13 @@ from llm_client.errors import (
 )
 from llm_client.messages import StreamEvent
 from llm_client.providers.failures import Origin
+from llm_client.providers.response import check_text, well_formed
 from llm_client.providers.transport.port import AnswerLimits, HttpResponse, whole_time
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import StreamReader, readable
 
+_IN_ONE_GO = 500
+"""Events that are read before others have their turn."""
 _DRAIN_SECONDS = 0.1
 """How long a stream that has said its last word may take to end, so that its connection can be used again."""
 
@@ -33,7 +36,9 @@ async def read_stream(
     with _interrupting(reader, parser, origin):
         async with aclosing(response.chunks()) as chunks:
             async for chunk in _bounded(chunks, limits or AnswerLimits()):
-                for event in parser.feed(chunk):
+                for number, event in enumerate(parser.feed(chunk)):
+                    if number % _IN_ONE_GO == _IN_ONE_GO - 1:
+                        await asyncio.sleep(0)  # one piece may hold thousands of empty events
                     for stream_event in _read_event(event, reader, origin):
                         yield stream_event
                 if reader.complete:
@@ -87,7 +92,11 @@ def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) ->
     if event.data == b"[DONE]":
         return reader.read_done_mark()
     with readable(origin):
-        return reader.read(orjson.loads(event.data))
+        events = reader.read(orjson.loads(event.data))
+        for each in events:
+            if each.text is not None:
+                check_text(each.text)
+        return events
 
 
 async def _drain(chunks: AsyncGenerator[bytes]) -> None:
@@ -109,7 +118,12 @@ def _is_whole(event: ServerSentEvent) -> bool:
 
 
 def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
-    partial = reader.result(partial=True)
+    partial = None
+    with (
+        suppress(InvalidResponse),
+        readable(origin),
+    ):  # what has come of it may be as damaged as its connection
+        partial = well_formed(reader.result(partial=True), origin.model)
     error = StreamInterrupted(
         f"{origin.provider}: {reason}",
         provider=origin.provider,

@@ -7,8 +7,10 @@ only where a vendor gives different failures the same code.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +32,8 @@ from llm_client.providers.transport.port import Headers
 
 MAX_MESSAGE = 2000
 """Characters of a vendor's message that are kept."""
+_LONGEST_WAIT = 7 * 86_400.0
+"""Seconds for which a vendor is left alone at most, whatever it says."""
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id", "apim-request-id", "cf-ray")
 
 _BY_CODE: dict[str, type[ProviderError]] = {
@@ -164,18 +168,23 @@ def retry_after(headers: Headers) -> float | None:
     try:
         milliseconds = headers.get("retry-after-ms")
         if milliseconds:
-            return max(float(milliseconds) / 1000, 0.0)
+            return _wait(float(milliseconds) / 1000)
         value = headers.get("retry-after", "")
         if not value:
             return None
         if value.replace(".", "", 1).strip().isdigit():
-            return float(value)
+            return _wait(float(value))
         from email.utils import parsedate_to_datetime
 
         then, now = parsedate_to_datetime(value), parsedate_to_datetime(headers.get("date", ""))
-        return max((then - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):
+        return _wait((then - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _wait(seconds: float) -> float | None:
+    """Return how long to wait where somebody else says it: no less than nothing, and not for ever."""
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
 def read_vendor_error(payload: Any) -> VendorError:
@@ -287,7 +296,8 @@ def _message(inner: Mapping[str, Any]) -> str:
             upstream = raw.get("raw") if isinstance(raw, Mapping) else None
             return f"{value} ({upstream})" if isinstance(upstream, str) else value
         if value:
-            return orjson.dumps(value, default=str).decode()
+            with suppress(TypeError):  # as deep as JSON goes is deeper than it can be written
+                return orjson.dumps(value, default=str).decode()
     return ""
 
 
@@ -302,7 +312,7 @@ def _retry_delay(details: list[Mapping[str, Any]]) -> float | None:
     for detail in details:
         found = _SECONDS.match(str(detail.get("retryDelay", "")))
         if found:
-            return float(found.group(1))
+            return _wait(float(found.group(1)))
     return None
 
 

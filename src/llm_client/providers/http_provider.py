@@ -28,7 +28,7 @@ from llm_client.providers.failures import (
     failure_of_response,
     request_id,
 )
-from llm_client.providers.response import events_of
+from llm_client.providers.response import events_of, well_formed
 from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import (
     AnswerLimits,
@@ -38,6 +38,7 @@ from llm_client.providers.transport.port import (
     Transport,
     TransportOptions,
     read_body,
+    whole_time,
 )
 from llm_client.providers.wire import WireFormat, readable
 from llm_client.redaction import kind_of_name
@@ -48,6 +49,8 @@ ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that returns a fresh one for each request (short-lived tokens)."""
 
 _MAX_ERROR_BYTES = 1024 * 1024
+_ERROR_SECONDS = 10.0
+"""How long an error's body may take; its status alone says what happened."""
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 """Headers that carry keys: one that the caller gives is sent instead of a key from elsewhere."""
 
@@ -153,7 +156,7 @@ class HttpProvider:
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
         with readable(origin):
-            result = self._wire.decode(payload, origin, request_id(headers))
+            result = well_formed(self._wire.decode(payload, origin, request_id(headers)), model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
 
@@ -174,7 +177,7 @@ class HttpProvider:
         )
         try:
             with _blamed(origin):
-                await _refuse_failure(response, origin)
+                await self._refuse_failure(response, origin)
                 if _is_json(response):
                     result = await self._read_unstreamed(response, origin)
                     for event in events_of(result):
@@ -187,7 +190,7 @@ class HttpProvider:
                             self._check_calls(calls, reader.draft.usage)
                             yield event
                     with readable(origin):
-                        result = reader.result()
+                        result = well_formed(reader.result(), model)
         finally:
             await response.aclose()
         yield StreamEvent(type="done", usage=result.usage, result=result)
@@ -212,7 +215,7 @@ class HttpProvider:
         """Send a body and return the decoded JSON of a successful answer."""
         origin, response = await self._send(path, body, model, accept="application/json")
         with _blamed(origin):
-            await _refuse_failure(response, origin)
+            await self._refuse_failure(response, origin)
             content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
             return origin, response.headers, _loads(content, response, origin)
 
@@ -236,7 +239,8 @@ class HttpProvider:
             url=self._base_url + path, headers=headers, body=_dumps(body), timeouts=self._timeouts
         )
         with _blamed(origin):
-            return origin, await self._transport.send(request)
+            async with whole_time(self._limits.max_seconds):
+                return origin, await self._transport.send(request)
 
     def _headers_for(self, body: Mapping[str, Any]) -> Mapping[str, str]:
         """Return headers that depend on what is asked."""
@@ -267,19 +271,21 @@ class HttpProvider:
         payload = _loads(content, response, origin)
         with readable(origin):
             result = self._wire.decode(payload, origin, request_id(response.headers))
+            result = well_formed(result, origin.model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
 
-
-async def _refuse_failure(response: HttpResponse, origin: Origin) -> None:
-    """Raise the error that a status means, unless it is one of success."""
-    if 200 <= response.status < 300:
-        return
-    try:
-        body = await read_body(response, _MAX_ERROR_BYTES)
-    except ProviderError:
-        body = b""  # the status alone says what happened
-    raise failure_of_response(response.status, response.headers, body, origin)
+    async def _refuse_failure(self, response: HttpResponse, origin: Origin) -> None:
+        """Raise the error that a status means, unless it is one of success."""
+        if 200 <= response.status < 300:
+            return
+        whole = self._limits.max_seconds
+        seconds = _ERROR_SECONDS if whole is None else min(whole, _ERROR_SECONDS)
+        try:
+            body = await read_body(response, _MAX_ERROR_BYTES, seconds=seconds)
+        except ProviderError:
+            body = b""  # the status alone says what happened
+        raise failure_of_response(response.status, response.headers, body, origin)
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:

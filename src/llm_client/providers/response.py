@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import orjson
 
@@ -17,6 +17,9 @@ from llm_client.messages import (
 )
 from llm_client.spec import new_id
 from llm_client.usage import Usage
+
+_MOST: Final = 2**50
+"""More tokens than anybody has; a few of such numbers together are still exact everywhere."""
 
 
 def make_tool_call(call_id: str, name: str, arguments: str, signature: str | None = None) -> ToolCall:
@@ -71,6 +74,8 @@ class ResponseDraft:
 
     def open_call(self, key: Hashable, call_id: str, name: str, signature: str | None = None) -> StreamEvent:
         """Begin a tool call; `key` tells it from the others of this answer."""
+        check_text(name)
+        check_text(call_id or "")
         stub = ToolCall(call_id or new_id("call"), name, signature=signature)
         self._calls[key] = _OpenCall(stub)
         return StreamEvent(type="tool_call_start", tool_call=stub)
@@ -159,5 +164,37 @@ def merge_extra(body: dict[str, Any], extra: Any) -> dict[str, Any]:
 
 
 def whole_number(value: Any) -> int:
-    """Return a token count, 0 where a vendor left it out."""
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    """Return a token count, 0 where a vendor left it out; one that cannot be meant is cut to what every storage holds."""
+    return min(int(value), _MOST) if isinstance(value, int | float) and value > 0 else 0
+
+
+def check_text(value: object) -> None:
+    """Refuse what is no text where a vendor's format has one. Raises `TypeError`."""
+    if not isinstance(value, str):
+        raise TypeError(f"a text was expected, not {type(value).__name__}")
+
+
+def well_formed(result: CompletionResult, asked: str) -> CompletionResult:
+    """Return an answer whose fields are what they say they are: a vendor may have written anything anywhere.
+
+    An id or a model's name that is no text says nothing, and is left out; of what the answer itself is made, all must be right.
+
+    Args:
+        result: What was read.
+        asked: The model that was asked.
+
+    Raises:
+        TypeError: Something is no text that has to be one.
+    """
+    texts = [result.content, *(part.text for part in result.reasoning)]
+    texts += [text for call in result.tool_calls for text in (call.id, call.name)]
+    perhaps = [result.refusal, *(call.signature for call in result.tool_calls)]
+    for text in (*texts, *(text for text in perhaps if text is not None)):
+        check_text(text)
+    model: object = result.model
+    request_id: object = result.request_id
+    if not isinstance(model, str):
+        result = replace(result, model=asked)
+    if not isinstance(request_id, str | None):
+        result = replace(result, request_id=None)
+    return result

@@ -18,7 +18,10 @@ def encoding_of(header: str | None) -> str | None:
 
 
 class Inflate:
-    """Decompresses a body in pieces of bounded size, so that a small body cannot become a huge one at once."""
+    """Decompresses a body in pieces of bounded size, so that a small body cannot become a huge one at once.
+
+    What follows the end of the compressed data would become nothing, however much there is, and zlib would keep all of it.
+    """
 
     def __init__(self, encoding: str) -> None:
         if encoding not in ("gzip", "x-gzip", "deflate"):
@@ -30,9 +33,11 @@ class Inflate:
         """Yield what a piece of the body becomes. Raises `InvalidResponse` when it is damaged."""
         try:
             while chunk:
+                if self._object.eof:
+                    raise InvalidResponse("the compressed answer goes on behind its end")
                 piece = self._object.decompress(chunk, INFLATED_PIECE)
                 if piece:
                     yield piece
-                chunk = self._object.unconsumed_tail
+                chunk = self._object.unconsumed_tail or self._object.unused_data
         except zlib.error as error:
             raise InvalidResponse(f"the compressed answer is damaged: {error}") from error

@@ -45,7 +45,7 @@ class AnswerLimits:
     max_tool_calls: int = 1_000
     """Tool calls in one answer; an agent runs far fewer (`AgentConfig.max_tool_calls_per_turn`)."""
     max_seconds: float | None = 3_600.0
-    """From the answer's headers to its end, however often the server says that it is still there."""
+    """From the request to the answer's headers, and from these to its end, however often the server says that it is still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

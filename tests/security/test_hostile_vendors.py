@@ -1,0 +1,253 @@
+"""A vendor, or whoever answers in its place, costs a call no more than its share, and fails it as one of our errors."""
+
+import copy
+import gzip
+import json
+import math
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from llm_client import (
+    AnthropicProvider,
+    GoogleProvider,
+    InvalidResponse,
+    LLMClientError,
+    Message,
+    OpenAIProvider,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    RateLimited,
+    RequestContext,
+    RequestSpec,
+    StreamInterrupted,
+    create_provider,
+)
+from llm_client.codec import dump_result
+from llm_client.messages import CompletionResult
+from llm_client.providers import http_provider
+from llm_client.providers.http_provider import HttpProvider
+from llm_client.providers.transport.aiohttp import AiohttpTransport
+from llm_client.providers.transport.httpcore import HttpcoreTransport
+from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse
+from support.loopback import LoopbackServer, Reply
+from support.wire import anthropic, data_events, google, openai_chat, openai_responses
+
+SPEC = RequestSpec(messages=[Message.user("Hi")])
+SMALL = AnswerLimits(max_bytes=100_000, max_stream_bytes=100_000)
+BRIEF = AnswerLimits(max_seconds=0.2)
+HINT = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def ask(provider: HttpProvider, *, streamed: bool) -> CompletionResult:
+    """Return an answer, whole or streamed; every event's text is one."""
+    if not streamed:
+        return await provider.complete(SPEC, RequestContext())
+    result = None
+    async for event in provider.stream(SPEC, RequestContext()):
+        assert event.text is None or isinstance(event.text, str)
+        result = event.result
+    assert result is not None
+    return result
+
+
+async def ask_at(
+    server: LoopbackServer, transport: Any, *, streamed: bool, limits: AnswerLimits = SMALL
+) -> CompletionResult:
+    sending = transport()
+    provider = OpenAIProvider("m", api_key="k", base_url=server.url, transport=sending, limits=limits)
+    try:
+        return await ask(provider, streamed=streamed)
+    finally:
+        await sending.aclose()
+
+
+both = pytest.mark.parametrize("transport", [HttpcoreTransport, AiohttpTransport])
+either_way = pytest.mark.parametrize("streamed", [False, True])
+
+
+@both
+@either_way
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nx-never-ends: ", HINT * 50])
+async def test_headers_that_do_not_end_are_given_up(transport: Any, streamed: bool, head: bytes) -> None:
+    async with LoopbackServer(Reply(head=False, pieces=(head, "hang"))) as server:
+        with pytest.raises(ProviderTimeout, match="within its time"):
+            await ask_at(server, transport, streamed=streamed, limits=BRIEF)
+
+
+@both
+@either_way
+async def test_an_error_that_does_not_end_is_what_its_status_says(
+    transport: Any, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_provider, "_ERROR_SECONDS", 0.2)
+    async with LoopbackServer(Reply(status=503, pieces=(b"{", "hang"))) as server:
+        with pytest.raises(ProviderUnavailable, match="answered 503"):
+            await ask_at(server, transport, streamed=streamed)
+
+
+@both
+@either_way
+async def test_what_follows_a_compressed_answer_fills_no_memory(transport: Any, streamed: bool) -> None:
+    """It decompresses to nothing, so that it counts as nothing."""
+    kind = "text/event-stream" if streamed else "application/json"
+    pieces = (gzip.compress(b": x\n" if streamed else b"{"), *[b"x" * 65536] * 320)
+    reply = Reply(pieces=pieces, headers={"content-type": kind, "content-encoding": "gzip"})
+    async with LoopbackServer(reply) as server:
+        tracemalloc.start()
+        try:
+            with pytest.raises((InvalidResponse, StreamInterrupted), match="goes on behind its end"):
+                await ask_at(server, transport, streamed=streamed)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 10 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"retry-after-ms": "inf"},
+        {"retry-after-ms": "nan"},
+        {"retry-after-ms": "1e999"},
+        {"retry-after": "9" * 5_000},
+        {"retry-after": "Fri, 31 Dec 99999999999 23:59:59 GMT", "date": "Fri, 31 Dec 1999 23:59:59 GMT"},
+        {"retry-after": "Fri, 31 Dec 1999 23:59:59 +99999999999", "date": "Fri, 31 Dec 1999 23:59:59 GMT"},
+        {"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT", "date": "Fri, 31 Dec 1999 23:59:59"},
+    ],
+)
+async def test_a_wait_without_an_end_is_none(headers: dict[str, str]) -> None:
+    async with LoopbackServer(Reply(status=429, headers=headers)) as server:
+        with pytest.raises(RateLimited) as limited:
+            await ask_at(server, HttpcoreTransport, streamed=False)
+    asked = limited.value.retry_after
+    assert asked is None or math.isfinite(asked)
+
+
+async def test_a_wait_in_an_errors_body_has_an_end_too() -> None:
+    body = json.dumps({"error": {"code": 429, "details": [{"retryDelay": "9" * 5_000 + "s"}]}}).encode()
+    async with LoopbackServer(Reply(status=429, pieces=(body,))) as server:
+        with pytest.raises(RateLimited) as limited:
+            await ask_at(server, HttpcoreTransport, streamed=False)
+    asked = limited.value.retry_after
+    assert asked is not None
+    assert math.isfinite(asked)
+
+
+@pytest.mark.parametrize("field", ["message", "detail", "msg"])
+async def test_an_error_as_deep_as_json_goes_is_one_error(field: str) -> None:
+    body = b'{"error": {"%b": %b1%b}}' % (field.encode(), b"[" * 1_000, b"]" * 1_000)
+    async with LoopbackServer(Reply(status=400, pieces=(body,))) as server:
+        with pytest.raises(ProviderError, match="answered 400"):
+            await ask_at(server, HttpcoreTransport, streamed=False)
+
+
+# -- values of any type at any place ---------------------------------------------------------------------------------
+
+ODD: list[Any] = [None, True, 0, -1, 2**63, 1e300, 1.5, "", "\0", [], ["x"], {}, {"a": 1}, [[{}]]]
+
+
+class _Told:
+    """A transport whose next answer is told to it."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.kind = ""
+
+    async def send(self, request: HttpRequest) -> HttpResponse:
+        return _Answer(self.body, self.kind)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class _Answer:
+    status = 200
+
+    def __init__(self, body: bytes, kind: str) -> None:
+        self.headers = {"content-type": kind}
+        self._body = body
+
+    async def chunks(self) -> Any:
+        yield self._body
+
+    async def aclose(self) -> None:
+        pass
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield every place in a value but the whole of it."""
+    if place:
+        yield place
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from places(inner, (*place, key))
+
+
+def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
+    copied = copy.deepcopy(value)
+    inner = copied
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = by
+    return copied
+
+
+def is_well_formed(result: CompletionResult) -> bool:
+    """Whether an answer's fields are what they say they are, and the journal can hold them."""
+    texts = [result.content, result.model, result.provider, result.finish_reason]
+    texts += [text for call in result.tool_calls for text in (call.id, call.name)]
+    texts += [part.text for part in result.reasoning]
+    perhaps = [result.request_id, result.refusal]
+    perhaps += [text for call in result.tool_calls for text in (call.signature, call.malformed)]
+    orjson.dumps(dump_result(result))
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in perhaps)
+        and all(isinstance(call.arguments, dict) for call in result.tool_calls)
+    )
+
+
+def providers(transport: _Told) -> dict[str, tuple[HttpProvider, Any, bool]]:
+    return {
+        "anthropic": (AnthropicProvider("m", api_key="k", transport=transport), anthropic, False),
+        "google": (GoogleProvider("m", api_key="k", transport=transport), google, False),
+        "responses": (OpenAIProvider("m", api_key="k", transport=transport), openai_responses, False),
+        "chat": (create_provider("deepseek:m", api_key="k", transport=transport), openai_chat, True),
+    }
+
+
+@pytest.mark.parametrize("vendor", ["anthropic", "google", "responses", "chat"])
+@pytest.mark.parametrize("answer", ["TEXT", "TOOL_CALLS", "TEXT_STREAM", "TOOL_STREAM"])
+async def test_an_answer_with_anything_anywhere_is_well_formed_or_refused(vendor: str, answer: str) -> None:
+    transport = _Told()
+    provider, wire, done = providers(transport)[vendor]
+    streamed = answer.endswith("STREAM")
+    plain = getattr(wire, answer)
+    refused = told = 0
+    for place in places(plain):
+        for odd in ODD:
+            changed = replaced(plain, place, odd)
+            transport.kind = "text/event-stream" if streamed else "application/json"
+            if not streamed:
+                transport.body = json.dumps(changed).encode()
+            else:
+                transport.body = "".join(data_events(changed, done=done)).encode()
+            try:
+                result = await ask(provider, streamed=streamed)
+            except LLMClientError as error:
+                refused += 1
+                told_so_far = error.partial if isinstance(error, StreamInterrupted) else None
+            else:
+                told += 1
+                told_so_far = result
+            if told_so_far is not None:
+                assert is_well_formed(told_so_far), (place, odd, told_so_far)
+    assert refused
+    assert told
