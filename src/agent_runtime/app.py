@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.kernel.kernel import RuntimeKernel
-from agent_runtime.ports.background import stopped
 from agent_runtime.ports.journal import Storage
+from llm_client.background import stopped
 
 if TYPE_CHECKING:
     from agent_runtime.execution.options import KernelOptions

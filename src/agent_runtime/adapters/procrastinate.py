@@ -28,9 +28,9 @@ from agent_runtime.adapters.queue_entries import (
 )
 from agent_runtime.adapters.queue_places import Places
 from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
-from agent_runtime.ports.background import drained, ended, in_background, promptly, stopped
-from agent_runtime.ports.dispatcher import Advance
+from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
+from llm_client.background import BackgroundLoop, Backoff, drained, ended, in_background, promptly, stopped
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ DEFAULT_QUEUE: Final = "default"
 LISTED_SECONDS: Final = 0.5
 """How often a worker looks whether there are lines it does not listen to yet."""
 BATCH_TRIES: Final = 3
+RETRY_SECONDS: Final = 1.0
+WORKER_DELAYS: Final = (0.1, 5.0)
+"""Seconds between two workers of procrastinate's: at first, and at most."""
 
 
 class PostgresDispatcher:
@@ -107,17 +110,31 @@ class PostgresDispatcher:
         self._places = Places(max_concurrency, has_spare=spare_place and not across_scopes)
         self._spare_runs: dict[str, asyncio.Task[None]] = {}
         """Runs that began in the spare place."""
-        self._spare_served: asyncio.Task[None] | None = None
+        self._spare_served = BackgroundLoop(
+            self._serve_idle,
+            name="looking for jobs of scopes of which none runs",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(LISTED_SECONDS, LISTED_SECONDS),
+        )
         self._idle_after = ""
         """The scope that was given the spare place last."""
         self._runs: dict[str, asyncio.Task[None]] = {}
-        self._worker: asyncio.Task[None] | None = None
+        self._worker = BackgroundLoop(
+            self._work, name="reading the queue", logger=logger, backoff=Backoff(*WORKER_DELAYS)
+        )
+        self._worker_backoff = Backoff(*WORKER_DELAYS)
         self._reader: asyncio.Task[None] | None = None
         """procrastinate's own worker, as long as it runs."""
         self._released: list[str] = []
         self._wanted: dict[str, None] = {}
-        self._submitted = asyncio.Event()
-        self._submitter: asyncio.Task[None] | None = None
+        self._submitter = BackgroundLoop(
+            self._submit_wanted,
+            name="putting jobs into the queue",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
         self._stopping = False
 
     def __repr__(self) -> str:
@@ -156,7 +173,7 @@ class PostgresDispatcher:
             await self._close()
             raise
         self._stopping = False
-        self._submitter = in_background(self._submit_on_demand(), name="queue submit")
+        self._submitter.start()
 
     async def _check_tables(self) -> None:
         (row,) = await self._query("SELECT to_regclass('procrastinate_jobs') IS NOT NULL AS exist")
@@ -169,9 +186,9 @@ class PostgresDispatcher:
         """Begin to execute what was and will be submitted, here or elsewhere."""
         await self.open()
         self._advance = advance
-        self._worker = in_background(self._work(), name="queue worker")
+        self._worker.start(after=0)
         if self._places.has_spare:
-            self._spare_served = in_background(self._serve_idle(), name="queue spare place")
+            self._spare_served.start(after=LISTED_SECONDS)
 
     def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
         """Learn what this process can run."""
@@ -193,7 +210,7 @@ class PostgresDispatcher:
         del priority, scope_id  # they are looked up with everything else that an entry needs
         if not self._take(job_id, queue, operator):
             self._wanted[job_id] = None
-            self._submitted.set()
+            self._submitter.wake()
 
     def _take(self, job_id: str, queue: str | None, operator: str | None) -> bool:
         """Advance a job in this process, if there is room for it, its queue is served and its operator listed."""
@@ -245,11 +262,8 @@ class PostgresDispatcher:
 
     async def _stop_reading(self) -> None:
         """Fetch no entries any more."""
-        worker, self._worker = self._worker, None
-        served, self._spare_served = self._spare_served, None
         reader, self._reader = self._reader, None
-        await ended(served)
-        await ended(worker)
+        await stopped(self._spare_served.stop, self._worker.stop)
         if reader is not None and not reader.done():
             await promptly(ended(reader), seconds=CONNECT_TIMEOUT, name="end of procrastinate's worker")
 
@@ -260,14 +274,13 @@ class PostgresDispatcher:
             [*self._runs.values(), *self._spare_runs.values()],
             [*self._runs, *self._spare_runs],
         )
-        await drained(runs, seconds=drain)
+        await drained(runs, seconds=drain, again=RUN_CLEAN_UP_SECONDS)
 
     async def _leave_entries(self) -> None:
         """Leave what is due to others."""
-        submitter, self._submitter = self._submitter, None
-        if submitter is None:
+        if not self._submitter.is_running:
             return
-        await ended(submitter)
+        await self._submitter.stop()
         self._wanted.update(dict.fromkeys(self._released))
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -288,21 +301,8 @@ class PostgresDispatcher:
 
     # -- submitting ------------------------------------------------------------------------------------------------
 
-    async def _submit_on_demand(self) -> None:
-        while True:
-            await self._submitted.wait()
-            try:
-                await self._submit_wanted()
-            except StorageError as error:
-                logger.warning("jobs could not be put into the queue; trying again: %s", error)
-                await asyncio.sleep(1.0)
-            except Exception:
-                logger.exception("putting jobs into the queue failed unexpectedly; trying again")
-                await asyncio.sleep(1.0)
-
     async def _submit_wanted(self) -> None:
         """Put what was submitted into the queue; a job submitted again meanwhile is looked at again."""
-        self._submitted.clear()
         asked, self._wanted = self._wanted, {}
         if not asked:
             return
@@ -313,7 +313,6 @@ class PostgresDispatcher:
             )
         except BaseException:
             self._wanted = asked | self._wanted
-            self._submitted.set()
             raise
 
     async def _due(self, job_ids: list[str] | None = None, *, limit: int) -> list[dict[str, Any]]:
@@ -372,22 +371,26 @@ class PostgresDispatcher:
 
     # -- executing -------------------------------------------------------------------------------------------------
 
-    async def _work(self) -> None:
-        """Keep procrastinate's worker running: it ends when its connection fails, or its row is gone after a pause."""
-        delay = 0.1
-        loop = asyncio.get_running_loop()
-        while True:
-            started_at = loop.time()
-            lines = self._lines()
-            worker = in_background(self._run_worker(self._opened, lines), name="procrastinate worker")
-            self._reader = worker
-            try:
-                while not worker.done() and lines == self._lines():
-                    await asyncio.wait((worker,), timeout=LISTED_SECONDS)
-            finally:  # it may lose a cancellation while its connection fails
-                await ended(worker)
-            delay = 0.1 if loop.time() - started_at > delay * 10 else min(delay * 2, 5.0)
-            await asyncio.sleep(delay)
+    async def _work(self) -> float:
+        """Run procrastinate's worker, which ends when its connection fails, or its row is gone after a pause.
+
+        Returns:
+            Seconds until the next one; the longer, the shorter the last one has lived.
+        """
+        loop, lines = asyncio.get_running_loop(), self._lines()
+        started_at = loop.time()
+        worker = in_background(self._run_worker(self._opened, lines), name="procrastinate worker")
+        self._reader = worker
+        try:
+            while not worker.done() and lines == self._lines():
+                await asyncio.wait((worker,), timeout=LISTED_SECONDS)
+        finally:  # it may lose a cancellation while its connection fails
+            await ended(worker)
+        delay = self._worker_backoff.next()
+        if loop.time() - started_at > delay * 10:
+            self._worker_backoff.reset()
+            delay = self._worker_backoff.next()
+        return delay
 
     def _lines(self) -> list[str]:
         """Return the names of the lines that this process can serve."""
@@ -440,23 +443,17 @@ class PostgresDispatcher:
         finally:
             self._places.leave()
 
-    async def _serve_idle(self) -> None:
+    async def _serve_idle(self) -> float:
         """While all places are taken, look for a job of a scope of which none is being executed, and give it the spare one.
 
         No entry brings it: procrastinate's worker fetches none while it is busy, and what it has fetched may itself wait here.
         """
-        while True:
-            await asyncio.sleep(LISTED_SECONDS)
-            if self._advance is None or not self._places.spare_is_next:
-                continue
-            try:
-                job_id = await self._find_idle()
-            except StorageError as error:
-                logger.warning("jobs of scopes of which none runs cannot be looked for now: %s", error)
-                continue
+        if self._advance is not None and self._places.spare_is_next:
+            job_id = await self._find_idle()
             if job_id is not None and job_id not in self._spare_runs and self._places.take_spare():
                 run = in_background(self._advance_in_spare(self._advance, job_id), name=f"advance {job_id}")
                 self._spare_runs[job_id] = run
+        return LISTED_SECONDS
 
     async def _find_idle(self) -> str | None:
         """Return the first job of the next scope of which none is being executed, or `None`; scopes take turns."""

@@ -16,6 +16,7 @@ from agent_runtime.cli.output.shown import show
 from agent_runtime.cli.terminal import Lines, is_interactive, program, user_name
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
+from llm_client.background import begin, ended, leave
 
 if TYPE_CHECKING:
     from agent_runtime.cli.output.narrator import Say
@@ -48,14 +49,13 @@ class Questions:
     def ask(self, action_id: str) -> None:
         """Begin to ask, unless this question was asked before."""
         if action_id not in self._tasks:
-            loop = asyncio.get_running_loop()
-            self._tasks[action_id] = loop.create_task(self._ask(action_id), name=f"question {action_id}")
+            self._tasks[action_id] = begin(self._ask(action_id), name=f"question {action_id}")
 
     def settled(self, action_id: str) -> None:
         """Learn that a question needs no answer any more."""
         task = self._tasks.get(action_id)
         if task is not None:
-            task.cancel()
+            leave(task)
 
     async def close(self) -> None:
         """Ask nothing more.
@@ -63,12 +63,10 @@ class Questions:
         Raises:
             Exception: What went wrong with a question, other than an answer that somebody else gave first.
         """
+        await ended(*self._tasks.values())
         for task in self._tasks.values():
-            task.cancel()
-        outcomes = await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+            if not task.cancelled():
+                task.result()
 
     async def _ask(self, action_id: str) -> None:
         async with self._turn:

@@ -12,6 +12,7 @@ from typing import IO, Any, Final, Self
 
 from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.background import begin, ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +118,8 @@ class Killer:
         Raises:
             ChildFailed: The process ended by itself while the job had not.
         """
-        loop = asyncio.get_running_loop()
-        followed = loop.create_task(following, name="follow")
-        watched = loop.create_task(self._watch(), name="watch the child")
+        followed = begin(following, name="follow")
+        watched = begin(self._watch(), name="watch the child")
         try:
             await asyncio.wait((followed, watched), return_when=asyncio.FIRST_COMPLETED)
             if not followed.done():
@@ -128,9 +128,7 @@ class Killer:
                 raise ChildFailed(await self._last_words())
             await followed
         finally:
-            for task in (followed, watched):
-                task.cancel()
-            await asyncio.gather(followed, watched, return_exceptions=True)
+            await ended(followed, watched)
 
     async def _watch(self) -> None:
         """Return when a process has ended that was not killed here."""

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Final, Protocol
 
-from agent_runtime.ports.background import in_background
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import CLEAN_UP_SECONDS, ended, in_background, leave
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -163,8 +163,7 @@ class Subscription:
         self._arrived.set()
         task, self._task = self._task, None
         if task is not None and task is not asyncio.current_task():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task, again=CLEAN_UP_SECONDS)
 
     def detach(self) -> None:
         """As `unsubscribe`, from code that cannot wait."""
@@ -172,7 +171,7 @@ class Subscription:
         self._bus.forget(self)
         self._arrived.set()
         if self._task is not None:
-            self._task.cancel()
+            leave(self._task, again=CLEAN_UP_SECONDS)
 
 
 @after_the_journal(but=("aclose",))

@@ -12,6 +12,7 @@ from agent_runtime.ports.journal import JobChange
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.background import doubled
 
 _FAULTS_OF_CODE: Final = frozenset({NondeterminismError.code, CRASH_LOOP, "INTERNAL_ERROR", "JOURNAL_FORMAT"})
 """Reasons that another version of the code may take away. Others – a key, a package, a policy that is missing – may be
@@ -63,4 +64,4 @@ def _backoff(tries: int) -> float:
     """Return how long the next process waits: the first restart tries at once, the following ones less and less often."""
     if tries < 2:
         return 0.0
-    return min(_FIRST_BACKOFF * 2.0 ** min(tries - 2, 20), _LONGEST_BACKOFF)
+    return doubled(_FIRST_BACKOFF, tries - 1, _LONGEST_BACKOFF)

@@ -35,13 +35,13 @@ from agent_runtime.execution.supervision import Supervisor
 from agent_runtime.execution.suspicion import SuspectsPlace
 from agent_runtime.operators.context import CURRENT_CONTEXT
 from agent_runtime.operators.operator import OperatorRegistry
-from agent_runtime.ports.background import in_background
 from agent_runtime.ports.current_job import CURRENT_JOB
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.background import Backoff, begin, ended, in_background
 from llm_client.exits import contained
 from llm_client.logs import logger_of
 from llm_client.middleware import HOST
@@ -194,8 +194,7 @@ class Executor:
         try:
             yield
         finally:
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
+            await ended(leaving)
 
     async def _leave_in_time(self, run: JobRun) -> None:
         await asyncio.sleep(self._services.options.suspect_patience)
@@ -318,15 +317,13 @@ class Executor:
             async with run.root.settling_streams():
                 return await operator.execute(given, context)
 
-        task = asyncio.get_running_loop().create_task(
-            contained(execute()), name=f"job {run.job_id}", context=variables
-        )
+        task = begin(contained(execute()), name=f"job {run.job_id}", context=variables)
         run.root.task = task
 
-        def has_ended(ended: asyncio.Task[Any]) -> None:
+        def has_ended(done: asyncio.Task[Any]) -> None:
             run.attention.set()
-            if not ended.cancelled():
-                ended.exception()  # one that is left behind is not reported as forgotten
+            if not done.cancelled():
+                done.exception()  # one that is left behind is not reported as forgotten
 
         task.add_done_callback(has_ended)
         return task
@@ -344,10 +341,9 @@ class Executor:
 
     async def _release_when_possible(self, run: JobRun) -> None:
         """Give a job back whose run was lost to a broken storage, as soon as the storage works."""
-        delay = 0.5
+        backoff = Backoff(0.5, 10.0)
         while not self._draining:
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 10.0)
+            await backoff.pause()
             try:
                 await self._services.storage.commit(_release_commit(run, "the storage failed"))
             except StorageError:

@@ -30,6 +30,7 @@ from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.values.waits import WaitSet
+from llm_client.background import Backoff
 from llm_client.logs import logger_of
 from llm_client.pausing import paused
 
@@ -191,14 +192,13 @@ class JobRun(JournalWriter):
 
         A process that was paused finds out here whether its jobs were taken from it meanwhile.
         """
-        lease, delay = self.services.lease, 0.05
+        lease, backoff = self.services.lease, Backoff(0.05, 1.0)
         while not lease.is_fresh():
             try:
                 await lease.refresh()
             except StorageError as error:
                 logger.warning("job %s stands still: %s", self.job.job_id, error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 1.0)
+                await backoff.pause()
         self.check_open()
         if self.taken:
             await self._stand_still()

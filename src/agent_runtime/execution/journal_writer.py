@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -13,7 +14,6 @@ from agent_runtime.errors import FenceLost, RunSuspended, StorageError
 from agent_runtime.execution.history import History
 from agent_runtime.execution.services import RunServices
 from agent_runtime.execution.suspicion import Suspicion
-from agent_runtime.ports.background import in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.inbox import MessageChange
@@ -21,6 +21,7 @@ from agent_runtime.ports.journal import Commit, NewEvent, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
+from llm_client.background import Backoff, begin, in_background, leave
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -99,7 +100,6 @@ class JournalWriter:
         """While this is there, a commit carries what had waited. It may yet be refused or come late, and nobody else may
         write meanwhile what depends on it."""
         self._hold_timer: asyncio.TimerHandle | None = None
-        self._letting_go: asyncio.Task[None] | None = None
         """Writes an outcome for which no intent has come in time."""
         self._writing = 0
         """Commits on their way."""
@@ -289,7 +289,7 @@ class JournalWriter:
     def _let_go(self) -> None:
         self._hold_timer = None
         if self._waiting.has_outcome and not self.closed:
-            self._letting_go = in_background(self._write_held(), name="write held")
+            in_background(self._write_held(), name="write held")
 
     async def _write_held(self) -> None:
         try:
@@ -336,7 +336,7 @@ class JournalWriter:
             StorageError: The storage does not tell in time.
         """
         loop = asyncio.get_running_loop()
-        again = in_background(self._insist(write), name="make sure")
+        again = begin(self._insist(write), name="make sure", context=Context())
         give_up_at = loop.time() + self.services.options.cancel_timeout / 2
         try:
             while not again.done() and (left := give_up_at - loop.time()) > 0:
@@ -347,7 +347,7 @@ class JournalWriter:
             if again.done():
                 return again.result()
         finally:
-            again.cancel()
+            leave(again)
         raise StorageError("it is not known whether the last commit was written")
 
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -365,16 +365,16 @@ class JournalWriter:
         """Ask the storage until it answers, or has failed for too long."""
         clock, options = self.services.clock, self.services.options
         give_up_at = clock.monotonic() + options.storage_patience
-        delay = 0.05
+        backoff = Backoff(0.05, 2.0)
         while True:
             try:
                 return await ask()
             except StorageError as error:
+                delay = backoff.next()
                 if clock.monotonic() + delay > give_up_at:
                     raise
                 logger.warning("job %s: %s; trying again in %.2f s", self.job.job_id, error, delay)
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
                 if self.lost is not None:
                     raise
 

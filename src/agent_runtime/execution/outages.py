@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from typing import Any, Final
 from agent_runtime.errors import StepFailed, UnknownOperator
 from agent_runtime.execution.operations.failed_at import causes
 from agent_runtime.values.retry_policy import RetryPolicy
+from llm_client.background import jittered
 from llm_client.errors import (
     AuthenticationError,
     CircuitOpen,
@@ -24,7 +24,6 @@ from llm_client.public_text import attribute_of
 
 SPACING: Final = 0.1
 """Seconds between the wakes of two jobs of this process that wait for an outage to end."""
-JITTER: Final = 0.2
 TO_MEND: Final = (AuthenticationError, QuotaExceeded, ConfigurationError, ImportError, UnknownOperator)
 """Errors that say what a person or a deploy has to put right: a key, an account, an extra, a module, an operator."""
 _CODES_TO_MEND: Final[Mapping[str, str]] = {
@@ -108,8 +107,7 @@ class Outage:
             return None
         is_probed = breaker is not None and not breaker.retry_after  # somebody else finds out at this moment
         wait = policy.backoff if is_probed else policy.wait_after(self.waits + 1)
-        wait *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads load, guards nothing
-        due = now + timedelta(seconds=max(wait, _asked_for(error)))
+        due = now + timedelta(seconds=max(jittered(wait), _asked_for(error)))
         if policy.max_age is not None:
             end = self.since + timedelta(seconds=policy.max_age)
             if now >= (end if breaker is None else end + timedelta(seconds=2 * policy.max_backoff)):

@@ -44,7 +44,6 @@ from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
 from agent_runtime.policy.engine import PolicyEngine
-from agent_runtime.ports.background import stopped
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
@@ -64,6 +63,7 @@ from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
+from llm_client.background import stopped
 from llm_client.logs import logger_of
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator

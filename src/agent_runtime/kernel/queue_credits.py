@@ -11,15 +11,16 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import Context
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from agent_runtime.errors import QueueFull
-from agent_runtime.ports.background import in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.capacity import QueueBounds
 from agent_runtime.values.job import JobRecord
+from llm_client.background import begin
 
 EXACT_ROOM: Final = 1_000
 """With this much room or less, each submission is counted in its commit."""
@@ -101,7 +102,8 @@ class QueueCredits:
         """Take a place; return whether there was one, or the commit has to count."""
         while not (grant.places and self._clock.monotonic() < grant.until):
             if grant.counting is None or grant.counting.done():
-                grant.counting = in_background(self._count(grant, job.scope_id, bound), name="queue count")
+                counting = self._count(grant, job.scope_id, bound)
+                grant.counting = begin(counting, name="queue count", context=Context())
             room, writing = await asyncio.shield(grant.counting)
             if room <= 0 and not await self._is_known(job):
                 raise QueueFull(limit=bound, scope_id=job.scope_id)

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from agent_runtime.operators.durable_wait import DurableWait
+from llm_client.background import begin
 
 if TYPE_CHECKING:
     from agent_runtime.operators.operator import OperatorResult
@@ -41,7 +42,7 @@ class BareChildHandle(ChildHandle):
 
     def __init__(self, work: Coroutine[Any, Any, OperatorResult]) -> None:
         super().__init__(None)
-        self._task = asyncio.ensure_future(work)
+        self._task = begin(work)
 
     def result(self) -> DurableWait[OperatorResult]:
         """Return the wait for its result."""

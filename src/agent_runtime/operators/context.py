@@ -25,6 +25,7 @@ from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
+from llm_client.background import begin
 from llm_client.errors import HostSignal
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import ToolInvocation
@@ -301,7 +302,7 @@ class OperatorContext:
             InvalidInput: One is no wait of the context, or was awaited already.
         """
         check_waits(waits, "wait_any")
-        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        tasks = [begin(wait) for wait in waits]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             winner = next(number for number, task in enumerate(tasks) if task.done())

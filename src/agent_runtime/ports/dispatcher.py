@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 Advance = Callable[[str], Awaitable[None]]
 """Given a job id, makes progress. May be called twice, late, or on two machines at once; never raises."""
+RUN_CLEAN_UP_SECONDS: Final = 30.0
+"""Time after which an `advance` that was cancelled and has not ended is cancelled again: a run bounds its cleaning up itself."""
 
 
 class Dispatcher(Protocol):

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, ForeignChange
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -51,7 +51,13 @@ class Outbox:
         self._words: dict[str, None] = {}
         self._length = 0
         self._urgent = False
-        self._sending: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self._send,
+            name="announcing changes",
+            logger=logger,
+            failures=failures,
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
@@ -64,34 +70,23 @@ class Outbox:
             if word == _EVERYTHING or len(self._sender) + self._length > self._max_bytes:
                 self._words = {_EVERYTHING: None}
         self._urgent |= change.kind != "grown"
-        if self._sending is None or self._sending.done():
-            self._sending = in_background(self._send(), name="announcements")
+        self._loop.start()
+        self._loop.wake()
 
     async def stop(self) -> None:
         """Send what is left, once. Who tells something later begins anew."""
-        sending, self._sending = self._sending, None
-        await ended(sending)
+        await self._loop.stop()
         try:
             await self.flush()
         except self._failures as error:
             logger.debug("the last changes could not be announced: %s", type(error).__name__)
 
     async def _send(self) -> None:
-        """Send until there is nothing to send."""
-        failing = False
+        """Send until there is nothing to send. What cannot be sent others find by looking."""
         while self._words:
             if not self._urgent:
                 await asyncio.sleep(GATHER_SECONDS)
-            try:
-                await self.flush()
-                failing = False
-            except self._failures as error:
-                if not failing:
-                    failing = True
-                    logger.warning(
-                        "changes cannot be announced; others find them by looking: %s", type(error).__name__
-                    )
-                await asyncio.sleep(RETRY_SECONDS)
+            await self.flush()
 
     async def flush(self) -> None:
         """Send what there is. When that fails, what comes next is said to be anything."""

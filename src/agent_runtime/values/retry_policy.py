@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_seconds, check_text, check_whole
+from llm_client.background import doubled
 
 OUTAGES: Final = (
     "circuit_open",
@@ -70,7 +71,7 @@ class RetryPolicy:
 
     def wait_after(self, attempts: int) -> float:
         """Return how long to wait after so many attempts, in seconds, before chance is added."""
-        return float(min(self.backoff * 2 ** min(attempts - 1, 60), self.max_backoff))
+        return doubled(self.backoff, attempts, self.max_backoff)
 
     def covers(self, names: set[str]) -> bool:
         """Whether one of an error's names is among `retry_on`."""

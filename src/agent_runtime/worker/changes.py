@@ -10,7 +10,6 @@ from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
-from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
 from agent_runtime.values.event import RuntimeEvent
@@ -19,6 +18,7 @@ from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
+from llm_client.background import BackgroundLoop, stopped
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -64,13 +64,17 @@ class ChangeRouter:
         self.executes = False
         """Whether due jobs are executed here."""
         self._ends = ends
-        self._sweep_wanted = asyncio.Event()
+        self._sweeping = BackgroundLoop(
+            self.sweep,
+            name="looking for due jobs",
+            logger=logger,
+            failures=(StorageError,),  # not before the next sweep is due
+        )
         self._more_due = False
         """The last sweep has left due jobs behind."""
         if isinstance(dispatcher, LocalDispatcher):
             dispatcher.on_low = self._sweep_for_more
         self._listens = False
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to listen."""
@@ -78,15 +82,14 @@ class ChangeRouter:
         self._listens = True
         self._ready.start()
         self._ends.start()
-        self._task = in_background(self._sweep_on_demand(), name="sweep")
+        self._sweeping.start()
 
     async def stop(self) -> None:
         """Hear nothing more; whoever waits for a job's end is cancelled."""
         if self._listens:  # an earlier stop may have been cancelled
             self._listens = False
             self._storage.unlisten(self)
-        task, self._task = self._task, None
-        await stopped(self._ready.stop, lambda: ended(task), self._ends.stop)
+        await stopped(self._ready.stop, self._sweeping.stop, self._ends.stop)
 
     def committed(self, commit: Commit, first_seq: int) -> None:
         """React to a commit of this process."""
@@ -101,7 +104,7 @@ class ChangeRouter:
         for signal in commit.signals:
             self.wake(signal.job_id)
         if commit.cancel_children_of is not None:
-            self._sweep_wanted.set()
+            self._sweeping.wake()
         if commit.job is not None and commit.job.release:
             self._ready.left(commit.scope_id)
             if commit.job.status is JobStatus.RUNNING:  # given up in the middle; another process may go on
@@ -148,7 +151,7 @@ class ChangeRouter:
     def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
         if changes is None:
-            self._sweep_wanted.set()
+            self._sweeping.wake()
             self._bus.poke()
             self._timers.look()
             return
@@ -183,18 +186,7 @@ class ChangeRouter:
 
     def sweep_soon(self) -> None:
         """Look for due jobs and waiting signals."""
-        self._sweep_wanted.set()
-
-    async def _sweep_on_demand(self) -> None:
-        while True:
-            await self._sweep_wanted.wait()
-            self._sweep_wanted.clear()
-            try:
-                await self.sweep()
-            except StorageError as error:
-                logger.warning("due jobs cannot be looked for now: %s", error)
-            except Exception:
-                logger.exception("looking for due jobs failed unexpectedly; the next sweep tries again")
+        self._sweeping.wake()
 
     async def sweep(self) -> None:
         """Submit every due job, wake every run with signals, and see which awaited jobs have ended or grown."""
@@ -224,7 +216,7 @@ class ChangeRouter:
     def _sweep_for_more(self) -> None:
         if self._more_due:
             self._more_due = False
-            self._sweep_wanted.set()
+            self._sweeping.wake()
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the next event with which the job stops: it ends, or is blocked."""

@@ -8,9 +8,9 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import BackgroundLoop
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -30,8 +30,12 @@ class CompletionWaiters:
         self._storage = storage
         self._ends: WeakValueDictionary[str, asyncio.Future[RuntimeEvent]] = WeakValueDictionary()
         self._heard: dict[str, None] = {}
-        self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self._look_at_heard,
+            name="looking at ended jobs",
+            logger=logger,
+            failures=(StorageError,),  # not tried again: the sweep finds them
+        )
 
     def __contains__(self, job_id: str) -> bool:
         """Whether somebody waits for the job's end."""
@@ -39,20 +43,17 @@ class CompletionWaiters:
 
     def start(self) -> None:
         """Begin."""
-        self._task = in_background(self._look_on_demand(), name="ends")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Look no more; whoever waits learns that the job goes on later."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
         for end in list(self._ends.values()):
             if not end.done():
                 end.set_exception(
                     InvalidInput("the kernel was closed before the job had ended; the job goes on later")
                 )
                 end.exception()  # nobody may be waiting; then it is no error that nobody hears of it
-        await ended(task)
+        await self._loop.stop()
 
     def end_of(self, job_id: str) -> asyncio.Future[RuntimeEvent]:
         """Return a future of the next event with which the job stops; shared by all who wait, forgotten with the last."""
@@ -71,7 +72,7 @@ class CompletionWaiters:
         """Learn that a job has stopped in another process: only that one is looked at, however many are awaited."""
         if job_id in self._ends:
             self._heard[job_id] = None
-            self._wanted.set()
+            self._loop.wake()
 
     async def look(self) -> None:
         """See which of all awaited jobs have ended: one question for a thousand, for most of them wait for long."""
@@ -79,17 +80,9 @@ class CompletionWaiters:
         for first in range(0, len(awaited), LOOK_LIMIT):
             await self._look_at(await self._storage.stopped_jobs(awaited[first : first + LOOK_LIMIT]))
 
-    async def _look_on_demand(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            heard, self._heard = list(self._heard), {}
-            try:
-                await self._look_at(heard)
-            except StorageError as error:
-                logger.warning("ended jobs cannot be read now; the sweep finds them: %s", error)
-            except Exception:
-                logger.exception("reading ended jobs failed unexpectedly; the sweep finds them")
+    async def _look_at_heard(self) -> None:
+        heard, self._heard = list(self._heard), {}
+        await self._look_at(heard)
 
     async def _look_at(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:

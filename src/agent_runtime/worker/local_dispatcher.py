@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from agent_runtime.ports.background import drained, in_background
-from agent_runtime.ports.dispatcher import Advance
+from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
+from llm_client.background import drained, in_background
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -171,4 +171,4 @@ class LocalDispatcher:
         self._waiting.clear()
         self._queued.clear()
         self._advance = None
-        await drained(list(self._running.values()), seconds=drain)
+        await drained(list(self._running.values()), seconds=drain, again=RUN_CLEAN_UP_SECONDS)

@@ -6,14 +6,12 @@ wake-ups cost one query.
 
 from __future__ import annotations
 
-import asyncio
-
 from agent_runtime.errors import StorageError
 from agent_runtime.execution.abilities import Abilities
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.journal import DueJob, Storage
 from agent_runtime.values.capacity import ScopeCaps
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -52,17 +50,21 @@ class ReadyQueue:
         self._abilities = abilities
         self._woken: dict[str, None] = {}
         self._left: dict[str, None] = {}
-        self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self._submit_wanted,
+            name="looking up due jobs",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
 
     def start(self) -> None:
         """Begin."""
-        self._task = in_background(self._run(), name="ready queue")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Submit nothing more; the next start, or another process's sweep, finds what is due."""
-        task, self._task = self._task, None
-        await ended(task)
+        await self._loop.stop()
 
     def woken(self, job_id: str) -> None:
         """Have a job advanced that may have become due."""
@@ -70,30 +72,23 @@ class ReadyQueue:
             self._dispatcher.submit(job_id)
         else:
             self._woken[job_id] = None
-            self._wanted.set()
+            self._loop.wake()
 
     def left(self, scope_id: str) -> None:
         """Give the place that a job of a scope has left to the job that comes next."""
         if self._caps.of(scope_id) is not None:
             self._left[scope_id] = None
-            self._wanted.set()
+            self._loop.wake()
 
-    async def _run(self) -> None:
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            woken, self._woken = self._woken, {}
-            left, self._left = self._left, {}
-            try:
-                await self._submit_due(list(woken), list(left))
-            except StorageError as error:
-                logger.warning("due jobs cannot be looked up; trying again: %s", error)
-                self._woken = woken | self._woken
-                self._left = left | self._left
-                self._wanted.set()
-                await asyncio.sleep(RETRY_SECONDS)
-            except Exception:
-                logger.exception("looking up due jobs failed unexpectedly; the sweep finds them")
+    async def _submit_wanted(self) -> None:
+        woken, self._woken = self._woken, {}
+        left, self._left = self._left, {}
+        try:
+            await self._submit_due(list(woken), list(left))
+        except StorageError:  # what fails unexpectedly would do so again: the sweep finds those
+            self._woken = woken | self._woken
+            self._left = left | self._left
+            raise
 
     async def _submit_due(self, woken: list[str], left: list[str]) -> None:
         due: dict[str, DueJob] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,17 +10,18 @@ from agent_runtime.actions.records import expiry
 from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageError, UnknownAction
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
 
 _NOT_FOR_JOBS = (RuntimeEventType.ACTION_EXPIRED, RESERVATION_EXPIRED)
 """Timers that change more than a job's journal."""
+RETRY_SECONDS = 1.0
 
 
 class TimerService:
@@ -39,50 +39,44 @@ class TimerService:
         self._ledger = ledger
         self._clock = clock
         self._sweep_interval = sweep_interval
-        self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self._fire_and_look,
+            name="firing timers",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
         self._next: datetime | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._task = in_background(self._run(), name="timers")
+        self._loop.start(after=0)
 
     def hear(self, timers: Sequence[Timer]) -> None:
         """Learn of timers that were set, in case one is due before all others."""
         if any(self._next is None or timer.due_at < self._next for timer in timers):
-            self._changed.set()
+            self._loop.wake()
 
     def look(self) -> None:
         """Look at the table now."""
-        self._changed.set()
+        self._loop.wake()
 
     async def stop(self) -> None:
         """Fire nothing more."""
-        task, self._task = self._task, None
-        await ended(task)
+        await self._loop.stop()
 
-    async def _run(self) -> None:
-        while True:
-            self._changed.clear()
-            self._next = None  # until the table has been read, any timer that is set may be the next
-            try:
-                while await self.fire_due():
-                    pass
-                self._next = await self._storage.next_timer()
-            except StorageError as error:
-                logger.warning("timers cannot be read: %s", error)
-                await asyncio.sleep(1.0)
-            except Exception:
-                logger.exception("firing timers failed unexpectedly; it is tried again")
-                await asyncio.sleep(1.0)
-            wait = self._sweep_interval
-            if self._next is not None:
-                wait = min(wait, max(0.0, (self._next - self._clock.now()).total_seconds()))
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+    async def _fire_and_look(self) -> float:
+        """Fire what is due; return after how many seconds the next timer is."""
+        self._next = None  # until the table has been read, any timer that is set may be the next
+        looked_at = self._clock.now()
+        while await self.fire_due():
+            looked_at = self._clock.now()
+        self._next = await self._storage.next_timer()
+        if self._next is None:
+            return self._sweep_interval
+        if self._next <= looked_at:  # it cannot be fired
+            return RETRY_SECONDS
+        return min(self._sweep_interval, max(0.0, (self._next - self._clock.now()).total_seconds()))
 
     async def fire_due(self) -> int:
         """Turn every timer that has fallen due into a signal; return how many have been dealt with."""

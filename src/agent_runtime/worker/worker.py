@@ -8,7 +8,6 @@ from typing import Final
 from agent_runtime.errors import StorageError
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
-from agent_runtime.ports.background import ended, in_background, stopped
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
@@ -17,6 +16,7 @@ from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.heartbeat import Heartbeat
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
+from llm_client.background import BackgroundLoop, Backoff, stopped
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -63,7 +63,16 @@ class Worker:
         self._ready = ready
         self._changes = changes
         self._wanted = wanted
-        self._task: asyncio.Task[None] | None = None
+        options = services.options
+        self._interval = min(options.heartbeat_interval, options.sweep_interval)
+        self._loop = BackgroundLoop(
+            self._keep_up,
+            name="looking after this worker",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(self._interval, self._interval),
+        )
+        self._swept_at = 0.0
         self._stopping = False
         self._started_at = services.clock.now()
         self._heartbeat = heartbeat
@@ -79,7 +88,8 @@ class Worker:
         self._changes.start()
         if self._wanted:
             await self._try_to_execute()
-        self._task = in_background(self._keep_up(), name="worker")
+        self._swept_at = asyncio.get_running_loop().time()
+        self._loop.start(after=self._interval)
 
     async def stop(self) -> None:
         """Begin no further step, let those in flight end, release the jobs, sign off: all within `drain_timeout`.
@@ -90,7 +100,7 @@ class Worker:
         self._executor.drain()
         options = self._services.options
         seconds = options.shutdown_seconds
-        steps = (self._drain, self._end_loop, self._timers.stop, self._changes.stop, self._sign_off)
+        steps = (self._drain, self._loop.stop, self._timers.stop, self._changes.stop, self._sign_off)
         if not await stopped(*steps, seconds=seconds):
             logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
         self._changes.executes = False
@@ -99,10 +109,6 @@ class Worker:
         """Let the steps in flight end. Signs of life go on meanwhile, or others would take their jobs over."""
         options = self._services.options
         await self._dispatcher.stop(drain=options.drain_timeout * STEPS_SHARE)
-
-    async def _end_loop(self) -> None:
-        task, self._task = self._task, None
-        await ended(task)
 
     async def _sign_off(self) -> None:
         if not self._changes.executes:
@@ -150,25 +156,17 @@ class Worker:
         ):
             await self._executor.advance_unlisted(job_id)
 
-    async def _keep_up(self) -> None:
+    async def _keep_up(self) -> float:
         """Show that this worker lives, and look for what others have left behind."""
-        options = self._services.options
-        loop = asyncio.get_running_loop()
-        swept_at = loop.time()
-        while True:
-            await asyncio.sleep(min(options.heartbeat_interval, options.sweep_interval))
-            try:
-                await self._keep_executing()
-                if not self._stopping and loop.time() - swept_at >= options.sweep_interval:
-                    swept_at = loop.time()
-                    await self._free_forgotten()
-                    await self._set_unlisted_aside()
-                    await self._wake_those_with_room()
-                    self._changes.sweep_soon()
-            except StorageError as error:
-                logger.warning("the storage does not answer: %s", error)
-            except Exception:
-                logger.exception("looking after this worker failed unexpectedly; it is tried again")
+        await self._keep_executing()
+        now = asyncio.get_running_loop().time()
+        if not self._stopping and now - self._swept_at >= self._services.options.sweep_interval:
+            self._swept_at = now
+            await self._free_forgotten()
+            await self._set_unlisted_aside()
+            await self._wake_those_with_room()
+            self._changes.sweep_soon()
+        return self._interval
 
     async def _keep_executing(self) -> None:
         if self._stopping:

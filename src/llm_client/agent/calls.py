@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llm_client.agent.config import AgentConfig
 from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
-from llm_client.agent.together import together
+from llm_client.background import gather_or_cancel
 from llm_client.errors import ToolError
 from llm_client.governed import host_for
 from llm_client.messages import ToolCall
@@ -70,7 +70,7 @@ class ToolCalls:
                 await self._answer(call, index, turn, unseen=index == last)
                 for index, call in enumerate(calls)
             ]
-        return await together([self._answer(call, index, turn) for index, call in enumerate(calls)])
+        return await gather_or_cancel([self._answer(call, index, turn) for index, call in enumerate(calls)])
 
     async def _answer(self, call: ToolCall, index: int, turn: Turn, *, unseen: bool = False) -> ToolResult:
         invocation = self._check(call, index, turn, unseen)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
+from llm_client.background import gather_or_cancel
 from llm_client.errors import RunAborted
-from llm_client.exits import contained
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -30,17 +29,8 @@ async def run_batch(
     """
     results: list[Result | Exception | None] = [None] * len(requests)
     queue = iter(enumerate(requests))
-    tasks = [
-        asyncio.create_task(contained(_work(queue, ask, results, keep_failures)))  # noqa: TID251 -- awaited below, all of them
-        for _ in range(min(workers, len(requests)))
-    ]
-    try:
-        for finished in asyncio.as_completed(tasks):
-            await finished
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    workers = min(workers, len(requests))
+    await gather_or_cancel([_work(queue, ask, results, keep_failures) for _ in range(workers)])
     return [result for result in results if result is not None]
 
 

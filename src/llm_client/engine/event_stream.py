@@ -14,6 +14,7 @@ from contextvars import Context
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from llm_client.background import CLEAN_UP_SECONDS, begin, leave
 from llm_client.exits import contained
 from llm_client.middleware import HOST
 
@@ -89,7 +90,7 @@ class OpenStream(Generic[T]):
         host = HOST.get()
         self._host = None if host is None else host.open_stream(self)
         context = None if self._host is None else self._host.context
-        self.task = asyncio.create_task(contained(produce(self)), context=context)  # noqa: TID251 -- ends with the reader
+        self.task = begin(contained(produce(self)), context=context)
         self.task.add_done_callback(self._close)
 
     async def next(self) -> T:
@@ -124,7 +125,7 @@ class OpenStream(Generic[T]):
         if self._host is not None:
             self._host.reader_left(waiting=waiting)
         elif self.task is not None:
-            self.task.cancel()
+            leave(self.task, again=CLEAN_UP_SECONDS)
 
     def refuse(self, error: Exception) -> None:
         """Leave the stream, and let a reader who comes back be told why there is nothing more to read."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from llm_client.background import CLEAN_UP_SECONDS, BackgroundLoop, Backoff, begin, ended
 from llm_client.engine.hooks import Hooks
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome, OutcomeStore
-from llm_client.engine.streams import abandon
 from llm_client.errors import IdempotencyConflict
 from llm_client.exits import contained
 from llm_client.logs import logger_of
@@ -102,7 +102,7 @@ class IdempotencyTracker:
         if flight is None:
             flight = self._flights[key] = _Flight(digest)
             flying = contained(self._fly(key, flight, call, proceed, hooks))
-            flight.task = asyncio.create_task(flying)  # noqa: TID251 -- the flight holds it; the last waiter ends it
+            flight.task = begin(flying)
         elif flight.digest != digest:
             await hooks.fire("idempotency.conflict", call.context, key=call.idempotency_key)
             raise IdempotencyConflict
@@ -131,7 +131,7 @@ class IdempotencyTracker:
         """Cancel a flight nobody waits for any more, and wait until it has released everything."""
         if not flight.running.done():
             self._land(key, flight)
-        await abandon(flight.running)
+        await ended(flight.running, again=CLEAN_UP_SECONDS)
 
     def _land(self, key: str, flight: _Flight) -> None:
         """Take a flight off the board, unless a later one has its key already."""
@@ -158,7 +158,7 @@ class IdempotencyTracker:
 
     async def _claim(self, key: str, digest: str, owner: str) -> Outcome | None:
         """Claim the key, or wait for whoever has it and return what it got."""
-        pause = FIRST_POLL
+        polls = Backoff(FIRST_POLL, SLOWEST_POLL)
         while True:
             claim = await self._store.claim(key, digest, owner=owner, lease=self._lease)
             if claim.state == "mine":
@@ -167,14 +167,13 @@ class IdempotencyTracker:
                 raise IdempotencyConflict
             if claim.outcome is not None:
                 return claim.outcome
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, SLOWEST_POLL)
+            await polls.pause()
 
     async def _own(
         self, key: str, flight: _Flight, call: ModelCall, proceed: Proceed, hooks: Hooks, owner: str
     ) -> CompletionResult:
         await hooks.fire("idempotency.start", call.context, key=call.idempotency_key)
-        renewal = asyncio.create_task(self._renew(key, flight.digest, owner))  # noqa: TID251 -- ended in the finally
+        renewal = self._renewal(key, flight.digest, owner)
         try:
             result = await proceed(call if call.emit is None else call.evolve(emit=flight.emit))
             await self._keep(key, flight, owner, result)
@@ -183,7 +182,7 @@ class IdempotencyTracker:
             await hooks.fire("idempotency.fail", call.context, key=call.idempotency_key, error=error)
             raise
         finally:
-            renewal.cancel()
+            await renewal.stop()
         await hooks.fire("idempotency.complete", call.context, key=call.idempotency_key, result=result)
         return result
 
@@ -195,11 +194,16 @@ class IdempotencyTracker:
         except Exception:
             logger.exception("the outcome of a call could not be stored; a duplicate would run again")
 
-    async def _renew(self, key: str, digest: str, owner: str) -> None:
-        """Keep the claim while the call runs, however long it takes."""
-        while True:
-            await asyncio.sleep(self._lease / 3)
-            try:
-                await self._store.claim(key, digest, owner=owner, lease=self._lease)
-            except Exception:
-                logger.exception("the claim of a running call could not be renewed")
+    def _renewal(self, key: str, digest: str, owner: str) -> BackgroundLoop:
+        """Begin to keep the claim while the call runs, however long it takes."""
+        interval = self._lease / 3
+
+        async def renew() -> float:
+            await self._store.claim(key, digest, owner=owner, lease=self._lease)
+            return interval
+
+        renewal = BackgroundLoop(
+            renew, name="renewing the claim of a call", logger=logger, backoff=Backoff(interval, interval)
+        )
+        renewal.start(after=interval)
+        return renewal

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from llm_client.background import JITTER, doubled, jittered
 from llm_client.errors import ConfigurationError, ProviderError
 
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-
-_chance = secrets.SystemRandom().random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +25,7 @@ class RetryConfig:
     backoff: float = 1.0
     """Seconds before the first repetition; doubled for each further one."""
     max_backoff: float = 20.0
-    jitter: float = 0.2
+    jitter: float = JITTER
     """A wait is stretched or shortened at random by up to this fraction."""
     retryable_statuses: Collection[int] = RETRYABLE_STATUSES
     """HTTP error statuses that are worth another attempt; narrows what the error classes allow."""
@@ -46,7 +45,7 @@ class RetryConfig:
         return not is_status or error.status in self.retryable_statuses
 
     def delay_after(
-        self, failures: int, error: ProviderError, chance: Callable[[], float] = _chance
+        self, failures: int, error: ProviderError, chance: Callable[[], float] = random.random
     ) -> float | None:
         """Return the seconds to wait before the next attempt, or `None` to give up.
 
@@ -57,8 +56,8 @@ class RetryConfig:
         """
         if failures >= self.attempts or not self.allows(error):
             return None
-        delay = min(self.backoff * 2.0 ** min(failures - 1, 60), self.max_backoff)
-        delay *= 1 + self.jitter * (2 * chance() - 1)
+        delay = doubled(self.backoff, failures, self.max_backoff)
+        delay = jittered(delay, jitter=self.jitter, chance=chance)
         if error.retry_after is None:
             return delay
         return max(delay, error.retry_after) if error.retry_after <= self.max_retry_after else None

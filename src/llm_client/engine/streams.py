@@ -1,24 +1,13 @@
-"""What streams of all kinds need: ending a task, closing an iterator, the events of a whole answer."""
+"""What streams of all kinds need: closing an iterator, the events of a whole answer."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import orjson
 
 from llm_client.messages import CompletionResult, StreamEvent
-
-
-async def abandon(task: asyncio.Task[Any]) -> None:
-    """End a task nobody waits for any more, and wait until it has released everything."""
-    if not task.done():
-        task.cancel()
-        await asyncio.wait((task,))
-    if task.done() and not task.cancelled():
-        task.exception()  # a failure that nobody wants to hear of is not reported as forgotten
 
 
 @asynccontextmanager

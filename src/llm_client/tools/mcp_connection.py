@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
 from llm_client.logs import logger_of
 from llm_client.tools.mcp_stdio import StdioProgram
@@ -64,7 +65,7 @@ class Connection:
         says = tools is not None and tools.list_changed
         if says and (self._listening is None or self._listening.done()) and _is_subscribed_to(client):
             heard = asyncio.Event()
-            self._listening = asyncio.create_task(self._listen(client, heard))  # noqa: TID251 -- ended by `_live`
+            self._listening = begin(self._listen(client, heard), name="MCP changes")
             await heard.wait()
         return self._changes
 
@@ -109,7 +110,7 @@ class Connection:
     async def open(self, timeout: float) -> None:
         """Connect within so many seconds. Raises `ToolError` when that fails."""
         self._opened = asyncio.get_running_loop().create_future()
-        self._task = asyncio.create_task(self._live(self._opened))  # noqa: TID251 -- ended by `close`
+        self._task = begin(self._live(self._opened), name="MCP connection")
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._opened)
@@ -129,7 +130,7 @@ class Connection:
                 client.session.validate_tool_result = _unchecked  # type: ignore[method-assign]  # no other way to keep it from doing so
                 opened.set_result(client)
                 await self._stop.wait()
-                await self._stop_listening()
+                await ended(self._listening)
         except Exception as error:  # noqa: BLE001 -- becomes the failure of `open`, or ends what is lost anyway
             if not opened.done():
                 opened.set_exception(
@@ -148,20 +149,14 @@ class Connection:
         if isinstance(message, ToolListChangedNotification):
             self.changed()
 
-    async def _stop_listening(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait((self._listening,))
-
     async def close(self) -> None:
         """End the connection, and the program under it; may be called twice."""
         self._stop.set()
         task = self._task
         if task is None or task.done():
             return
-        if self._opened is None or not self._opened.done():
-            task.cancel()
-        await asyncio.wait((task,))
+        is_open = self._opened is not None and self._opened.done()
+        await drained((task,), seconds=None if is_open else 0, again=CLEAN_UP_SECONDS)
 
 
 def _is_subscribed_to(client: Client) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from llm_client.background import begin, ended
 from llm_client.logs import logger_of
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -66,17 +67,16 @@ class StdioProgram:
         )
         heard, to_client = anyio.create_memory_object_stream[Any](0)
         from_client, told = anyio.create_memory_object_stream[Any](0)
-        loop = asyncio.get_running_loop()
         tasks = [
-            loop.create_task(self._hear(process, heard), name="MCP program, output"),
-            loop.create_task(self._tell(process, told, heard), name="MCP program, input"),
+            begin(self._hear(process, heard), name="MCP program, output"),
+            begin(self._tell(process, told, heard), name="MCP program, input"),
         ]
         try:
             yield to_client, from_client
         finally:
             to_client.close()
             from_client.close()
-            await asyncio.shield(_ended(process, tasks))
+            await asyncio.shield(_killed(process, tasks))
             heard.close()
             told.close()
 
@@ -127,7 +127,7 @@ async def _message(line: bytes) -> Any:
     return read() if len(line) <= _PARSED_HERE else await asyncio.to_thread(read)
 
 
-async def _ended(process: Process, tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _killed(process: Process, tasks: Sequence[asyncio.Task[None]]) -> None:
     """End a program: it sees the end of its input, then is asked, then killed with what it has started."""
     for way in (None, signal.SIGTERM, signal.SIGKILL):
         if way is not None:
@@ -135,9 +135,7 @@ async def _ended(process: Process, tasks: Sequence[asyncio.Task[None]]) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _PATIENCE)
             break
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await ended(*tasks)
     transport: Any = getattr(process, "_transport", None)
     if transport is not None:  # a grandchild may hold its pipes open
         transport.close()

@@ -59,6 +59,7 @@ class Story:
 
     def __init__(self, seed: int, storage: Storage, clock: Clock, world: World | None = None) -> None:
         self._rng = random.Random(seed)
+        random.seed(seed)  # by which back-offs are stretched
         self._storage = storage
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import NondeterminismError
-from agent_runtime.ports.background import in_background
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import in_background
 
 if TYPE_CHECKING:
     from agent_runtime.execution.job_run import JobRun
@@ -28,7 +28,6 @@ class ChildResults:
         self._ends: dict[str, asyncio.Future[RuntimeEvent | None]] = {}
         """The last entries of children, by job."""
         self._wanted: list[str] = []
-        self._reading: set[asyncio.Task[None]] = set()
 
     async def end_of(self, job_id: str) -> RuntimeEvent:
         """Return the terminal event of a child that has ended.
@@ -55,9 +54,7 @@ class ChildResults:
     def _read_wanted(self) -> None:
         wanted, self._wanted = self._wanted, []
         for first in range(0, len(wanted), AT_ONCE):
-            reading = in_background(self._read(wanted[first : first + AT_ONCE]), name="results of children")
-            self._reading.add(reading)
-            reading.add_done_callback(self._reading.discard)
+            in_background(self._read(wanted[first : first + AT_ONCE]), name="results of children")
 
     async def _read(self, job_ids: list[str]) -> None:
         run = self._run

@@ -21,6 +21,7 @@ from agent_runtime.execution.operations.withdrawal import withdraw, withdraw_bel
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.background import begin
 from llm_client.exits import contained
 
 Name = Literal["gather", "wait_all", "wait_any"]
@@ -246,7 +247,7 @@ def _start(
             CURRENT_BRANCH.reset(token)
             members.close(number)
 
-    return asyncio.get_running_loop().create_task(contained(work()))
+    return begin(contained(work()))
 
 
 async def _results(

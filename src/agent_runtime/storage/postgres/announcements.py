@@ -7,15 +7,15 @@ wait for every other. If a process dies in between, the sweep finds what it did 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from agent_runtime.errors import StorageClosed
 from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -25,6 +25,9 @@ MAX_PAYLOAD: Final = 7900
 """Bytes; the server refuses 8000."""
 ALIVE_SECONDS: Final = 15.0
 """How often a silent server is asked whether it is still there."""
+FIRST_DELAY: Final = 0.1
+LONGEST_DELAY: Final = 5.0
+"""Seconds between two attempts to listen: at first, and at most."""
 
 
 class PostgresAnnouncements:
@@ -37,12 +40,20 @@ class PostgresAnnouncements:
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._outbox = Outbox(self._notify, failures=(*DRIVER_ERRORS, StorageClosed), max_bytes=MAX_PAYLOAD)
-        self._listening: asyncio.Task[None] | None = None
+        self._heard: Heard | None = None
+        self._loop = BackgroundLoop(
+            self._listen,
+            name="hearing of changes of other processes",
+            logger=logger,
+            failures=(*DRIVER_ERRORS, StorageClosed),
+            backoff=Backoff(FIRST_DELAY, LONGEST_DELAY),
+        )
         self.listening = asyncio.Event()
 
     def start(self, heard: Heard) -> None:
         """Begin to listen."""
-        self._listening = in_background(self._listen(heard), name="postgres listen")
+        self._heard = heard
+        self._loop.start(after=0)
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
@@ -50,8 +61,7 @@ class PostgresAnnouncements:
 
     async def stop(self) -> None:
         """Send what is left, and hear nothing more."""
-        listening, self._listening = self._listening, None
-        await ended(listening)
+        await self._loop.stop()
         await self._outbox.stop()
 
     async def _notify(self, text: str) -> None:
@@ -59,39 +69,35 @@ class PostgresAnnouncements:
             lambda connection: connection.execute("SELECT pg_notify($1, $2)", CHANNEL, text)
         )
 
-    async def _listen(self, heard: Heard) -> None:
-        """Keep one connection listening. Whatever happened while there was none is treated as: anything."""
+    async def _listen(self) -> None:
+        """Keep a connection listening until it is lost. Whatever happened while there was none is treated as: anything."""
+        heard = self._heard
+        assert heard is not None  # noqa: S101 -- given with the start
 
         def receive(*notification: object) -> None:  # connection, process id, channel, payload
             self._outbox.read(str(notification[-1]), heard)
 
-        delay = 0.1
-        while True:
-            try:
-                connection = await self._connections.acquire()
-                try:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    async with asyncio.timeout(CONNECT_TIMEOUT):
-                        await connection.add_listener(CHANNEL, receive)
-                    self.listening.set()
-                    heard(None)
-                    delay = 0.1
-                    await _while_alive(connection, lost)
-                finally:  # it is closed in any case: nobody else has a use for one that listens
-                    self.listening.clear()
-                    await self._connections.discard(connection)
-            except (*DRIVER_ERRORS, StorageClosed) as error:
-                logger.warning("changes of other processes cannot be heard now: %s", type(error).__name__)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 5.0)
+        connection = await self._connections.acquire()
+        try:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _: lost.set())
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await connection.add_listener(CHANNEL, receive)
+            self.listening.set()
+            heard(None)
+            self._loop.works()
+            await _while_alive(connection, lost)
+        finally:  # it is closed in any case: nobody else has a use for one that listens
+            self.listening.clear()
+            await self._connections.discard(connection)
 
 
-async def _while_alive(connection: Any, lost: asyncio.Event) -> None:
-    """Return when the connection is lost; a server that has vanished without a word is noticed by asking it."""
+async def _while_alive(connection: Any, lost: asyncio.Event) -> NoReturn:
+    """Raise when the connection is lost; a server that has vanished without a word is noticed by asking it."""
     while not lost.is_set():
         try:
             async with asyncio.timeout(ALIVE_SECONDS):
                 await lost.wait()
         except TimeoutError:
             await connection.execute("SELECT 1", timeout=CONNECT_TIMEOUT)
+    raise ConnectionResetError

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from agent_runtime.ports.background import in_background
 from agent_runtime.ports.journal import Claim
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
@@ -17,6 +16,7 @@ from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.values import decode, event_record, from_text, to_text
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
+from llm_client.background import gather_or_cancel, in_background
 from llm_client.turns import in_chunks
 
 MAX_EVENTS: Final = 10_000
@@ -120,8 +120,8 @@ class ClaimReader:
     async def _fetch(self, job_ids: list[str]) -> tuple[dict[str, JobRecord], dict[str, list[Any]]]:
         """Return records and journals of jobs, by id; the journals may have grown since the claims."""
         fetch = self._connections.fetch
-        found, entries = await asyncio.gather(
-            fetch(sql.CLAIMED_JOBS, job_ids), fetch(sql.CLAIMED_EVENTS, job_ids)
+        found, entries = await gather_or_cancel(
+            [fetch(sql.CLAIMED_JOBS, job_ids), fetch(sql.CLAIMED_EVENTS, job_ids)]
         )
         jobs = [rows.job_record(decode(rows.JOB, tuple(row))) for row in found]
         events: dict[str, list[Any]] = {}

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
-from agent_runtime.ports.background import promptly
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_lost, mapped, translated
+from llm_client.background import promptly
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
-from agent_runtime.ports.background import in_background, stopped
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.journal import (
     Claim,
@@ -57,6 +56,7 @@ from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
+from llm_client.background import drained, in_background, stopped
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class PostgresStorage:
     async def _rested(self) -> None:
         """Wait until what nobody needed any more has been given up."""
         if self._resting is not None:
-            await asyncio.wait((self._resting,))
+            await drained((self._resting,))
 
     def _changed_elsewhere(self, changes: Sequence[ForeignChange] | None) -> None:
         for listener in tuple(self._listeners):

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
-from agent_runtime.ports.background import in_background, leave
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
 from agent_runtime.storage.postgres.locked_rows import Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
 from agent_runtime.storage.postgres.transaction import append, lock, write
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ MAX_BATCH: Final = 200
 """Operations in one transaction; bounds how long one of them, and the rows it locks, wait for the others."""
 CONFLICT_TRIES: Final = 20
 """How often a transaction is tried that others get in the way of."""
+DELAYS: Final = (0.02, 1.0)
+"""Seconds between two attempts to reach the server: at first, and at most."""
 
 
 class OutcomeUnknown(Exception):
@@ -57,60 +59,46 @@ class Writer:
         self._connections = connections
         self._patience = patience
         self._queue: deque[Operation] = deque()
-        self._arrived = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._loop = BackgroundLoop(
+            self._serve, name="writing to Postgres", logger=logger, backoff=Backoff(*DELAYS)
+        )
         self._resting = False
 
     def start(self) -> None:
         """Begin."""
-        self._stopping = False
-        self._task = in_background(self._serve(), name="postgres writer")
+        self._loop.start()
 
     async def run(self, operation: Operation) -> Any:
         """Do what an operation says and return its result once that is on disk."""
-        if self._task is None or self._stopping:
+        if not self._loop.is_running:
             raise StorageClosed
         self._queue.append(operation)
-        self._arrived.set()
+        self._loop.wake()
         return await operation.future
 
     async def stop(self) -> None:
         """Finish what was handed in. When this is cancelled, whoever still waits learns that nobody knows."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        self._stopping = True
-        self._arrived.set()
         try:
-            await asyncio.wait((task,))
+            await self._loop.finish()
         finally:
-            if not task.done():
-                leave(task)
             _fail(list(self._queue), _closed())
             self._queue.clear()
 
     def rest(self, *, resting: bool) -> None:
         """Keep no connection while there is nothing to write, or keep it again."""
         self._resting = resting
-        self._arrived.set()
+        self._loop.wake()
 
     async def _serve(self) -> None:
-        while True:
-            await self._arrived.wait()
-            if not self._queue:
-                if self._stopping:
-                    return
-                self._arrived.clear()
-                if self._resting:
-                    await self._connections.return_writer()
-                continue
+        while self._queue:
             batch = self._next_batch()
             try:
                 await self._write(batch)
             except BaseException:
                 _fail(batch, _closed())
                 raise
+        if self._resting:
+            await self._connections.return_writer()
 
     def _next_batch(self) -> list[Operation]:
         """Take operations that do not depend on rows which only exist when an earlier one of them is written."""
@@ -302,7 +290,7 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._patience
-        delay = 0.02
+        backoff = Backoff(*DELAYS)
         while loop.time() < give_up_at:
             try:
                 async with asyncio.timeout(self._connections.statement_timeout):
@@ -315,8 +303,7 @@ class Writer:
                     type(error).__name__,
                 )
                 await self._connections.abandon_writer()
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 1.0)
+            await backoff.pause()
         raise Unreachable(
             "the connection was lost during a commit and the server has not come back; it is not known whether it was written"
         )

@@ -23,6 +23,7 @@ from agent_runtime.storage.redis.text import as_text, to_json
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.event import EPOCH, RuntimeEventType
 from agent_runtime.values.job import JobRecord
+from llm_client.background import Backoff
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -31,6 +32,8 @@ MAX_ACTION: Final = 1024 * 1024
 """Bytes of JSON of a question, and of its answer."""
 COMMIT_SECONDS: Final = 3600
 """How long a commit is known, so that a client that has lost the answer cannot make it twice."""
+DELAYS: Final = (0.05, ANSWER_SECONDS)
+"""Seconds between two attempts to write: at first, and at most."""
 _PAGE: Final = 200
 _CHANGING: Final = ("status", "resolution", "resolved_by", "resolved_at", "votes")
 _WRITTEN: Final = frozenset(
@@ -102,7 +105,7 @@ class RedisActionStore:
     async def _run(self, commit_key: str, arguments: Sequence[str | int]) -> Sequence[str]:
         """Run the script; again when the connection was lost, which the script can tell by the commit's key."""
         loop = asyncio.get_running_loop()
-        give_up, delay = loop.time() + ANSWER_SECONDS, 0.05
+        give_up, backoff = loop.time() + ANSWER_SECONDS, Backoff(*DELAYS)
         while True:
             try:
                 outcome = await self._server.answered(
@@ -110,10 +113,10 @@ class RedisActionStore:
                 )
                 return [as_text(part) for part in outcome]
             except StorageError as error:
+                delay = backoff.next()
                 if not is_lost(error.__cause__) or loop.time() + delay > give_up:
                     raise
             await asyncio.sleep(delay)
-            delay *= 2
 
     def _arguments(self, commit: Commit) -> list[str | int]:
         """Return what the script takes, in its order."""

@@ -6,17 +6,16 @@ Redis that is away makes reading slower, not wrong.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import Commit, ForeignChange
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -51,8 +50,13 @@ class Invalidations:
         self._everything = 0
         """Number of the change after which no entry at all is trusted; 0 when there is none."""
         self._changes = 0
-        self._wanted = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self.flush,
+            name="deleting entries of the job cache",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(FIRST_DELAY, LONGEST_DELAY),
+        )
 
     def entry_keys(self, job_id: str) -> tuple[str, str]:
         """Return the key of a job's entry and that of its lease."""
@@ -68,14 +72,14 @@ class Invalidations:
         self._jobs[job_id] = self._changes
         if len(self._jobs) > MOST_JOBS:
             self.add_everything()
-        self._wanted.set()
+        self._loop.wake()
 
     def add_everything(self) -> None:
         """Distrust all entries until all are invalid."""
         self._changes += 1
         self._everything = self._changes
         self._jobs.clear()
-        self._wanted.set()
+        self._loop.wake()
 
     def committed(self, commit: Commit, first_seq: int) -> None:
         """Learn of a commit of this process: only the owner of a job changes its row."""
@@ -101,42 +105,23 @@ class Invalidations:
     def start(self) -> None:
         """Begin to delete, in the background; what was written before anybody listened is not trusted."""
         self.add_everything()
-        self._task = in_background(self._run(), name="redis invalidations")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Delete what is left, if Redis can be reached, and stop."""
-        task, self._task = self._task, None
-        if task is not None:
-            await ended(task)
+        if self._loop.is_running:
+            await self._loop.stop()
             with contextlib.suppress(StorageError):
                 await self.flush()
 
-    async def _run(self) -> None:
-        delay = FIRST_DELAY
-        while True:
-            await self._wanted.wait()
-            try:
-                await self.flush()
-                delay = FIRST_DELAY
-            except StorageError as error:
-                if delay == FIRST_DELAY:
-                    logger.warning("entries of the job cache cannot be deleted; it is not used: %s", error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_DELAY)
-
     async def flush(self) -> None:
-        """Delete what is not trusted.
+        """Delete what is not trusted. As long as that fails, the cache is not used for it.
 
         Raises:
             StorageError: Redis cannot be reached.
         """
-        self._wanted.clear()
-        try:
-            while self._everything or self._jobs:
-                await self._flush_some()
-        except BaseException:
-            self._wanted.set()
-            raise
+        while self._everything or self._jobs:
+            await self._flush_some()
 
     async def _flush_some(self) -> None:
         everything = self._everything

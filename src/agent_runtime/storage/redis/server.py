@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Final, TypeVar
 
 from redis.asyncio import Redis, from_url
@@ -18,7 +19,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from agent_runtime.errors import ConfigurationError, StorageError, StorageFull, StorageReadOnly
-from agent_runtime.ports.background import ended, in_background
+from llm_client.background import begin, ended
 
 Answer = TypeVar("Answer")
 ANSWER_SECONDS: Final = 5.0
@@ -90,7 +91,7 @@ class Server:
             async with self._places:
                 return await ask(self.client)
 
-        task = in_background(run(), name="redis command")
+        task = begin(run(), name="redis command", context=Context())
         try:
             await asyncio.wait((task,), timeout=seconds)
         finally:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS, Server, translated
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import as_text, escaped, to_json
 from agent_runtime.storage.waiters import Waiters
+from llm_client.background import Backoff, ended, in_background
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class RedisSignalChannel:
         """Hear nothing more; whoever waits gets `StorageClosed`."""
         await self._subscriber.stop()
         self._waiters.close()
-        for task in tuple(self._looking):
-            await ended(task)
+        await ended(*self._looking)
 
     async def signal(self, action_id: str, message: SignalMessage, job_id: str | None = None) -> None:
         """Tell all who wait for an action."""
@@ -137,13 +136,14 @@ class RedisSignalChannel:
             task.add_done_callback(self._looking.discard)
 
     async def _look_until_answered(self) -> None:
+        backoff = Backoff(_RETRY_SECONDS, _RETRY_SECONDS)
         while True:
             try:
                 waiting = tuple(self._waiters.action_ids)
                 for start in range(0, len(waiting), _PAGE):
                     await self._look_for(waiting[start : start + _PAGE])
             except StorageError:
-                await asyncio.sleep(_RETRY_SECONDS)
+                await backoff.pause()
             else:
                 return
 

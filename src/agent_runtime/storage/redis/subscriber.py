@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from agent_runtime.ports.background import ended, in_background
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, DRIVER_ERRORS
 from agent_runtime.storage.redis.text import as_text
+from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,13 @@ class Subscriber:
         self._heard = heard
         self._subscribed = subscribed
         self._alive_seconds = alive_seconds
-        self._task: asyncio.Task[None] | None = None
+        self._loop = BackgroundLoop(
+            self._try_to_listen,
+            name="listening to Redis",
+            logger=logger,
+            failures=DRIVER_ERRORS,
+            backoff=Backoff(FIRST_DELAY, LONGEST_DELAY),
+        )
         self.listening = asyncio.Event()
         """Set while messages arrive."""
         self.failure: BaseException | None = None
@@ -65,44 +71,30 @@ class Subscriber:
     @property
     def is_started(self) -> bool:
         """Whether it listens, or tries to."""
-        return self._task is not None
+        return self._loop.is_running
 
     def start(self) -> None:
         """Begin to listen, in the background. Idempotent."""
-        if self._task is None:
-            self._task = in_background(self._run(), name="redis subscription")
+        self._loop.start(after=0)
 
     async def stop(self) -> None:
         """Hear nothing more. Idempotent."""
-        task, self._task = self._task, None
-        await ended(task)
+        await self._loop.stop()
         self.attempted.clear()
 
-    async def _run(self) -> None:
-        delay = FIRST_DELAY
-        while True:
-            pubsub = self._client.pubsub()
-            try:
-                await self._listen(pubsub)
-            except DRIVER_ERRORS as error:
-                if self.failure is None:
-                    logger.warning("Redis cannot be listened to now: %s", type(error).__name__)
-                delay = self._failed(error, delay)
-            except Exception as error:
-                logger.exception("listening to Redis has failed; it is tried again")
-                delay = self._failed(error, delay)
-            finally:
-                self.listening.clear()
-                self.attempted.set()
-                await _closed(pubsub)
-            await asyncio.sleep(delay)
+    async def _try_to_listen(self) -> None:
+        pubsub = self._client.pubsub()
+        try:
+            await self._listen(pubsub)
+        except Exception as error:
+            self.failure = error
+            raise
+        finally:
+            self.listening.clear()
+            self.attempted.set()
+            await _closed(pubsub)
 
-    def _failed(self, error: BaseException, delay: float) -> float:
-        """Remember a failure; return how long to wait before the next attempt."""
-        self.failure = error
-        return FIRST_DELAY if self.listening.is_set() else min(delay * 2, LONGEST_DELAY)
-
-    async def _listen(self, pubsub: PubSub) -> None:
+    async def _listen(self, pubsub: PubSub) -> NoReturn:
         async with asyncio.timeout(ANSWER_SECONDS):
             await pubsub.psubscribe(self._pattern)
         asked = True
@@ -126,6 +118,7 @@ class Subscriber:
     def _take(self, message: Any) -> None:
         if message["type"] == "psubscribe":  # also when the client has connected again by itself
             self.failure = None
+            self._loop.works()
             self.listening.set()
             self.attempted.set()
             self._subscribed()

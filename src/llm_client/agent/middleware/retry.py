@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 
 from llm_client.agent.middleware.failures import is_malfunction
+from llm_client.background import doubled, jittered
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.tools.tool import ToolResult
 
 REPEATABLE = frozenset({"pure", "read", "idempotent"})
 """Effects that may happen twice."""
-
-_chance = secrets.SystemRandom().random
 
 
 class RetryMiddleware(ToolMiddleware):
@@ -41,7 +39,6 @@ class RetryMiddleware(ToolMiddleware):
         for attempt in range(invocation.attempt, retries + 1):
             if not is_malfunction(result):
                 return result
-            delay = min(self._backoff * 2.0 ** min(attempt - 1, 60), self._max_backoff)
-            await asyncio.sleep(delay * (0.8 + 0.4 * _chance()))
+            await asyncio.sleep(jittered(doubled(self._backoff, attempt, self._max_backoff)))
             result = await proceed(invocation.evolve(attempt=attempt + 1))
         return result

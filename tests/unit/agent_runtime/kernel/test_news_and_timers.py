@@ -17,6 +17,7 @@ from agent_runtime.values.action import ActionStatus
 from support.hooked_storage import HookedStorage
 from support.kernels import BOUND, QUICK, kernel, opened, status_becomes
 from support.slow_storage import SlowStorage
+from support.soak.virtual import LoopClock, run_in_virtual_time
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 NO_SWEEP = replace(QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0, worker_timeout=7200.0)
@@ -120,6 +121,27 @@ async def test_a_timer_that_cannot_be_fired_does_not_keep_the_others_from_firing
     async with kernel(Poisoned(), operators=[operator]) as k:
         handle = await k.execute(ExecutionRequest(operator="operator"))
         assert (await handle.result(timeout=BOUND)).content == "woke"
+
+
+def test_a_timer_that_cannot_be_fired_is_not_tried_again_all_the_time() -> None:
+    async def main() -> None:
+        tries = []
+
+        class Poisoned(MemoryStorage):
+            async def get_action(self, action_id: str, *, scope_id: str | None = None) -> Any:
+                tries.append(action_id)
+                raise RuntimeError("this row cannot be read")
+
+        async def operator(context: OperatorContext, given: object) -> None:
+            await context.open_action(ActionSpec(type="input", timeout_seconds=0.01))
+            await context.sleep(10)
+
+        async with kernel(Poisoned(), operators=[operator], clock=LoopClock()) as k:
+            handle = await k.execute(ExecutionRequest(operator="operator"))
+            await handle.result(timeout=BOUND)
+        assert 2 <= len(tries) <= 100
+
+    run_in_virtual_time(main())
 
 
 async def test_a_job_that_is_cancelled_while_it_continues_as_new_does_not_go_on() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from llm_client.agent.together import together
+from llm_client.background import gather_or_cancel
 
 
 async def value(number: int) -> int:
@@ -14,7 +14,7 @@ async def value(number: int) -> int:
 
 
 async def test_results_keep_their_order() -> None:
-    assert await together([value(number) for number in range(5)]) == [0, 1, 2, 3, 4]
+    assert await gather_or_cancel([value(number) for number in range(5)]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("error", [ValueError("first"), asyncio.CancelledError()])
@@ -33,7 +33,7 @@ async def test_the_first_failure_surfaces_as_itself_when_all_others_have_ended(e
         raise error
 
     with pytest.raises(type(error)):
-        await together([hang(), fail(), hang()])
+        await gather_or_cancel([hang(), fail(), hang()])
 
     assert ended == ["hang", "hang"]
 
@@ -48,7 +48,7 @@ async def test_a_cancellation_from_outside_ends_all() -> None:
         finally:
             ended.append(number)
 
-    task = asyncio.create_task(together([hang(1), hang(2)]))
+    task = asyncio.create_task(gather_or_cancel([hang(1), hang(2)]))
     await started.wait()
     task.cancel()
     await asyncio.wait((task,))
