@@ -24,7 +24,8 @@ def data_folder() -> Path:
         base = Path.home() / "Library" / "Application Support"
     else:
         given = os.environ.get("XDG_DATA_HOME")
-        base = Path(given) if given else Path.home() / ".local" / "share"
+        # The XDG Base Directory Specification has a relative path ignored; one would lead into the folder one stands in.
+        base = Path(given) if given and Path(given).is_absolute() else Path.home() / ".local" / "share"
     return base / "agent-runtime"
 
 
@@ -40,17 +41,17 @@ class TrustStore:
 
     def trusts(self, file: Path, content: bytes) -> bool:
         """Whether a file was agreed to with just this content."""
-        kept = self._read("files", _digest(str(file.resolve()).encode()))
+        kept = self._read("files", _digest(str(place_of(file)).encode()))
         return kept is not None and kept.get("sha256") == _digest(content)
 
     def trust(self, file: Path, content: bytes) -> None:
         """Agree to a file with this content, whatever else was agreed to for it before."""
-        path = str(file.resolve())
+        path = str(place_of(file))
         self._write("files", _digest(path.encode()), {"file": path, "sha256": _digest(content)})
 
     def forget(self, file: Path) -> bool:
         """Take the agreement back; say whether there was one."""
-        entry = self._entry("files", _digest(str(file.resolve()).encode()))
+        entry = self._entry("files", _digest(str(place_of(file)).encode()))
         there = entry.exists()
         entry.unlink(missing_ok=True)
         return there
@@ -89,6 +90,14 @@ class TrustStore:
         with os.fdopen(descriptor, "wb") as file:
             file.write(json.dumps(content, sort_keys=True).encode())
         written.replace(entry)
+
+
+def place_of(file: Path) -> Path:
+    """Return the one place of a settings file: its name in the folder it stands in, wherever the folder's own name leads.
+
+    A link is not followed: what a file names is looked for in the folder with the link, which is another one's.
+    """
+    return file.absolute().parent.resolve() / file.name
 
 
 def agent_name(parts: Mapping[str, Any]) -> str:

@@ -177,6 +177,58 @@ async def test_trust_is_for_one_place_and_can_be_taken_back(cli: CommandLine, tm
     assert "but not storage" in (await cli.run("jobs", "list")).err
 
 
+async def test_a_link_to_a_trusted_file_makes_no_other_folder_trusted(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    """What the file names is looked for in the folder one stands in: there it is somebody else's code."""
+    own = cli.folder / "own"
+    cloned = cli.folder / "cloned"
+    for folder in (own, cloned):
+        folder.mkdir()
+    (own / "agent-runtime.toml").write_text('app = "shop:app"\n')
+    (cloned / "agent-runtime.toml").symlink_to(own / "agent-runtime.toml")
+    (cloned / "shop.py").write_text(SHOUTS)
+    (cli.folder / "other-name-for-own").symlink_to(own)
+    there = CommandLine(tmp_path)
+    there.folder = own
+    assert (await there.run("trust")).code == 0
+
+    there.folder = cli.folder / "other-name-for-own"
+    assert "but not" not in (await there.run("jobs", "list")).err
+    there.folder = cloned
+    assert "but not app" in (await there.run("jobs", "list")).err
+    assert not (cloned / "ran.txt").exists()
+
+
+async def test_the_tools_of_an_agent_are_not_looked_for_in_another_folder(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    own = cli.folder / "own"
+    cloned = cli.folder / "cloned"
+    for folder in (own, cloned):
+        folder.mkdir()
+    (own / "shop.py").write_text("def stock() -> int:\n    '''Count.'''\n    return 3\n")
+    (cloned / "shop.py").write_text(SHOUTS.replace("getoutput", "stock"))
+    there = CommandLine(tmp_path)
+    async with LoopbackServer(TEXT) as server:
+        chosen = ("--model", "openai:gpt-5.2", "--base-url", f"{server.url}/v1", "--tool", "shop:stock")
+        there.folder = own
+        known = await there.run("run", *chosen, "--json", "hi")
+        created = (await there.events(known.json["job_id"]))[0]["content"]
+        asked = len(server.requests)
+        job = await plant(cli.folder, created)
+
+        there.folder = cloned
+        ended = await there.run("jobs", "resume", job)
+        assert (ended.code, str(own) in ended.err) == (2, True), ended.err
+        assert not (cloned / "ran.txt").exists()
+        assert len(server.requests) == asked
+
+        there.folder = own
+        ended = await there.run("jobs", "resume", job)
+        assert ended.code == 0, ended.err
+
+
 def test_harmless_settings_of_a_file_count_and_the_guarded_ones_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.app import import_object, make_provider
@@ -35,6 +36,8 @@ class ChosenAgent:
     system: str | None = None
     tools: tuple[str, ...] = ()
     """As `module:function`."""
+    folder: str | None = None
+    """Where the tools are looked for: the folder that was current when they were named, `None` without tools."""
 
     @classmethod
     def of(cls, settings: Settings, tools: tuple[str, ...] = (), system: str | None = None) -> ChosenAgent:
@@ -47,7 +50,10 @@ class ChosenAgent:
             raise ConfigurationError(
                 "no model is chosen: give --model vendor:model, such as openai:gpt-5.2, or set AGENT_RUNTIME_MODEL"
             )
-        return cls(model=settings.model, base_url=settings.base_url, tools=tools, system=system)
+        folder = str(Path.cwd()) if tools else None
+        return cls(
+            model=settings.model, base_url=settings.base_url, tools=tools, system=system, folder=folder
+        )
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -62,8 +68,9 @@ class ChosenAgent:
         """Build the agent; needs no key and no network.
 
         Raises:
-            ConfigurationError: The model or a tool is not what it should be.
+            ConfigurationError: The model or a tool is not what it should be, or the tools were named in another folder.
         """
+        self.check_folder()
         from llm_client.agent.agent import Agent
         from llm_client.agent.config import AgentConfig
 
@@ -75,12 +82,24 @@ class ChosenAgent:
             name=OPERATOR,
         )
 
+    def check_folder(self) -> None:
+        """Refuse to look for tools in another folder than the one they were named in: what has their names there is not them.
+
+        Raises:
+            ConfigurationError: This is another folder.
+        """
+        if self.tools and self.folder != str(Path.cwd()):
+            raise ConfigurationError(
+                f"the tools of this job's agent, {', '.join(self.tools)}, were named in the folder {self.folder!r}; go on with it there, "
+                "or name the agent again: agent-runtime jobs resume JOB --model … [--base-url …] [--tool …] [--system …]"
+            )
+
 
 def agent_for(job_input: Mapping[str, Any], *, settings: Settings | None = None) -> ChosenAgent:
     """Return the agent that a job names, if this user has run it here or the settings describe just it.
 
     Raises:
-        ConfigurationError: It is not known here.
+        ConfigurationError: It is not known here, or its tools were named in another folder.
     """
     name = job_input.get("agent")
     if settings is not None and settings.model is not None:
@@ -93,7 +112,9 @@ def agent_for(job_input: Mapping[str, Any], *, settings: Settings | None = None)
             "this job was begun by an agent that you have not run on this machine; say again which model, address and tools it may use: "
             "agent-runtime jobs resume JOB --model … [--base-url …] [--tool …] [--system …]"
         )
-    return ChosenAgent(**{**parts, "tools": tuple(parts["tools"])})
+    known = ChosenAgent(**{**parts, "tools": tuple(parts["tools"])})
+    known.check_folder()
+    return known
 
 
 class PromptedRun(Operator):

@@ -10,7 +10,7 @@ from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.settings import GUARDED, SETTINGS_FILE, file_values
-from agent_runtime.trust import TrustStore
+from agent_runtime.trust import TrustStore, place_of
 from llm_client.redaction import redact
 
 
@@ -33,7 +33,7 @@ def trust(file: Path, forget: bool) -> int:
         raise ConfigurationError(f"{str(file)!r} cannot be read: {error.strerror}") from error
     values = file_values(content)
     store.trust(file, content)
-    say(f"{file.resolve()} is trusted as it is now")
+    say(f"{place_of(file)} is trusted as it is now")
     for name in GUARDED:
         if name in values:
             say(f"  {name} = {redact(str(values[name]))!r}")
