@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from agent_runtime.operators.child_handle import ChildHandle
     from agent_runtime.operators.context import OperatorContext, current_context
     from agent_runtime.operators.durable_wait import DurableWait, Won
-    from agent_runtime.operators.operator import Operator, OperatorResult
+    from agent_runtime.operators.operator import Operator
+    from agent_runtime.operators.result import OperatorResult
     from agent_runtime.policy.conditions import When
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.policy.policy import Policy
@@ -116,7 +117,8 @@ _HOMES = {
     "inbox.manager": "InboxManager",
     "jobs.manager": "JobManager",
     "kernel.handle": "ExecutionHandle",
-    "operators.operator": "Operator OperatorResult",
+    "operators.operator": "Operator",
+    "operators.result": "OperatorResult",
     "operators.child_handle": "ChildHandle",
     "operators.durable_wait": "DurableWait Won",
     "operators.context": "OperatorContext current_context",

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import grimp
@@ -47,6 +48,16 @@ def test_every_storage_back_end_is_kept_apart_from_the_others(
     } - shared
 
     assert back_ends == set(contracts["stores-independent"]["modules"])
+
+
+def test_the_kernels_rooms_have_no_circle_of_files() -> None:
+    """Neither of imports, nor of what only type checkers follow: each file can be read with what lies below it."""
+    graph = grimp.build_graph("agent_runtime", cache_dir=None, exclude_type_checking_imports=False)
+    rooms = [f"agent_runtime.{room}" for room in ("kernel", "worker", "execution", "operators")]
+    files = {file for room in rooms for file in (room, *graph.find_descendants(room))}
+    known = {file: graph.find_modules_directly_imported_by(file) & files for file in files}
+
+    assert len(list(TopologicalSorter(known).static_order())) == len(files) > 60
 
 
 def test_only_the_composition_root_names_a_concrete_store(graph: grimp.ImportGraph) -> None:

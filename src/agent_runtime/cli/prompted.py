@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.app import import_object, make_provider
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.operators.operator import AgentOperator, Operator, OperatorResult
+from agent_runtime.operators.operator import AgentOperator, Operator
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.trust import TrustStore, agent_name
 
 if TYPE_CHECKING:

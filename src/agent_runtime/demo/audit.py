@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.operators.operator import AgentOperator, Operator, OperatorResult
+from agent_runtime.operators.operator import AgentOperator, Operator
+from agent_runtime.operators.result import OperatorResult
 
 if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext

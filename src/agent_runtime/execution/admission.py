@@ -127,8 +127,10 @@ async def is_admitted(run: JobRun) -> bool:
     answer = run.history.arrived.get(operation_id)
     if answer is None:
         suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
-        async with run.last_word():
-            await run.conclude([suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True))
+        async with run.journal.final_turn():
+            await run.journal.final_commit(
+                [suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True)
+            )
         return False
     error = "nobody approved this job in time"
     if answer.type == RuntimeEventType.ACTION_RESOLVED:

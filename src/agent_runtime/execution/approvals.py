@@ -16,7 +16,7 @@ from agent_runtime.values.person import person_key
 from agent_runtime.values.policy import Approval
 
 if TYPE_CHECKING:
-    from agent_runtime.execution.history import History, Step
+    from agent_runtime.execution.journal.history import History, Step
 
 ADMISSION: Final = "[admission]"
 """Place of the question whether a job may begin."""

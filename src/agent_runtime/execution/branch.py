@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from agent_runtime.errors import (
     ConcurrentSteps,
@@ -24,20 +24,62 @@ from agent_runtime.errors import (
     RunSuspended,
     UnrecordedCancellation,
 )
-from agent_runtime.execution.history import Step, StepKind
+from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.journal.history import Step, StepKind
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.checks import check_text
-from agent_runtime.values.event import RuntimeEventType
-
-if TYPE_CHECKING:
-    from agent_runtime.execution.job_run import JobRun
-    from agent_runtime.execution.operations.streams import StreamLine
-    from agent_runtime.execution.operations.timeouts import RecordedLimit, TimeoutScope
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.pausing import paused
 
 WAITS: Final = frozenset({"action", "timer", "child", "message"})
 """Kinds of operations that end with something from outside."""
 _EFFECTS: Final = frozenset({"model", "tool", "step"})
 _NEVER_TWICE: Final = frozenset({"unsafe", "reconcilable"})
+
+
+class StreamOfLine(Protocol):
+    """The line of work of a stream, as the branches around it and in it see it."""
+
+    @property
+    def was_left(self) -> bool:
+        """Whether the journal says that the reader left before the end."""
+
+    @property
+    def left(self) -> bool:
+        """Whether nobody reads any more."""
+
+    @property
+    def waits_for_the_line(self) -> bool:
+        """Whether the reader's line goes on only when this one does, or when it has ended."""
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The stream's task, while it runs."""
+
+    def passed(self) -> None:
+        """Learn that the reader's line goes on: what he has not read by now he never will."""
+
+    async def admit(self) -> None:
+        """Let a step begin of which the journal holds no end, unless the reader had left by then: then none does."""
+
+    async def stand_still(self) -> None:
+        """Wait in the line for its reader to leave where he had left."""
+
+
+class Bound(Protocol):
+    """A bound on time that a line is inside of."""
+
+    cut: set[str]
+    """Waits that were ended."""
+
+    def is_over(self) -> bool:
+        """Whether nothing more may begin inside."""
+
+    def has_ended_before(self, number: int) -> bool:
+        """Whether the time was up before the body came to the place of this number."""
+
+    def line_is_free(self) -> None:
+        """Learn that the operation in flight has ended."""
 
 
 class Operation(NamedTuple):
@@ -119,15 +161,15 @@ class Branch:
         self.deciding = False
         """A branch inside has ended in a way that decides for all of them, and this line is about to go on: although the others
         wait, the run does not."""
-        self.timeouts: list[TimeoutScope | RecordedLimit] = []
+        self.timeouts: list[Bound] = []
         """Bounds on time that this line is inside of, the innermost last."""
         self.dropped_tools: Sequence[str] = ()
         """Patterns of tools that the model of the last call was not offered."""
         self.batch = ""
         """Place of the last model step, below which its tool calls stand."""
-        self.line: StreamLine | None = None
+        self.line: StreamOfLine | None = None
         """The stream whose call runs in this branch."""
-        self.streams: list[StreamLine] = []
+        self.streams: list[StreamOfLine] = []
         """Streams that were opened here since the last step, and those that were left and have not ended."""
         self.next_number: int = 1
         """Of the place that the next operation takes."""
@@ -150,7 +192,7 @@ class Branch:
             RunSuspended: The run is over.
         """
         self.leave_streams()
-        self.run.check_going_on()
+        self.run.lifecycle.check_going_on()
         if self._is_cancelled_here():
             raise self.cancel()
         if key is None and any(scope.has_ended_before(self.next_number) for scope in self.timeouts):
@@ -168,7 +210,7 @@ class Branch:
         Raises:
             NondeterminismError: As for `reach`; so do the others.
         """
-        self.run.check_going_on()
+        self.run.lifecycle.check_going_on()
         operation = self._matched(place, kind, name)
         if not self._is_settled(operation):
             self._admit(operation, kind, None)
@@ -179,7 +221,7 @@ class Branch:
         try:
             return Operation(operation_id, place, self.run.history.match(operation_id, kind, name))
         except NondeterminismError as error:
-            raise self.run.refuse(error) from None
+            raise self.run.lifecycle.refuse(error) from None
 
     def _is_settled(self, operation: Operation) -> bool:
         """Whether the code gets what it asks for from the journal alone."""
@@ -236,7 +278,7 @@ class Branch:
             is_late = furthest >= self.next_number
         is_asked = kind not in ("tool", "model") and f"{operation.id}?" in self.run.history.steps
         if is_late or is_asked or self.is_passed():
-            raise self.run.refuse(
+            raise self.run.lifecycle.refuse(
                 NondeterminismError(
                     f"at {operation.id!r} the code begins a {kind} that the journal does not record, although it records "
                     "what comes after it; guard the new code with context.patched(...), or let the version that began "
@@ -295,13 +337,13 @@ class Branch:
             place = self.run.operation_id(line.place)
             if place not in self.run.history.cancelled:
                 data = {"next": line.next_number}
-                self.run.record(NewEvent(RuntimeEventType.BRANCH_CANCELLED, place, data))
+                self.run.journal.record(NewEvent(RuntimeEventType.BRANCH_CANCELLED, place, data))
         return asyncio.CancelledError("the job is asked to stop")
 
     def is_cut_off(self) -> bool:
         """Whether somebody ends what runs here. Otherwise a cancellation comes out of the code itself, and is its failure."""
         run, task = self.run, asyncio.current_task()
-        if run.closed or run.draining or run.is_asked_to_stop() or self.stop_reason("action") is not None:
+        if not run.lifecycle.is_running or run.is_asked_to_stop() or self.stop_reason("action") is not None:
             return True
         return task is not None and task.cancelling() > 0
 
@@ -320,7 +362,7 @@ class Branch:
         run = self.run
         if run.is_asked_to_stop():
             return self.cancel() if not self.is_cleaning else cancelled
-        if run.closed or run.draining:
+        if not run.lifecycle.is_running:
             return RunSuspended()
         is_recorded = any(branch.effect is not None or not branch.is_line for branch in self.upwards())
         if is_recorded or self.stop_reason("action") is not None:
@@ -328,9 +370,9 @@ class Branch:
         task = task or asyncio.current_task()
         if task is None or not task.cancelling():  # what it called was cancelled, not this
             return cancelled
-        if run.control_error is not None:  # the run is being ended for that: one error is enough
+        if run.lifecycle.control_error is not None:  # the run is being ended for that: one error is enough
             return cancelled
-        return run.refuse(UnrecordedCancellation())
+        return run.lifecycle.refuse(UnrecordedCancellation())
 
     @contextmanager
     def recorded_only(self) -> Iterator[None]:
@@ -374,7 +416,7 @@ class Branch:
     def check_free(self, name: str) -> None:
         """Refuse a step while another is in flight. Raises `ConcurrentSteps`."""
         if self.in_step is not None or self.waiting is not None:
-            raise self.run.refuse(
+            raise self.run.lifecycle.refuse(
                 ConcurrentSteps(
                     f"step {name!r} was started while {self.in_step or 'a wait'!r} runs in the same branch; "
                     "run steps that belong together with context.gather, so that their order can be recorded"
@@ -404,7 +446,7 @@ class Branch:
         finally:
             CURRENT_BRANCH.reset(token)
             self.children.discard(branch)
-            self.run.check_idle()
+            self.run.idleness.check()
 
     @asynccontextmanager
     async def nested(self, place: str) -> AsyncIterator[Branch]:
@@ -421,6 +463,77 @@ class Branch:
         finally:
             self.leave_streams()
             await self.streams_ended()
+
+    async def admit(self) -> None:
+        """Let a step begin here, once the streams that were left have ended. Raises like `StepGate.admit`."""
+        if self.streams:
+            await self.streams_ended()
+        await self.run.gate.admit()
+
+    async def wait(self, operation_id: str, kind: str, *, settles: bool = False) -> RuntimeEvent:
+        """Wait durably for the answer to an operation: the run may end here and another one return the answer.
+
+        Args:
+            operation_id: What for.
+            kind: Kind of the wait.
+            settles: Whether this finds out what became of an effect in flight, which a branch that has been stopped does too.
+        """
+        run = self.run
+        arrived = run.history.arrived.get(operation_id)
+        if arrived is not None:
+            if kind == "message":
+                run.mail.arrived(operation_id, self)
+            return arrived
+        run.lifecycle.check_going_on()
+        if self.waiting is not None or self.in_step is not None:
+            raise run.lifecycle.refuse(ConcurrentSteps())
+        if run.is_asked_to_stop():
+            raise self.cancel()
+        if not settles and (why := self.stop_reason("action")) is not None:
+            self.cut(operation_id)
+            raise asyncio.CancelledError(why)
+        waiter = run.waiters.add(operation_id, self, kind)
+        run.idleness.check()
+        if kind == "message":
+            run.mail.want()
+        try:
+            async with paused():
+                return await waiter.answer
+        except asyncio.CancelledError as cancelled:
+            if not run.lifecycle.is_over:
+                self.cut(operation_id)
+            left = self.left_by(cancelled)
+            if kind == "message" and isinstance(left, asyncio.CancelledError) and not run.lifecycle.is_over:
+                run.mail.give_back([operation_id])
+            raise left from None
+        finally:
+            run.waiters.remove(operation_id, waiter)
+            run.idleness.check()
+
+    def interrupt(self) -> None:
+        """Raise the job's cancellation in every line that has not had it yet: where it waits, or in what it does."""
+        for leaf in self.leaves():
+            if leaf.is_cleaning:
+                continue
+            if self.run.waiters.end(leaf, asyncio.CancelledError("the job is asked to stop")):
+                continue
+            line = leaf.at_work
+            if line.in_step is None and line.effect is None:
+                line.cancel()
+            if line.task is not None:
+                line.task.cancel("the job is asked to stop")
+
+    def is_in_flight(self) -> bool:
+        """Whether an effect runs anywhere below."""
+        return any(
+            not leaf.waiting and (leaf.in_step is not None or leaf.effect is not None)
+            for leaf in self.leaves()
+        )
+
+    def is_quiet(self) -> bool:
+        """Whether no step is in flight below, which is all there is: every line waits, or stands before its next step."""
+        leaves = self.leaves()
+        return self.run.gate.waiting + sum(1 for leaf in leaves if leaf.waiting) >= len(leaves)
 
     def is_blocked(self) -> bool:
         """Whether nothing in this branch or below can go on without a signal."""
@@ -481,7 +594,7 @@ def branch_here() -> Branch | None:
             here = asyncio.get_running_loop()
         except RuntimeError:  # a thread of a tool or a step, which may ask for what needs no loop
             return branch
-        if here is not branch.run.loop:
+        if here is not branch.run.journal.loop:
             raise ConfigurationError(
                 "this call belongs to a job that runs on another event loop: in a thread of a job use a blocking call "
                 "(agent.run_sync, llm.inference), not a loop of its own"

@@ -10,14 +10,14 @@ from typing import Any
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.guards.model_settlement import lost_attempts
 from agent_runtime.execution.guards.money import AtMost
-from agent_runtime.execution.history import Step
 from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.journal.history import Step
 from agent_runtime.execution.operations.effects import REPEATABLE, question_about, unknown_effect
 from agent_runtime.execution.operations.failed_at import failed_at
 from agent_runtime.execution.succession import successor_job
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.context import ContinueAsNew, as_operator_result
-from agent_runtime.operators.operator import OperatorResult, plain
+from agent_runtime.operators.result import OperatorResult, plain
 from agent_runtime.ports.journal import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
@@ -122,7 +122,7 @@ async def finish(run: JobRun, ending: Completion) -> None:
     Raises:
         SignalsPending: The job was to go on as a new one, and a signal, perhaps a request to stop, waits for it.
     """
-    async with run.last_word():
+    async with run.journal.final_turn():
         await _finish(run, ending)
 
 
@@ -145,7 +145,7 @@ async def _finish(run: JobRun, ending: Completion) -> None:
         data["continued_as"] = successor.job_id
     elif job.parent_job_id is not None and job.parent_operation_id is not None:
         signals.append(_ended_signal(job, job.parent_job_id, ending, data))
-    await run.conclude(
+    await run.journal.final_commit(
         [*lost_events, *returned, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
             status=ending.status,
@@ -227,7 +227,7 @@ async def settle_lost_attempts(run: JobRun) -> None:
         ledger += parts["ledger"]
         charges += parts["charges"]
     if events:
-        await run.commit(events, ledger=ledger, charges=charges)
+        await run.journal.commit(events, ledger=ledger, charges=charges)
 
 
 def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str, Any]]:

@@ -21,18 +21,18 @@ from agent_runtime.errors import (
     UnknownPolicy,
 )
 from agent_runtime.execution.admission import has_begun, is_admitted
-from agent_runtime.execution.branch import CURRENT_BRANCH
+from agent_runtime.execution.branch import CURRENT_BRANCH, Branch
 from agent_runtime.execution.completion import Completion, finish, settle_lost_attempts
 from agent_runtime.execution.guards import Guard
-from agent_runtime.execution.history import History, newer_format
 from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.journal.history import History, newer_format
+from agent_runtime.execution.journal.suspicion import SuspectsPlace
 from agent_runtime.execution.leaving import park
 from agent_runtime.execution.operations.durable_context import DurableContext
 from agent_runtime.execution.policy_enforcer import PolicyEnforcer
 from agent_runtime.execution.running_time import seconds_left
 from agent_runtime.execution.services import RunServices
 from agent_runtime.execution.supervision import Supervisor
-from agent_runtime.execution.suspicion import SuspectsPlace
 from agent_runtime.operators.context import CURRENT_CONTEXT
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.ports.current_job import CURRENT_JOB
@@ -164,8 +164,9 @@ class Executor:
             await self._set_aside(claim.job, reason, "JOURNAL_FORMAT")
             return
         run, job_id = JobRun(claim.job, await History.of(claim.events), self._services), claim.job.job_id
-        run.draining = self._draining
-        run.suspicion.on_left = partial(self._place.leave, job_id)
+        if self._draining:
+            run.drain()
+        run.journal.suspicion.on_left = partial(self._place.leave, job_id)
         self.runs[job_id] = run
         if job_id in self._early:
             run.wake()
@@ -173,21 +174,21 @@ class Executor:
             async with self._patience(run):
                 await self._execute(run)
         except StorageError as error:
-            run.lose(error)
+            run.lifecycle.abort(error)
         except (asyncio.CancelledError, RunSuspended):
-            if run.lost is None:
+            if run.lifecycle.lost is None:
                 raise
         finally:
             run.close()
             del self.runs[job_id]
-        if isinstance(run.lost, StorageError):
-            logger.error("job %s was given up because the storage failed: %s", job_id, run.lost)
+        if isinstance(run.lifecycle.lost, StorageError):
+            logger.error("job %s was given up because the storage failed: %s", job_id, run.lifecycle.lost)
             await self._release_when_possible(run)
 
     @contextlib.asynccontextmanager
     async def _patience(self, run: JobRun) -> AsyncIterator[None]:
         """Let a suspect that lives on give up its place, although it writes no outcome: perhaps it never will."""
-        if not run.suspicion.has_place:
+        if not run.journal.suspicion.has_place:
             yield
             return
         leaving = in_background(self._leave_in_time(run), name=f"patience with {run.job_id}")
@@ -198,7 +199,7 @@ class Executor:
 
     async def _leave_in_time(self, run: JobRun) -> None:
         await asyncio.sleep(self._services.options.suspect_patience)
-        await run.leave_suspects_place()
+        await run.journal.leave_suspects_place()
 
     async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
@@ -226,7 +227,7 @@ class Executor:
     def signalled(self, job_id: str) -> bool:
         """Bring a signal to a job's run in memory; return whether there is one, or is about to be."""
         run = self.runs.get(job_id)
-        if run is not None and not run.closed:
+        if run is not None and not run.lifecycle.is_over:
             run.wake()
             return True
         if run is None and job_id in self.busy:
@@ -240,18 +241,13 @@ class Executor:
     def drain(self) -> None:
         """Begin no further step: runs are released as soon as their steps in flight have ended."""
         self._draining = True
-        self._release_runs(taken=False)
+        for run in self.runs.values():
+            run.drain()
 
     def release_runs(self) -> None:
         """Release what runs now, because this worker was taken for dead; later claims are not concerned."""
-        self._release_runs(taken=True)
-
-    def _release_runs(self, *, taken: bool) -> None:
         for run in self.runs.values():
-            run.draining = True
-            run.taken = run.taken or taken
-            run.attention.set()
-            run.check_idle()
+            run.drain(evicted=True)
 
     async def _execute(self, run: JobRun) -> None:
         options, history = self._services.options, run.history
@@ -272,7 +268,9 @@ class Executor:
         try:
             operator = self._registry.get(run.job.operator or "")
             run.retry = run.job.retry or getattr(operator, "retry", None) or self._services.retry
-            run.enforcer = PolicyEnforcer(run, await self._services.policies.of_job(run.job.policy_ref))
+            run.enforcer = PolicyEnforcer(
+                run.journal, await self._services.policies.of_job(run.job.policy_ref)
+            )
         except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
             if request is None:
                 await park(run, text_of(error), error.code)
@@ -286,9 +284,10 @@ class Executor:
         ):  # a chain of quick links would outrun the timer
             await finish(run, Completion.out_of_time())
             return
-        task = self._start(run, operator)
+        root = Branch(run)
+        task = self._start(root, operator)
         timer = self._limit_active_time(run)
-        supervisor = Supervisor(run, task)
+        supervisor = Supervisor(root, task)
         try:
             await supervisor.watch()
         finally:
@@ -296,16 +295,18 @@ class Executor:
                 timer.cancel()
             await supervisor.unwind()
 
-    def _start(self, run: JobRun, operator: Any) -> asyncio.Task[Any]:
+    def _start(self, root: Branch, operator: Any) -> asyncio.Task[Any]:
         """Start the operator in a context of its own, in which models and tools are journaled."""
+        run = root.run
+        run.idleness.work = root
         context = DurableContext(
             run, guard=self._guard, registry=self._registry, engine=self._engine, tools=self._tools
         )
         variables = contextvars.copy_context()
         for variable, value in (
             (HOST, self._guard),
-            (CURRENT_BRANCH, run.root),
-            (CURRENT_JOB, run),
+            (CURRENT_BRANCH, root),
+            (CURRENT_JOB, run.journal),
             (CURRENT_CONTEXT, context),
             (ACTION_HOST, context),
         ):
@@ -314,14 +315,14 @@ class Executor:
         given = None if created is None else created.body()
 
         async def execute() -> Any:
-            async with run.root.settling_streams():
+            async with root.settling_streams():
                 return await operator.execute(given, context)
 
         task = begin(contained(execute()), name=f"job {run.job_id}", context=variables)
-        run.root.task = task
+        root.task = task
 
         def has_ended(done: asyncio.Task[Any]) -> None:
-            run.attention.set()
+            run.lifecycle.attention.set()
             if not done.cancelled():
                 done.exception()  # one that is left behind is not reported as forgotten
 
@@ -335,7 +336,7 @@ class Executor:
 
         def stop() -> None:
             run.out_of_time = True
-            run.attention.set()
+            run.lifecycle.attention.set()
 
         return asyncio.get_running_loop().call_later(left, stop)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from agent_runtime.errors import BudgetExceededError
+from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.waits import blocking
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER
@@ -17,32 +18,36 @@ from llm_client.public_text import public_text
 logger = logger_of(__name__)
 
 
-async def suspend(run: JobRun) -> bool:
+async def suspend(root: Branch) -> bool:
     """Leave the memory, unless the run has something to do after all; return whether it is over.
+
+    Args:
+        root: All the work of the run.
 
     Raises:
         SignalsPending: A signal, or a message that a branch waits for, has arrived meanwhile.
     """
-    async with run.last_word():
-        if not run.is_idle or run.fold_in_doubt or run.deliver_arrived():
+    run = root.run
+    async with run.journal.final_turn():
+        if not run.idleness.is_idle or run.signals.in_doubt or run.waiters.deliver_arrived():
             return False
-        waits = set(run.root.waits())
+        waits = set(root.waits())
         events = [
-            *_standing_still(run),
+            *_standing_still(root),
             NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": sorted(waits)}),
         ]
         change = JobChange(status=_status_of(waits), release=True)
-        await run.conclude(
+        await run.journal.final_commit(
             events,
             job=change,
-            waits=run.wait_sets(),
+            waits=run.waiters.sets(),
             require_no_signals=True,
             require_empty=run.mail.addresses(),
         )
     return True
 
 
-async def wait_for_room(run: JobRun) -> bool:
+async def wait_for_room(root: Branch) -> bool:
     """Leave the memory until a budget has room for a step; return whether the run is over.
 
     The job waits until the window ends. Where none does it is blocked, and somebody has to make room.
@@ -50,10 +55,16 @@ async def wait_for_room(run: JobRun) -> bool:
     Raises:
         SignalsPending: A signal has arrived meanwhile.
     """
-    async with run.last_word():
-        if not run.room_wanted or not run.is_quiet() or run.fold_in_doubt or run.deliver_arrived():
+    run = root.run
+    async with run.journal.final_turn():
+        if (
+            not run.gate.room_wanted
+            or not root.is_quiet()
+            or run.signals.in_doubt
+            or run.waiters.deliver_arrived()
+        ):
             return False
-        wanted = min(run.room_wanted.values(), key=lambda each: each.until or NEVER)
+        wanted = min(run.gate.room_wanted.values(), key=lambda each: each.until or NEVER)
         since = (run.history.room_wanted or {}).get("since") or run.services.clock.now().isoformat()
         data, due = wanted.to_dict(since), wanted.until or NEVER
         reason = public_text(wanted.reason)
@@ -69,8 +80,8 @@ async def wait_for_room(run: JobRun) -> bool:
             said = {"waits": ["budget"], "due_at": due.isoformat(), "reason": reason, "room": data}
             told = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, said)
             change = JobChange(status=JobStatus.WAITING, release=True)
-        await run.conclude(
-            [*_standing_still(run), told],
+        await run.journal.final_commit(
+            [*_standing_still(root), told],
             job=change,
             set_timers=[
                 Timer(run.job_id, BUDGET_TIMER, due, RuntimeEventType.JOB_RETRY_REQUESTED, None, data)
@@ -87,12 +98,12 @@ def _status_of(waits: Collection[str]) -> JobStatus:
     return JobStatus.SLEEPING if waits == {"timer"} else JobStatus.WAITING
 
 
-def _standing_still(run: JobRun) -> list[NewEvent]:
+def _standing_still(root: Branch) -> list[NewEvent]:
     """Return the entries by which tool calls that stand still as a whole may be entered again."""
     events: dict[str, NewEvent] = {}
-    for branch in run.root.leaves():
+    for branch in root.leaves():
         for event in blocking(branch, "suspend", branch.waiting or "wait"):
-            step = run.history.steps.get(event.operation_id or "")
+            step = root.run.history.steps.get(event.operation_id or "")
             if step is not None and not step.may_reenter:
                 events[step.operation_id] = event
     return list(events.values())
@@ -102,25 +113,26 @@ async def park(run: JobRun, reason: str, code: str) -> None:
     """Set a job aside until a worker can go on with it; nothing is lost."""
     logger.error("job %s is blocked: %s", run.job_id, reason)
     services = run.services
-    async with run.last_word():
-        await run.conclude(
+    async with run.journal.final_turn():
+        await run.journal.final_commit(
             [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
             job=services.abilities.setting_aside(run.job, reason, code, services.clock.now()),
         )
 
 
-async def release(run: JobRun, *, is_left: bool = False) -> bool:
+async def release(root: Branch, *, is_left: bool = False) -> bool:
     """Give a job up in the middle, for another process or a later start, unless a step has begun meanwhile.
 
     Args:
-        run: The run.
+        root: All the work of the run.
         is_left: Whether the operator has been left already, so that nothing can begin.
     """
-    async with run.last_word():
-        if not is_left and not run.is_quiet():
+    run = root.run
+    async with run.journal.final_turn():
+        if not is_left and not root.is_quiet():
             return False
-        await run.conclude(
-            [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(run)],
+        await run.journal.final_commit(
+            [NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["worker"]}), *_standing_still(root)],
             job=JobChange(status=JobStatus.RUNNING, release=True),
         )
         return True

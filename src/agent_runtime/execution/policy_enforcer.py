@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from agent_runtime.execution.journal.writer import JournalWriter
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEventType
@@ -20,9 +21,6 @@ from agent_runtime.values.policy import (
 )
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor
 
-if TYPE_CHECKING:
-    from agent_runtime.execution.job_run import JobRun
-
 ALLOWED = PolicyResult(decision=PolicyDecision.ALLOW)
 """The answer where nothing governs."""
 
@@ -33,12 +31,12 @@ class PolicyEnforcer:
     """Asks a policy on behalf of one run.
 
     Args:
-        run: Where decisions are recorded.
+        journal: Where decisions are recorded.
         policy: The version the job was admitted under; `None` allows everything.
     """
 
-    def __init__(self, run: JobRun, policy: Policy | None = None) -> None:
-        self._run = run
+    def __init__(self, journal: JournalWriter, policy: Policy | None = None) -> None:
+        self._journal = journal
         self._policy = policy
 
     @property
@@ -46,7 +44,7 @@ class PolicyEnforcer:
         """Whether the policy can have anything to say about models; past decisions count as well."""
         if self._policy is not None and self._policy.concerns(PolicyAction.MODEL):
             return True
-        return bool(self._run.history.decisions)
+        return bool(self._journal.history.decisions)
 
     def decide(
         self,
@@ -68,7 +66,7 @@ class PolicyEnforcer:
             **measures: Fields of `PolicyContext` that only the caller knows.
         """
         about = (action, names[0], argument_hash)
-        recorded = self._run.history.decisions.get(operation_id, {}).get(about)
+        recorded = self._journal.history.decisions.get(operation_id, {}).get(about)
         if recorded is not None:
             return PolicyResult.from_dict(recorded).enforced
         if self._policy is None or not self._policy.concerns(action):
@@ -77,13 +75,13 @@ class PolicyEnforcer:
             action=action, names=names, context=self._context(**measures), arguments=arguments or {}
         )
         result = self._policy.decide(asked)
-        self._run.record(decision_event(operation_id, asked, result, argument_hash))
+        self._journal.record(decision_event(operation_id, asked, result, argument_hash))
         return result.enforced
 
     def _context(self, **measures: Any) -> PolicyContext:
-        history = self._run.history
+        history = self._journal.history
         return context_of(
-            self._run.job,
+            self._journal.job,
             spend=history.usage.cost or Decimal(0),
             turns=len(history.models),
             tool_calls=len(history.tools),

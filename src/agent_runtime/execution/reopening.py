@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from agent_runtime.execution.history import History, Step
+from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.ports.journal import Timer
 from agent_runtime.values.event import RuntimeEventType
 

@@ -52,8 +52,8 @@ async def _block(run: JobRun, what: str, code: str, cut: Reopening) -> None:
     services = run.services
     change = services.abilities.setting_aside(run.job, reason, code, services.clock.now())
     timers = list(sleeps_again(run.history, cut.timers, run.job_id))
-    async with run.last_word():
-        await run.conclude(events, job=change, set_timers=timers, require_no_signals=True)
+    async with run.journal.final_turn():
+        await run.journal.final_commit(events, job=change, set_timers=timers, require_no_signals=True)
 
 
 async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
@@ -72,8 +72,8 @@ async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
     ]
     timer = Timer(run.job_id, RETRY_TIMER, due, RuntimeEventType.JOB_RETRY_REQUESTED)
     timers = [timer, *sleeps_again(run.history, cut.timers, run.job_id)]
-    async with run.last_word():
-        await run.conclude(
+    async with run.journal.final_turn():
+        await run.journal.final_commit(
             events,
             job=JobChange(status=JobStatus.WAITING, release=True),
             set_timers=timers,

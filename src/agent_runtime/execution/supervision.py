@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending, UnrecordedCancellation
+from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.completion import Completion, end_of, finish
-from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.leaving import park, release, suspend, wait_for_room
+from agent_runtime.execution.lifecycle import RunState
 from agent_runtime.execution.operations.bare_timeouts import has_bare_timeout
 from agent_runtime.execution.retrying import set_aside
 from agent_runtime.ports.journal import NewEvent
@@ -24,14 +25,15 @@ class Supervisor:
     """Decides when a run suspends, is released, cleans up or ends.
 
     Args:
-        run: The run.
+        root: All the work of the run.
         task: Executes its operator.
     """
 
-    def __init__(self, run: JobRun, task: asyncio.Task[Any]) -> None:
-        self._run = run
+    def __init__(self, root: Branch, task: asyncio.Task[Any]) -> None:
+        self._root = root
+        self._run = root.run
         self._task = task
-        self._options = run.services.options
+        self._options = root.run.services.options
         self._gives_up_at: float | None = None
         """When effects in flight are cut off that keep a run from ending whose code does not fit its journal."""
 
@@ -39,26 +41,29 @@ class Supervisor:
         """Return when the run is over."""
         run, task = self._run, self._task
         if run.is_asked_to_stop():
-            run.stopping = True  # the operator is run again to clean up: it meets the cancellation on its way
+            run.lifecycle.advance(
+                RunState.STOPPING
+            )  # the operator, run again to clean up, meets it on its way
             await self._stop()
             return
         while True:
-            await run.attention.wait()
-            run.attention.clear()
-            if run.lost is not None:
+            await run.lifecycle.attention.wait()
+            run.lifecycle.attention.clear()
+            if run.lifecycle.lost is not None:
                 return
-            if task.done() and not run.is_asked_to_stop() and not run.fold_in_doubt:
+            if task.done() and not run.is_asked_to_stop() and not run.signals.in_doubt:
                 if await self._conclude():
                     return
                 continue
-            if run.signals_waiting:
-                await run.fold()
-            if run.mail.wanted and run.lost is None:
+            if run.signals.wanted:
+                await run.signals.drain()
+            if run.mail.wanted and run.lifecycle.lost is None:
                 await run.mail.take()
             if run.is_asked_to_stop() or run.out_of_time:
+                self._interrupt()
                 await self._stop()
                 return
-            if run.control_error is not None:
+            if run.lifecycle.control_error is not None:
                 if self._has_come_to_rest():
                     await self._end_by_control_error()
                     return
@@ -70,71 +75,73 @@ class Supervisor:
         """Write how the operator ended; return whether the run is over, and not asked to stop before it goes on."""
         error = None if self._task.cancelled() else self._task.exception()
         if isinstance(error, NondeterminismError):  # also one that the operator's own code has raised
-            self._run.refuse(error)
-        if self._run.control_error is not None:
+            self._run.lifecycle.refuse(error)
+        if self._run.lifecycle.control_error is not None:
             await self._end_by_control_error()
             return True
         if isinstance(
             error, RunSuspended
         ):  # it stands before something that this process does not begin any more
-            return await release(self._run, is_left=True)
+            return await release(self._root, is_left=True)
         try:
             if not await set_aside(self._run, self._task):
                 await finish(self._run, end_of(self._run, self._task))
         except SignalsPending:
-            await self._run.fold()
-            self._run.attention.set()
+            await self._run.signals.drain()
+            self._run.lifecycle.attention.set()
             return False
         return True
 
     async def _leave(self) -> bool:
         """Give the job up, to go on later, if nothing of it is in flight here; return whether that is so."""
         run = self._run
-        if run.draining and run.is_quiet() and await release(run):
+        if run.lifecycle.begins_nothing and self._root.is_quiet() and await release(self._root):
             return True
-        if run.room_wanted and run.is_quiet() and await self._wait_for_room():
+        if run.gate.room_wanted and self._root.is_quiet() and await self._wait_for_room():
             return True
-        return run.is_idle and await self._suspend()
+        return run.idleness.is_idle and await self._suspend()
 
     async def _suspend(self) -> bool:
-        if has_bare_timeout(self._run.root.leaves()):
-            self._run.refuse(UnrecordedCancellation())
+        if has_bare_timeout(self._root.leaves()):
+            self._run.lifecycle.refuse(UnrecordedCancellation())
             return False
         try:
-            if await suspend(self._run):
+            if await suspend(self._root):
                 return True
         except SignalsPending:
-            await self._run.fold()
+            await self._run.signals.drain()
             self._run.mail.want()
-            self._run.check_idle()
+            self._run.idleness.check()
         return False
 
     async def _wait_for_room(self) -> bool:
         try:
-            return await wait_for_room(self._run)
+            return await wait_for_room(self._root)
         except SignalsPending:
-            await self._run.fold()
-            self._run.look_for_room()
+            await self._run.signals.drain()
+            self._run.gate.look_for_room()
             return False
 
-    async def _stop(self) -> None:
-        """Let the operator clean up for a bounded time, then write the end, whatever has happened.
+    def _interrupt(self) -> None:
+        """Raise the job's cancellation where the operator stands.
 
-        The cancellation is raised where the operator stands. One that is run again for this is followed through its journal
-        to where that was, or to where the journal ends.
+        An operator that is run again for this is followed through its journal to where that was, or to where the journal ends.
         """
         run = self._run
         if run.history.stop_request is None:
-            run.record(NewEvent(RuntimeEventType.JOB_RUNTIME_EXCEEDED))
-        if not run.stopping:
-            run.stopping = True
-            run.interrupt()
+            run.journal.record(NewEvent(RuntimeEventType.JOB_RUNTIME_EXCEEDED))
+        run.lifecycle.advance(RunState.STOPPING)
+        self._root.interrupt()
+
+    async def _stop(self) -> None:
+        """Let the operator clean up for a bounded time, then write the end, whatever has happened."""
+        run = self._run
         left = self._options.cancel_timeout - run.history.clean_up_seconds
         await asyncio.wait((self._task,), timeout=max(0.0, left))
         await self._cut_off()
         request = run.history.stop_request
         assert request is not None  # noqa: S101 -- recorded above at the latest
-        error = run.control_error
+        error = run.lifecycle.control_error
         await finish(
             run, Completion.of_request(request, no_clean_up=None if error is None else text_of(error))
         )
@@ -144,12 +151,12 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         if self._gives_up_at is None:
             self._gives_up_at = loop.time() + self._options.drain_timeout
-            loop.call_at(self._gives_up_at, self._run.attention.set)
-        return self._task.done() or not self._run.is_in_flight() or loop.time() >= self._gives_up_at
+            loop.call_at(self._gives_up_at, self._run.lifecycle.attention.set)
+        return self._task.done() or not self._root.is_in_flight() or loop.time() >= self._gives_up_at
 
     async def _end_by_control_error(self) -> None:
         """Set a job aside whose code does not fit its journal; a mistake that shows at the first run is a failure."""
-        error, run = self._run.control_error, self._run
+        error, run = self._run.lifecycle.control_error, self._run
         assert error is not None  # noqa: S101 -- the caller's condition
         await self._cut_off()
         if isinstance(error, NondeterminismError) or run.job.fence > 1:
@@ -174,7 +181,7 @@ class Supervisor:
         if task.done():
             return
         run.unwind()
-        for leaf in run.root.leaves():
+        for leaf in self._root.leaves():
             if leaf.task is not None and not leaf.waiting:
                 leaf.task.cancel()
         _, pending = await asyncio.wait((task,), timeout=self._options.cancel_timeout)

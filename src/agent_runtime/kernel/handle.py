@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from agent_runtime.actions.manager import ActionManager
 from agent_runtime.errors import (
     BudgetExceededError,
     ContentPruned,
@@ -17,19 +18,37 @@ from agent_runtime.errors import (
     PolicyDenied,
     UnknownAction,
 )
+from agent_runtime.events.bus import EventBus
+from agent_runtime.jobs.manager import JobManager
 from agent_runtime.kernel.request import ExecutionResult
-from agent_runtime.operators.operator import plain_output
+from agent_runtime.operators.result import plain_output
 from agent_runtime.ports.current_job import after_the_journal
+from agent_runtime.ports.journal import Storage
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
-if TYPE_CHECKING:
-    from agent_runtime.kernel.kernel import RuntimeKernel
-
 _PAGE = 500
+
+
+class JobHost(Protocol):
+    """What a handle asks of its kernel."""
+
+    jobs: JobManager
+    actions: ActionManager
+    bus: EventBus
+    storage: Storage
+
+    async def start(self) -> object:
+        """Start it, if it has not been started."""
+
+    async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:
+        """Return the event with which a job stops."""
+
+    async def check_blocked(self, job_id: str) -> None:
+        """Raise `JobBlocked` if a job is set aside."""
 
 
 @after_the_journal()
@@ -45,7 +64,7 @@ class ExecutionHandle:
 
     def __init__(
         self,
-        kernel: RuntimeKernel,
+        kernel: JobHost,
         job_id: str,
         end: asyncio.Future[RuntimeEvent] | None = None,
         *,

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent_runtime.operators.durable_wait import DurableWait
 from llm_client.background import begin
-
-if TYPE_CHECKING:
-    from agent_runtime.operators.operator import OperatorResult
 
 
 class ChildHandle(ABC):

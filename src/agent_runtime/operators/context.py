@@ -16,7 +16,7 @@ from uuid import UUID
 from agent_runtime.errors import InvalidInput
 from agent_runtime.operators.child_handle import BareChildHandle, ChildHandle
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
-from agent_runtime.operators.operator import OperatorResult
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.action import ActionRecord, ActionSpec

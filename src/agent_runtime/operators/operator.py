@@ -5,44 +5,15 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agent_runtime.errors import InvalidInput, ResultNotSerializable, UnknownOperator
+from agent_runtime.errors import InvalidInput, UnknownOperator
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.values.retry_policy import RetryPolicy
-from llm_client.public_text import text_of
-from llm_client.usage import Usage
 
 if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext
     from llm_client.agent.agent import Agent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorResult:
-    """What an operator gives back."""
-
-    content: str = ""
-    """Text for people and for models."""
-    output_data: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values for the next operator."""
-    success: bool = True
-    error: str | None = None
-    error_code: str | None = None
-    usage: Usage | None = None
-    turns: int = 0
-
-    @property
-    def output(self) -> Any:
-        """The value that the operator returned, or its `output_data`; `None` where there is none."""
-        return plain_output(self.output_data)
-
-
-def plain_output(output_data: Mapping[str, Any] | None) -> Any:
-    """Return the plain value that an operator's data stands for."""
-    if not output_data:
-        return None
-    return output_data["output"] if output_data.keys() == {"output"} else output_data
 
 
 class Operator(ABC):
@@ -160,26 +131,6 @@ class AgentOperator(Operator):
         """Return what the agent answered as JSON values, as its own type writes them."""
         kind = getattr(self.agent, "output_type", None)
         return output if kind is None else kind.dump(output)
-
-
-def plain(value: Any) -> Any:
-    """Return JSON values for models and dataclasses, and what they hold, wherever they are; other values as they are.
-
-    Raises:
-        ResultNotSerializable: One of them holds what cannot be written as JSON.
-    """
-    from pydantic_core import PydanticSerializationError, to_jsonable_python
-
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if not callable(getattr(type(value), "model_dump", None)) and not is_dataclass(value):
-        return value
-    try:
-        return to_jsonable_python(value, by_alias=False, inf_nan_mode="constants")
-    except (PydanticSerializationError, ValueError, TypeError) as error:
-        raise ResultNotSerializable(f"not JSON: {text_of(error)}") from error
 
 
 class OperatorRegistry:

@@ -113,7 +113,7 @@ class Guard(Host):
     def loop(self) -> AbstractEventLoop | None:
         """Return the event loop of the job."""
         branch = CURRENT_BRANCH.get()
-        return None if branch is None else branch.run.loop
+        return None if branch is None else branch.run.journal.loop
 
     def time_limit(self, seconds: float) -> Limit:
         """Bound an agent's run; in a job, that the bound was reached is recorded."""
@@ -135,4 +135,4 @@ class Guard(Host):
         """Write the outcome that waits for the next intent."""
         branch = branch_here()
         if branch is not None:
-            await branch.run.settled()
+            await branch.run.journal.settled()

@@ -85,7 +85,7 @@ class ModelAdmission:
                 timers = [(run.job_id, BUDGET_TIMER)] if run.history.room_wanted is not None else []
                 pins = new_pins(run.history, step.operation_id, attempt.spec.tools)
                 intent = _intent(step, attempt, number, bound)
-                await run.commit([*pins, intent], charges=plan.charges, clear_timers=timers)
+                await run.journal.commit([*pins, intent], charges=plan.charges, clear_timers=timers)
             except (Exception, asyncio.CancelledError):
                 if not step.is_begun(number):  # refused, or cancelled before it was its turn to be written:
                     del step.open[number]  # nothing is set aside, and nothing must be given back
@@ -100,7 +100,7 @@ class ModelAdmission:
         async def degraded(model: str, shortage: Shortage) -> None:
             nonlocal attempt
             data = {"from": attempt.model, "to": model, "budget": shortage.message}
-            run.record(NewEvent(RuntimeEventType.BUDGET_DEGRADED, step.operation_id, data))
+            run.journal.record(NewEvent(RuntimeEventType.BUDGET_DEGRADED, step.operation_id, data))
             spec, ruled = await self.rule(step, attempt.spec, provider, model, attempt.call.estimator)
             if ruled != model:
                 raise PolicyDenied(f"the budget asks for model {model!r}, the policy for {ruled!r} instead")
@@ -111,7 +111,9 @@ class ModelAdmission:
                 model=attempt.model, provider=provider, demand=demand, commit=commit, degraded=degraded
             )
         except BudgetExceededError as error:
-            run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, step.operation_id, {"reason": str(error)}))
+            run.journal.record(
+                NewEvent(RuntimeEventType.BUDGET_DENIED, step.operation_id, {"reason": str(error)})
+            )
             raise
         if granted is None:
             step.budgets = ()

@@ -119,7 +119,7 @@ async def settle_left(step: ModelStep) -> None:
                 run, step.operation_id, step.name, {number: bound}, why="the call was given up"
             )
             step.open.pop(number, None)
-            await run.commit(events, **parts)
+            await run.journal.commit(events, **parts)
             continue
         said = step.heard.said_usage()
         if said is not None and not said.is_plausible:
@@ -163,7 +163,7 @@ async def _settle(
     overrun = [] if spent is None else _overrun(step, bound, spent)
     step.open.pop(number, None)  # a caller that is cancelled now may have it written
     try:
-        await run.commit([outcome, *overrun], ledger=[entry], charges=charges)
+        await run.journal.commit([outcome, *overrun], ledger=[entry], charges=charges)
     except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum
         step.open[number] = bound
         raise

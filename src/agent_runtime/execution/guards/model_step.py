@@ -12,7 +12,7 @@ from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.heard import Heard
 from agent_runtime.execution.guards.model_policy import redacted_messages
 from agent_runtime.execution.guards.money import AtMost, attempt_id
-from agent_runtime.execution.history import Step
+from agent_runtime.execution.journal.history import Step
 from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.content import encode
 from llm_client.codec import dump_result

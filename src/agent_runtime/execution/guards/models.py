@@ -41,7 +41,7 @@ class ModelGuard:
         """Return the recorded answer, or let the call happen and record how it ended."""
         run = branch.run
         with branch.step(step_name(call)):
-            await run.admit_step(branch)
+            await branch.admit()
             step = next_step(branch, call)
             recorded = step.recorded
             branch.dropped_tools = _dropped_before(run, step)
@@ -73,7 +73,7 @@ class ModelGuard:
         try:
             result = await proceed(await self._admission.governed(step, call))
         except asyncio.CancelledError:
-            if not (step.answer or run.closed or run.stopping or run.draining):
+            if step.answer is None and run.lifecycle.is_running:
                 if line is not None and line.left:
                     await asyncio.shield(settle_left(step))
                 else:
@@ -99,7 +99,7 @@ class ModelGuard:
             event = NewEvent(
                 RuntimeEventType.MODEL_COMPLETED, step.operation_id, data, step.content_of(result)
             )
-            await run.commit([event])
+            await run.journal.commit([event])
         if step.is_conversation:
             run.transcripts.note_answer(step.place, result.message())
         return result
@@ -112,7 +112,7 @@ class ModelGuard:
         step.open.clear()
         data = {"name": step.name, "input": step.input_hash, **describe_failure(error)}
         events.append(NewEvent(RuntimeEventType.MODEL_FAILED, step.operation_id, data))
-        await step.branch.run.commit(events, **parts)
+        await step.branch.run.journal.commit(events, **parts)
 
     async def attempt(
         self, branch: Branch, attempt: ModelAttempt, proceed: ProceedAttempt
@@ -125,12 +125,12 @@ class ModelGuard:
         if recorded is not None and recorded.outcome is not None and step.result is None:
             step.result = load_result(recorded.outcome.body())
             return step.result
-        await branch.run.admit_step()
+        await branch.run.gate.admit()
         if step.heard is not None:
             step.heard.events.clear()  # of an attempt that failed before it said anything
         number = 1 + (recorded.attempts if recorded is not None else 0)
         attempt, bound = await self._admission.admit(step, attempt, number)
-        await branch.run.check_alive()
+        await branch.run.gate.check_alive()
         started_at = branch.run.services.clock.monotonic()
         try:
             result = await proceed(attempt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from agent_runtime.execution.history import History
+from agent_runtime.execution.journal.history import History
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType

@@ -24,7 +24,7 @@ async def tell(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudge
     for crossing in await run.budgets.crossings(budgets):
         told = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, _about(crossing))
         try:
-            await run.commit([told], charges=[crossing.latch])
+            await run.journal.commit([told], charges=[crossing.latch])
         except BudgetRejected:
             logger.debug("somebody has told of %s before", crossing.key)
         run.budgets.note_told(crossing)

@@ -65,7 +65,7 @@ class ToolGuard:
         proceed: ProceedTool,
     ) -> ToolResult:
         tool = invocation.tool
-        await branch.run.admit_step(branch)
+        await branch.admit()
         effect = JournaledEffect(
             own,
             kind="tool",
@@ -139,7 +139,7 @@ class ToolGuard:
         if is_agreed and run.history.definitions[tool.name][-1][1] != tool.definition:
             pins = [agreed_pin(operation_id, tool)]
         for pin in pins:
-            run.record(pin)
+            run.journal.record(pin)
 
     async def _run(
         self, effect: JournaledEffect, invocation: ToolInvocation, proceed: ProceedTool
@@ -163,7 +163,7 @@ class ToolGuard:
         effect = _CURRENT.get()
         if effect is None:
             return await proceed(invocation)
-        await branch.run.admit_step()
+        await branch.run.gate.admit()
         await _intend(effect)
         place = branch.place if invocation.attempt == 1 else f"{branch.place}~{invocation.attempt}"
         token = _CURRENT.set(None)
@@ -199,7 +199,9 @@ async def _intend(effect: JournaledEffect) -> None:
         reason = f"budget {said}: its limit of tool calls is reached"
         if await budgets.wait_for_tool_call(error.budget_id, reason):
             continue
-        effect.run.record(NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason}))
+        effect.run.journal.record(
+            NewEvent(RuntimeEventType.BUDGET_DENIED, effect.operation_id, {"reason": reason})
+        )
         raise BudgetExceededError(reason) from error
     bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]
     await tell(effect.run, effect.operation_id, bounding)

@@ -49,7 +49,7 @@ async def ask_and_wait(branch: Branch, ask: Ask[T]) -> T:
         asked = await ask(branch)
         if asked.events:
             blocked = blocking(branch, asked.operation_id, asked.kind)
-            await branch.run.commit([*asked.events, *blocked], **asked.parts)
+            await branch.run.journal.commit([*asked.events, *blocked], **asked.parts)
         answer = await asked.answered(branch)
     branch.run.mail.seen((asked.operation_id,))
     return answer

@@ -44,7 +44,7 @@ class ChildResults:
             self._wanted.append(job_id)
         event = await asyncio.shield(end)
         if event is None or event.content is None:
-            raise self._run.refuse(
+            raise self._run.lifecycle.refuse(
                 NondeterminismError(
                     f"the result of child job {job_id!r}, which this job goes on with, was deleted"
                 )
@@ -59,7 +59,7 @@ class ChildResults:
     async def _read(self, job_ids: list[str]) -> None:
         run = self._run
         try:
-            found = await run.patiently(lambda: run.services.storage.last_events(job_ids))
+            found = await run.journal.retry(lambda: run.services.storage.last_events(job_ids))
         except BaseException as error:  # noqa: BLE001 -- whoever waits for them learns how the run ends
             for job_id in job_ids:
                 end = self._ends.pop(job_id)

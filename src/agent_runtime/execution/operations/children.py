@@ -19,7 +19,8 @@ from agent_runtime.execution.operations.child_results import ChildResults
 from agent_runtime.execution.retries import Retry, retried
 from agent_runtime.execution.running_time import handed_on
 from agent_runtime.jobs.manager import deadline_timer
-from agent_runtime.operators.operator import OperatorRegistry, OperatorResult
+from agent_runtime.operators.operator import OperatorRegistry
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
@@ -68,7 +69,7 @@ class Children:
     async def ask(self, branch: Branch, request: ChildRequest) -> Asked[OperatorResult]:
         """Return the wait for a child at the next place of a line; the child begins with it."""
         operation = branch.reach("child", request.operator, key=request.key)
-        await self._run.admit_step(branch)
+        await branch.admit()
         events, parts = await self._begin(operation, request)
         return self.wait_for(operation.id, request.operator, events, parts)
 
@@ -88,10 +89,10 @@ class Children:
 
     async def start(self, branch: Branch, operation: Operation, request: ChildRequest) -> str:
         """Start a child, unless it was started here before, and return its job's id."""
-        await self._run.admit_step(branch)
+        await branch.admit()
         events, parts = await self._begin(operation, request)
         if events:
-            await self._run.commit(events, **parts)
+            await self._run.journal.commit(events, **parts)
         return str(self._run.history.steps[operation.id].declaration.data["child_job_id"])
 
     async def _begin(
@@ -122,7 +123,7 @@ class Children:
         if request.held:
             data |= {"held": True, "on_parent_end": request.on_parent_end}
         policies = run.services.policies
-        policy = await run.patiently(lambda: policies.of_job(run.job.policy_ref))
+        policy = await run.journal.retry(lambda: policies.of_job(run.job.policy_ref))
         admission = admit(record, created, policy)
         parts = {
             "create": [(admission.job, admission.events)],
@@ -148,7 +149,7 @@ class Children:
             ], {}
         now = run.services.clock.now()
         asked = Retry(parent=run.job, operation_id=operation.id, told=handed_on(run, now))
-        made = await run.patiently(lambda: retried(storage, before, asked, now))
+        made = await run.journal.retry(lambda: retried(storage, before, asked, now))
         data |= {"child_job_id": made.job.job_id, "retries": before.job_id}
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], made.parts
 
@@ -166,9 +167,9 @@ class Children:
 
     async def _head(self, job_id: str) -> JobRecord | None:
         run, storage = self._run, self._run.services.storage
-        job = await run.patiently(partial(storage.get_job, job_id))
+        job = await run.journal.retry(partial(storage.get_job, job_id))
         chain_id = job_id if job is None else job.chain_id
-        return await run.patiently(partial(storage.chain_head, chain_id))
+        return await run.journal.retry(partial(storage.chain_head, chain_id))
 
     def _count(self, operation: Operation) -> None:
         """Count a child; raises `InvalidInput` when it is one too many."""

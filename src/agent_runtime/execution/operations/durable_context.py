@@ -28,13 +28,15 @@ from agent_runtime.execution.operations.effects import JournaledEffect, Outcome
 from agent_runtime.execution.operations.failed_at import failure_of
 from agent_runtime.execution.operations.failures import describe_failure, recorded_failure, step_failed
 from agent_runtime.execution.operations.gathering import close_unstarted, gather, wait_any
+from agent_runtime.execution.operations.messages import ask_for_message
 from agent_runtime.execution.operations.results import ResultType, result_type
 from agent_runtime.execution.operations.timeouts import TimeoutScope
 from agent_runtime.execution.operations.waits import ask_person, await_action, open_action, resolved
 from agent_runtime.operators.child_handle import ChildHandle
 from agent_runtime.operators.context import OperatorContext, call, value_of
 from agent_runtime.operators.durable_wait import DurableWait, WaitKind, Won, check_waits
-from agent_runtime.operators.operator import OperatorRegistry, OperatorResult
+from agent_runtime.operators.operator import OperatorRegistry
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_choice, check_json, check_seconds, check_text
@@ -130,7 +132,7 @@ class DurableContext(OperatorContext):
         operation = branch.reach("step", step_name, key=key, effect=effect)
         returns = result_type(function)
         with failure_of(operation.id), branch.step(step_name):
-            await self._run.admit_step(branch)
+            await branch.admit()
             with branch.child(operation.place) as inner:
                 journaled = JournaledEffect(
                     inner,
@@ -168,7 +170,7 @@ class DurableContext(OperatorContext):
             data = describe_failure(error)
             if isinstance(error, RunAborted) and not isinstance(error, ActionExpired):
                 if (
-                    self._run.control_error is None
+                    self._run.lifecycle.control_error is None
                 ):  # known, so that no later run has to ask what became of it
                     await journaled.finish(ok=False, data={**data, "aborts": True}, content=None)
                 raise  # a question of the step's own that nobody answered is a failure like any other
@@ -190,7 +192,7 @@ class DurableContext(OperatorContext):
 
         async def ask(branch: Branch) -> Asked[ActionRecord]:
             operation = branch.reach("action", str(spec.type), key=key)
-            await self._run.admit_step(branch)
+            await branch.admit()
             asking = ask_person(branch, operation.id, spec)
 
             async def read(answer: RuntimeEvent) -> ActionRecord:
@@ -211,7 +213,7 @@ class DurableContext(OperatorContext):
         branch = self.branch()
         operation = branch.reach("action", str(spec.type), key=key)
         with branch.step(str(spec.type)):
-            await self._run.admit_step(branch)
+            await branch.admit()
             return await open_action(branch, operation.id, spec, held=True)
 
     async def await_action(self, action: ActionRecord) -> ActionRecord:
@@ -226,7 +228,7 @@ class DurableContext(OperatorContext):
 
         async def ask(branch: Branch) -> Asked[None]:
             operation = branch.reach("timer", "sleep")
-            await self._run.admit_step(branch)
+            await branch.admit()
             if operation.step is not None:
                 return Asked(operation_id=operation.id, kind="timer", read=_nothing)
             due_at = self._due(seconds, until)
@@ -249,7 +251,7 @@ class DurableContext(OperatorContext):
         check_identity("identity", wanted)
 
         async def ask(branch: Branch) -> Asked[InboxMessage]:
-            return await self._run.mail.ask(branch, wanted)
+            return await ask_for_message(branch, wanted)
 
         return self._wait("message", ask)
 
@@ -285,7 +287,7 @@ class DurableContext(OperatorContext):
         operation = branch.reach("child", name, key=key)
         with branch.step(name):
             child_job_id = await self.children.start(branch, operation, request)
-        return DurableChildHandle(self, child_job_id, operation.id, name)
+        return DurableChildHandle(self.children, self.branch, child_job_id, operation.id, name)
 
     def _registered(self, operator: Any) -> str:
         return operator if isinstance(operator, str) else self._registry.add(operator).name
@@ -337,9 +339,9 @@ class DurableContext(OperatorContext):
         branch = self.branch()
         operation = branch.reach("value", data.get("name", type_))
         with branch.recorded_only():
-            await self._run.admit_step(branch)
+            await branch.admit()
             if operation.step is None:
-                await self._run.commit([NewEvent(type_, operation.id, data)], **parts)
+                await self._run.journal.commit([NewEvent(type_, operation.id, data)], **parts)
 
     def now(self) -> datetime:
         """Return the current time, written to the journal no later than what depends on it."""
@@ -368,7 +370,7 @@ class DurableContext(OperatorContext):
         return Random(seed)  # noqa: S311 -- reproducible on purpose
 
     def _record(self, operation: Operation, **data: Any) -> None:
-        self._run.record(NewEvent(RuntimeEventType.VALUE_RECORDED, operation.id, data))
+        self._run.journal.record(NewEvent(RuntimeEventType.VALUE_RECORDED, operation.id, data))
 
     def patched(self, change_id: str) -> bool:
         """Return whether this job follows new code: decided at the first call, for the whole job, and recorded.
@@ -377,7 +379,7 @@ class DurableContext(OperatorContext):
         """
         check_text("change_id", change_id)
         branch, history = self.branch(), self._run.history
-        self._run.check_going_on()
+        self._run.lifecycle.check_going_on()
         decided = history.patches.get(change_id)
         if decided is None:
             decided = not branch.is_recorded_ahead()
@@ -415,7 +417,7 @@ async def _value(run: JobRun, returns: ResultType, name: str, outcome: Outcome) 
         try:
             return await returns.read_aside(outcome.content)
         except Exception as problem:
-            raise run.refuse(
+            raise run.lifecycle.refuse(
                 NondeterminismError(
                     f"the recorded value of step {name!r} no longer fits what {name!r} says it returns: "
                     f"{text_of(problem)}"

@@ -19,8 +19,8 @@ from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
 from agent_runtime.execution.approvals import who_agreed
 from agent_runtime.execution.branch import Branch, Operation
-from agent_runtime.execution.history import History, Step
 from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.waits import asked_event, await_action, blocking, open_action
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
@@ -145,15 +145,15 @@ class JournaledEffect:
     async def intend(self, **parts: Any) -> None:
         """Write the intent, where the effect class needs one and none is open."""
         step = self.step
-        if self.effect in WITHOUT_INTENT and not parts and not self.run.suspicion.is_suspect:
+        if self.effect in WITHOUT_INTENT and not parts and not self.run.journal.suspicion.is_suspect:
             return
         if step is not None and step.open_intent is not None:
             return
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
         content = described(self.run.tokens.hidden(self.arguments))
         event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
-        await self.run.commit([event], **parts)
-        await self.run.check_alive()
+        await self.run.journal.commit([event], **parts)
+        await self.run.gate.check_alive()
 
     async def finish(
         self,
@@ -171,10 +171,10 @@ class JournaledEffect:
         state = "completed" if ok else "failed"
         described = {"name": self.name, "input": self._hash, **data}
         outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
-        if (with_next or self.effect in REPEATABLE) and self.run.may_hold(outcome):
-            self.run.hold(outcome, charges)
+        if (with_next or self.effect in REPEATABLE) and self.run.journal.may_defer(outcome):
+            self.run.journal.defer(outcome, charges)
         else:
-            await self.run.commit([outcome], charges=charges)
+            await self.run.journal.commit([outcome], charges=charges)
         return outcome
 
     async def settle_lost(self) -> Outcome | None:
@@ -196,7 +196,7 @@ class JournaledEffect:
             f"{self.kind}.unknown", self.operation_id, {"name": self.name, "effect": self.effect}
         )
         action = question_about(self.run, self._question(), f"{self.operation_id}!{number}")
-        await self.run.commit(
+        await self.run.journal.commit(
             [unknown, asked_event(action), *blocking(self.branch, action.operation_id or "", "action")],
             new_actions=[action],
         )
@@ -210,14 +210,14 @@ class JournaledEffect:
         A job that ends or leaves the memory settles it there, and what stood still in a wait has not gone on.
         """
         step, run = self.step, self.run
-        if run.closed or run.is_asked_to_stop() or self.effect in REPEATABLE:
+        if run.lifecycle.is_over or run.is_asked_to_stop() or self.effect in REPEATABLE:
             return
         if self.branch.stop_reason("action") is None:  # cut off by something else, which is refused
             return
         if step is None or step.open_intent is None or step.may_reenter:
             return
         self.branch.effect = None
-        if await self.settle_lost() is None and not self.run.closed:
+        if await self.settle_lost() is None and not self.run.lifecycle.is_over:
             data = {"error": "its time was up before it was done again", "error_type": TimeoutError.__name__}
             await self.finish(ok=False, data=data, content=None)
 
@@ -281,11 +281,11 @@ def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
     """
     said = f"{kind} {name!r} at {operation_id!r} is asked something else than the journal records"
     if run.services.options.strict:
-        raise run.refuse(NondeterminismError(f"{said}, and the kernel is strict"))
+        raise run.lifecycle.refuse(NondeterminismError(f"{said}, and the kernel is strict"))
     if operation_id not in run.history.warned:
         logger.warning("job %s: %s; the recorded outcome is used", run.job_id, said)
         data = {"warning": "changed_input", "step": operation_id, "kind": kind, "name": name}
-        run.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
+        run.journal.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
 
 
 def unknown_effect(

@@ -59,12 +59,16 @@ class _Members:
     def give_back(self, error: BaseException) -> None:
         """Give back the messages that were received here: the code gets an error instead of them."""
         run = self.run
-        if not isinstance(error, RunSuspended) and not run.closed and run.control_error is None:
+        if (
+            not isinstance(error, RunSuspended)
+            and not run.lifecycle.is_over
+            and run.lifecycle.control_error is None
+        ):
             run.mail.give_back(self.messages)
 
     def close(self, number: int) -> None:
         self.parent.children.discard(self.branches[number])
-        self.run.check_idle()
+        self.run.idleness.check()
 
 
 async def gather(
@@ -141,12 +145,12 @@ async def _opened(parent: Branch, name: Name, count: int) -> _Members:
     run = parent.run
     operation = parent.reach("branches", name)
     with parent.recorded_only():
-        await run.admit_step(parent)
+        await parent.admit()
     if operation.step is None:
         data = {"name": name, "branches": count}
-        run.record(NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, data))
+        run.journal.record(NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, data))
     elif (before := operation.step.declaration.data["branches"]) != count:
-        raise run.refuse(
+        raise run.lifecycle.refuse(
             NondeterminismError(
                 f"at {operation.id!r} the code runs {count} branches, but the journal records {before}"
             )
@@ -199,7 +203,7 @@ async def _ask(
         for part, values in asked.parts.items():
             parts.setdefault(part, []).extend(values)
     if events:
-        await members.run.commit([*events, *_all_blocking(members, branches)], **parts)
+        await members.run.journal.commit([*events, *_all_blocking(members, branches)], **parts)
 
 
 def _all_blocking(members: _Members, branches: Sequence[Branch]) -> Iterator[NewEvent]:
@@ -261,7 +265,7 @@ async def _results(
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             failed = _note_failure(members, tasks, failed)
             members.parent.deciding = False
-            members.run.check_idle()
+            members.run.idleness.check()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     except asyncio.CancelledError:
         await _end(tasks)
@@ -293,9 +297,9 @@ def _note_failure(members: _Members, tasks: Sequence[asyncio.Task[Any]], failed:
         failed = next(found, None)
         if failed is None:
             return None
-        if members.run.control_error is None:
+        if members.run.lifecycle.control_error is None:
             data = {"name": "gather", "branch": failed}
-            members.run.record(NewEvent(RuntimeEventType.BRANCH_FAILED, members.operation.id, data))
+            members.run.journal.record(NewEvent(RuntimeEventType.BRANCH_FAILED, members.operation.id, data))
     for number, task in enumerate(tasks):
         branch = members.branches.get(number)
         if number == failed or task.done():
@@ -305,7 +309,7 @@ def _note_failure(members: _Members, tasks: Sequence[asyncio.Task[Any]], failed:
             continue
         branch.abandoned = True
         for leaf in branch.leaves():
-            members.run.end_wait(leaf, asyncio.CancelledError("a sibling branch has failed"))
+            members.run.waiters.end(leaf, asyncio.CancelledError("a sibling branch has failed"))
     return failed
 
 
@@ -313,7 +317,7 @@ def _failure(members: _Members, failed: int, result: object) -> BaseException:
     """Return the failure of the branch that has failed first, as it is raised in every run."""
     if isinstance(result, BaseException):
         return result
-    return members.run.refuse(
+    return members.run.lifecycle.refuse(
         NondeterminismError(
             f"at {members.operation.id!r} the journal records that branch {failed} has failed, and now it does not"
         )

@@ -11,19 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agent_runtime.errors import AlreadySettled, RunSuspended, StorageError
-from agent_runtime.execution.branch import Branch
-from agent_runtime.execution.operations.asking import Asked
+from agent_runtime.execution.idleness import Idleness
+from agent_runtime.execution.journal.writer import JournalWriter
+from agent_runtime.execution.waiters import Waiters, WaitingLine
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 from llm_client.logs import logger_of
-
-if TYPE_CHECKING:
-    from agent_runtime.execution.job_run import JobRun
 
 logger = logger_of(__name__)
 
@@ -32,70 +30,55 @@ class Receiving:
     """The messages that a run waits for, and those that its code has not seen yet.
 
     Args:
-        run: The run.
+        journal: The run's.
+        waiters: Who waits.
+        idleness: Checked when somebody has got something.
     """
 
-    def __init__(self, run: JobRun) -> None:
-        self._run = run
+    def __init__(self, journal: JournalWriter, waiters: Waiters, idleness: Idleness) -> None:
+        self._journal = journal
+        self._waiters = waiters
+        self._idleness = idleness
         self.wanted = False
         """A branch waits for a message that may be there."""
         self._taking = asyncio.Lock()
         """Held while it is not known whether a message was taken, and for whom."""
-        self.unseen: dict[str, Branch] = {}
+        self.unseen: dict[str, WaitingLine] = {}
         """Where messages have arrived that the code has not got yet, by operation."""
         self._seen: set[str] = set()
         """Operations whose messages the code of this run has got."""
 
-    async def ask(self, branch: Branch, identity: str) -> Asked[InboxMessage]:
-        """Return the wait for a message at the next place of a line."""
-        run = self._run
-        operation = branch.reach("message", identity)
-        await run.admit_step(branch)
-
-        async def read(received: RuntimeEvent) -> InboxMessage:
-            return message_of(received)
-
-        asked: Asked[InboxMessage] = Asked(operation_id=operation.id, kind="message", read=read)
-        if operation.step is not None:
-            return asked
-        return Asked(
-            operation_id=operation.id,
-            kind="message",
-            read=read,
-            events=[NewEvent(RuntimeEventType.MESSAGE_AWAITED, operation.id, {"name": identity})],
-            parts={"receivers": [self._receiver(operation.id, identity)]},
-        )
-
     def want(self) -> None:
         """Have the supervisor look into the inboxes."""
         self.wanted = True
-        self._run.attention.set()
+        self._journal.lifecycle.attention.set()
 
     async def take(self) -> None:
         """Take a message for each branch that waits for one, as far as there are any; for the run's supervisor."""
         self.wanted = False
         try:
-            for operation_id in self._run.waiting_for("message"):
+            for operation_id in self._waiters.of_kind("message"):
                 await self._take_for(operation_id)
         except RunSuspended:
             return
         except StorageError as error:
-            logger.warning("job %s: messages cannot be read yet: %s", self._run.job_id, error)
+            logger.warning("job %s: messages cannot be read yet: %s", self._journal.job.job_id, error)
             asyncio.get_running_loop().call_later(1.0, self.want)
 
     async def _take_for(self, operation_id: str) -> None:
-        run = self._run
         address = self._address(operation_id)
         while self._is_wanted(operation_id):
-            message = await run.services.storage.next_message(address)
+            message = await self._journal.services.storage.next_message(address)
             if message is None or not self._is_wanted(operation_id):
                 return
             async with self._taking:
                 try:
-                    await run.commit(
+                    await self._journal.commit(
                         [_received(operation_id, message)],
-                        message_changes=[MessageChange(message.message_id, address, None, run.job_id)],
-                        drop_receivers=[self._receiver(operation_id, address.identity)],
+                        message_changes=[
+                            MessageChange(message.message_id, address, None, self._journal.job.job_id)
+                        ],
+                        drop_receivers=[self.receiver(operation_id, address.identity)],
                     )
                 except AlreadySettled:  # another job was faster
                     continue
@@ -103,30 +86,33 @@ class Receiving:
 
     def _is_wanted(self, operation_id: str) -> bool:
         """Whether a branch still waits for a message, and nothing else has decided what it waits for."""
-        run = self._run
-        if run.closed or run.draining or run.is_asked_to_stop() or run.control_error is not None:
+        lifecycle, history = self._journal.lifecycle, self._journal.history
+        if (
+            not lifecycle.is_running
+            or history.stop_request is not None
+            or lifecycle.control_error is not None
+        ):
             return False
-        branch = run.waits_for(operation_id)
+        branch = self._waiters.line_at(operation_id)
         return (
             branch is not None
             and branch.stop_reason("message") is None
-            and not any(rival in run.history.arrived for rival in branch.rivals)
+            and not any(rival in history.arrived for rival in branch.rivals)
         )
 
     def _hand_over(self, operation_id: str) -> None:
         """Give a message that was taken to who waits; or back, when meanwhile nobody does."""
-        run = self._run
-        branch = run.waits_for(operation_id)
-        run.deliver(run.history.arrived[operation_id])
-        run.check_idle()  # at once: its task has not run yet, and the job must not be suspended before that
-        if branch is not None:
-            self.unseen[operation_id] = branch
-        elif not run.closed:
+        line = self._waiters.line_at(operation_id)
+        self._waiters.deliver(self._journal.history.arrived[operation_id])
+        self._idleness.check()  # at once: its task has not run yet, and the job must not be suspended before that
+        if line is not None:
+            self.unseen[operation_id] = line
+        elif not self._journal.lifecycle.is_over:
             self.give_back([operation_id])
 
-    def arrived(self, operation_id: str, branch: Branch) -> None:
+    def arrived(self, operation_id: str, line: WaitingLine) -> None:
         """Learn that a branch is about to get a message."""
-        self.unseen[operation_id] = branch
+        self.unseen[operation_id] = line
 
     def seen(self, operation_ids: Iterable[str]) -> None:
         """Learn that the code has got what was received here."""
@@ -145,26 +131,26 @@ class Receiving:
             change = self._change_back(operation_id)
             if change is not None:
                 self.unseen.pop(operation_id, None)
-                self._run.record(self._withdrawn(operation_id), message_changes=[change])
+                self._journal.record(self._withdrawn(operation_id), message_changes=[change])
 
-    def give_back_unseen(self, line: Branch, start: str, is_spared: Callable[[Branch], bool]) -> None:
+    def give_back_unseen(self, line: str, start: str, is_spared: Callable[[WaitingLine], bool]) -> None:
         """Give back what has arrived in a line and has not been seen, where its code is about to be cut off.
 
         Args:
-            line: The line.
+            line: Its place.
             start: Place in it after which the code is cut off.
             is_spared: Whether the code of a branch goes on.
         """
         spared = {one for one, branch in self.unseen.items() if is_spared(branch)}
         number = int(start.rpartition(".")[2]) if start.rpartition(".")[2].isdecimal() else 0
-        self.give_back([one for one in self._untouched(line.place, number) if one not in spared])
+        self.give_back([one for one in self._untouched(line, number) if one not in spared])
 
     def _untouched(self, line: str, after: int = 0) -> list[str]:
         """Return where messages have arrived in a line that the code of this run has not got, and no run has gone on from.
 
         A run that follows the journal may be cut off before it comes to them.
         """
-        history = self._run.history
+        history = self._journal.history
         return [
             step.operation_id
             for step in (history.steps.values() if "message" in history.kinds else ())
@@ -176,7 +162,7 @@ class Receiving:
 
     def _is_last(self, place: str, line: str, after: int) -> bool:
         """Whether nothing is recorded after a place, in its line and in those around it up to the given one."""
-        furthest = self._run.history.furthest
+        furthest = self._journal.history.furthest
         while True:
             around, _, number = place.rpartition(".")
             if not number.isdecimal() or furthest.get(around, 0) > int(number):
@@ -196,11 +182,11 @@ class Receiving:
 
     def receivers(self) -> list[Receiver]:
         """Return the waits for messages that are open."""
-        history = self._run.history
+        history = self._journal.history
         if "message" not in history.kinds:
             return []
         return [
-            self._receiver(step.operation_id, step.name)
+            self.receiver(step.operation_id, step.name)
             for step in history.steps.values()
             if step.kind == "message"
             and step.operation_id not in history.arrived
@@ -209,23 +195,24 @@ class Receiving:
 
     def addresses(self) -> list[Address]:
         """Return the inboxes that branches wait for now."""
-        return list({self._address(one) for one in self._run.waiting_for("message")})
+        return list({self._address(one) for one in self._waiters.of_kind("message")})
 
     def _withdrawn(self, operation_id: str) -> NewEvent:
         data = {"name": self._address(operation_id).identity}
         return NewEvent(RuntimeEventType.WAIT_WITHDRAWN, operation_id, data)
 
     def _change_back(self, operation_id: str) -> MessageChange | None:
-        received = self._run.history.arrived.get(operation_id)
+        received = self._journal.history.arrived.get(operation_id)
         if received is None or received.type != RuntimeEventType.MESSAGE_RECEIVED:
             return None
-        return returned(received, self._run.job_id)
+        return returned(received, self._journal.job.job_id)
 
     def _address(self, operation_id: str) -> Address:
-        return Address(self._run.job.scope_id, self._run.history.steps[operation_id].name)
+        return Address(self._journal.job.scope_id, self._journal.history.steps[operation_id].name)
 
-    def _receiver(self, operation_id: str, identity: str) -> Receiver:
-        return Receiver(self._run.job_id, operation_id, Address(self._run.job.scope_id, identity))
+    def receiver(self, operation_id: str, identity: str) -> Receiver:
+        """Return the row of a wait for a message."""
+        return Receiver(self._journal.job.job_id, operation_id, Address(self._journal.job.scope_id, identity))
 
 
 def _received(operation_id: str, message: InboxMessage) -> NewEvent:

@@ -40,7 +40,9 @@ class StreamLine:
         parent.check_free(_NAME)
         operation = parent.reach("branches", _NAME)
         if operation.step is None:
-            run.record(NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, {"name": _NAME, "branches": 1}))
+            run.journal.record(
+                NewEvent(RuntimeEventType.BRANCH_OPENED, operation.id, {"name": _NAME, "branches": 1})
+            )
         self._operation_id = operation.id
         self._recorded: Mapping[str, Any] | None = run.history.left.get(operation.id)
         """How the reader left in the run before, if he did."""
@@ -77,20 +79,20 @@ class StreamLine:
 
     def reader_waits(self) -> None:
         """Learn that the reader has seen everything there is."""
-        self.branch.run.check_idle()
+        self.branch.run.idleness.check()
 
     def reader_left(self, *, waiting: bool) -> None:
         """Cut off a model's answer, or a wait; an effect in flight is let finish, and nothing new begins after it."""
         self._waited = waiting
         run = self.branch.run
-        if run.closed or run.stopping or run.draining:
+        if not run.lifecycle.is_running:
             self._cancel()
         elif self._recorded is None or self.was_left:
             self.branch.abandoned = True
             if self._stands_still or not self.branch.children:
                 self._cancel()
             else:
-                run.left_lines.add(self)
+                run.idleness.left_streams.add(self)
                 self.cancel_if_blocked()
 
     def cancel_if_blocked(self) -> None:
@@ -107,8 +109,8 @@ class StreamLine:
         parent = self.branch.parent
         if parent is not None:
             parent.children.discard(self.branch)
-        self.branch.run.left_lines.discard(self)
-        self.branch.run.check_idle()
+        self.branch.run.idleness.left_streams.discard(self)
+        self.branch.run.idleness.check()
 
     def passed(self) -> None:
         """Learn that the reader's line goes on: what he has not read by now he never will."""
@@ -122,9 +124,9 @@ class StreamLine:
             )
         run = self.branch.run
         unread = running or self._stream.left or self._stream.has_unread
-        if unread and self._recorded is None and not (run.closed or run.stopping or run.draining):
+        if unread and self._recorded is None and run.lifecycle.is_running:
             data = {"name": _NAME, "ended": not running and not self._stream.left, "waiting": self._waited}
-            run.record(NewEvent(RuntimeEventType.BRANCH_LEFT, self._operation_id, data))
+            run.journal.record(NewEvent(RuntimeEventType.BRANCH_LEFT, self._operation_id, data))
             self._recorded = data
 
     async def admit(self) -> None:
@@ -144,7 +146,7 @@ class StreamLine:
         if self._recorded is not None and self._recorded["waiting"]:
             await asyncio.get_running_loop().create_future()
         await self._stream.emptied()
-        raise self.branch.run.refuse(
+        raise self.branch.run.lifecycle.refuse(
             NondeterminismError(
                 f"the stream at {self._operation_id!r} was left here, but the code reads on; let the version that began "
                 "this job finish it"

@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from agent_runtime.errors import InvalidInput, JournalLimitReached
 from agent_runtime.execution.branch import TIME_IS_UP, Branch, Operation
+from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.failed_at import note_failure
 from agent_runtime.execution.operations.withdrawal import withdraw
+from agent_runtime.execution.waiters import WaitingLine
 from agent_runtime.ports.journal import NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.pausing import TimeLimit
-
-if TYPE_CHECKING:
-    from agent_runtime.execution.job_run import JobRun
 
 _UNINTERRUPTED = frozenset({"unsafe", "reconcilable"})
 """Effects that get time to finish: cut off, nobody would know whether they had happened."""
@@ -36,7 +34,7 @@ class TimeoutScope:
 
     def __init__(self, branch: Branch, seconds: float) -> None:
         self._branch = branch
-        self._run: JobRun = branch.run
+        self._run = branch.run
         self._seconds = seconds
         self._operation: Operation | None = None
         self._expired = False
@@ -59,12 +57,12 @@ class TimeoutScope:
         branch, run = self._branch, self._run
         self._operation = operation = branch.reach("timeout", "timeout")
         with branch.step("timeout"):
-            await run.admit_step(branch)
+            await branch.admit()
             if operation.step is None:
                 await self._begin(operation)
         self._expired = run.history.timeouts.get(operation.id) == "expired"
         branch.timeouts.append(self)
-        run.timeouts[operation.id] = self
+        run.waiters.bounds[operation.id] = self
         if self._expired:
             self._be_patient()
             self.line_is_free()
@@ -76,7 +74,7 @@ class TimeoutScope:
         timer = Timer(
             self._run.job_id, _key(operation.id), due_at, RuntimeEventType.TIMEOUT_DUE, operation.id
         )
-        await self._run.commit(
+        await self._run.journal.commit(
             [NewEvent(RuntimeEventType.TIMEOUT_STARTED, operation.id, data)], set_timers=[timer]
         )
 
@@ -89,14 +87,14 @@ class TimeoutScope:
         del kind, traceback
         operation_id, run = self.operation_id, self._run
         self._branch.timeouts.remove(self)
-        run.timeouts.pop(operation_id, None)
+        run.waiters.bounds.pop(operation_id, None)
         if self._patience is not None:
             self._patience.cancel()
         task = asyncio.current_task()
         while self._cancellations and task is not None:
             self._cancellations -= 1
             task.uncancel()
-        if run.closed or run.is_asked_to_stop():
+        if run.lifecycle.is_over or run.is_asked_to_stop():
             return
         if self._expired:
             _go_on_after(self._branch, operation_id)
@@ -107,7 +105,7 @@ class TimeoutScope:
                 raise passed from error
         elif operation_id not in run.history.timeouts:
             left = NewEvent(RuntimeEventType.TIMEOUT_LEFT, operation_id, {"name": "timeout"})
-            run.record(left, clear_timers=[(run.job_id, _key(operation_id))])
+            run.journal.record(left, clear_timers=[(run.job_id, _key(operation_id))])
 
     def is_over(self) -> bool:
         """Whether nothing more may begin inside: asked where something would."""
@@ -124,7 +122,7 @@ class TimeoutScope:
             return
         self._expired = True
         data = {"name": "timeout", "next": _end_of_body(self._branch)}
-        self._run.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, data))
+        self._run.journal.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, data))
         self._be_patient()
         if self.has_ended_before(self._branch.next_number):
             self._interrupt(_UNINTERRUPTED)
@@ -150,15 +148,15 @@ class TimeoutScope:
             return
         current = asyncio.current_task()
 
-        def is_spared(branch: Branch) -> bool:
-            return any(effect_class(step.open_intent) in spared for _, step in branch.enclosing_effects())
+        def is_spared(line: WaitingLine) -> bool:
+            return any(effect_class(step.open_intent) in spared for _, step in line.enclosing_effects())
 
         start = self.operation_id.partition(":")[2]
-        self._run.mail.give_back_unseen(self._branch, start, is_spared)
+        self._run.mail.give_back_unseen(self._branch.place, start, is_spared)
         for leaf in self._branch.leaves():
             if is_spared(leaf):
                 continue
-            if self._run.end_wait(leaf, asyncio.CancelledError(TIME_IS_UP)):
+            if self._run.waiters.end(leaf, asyncio.CancelledError(TIME_IS_UP)):
                 continue
             task = leaf.at_work.task
             if task is not None and task is not current:
@@ -176,7 +174,7 @@ class RecordedLimit:
 
     def __init__(self, branch: Branch, seconds: float) -> None:
         self._branch = branch
-        self._run: JobRun = branch.run
+        self._run = branch.run
         self._limit = TimeLimit(seconds)
         self._operation_id = ""
         self.cut: set[str] = set()
@@ -200,10 +198,10 @@ class RecordedLimit:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         run = self._run
-        is_over = not (run.closed or run.is_asked_to_stop()) and self.is_over()
+        is_over = not (run.lifecycle.is_over or run.is_asked_to_stop()) and self.is_over()
         self._branch.timeouts.remove(self)
         await self._limit.__aexit__(kind, error, trace)
-        if run.closed or run.is_asked_to_stop():
+        if run.lifecycle.is_over or run.is_asked_to_stop():
             return
         if is_over:
             _go_on_after(self._branch, self._operation_id)
@@ -228,7 +226,7 @@ class RecordedLimit:
         """Do nothing: an agent does nothing besides its calls."""
 
     def _record(self, type_: RuntimeEventType, **more: int) -> None:
-        self._run.record(NewEvent(type_, self._operation_id, {"name": "limit", **more}))
+        self._run.journal.record(NewEvent(type_, self._operation_id, {"name": "limit", **more}))
 
 
 def effect_class(intent: object) -> str:
@@ -247,7 +245,7 @@ def _gives_way(run: JobRun, error: BaseException | None) -> bool:
 
     Whether the body saw a failure before it was cut off is not recorded; that the time was up is.
     """
-    if run.control_error is not None or isinstance(error, JournalLimitReached):
+    if run.lifecycle.control_error is not None or isinstance(error, JournalLimitReached):
         return False
     return error is None or isinstance(error, asyncio.CancelledError | Exception)
 

@@ -81,9 +81,9 @@ async def open_action(
     asking = ask_person(branch, operation_id, spec, argument_hash=argument_hash, held=held)
     if asking.events:
         blocked = blocking(branch, operation_id, "action")
-        await branch.run.commit([*asking.events, *blocked], **asking.parts)
+        await branch.run.journal.commit([*asking.events, *blocked], **asking.parts)
     elif asking.parts:
-        await branch.run.commit([], **asking.parts)
+        await branch.run.journal.commit([], **asking.parts)
     return asking.action
 
 
@@ -123,7 +123,7 @@ def recorded_action(asked: RuntimeEvent) -> ActionRecord:
 
 
 async def await_action(branch: Branch, action: ActionRecord, *, settles: bool = False) -> ActionRecord:
-    """Wait for the answer to an action and return the action with it; `settles` as for `JobRun.wait`.
+    """Wait for the answer to an action and return the action with it; `settles` as for `Branch.wait`.
 
     Raises:
         ActionExpired: Nobody answered in time, or it was cancelled, and there is no default answer.
@@ -160,14 +160,14 @@ def answered(action: ActionRecord, answer: RuntimeEvent) -> ActionRecord:
 
 async def wait(branch: Branch, operation_id: str, kind: str, *, settles: bool = False) -> RuntimeEvent:
     """Wait for an answer; before it reaches a tool's function, the journal says that the function goes on."""
-    answer = await branch.run.wait(branch, operation_id, kind, settles=settles)
+    answer = await branch.wait(operation_id, kind, settles=settles)
     resumed = [
         NewEvent(f"{step.kind}.resumed", step.operation_id, {"name": step.name, "wait": operation_id})
         for _, step in branch.enclosing_effects()
         if step.open_intent is not None and operation_id not in step.resumed
     ]
     if resumed:
-        await branch.run.commit(resumed)
+        await branch.run.journal.commit(resumed)
     return answer
 
 

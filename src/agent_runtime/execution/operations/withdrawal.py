@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from agent_runtime.execution.history import Step
 from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.journal.history import Step
 from agent_runtime.ports.journal import NewEvent, Signal
 from agent_runtime.values.action import ActionType
 from agent_runtime.values.event import RuntimeEventType
@@ -34,7 +34,7 @@ async def _withdraw(run: JobRun, steps: Iterable[Step]) -> None:
     steps = [step for step in steps if step.kind in ("action", "timer", "timeout", "child", "message")]
     if any(step.kind == "message" for step in steps):
         await run.mail.at_rest()
-    if run.closed or run.is_asked_to_stop() or run.control_error is not None:
+    if run.lifecycle.is_over or run.is_asked_to_stop() or run.lifecycle.control_error is not None:
         return
     open_waits = [
         step
@@ -58,7 +58,7 @@ async def _withdraw(run: JobRun, steps: Iterable[Step]) -> None:
         events.append(NewEvent(RuntimeEventType.WAIT_WITHDRAWN, step.operation_id, {"name": step.name}))
         _take_back(run, step, parts)
     if events:
-        await run.commit(events, **parts)
+        await run.journal.commit(events, **parts)
 
 
 def _take_back(run: JobRun, step: Step, parts: dict[str, list[Any]]) -> None:

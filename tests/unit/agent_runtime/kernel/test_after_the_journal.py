@@ -26,7 +26,7 @@ from agent_runtime import (
     RuntimeEvent,
     RuntimeKernel,
 )
-from agent_runtime.execution import journal_writer
+from agent_runtime.execution.journal import held_entries, writer
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.current_job import CURRENT_JOB
 from agent_runtime.storage.memory import MemoryStorage
@@ -346,7 +346,7 @@ async def test_a_signal_is_folded_after_what_the_job_holds_back(
     held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A timer falls due inside `context.timeout` while a value is held: it comes after it in the journal."""
-    monkeypatch.setattr(journal_writer, "HOLD_SECONDS", BOUND * 3)
+    monkeypatch.setattr(writer, "HOLD_SECONDS", BOUND * 3)
     entry, value_of = HELD[held]
 
     async def operator(context: OperatorContext, given: object) -> str:
@@ -368,8 +368,8 @@ async def test_a_signal_is_folded_after_what_the_job_holds_back(
 
 async def test_what_may_be_repeated_is_seen_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the next commit, with others of its kind, up to a bound."""
-    monkeypatch.setattr(journal_writer, "HOLD_SECONDS", BOUND * 3)
-    monkeypatch.setattr(journal_writer, "MAX_HELD", 3)
+    monkeypatch.setattr(writer, "HOLD_SECONDS", BOUND * 3)
+    monkeypatch.setattr(held_entries, "MAX_HELD", 3)
     written: list[int] = []
 
     async def operator(context: OperatorContext, given: object) -> None:
@@ -415,7 +415,7 @@ async def test_the_runtimes_own_tasks_work_for_no_job() -> None:
         job = CURRENT_JOB.get()
         return (
             job is not None
-            and job is k._worker._executor.runs[str(context.job_id)]
+            and job is k._worker._executor.runs[str(context.job_id)].journal
             and VARIABLE.get() is None
         )
 

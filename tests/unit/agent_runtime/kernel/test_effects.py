@@ -217,7 +217,7 @@ async def test_a_result_that_cannot_be_encoded_is_finished_and_not_run_again(val
         try:
             await context.step(odd)
         except ResultNotSerializable:
-            await context.sleep(0.05)
+            await context.sleep(0.5)
             return "caught"
         return "not caught"
 
@@ -245,7 +245,7 @@ async def test_a_step_returns_the_same_the_first_time_and_after_a_resume() -> No
 
     async def operator(context: OperatorContext, given: object) -> None:
         seen.append([await context.step(point), await context.step(untyped)])
-        await context.sleep(0.05)
+        await context.sleep(0.5)
 
     async with kernel(operators=[operator]) as k:
         await (await k.execute(ExecutionRequest(operator="operator"))).result()
@@ -269,7 +269,7 @@ async def test_a_failed_step_fails_the_same_way_after_a_resume() -> None:
             await context.step(breaks)
         except StepFailed as error:
             seen.append(f"{error} {error.error_type}")
-        await context.sleep(0.05)
+        await context.sleep(0.5)
 
     async with kernel(operators=[operator]) as k:
         await (await k.execute(ExecutionRequest(operator="operator"))).result()

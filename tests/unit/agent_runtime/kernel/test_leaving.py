@@ -242,6 +242,42 @@ async def test_a_crash_in_the_middle_of_clean_up_repeats_nothing_of_it() -> None
     assert done == ["first", "second"]
 
 
+async def test_a_job_cleans_up_to_the_end_although_its_process_begins_to_drain() -> None:
+    """Its clean-up is bounded anyway; held up until a release that never comes, half of it would be left undone."""
+    done: list[str] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        begun.set()
+        await go_on.wait()
+        done.append("first")
+
+    async def operator(context: OperatorContext, given: object) -> None:
+        try:
+            await context.action(ActionSpec(type="confirm"))
+        except asyncio.CancelledError:
+            await context.step(first)
+            await context.step(done.append, "second", name="second")
+            raise
+
+    storage = MemoryStorage()
+    options = dataclasses.replace(QUICK, cancel_timeout=BOUND, drain_timeout=BOUND)
+    k = kernel(storage, operators=[operator], options=options)
+    handle = await k.execute(ExecutionRequest(operator="operator"))
+    await status_becomes(handle, "waiting_action")
+    await handle.cancel()
+    async with asyncio.timeout(BOUND):
+        await begun.wait()
+    closing = asyncio.ensure_future(k.aclose())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
+    record = await storage.get_job(handle.job_id)
+    assert record is not None
+    assert record.status == "cancelled"
+    assert done == ["first", "second"]
+
+
 async def test_a_job_whose_operator_is_gone_ends_without_clean_up_and_says_so() -> None:
     released: list[str] = []
     storage = MemoryStorage()

@@ -16,7 +16,7 @@ from agent_runtime import (
     OperatorContext,
     StepFailed,
 )
-from agent_runtime.operators.operator import OperatorResult
+from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.journal import NewEvent, Signal
 from llm_client import Agent, FunctionProvider, ScriptedProvider, tool
 from llm_client.errors import RateLimited

@@ -73,7 +73,7 @@ async def cancelled_at(storage: SlowStorage, k: RuntimeKernel, request: Executio
 
 async def _drains(k: RuntimeKernel, handle: ExecutionHandle) -> bool:
     """Whether the run begins no further step."""
-    return k._worker._executor.runs[handle.job_id].draining
+    return k._worker._executor.runs[handle.job_id].lifecycle.begins_nothing
 
 
 async def _stops(k: RuntimeKernel, handle: ExecutionHandle) -> bool:

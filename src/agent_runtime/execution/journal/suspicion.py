@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from agent_runtime.execution.history import History
+from agent_runtime.execution.journal.history import History
 from agent_runtime.ports.journal import JobChange, NewEvent
 from agent_runtime.values.deaths import Absolution, OpenClaim
 from agent_runtime.values.event import RuntimeEventType

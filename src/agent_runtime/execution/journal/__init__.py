@@ -1,0 +1,1 @@
+"""A claimed job's journal: what it says, and the only hand that writes it."""
