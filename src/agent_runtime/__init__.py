@@ -5,8 +5,10 @@ Names are imported when they are first used, so that `import agent_runtime` stay
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from agent_runtime.extras import import_optional
+from llm_client.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from agent_runtime.actions.manager import ActionManager
@@ -153,13 +155,6 @@ _HOMES = {
     "values.retry_policy": "RetryPolicy",
     "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
 }
-_EXTRAS = {
-    **dict.fromkeys(("asyncpg", "procrastinate", "psycopg", "psycopg_pool"), "postgres"),
-    "redis": "redis",
-}
-"""The extra that brings each optional package."""
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
-
 __all__ = [
     "ActionAlreadyResolved",
     "ActionExpired",
@@ -271,24 +266,4 @@ __all__ = [
     "open_storage",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = importlib.import_module(f"{__name__}.{home}")
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        from agent_runtime.errors import MissingDependency
-
-        raise MissingDependency(package, _EXTRAS[package]) from error
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, import_optional)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import RuntimeKernel
 from agent_runtime.ports.journal import Storage
 from llm_client.background import stopped
@@ -64,7 +65,8 @@ def open_storage(
         return SQLiteStorage(path, durability=durability)
     scheme = url_parts(url).scheme
     if scheme in ("postgresql", "postgres"):
-        from agent_runtime import PostgresStorage
+        with optional_packages():
+            from agent_runtime.storage.postgres.storage import PostgresStorage
 
         return PostgresStorage(url, announcements=_announcements(redis_url))
     raise ConfigurationError(
@@ -76,7 +78,8 @@ def _announcements(redis_url: str | None) -> Announcements | None:
     """Return what carries news between the processes of a Postgres database, `None` for the database itself."""
     if redis_url is None:
         return None
-    from agent_runtime import RedisAnnouncements
+    with optional_packages():
+        from agent_runtime.storage.redis.announcements import RedisAnnouncements
 
     return RedisAnnouncements(redis_url)
 
@@ -122,7 +125,8 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
     dsn = getattr(storage, "dsn", None)
     if not storage.is_shared or dsn is None:
         return None
-    from agent_runtime import PostgresDispatcher
+    with optional_packages():
+        from agent_runtime.adapters.procrastinate import PostgresDispatcher
 
     return PostgresDispatcher(
         dsn,

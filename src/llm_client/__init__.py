@@ -5,8 +5,9 @@ Names are imported when they are first used, so `import llm_client` costs a few 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from llm_client.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from llm_client.agent.agent import Agent
@@ -212,112 +213,63 @@ __all__ = [
 ]
 
 _HOMES = {
-    "agent.agent": ("Agent",),
-    "agent.calls": ("Approve",),
-    "agent.config": ("AgentConfig",),
-    "agent.conversation": ("Conversation",),
-    "agent.middleware.budget": ("BudgetMiddleware",),
-    "agent.middleware.circuit_breaker": ("CircuitBreakerMiddleware",),
-    "agent.middleware.concurrency": ("ConcurrencyMiddleware",),
-    "agent.middleware.defaults": ("default_middleware", "minimal_middleware"),
-    "agent.middleware.logs": ("LoggingMiddleware",),
-    "agent.middleware.policy": ("PolicyMiddleware",),
-    "agent.middleware.redaction": ("RedactionMiddleware",),
-    "agent.middleware.result_size": ("ResultSizeMiddleware",),
-    "agent.middleware.retry": ("RetryMiddleware",),
-    "agent.middleware.telemetry": ("TelemetryMiddleware",),
-    "agent.middleware.timeout": ("TimeoutMiddleware",),
-    "agent.result": ("AgentResult",),
-    "agent.window": ("ContextWindow", "DropOldest", "Summarise"),
-    "engine.breaker": ("CircuitBreakerConfig",),
-    "engine.cache.base": ("Cache",),
-    "engine.cache.memory": ("MemoryCache",),
-    "engine.cache.sqlite": ("SQLiteCache",),
-    "engine.engine": ("ExecutionEngine",),
-    "engine.event_stream": ("EventStream",),
-    "engine.hooks": ("HookEvent",),
-    "engine.idempotency": ("IdempotencyTracker",),
-    "engine.limits": ("RateLimits",),
-    "engine.outcomes": ("MemoryOutcomeStore", "OutcomeStore"),
-    "engine.retry": ("RetryConfig",),
-    "engine.router": ("Router", "StaticRouter"),
+    "agent.agent": "Agent",
+    "agent.calls": "Approve",
+    "agent.config": "AgentConfig",
+    "agent.conversation": "Conversation",
+    "agent.middleware.budget": "BudgetMiddleware",
+    "agent.middleware.circuit_breaker": "CircuitBreakerMiddleware",
+    "agent.middleware.concurrency": "ConcurrencyMiddleware",
+    "agent.middleware.defaults": "default_middleware minimal_middleware",
+    "agent.middleware.logs": "LoggingMiddleware",
+    "agent.middleware.policy": "PolicyMiddleware",
+    "agent.middleware.redaction": "RedactionMiddleware",
+    "agent.middleware.result_size": "ResultSizeMiddleware",
+    "agent.middleware.retry": "RetryMiddleware",
+    "agent.middleware.telemetry": "TelemetryMiddleware",
+    "agent.middleware.timeout": "TimeoutMiddleware",
+    "agent.result": "AgentResult",
+    "agent.window": "ContextWindow DropOldest Summarise",
+    "engine.breaker": "CircuitBreakerConfig",
+    "engine.cache.base": "Cache",
+    "engine.cache.memory": "MemoryCache",
+    "engine.cache.sqlite": "SQLiteCache",
+    "engine.engine": "ExecutionEngine",
+    "engine.event_stream": "EventStream",
+    "engine.hooks": "HookEvent",
+    "engine.idempotency": "IdempotencyTracker",
+    "engine.limits": "RateLimits",
+    "engine.outcomes": "MemoryOutcomeStore OutcomeStore",
+    "engine.retry": "RetryConfig",
+    "engine.router": "Router StaticRouter",
     "errors": (
-        "AuthenticationError",
-        "CircuitOpen",
-        "ConfigurationError",
-        "ConnectionFailed",
-        "ContentFiltered",
-        "ContextLengthExceeded",
-        "IdempotencyConflict",
-        "InvalidRequest",
-        "InvalidResponse",
-        "LLMClientError",
-        "MissingDependency",
-        "ModelNotFound",
-        "ModelRetry",
-        "NetworkBlocked",
-        "OutputInvalid",
-        "ProviderError",
-        "ProviderTimeout",
-        "ProviderUnavailable",
-        "QuotaExceeded",
-        "RateLimited",
-        "RunAborted",
-        "ScriptExhausted",
-        "StreamInterrupted",
-        "ToolError",
-        "UngovernedCall",
+        "AuthenticationError CircuitOpen ConfigurationError ConnectionFailed ContentFiltered "
+        "ContextLengthExceeded IdempotencyConflict InvalidRequest InvalidResponse LLMClientError "
+        "MissingDependency ModelNotFound ModelRetry NetworkBlocked OutputInvalid ProviderError "
+        "ProviderTimeout ProviderUnavailable QuotaExceeded RateLimited RunAborted ScriptExhausted "
+        "StreamInterrupted ToolError UngovernedCall"
     ),
-    "governed": ("ungoverned",),
-    "llm": ("LLM",),
-    "messages": (
-        "CompletionResult",
-        "Embeddings",
-        "MediaPart",
-        "Message",
-        "ReasoningPart",
-        "StreamEvent",
-        "TextPart",
-        "ToolCall",
-    ),
-    "middleware": (
-        "HOST",
-        "Host",
-        "ModelAttempt",
-        "ModelCall",
-        "ModelMiddleware",
-        "ToolInvocation",
-        "ToolMiddleware",
-    ),
-    "network": ("block_network",),
-    "pausing": ("paused",),
-    "pricing": ("ModelPrices", "PriceBook"),
-    "providers.anthropic.provider": ("AnthropicProvider",),
-    "providers.base": ("Provider",),
-    "providers.google.provider": ("GoogleProvider",),
-    "providers.openai.provider": ("OpenAIProvider",),
-    "providers.registry": ("create_provider",),
-    "providers.scripted": ("Chunks", "Delay", "FunctionProvider", "ScriptedProvider"),
-    "redaction": ("RedactionRule", "Redactor", "redact"),
-    "spec": ("OutputSchema", "RequestContext", "RequestSpec"),
-    "testing.recorded": ("RecordedProvider",),
-    "tools.decorator": ("tool",),
-    "tools.mcp": ("McpServer",),
-    "tools.registry": ("ToolRegistry",),
-    "tools.tool": ("Reconciliation", "Tool", "ToolContext", "ToolResult"),
-    "usage": ("Usage",),
+    "governed": "ungoverned",
+    "llm": "LLM",
+    "messages": "CompletionResult Embeddings MediaPart Message ReasoningPart StreamEvent TextPart ToolCall",
+    "middleware": "HOST Host ModelAttempt ModelCall ModelMiddleware ToolInvocation ToolMiddleware",
+    "network": "block_network",
+    "pausing": "paused",
+    "pricing": "ModelPrices PriceBook",
+    "providers.anthropic.provider": "AnthropicProvider",
+    "providers.base": "Provider",
+    "providers.google.provider": "GoogleProvider",
+    "providers.openai.provider": "OpenAIProvider",
+    "providers.registry": "create_provider",
+    "providers.scripted": "Chunks Delay FunctionProvider ScriptedProvider",
+    "redaction": "RedactionRule Redactor redact",
+    "spec": "OutputSchema RequestContext RequestSpec",
+    "testing.recorded": "RecordedProvider",
+    "tools.decorator": "tool",
+    "tools.mcp": "McpServer",
+    "tools.registry": "ToolRegistry",
+    "tools.tool": "Reconciliation Tool ToolContext ToolResult",
+    "usage": "Usage",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,7 +26,8 @@ from agent_runtime.adapters.queue_entries import (
     entry_queues,
 )
 from agent_runtime.adapters.queue_places import Places
-from agent_runtime.errors import MissingDependency, SchemaMismatch, StorageClosed, StorageError
+from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
+from agent_runtime.extras import import_optional
 from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from llm_client.background import BackgroundLoop, Backoff, drained, ended, in_background, promptly, stopped
@@ -486,11 +486,8 @@ def _import_packages() -> None:
     Raises:
         MissingDependency: It is not installed.
     """
-    try:
-        importlib.import_module("procrastinate")
-        importlib.import_module("agent_runtime.adapters.queue_pool")
-    except ModuleNotFoundError as error:
-        raise MissingDependency(error.name or "procrastinate", "postgres") from error
+    import_optional("procrastinate")
+    import_optional("agent_runtime.adapters.queue_pool")
 
 
 def _entry(row: dict[str, Any]) -> Job:

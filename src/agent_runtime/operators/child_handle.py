@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from agent_runtime.operators.durable_wait import DurableWait
+from agent_runtime.operators.result import OperatorResult
 from llm_client.background import begin
 
 
