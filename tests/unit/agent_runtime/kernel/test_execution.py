@@ -290,13 +290,13 @@ def test_a_deadline_in_the_past_is_refused() -> None:
 
 async def test_running_time_is_bounded_by_the_budget_and_waiting_is_not() -> None:
     async def waits_then_works(context: OperatorContext, given: object) -> str:
-        await context.sleep(0.4)
+        await context.sleep(1.3)
         if given == "work":
             await asyncio.sleep(3600)
         return "done"
 
     async with kernel(operators=[waits_then_works]) as k:
-        budgets = BudgetSpec(max_runtime_seconds=0.3)
+        budgets = BudgetSpec(max_runtime_seconds=1.0)
         rest = await k.execute(ExecutionRequest(operator="waits_then_works", budgets=budgets))
         work = await k.execute(ExecutionRequest(operator="waits_then_works", input="work", budgets=budgets))
         assert (await rest.result()).output == "done"
