@@ -117,6 +117,14 @@ jobs = Table(
         postgresql_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
     ),
     Index(
+        "runtime_jobs_lines",
+        "operator",
+        "queue",
+        "job_id",
+        sqlite_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
+        postgresql_where=text("owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')"),
+    ),
+    Index(
         "runtime_jobs_blocked",
         "job_id",
         sqlite_where=text("status = 'blocked'"),

@@ -605,24 +605,57 @@ WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > $1
   AND NOT EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
 ORDER BY j.job_id LIMIT $2
 """  # noqa: S608
-UNLISTED_JOBS: Final = f"""
-WITH due AS (
-  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at FROM runtime_jobs j WHERE {READY}
+_LINES = f"FROM runtime_jobs j WHERE {READY}"
+_LISTED = """bound AS MATERIALIZED (SELECT clock_timestamp() - $1::interval AS since),
+listed AS MATERIALIZED (SELECT o.queue, o.operator FROM runtime_operators o, bound WHERE o.listed_at > bound.since),
+served (line) AS MATERIALIZED (
+  SELECT '' FROM runtime_workers w, bound WHERE w.registered_at <= bound.since AND jsonb_array_length(w.queues) = 0
   UNION
-  SELECT j.job_id, j.operator, j.queue, j.status, j.updated_at FROM {_WOKEN}
-), bound AS (SELECT clock_timestamp() - $1::interval AS since),
-listed AS (SELECT o.* FROM runtime_operators o, bound WHERE o.listed_at > bound.since)
-SELECT j.job_id FROM due j, bound WHERE CASE WHEN {_STOPS}
-  THEN NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator)
-  ELSE j.status <> 'blocked' AND j.updated_at <= bound.since
-    AND EXISTS (
-      SELECT 1 FROM runtime_workers w WHERE w.registered_at <= bound.since
-        AND (jsonb_array_length(w.queues) = 0 OR w.queues ? j.queue)
-    )
-    AND NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator AND o.queue IN ('', j.queue))
-  END
-ORDER BY j.job_id LIMIT $2
+  SELECT jsonb_array_elements_text(w.queues) FROM runtime_workers w, bound WHERE w.registered_at <= bound.since
+)"""
+UNLISTED_LINES: Final = f"""
+WITH RECURSIVE {_LISTED}, waiting (name) AS (
+  SELECT (SELECT j.operator {_LINES} ORDER BY j.operator LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.operator {_LINES} AND j.operator > w.name ORDER BY j.operator LIMIT 1) FROM waiting w WHERE w.name IS NOT NULL
+), unknown (name) AS (
+  SELECT name FROM waiting w
+  WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = w.name AND l.queue = '')
+), every (name, line) AS (
+  SELECT name, (SELECT j.queue {_LINES} AND j.operator = u.name ORDER BY j.operator, j.queue LIMIT 1)
+  FROM unknown u WHERE EXISTS (SELECT 1 FROM served WHERE line = '')
+  UNION ALL
+  SELECT name, (
+    SELECT j.queue {_LINES} AND j.operator = e.name AND j.queue > e.line ORDER BY j.operator, j.queue LIMIT 1
+  ) FROM every e WHERE e.line IS NOT NULL
+)
+SELECT name, line FROM every WHERE line IS NOT NULL
+UNION
+SELECT u.name, s.line FROM unknown u CROSS JOIN served s WHERE s.line <> ''
+EXCEPT
+SELECT l.operator, l.queue FROM listed l
 """  # noqa: S608
+"""Operators and queues of ready jobs that somebody serves and nobody lists: its cost grows with their number, not with that of the jobs."""
+UNLISTED_JOBS: Final = f"""
+WITH {_LISTED}
+SELECT j.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id
+WHERE s.type IN ('job.cancel_requested', 'job.deadline_reached') AND {READY}
+  AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator)
+UNION
+SELECT j.job_id FROM {_WOKEN} CROSS JOIN bound WHERE CASE WHEN {_STOPS}
+  THEN NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator)
+  ELSE j.status <> 'blocked' AND j.updated_at <= bound.since AND EXISTS (SELECT 1 FROM served WHERE line IN ('', j.queue))
+    AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator AND l.queue IN ('', j.queue))
+  END
+UNION
+SELECT f.job_id FROM bound CROSS JOIN unnest($3::text[], $4::text[]) AS u(name, line) CROSS JOIN LATERAL (
+  SELECT j.job_id {_LINES} AND j.operator = u.name AND j.queue = u.line AND j.updated_at <= bound.since AND NOT {_STOPS}
+  ORDER BY j.job_id LIMIT $2
+) AS f WHERE NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = u.name AND l.queue IN ('', u.line))
+LIMIT $2
+"""  # noqa: S608
+"""Of the jobs that are ready only those of some lines; besides, woken ones, and those that are asked to stop."""
+
 JOBS_WITH_SIGNALS: Final = """
 SELECT s.job_id FROM runtime_signals s JOIN runtime_jobs j ON j.job_id = s.job_id WHERE j.owner = $1
 UNION

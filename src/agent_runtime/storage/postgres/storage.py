@@ -402,7 +402,10 @@ class PostgresStorage:
 
     async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
         """Return jobs that nobody can run, by the server's clock."""
-        found = await self._connections.fetch(sql.UNLISTED_JOBS, timedelta(seconds=seconds), limit)
+        interval = timedelta(seconds=seconds)
+        lines = await self._connections.fetch(sql.UNLISTED_LINES, interval)
+        operators, queues = [line[0] for line in lines], [line[1] for line in lines]
+        found = await self._connections.fetch(sql.UNLISTED_JOBS, interval, limit, operators, queues)
         return [from_text(job_id) for (job_id,) in found]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:

@@ -134,6 +134,7 @@ CREATE INDEX runtime_jobs_chain ON runtime_jobs (chain_id, successor_id) WHERE p
 CREATE INDEX runtime_jobs_children ON runtime_jobs (parent_job_id) WHERE parent_job_id IS NOT NULL;
 CREATE INDEX runtime_jobs_ended ON runtime_jobs (completed_at) WHERE completed_at IS NOT NULL;
 CREATE UNIQUE INDEX runtime_jobs_key ON runtime_jobs (scope_id, idempotency_key) WHERE idempotency_key IS NOT NULL AND successor_id IS NULL;
+CREATE INDEX runtime_jobs_lines ON runtime_jobs (operator, queue, job_id) WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running');
 CREATE INDEX runtime_jobs_owned ON runtime_jobs (owner, scope_id) WHERE owner IS NOT NULL;
 CREATE INDEX runtime_jobs_ready ON runtime_jobs (scope_id, priority DESC, job_id) WHERE owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running');
 CREATE INDEX runtime_jobs_with_content ON runtime_jobs (completed_at) WHERE completed_at IS NOT NULL AND content_pruned_at IS NULL;

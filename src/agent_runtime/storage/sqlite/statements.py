@@ -206,23 +206,51 @@ WHERE j.status = 'blocked' AND j.owner IS NULL AND j.job_id > :after AND (
   AND NOT EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
 ORDER BY j.job_id LIMIT :limit
 """  # noqa: S608
+_LINES = f"FROM runtime_jobs j INDEXED BY runtime_jobs_lines WHERE {_READY}"
 UNLISTED_JOBS: Final = f"""
-WITH due AS (
-  SELECT j.* FROM runtime_jobs j WHERE {_READY}
+WITH RECURSIVE listed AS (SELECT queue, operator FROM runtime_operators WHERE listed_at > :since),
+served (line) AS (
+  SELECT '' FROM runtime_workers w WHERE w.started_at <= :since AND w.queues = '[]'
   UNION
-  SELECT j.* FROM {_WOKEN}
-), listed AS (SELECT * FROM runtime_operators WHERE listed_at > :since)
-SELECT j.job_id FROM due j WHERE CASE WHEN {_STOP_WAITS}
-  THEN NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator)
-  ELSE j.status <> 'blocked' AND j.updated_at <= :since
-    AND EXISTS (
-      SELECT 1 FROM runtime_workers w WHERE w.started_at <= :since
-        AND (w.queues = '[]' OR j.queue IN (SELECT value FROM json_each(w.queues)))
-    )
-    AND NOT EXISTS (SELECT 1 FROM listed o WHERE o.operator = j.operator AND o.queue IN ('', j.queue))
+  SELECT q.value FROM runtime_workers w JOIN json_each(w.queues) q WHERE w.started_at <= :since
+), waiting (name) AS (
+  SELECT (SELECT j.operator {_LINES} ORDER BY j.operator LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.operator {_LINES} AND j.operator > w.name ORDER BY j.operator LIMIT 1) FROM waiting w WHERE w.name IS NOT NULL
+), unknown (name) AS (
+  SELECT name FROM waiting w
+  WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = w.name AND l.queue = '')
+), every (name, line) AS (
+  SELECT name, (SELECT j.queue {_LINES} AND j.operator = u.name ORDER BY j.queue LIMIT 1)
+  FROM unknown u WHERE EXISTS (SELECT 1 FROM served WHERE line = '')
+  UNION ALL
+  SELECT name, (SELECT j.queue {_LINES} AND j.operator = e.name AND j.queue > e.line ORDER BY j.queue LIMIT 1)
+  FROM every e WHERE e.line IS NOT NULL
+), unlisted (name, line) AS (
+  SELECT name, line FROM every WHERE line IS NOT NULL
+  UNION
+  SELECT u.name, s.line FROM unknown u JOIN served s WHERE s.line <> ''
+  EXCEPT
+  SELECT l.operator, l.queue FROM listed l
+)
+SELECT j.job_id FROM runtime_signals s CROSS JOIN runtime_jobs j ON j.job_id = s.job_id
+WHERE s.type IN ('job.cancel_requested', 'job.deadline_reached') AND {_READY}
+  AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator)
+UNION
+SELECT j.job_id FROM {_WOKEN}
+WHERE w.job_id IN (SELECT job_id FROM runtime_signals UNION SELECT job_id FROM runtime_receivers) AND CASE WHEN {_STOP_WAITS}
+  THEN NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator)
+  ELSE j.status <> 'blocked' AND j.updated_at <= :since AND EXISTS (SELECT 1 FROM served WHERE line IN ('', j.queue))
+    AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator AND l.queue IN ('', j.queue))
   END
-ORDER BY j.job_id LIMIT :limit
+UNION
+SELECT job_id FROM (
+  SELECT j.job_id FROM unlisted u CROSS JOIN runtime_jobs j INDEXED BY runtime_jobs_lines
+  WHERE {_READY} AND j.operator = u.name AND j.queue = u.line AND j.updated_at <= :since AND NOT {_STOP_WAITS} LIMIT :limit
+)
+LIMIT :limit
 """  # noqa: S608
+"""Of jobs that are ready, only lines are looked at that nobody lists: what waits for those who live costs nothing."""
 
 # One that was sent before does nothing.
 SEND: Final = """

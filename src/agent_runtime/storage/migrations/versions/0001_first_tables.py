@@ -199,6 +199,12 @@ def upgrade() -> None:
         "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')",
     )
     _partial_index(
+        "runtime_jobs_lines",
+        "runtime_jobs",
+        ["operator", "queue", "job_id"],
+        "owner IS NULL AND operator IS NOT NULL AND status IN ('queued', 'running')",
+    )
+    _partial_index(
         "runtime_jobs_with_content",
         "runtime_jobs",
         ["completed_at"],
