@@ -15,6 +15,7 @@ from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import RuntimeKernel
 from agent_runtime.ports.journal import Storage
 from llm_client.background import stopped
+from llm_client.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from agent_runtime.execution.options import KernelOptions
@@ -255,7 +256,7 @@ def _make_default_folder(url: str) -> None:
     if url != storage_url(path):
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
     except OSError as error:
         raise StorageError(
             f"the folder of the default database, {str(path.parent)!r}, cannot be made ({error.strerror}); "

@@ -14,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from llm_client.private_files import make_private_folder
+
 MAX_AGENTS: Final = 1_000
 """Agents that are remembered; the ones that were used longest ago make room."""
 
@@ -84,7 +86,7 @@ class TrustStore:
 
     def _write(self, kind: str, name: str, content: Mapping[str, Any]) -> None:
         entry = self._entry(kind, name)
-        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(entry.parent)
         written = entry.with_name(f"{name}.{os.getpid()}.new")
         descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

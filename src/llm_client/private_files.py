@@ -7,6 +7,15 @@ import os
 from pathlib import Path
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder that is for its owner alone, and so all those above it that are missing, whatever the process hides by itself.
+
+    Who may write to one of them could put another one in its place. Raises `OSError`.
+    """
+    for folder in reversed([each for each in (path, *path.parents) if not each.exists()]):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def make_private(path: Path) -> None:
     """Make an empty file that only its owner may read and write, if there is none. One that is there stays as it is.
 

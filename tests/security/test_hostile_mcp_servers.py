@@ -21,6 +21,7 @@ from llm_client import (
 )
 from llm_client.tools import mcp_stdio
 from llm_client.tools.execution import execute
+from llm_client.tools.mcp_requests import MAX_OPEN, MAX_PER_SECOND, BoundedRequests
 from support.loopback import LoopbackServer, json_reply
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
@@ -252,6 +253,29 @@ async def test_a_long_answer_does_not_stop_the_loop(tmp_path: Path) -> None:
     async with raw(tmp_path, "plain") as server:
         (pay,) = await server.tools()
         assert (await call(pay, do="long")).content == "\u00e4" * 500_000
+
+
+async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        for _ in range(3):
+            assert (await call(pay, do="ask")).content == "paid", "a server may ask now and then"
+        result = await call(pay, do="ask on")
+        assert "asked for more than a server of tools has to ask" in str(result.error)
+        assert (await call(pay)).content == "paid", "it is started anew"
+
+
+async def test_requests_are_allowed_at_a_rate_and_as_long_as_they_are_answered() -> None:
+    seconds = [0.0]
+    requests = BoundedRequests(None, clock=lambda: seconds[0])
+    for _ in range(10 * MAX_OPEN):
+        assert requests.allows()
+        requests.answered()
+        seconds[0] += 1 / MAX_PER_SECOND
+    seconds[0] += 3_600
+    assert [requests.allows() for _ in range(MAX_OPEN + 1)] == [True] * MAX_OPEN + [False]
+    seconds[0] += 3_600
+    assert not requests.allows(), "none of them was answered"
 
 
 @pytest.mark.parametrize("header", ["Authorization", "Cookie", "X-Auth-Token"])

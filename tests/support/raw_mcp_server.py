@@ -56,6 +56,10 @@ def called(arguments: dict[str, Any]) -> str:
         case "shout":  # says all the time that its tools have changed
             for _ in range(2_000):
                 tell("notifications/tools/list_changed")
+        case "ask" | "ask on":  # for what servers may ask of clients, more often than anybody answers
+            for number in range(10 if arguments["do"] == "ask" else 2_000):
+                method = ("ping", "roots/list", "sampling/createMessage", "elicitation/create")[number % 4]
+                write(json.dumps({"jsonrpc": "2.0", "id": f"s{number}", "method": method, "params": {}}))
         case "number":
             return json.dumps(
                 {"content": [{"type": "text", "text": "one"}], "structuredContent": {"n": 10**400}}

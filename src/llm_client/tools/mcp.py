@@ -18,6 +18,7 @@ from llm_client.network import NETWORK, is_private
 from llm_client.redaction import kind_of_name
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_connection import Connection, Made, bounding
+from llm_client.tools.mcp_requests import BoundedRequests
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
@@ -217,7 +218,8 @@ class McpServer:
         importlib.import_module("jsonschema.validators")
         if self._url is None:
             program = StdioProgram(self._command, self._env, self._cwd)
-            return Made(Client(program, cache=None), program=program)
+            requests = BoundedRequests(program)
+            return Made(Client(requests, cache=None), requests, program=program)
         NETWORK.check(self._url)
         import httpx2
 
@@ -227,8 +229,8 @@ class McpServer:
             timeout=timeout,
             event_hooks={"response": [bounding(httpx2.AsyncByteStream)]},
         )
-        transport = streamable_http_client(self._url, http_client=http_client)
-        return Made(Client(transport, cache=None), http_client=http_client)
+        requests = BoundedRequests(streamable_http_client(self._url, http_client=http_client))
+        return Made(Client(requests, cache=None), requests, http_client=http_client)
 
     def _tool(self, entry: McpTool) -> Tool:
         name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
 from llm_client.logs import logger_of
+from llm_client.tools.mcp_requests import BoundedRequests
 from llm_client.tools.mcp_stdio import StdioProgram
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Made:
     """A client that is not connected yet, and what is under it."""
 
     client: Client
+    requests: BoundedRequests
     http_client: httpx2.AsyncClient | None = None
     program: StdioProgram | None = None
 
@@ -103,9 +105,11 @@ class Connection:
 
     @property
     def fault(self) -> str | None:
-        """Why a program was given up, if it was."""
-        program = None if self._made is None else self._made.program
-        return None if program is None else program.fault
+        """Why the server was given up, if it was."""
+        if self._made is None:
+            return None
+        program = self._made.program
+        return self._made.requests.fault or (None if program is None else program.fault)
 
     async def open(self, timeout: float) -> None:
         """Connect within so many seconds. Raises `ToolError` when that fails."""

@@ -1,0 +1,118 @@
+"""What an MCP server asks of us: a ping now and then. One that asks on and on is given up.
+
+The SDK takes up each request of a server in a task of its own, which waits until the answer is written. A server that asks without end, and
+perhaps never listens, fills the memory with them, also while nobody calls any of its tools.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Self
+
+from llm_client.logs import logger_of
+
+MAX_OPEN: Final = 100
+"""Requests of the server's that may wait for their answer."""
+MAX_PER_SECOND: Final = 10.0
+"""Requests of the server's in the long run; as many as may be open can come at once."""
+
+logger = logger_of(__name__)
+
+
+class BoundedRequests:
+    """A transport for the SDK's client that ends when the server asks for too much. Answers and notifications pass.
+
+    Args:
+        transport: The transport under it.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, transport: Any, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._open = 0
+        self._allowed = float(MAX_OPEN)
+        self._at = clock()
+        self.fault: str | None = None
+        """Why the server was given up, if it was."""
+
+    async def __aenter__(self) -> tuple[Any, Any]:
+        heard, told = await self._transport.__aenter__()
+        return _Heard(heard, self), _Told(told, self)
+
+    async def __aexit__(self, *details: Any) -> Any:
+        return await self._transport.__aexit__(*details)
+
+    def allows(self) -> bool:
+        """Whether the server may ask once more; what it asks is open until `answered`."""
+        now = self._clock()
+        self._allowed = min(self._allowed + (now - self._at) * MAX_PER_SECOND, MAX_OPEN)
+        self._at = now
+        if self._open >= MAX_OPEN or self._allowed < 1:
+            if self.fault is None:
+                self.fault = "it asked for more than a server of tools has to ask"
+                logger.warning("an MCP server is given up: %s", self.fault)
+            return False
+        self._open += 1
+        self._allowed -= 1
+        return True
+
+    def answered(self) -> None:
+        """Take down that one of its requests is answered."""
+        self._open -= 1
+
+
+class _Passed:
+    """A stream of the SDK's, passed on."""
+
+    def __init__(self, stream: Any, requests: BoundedRequests) -> None:
+        self._stream = stream
+        self._requests = requests
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def __aenter__(self) -> Self:
+        await self._stream.__aenter__()
+        return self
+
+    async def __aexit__(self, *details: Any) -> Any:
+        return await self._stream.__aexit__(*details)
+
+
+class _Heard(_Passed):
+    """What the server says; it ends when the server asks for too much."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await anext(self._stream)
+        if _is_request(item) and not self._requests.allows():
+            raise StopAsyncIteration
+        return item
+
+    async def receive(self) -> Any:
+        """Return the next message. Raises `EndOfStream` when there is none any more."""
+        import anyio
+
+        try:
+            return await anext(self)
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+
+class _Told(_Passed):
+    """What the server is told; answers to it among that."""
+
+    async def send(self, item: Any) -> None:
+        """Pass a message on."""
+        await self._stream.send(item)
+        if not hasattr(item.message, "method"):
+            self._requests.answered()
+
+
+def _is_request(item: Any) -> bool:
+    message = getattr(item, "message", None)  # an exception stands for what is no message
+    return hasattr(message, "method") and hasattr(message, "id")
