@@ -7,25 +7,39 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.execution.options import KernelOptions
 from agent_runtime.extras import optional_packages
-from agent_runtime.kernel.kernel import RuntimeKernel
+from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.kernel.stores import shared_storage
 from agent_runtime.ports.journal import Storage
+from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from llm_client.background import stopped
 from llm_client.private_files import make_private_folder
 
 if TYPE_CHECKING:
-    from agent_runtime.execution.options import KernelOptions
+    from agent_runtime.actions.store import ActionStore
+    from agent_runtime.events.bus import EventBus
+    from agent_runtime.jobs.store import JobStore
+    from agent_runtime.ledger.ledger import Ledger
+    from agent_runtime.ledger.store import LedgerWriter
+    from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.ports.announcements import Announcements
+    from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
+    from agent_runtime.values.orchestration import OrchestrationConfig
+    from agent_runtime.values.retry_policy import RetryPolicy
     from llm_client.agent.agent import Agent
     from llm_client.engine.engine import ExecutionEngine
+    from llm_client.pricing import PriceBook
     from llm_client.providers.base import Provider
     from llm_client.tools.tool import Tool
+
+Dispatch = Literal["auto", "local", "queue"]
 
 __all__ = [
     "Runtime",
@@ -141,8 +155,133 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
     )
 
 
-RuntimeKernel.storage_opener = staticmethod(open_storage)
-RuntimeKernel.queue_opener = staticmethod(open_queue)
+class KernelArguments(TypedDict, total=False):
+    """The arguments of `RuntimeKernel` besides the engine and the agent."""
+
+    storage: Storage | str | None
+    job_store: JobStore | None
+    action_store: ActionStore | None
+    ledger_writer: LedgerWriter | None
+    ledger: Ledger | None
+    policy_engine: PolicyEngine | Iterable[PolicyEngine] | None
+    event_bus: EventBus | None
+    operators: Iterable[Any] | Mapping[str, Any]
+    tools: Iterable[Tool | Callable[..., Any]]
+    dispatcher: Dispatcher | None
+    dispatch: Dispatch
+    clock: Clock | None
+    options: KernelOptions | None
+    prices: PriceBook | None
+    retry: RetryPolicy | None
+    orchestration: OrchestrationConfig | None
+    worker: bool
+
+
+class RuntimeKernel(Kernel):
+    """Runs jobs on a storage.
+
+    `async with kernel:` starts it, recovering what an earlier process left unfinished, and drains it at the end.
+    Without that, the first `execute` starts it and `aclose` ends it.
+
+    Args:
+        engine: For `context.model`, and for a plain agent when `agent` is not given.
+        agent: Runs the requests that name no operator.
+        storage: Where everything is kept: a storage, a URL such as `sqlite:///runs.db`, or nothing for memory.
+        job_store: A view of a storage, instead of `storage`.
+        action_store: Likewise; all views must share one storage.
+        ledger_writer: Likewise.
+        policy_engine: What jobs, models and tools may do; of several, requests choose by name, and the first is the rule.
+        ledger: Brings budgets that were set in code; by default one without.
+        event_bus: Delivers events in this process.
+        operators: Operators, agents and async functions that requests can name.
+        tools: For `context.tool`, besides the agent's.
+        dispatcher: Who calls `advance`, instead of what `dispatch` chooses.
+        dispatch: `local`: a queue in this process; `queue`: one that all processes share, where jobs go to any worker;
+            `auto`: the shared one on a Postgres database, else the local one.
+        orchestration: How far a job may spread: children, depth, their time and budgets. Without it only
+            `options.max_child_depth` bounds it.
+        clock: What time it is; by default that of the storage, which all processes of a Postgres database share.
+        options: Tuning.
+        prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
+        retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
+        worker: Whether this process executes jobs, or only submits and follows them.
+
+    Raises:
+        ConfigurationError: The stores do not share one storage, or there is no shared queue for it.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: ExecutionEngine | None = None,
+        agent: Agent | None = None,
+        storage: Storage | str | None = None,
+        job_store: JobStore | None = None,
+        action_store: ActionStore | None = None,
+        ledger_writer: LedgerWriter | None = None,
+        ledger: Ledger | None = None,
+        policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
+        event_bus: EventBus | None = None,
+        operators: Iterable[Any] | Mapping[str, Any] = (),
+        tools: Iterable[Tool | Callable[..., Any]] = (),
+        dispatcher: Dispatcher | None = None,
+        dispatch: Dispatch = "auto",
+        clock: Clock | None = None,
+        options: KernelOptions | None = None,
+        prices: PriceBook | None = None,
+        retry: RetryPolicy | None = None,
+        orchestration: OrchestrationConfig | None = None,
+        worker: bool = True,
+    ) -> None:
+        given = storage if not isinstance(storage, str) else None
+        ledger_view = None if ledger is None else ledger.writer
+        shared = shared_storage(given, job_store, action_store, ledger_writer, ledger_view)
+        opened = shared or open_storage(storage if isinstance(storage, str) else None)
+        options = options or KernelOptions()
+        super().__init__(
+            engine=engine,
+            agent=agent,
+            storage=opened,
+            owns_storage=shared is None,
+            dispatcher=dispatcher or _choose_dispatcher(opened, options, dispatch),
+            ledger=ledger,
+            policy_engine=policy_engine,
+            event_bus=event_bus,
+            operators=operators,
+            tools=tools,
+            clock=clock,
+            options=options,
+            prices=prices,
+            retry=retry,
+            orchestration=orchestration,
+            worker=worker,
+        )
+
+    @classmethod
+    def create(
+        cls,
+        engine: ExecutionEngine | None = None,
+        agent: Agent | None = None,
+        **arguments: Unpack[KernelArguments],
+    ) -> Self:
+        """Build a kernel; the arguments are those of the class."""
+        return cls(engine=engine, agent=agent, **arguments)
+
+
+def _choose_dispatcher(storage: Storage, options: KernelOptions, dispatch: Dispatch) -> Dispatcher:
+    """Return the queue that all processes of a shared database use, or one in this process."""
+    queue = None if dispatch == "local" else open_queue(storage, options)
+    if queue is not None:
+        return queue
+    if dispatch == "queue":
+        raise ConfigurationError(
+            "dispatch='queue' needs a Postgres database by its address; over a pool, give dispatcher=PostgresDispatcher(…)"
+        )
+    return LocalDispatcher(
+        max_concurrency=options.max_concurrency,
+        across_scopes=options.priority_across_scopes,
+        spare_place=options.spare_place,
+    )
 
 
 class Runtime:

@@ -14,8 +14,7 @@ from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import StorageError
 
 if TYPE_CHECKING:
-    from agent_runtime.app import Runtime
-    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.app import Runtime, RuntimeKernel
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
 

@@ -19,8 +19,8 @@ from agent_runtime.values.action import ActionRecord, ActionType
 from llm_client.background import begin, ended, leave
 
 if TYPE_CHECKING:
+    from agent_runtime.app import RuntimeKernel
     from agent_runtime.cli.output.narrator import Say
-    from agent_runtime.kernel.kernel import RuntimeKernel
 
 SHOW_ALL: Final = "this is not all of it: [s]how the rest, then it can be answered: "
 

@@ -18,7 +18,7 @@ from agent_runtime.values.money import to_dollars, to_units
 from llm_client.codec import load_usage
 
 if TYPE_CHECKING:
-    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.app import RuntimeKernel
 
 _OUTCOMES: Final = ("model.completed", "model.failed", "tool.completed", "tool.failed")
 _PAGE: Final = 1000

@@ -1,4 +1,4 @@
-"""`RuntimeKernel`: takes jobs, has them executed, and lets anybody follow them."""
+"""The kernel: takes jobs, has them executed, and lets anybody follow them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Self
 
 from agent_runtime.actions.manager import ActionManager
-from agent_runtime.actions.store import ActionStore
 from agent_runtime.errors import (
     ActionAlreadyResolved,
     ConfigurationError,
@@ -35,13 +34,11 @@ from agent_runtime.execution.services import Completions, Lease, RunServices
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.same_request import request_hash
-from agent_runtime.jobs.store import JobStore
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.kernel.stores import StorageView, shared_storage
+from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.ledger import Ledger
-from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, clock_of
@@ -59,7 +56,6 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat
-from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
@@ -77,66 +73,47 @@ if TYPE_CHECKING:
 logger = logger_of(__name__)
 
 DEFAULT_OPERATOR = "agent"
-StorageOpener = Callable[[str | None], Storage]
-QueueOpener = Callable[[Storage, KernelOptions], Dispatcher | None]
-Dispatch = Literal["auto", "local", "queue"]
 
 
 @after_the_journal(but=("aclose",))
-class RuntimeKernel:
-    """Runs jobs on a storage.
+class Kernel:
+    """Runs jobs on a storage, from ready parts; `RuntimeKernel` puts them together.
 
     `async with kernel:` starts it, recovering what an earlier process left unfinished, and drains it at the end.
     Without that, the first `execute` starts it and `aclose` ends it.
 
     Args:
+        storage: Where everything is kept.
+        owns_storage: Whether the storage is closed with the kernel.
+        dispatcher: Who calls `advance`.
         engine: For `context.model`, and for a plain agent when `agent` is not given.
         agent: Runs the requests that name no operator.
-        storage: Where everything is kept: a storage, a URL such as `sqlite:///runs.db`, or nothing for memory.
-        job_store: A view of a storage, instead of `storage`.
-        action_store: Likewise; all views must share one storage.
-        ledger_writer: Likewise.
-        policy_engine: What jobs, models and tools may do; of several, requests choose by name, and the first is the rule.
         ledger: Brings budgets that were set in code; by default one without.
+        policy_engine: What jobs, models and tools may do; of several, requests choose by name, and the first is the rule.
         event_bus: Delivers events in this process.
         operators: Operators, agents and async functions that requests can name.
         tools: For `context.tool`, besides the agent's.
-        dispatcher: Who calls `advance`, instead of what `dispatch` chooses.
-        dispatch: `local`: a queue in this process; `queue`: one that all processes share, where jobs go to any worker;
-            `auto`: the shared one on a Postgres database, else the local one.
-        orchestration: How far a job may spread: children, depth, their time and budgets. Without it only
-            `options.max_child_depth` bounds it.
-        clock: What time it is; by default that of the storage, which all processes of a Postgres database share.
+        clock: What time it is; by default that of the storage.
         options: Tuning.
-        prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
-        retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
+        prices: What calls cost, and can cost at most, in jobs; by default each engine's own.
+        retry: What outages mean to jobs whose request and operator do not say.
+        orchestration: How far a job may spread.
         worker: Whether this process executes jobs, or only submits and follows them.
-
-    Raises:
-        ConfigurationError: The stores do not share one storage, or there is no shared queue for it.
     """
-
-    storage_opener: ClassVar[StorageOpener | None] = None
-    """Opens the storage of a URL, or one in memory; set by the composition root."""
-    queue_opener: ClassVar[QueueOpener | None] = None
-    """Returns the shared queue that belongs to a storage, if there is one; set by the composition root."""
 
     def __init__(
         self,
         *,
+        storage: Storage,
+        dispatcher: Dispatcher,
+        owns_storage: bool = False,
         engine: ExecutionEngine | None = None,
         agent: Agent | None = None,
-        storage: Storage | str | None = None,
-        job_store: JobStore | None = None,
-        action_store: ActionStore | None = None,
-        ledger_writer: LedgerWriter | None = None,
         ledger: Ledger | None = None,
         policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
         event_bus: EventBus | None = None,
         operators: Iterable[Any] | Mapping[str, Any] = (),
         tools: Iterable[Tool | Callable[..., Any]] = (),
-        dispatcher: Dispatcher | None = None,
-        dispatch: Dispatch = "auto",
         clock: Clock | None = None,
         options: KernelOptions | None = None,
         prices: PriceBook | None = None,
@@ -144,11 +121,8 @@ class RuntimeKernel:
         orchestration: OrchestrationConfig | None = None,
         worker: bool = True,
     ) -> None:
-        given = storage if not isinstance(storage, str) else None
-        ledger_view = None if ledger is None else ledger.writer
-        shared = shared_storage(given, job_store, action_store, ledger_writer, ledger_view)
-        self._owns_storage = shared is None
-        self.storage: Storage = shared or self._open_storage(storage if isinstance(storage, str) else None)
+        self._owns_storage = owns_storage
+        self.storage: Storage = storage
         view = StorageView(self.storage)
         self.clock = clock or clock_of(self.storage)
         self.options = options or KernelOptions()
@@ -176,7 +150,7 @@ class RuntimeKernel:
             engine or (agent.engine if agent is not None else None),
             prices=prices,
             tools=_tools(tools, agent),
-            dispatcher=dispatcher or self._choose_dispatcher(dispatch),
+            dispatcher=dispatcher,
         )
 
     def _assemble(
@@ -264,37 +238,6 @@ class RuntimeKernel:
             ends=ends,
             lease=lease,
         )
-
-    @classmethod
-    def create(
-        cls, engine: ExecutionEngine | None = None, agent: Agent | None = None, **options: Any
-    ) -> RuntimeKernel:
-        """Build a kernel; the arguments are those of the class."""
-        return cls(engine=engine, agent=agent, **options)
-
-    def _choose_dispatcher(self, dispatch: Dispatch) -> Dispatcher:
-        """Return the queue that all processes of a shared database use, or one in this process."""
-        opener = type(self).queue_opener
-        queue = opener(self.storage, self.options) if opener is not None and dispatch != "local" else None
-        if queue is not None:
-            return queue
-        if dispatch == "queue":
-            raise ConfigurationError(
-                "dispatch='queue' needs a Postgres database by its address; over a pool, give dispatcher=PostgresDispatcher(…)"
-            )
-        return LocalDispatcher(
-            max_concurrency=self.options.max_concurrency,
-            across_scopes=self.options.priority_across_scopes,
-            spare_place=self.options.spare_place,
-        )
-
-    @classmethod
-    def _open_storage(cls, url: str | None) -> Storage:
-        if cls.storage_opener is None:
-            raise ConfigurationError(
-                "no storage was given, and nothing opens one: import it from `agent_runtime`"
-            )
-        return cls.storage_opener(url)
 
     def _add_default_agent(self, engine: ExecutionEngine | None, agent: Agent | None) -> None:
         if agent is None and engine is not None:
@@ -565,7 +508,7 @@ class RuntimeKernel:
             await self._end()
             self._stopped = True
 
-    async def __aenter__(self) -> RuntimeKernel:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

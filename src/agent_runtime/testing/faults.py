@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 
-from agent_runtime.kernel.kernel import RuntimeKernel
+from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, WorkerRecord
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
@@ -133,7 +133,7 @@ class DyingStorage:
         self._inner.unlisten(listener)
 
 
-async def bury(kernel: RuntimeKernel, storage: DyingStorage, inner: Storage) -> None:
+async def bury(kernel: Kernel, storage: DyingStorage, inner: Storage) -> None:
     """Clear away a kernel whose storage has died, and free its jobs as an operating system frees a process's locks."""
     storage.die()
     await kernel.aclose()

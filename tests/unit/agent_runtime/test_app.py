@@ -1,12 +1,13 @@
 """The composition root: URLs to storages, strings to providers and applications, settings to a kernel."""
 
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
-from agent_runtime import ExecutionRequest, Runtime, Settings, open_storage
-from agent_runtime.app import import_object, load_app, make_provider, sqlite_path
+from agent_runtime import ExecutionRequest, Runtime, RuntimeKernel, Settings, open_storage
+from agent_runtime.app import KernelArguments, import_object, load_app, make_provider, sqlite_path
 from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.settings import storage_url
 from llm_client import Agent, ScriptedProvider
@@ -95,3 +96,9 @@ async def test_a_runtime_that_cannot_start_closes_what_it_opened(settings: Setti
         await runtime.__aenter__()
 
     await runtime.aclose()
+
+
+def test_create_takes_what_the_class_takes() -> None:
+    arguments = set(inspect.signature(RuntimeKernel.__init__).parameters) - {"self", "engine", "agent"}
+
+    assert arguments == set(KernelArguments.__annotations__)

@@ -27,8 +27,8 @@ from agent_runtime.errors import ExecutorBusy
 from agent_runtime.values.context import BudgetSpec
 
 if TYPE_CHECKING:
+    from agent_runtime.app import RuntimeKernel
     from agent_runtime.kernel.handle import ExecutionHandle
-    from agent_runtime.kernel.kernel import RuntimeKernel
     from agent_runtime.kernel.request import ExecutionRequest
     from agent_runtime.settings import Settings
 

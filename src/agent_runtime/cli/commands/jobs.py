@@ -40,8 +40,7 @@ from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 
 if TYPE_CHECKING:
-    from agent_runtime.app import Runtime
-    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.app import Runtime, RuntimeKernel
     from agent_runtime.settings import Settings
 
 CANCEL_SECONDS = 10.0

@@ -34,9 +34,8 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.errors import ConnectionFailed
 
 if TYPE_CHECKING:
-    from agent_runtime.app import Runtime
+    from agent_runtime.app import Runtime, RuntimeKernel
     from agent_runtime.kernel.handle import ExecutionHandle
-    from agent_runtime.kernel.kernel import RuntimeKernel
     from agent_runtime.settings import Settings
 
 

@@ -16,7 +16,7 @@ from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
 from agent_runtime.cli.output.printable import say
 
 if TYPE_CHECKING:
-    from agent_runtime.kernel.kernel import RuntimeKernel
+    from agent_runtime.app import RuntimeKernel
 
 GRACE_SECONDS: Final = 10.0
 """How much longer than its kernel may take the process has until it ends in any case: to close the storage, to leave."""

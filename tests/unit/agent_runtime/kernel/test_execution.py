@@ -19,7 +19,6 @@ from agent_runtime import (
     Operator,
     OperatorContext,
     OperatorResult,
-    RuntimeKernel,
     UnknownJob,
     UnknownOperator,
 )
@@ -388,12 +387,3 @@ async def test_a_time_comes_back_as_it_was_recorded() -> None:
     values = [event.data for event in events if event.type == "value.recorded"]
     recorded = [data["value"] for data in values if data["name"] == "now"]
     assert recorded == [first, second]
-
-
-async def test_a_kernel_without_a_storage_opener_says_so() -> None:
-    opener, RuntimeKernel.storage_opener = RuntimeKernel.storage_opener, None
-    try:
-        with pytest.raises(ConfigurationError):
-            RuntimeKernel()
-    finally:
-        RuntimeKernel.storage_opener = opener
