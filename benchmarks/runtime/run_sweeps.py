@@ -31,8 +31,8 @@ What a worker's sweep costs while {{queued:,}} jobs wait, and what a submission 
 the median of {TIMES}, and the longest in brackets, in milliseconds. In memory the event loop stands still for as long; SQLite
 reads in a thread, Postgres in the server.
 
-| | scopes | due jobs | due jobs under caps | jobs nobody lists |
-|---|---|---|---|---|
+| | scopes | due jobs | due jobs under caps | jobs nobody lists | the shared queue's sweep |
+|---|---|---|---|---|---|
 """
 SUBMISSIONS = """
 ## Submissions
@@ -52,7 +52,8 @@ others used at the same time.)
 
 Before they were looked for by operator and queue, the jobs that nobody lists took SQLite 0.5 to 1.4 s, and Postgres 0.1 s.
 
-The sweep of the shared queue on Postgres is not measured here: it looks for the jobs that have no entry among all that wait.
+The sweep of the shared queue is what a worker does that finds an entry for each job: it asks for the due jobs, looks whether these and the next
+2,000 have entries, moves up the first, and asks which queues it does not hear. Before, it looked at all that wait.
 """
 
 
@@ -107,6 +108,32 @@ async def measure(storage: Any, scopes: int) -> list[str]:
     ]
 
 
+ENTRIES = """
+INSERT INTO procrastinate_jobs (queue_name, task_name, priority, queueing_lock, args, status)
+SELECT 'q', 'agent_runtime.advance', 0, job_id, '{}', 'todo' FROM runtime_jobs
+"""
+
+
+async def measure_queue(storage: Any, dsn: str | None) -> str:
+    """Return how long a sweep of the shared queue takes when each job has an entry."""
+    if dsn is None:
+        return "–"
+    from agent_runtime.adapters.procrastinate import PostgresDispatcher
+
+    await executed(dsn, ENTRIES, "ANALYZE")
+    queue = PostgresDispatcher(dsn)
+    await queue.open()
+
+    async def sweep() -> None:
+        await queue.sweep([due.job_id for due in await storage.due_jobs()])
+
+    try:
+        await sweep()  # moves up what has come without a turn
+        return await milliseconds(sweep)
+    finally:
+        await queue.stop(drain=0.0)
+
+
 async def measure_submissions(storage: Any) -> list[str]:
     """Return the columns of one line of the second table."""
     from agent_runtime import ExecutionRequest, KernelOptions, RuntimeKernel
@@ -156,7 +183,8 @@ async def lines(queued: int, kinds: list[str], server: BenchServer) -> AsyncIter
                 async with opened(kind, Path(folder), server) as (storage, dsn):
                     await fill(storage, queued, scopes)
                     await analyze(dsn)
-                    yield " | ".join(("", kind, f"{scopes:,}", *await measure(storage, scopes), "")).strip()
+                    columns = [*await measure(storage, scopes), await measure_queue(storage, dsn)]
+                    yield " | ".join(("", kind, f"{scopes:,}", *columns, "")).strip()
 
 
 async def submission_lines(kinds: list[str], server: BenchServer) -> AsyncIterator[str]:
@@ -174,11 +202,17 @@ async def submission_lines(kinds: list[str], server: BenchServer) -> AsyncIterat
 async def analyze(dsn: str | None) -> None:
     """Have Postgres look at its tables, as it does by itself some time after they have been filled."""
     if dsn:
-        import asyncpg
+        await executed(dsn, "ANALYZE")
 
-        connection = await asyncpg.connect(dsn)
-        await connection.execute("ANALYZE")
-        await connection.close()
+
+async def executed(dsn: str, *statements: str) -> None:
+    """Execute statements."""
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
 
 
 async def main() -> None:

@@ -129,6 +129,11 @@ async def entries(dsn: str, scope_id: str) -> int:
         await connection.close()
 
 
+async def sweep(storage: Storage, dispatcher: PostgresDispatcher) -> None:
+    """Sweep the shared queue as a worker does."""
+    await dispatcher.sweep([due.job_id for due in await storage.due_jobs()])
+
+
 async def test_a_scope_that_was_always_overtaken_moves_up(database: str) -> None:
     """Turns are given when a job gets its entry. Who has few jobs at any time would always come before a long line."""
     storage = PostgresStorage(database)
@@ -139,13 +144,13 @@ async def test_a_scope_that_was_always_overtaken_moves_up(database: str) -> None
     priority = "SELECT priority FROM procrastinate_jobs WHERE queueing_lock = $1"
     try:
         line = await flood(storage, 300)
-        await dispatcher.sweep()
+        await sweep(storage, dispatcher)
         first, last = line[0], line[-1]
         at_first = await connection.fetchval(priority, first)
         before = await connection.fetchval(priority, last)
         assert before < at_first
         await connection.execute("UPDATE runtime_jobs SET status = 'succeeded' WHERE job_id <> $1", last)
-        await dispatcher.sweep()
+        await sweep(storage, dispatcher)
         assert await connection.fetchval(priority, last) == at_first
     finally:
         await connection.close()
@@ -164,10 +169,10 @@ async def test_who_gets_more_urgent_all_the_time_has_each_turn_once(database: st
         for priority in range(20):
             record = job(scope_id="loud", operator="gated", priority=priority)
             await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
-            await dispatcher.sweep()
+            await sweep(storage, dispatcher)
         quiet = job(scope_id="quiet", operator="gated", priority=-100)
         await storage.commit(commit(create=[(quiet, [NewEvent("job.created")])]))
-        await dispatcher.sweep()
+        await sweep(storage, dispatcher)
         order = "SELECT queueing_lock FROM procrastinate_jobs ORDER BY priority DESC, id"
         queued = [row[0] for row in await connection.fetch(order)]
     finally:

@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from agent_runtime.adapters.queue_entries import (
     IDLE,
-    MOVE_ALL,
     MOVE_BACK,
+    MOVE_UP,
+    NEXT_READY,
     UNHEARD,
     due,
     entry_queue,
@@ -49,7 +50,10 @@ looks."""
 CONNECTIONS: Final = 4
 CONNECT_TIMEOUT: Final = 5.0
 STATEMENT_TIMEOUT: Final = 30.0
-SWEEP_LIMIT: Final = 1000
+DUE_LIMIT: Final = 1000
+"""Jobs of which it is asked at once whether they have an entry."""
+LOOKED_AT: Final = 2000
+"""Jobs that a sweep looks at besides the first ones, whatever waits ahead of them; the next one goes on behind."""
 DEFER_LIMIT: Final = 200
 """Entries made at once: the event loop builds all of them in one go."""
 NO_LINE: Final = "-"
@@ -61,6 +65,17 @@ BATCH_TRIES: Final = 3
 RETRY_SECONDS: Final = 1.0
 WORKER_DELAYS: Final = (0.1, 5.0)
 """Seconds between two workers of procrastinate's: at first, and at most."""
+
+
+class _Place(NamedTuple):
+    """Of a ready job, in the order of lines."""
+
+    operator: str
+    queue: str
+    job_id: str
+
+
+_START: Final = _Place("", "", "")
 
 
 class PostgresDispatcher:
@@ -128,6 +143,8 @@ class PostgresDispatcher:
         """procrastinate's own worker, as long as it runs."""
         self._released: list[str] = []
         self._wanted: dict[str, None] = {}
+        self._looked_at = _START
+        """The job at which the last sweep ended."""
         self._submitter = BackgroundLoop(
             self._submit_wanted,
             name="putting jobs into the queue",
@@ -222,15 +239,25 @@ class PostgresDispatcher:
         self._run(self._advance, job_id)
         return True
 
-    async def sweep(self) -> None:
-        """Submit every due job that has no entry, and clear away the entries of dead workers."""
+    async def sweep(self, first: Sequence[str]) -> None:
+        """Submit those of the first due jobs that have no entry, and some of the others, and clear away the entries of dead workers.
+
+        What it costs does not grow with the number of jobs that wait.
+        """
         await self._clear_stalled()
         await self._hear_new_queues()
-        while len(found := await self._due(limit=SWEEP_LIMIT)) == SWEEP_LIMIT:
-            await self._defer(found)
-        await self._defer(found)
-        if not self._across_scopes:
-            await self._query(MOVE_ALL)
+        job_ids = list(dict.fromkeys((*first, *await self._next_ready())))
+        for start in range(0, len(job_ids), DUE_LIMIT):
+            await self._defer(await self._due(job_ids[start : start + DUE_LIMIT]))
+        if first and not self._across_scopes:
+            await self._query(MOVE_UP, job_ids=list(first))
+
+    async def _next_ready(self) -> list[str]:
+        """Return the jobs that come next in the round of all that are ready; those that need a place under a cap are left out."""
+        found = await self._query(NEXT_READY, **self._looked_at._asdict(), limit=LOOKED_AT)
+        last = found[-1] if len(found) == LOOKED_AT else None
+        self._looked_at = _START if last is None else _Place(last["operator"], last["queue"], last["job_id"])
+        return [row["job_id"] for row in found if self._caps.of(row["scope_id"]) is None]
 
     async def _hear_new_queues(self) -> None:
         """Listen to queues that have come up, where this process serves all of them."""
@@ -307,7 +334,7 @@ class PostgresDispatcher:
         if not asked:
             return
         try:
-            found = await self._due(list(asked), limit=len(asked))
+            found = await self._due(list(asked))
             await self._defer(
                 [row for row in found if not self._take(row["job_id"], row["queue"], row["operator"])]
             )
@@ -315,15 +342,13 @@ class PostgresDispatcher:
             self._wanted = asked | self._wanted
             raise
 
-    async def _due(self, job_ids: list[str] | None = None, *, limit: int) -> list[dict[str, Any]]:
-        """Return due jobs that have no entry, of all or of some."""
-        arguments: dict[str, Any] = (
-            {"limit": limit} if job_ids is None else {"limit": limit, "job_ids": job_ids}
-        )
+    async def _due(self, job_ids: list[str]) -> list[dict[str, Any]]:
+        """Return those of some jobs that are due and have no entry."""
+        arguments: dict[str, Any] = {"job_ids": job_ids}
         if self._caps:
             scopes, caps = list(self._caps.scopes), list(self._caps.scopes.values())
             arguments |= {"scopes": scopes, "caps": caps, "cap": self._caps.default}
-        query = due(among=job_ids is not None, capped=bool(self._caps), across_scopes=self._across_scopes)
+        query = due(capped=bool(self._caps), across_scopes=self._across_scopes)
         return await self._query(query, **arguments)
 
     async def _defer(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -339,7 +364,7 @@ class PostgresDispatcher:
         for _ in range(BATCH_TRIES):
             if not rows or await self._defer_all([_entry(row) for row in rows]):
                 return
-            rows = await self._due([row["job_id"] for row in rows], limit=len(rows))
+            rows = await self._due([row["job_id"] for row in rows])
         for row in rows:
             await self._defer_all([_entry(row)])
 

@@ -17,17 +17,11 @@ _WOKEN: Final = """
 SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id, TRUE AS is_woken
 FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id WHERE TRUE
 """
-_ALL: Final = f"{_READY} UNION ALL {_WOKEN}"
 _AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION ALL {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
 _WITHOUT_ENTRY: Final = """
 NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
 """
 
-
-UNHEARD: Final = f"""
-SELECT DISTINCT d.queue FROM ({_ALL}) AS d WHERE d.operator = ANY(%(operators)s) AND NOT d.queue = ANY(%(heard)s)
-"""  # noqa: S608 -- the conditions above
-"""Queues of due jobs that this process could run and does not listen to yet."""
 
 _READABLE: Final = 20
 
@@ -56,8 +50,9 @@ _LAST_TURN: Final = 256
 _STEP: Final = 2**20
 """Between two turns, so that priorities fit in between. The whole fits into procrastinate's four bytes."""
 _LOWEST, _HIGHEST = 1 - _STEP // 2, _STEP // 2 - 1
-_LOOKED_AT_AGAIN: Final = 32
-"""Jobs of each scope whose turns a sweep looks at again."""
+_MOVED_UP: Final = 200
+"""Entries that a sweep moves up: of jobs that come next."""
+_ALL: Final = 2**31
 _MOVED_AT_ONCE: Final = 2 * _LAST_TURN
 """Jobs of a scope that a more urgent one of the scope may push back: all that have a turn, and those that had one."""
 
@@ -99,37 +94,43 @@ def _in_turns(chosen: str, *, across_scopes: bool) -> str:
     """  # noqa: S608 -- the conditions above
 
 
-def _move(scopes: str, number: int) -> str:
-    """Return the statement that gives the first jobs of some scopes the turns they would get now."""
+def _move(heads: str, *, most: int) -> str:
+    """Return the statement that gives entries the turns they would get now; `heads` are jobs with their turns in their scopes."""
+    # Looked up one by one, by index: the planner would rather read all entries.
     return f"""
-    WITH RECURSIVE scopes (scope_id) AS ({scopes}), {_RUNNING}, heads AS (
+    WITH {_RUNNING}, heads AS (
       SELECT h.job_id, {_priority("h.turn + coalesce(running.number, 0)", "h.priority")} AS priority
-      FROM scopes s CROSS JOIN LATERAL (
-        SELECT first.*, row_number() OVER (ORDER BY first.priority DESC, first.job_id) AS turn FROM (
-          SELECT a.job_id, a.priority FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
-          ORDER BY a.priority DESC, a.job_id LIMIT {number}
-        ) AS first
-      ) AS h LEFT JOIN running USING (scope_id)
+      FROM ({heads}) AS h LEFT JOIN running USING (scope_id)
     ), moved AS (
-      SELECT p.id, heads.priority FROM procrastinate_jobs p JOIN heads ON p.queueing_lock = heads.job_id
-      WHERE p.status = 'todo' AND p.priority <> heads.priority FOR UPDATE OF p SKIP LOCKED
+      SELECT e.id, heads.priority FROM heads CROSS JOIN LATERAL (
+        SELECT p.id FROM procrastinate_jobs p
+        WHERE p.queueing_lock = heads.job_id AND p.status = 'todo' AND p.priority <> heads.priority
+        LIMIT 1 FOR UPDATE SKIP LOCKED
+      ) AS e ORDER BY heads.priority DESC LIMIT {most}
     )
     UPDATE procrastinate_jobs p SET priority = moved.priority FROM moved WHERE p.id = moved.id RETURNING p.id
     """  # noqa: S608 -- the conditions above
 
 
-MOVE_ALL: Final = _move(
-    f"""
-      (SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} ORDER BY a.scope_id LIMIT 1)
-      UNION ALL
-      SELECT (
-        SELECT a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id > s.scope_id ORDER BY a.scope_id LIMIT 1
-      ) FROM scopes s WHERE s.scope_id IS NOT NULL
-    """,  # noqa: S608 -- the conditions above
-    _LOOKED_AT_AGAIN,
+MOVE_UP: Final = _move(
+    """
+    SELECT d.job_id, d.priority, d.scope_id,
+      row_number() OVER (PARTITION BY d.scope_id ORDER BY d.priority DESC, d.job_id) AS turn
+    FROM runtime_jobs d WHERE d.job_id = ANY(%(job_ids)s::text[])
+    """,
+    most=_MOVED_UP,
 )
-"""For all scopes: others that came later have been served meanwhile."""
-MOVE_BACK: Final = _move("SELECT unnest(%(scopes)s::text[])", _MOVED_AT_ONCE)
+"""For the first due jobs of scopes: others that came later have been served meanwhile."""
+MOVE_BACK: Final = _move(
+    f"""
+    SELECT first.*, row_number() OVER (PARTITION BY first.scope_id ORDER BY first.priority DESC, first.job_id) AS turn
+    FROM unnest(%(scopes)s::text[]) AS s(scope_id) CROSS JOIN LATERAL (
+      SELECT a.job_id, a.priority, a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
+      ORDER BY a.priority DESC, a.job_id LIMIT {_MOVED_AT_ONCE}
+    ) AS first
+    """,  # noqa: S608 -- the conditions above
+    most=_ALL,
+)
 """For scopes in which a job has come that is more urgent than others which wait."""
 
 
@@ -166,28 +167,44 @@ SELECT job_id, scope_id FROM ready UNION ALL SELECT job_id, scope_id FROM woken
 """A job of the first scope of which none is being executed; its cost grows with the number of scopes that run, not of jobs that wait."""
 
 
-def due(*, among: bool, capped: bool, across_scopes: bool = False) -> str:
-    """Return the query for due jobs without an entry, with the priority of that; of a scope with a cap, the first that have a place.
+_LINES = f"FROM runtime_jobs a WHERE {_READY_JOB}"
+UNHEARD: Final = f"""
+WITH RECURSIVE ready (name, line) AS (
+  SELECT o.name, (SELECT a.queue {_LINES} AND a.operator = o.name ORDER BY a.operator, a.queue LIMIT 1)
+  FROM unnest(%(operators)s::text[]) AS o(name)
+  UNION ALL
+  SELECT r.name, (SELECT a.queue {_LINES} AND a.operator = r.name AND a.queue > r.line ORDER BY a.operator, a.queue LIMIT 1)
+  FROM ready r WHERE r.line IS NOT NULL
+)
+SELECT line AS queue FROM ready WHERE line IS NOT NULL AND NOT line = ANY(%(heard)s::text[])
+UNION
+SELECT j.queue FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id
+WHERE j.operator = ANY(%(operators)s::text[]) AND NOT j.queue = ANY(%(heard)s::text[])
+"""  # noqa: S608 -- the conditions above
+"""Queues of due jobs that this process could run and does not listen to yet; its cost grows with their number."""
+NEXT_READY: Final = f"""
+SELECT a.operator, a.queue, a.job_id, a.scope_id {_LINES}
+  AND (a.operator, a.queue, a.job_id) > (%(operator)s::text, %(queue)s::text, %(job_id)s::text)
+ORDER BY a.operator, a.queue, a.job_id LIMIT %(limit)s
+"""
+"""The ready jobs behind one, line by line: so that a sweep comes to all of them in time, however many wait ahead."""
 
-    Jobs that are asked to stop need no place. Places are counted for each queue and operator: what waits for one that
-    nobody serves holds up nobody else, and the claim counts exactly.
+
+def due(*, capped: bool, across_scopes: bool = False) -> str:
+    """Return the query for those of some jobs that are due and have no entry, with the priority of that.
+
+    Of a scope with a cap it gives as many as have a place. Jobs that are asked to stop need none. Places are counted for each
+    queue and operator: what waits for one that nobody serves holds up nobody else, and the claim counts exactly.
     """
-    source = _AMONG if among else _ALL
     if not capped:
-        first = "priority DESC, job_id" if across_scopes else "place, job_id"
-        chosen = f"""
-        SELECT * FROM (
-          SELECT d.*, row_number() OVER (PARTITION BY scope_id ORDER BY priority DESC, job_id) AS place FROM ({source}) AS d
-          WHERE {_WITHOUT_ENTRY}
-        ) AS placed ORDER BY {first} LIMIT %(limit)s
-        """  # noqa: S608 -- the conditions above
+        chosen = f"SELECT d.* FROM ({_AMONG}) AS d WHERE {_WITHOUT_ENTRY}"  # noqa: S608 -- the conditions above
         return _in_turns(chosen, across_scopes=across_scopes)
     chosen = f"""
     WITH due AS (
       SELECT d.*, EXISTS (
         SELECT 1 FROM runtime_signals s
         WHERE s.job_id = d.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
-      ) AS stops FROM ({source}) AS d WHERE {_WITHOUT_ENTRY}
+      ) AS stops FROM ({_AMONG}) AS d WHERE {_WITHOUT_ENTRY}
     ), ranked AS (
       SELECT *, row_number() OVER (PARTITION BY scope_id, queue, operator, stops ORDER BY priority DESC, job_id) AS place FROM due
     ), running AS (
@@ -197,6 +214,5 @@ def due(*, among: bool, capped: bool, across_scopes: bool = False) -> str:
     LEFT JOIN running USING (scope_id)
     LEFT JOIN unnest(%(scopes)s::text[], %(caps)s::int8[]) AS c(scope_id, cap) USING (scope_id)
     WHERE r.stops OR coalesce(r.place <= coalesce(c.cap, %(cap)s::int8) - coalesce(running.number, 0), TRUE)
-    ORDER BY {"r.priority DESC" if across_scopes else "r.place"}, r.job_id LIMIT %(limit)s
     """  # noqa: S608
     return _in_turns(chosen, across_scopes=across_scopes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 Advance = Callable[[str], Awaitable[None]]
@@ -63,8 +63,13 @@ class SharedDispatcher(Dispatcher, Protocol):
         """Learn what this process can run; only jobs of these operators are taken by it. To be told before `start`."""
         ...
 
-    async def sweep(self) -> None:
-        """Submit every due job that has no entry, and clear away the entries of dead workers.
+    async def sweep(self, first: Sequence[str]) -> None:
+        """Submit due jobs that have no entry, and clear away the entries of dead workers.
+
+        Some sweeps together come to all jobs that are due; each looks at a bounded number.
+
+        Args:
+            first: The jobs that are due and come first; none of them is left out.
 
         Raises:
             StorageError: The queue cannot be reached.

@@ -11,7 +11,8 @@ from agent_runtime.events.bus import EventBus
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Storage, placed
+from agent_runtime.ports.journal import Commit, DueJob, ForeignChange, NewEvent, Storage, placed
+from agent_runtime.values.ability import Ability
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.worker.completion_waiters import CompletionWaiters
@@ -192,7 +193,8 @@ class ChangeRouter:
         """Submit every due job, wake every run with signals, and see which awaited jobs have ended or grown."""
         if self.executes:
             if self._queue is not None:
-                await self._queue.sweep()
+                # Whoever can run them: this process or another one.
+                await self._queue.sweep([job.job_id for job in await self._first_due()])
             else:
                 await self._submit_due()
             for job_id in await self._storage.jobs_with_signals(self._services.owner):
@@ -202,16 +204,19 @@ class ChangeRouter:
             self._bus.poke()  # what another process has written and not announced is found by looking
 
     async def _submit_due(self) -> None:
-        services = self._services
-        due = await self._storage.due_jobs(
-            limit=_SWEEP_LIMIT,
-            caps=services.options.caps,
-            ability=services.abilities.now(),
-            across_scopes=services.options.priority_across_scopes,
-        )
+        due = await self._first_due(self._services.abilities.now())
         for job in due:
             self._dispatcher.submit(job.job_id, priority=job.priority, scope_id=job.scope_id)
         self._more_due = len(due) == _SWEEP_LIMIT
+
+    async def _first_due(self, ability: Ability | None = None) -> Sequence[DueJob]:
+        options = self._services.options
+        return await self._storage.due_jobs(
+            limit=_SWEEP_LIMIT,
+            caps=options.caps,
+            ability=ability,
+            across_scopes=options.priority_across_scopes,
+        )
 
     def _sweep_for_more(self) -> None:
         if self._more_due:

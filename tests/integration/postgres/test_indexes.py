@@ -11,10 +11,11 @@ from datetime import timedelta
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
 from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
-from agent_runtime.adapters.queue_entries import due
+from agent_runtime.adapters.queue_entries import MOVE_BACK, MOVE_UP, NEXT_READY, UNHEARD, due
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.storage import CHAIN_HEAD
@@ -133,14 +134,28 @@ def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", ()) for node in _nodes(child))]
 
 
-async def test_the_queue_finds_due_jobs_by_an_index(filled: str) -> None:
-    connection = await asyncpg.connect(filled)
-    statement = due(among=False, capped=False).replace("%(limit)s", "1000")
-    explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
-    await connection.close()
-    plan = json.loads(explained)[0]
-    print(f"\nthe sweep: {plan['Execution Time']:.2f} ms")
-    assert not any(
-        node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in LARGE
-        for node in _nodes(plan["Plan"])
-    )
+QUEUE: dict[str, tuple[str, dict[str, Any]]] = {
+    "due jobs without an entry": (due(capped=False), {"job_ids": ["job-000000000097", JOB]}),
+    "the same under caps": (due(capped=True), {"job_ids": ["job-000000000097", JOB], "scopes": ["scope-7"], "caps": [5], "cap": 3}),
+    "ready jobs behind one": (NEXT_READY, {"operator": "op", "queue": "default", "job_id": JOB, "limit": 20}),
+    "queues that are not heard": (UNHEARD, {"operators": ["op", "other"], "heard": ["another"]}),
+    "entries to move up": (MOVE_UP, {"job_ids": ["job-000000000097", JOB]}),
+    "entries to move back": (MOVE_BACK, {"scopes": ["scope-97"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUEUE)
+async def test_the_queue_finds_its_jobs_by_an_index(filled: str, name: str) -> None:
+    statement, parameters = QUEUE[name]
+    connection = await psycopg.AsyncConnection.connect(filled)  # the driver that asks these
+    try:
+        explained = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+        ((plan,),) = await explained.fetchall()
+    finally:
+        await connection.rollback()
+        await connection.close()
+    print(f"\n{name}: {plan[0]['Execution Time']:.2f} ms")
+    scanned = {
+        node["Relation Name"] for node in _nodes(plan[0]["Plan"]) if node["Node Type"].endswith("Seq Scan")
+    }
+    assert not scanned & LARGE, json.dumps(plan, indent=1)

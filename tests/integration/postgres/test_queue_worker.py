@@ -87,8 +87,8 @@ class SlowToHear(PostgresDispatcher):
         self.answered, self.go_on = asyncio.Event(), asyncio.Event()
         self.error = error
 
-    async def _due(self, job_ids: list[str] | None = None, *, limit: int) -> list[dict[str, Any]]:
-        found = await super()._due(job_ids, limit=limit)
+    async def _due(self, job_ids: list[str]) -> list[dict[str, Any]]:
+        found = await super()._due(job_ids)
         if not self.answered.is_set():
             self.answered.set()
             await self.go_on.wait()
