@@ -15,9 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, redact
-from llm_client.redaction.places import _READERS
+from llm_client.redaction.commands import COMMANDS
+from llm_client.redaction.places import _PLACES
 from llm_client.redaction.prefixes import prefix_rules
 from llm_client.redaction.shapes import literal_rules
+from llm_client.redaction.tables import TABLES
 
 SHORT, LONG = 16_000, 64_000
 RATIO = 9
@@ -40,7 +42,13 @@ WORDS = [
 LITERALS = sorted(
     {
         *(word for rule in literal_rules() for word in rule.literals),
-        *(word for readers in _READERS.values() for words, _ in readers for word in words),
+        *(
+            word
+            for places in (_PLACES, TABLES, COMMANDS)
+            for readers in places.values()
+            for words, _ in readers
+            for word in words
+        ),
     }
 )
 ASSIGNED = [
@@ -65,6 +73,12 @@ PLACES = [
     "MIGHAgEAMBMGcodektypassphrase ", "earer ?key=dckr_oat_hmacvalue=", "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
     "user,password\n", '"a","b"\n', '{"kty":"RSA","d":"', "&code=1&state=", '"name": "password", ', '"type": "string", ', "curl -u a:",
     "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
+    "setx password ", "set password to ", "ENV API_KEY ", " -Password ", "zip a -P ", "mysql a ", "http a -a b:", "openssl a ", "net use a b ", "vault login ",
+    "echo a | a ", "curl a -b ", "requirepass ", "a:b@tcp", "sqlplus a/b", "--from-literal a=", "| password | a |", "| a | password |\n", "|---|---|\n",
+    "<td>password</td><td>", "<key>password</key>\n<string>", "kind: secret\ndata:\n  a: b\n", "/token/", "%3A%2F%2Fa%3Ab", "&lt;password&gt;a",
+    '{"k": "password", "v": ', '"value": "x", "name": "password"', 'variable "password" {', '<a name="password">', "password:\n", "password: [\"", "password = q(",
+    "password = {", "password: &a ", "password = <<EOF\n", "set_password(\"", "\u5bc6\u7801: ", "\\u5bc6\\u7801", "\\u0061", "\\x61", "\x1b[0m", "a\0", "pin: ",
+    "the password is ", "verification code is ", "$2a$12$", "$6$a$", "prod:a-b|", "config['password'] = ", "password == ", "**password**: ", "pw: ", "senha: ",
     'form-data; name="password"\r\n\r\n', 'name="a" value="b" ', 'value="x" name="password" ', "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
 ]  # fmt: skip
 NEAR_MISSES = [*PREFIXES, *(word + tail for word in WORDS for tail in ASSIGNED), *LITERALS, *PLACES]

@@ -5,10 +5,16 @@ import re
 import pytest
 
 from llm_client.redaction import redact
-from support.look_alikes import HARMLESS
+from support.look_alikes import HARMLESS as LOOK_LIKE
+from support.plain_words import PLAIN
 from support.redaction_corpus import LOOK_ALIKES, SECRETS, SECRETS_IN_PLACE
-from support.secret_places import PLACES, shown
+from support.secret_lines import LINES
+from support.secret_places import PLACES as NAMED_PLACES
+from support.secret_places import shown
 from support.vendor_keys import FORMS, KEYS, drawn
+
+PLACES = NAMED_PLACES | LINES
+HARMLESS = LOOK_LIKE | PLAIN
 
 FRAMES = [
     "{}", "see {} there", "x={}\n", '"{}"', "({})", "{},", "{}.", "`{}`", "<a>{}</a>", "url?q={}&b=1", "https://h/{}/x", "'{}'",
@@ -17,8 +23,8 @@ FRAMES = [
 
 
 def test_the_corpora_are_as_large_as_promised() -> None:
-    assert len(KEYS) + len(SECRETS) + len(SECRETS_IN_PLACE) + len(PLACES) >= 350
-    assert len(HARMLESS) + len(LOOK_ALIKES) >= 150
+    assert len(KEYS) + len(SECRETS) + len(SECRETS_IN_PLACE) + len(PLACES) >= 1_000
+    assert len(HARMLESS) + len(LOOK_ALIKES) >= 400
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -12,36 +12,74 @@ value begins inside it. What would be read to its end again and again (a line wi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
 
-from llm_client.redaction.key_names import MAX_NAME_LENGTH, is_harmless, kind_of_name
+from llm_client.redaction.key_names import FOREIGN, MAX_NAME_LENGTH, is_harmless, kind_of_name
 from llm_client.redaction.rules import Span, near_miss
 
 _REST = (
-    r"[\w.-]{0,24}+(?P<close>\\{0,3}[\"'`]|%22|%27|&quot;|&#3[49];)?[ \t]{0,3}"
-    r"(?P<sign>=>|->|:=|[:=]|%3[ad]|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,3}[\"'`]))"
+    r"[\w.-]{0,24}+(?P<close>\\{0,15}[\"'`]\]?|%22|%27|&quot;|&#3[49];|\*{1,2}|\]|%5d)?[ \t]{0,3}"
+    r"(?P<sign>=>|<-|->|\u2192|:=|[=!]==?|[?+]=|[:=]|%3[ad]|%253[ad]|string[ \t]=|\((?=[rbfu]?[\"'`])"
+    r"|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,15}[\"'`]))"
 )
+_CODES = (
+    "otp",
+    "verification",
+    "onetime",
+    "one-time",
+    "one_time",
+    "one time",
+    "sms",
+    "login",
+    "2fa",
+    "two-factor",
+    "security",
+)
+_SAID_BEFORE_CODE = "|".join(f"(?<={word}{mark}code)" for word in _CODES for mark in ("", "_", "-", " "))
 _WORDS = {
-    "pass": "pass", "pwd": "pwd", "pw=": "pw(?==)", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
+    "pass": "pass", "pwd": "pwd", "pw": "pw(?![a-z0-9])", "secret": "secret", "token": "token", "key": "key(?<=[\\w. -]key)", "cred": "cred",
     "auth": "auth(?!or(?![a-z]*iz))", "cookie": "cookie", "jwt": "jwt", "bearer": "bearer", "sid": "sid", "sess": "sess(?:ion)?id",
-    "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "code(?:(?<=authcode)|(?<=authorizationcode)|(?<=devicecode)|(?<=(?:auth|vice)[_.-]code)|(?<=authorization[_.-]code))",
-    "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
+    "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "code(?:(?<=authcode)|(?<=authorizationcode)|(?<=devicecode)|(?<=(?:auth|vice)[_.-]code)|(?<=authorization[_.-]code)|" + _SAID_BEFORE_CODE + ")",
+    "pin": "pin(?<![a-z]pin)(?:[_ -]?code)?(?![a-z])", "psk": "psk", "presharedkey": "presharedkey", "kennwort": "kennwort", "senha": "senha",
+    "wachtwoord": "wachtwoord", "losenord": "losenord", "haslo": "haslo", "heslo": "heslo", "sifre": "sifre", "salasana": "salasana",
+    "adgangskode": "adgangskode", "contrase": "contrase", "geheimnis": "geheimnis", "clave": "clave[_ ]?secreta", "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
 }  # fmt: skip
 """What to look for in lower-case text, by the word that must occur: one search each is faster than one for all."""
 
 _ASSIGNMENTS = {word: re.compile(pattern + _REST) for word, pattern in _WORDS.items()}
+_FOREIGN = re.compile(
+    "(?:" + "|".join((*FOREIGN, *(re.escape(json.dumps(word)[1:-1]) for word in FOREIGN))) + ")" + _REST
+)
+"""Names in other scripts, as they are and as JSON writes them."""
 
 _HEAD = 256
 """Characters of a value by which it is judged."""
 
 _NAME_CHARACTERS = re.compile(r"[A-Za-z0-9_.-]*+")
+_HEX = re.compile(r"[0-9A-Fa-f]{2}(?=[A-Za-z_])")
 _WITHIN_NAMES = frozenset("_.-")
 _OPENING = re.compile(
-    r"(?P<space>(?:\*\*(?=[ \t]))?[ \t]{0,3}+)(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,3}(?:\"{3}|'{3}|[\"'`])|%22|%27|&quot;|&#3[49];))?"
+    r"(?P<space>(?:\*{1,2}(?=[ \t]))?[ \t]{0,3}+(?:\r?\n[ \t]{0,32}+(?=\\{0,15}[\"']))?)"
+    r"(?P<quote>[rbfu]{0,2}(?P<mark>\\{0,15}(?:\"{3}|'{3}|[\"'`])|%22|%27|&quot;|&#3[49];))?"
 )
+_WRAPPED = re.compile(
+    r"[ \t]{0,3}(?:"
+    r"(?:@|\$@?|\(|Some\(|(?:\w{1,20}::)?String::from\(|\w{0,16}Secret\w{0,10}\(|str\()?[rbfu]?(?P<mark>\\{0,15}[\"'`])"
+    r"(?P<quoted>[^\s\"'`\\]{6,512})(?=(?P=mark))"
+    r"|\[\s{0,20}\\{0,15}[\"'](?P<listed>[^\s\"'\\]{6,256}(?=\\{0,15}[\"'])[^\]\n]{0,4096})(?=\])"
+    r"|%?[qQ][qQwW]?(?:\((?P<q1>[^()\n]{3,256})\)|\{(?P<q2>[^{}\n]{3,256})\}|\[(?P<q3>[^\[\]\n]{3,256})\]|\|(?P<q4>[^|\n]{3,256})\|)"
+    r"|\[\[(?P<lua>[^\[\]\n]{6,256})\]\]"
+    r"|\{(?P<braced>[^{}\s$%]{6,128})\}(?=;|\s|\Z)"
+    r"|(?:!{1,2}\w{1,12}|&\w{1,20})[ \t]{1,3}(?P<tagged>[^\s\"']{6,256})"
+    r"|<<-?[\"']?\w{1,20}[\"']?\r?\n(?P<here>[^\n]{3,1024})"
+    r"|(?:\r?\n[ \t]{0,16}){1,2}(?P<below>(?![-#*])[^\s\"'`,;{}\[\]|<>]{6,256})(?=[ \t]*(?:\r?\n|\Z))"
+    r")"
+)
+"""Values that something stands around: a call, a list, the quotes of Perl and Lua, a tag of YAML, the end of a line."""
 _TYPE = re.compile(
     r"[ \t]{0,3}&?[A-Za-z][\w<>\[\].]{0,40}(?: \| [A-Za-z]\w{0,20})?[ \t]{0,3}=[ \t]{0,3}(?=[rbfu]?[\"'`])"
 )
@@ -67,7 +105,7 @@ _PLACEHOLDER = re.compile(
 )
 _MARK = "<REDACTED:"
 _WORDS_TOO = frozenset({"bearer", "sid", "auth"})
-_VAGUE = frozenset({"token", "jwt", *_WORDS_TOO})
+_VAGUE = frozenset({"token", "jwt", "pw", *_WORDS_TOO})
 
 
 @dataclass(slots=True)
@@ -89,6 +127,17 @@ class _Name:
         return self.before if self.before in {'"', "'", "`"} else ""
 
     @property
+    def sets(self) -> bool:
+        """Whether it is the name of a function that is given a secret: `set_password("…")`, but not `get_secret("…")`."""
+        _, dot, last = self.text.rpartition(".")
+        return last.lower().startswith(("set", "with", "update")) or (bool(dot) and self.kind == "password")
+
+    @property
+    def subscript(self) -> bool:
+        """Whether it is a key in brackets: `config["password"] = …`."""
+        return self.close.endswith("]") and len(self.close) > 1
+
+    @property
     def vague(self) -> bool:
         """Whether the name alone could just as well be about units of text."""
         return self.text.strip("_ ").lower() in _VAGUE and not self.text.startswith("_")
@@ -102,7 +151,8 @@ def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
         if word in lowered
     )
     done = last = others = 0
-    for end, _, match in merge(*found):
+    foreign = () if lowered.isascii() and "\\u" not in lowered else (_matches(_FOREIGN, lowered, -1),)
+    for end, _, match in merge(*found, *foreign):
         if end == last or match.start() < done:
             continue
         last = end
@@ -151,23 +201,60 @@ def _start_of_name(text: str, position: int) -> int:
     floor = position - MAX_NAME_LENGTH if position > MAX_NAME_LENGTH else 0
     before = _NAME_CHARACTERS.match(text[floor:position][::-1])  # read backwards
     position -= before.end() if before else 0
-    after_escape = position > 0 and text[position - 1] == "\\" and text[position] in "nrt"
-    return position + 1 if after_escape else position
+    after = text[position - 1] if position else ""
+    if after == "\\" and text[position] in "nrt":
+        return position + 1
+    return position + 2 if after == "%" and _HEX.match(text, position) else position
 
 
 def _value_span(text: str, name: _Name, end: int) -> tuple[int, int] | None:
+    span = None if name.sign in {"(", "==", "!="} else _plain_value(text, name, end)
+    return span or _wrapped(text, name, end)
+
+
+def _wrapped(text: str, name: _Name, begin: int) -> tuple[int, int] | None:
+    """Read a value that something stands around; it must be telling, since as much can stand around a harmless one."""
+    match = _WRAPPED.match(text, begin)
+    if match is None or name.sign == "," or (name.sign == "(" and not name.sets):
+        return None
+    if name.kind in {"authorization", "cookie"} and not name.subscript:
+        return None
+    group = next(group for group in match.groupdict() if group != "mark" and match[group] is not None)
+    value = match[group].split('"')[0]
+    telling = _is_telling(value) and (not name.vague or len(value) >= 16) and not value.endswith(":")
+    if not (telling or (group[:-1] == "q" and name.kind == "password")) or value.startswith(_MARK):
+        return None
+    if _PLACEHOLDER.fullmatch(value) or is_harmless(name.text, value):
+        return None
+    return match.span(group)
+
+
+def _plain_value(text: str, name: _Name, end: int) -> tuple[int, int] | None:
     typed = _TYPE.match(text, end) if name.sign == ":" else None  # `apiKey: string = "…"`
     opening = _OPENING.match(text, typed.end() if typed else end)
     if opening is None:
         return None
+    if "\n" in opening["space"] and name.close in {"", "]", "*", "**"}:
+        return None  # a sentence stands below `-> Cookie:`
     quote = opening["mark"]
     if name.sign == ",":
         return _after_comma(text, name, opening) if quote else None
+    if (
+        quote
+        and name.subscript
+        and (
+            name.kind in {"authorization", "cookie", "token"}
+            or kind_of_name(text[opening.end() : opening.end() + 64].partition(quote)[0])
+        )
+    ):
+        return None
     if quote and (name.close or not text.endswith(quote, 0, name.start)):
         return _quoted(text, opening.end(), quote, name)
     # A name right after a quote that it does not close stands inside that string, and so must its value.
     position = opening.end("space")
     if name.kind in {"authorization", "cookie"}:
+        if name.subscript:
+            return None  # `headers["Authorization"] = authorization(user)`
         return _header(text, position, name)
     if name.sign == ":" and name.before == ":" and position == end:  # `arn:aws:…:secret:name`
         return None
@@ -281,6 +368,10 @@ def _unquoted(text: str, name: _Name, begin: int) -> tuple[int, int] | None:
 
 
 def _is_credible(text: str, name: _Name, value: str, begin: int) -> bool:
+    if name.text.lower() == "pin":
+        return True
+    if value.isalpha() and not value.isascii():  # a word of a sentence
+        return False
     if name.text.strip("_ ").lower() in _WORDS_TOO and not (len(value) >= 16 and _has_digit(value)):
         return False
     if _is_telling(value) or len(value) >= 20:
@@ -296,7 +387,7 @@ def _is_credible(text: str, name: _Name, value: str, begin: int) -> bool:
 def _fills_line(text: str, start: int, end: int) -> bool:
     """Whether an assignment stands alone on its line, as in a configuration file."""
     before = text[max(0, start - 80) : start].rpartition("\n")
-    alone = (bool(before[1]) or start <= 80) and not before[2].strip(" \t-\"'")
+    alone = (bool(before[1]) or start <= 80) and not before[2].strip(" \t-\"'*`#>")
     return alone and text[end : end + 3].lstrip(" \t\r")[:1] in {"", "\n"}
 
 

@@ -13,8 +13,20 @@ _SCHEMA_KEYS = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 VALUES_OF_A_SCHEMA: Final = frozenset({"value", "Value", "default", "const", "example", "examples", "enum"})
 """What a description of a secret may hold the secret in."""
 
-_NAMES = ("name", "Name", "key", "Key", "id", "field", "header", "parameter", "ParameterKey", "ParameterName")
-_VALUES = ("value", "Value", "ParameterValue", "values", "Values", "val")
+_NAMES = (
+    "name",
+    "Name",
+    "key",
+    "Key",
+    "id",
+    "field",
+    "header",
+    "parameter",
+    "ParameterKey",
+    "ParameterName",
+    "k",
+)
+_VALUES = ("value", "Value", "ParameterValue", "values", "Values", "val", "v")
 _PRIVATE_FIELDS = ("d", "p", "q", "dp", "dq", "qi", "k", "oth")
 _OAUTH = ("grant_type", "redirect_uri", "code_verifier")
 _OPTIONS_OF_A_PAIR = frozenset({"-u", "--user", "--proxy-user", "-U"})
@@ -43,8 +55,8 @@ def is_schema(value: Mapping[Any, object]) -> bool:
 def kinds_around(value: Mapping[Any, object], kind_of: Callable[[Any], str | None]) -> dict[object, str]:
     """Return which keys of a mapping are secret because of what else stands in it.
 
-    Reads `{"name": "Authorization", "value": "…"}` and `{"Key": …, "Value": …}`, the private fields of a JSON Web Key (RFC 7517), and
-    the code of an OAuth exchange (RFC 6749, 4.1.3).
+    Reads `{"name": "Authorization", "value": "…"}` and `{"Key": …, "Value": …}`, the private fields of a JSON Web Key (RFC 7517),
+    the entries of a Secret of Kubernetes, and the code of an OAuth exchange (RFC 6749, 4.1.3).
     """
     found: dict[object, str] = {}
     values = [key for key in _VALUES if key in value]
@@ -53,6 +65,8 @@ def kinds_around(value: Mapping[Any, object], kind_of: Callable[[Any], str | Non
         kind = kind_of(name) if isinstance(name, (str, bytes)) else None
         if kind:
             found.update(dict.fromkeys(values, kind))
+    if value.get("kind") == "Secret":  # of Kubernetes, whatever its entries are called
+        found.update((key, "secret") for key in ("data", "stringData") if key in value)
     if "kty" in value:
         found.update((key, "private_key") for key in _PRIVATE_FIELDS if key in value)
     if "code" in value and any(key in value for key in _OAUTH):

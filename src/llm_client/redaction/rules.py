@@ -27,6 +27,29 @@ def near_miss(position: int) -> Span:
     return position, position, ""
 
 
+_STEP: Final = 24_576
+_LONGEST: Final = 8_192
+"""Characters of a text that a pattern is searched in at a time, and how far beyond them a match may reach."""
+
+
+def in_steps(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str] | int]:
+    """Yield the matches of a pattern, and where each step of a long text ends, so that no reader runs far ahead of the others.
+
+    A match must be shorter than `_LONGEST`, or be nothing else when it is cut there.
+    """
+    start = 0
+    while start < len(text):
+        stop = min(start + _STEP, len(text))
+        begin, start = start, stop
+        for match in pattern.finditer(text, begin, min(stop + _LONGEST, len(text))):
+            if match.start() >= stop:
+                break
+            yield match
+            start = max(stop, match.end())
+        if start < len(text):
+            yield start
+
+
 def bounded(readers: Iterable[Iterator[Span]], length: int) -> Iterator[Span]:
     """Yield the secrets that readers find in a text of this length, and the rest of the text as crowded once there is too much to look at.
 

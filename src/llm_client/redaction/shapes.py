@@ -149,6 +149,8 @@ _TWO_PARTS: tuple[tuple[str, str, str, str], ...] = (
     (":", "asana_token", r"[0-2]/\d{10,17}(?:/\d{10,17})?:", r"[0-9a-f]{32}(?!\w)"),
     (":", "fal_key", r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}:", r"[0-9a-f]{32}(?!\w)"),
     ("|", "facebook_token", r"\d{15,16}\|", r"(?=[\w-]*[A-Z])[\w-]{27,40}(?![\w-])"),
+    ("|", "convex_key", r"(?:prod|dev|preview|project|local):[\w:-]{3,40}\|", r"(?:eyJ|01)[A-Za-z0-9+/]{16,}+={0,2}"),
+    ("|", "convex_key", r"[a-z]{2,16}-[a-z]{2,16}-\d{1,4}\|", r"01[0-9a-f]{40,}+"),
     ("!", "salesforce_token", r"00D[A-Za-z0-9]{12,15}!", r"[\w.]{60,}+"),
     ("6~", "openshift_token", r"sha256~", r"[\w-]{43}(?![\w-])"),
     ("n$ x$", "paypal_token", r"access_token\$(?:production|sandbox)\$", r"[0-9a-z]{16}\$[0-9a-f]{32}"),
@@ -163,6 +165,15 @@ def two_part_rules() -> dict[str, TwoParts]:
         for end in ends.split():
             table.setdefault(end, []).append((kind, before, after))
     return {end: TwoParts(rules) for end, rules in table.items()}
+
+
+def _password_hash() -> RedactionRule:
+    return RedactionRule(
+        "password_hash",
+        r"\$(?<![\w$]\$)(?:2[abxy]\$\d\d\$[./A-Za-z0-9]{53}|(?:1|5|6|y|7|apr1|sha1)\$[^\s$:\"'<>]{1,64}\$[^\s:\"'<>]{20,200}"
+        r"|argon2(?:id|i|d)\$[^\s\"'<>:]{40,400}|pbkdf2[\w-]{0,20}\$[^\s\"'<>:]{40,400})",
+        ("$2", "$1$", "$5$", "$6$", "$y$", "$apr1$", "$argon2", "$pbkdf2"),
+    )
 
 
 @cache
@@ -214,6 +225,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
         ),
         RedactionRule("signature", query, ("ig=", "ignature=")),
         RedactionRule("api_key", google_query, ("?key=", "&key=")),
+        _password_hash(),
         RedactionRule("azure_secret", r"Q~(?<=(?P<head>[\w.~-]{3}\d)Q~)(?<![\w.~-][\w.~-]{4}Q~)[\w.~-]{31,34}(?![\w~-])", ("Q~",)),
         RedactionRule(
             "webhook_url",

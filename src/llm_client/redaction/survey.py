@@ -12,7 +12,7 @@ from uuid import UUID
 
 from llm_client.redaction.neighbours import pieces_of
 
-_TELLING = frozenset({"value", "Value", "values", "Values", "val", "ParameterValue", "kty", "code"})
+_TELLING = frozenset({"value", "Value", "values", "Values", "val", "ParameterValue", "v", "kty", "code"})
 """Keys that make what stands beside them a secret, or the other way round."""
 
 JSON_SCALARS = frozenset({bool, int, float, type(None)})
@@ -59,7 +59,7 @@ def survey(value: object, max_depth: int) -> Survey:
 def _look_into(item: object, found: Survey) -> Iterable[object]:
     if type(item) is dict:
         found.names.update(item)
-        found.plain = found.plain and _TELLING.isdisjoint(item)
+        found.plain = found.plain and _TELLING.isdisjoint(item) and item.get("kind") != "Secret"
         return (*item, *item.values())
     if type(item) is list or type(item) is tuple:
         if len(item) >= 2 and isinstance(item[0], str):

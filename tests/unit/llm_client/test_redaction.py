@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from llm_client.errors import ProviderError
 from llm_client.messages import Message, ToolCall
 from llm_client.redaction import EMAIL, PHONE, SSN, RedactionRule, Redactor, kind_of_name, redact
+from llm_client.redaction.key_names import _ENDINGS, STEMS
 from llm_client.usage import Usage
 from support.redaction_corpus import (
     JWT,
@@ -386,3 +387,8 @@ def test_a_card_number_with_a_wrong_digit_stays(digit: int, data: st.DataObject)
 
 def test_a_token_signed_by_nobody_is_still_a_token() -> None:
     assert redact(JWT.rpartition(".")[0] + ".") == "<REDACTED:jwt>"
+
+
+def test_every_ending_of_a_name_holds_a_stem() -> None:
+    """Tables are looked at only when a line of theirs holds one."""
+    assert [ending for ending in _ENDINGS if not any(stem in ending for stem in STEMS)] == []
