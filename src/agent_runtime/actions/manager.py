@@ -21,14 +21,14 @@ from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.votes import cast, voter_of
 from agent_runtime.actions.waiting import ACTION_HOST
-from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction
+from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction, UnknownJob
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
-from agent_runtime.values.checks import can_be_id, check_text
+from agent_runtime.values.checks import can_be_id, check_text, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.logs import logger_of
 
@@ -69,13 +69,16 @@ class ActionManager:
         """Ask a question. The record returned has its resume tokens; nobody will ever see them again.
 
         With approvers there is one for each of them, which casts the vote of that one alone.
+
+        Raises:
+            UnknownJob: The job is another scope's.
         """
         host = ACTION_HOST.get()
         if host is not None and spec.job_id in (None, host.job_id):
             return await host.open_action(spec)
         action = new_action(
             spec,
-            scope_id=spec.scope_id or await self._scope_of(spec.job_id),
+            scope_id=await self._scope_of(spec),
             job_id=spec.job_id,
             operation_id=None,
             now=self._clock.now(),
@@ -84,9 +87,13 @@ class ActionManager:
         await self._commit(new_actions=[action], new_tokens=tokens, set_timers=expiry_timer(action))
         return action
 
-    async def _scope_of(self, job_id: str | None) -> str:
-        job = None if job_id is None else await self._storage.get_job(job_id)
-        return DEFAULT_SCOPE if job is None else job.scope_id
+    async def _scope_of(self, spec: ActionSpec) -> str:
+        job = None if spec.job_id is None else await self._storage.get_job(spec.job_id)
+        if job is None:
+            return spec.scope_id or DEFAULT_SCOPE
+        if spec.scope_id not in (None, job.scope_id):
+            raise UnknownJob(f"no job {spec.job_id!r}")
+        return job.scope_id
 
     async def get(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord:
         """Return an action. Raises `UnknownAction`."""
@@ -109,6 +116,7 @@ class ActionManager:
         for name, value in (("scope_id", scope_id), ("job_id", job_id), ("before", before)):
             if value is not None:
                 check_text(name, value)
+        check_whole("limit", limit)
         return await self._storage.list_actions(
             scope_id=scope_id, job_id=job_id, status=ActionStatus.PENDING, limit=limit, before=before
         )

@@ -52,7 +52,11 @@ class JobManager:
 
         Raises:
             IdempotencyConflict: That one was created from another spec.
+            UnknownJob: The parent is another scope's.
         """
+        parent = None if spec.parent_job_id is None else await self._storage.get_job(spec.parent_job_id)
+        if parent is not None and parent.scope_id != spec.scope_id:
+            raise UnknownJob(f"no job {spec.parent_job_id!r}")
         now = self._clock.now()
         deadline = None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds)
         job = JobRecord(

@@ -36,7 +36,7 @@ from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
 from agent_runtime.values.context import ExecutionContext
-from agent_runtime.values.money import to_dollars, to_units
+from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
 from llm_client.usage import Usage
 
@@ -191,7 +191,7 @@ class Ledger:
         """Return the decision of `check_budget` with its reason."""
         pending = Amount(tool_calls=pending_tool_calls)
         if not pending_tool_calls or pending_tokens or pending_cost:
-            cost = max(1, to_units(pending_cost))
+            cost = max(1, units_of(pending_cost))
             pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1, turns=1)
         budgets = await self._applicable(context, model, provider)
         counters = await self._counters(budgets)
@@ -240,8 +240,8 @@ class Ledger:
             entry_id: A name of your own; the same one is written and counted once.
             duration_ms: How long it took.
         """
-        values = {"model": model, "provider": provider, "duration_ms": duration_ms, **usage_fields(usage)}
         check_usage(usage)
+        values = {"model": model, "provider": provider, "duration_ms": duration_ms, **usage_fields(usage)}
         return await self._record(context, "model_usage", entry_id, spent(usage), values)
 
     async def record_tool_usage(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent_runtime.values.checks import check_texts
+from agent_runtime.values.checks import check_texts, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.money import to_units
 
@@ -200,6 +200,7 @@ class LedgerFilter:
 
     def __post_init__(self) -> None:
         check_texts(self, "scope_id", "entry_id", "job_id", "principal_id", "type")
+        check_whole("limit", self.limit)
 
     def matches(self, entry: LedgerEntry) -> bool:
         """Whether an entry is one of those asked for, wherever it stands in the list."""

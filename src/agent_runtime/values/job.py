@@ -9,7 +9,14 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.values.checks import MAX_LABELS_BYTES, check_json, check_seconds, check_text, check_texts
+from agent_runtime.values.checks import (
+    MAX_LABELS_BYTES,
+    check_json,
+    check_seconds,
+    check_text,
+    check_texts,
+    check_whole,
+)
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.deaths import Deaths, OpenClaim
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -223,3 +230,4 @@ class JobFilter:
     def __post_init__(self) -> None:
         names = ("scope_id", "principal_id", "session_id", "parent_job_id", "chain_id", "operator", "before")
         check_texts(self, *names)
+        check_whole("limit", self.limit)

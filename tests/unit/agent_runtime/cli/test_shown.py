@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime import ActionRecord, cli
+from agent_runtime.cli.entry import main
 from agent_runtime.cli.output.printable import printable, printable_text
 from agent_runtime.cli.output.shown import question_of, show
 
@@ -129,7 +130,7 @@ def test_no_part_of_a_question_is_left_out(payload: dict[str, Any]) -> None:
 def test_words_of_others_reach_the_terminal_through_one_door() -> None:
     """Whatever prints in the command line's folder does so through `printable`, or prints JSON, which escapes by itself."""
     doors = {"printable.py", "table.py"}
-    for file in Path(cli.__file__).parent.glob("*.py"):
+    for file in Path(cli.__file__).parent.rglob("*.py"):
         for number, line in enumerate(file.read_text().splitlines(), 1):
             if file.name in doors or "click.echo(" not in line:
                 continue
@@ -139,3 +140,16 @@ def test_words_of_others_reach_the_terminal_through_one_door() -> None:
                 file.name,
                 number,
             )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["{}"], ["jobs", "{}"], ["--{}"], ["budgets", "set", "{}"], ["jobs", "show", "a", "{}"]]
+)
+def test_a_mistake_in_the_usage_repeats_nothing_raw(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "x\x1b]52;c;aGk=\x07\u202e\x9b2J"
+    assert main([argument.format(hostile) for argument in arguments]) == 2
+    told = capsys.readouterr().err
+    assert "52;c" in told
+    assert not set("\x1b\x07\u202e\x9b") & set(told)
