@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
@@ -20,6 +21,13 @@ from llm_client.unseen import as_seen, without_unseen
 
 Answer = bool | None
 """`None`: cannot tell."""
+
+MAX_VALUES: Final = 5_000
+"""Values that a path may lead to; what it has of more cannot be told, since a model must not hold everybody up."""
+_MAX_DIGITS: Final = 1_000
+"""Characters of a text that is read as a number."""
+_MAX_LEVELS: Final = 5
+"""Levels of a list or an object in which a single value is looked for."""
 
 MISSING: Final = object()
 """What stands at the end of a path that leads nowhere."""
@@ -85,13 +93,15 @@ class Comparison:
         """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
         if not isinstance(value, str):
             return None
-        if not permits and fnmatchcase(as_seen(value), self.expected):
+        if not permits and any(
+            fnmatchcase(text, self.expected) for text in (as_seen(value), _as_read(value))
+        ):
             return True
         return fnmatchcase(value, self.expected) if without_unseen(value) == value else None
 
     def _contains(self, value: Any) -> Answer:
         if isinstance(value, str):
-            return self.expected in value or (None if as_seen(self.expected) in as_seen(value) else False)
+            return self.expected in value or (None if _as_read(self.expected) in _as_read(value) else False)
         return _any(same(one, self.expected) for one in value) if isinstance(value, (list, tuple)) else None
 
     def _is_ordered(self, value: Any) -> Answer:
@@ -126,7 +136,9 @@ def compare_path(
         arguments: Where to look in.
         permits: Whether a yes gives a permission: then every value must pass, and there must be one. Else one is enough.
     """
-    found = list(_at(arguments, path.split(".")))
+    found = list(islice(_at(arguments, path.split(".")), MAX_VALUES + 1))
+    if len(found) > MAX_VALUES:
+        return None
     answers = (
         _all(
             test.holds_for_nothing() if value is MISSING else test.holds(value, permits=permits)
@@ -164,20 +176,35 @@ def _chosen(value: Any, step: str) -> Iterable[Any]:
     return (MISSING,)
 
 
-def same(value: Any, expected: Any) -> Answer:
-    """Whether two JSON values are the same; cannot tell when they only would be after a conversion, or only look the same."""
+def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
+    """Whether two JSON values are the same; cannot tell when they only would be after a conversion, or only look the same.
+
+    A list or an object that holds the value may be taken for it: what a tool makes of `["x"]` where it also takes `"x"` nobody here knows.
+    """
     if isinstance(value, str) and isinstance(expected, str) and value != expected:
-        return None if as_seen(value) == as_seen(expected) else False
+        return None if _as_read(value) == _as_read(expected) else False
     if _exact(value) and _exact(expected):
         return _number(value) == _number(expected)
     if type(value) is type(expected) or value is None or expected is None:
         return bool(value == expected)
     if isinstance(value, (list, tuple)) and isinstance(expected, (list, tuple)):
         return list(value) == list(expected)
+    if isinstance(value, (list, tuple, Mapping)):
+        inside = value.values() if isinstance(value, Mapping) else value
+        if level == _MAX_LEVELS or len(inside) > MAX_VALUES:
+            return None
+        return None if any(same(one, expected, level=level + 1) is not False for one in inside) else False
+    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+        return None if isinstance(expected, (bool, int, float, Decimal)) else False
     number, other = _number(value), _number(expected)
     if number is not None and number == other:
         return None
     return None if str(value).strip().casefold() == str(expected).strip().casefold() else False
+
+
+def _as_read(text: str) -> str:
+    """Return a text as somebody reads it: without what nobody sees, among that blanks around it and further ones inside."""
+    return " ".join(as_seen(text).split())
 
 
 def _exact(value: Any) -> bool:
@@ -190,10 +217,12 @@ def _number(value: Any) -> Decimal | None:
         return Decimal(int(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
+    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+        return None
     if isinstance(value, (int, float, str, Decimal)):
         try:
             number = Decimal(str(value).strip())
-        except InvalidOperation:
+        except (InvalidOperation, ValueError):  # a whole number of more digits than Python writes
             return None
         return number if number.is_finite() else None
     return None

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.policy.comparisons import OPERATORS, Comparison, as_tests, compare_path, comparisons, same
+from agent_runtime.policy.comparisons import (
+    MAX_VALUES,
+    OPERATORS,
+    Comparison,
+    as_tests,
+    compare_path,
+    comparisons,
+    same,
+)
 
 json_scalars = st.one_of(
     st.none(),
@@ -151,6 +159,40 @@ def test_what_nobody_sees_gives_no_permission_and_hides_nothing(unseen: str) -> 
     assert compare_path("to", ours, {"to": smuggled}, permits=True) is None
     assert compare_path("to", theirs, {"to": disguised}) is True
     assert compare_path("to", theirs, {"to": f"x{unseen}y"}) is None
+
+
+@pytest.mark.parametrize(
+    "value", ["evil@x.com ", " evil@x.com", "\tevil@x.com", "evil@x.com\u3000", "evil@x.com\u2009"]
+)
+@pytest.mark.parametrize(
+    "tests", ["evil@x.com", {"in": ["evil@x.com"]}, {"matches": "*evil@x.com"}, {"contains": "evil@x.com"}]
+)
+def test_blanks_around_a_text_hide_nothing_from_a_refusal(tests: Any, value: str) -> None:
+    assert answer("to", tests, {"to": value}) is not False
+
+
+@pytest.mark.parametrize("value", [["evil"], ["x", "evil"], {"to": "evil"}, [["evil "]], [[[[[["x"]]]]]]])
+@pytest.mark.parametrize(
+    ("tests", "to_others"), [("evil", False), ({"!=": "evil"}, True), ({"in": ["evil"]}, False)]
+)
+def test_what_holds_a_value_may_be_taken_for_it(tests: Any, to_others: bool, value: Any) -> None:
+    assert answer("to", tests, {"to": value}) is None
+    assert compare_path("to", comparisons(tests), {"to": value}, permits=True) is None
+    assert answer("to", tests, {"to": ["good", {"cc": "fine"}]}) is to_others
+
+
+def test_more_values_than_can_be_looked_at_cannot_be_told() -> None:
+    many = {"items": [{"price": 1}] * (MAX_VALUES + 1)}
+    assert answer("items.*.price", {">": 5}, many) is None
+    assert compare_path("items.*.price", comparisons({"<": 5}), many, permits=True) is None
+    assert answer("items", 1, many) is None
+    assert answer("items.*.price", {">": 5}, {"items": many["items"][1:]}) is False
+
+
+@pytest.mark.parametrize("tests", [{"==": 5}, {"!=": 5}, {">": 5}])
+def test_a_number_of_more_digits_than_anybody_means_cannot_be_told(tests: Any) -> None:
+    assert answer("n", tests, {"n": "0" * 2_000 + "5"}) is None
+    assert answer("n", {">": 5}, {"n": 10**5_000}) is None
 
 
 @pytest.mark.timeout(20)  # a pattern that backtracks would take longer than the universe has existed
