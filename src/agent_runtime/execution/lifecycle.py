@@ -44,6 +44,10 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.state = RunState.RUNNING
+        self.is_running = True
+        """Whether neither the process nor the job is about to stop."""
+        self.is_over = False
+        """Whether nothing may be written any more."""
         self.attention = asyncio.Event()
         """Set whenever the supervisor has something to look at."""
         self.lost: BaseException | None = None
@@ -52,23 +56,15 @@ class Lifecycle:
         """Why every further operation is refused."""
 
     @property
-    def is_running(self) -> bool:
-        """Whether neither the process nor the job is about to stop."""
-        return self.state is RunState.RUNNING
-
-    @property
     def begins_nothing(self) -> bool:
         """Whether every step waits for the run to be given up."""
         return self.state is RunState.DRAINING or self.state is RunState.EVICTED
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing may be written any more."""
-        return self.state >= RunState.GIVEN_UP
-
     def advance(self, state: RunState) -> None:
         """Move forward to a state; one that lies behind changes nothing."""
         self.state = max(self.state, state)
+        self.is_running = self.state is RunState.RUNNING
+        self.is_over = self.state >= RunState.GIVEN_UP
 
     def abort(self, error: BaseException) -> None:
         """Give the run up without writing anything more."""
@@ -90,10 +86,10 @@ class Lifecycle:
             RunSuspended: The job goes on later.
             asyncio.CancelledError: The job has ended.
         """
-        if self.state is RunState.ENDED:
-            raise asyncio.CancelledError("the job has ended")
         if self.is_over:
-            raise RunSuspended
+            raise (
+                asyncio.CancelledError("the job has ended") if self.state is RunState.ENDED else RunSuspended
+            )
 
     def check_going_on(self) -> None:
         """Let something begin, unless the run has ended, or its code does not belong to its journal.

@@ -60,6 +60,13 @@ class StepGate:
 
         A process that was paused finds out here whether its jobs were taken from it meanwhile.
         """
+        if not self._services.lease.is_fresh():
+            await self._refresh_lease()
+        self._lifecycle.check_open()
+        if self._lifecycle.state is RunState.EVICTED:
+            await self._wait_for_release()
+
+    async def _refresh_lease(self) -> None:
         lease, backoff = self._services.lease, Backoff(0.05, 1.0)
         while not lease.is_fresh():
             try:
@@ -67,9 +74,6 @@ class StepGate:
             except StorageError as error:
                 logger.warning("job %s waits: %s", self._journal.job.job_id, error)
                 await backoff.pause()
-        self._lifecycle.check_open()
-        if self._lifecycle.state is RunState.EVICTED:
-            await self._wait_for_release()
 
     async def _wait_for_release(self) -> None:
         """Wait until the run is given up."""

@@ -56,19 +56,26 @@ class StorageRetry:
         Raises:
             StorageError: The storage has failed for too long.
         """
+        try:
+            return await ask()
+        except StorageError as error:
+            return await self._again(ask, error)
+
+    async def _again(self, ask: Callable[[], Awaitable[T]], failure: StorageError) -> T:
         give_up_at = self._clock.monotonic() + self._options.storage_patience
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
+            delay = backoff.next()
+            if self._clock.monotonic() + delay > give_up_at:
+                raise failure
+            logger.warning("job %s: %s; trying again in %.2f s", self._job_id, failure, delay)
+            await asyncio.sleep(delay)
+            if self._lifecycle.lost is not None:
+                raise failure
             try:
                 return await ask()
             except StorageError as error:
-                delay = backoff.next()
-                if self._clock.monotonic() + delay > give_up_at:
-                    raise
-                logger.warning("job %s: %s; trying again in %.2f s", self._job_id, error, delay)
-                await asyncio.sleep(delay)
-                if self._lifecycle.lost is not None:
-                    raise
+                failure = error
 
     async def find_out(self, write: Callable[[], Awaitable[int]]) -> int:
         """Find out what became of a commit whose writer was cancelled: asking for it again tells, and adds nothing.
