@@ -410,5 +410,7 @@ LINES: dict[str, tuple[object, str]] = {
     'graphql': (f'mutation {{ login(password: "{WORD}") }}', WORD),
     'protobuf': (f'password: "{WORD}" user: "a"', WORD),
     'thrift': (f'Login(password:{WORD}, user:a)', WORD),
+    "cookie of a jar": (f"<RequestsCookieJar[<Cookie session={MIXED} for example.com/>]>", MIXED),
+    "session of laravel": (f"laravel_session={MIXED}", MIXED),
 }  # fmt: skip
 """Values with a secret in them, and what must not be left of it."""

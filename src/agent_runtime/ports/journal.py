@@ -24,7 +24,7 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 from agent_runtime.values.opening import Floor, Opening, SpentBy
-from agent_runtime.values.public_data import public_data, public_error
+from agent_runtime.values.public_data import public_data, public_error, public_name
 from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet
 
@@ -138,6 +138,8 @@ class JobChange:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "error", public_error(self.error))
+        if self.error_code is not None:
+            object.__setattr__(self, "error_code", public_name(self.error_code))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

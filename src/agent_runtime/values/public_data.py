@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, without_halves
 from llm_client.redaction import kind_of_name, redact
+from llm_client.redaction.redactor import MAX_DEPTH
+from llm_client.redaction.survey import survey
 
 MAX_REMEMBERED: Final = 256
 """Characters of a string that is worth remembering."""
 _HASH: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?")
-_SCALARS: Final = frozenset({int, bool, float, type(None)})
 
 
 def public_data(type_: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -26,7 +27,7 @@ def public_data(type_: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Texts that the runtime writes are cut as well; an application's own are as long as it wants.
     """
-    if not any(_may_tell(key, value) for key, value in data.items()) and not _is_pair(data):
+    if not _may_hold_a_secret(data):
         return data
     is_ours = not type_.startswith(("custom.", "artifact."))
     shortened = {key: _cut(value) if is_ours else value for key, value in data.items()}
@@ -43,34 +44,14 @@ def public_error(text: str | None) -> str | None:
     return None if text is None else public_text(text)
 
 
-def _may_tell(key: Any, value: Any) -> bool:
-    """Whether a secret may be in this part, so that it must be looked at closely."""
-    if type(key) is not str or not _is_harmless(key) or _is_name_of_secret(key):
-        return True
-    return _may_hold(value)
-
-
-def _may_hold(value: Any) -> bool:
-    kind = type(value)
-    if kind is str:
-        return not _is_harmless(value)
-    if kind in _SCALARS:
-        return False
-    if kind is dict:
-        return any(_may_tell(key, item) for key, item in value.items()) or _is_pair(value)
-    if kind is list or kind is tuple:
-        if len(value) == 2 and type(value[0]) is str and _is_name_of_secret(value[0]):
-            return True
-        return any(_may_hold(item) for item in value)
-    return True
-
-
-def _is_pair(value: Mapping[str, Any]) -> bool:
-    """Whether this reads like `{"name": "Authorization", "value": "…"}`."""
-    if "value" not in value:
-        return False
-    name = value.get("name", value.get("key", value.get("Key")))
-    return type(name) is not str or _is_name_of_secret(name)
+def _may_hold_a_secret(data: Mapping[str, Any]) -> bool:
+    """Whether redaction must look at this closely: the redactor's own first look, with what is remembered of strings in place of a scan."""
+    found = survey(data if type(data) is dict else dict(data), MAX_DEPTH)
+    return not (
+        found.plain
+        and all(map(_is_harmless, found.texts))
+        and not any(type(name) is not str or _is_name_of_secret(name) for name in found.names)
+    )
 
 
 def _is_harmless(text: str) -> bool:

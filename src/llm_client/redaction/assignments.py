@@ -46,7 +46,7 @@ _WORDS = {
     "signature": "signature", "verifier": "verifier", "assertion": "assertion", "hmac": "hmac", "code": "code(?:(?<=authcode)|(?<=authorizationcode)|(?<=devicecode)|(?<=(?:auth|vice)[_.-]code)|(?<=authorization[_.-]code)|" + _SAID_BEFORE_CODE + ")",
     "pin": "pin(?<![a-z]pin)(?:[_ -]?code)?(?![a-z])", "psk": "psk", "presharedkey": "presharedkey", "kennwort": "kennwort", "senha": "senha",
     "wachtwoord": "wachtwoord", "losenord": "losenord", "haslo": "haslo", "heslo": "heslo", "sifre": "sifre", "salasana": "salasana",
-    "adgangskode": "adgangskode", "contrase": "contrase", "geheimnis": "geheimnis", "clave": "clave[_ ]?secreta", "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
+    "adgangskode": "adgangskode", "contrase": "contrase", "geheimnis": "geheimnis", "clave": "clave[_ ]?secreta", "_session": "(?:laravel|ci|symfony|rails|express)_session", "_pat": "_pat", "dockerconfig": "dockerconfig", "otp": "otp", "cvv": "cvv", "mnemonic": "mnemonic", "seed": "seed[_ -]?phrase",
 }  # fmt: skip
 """What to look for in lower-case text, by the word that must occur: one search each is faster than one for all."""
 

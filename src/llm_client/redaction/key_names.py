@@ -29,7 +29,7 @@ _KINDS_BY_ENDING = {
     " ingestkey ingestionkey insertkey functionkey functionskey",
     "private_key": "privatekey privatekeys sshkey clientkeydata keypem privkey rsakey",
     "authorization": "authorization basicauth",
-    "cookie": "cookie cookies connectsid phpsessid jsessionid aspsessionid gitlabsession laravelsession",
+    "cookie": "cookie cookies connectsid phpsessid jsessionid aspsessionid gitlabsession laravelsession cisession symfonysession railssession expresssession",
     "signature": "hubsignature slacksignature stripesignature twiliosignature githubsignature gitlabsignature"
     " linearsignature webhooksignature svixsignature hmacsha hmacsignature",
     "token": "token jwt bearer accesstoken refreshtoken authtoken bearertoken sessiontoken idtoken csrftoken xsrftoken"

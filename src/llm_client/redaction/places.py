@@ -172,11 +172,13 @@ _DEFINED = re.compile(rf"#define[ \t]{{1,8}}{NAME}[ \t]{{1,8}}\"(?P<secret>[^\"\
 _REFUSED = re.compile(
     r"(?:^|\n)(?:[\w\[\]]{1,60}+\.){0,8}+(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
 )
+_COOKIE_OF_A_JAR = re.compile(r"<Cookie [^\s=<>]{1,80}=(?P<secret>[^\s<>]{6,4096}) for ")
 _COOKIE_FILE = re.compile(r"\t(?:TRUE|FALSE)\t\d{1,12}\t[^\t\n]{1,128}\t(?P<secret>[^\t\r\n]{4,4096})")
 
 _PLACES: Final[dict[str, Readers]] = {
     "://": ((("://",), _urls),),
     "</": ((("</",), by_name(_ELEMENT)), (("name=",), by_name(_NAMED_ELEMENT))),
+    "<cookie ": ((("<cookie ",), of_kind(_COOKIE_OF_A_JAR, "cookie")),),
     "&lt;": ((("&lt;",), by_name(_ESCAPED_ELEMENT)),),
     "\"v": ((('"v"', '"v\\'), by_name(_SHORT_PAIR)),),
     "%3a%2f%2f": ((("%40",), of_kind(_USER_IN_A_QUERY, "url_password")),),

@@ -45,6 +45,7 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.message import InboxMessage, check_identity
 from agent_runtime.values.orchestration import OrchestrationConfig
+from agent_runtime.values.public_data import public_name
 from llm_client.errors import RunAborted
 from llm_client.exits import PASSING
 from llm_client.middleware import ToolInvocation
@@ -325,6 +326,10 @@ class DurableContext(OperatorContext):
         check_text("type", type)
         if "." not in type or type.split(".", maxsplit=1)[0] in _RESERVED:
             raise InvalidInput(f"{type!r} is not a name for an application's event; use 'custom.…'")
+        if public_name(type) != type:
+            raise InvalidInput(
+                "the type of an event is a name that everybody may read, and looks like a secret"
+            )
         check_json("data", data or {}, limit=MAX_LABELS_BYTES)
         await self._write_once(type, {**(data or {})})
 
