@@ -39,6 +39,9 @@ DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
 GUARDED = ("app", "base_url", "storage", "redis_url")
 """Settings that a file decides about only when it is trusted."""
 
+_MAX_FILE_BYTES = 64 * 1024
+_MAX_LINE_BYTES = 4 * 1024
+
 _DEFAULTS = KernelOptions()
 _OPTIONS = tuple(field.name for field in fields(KernelOptions))
 
@@ -107,12 +110,19 @@ def settings_in_use() -> SettingsInUse | None:
 
 
 def file_values(content: bytes) -> dict[str, Any]:
-    """Return what a settings file says. Raises `ConfigurationError` if it is not TOML."""
+    """Return what a settings file says. Raises `ConfigurationError` if it is not TOML, or longer than settings are.
+
+    A folder comes from anywhere, and reading a name of many parts takes a time that grows with the square of their number.
+    """
     import tomllib
 
+    if len(content) > _MAX_FILE_BYTES or any(len(line) > _MAX_LINE_BYTES for line in content.split(b"\n")):
+        raise ConfigurationError(
+            f"{SETTINGS_FILE} is longer than settings are: it may have {_MAX_FILE_BYTES} bytes, and {_MAX_LINE_BYTES} in a line"
+        )
     try:
         return tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number that Python does not read
         raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import stat
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel, Settings
 from agent_runtime.cli.commands.costs import _plain
+from agent_runtime.errors import ContentTooLarge
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.trust import MAX_AGENTS, TrustStore, agent_name
+from agent_runtime.values.content import MAX_CONTENT_BYTES, decode, encode, is_compressed
 from support.cli import CommandLine
 from support.loopback import LoopbackServer, sse_reply
 from support.wire import openai_chat
@@ -241,6 +244,36 @@ def test_harmless_settings_of_a_file_count_and_the_guarded_ones_are_told(
     assert (settings.max_events, settings.app) == (77, None)
     assert settings.storage != "memory://"
     assert "but not app, storage" in caplog.text
+
+
+@pytest.mark.timeout(30)  # a name of so many parts takes a minute to read
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a" + b".a" * 32_000 + b" = 1",
+        b"max_events = " + b"9" * 4_000 + b"9" * 999,
+        b"max_events = " + b"[" * 4_000,
+        b"a" + b".a" * 2_000 + b" = 1",
+        b"#" * 100 + b"\n#" * 40_000,
+        b"max_events = \xff",
+    ],
+)
+async def test_a_settings_file_that_means_harm_costs_a_sentence(cli: CommandLine, text: bytes) -> None:
+    (cli.folder / "agent-runtime.toml").write_bytes(text)
+    for command in (["jobs", "list"], ["trust"]):
+        ended = await cli.run(*command)
+        assert "Traceback" not in ended.err
+        assert len(ended.err) < 2_000
+        if command[0] == "jobs":
+            assert ended.code == 2
+
+
+def test_a_row_that_becomes_huge_when_it_is_read_is_refused() -> None:
+    kept = encode({"text": "x" * 60_000})
+    assert is_compressed(kept)
+    assert decode(kept) == {"text": "x" * 60_000}
+    with pytest.raises(ContentTooLarge):
+        decode(zlib.compress(b'"' + b" " * MAX_CONTENT_BYTES + b'"'))
 
 
 def test_what_is_remembered_is_bounded_and_cannot_be_forged(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.transport.aiohttp import AiohttpTransport
 from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse
-from support.loopback import LoopbackServer, Reply
+from support.loopback import LoopbackServer, Reply, sse_reply
 from support.wire import anthropic, data_events, google, openai_chat, openai_responses
 
 SPEC = RequestSpec(messages=[Message.user("Hi")])
@@ -146,6 +146,17 @@ async def test_an_error_as_deep_as_json_goes_is_one_error(field: str) -> None:
     async with LoopbackServer(Reply(status=400, pieces=(body,))) as server:
         with pytest.raises(ProviderError, match="answered 400"):
             await ask_at(server, HttpcoreTransport, streamed=False)
+
+
+@pytest.mark.timeout(40)  # the words of a message are searched; in all of this one that took minutes
+async def test_the_words_of_a_long_error_hold_nobody_up() -> None:
+    event = {"error": {"message": "model " * 2_000_000, "code": "c" * 100_000}, "request_id": "r" * 100_000}
+    async with LoopbackServer(sse_reply(f"data: {json.dumps(event)}\n\n")) as server:
+        with pytest.raises(ProviderError) as failed:
+            await ask_at(server, HttpcoreTransport, streamed=True, limits=AnswerLimits())
+    assert len(str(failed.value)) < 3_000
+    assert len(failed.value.vendor_code or "") <= 200
+    assert len(failed.value.request_id or "") <= 200
 
 
 # -- values of any type at any place ---------------------------------------------------------------------------------

@@ -88,9 +88,15 @@ def is_compressed(content: bytes) -> bool:
 
 
 def decode(content: bytes) -> Any:
-    """Read what `encode` wrote."""
+    """Read what `encode` wrote.
+
+    Raises:
+        ContentTooLarge: It becomes more than `encode` can have written: somebody else has.
+    """
     if is_compressed(content):
-        content = zlib.decompress(content)
+        content = zlib.decompressobj().decompress(content, MAX_CONTENT_BYTES + 1)
+        if len(content) > MAX_CONTENT_BYTES:
+            raise ContentTooLarge(f"compressed content becomes more than {MAX_CONTENT_BYTES:,} bytes")
     return orjson.loads(content)
 
 

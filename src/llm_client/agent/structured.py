@@ -11,7 +11,7 @@ from llm_client.errors import ConfigurationError, OutputInvalid
 from llm_client.spec import OutputSchema
 from llm_client.tools.schema import describe_problems, without_titles
 
-_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+_FENCE = "```"
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -56,9 +56,8 @@ class OutputType:
         """
         from pydantic import ValidationError
 
-        fenced = _FENCE.match(text)
         try:
-            data = orjson.loads(fenced.group(1) if fenced else text)
+            data = orjson.loads(_unfenced(text))
         except orjson.JSONDecodeError as error:
             raise OutputInvalid(f"the answer is not JSON: {error}") from None
         if self._wrapped:
@@ -73,6 +72,18 @@ class OutputType:
     def dump(self, value: Any) -> Any:
         """Return a value of the type as JSON values, as the type itself writes it."""
         return self._adapter.dump_python(value, mode="json")
+
+
+def _unfenced(text: str) -> str:
+    """Return what stands between a fence of Markdown, which models like to put round JSON; else the text as it is.
+
+    Not by a regular expression: several runs of blanks side by side would be tried in every division, for hours.
+    """
+    fenced = text.strip()
+    first, newline, rest = fenced.partition("\n")
+    if newline and first.strip() in (_FENCE, f"{_FENCE}json") and rest.endswith(_FENCE):
+        return rest.removesuffix(_FENCE).strip()
+    return text
 
 
 def _is_object(schema: dict[str, Any]) -> bool:

@@ -32,6 +32,8 @@ from llm_client.providers.transport.port import Headers
 
 MAX_MESSAGE = 2000
 """Characters of a vendor's message that are kept."""
+_MAX_NAME = 200
+"""Characters of a vendor's code or id that are kept."""
 _LONGEST_WAIT = 7 * 86_400.0
 """Seconds for which a vendor is left alone at most, whatever it says."""
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id", "apim-request-id", "cf-ray")
@@ -220,16 +222,17 @@ def _build(
     waited: float | None,
     request_id: str | None,
 ) -> ProviderError:
-    cls = _classify(error, status if status is not None else error.status, message)
+    # Of a message, only what is kept is looked at: its words are searched in steps of their number times a hundred.
+    cls = _classify(error, status if status is not None else error.status, message[:MAX_MESSAGE])
     prefix = f"{origin.provider} answered {status}: " if status is not None else f"{origin.provider}: "
     return cls(
         origin.scrub(prefix + message),
         status=status,
         provider=origin.provider,
         model=origin.model,
-        request_id=request_id,
+        request_id=None if request_id is None else request_id[:_MAX_NAME],
         retry_after=waited,
-        vendor_code=error.codes[0] if error.codes else None,
+        vendor_code=error.codes[0][:_MAX_NAME] if error.codes else None,
     )
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MAX_PROBLEMS = 10
 """How many problems of one call's arguments the model is told."""
+_TOO_MANY = 10_000
+"""Problems beyond which only their number is told: naming each takes pydantic longer than anybody may be held up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +215,8 @@ def _field(name: str, hint: Any, default: Any, texts: Mapping[str, str]) -> tupl
 
 def describe_problems(error: Any) -> str:
     """Return a pydantic error as lines a model can act on, without the values it sent."""
+    if error.error_count() > _TOO_MANY:
+        return f"- {error.error_count()} problems"
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     lines = []
     for problem in problems[:MAX_PROBLEMS]:

@@ -84,3 +84,25 @@ def test_a_type_that_is_not_json_is_refused() -> None:
 )
 def test_schemas_have_names_that_vendors_accept(kind: Any, name: str) -> None:
     assert OutputType(kind).schema.name.startswith(name) or OutputType(kind).schema.name.isidentifier()
+
+
+@pytest.mark.parametrize("kind", ["json", "", " ", "json  "])
+@pytest.mark.parametrize("around", ["", "\n", " \n\t"])
+def test_a_fence_round_an_answer_is_taken_off(kind: str, around: str) -> None:
+    text = f'{around}```{kind}\n{around}{{"a": 1}}{around}\n```{around}'
+    assert OutputType(Typed).parse(text) == {"a": 1}
+
+
+@pytest.mark.timeout(20)  # a pattern that divides blanks in every way would take longer than anybody lives
+@pytest.mark.parametrize(
+    "text", ["```" + "\n" * 300_000, "```" + " \n" * 300_000 + "x", "\n" * 300_000 + "```"]
+)
+def test_an_answer_of_blanks_is_refused_in_no_time(text: str) -> None:
+    with pytest.raises(OutputInvalid, match="not JSON"):
+        OutputType(Typed).parse(text)
+
+
+def test_of_countless_problems_only_the_number_is_told() -> None:
+    with pytest.raises(OutputInvalid) as refused:
+        OutputType(list[int]).parse('{"value": [' + '"x",' * 20_000 + '"x"]}')
+    assert str(refused.value) == "- 20001 problems"
