@@ -21,7 +21,7 @@ from llm_client import (
 )
 from llm_client.tools import mcp_stdio
 from llm_client.tools.execution import execute
-from llm_client.tools.mcp_requests import MAX_OPEN, MAX_PER_SECOND, BoundedRequests
+from llm_client.tools.mcp_bounds import MAX_OPEN, MAX_PER_SECOND, BoundedServer
 from support.loopback import LoopbackServer, json_reply
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
@@ -255,6 +255,18 @@ async def test_a_long_answer_does_not_stop_the_loop(tmp_path: Path) -> None:
         assert (await call(pay, do="long")).content == "\u00e4" * 500_000
 
 
+async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tmp_path: Path) -> None:
+    """The loop is watched by the test suite; some hundred thousand parts take seconds."""
+    async with raw(tmp_path, "plain") as server:
+        (pay,) = await server.tools()
+        assert (await call(pay, do="parts", many=1_000)).success
+        result = await call(pay, do="parts", many=300_000)
+        assert "more than 1000 parts" in str(result.error)
+    async with raw(tmp_path, "crowd") as server:
+        with pytest.raises(ToolError, match="more than 500 tools or"):
+            await server.tools()
+
+
 async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:
     async with raw(tmp_path, "plain") as server:
         (pay,) = await server.tools()
@@ -267,7 +279,7 @@ async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:
 
 async def test_requests_are_allowed_at_a_rate_and_as_long_as_they_are_answered() -> None:
     seconds = [0.0]
-    requests = BoundedRequests(None, clock=lambda: seconds[0])
+    requests = BoundedServer(None, clock=lambda: seconds[0])
     for _ in range(10 * MAX_OPEN):
         assert requests.allows()
         requests.answered()

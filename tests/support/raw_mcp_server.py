@@ -24,6 +24,8 @@ def listed(cursor: str | None) -> str:
     """Return the result of `tools/list`."""
     number = int(cursor or 0)
     match MODE:
+        case "crowd":
+            return json.dumps({"tools": [{"name": "t", "inputSchema": PLAIN}] * 100_000})
         case "heavy":  # what it says is long where nobody counts
             more = {
                 "name": f"t{number}",
@@ -60,6 +62,8 @@ def called(arguments: dict[str, Any]) -> str:
             for number in range(10 if arguments["do"] == "ask" else 2_000):
                 method = ("ping", "roots/list", "sampling/createMessage", "elicitation/create")[number % 4]
                 write(json.dumps({"jsonrpc": "2.0", "id": f"s{number}", "method": method, "params": {}}))
+        case "parts":
+            return json.dumps({"content": [{"type": "text", "text": ""}] * arguments["many"]})
         case "number":
             return json.dumps(
                 {"content": [{"type": "text", "text": "one"}], "structuredContent": {"n": 10**400}}

@@ -17,8 +17,8 @@ from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.network import NETWORK, is_private
 from llm_client.redaction import kind_of_name
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
+from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_connection import Connection, Made, bounding
-from llm_client.tools.mcp_requests import BoundedRequests
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
@@ -218,7 +218,7 @@ class McpServer:
         importlib.import_module("jsonschema.validators")
         if self._url is None:
             program = StdioProgram(self._command, self._env, self._cwd)
-            requests = BoundedRequests(program)
+            requests = BoundedServer(program)
             return Made(Client(requests, cache=None), requests, program=program)
         NETWORK.check(self._url)
         import httpx2
@@ -229,7 +229,7 @@ class McpServer:
             timeout=timeout,
             event_hooks={"response": [bounding(httpx2.AsyncByteStream)]},
         )
-        requests = BoundedRequests(streamable_http_client(self._url, http_client=http_client))
+        requests = BoundedServer(streamable_http_client(self._url, http_client=http_client))
         return Made(Client(requests, cache=None), requests, http_client=http_client)
 
     def _tool(self, entry: McpTool) -> Tool:

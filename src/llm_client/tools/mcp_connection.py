@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
 from llm_client.logs import logger_of
-from llm_client.tools.mcp_requests import BoundedRequests
+from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_stdio import StdioProgram
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Made:
     """A client that is not connected yet, and what is under it."""
 
     client: Client
-    requests: BoundedRequests
+    requests: BoundedServer
     http_client: httpx2.AsyncClient | None = None
     program: StdioProgram | None = None
 

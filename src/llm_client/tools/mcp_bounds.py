@@ -1,7 +1,8 @@
-"""What an MCP server asks of us: a ping now and then. One that asks on and on is given up.
+"""What an MCP server may say: it asks for a ping now and then, and answers in a few parts. One that asks on and on is given up.
 
 The SDK takes up each request of a server in a task of its own, which waits until the answer is written. A server that asks without end, and
-perhaps never listens, fills the memory with them, also while nobody calls any of its tools.
+perhaps never listens, fills the memory with them, also while nobody calls any of its tools. And of each part of an answer the SDK makes an
+object on the event loop, which some hundred thousand parts hold up for seconds.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ MAX_OPEN: Final = 100
 """Requests of the server's that may wait for their answer."""
 MAX_PER_SECOND: Final = 10.0
 """Requests of the server's in the long run; as many as may be open can come at once."""
+MAX_PARTS: Final = 1_000
+"""Parts of one answer: blocks of content, or tools."""
 
 logger = logger_of(__name__)
 
 
-class BoundedRequests:
-    """A transport for the SDK's client that ends when the server asks for too much. Answers and notifications pass.
+class BoundedServer:
+    """A transport for the SDK's client that ends when the server asks for too much, and lets no answer of too many parts pass.
 
     Args:
         transport: The transport under it.
@@ -66,7 +69,7 @@ class BoundedRequests:
 class _Passed:
     """A stream of the SDK's, passed on."""
 
-    def __init__(self, stream: Any, requests: BoundedRequests) -> None:
+    def __init__(self, stream: Any, requests: BoundedServer) -> None:
         self._stream = stream
         self._requests = requests
 
@@ -91,6 +94,7 @@ class _Heard(_Passed):
         item = await anext(self._stream)
         if _is_request(item) and not self._requests.allows():
             raise StopAsyncIteration
+        _shorten(item)
         return item
 
     async def receive(self) -> Any:
@@ -111,6 +115,19 @@ class _Told(_Passed):
         await self._stream.send(item)
         if not hasattr(item.message, "method"):
             self._requests.answered()
+
+
+def _shorten(item: Any) -> None:
+    """Put a refusal in the place of content of too many parts, and leave out tools beyond what anybody takes."""
+    result = getattr(getattr(item, "message", None), "result", None)
+    if not isinstance(result, dict):
+        return
+    content, tools = result.get("content"), result.get("tools")
+    if isinstance(content, list) and len(content) > MAX_PARTS:
+        result["content"] = [{"type": "text", "text": f"the answer has more than {MAX_PARTS} parts"}]
+        result["isError"] = True
+    if isinstance(tools, list):
+        del tools[MAX_PARTS:]
 
 
 def _is_request(item: Any) -> bool:
