@@ -4,6 +4,7 @@ import copy
 import gzip
 import json
 import math
+import traceback
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -157,6 +158,49 @@ async def test_the_words_of_a_long_error_hold_nobody_up() -> None:
     assert len(str(failed.value)) < 3_000
     assert len(failed.value.vendor_code or "") <= 200
     assert len(failed.value.request_id or "") <= 200
+
+
+# -- a server that repeats the key --------------------------------------------------------------------------------------
+
+ODD_KEY = "q7" * 20
+"""Of no known form: only who has sent it knows that it is one."""
+OK = "HTTP/1.1 200 OK\r\n"
+
+
+def in_body(status: str, **error: Any) -> str:
+    body = json.dumps({"error": {"message": "no", **error}, "request_id": ODD_KEY})
+    return (
+        f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    )
+
+
+@both
+@either_way
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"HTTP/1.1 999999 {ODD_KEY}\r\n\r\n",
+        f"{OK}{ODD_KEY}\r\n\r\n",
+        f"{OK}content-length: {ODD_KEY}\r\n\r\n",
+        f"{OK}content-encoding: {ODD_KEY}\r\n\r\n{{}}",
+        f"{OK}transfer-encoding: chunked\r\n\r\n{ODD_KEY}\r\n",
+        f"HTTP/1.1 400 X\r\nx-request-id: {ODD_KEY}\r\ncontent-length: 2\r\n\r\n{{}}",
+        in_body("400", code=ODD_KEY),
+        in_body("429", type=ODD_KEY, message=ODD_KEY),
+        in_body("200", code=ODD_KEY),
+    ],
+)
+async def test_a_key_that_a_server_repeats_is_in_no_part_of_an_error(
+    transport: Any, streamed: bool, answer: str
+) -> None:
+    sending = transport()
+    async with LoopbackServer(Reply(head=False, pieces=(answer.encode(),))) as server:
+        provider = OpenAIProvider("m", api_key=ODD_KEY, base_url=server.url, transport=sending)
+        with pytest.raises(ProviderError) as failed:
+            await ask(provider, streamed=streamed)
+    await sending.aclose()
+    told = "".join(traceback.format_exception(failed.value)) + repr(vars(failed.value))
+    assert ODD_KEY not in told
 
 
 # -- values of any type at any place ---------------------------------------------------------------------------------

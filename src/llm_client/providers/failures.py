@@ -110,6 +110,15 @@ class Origin:
                 text = text.replace(secret, "<REDACTED:api_key>")
         return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
 
+    def clean(self, error: ProviderError) -> None:
+        """Take the secrets out of an error, wherever a server has repeated them: in a status line, a header, an id."""
+        error.args = tuple(self.scrub(part) if isinstance(part, str) else part for part in error.args)
+        error.request_id = None if error.request_id is None else self.scrub(error.request_id)
+        error.vendor_code = None if error.vendor_code is None else self.scrub(error.vendor_code)
+        said = repr(error.__cause__)
+        if self.scrub(said) != said:
+            error.__cause__ = None  # it repeats more than our own sentence does
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorError:

@@ -155,7 +155,7 @@ class HttpProvider:
         model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
-        with readable(origin):
+        with _blamed(origin), readable(origin):
             result = well_formed(self._wire.decode(payload, origin, request_id(headers)), model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
@@ -334,6 +334,7 @@ def _blamed(origin: Origin) -> Iterator[None]:
     except ProviderError as error:
         error.provider = error.provider or origin.provider
         error.model = error.model or origin.model
+        origin.clean(error)
         raise
 
 
