@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         InvalidRequest,
         InvalidResponse,
         LLMClientError,
+        MalformedToolCall,
         MissingDependency,
         ModelNotFound,
         ModelRetry,
@@ -69,11 +70,13 @@ if TYPE_CHECKING:
     from llm_client.governed import ungoverned
     from llm_client.llm import LLM
     from llm_client.messages import (
+        CallPart,
         CompletionResult,
         Embeddings,
         MediaPart,
         Message,
         ReasoningPart,
+        RefusalPart,
         StreamEvent,
         TextPart,
         ToolCall,
@@ -116,6 +119,7 @@ __all__ = [
     "AuthenticationError",
     "BudgetMiddleware",
     "Cache",
+    "CallPart",
     "Chunks",
     "CircuitBreakerConfig",
     "CircuitBreakerMiddleware",
@@ -143,6 +147,7 @@ __all__ = [
     "InvalidResponse",
     "LLMClientError",
     "LoggingMiddleware",
+    "MalformedToolCall",
     "McpServer",
     "MediaPart",
     "MemoryCache",
@@ -175,6 +180,7 @@ __all__ = [
     "RedactionMiddleware",
     "RedactionRule",
     "Redactor",
+    "RefusalPart",
     "RequestContext",
     "RequestSpec",
     "ResultSizeMiddleware",
@@ -245,13 +251,15 @@ _HOMES = {
     "errors": (
         "AuthenticationError CircuitOpen ConfigurationError ConnectionFailed ContentFiltered "
         "ContextLengthExceeded IdempotencyConflict InvalidRequest InvalidResponse LLMClientError "
-        "MissingDependency ModelNotFound ModelRetry NetworkBlocked OutputInvalid ProviderError "
+        "MalformedToolCall MissingDependency ModelNotFound ModelRetry NetworkBlocked OutputInvalid ProviderError "
         "ProviderTimeout ProviderUnavailable QuotaExceeded RateLimited RunAborted ScriptExhausted "
         "StreamInterrupted ToolError UngovernedCall"
     ),
     "governed": "ungoverned",
     "llm": "LLM",
-    "messages": "CompletionResult Embeddings MediaPart Message ReasoningPart StreamEvent TextPart ToolCall",
+    "messages": (
+        "CallPart CompletionResult Embeddings MediaPart Message ReasoningPart RefusalPart StreamEvent TextPart ToolCall"
+    ),
     "middleware": "HOST Host ModelAttempt ModelCall ModelMiddleware ToolInvocation ToolMiddleware",
     "network": "block_network",
     "pausing": "paused",

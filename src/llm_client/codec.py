@@ -14,11 +14,13 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from llm_client.messages import (
+    CallPart,
     CompletionResult,
     MediaPart,
     Message,
     Part,
     ReasoningPart,
+    RefusalPart,
     StreamEvent,
     TextPart,
     ToolCall,
@@ -30,20 +32,24 @@ from llm_client.usage import Usage
 Json = dict[str, Any]
 V = TypeVar("V")
 
-_PART_TYPES: dict[str, type[TextPart | MediaPart | ReasoningPart]] = {
+_PART_TYPES: dict[str, type[Part]] = {
     "text": TextPart,
     "media": MediaPart,
     "reasoning": ReasoningPart,
+    "refusal": RefusalPart,
+    "call": CallPart,
 }
 _PART_NAMES = {kind: name for name, kind in _PART_TYPES.items()}
 
 
 _VALUES: tuple[type[Any], ...] = (
+    CallPart,
     CompletionResult,
     MediaPart,
     Message,
     OutputSchema,
     ReasoningPart,
+    RefusalPart,
     RequestSpec,
     StreamEvent,
     TextPart,
@@ -136,6 +142,8 @@ def dump_result(result: CompletionResult) -> Json:
         data["tool_calls"] = [_dump(call) for call in result.tool_calls]
     if result.reasoning:
         data["reasoning"] = [dump_part(part) for part in result.reasoning]
+    if result.parts:
+        data["parts"] = [dump_part(part) for part in result.parts]
     if result.vectors:
         data["vectors"] = [_dump_vector(vector) for vector in result.vectors]
     return data
@@ -151,6 +159,7 @@ def load_result(data: Mapping[str, Any]) -> CompletionResult:
         saved=None if saved is None else load_usage(saved),
         tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
         reasoning=tuple(_load(ReasoningPart, part) for part in data.get("reasoning", ())),
+        parts=tuple(load_part(part) for part in data.get("parts", ())),
         vectors=tuple(_load_vector(vector) for vector in data.get("vectors", ())),
     )
 

@@ -7,6 +7,7 @@ LLMClientError
 │   ├── ProviderUnavailable          5xx, 529, or an error event of an overloaded vendor
 │   ├── ConnectionFailed             refused, reset, DNS, TLS
 │   ├── InvalidResponse              a 200 that is not what the vendor's format promises
+│   ├── MalformedToolCall            the vendor could not read the tool call that the model wrote; agents ask again
 │   ├── StreamInterrupted            the stream ended early; `.partial` holds what had arrived
 │   ├── InvalidRequest               the vendor refused the request as it is
 │   │   ├── ModelNotFound
@@ -116,6 +117,14 @@ class InvalidResponse(ProviderError):
 
     code = "invalid_response"
     retryable = True
+
+
+class MalformedToolCall(ProviderError):
+    """The vendor could not read the tool call that the model wrote."""
+
+    code = "malformed_tool_call"
+    failed_generation: str | None = None
+    """What the model wrote, where the vendor says it."""
 
 
 class StreamInterrupted(ProviderError):

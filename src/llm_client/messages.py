@@ -10,7 +10,10 @@ from typing import Any, Literal
 from llm_client.usage import Usage
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+FinishReason = Literal[
+    "stop", "length", "tool_calls", "content_filter", "pause", "malformed_call", "error", "other"
+]
+"""`pause`: the vendor wants the turn to go on; `malformed_call`: it could not read the tool call that the model wrote."""
 StreamEventType = Literal[
     "token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end", "usage", "meta", "done"
 ]
@@ -39,6 +42,10 @@ class TextPart:
     text: str
     cache: bool = False
     """Ask the vendor to cache the prompt up to and including this part, where it has such a control."""
+    provider: str = ""
+    """The vendor whose `data` this is."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the vendor wants back with the text (ids, signatures), opaque to everybody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +62,15 @@ class MediaPart:
     """Pixels; declared sizes bound what an image can cost."""
     height: int | None = None
     cache: bool = False
+    provider: str = ""
+    """The vendor that made it, whose `vendor_data` this is."""
+    vendor_data: dict[str, Any] = field(default_factory=dict)
+    """What the vendor wants back with the medium (signatures), opaque to everybody else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReasoningPart:
-    """A vendor's reasoning or thinking block, carried back to it unchanged in later turns."""
+    """A vendor's own block – reasoning, the work of its tools – carried back to it unchanged in later turns."""
 
     provider: str
     text: str = ""
@@ -67,7 +78,27 @@ class ReasoningPart:
     """The vendor's own block (signature, encrypted content, id), opaque to everybody else."""
 
 
-Part = TextPart | MediaPart | ReasoningPart
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalPart:
+    """The model's words where it refused, in a place of the answer that a vendor marks as such."""
+
+    text: str
+    provider: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the vendor wants back with it, opaque to everybody else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPart:
+    """The place of a tool call among the other parts of an answer; the call itself is in `tool_calls`."""
+
+    call_id: str
+    provider: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What the vendor wants back with the call (its own id, a namespace), opaque to everybody else."""
+
+
+Part = TextPart | MediaPart | ReasoningPart | RefusalPart | CallPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +166,39 @@ class CompletionResult:
     vectors: Sequence[Sequence[float]] = ()
     """One per text, when embeddings were asked for."""
 
+    parts: tuple[Part, ...] = ()
+    """The answer in the vendor's order and with its boundaries, where `reasoning`, `content` and `tool_calls`, one after
+    the other, are not all there is to say. It counts as long as they still say the same."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model has said nothing: no text, no medium, no tool call and no refusal; it may have thought."""
+        return not (
+            self.content.strip()
+            or self.tool_calls
+            or self.refusal
+            or self.vectors
+            or any(isinstance(part, MediaPart) for part in self.parts)
+        )
+
     def message(self) -> Message:
         """Return the assistant message that continues the conversation."""
-        if not self.reasoning:
+        if self.parts and self._is_unchanged():
+            return Message("assistant", self.parts, self.tool_calls)
+        refusal = (RefusalPart(text=self.refusal),) if self.refusal and not self.content else ()
+        if not self.reasoning and not refusal:
             return Message("assistant", self.content, self.tool_calls)
         text: tuple[Part, ...] = (TextPart(text=self.content),) if self.content else ()
-        return Message("assistant", (*self.reasoning, *text), self.tool_calls)
+        return Message("assistant", (*self.reasoning, *text, *refusal), self.tool_calls)
+
+    def _is_unchanged(self) -> bool:
+        """Whether nobody has changed what the answer says since it came."""
+        return (
+            "".join(part.text for part in self.parts if isinstance(part, TextPart)) == self.content
+            and [part.call_id for part in self.parts if isinstance(part, CallPart)]
+            == [call.id for call in self.tool_calls]
+            and tuple(part for part in self.parts if isinstance(part, ReasoningPart)) == self.reasoning
+        )
 
 
 class Embeddings(list[list[float]]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from llm_client.json_text import whole_text
 from llm_client.redaction import redact
 
 MAX_PUBLIC_CHARACTERS: Final = 4000
@@ -16,7 +17,6 @@ _MARGIN: Final = 4096
 """Characters behind the cut that are redacted too and then dropped: a secret that the cut goes through has no shape there,
 and the marks in place of others make room for it."""
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_HALVES: Final = re.compile("[\ud800-\udfff]")
 _INPUT: Final = re.compile(r"input_value=.*?(?=, input_type=|$)", re.MULTILINE)
 """How pydantic repeats a value that it refuses: abbreviated, so that a secret in it has no shape any more."""
 _PLACEHOLDER: Final = "\ufffd"
@@ -47,7 +47,7 @@ def printable(text: str) -> str:
 
 def without_halves(text: str) -> str:
     """Return a text with a sign in place of each half of a surrogate pair, which UTF-8 cannot hold."""
-    return text if text.isascii() else _HALVES.sub(_PLACEHOLDER, text)
+    return whole_text(text)
 
 
 def text_of(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import orjson
 
-from llm_client.messages import MediaPart, Message
+from llm_client.messages import CallPart, MediaPart, Message
 from llm_client.tools.tool import Tool
 
 DEFAULT_CHARACTERS_PER_TOKEN = 4.0
@@ -30,7 +30,7 @@ def message_characters(message: Message) -> int:
     if isinstance(message.content, str):
         size += len(message.content)
     else:
-        size += sum(len(part.text) for part in message.content if not isinstance(part, MediaPart))
+        size += sum(len(part.text) for part in message.content if not isinstance(part, MediaPart | CallPart))
     for call in message.tool_calls:
         size += len(call.name) + len(orjson.dumps(call.arguments, default=str))
     return size

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_client.messages import MediaPart, Message, ReasoningPart
+from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 
@@ -120,8 +120,10 @@ def _message(message: Message, model: str) -> int | Unbounded:
             total += tokens
         elif isinstance(part, ReasoningPart):
             total += text_bytes(part.text) + _json_bytes(part.data)
+        elif isinstance(part, CallPart):
+            total += _json_bytes(part.data)
         else:
-            total += text_bytes(part.text)
+            total += text_bytes(part.text) + (_json_bytes(part.data) if part.data else 0)
     return total
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
-from llm_client.finite import non_finite
+from llm_client.json_text import non_finite
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""

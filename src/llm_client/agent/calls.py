@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from llm_client.agent.config import AgentConfig
 from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
 from llm_client.background import gather_or_cancel
 from llm_client.errors import ToolError
 from llm_client.governed import host_for
+from llm_client.json_text import whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
@@ -21,6 +24,7 @@ from llm_client.tools.tool import ToolResult
 Approve = Callable[[ToolInvocation], Awaitable[bool] | bool]
 """Says whether a tool that requires approval may run."""
 
+_NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_QUOTED = 500
 """Characters of malformed arguments that are shown to the model again."""
 
@@ -92,8 +96,7 @@ class ToolCalls:
             )
         tool = self._tools.get(call.name)
         if tool is None:
-            known = ", ".join(self._tools.names()) or "none"
-            return failure(f"there is no tool named {call.name!r}; the tools are: {known}", UNKNOWN_TOOL)
+            return failure(self._unknown(call.name), UNKNOWN_TOOL)
         if call.malformed is not None:
             quoted = call.malformed[:MAX_QUOTED]
             return failure(f"the arguments are not a JSON object: {quoted}", INVALID_ARGUMENTS)
@@ -114,6 +117,14 @@ class ToolCalls:
             unseen=unseen,
         )
 
+    def _unknown(self, name: str) -> str:
+        """Return what a model is told that calls a tool nobody has, with the name that it may have meant."""
+        names = self._tools.names()
+        near = _nearest(name, names)
+        hint = f"; did you mean {near!r}?" if near else ""
+        shown = whole_text(name[:MAX_QUOTED])
+        return f"there is no tool named {shown!r}; the tools are: {', '.join(names) or 'none'}{hint}"
+
     async def _is_approved(self, invocation: ToolInvocation) -> bool:
         if self._approve is None:
             return False
@@ -125,6 +136,14 @@ class ToolCalls:
         if host is None:
             return await self._attempts(invocation)
         return await host.attempt_tool(invocation, self._attempts)
+
+
+def _nearest(name: str, names: Sequence[str]) -> str | None:
+    """Return the tool whose name a model has decorated (`functions.exec`, `exec<|channel|>x`) or misspelt."""
+    words = [word for word in _NO_NAME.split(name[:MAX_QUOTED]) if word]
+    meant = next((word for word in words if word in names), None)
+    joined = "_".join(words)
+    return meant or next(iter(get_close_matches(joined, names, 1)), None)
 
 
 def _chain(middleware: Sequence[ToolMiddleware], gate: str, last: ProceedTool) -> ProceedTool:

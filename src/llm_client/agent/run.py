@@ -21,6 +21,7 @@ from llm_client.errors import (
     ContentFiltered,
     InvalidResponse,
     LLMClientError,
+    MalformedToolCall,
     NetworkBlocked,
     OutputInvalid,
     ProviderError,
@@ -39,6 +40,10 @@ from llm_client.usage import Usage
 HIDDEN_ERROR = "Error: the tool failed."
 UNANSWERED = "Error: the run ended before this call was answered."
 REPAIR = "Your answer does not have the form that was asked for:\n{problems}\nAnswer again, with JSON alone."
+EMPTY = "Your answer was empty. Answer, or call a tool."
+MALFORMED = "Your tool call could not be read. Call the tool again, with arguments that are one JSON object."
+_FINISHED = frozenset({"stop", "tool_calls", "other"})
+"""Stop reasons of answers whose tool calls are whole."""
 PROGRAM_MISTAKES = (ConfigurationError, NetworkBlocked, ScriptExhausted)
 """Failures that no model and no retry can mend; they are raised instead of ending a run."""
 
@@ -79,6 +84,8 @@ class Run:
     usage: Usage = field(default_factory=Usage)
     mistakes: int = 0
     repairs: int = 0
+    empty: int = 0
+    """Answers that said nothing."""
     estimator: TokenEstimator = field(default_factory=TokenEstimator)
     """Per run: a run that is replayed learns the same and so cuts the same."""
     has_called_tools: bool = False
@@ -117,12 +124,52 @@ class Run:
 
     async def _loop(self) -> AgentResult:
         while self.turns < self.max_turns:
-            answer = await self._ask()
-            self.messages.append(answer.message())
-            ended = await self._call_tools(answer) if answer.tool_calls else self._conclude(answer)
+            try:
+                answer = await self._ask()
+            except MalformedToolCall as error:
+                ended = self._correct(error)
+            else:
+                ended = await self._take(answer)
             if ended is not None:
                 return ended
         return self._end("max_turns", error=LLMClientError(f"the run needs more than {self.max_turns} turns"))
+
+    async def _take(self, answer: CompletionResult) -> AgentResult | None:
+        """Add an answer to the conversation and do what it asks; `None` when the model goes on.
+
+        A stop reason counts, whatever else is there: no tool of an answer runs that was cut or refused.
+        """
+        if answer.finish_reason == "malformed_call":
+            return self._correct(MalformedToolCall())
+        if answer.is_empty and answer.finish_reason in _FINISHED:
+            return self._ask_again()
+        self.messages.append(answer.message())
+        if answer.finish_reason == "pause":
+            return None
+        if answer.tool_calls and answer.finish_reason in _FINISHED and answer.refusal is None:
+            return await self._call_tools(answer)
+        return self._conclude(answer)
+
+    def _correct(self, error: MalformedToolCall) -> AgentResult | None:
+        """Tell the model that its tool call could not be read."""
+        if error.usage is not None:
+            self.usage += error.usage
+        self.mistakes += 1
+        if self.mistakes > self.equipment.config.max_tool_corrections:
+            return self._end("error", error=error)
+        text = (
+            MALFORMED if not error.failed_generation else f"{MALFORMED}\nYou wrote: {error.failed_generation}"
+        )
+        self.messages.append(Message.user(text))
+        return None
+
+    def _ask_again(self) -> AgentResult | None:
+        """Ask a model once more that has answered nothing."""
+        self.empty += 1
+        if self.empty > 1:
+            return self._end("error", error=InvalidResponse("the model answered with nothing at all, twice"))
+        self.messages.append(Message.user(EMPTY))
+        return None
 
     async def _ask(self) -> CompletionResult:
         """Make one model call."""
@@ -224,7 +271,7 @@ class Run:
         return result.content
 
     def _conclude(self, answer: CompletionResult) -> AgentResult | None:
-        """Judge an answer without tool calls; `None` when the model has to mend it."""
+        """Judge an answer that runs no tools; `None` when the model has to mend it."""
         if answer.finish_reason == "content_filter" or answer.refusal is not None:
             return self._end("refused", error=ContentFiltered(answer.refusal))
         if answer.finish_reason == "length":
@@ -247,8 +294,14 @@ class Run:
         self, status: RunStatus, *, error: LLMClientError | None = None, output: Any = None
     ) -> AgentResult:
         """Close the run: no tool call stays unanswered, and the conversation grows unless the run failed."""
-        answered = {message.tool_call_id for message in self.messages if message.role == "tool"}
-        last = next((message for message in reversed(self.messages) if message.role == "assistant"), None)
+        answered: set[str | None] = set()  # of the last turn alone: an id may come again in another
+        last = None
+        for message in reversed(self.messages):
+            if message.role == "assistant":
+                last = message
+                break
+            if message.role == "tool":
+                answered.add(message.tool_call_id)
         for call in last.tool_calls if last is not None else ():
             if call.id not in answered:
                 self.messages.append(Message.tool(UNANSWERED, call.id, call.name))

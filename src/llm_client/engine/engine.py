@@ -338,7 +338,7 @@ class ExecutionEngine:
             return replace(known, cached=True, saved=known.usage, usage=Usage(cost=Decimal(0)))
         await self._hooks.fire("cache.miss", call.context, key=key)
         result, by_first_choice = await self._limited(call)
-        if by_first_choice and result.finish_reason in _CACHEABLE:
+        if by_first_choice and result.finish_reason in _CACHEABLE and not result.is_empty:
             await self._remember(cache, key, result, call)
         return result
 

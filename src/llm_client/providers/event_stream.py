@@ -15,6 +15,7 @@ from llm_client.errors import (
     ProviderTimeout,
     StreamInterrupted,
 )
+from llm_client.json_text import loads
 from llm_client.messages import StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.response import check_text, well_formed
@@ -92,7 +93,7 @@ def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) ->
     if event.data == b"[DONE]":
         return reader.read_done_mark()
     with readable(origin):
-        events = reader.read(orjson.loads(event.data))
+        events = reader.read(loads(event.data, whole=False))
         for each in events:
             if each.text is not None:
                 check_text(each.text)
@@ -111,7 +112,7 @@ def _is_whole(event: ServerSentEvent) -> bool:
     if event.data == b"[DONE]":
         return True
     try:
-        orjson.loads(event.data)
+        loads(event.data)
     except orjson.JSONDecodeError:
         return False
     return True

@@ -21,6 +21,7 @@ from llm_client.errors import (
     ContentFiltered,
     ContextLengthExceeded,
     InvalidRequest,
+    MalformedToolCall,
     ModelNotFound,
     ProviderError,
     ProviderTimeout,
@@ -73,6 +74,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
          "overloaded", "service_unavailable"),
         ProviderUnavailable,
     ),
+    "tool_use_failed": MalformedToolCall,
     **dict.fromkeys(("timeout_error", "request_timeout", "deadline_exceeded"), ProviderTimeout),
 }  # fmt: skip
 _REFUSALS = ("invalid_request_error", "invalid_argument", "failed_precondition", "not_found_error")
@@ -131,6 +133,8 @@ class VendorError:
     """A status inside the body, where a proxy answers 200 and puts it there."""
     retry_after: float | None = None
     request_id: str | None = None
+    failed_generation: str | None = None
+    """The tool call that the model wrote and the vendor could not read (Groq)."""
 
 
 def failure_of_response(status: int, headers: Headers, body: bytes, origin: Origin) -> ProviderError:
@@ -219,6 +223,7 @@ def read_vendor_error(payload: Any) -> VendorError:
         status=status if status is not None and 400 <= status < 600 else None,
         retry_after=_retry_delay(details),
         request_id=_text(payload.get("request_id")),
+        failed_generation=_text(inner.get("failed_generation")),
     )
 
 
@@ -234,7 +239,7 @@ def _build(
     # Of a message, only what is kept is looked at: its words are searched in steps of their number times a hundred.
     cls = _classify(error, status if status is not None else error.status, message[:MAX_MESSAGE])
     prefix = f"{origin.provider} answered {status}: " if status is not None else f"{origin.provider}: "
-    return cls(
+    failure = cls(
         origin.scrub(prefix + message),
         status=status,
         provider=origin.provider,
@@ -243,6 +248,9 @@ def _build(
         retry_after=waited,
         vendor_code=error.codes[0][:_MAX_NAME] if error.codes else None,
     )
+    if isinstance(failure, MalformedToolCall) and error.failed_generation is not None:
+        failure.failed_generation = origin.scrub(error.failed_generation)
+    return failure
 
 
 def _classify(error: VendorError, status: int | None, message: str) -> type[ProviderError]:

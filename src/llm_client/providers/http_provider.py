@@ -17,6 +17,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
+from llm_client.json_text import loads, whole_value
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.network import is_private
@@ -291,7 +292,7 @@ class HttpProvider:
 def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:
     """Decode a successful answer. Raises what an error object inside it means, or `InvalidResponse`."""
     try:
-        payload = orjson.loads(content)
+        payload = loads(content)
     except orjson.JSONDecodeError:
         what = "an HTML page" if content.lstrip()[:1] == b"<" else "nothing" if not content else "no JSON"
         raise InvalidResponse(
@@ -320,10 +321,27 @@ def _check_address(base_url: str) -> None:
 
 
 def _dumps(body: dict[str, Any]) -> bytes:
+    """Write a request; halves of surrogate pairs, which file names and prompts may hold, are replaced."""
     try:
         return orjson.dumps(body)
-    except TypeError as error:
-        raise ConfigurationError(f"the request cannot be written as JSON: {error}") from error
+    except TypeError:
+        pass
+    try:
+        return orjson.dumps(whole_value(body))
+    except (TypeError, RecursionError) as error:
+        raise ConfigurationError(f"{_culprit(body)} cannot be written as JSON: {error}") from error
+
+
+def _culprit(body: dict[str, Any]) -> str:
+    """Return what of a request is no JSON: the message, where it is one."""
+    for name in ("messages", "input", "contents"):
+        for number, message in enumerate(body.get(name) or (), 1):
+            try:
+                orjson.dumps(whole_value(message))
+            except (TypeError, RecursionError):
+                role = message.get("role") or message.get("type") if isinstance(message, dict) else "?"
+                return f"message {number} of the request ({role})"
+    return "the request"
 
 
 @contextmanager

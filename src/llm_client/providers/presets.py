@@ -8,6 +8,7 @@ from llm_client.providers.openai.chat_dialect import (
     COMPATIBLE,
     DEEPSEEK,
     MISTRAL,
+    OLLAMA,
     OPENAI,
     OPENROUTER,
     ChatDialect,
@@ -57,6 +58,7 @@ PRESETS: dict[str, Preset] = {
         url_variables=("OLLAMA_BASE_URL",),
         key_variables=("OLLAMA_API_KEY",),
         key_required=False,
+        dialect=OLLAMA,
         embedding_model="nomic-embed-text",
     ),
     "vllm": Preset(

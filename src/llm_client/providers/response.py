@@ -2,131 +2,244 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-import orjson
-
+from llm_client.json_text import HalfWaits, whole_value
 from llm_client.messages import (
+    CallPart,
     CompletionResult,
     FinishReason,
+    MediaPart,
+    Part,
     ReasoningPart,
+    RefusalPart,
     StreamEvent,
+    TextPart,
     ToolCall,
 )
-from llm_client.spec import new_id
+from llm_client.providers.tool_calls import CallAssembler, OpenCall, written
 from llm_client.usage import Usage
 
 _MOST: Final = 2**50
 """More tokens than anybody has; a few of such numbers together are still exact everywhere."""
 
 
-def make_tool_call(call_id: str, name: str, arguments: str, signature: str | None = None) -> ToolCall:
-    """Build a tool call from the JSON text a model wrote; text that is no JSON object is kept as `malformed`.
+@dataclass(slots=True)
+class _Writing:
+    """A text, a refusal or a thought that grows."""
 
-    An empty text means no arguments: several vendors send it for tools without parameters. A vendor that gives no
-    id gets a fresh one, since results are matched by id.
-    """
-    call_id = call_id or new_id("call")
-    if not arguments.strip():
-        return ToolCall(call_id, name, {}, signature=signature)
-    try:
-        decoded = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        return ToolCall(call_id, name, {}, malformed=arguments, signature=signature)
-    return ToolCall(call_id, name, decoded, signature=signature)
+    kind: Literal["text", "refusal", "reasoning"]
+    pieces: list[str] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+    half: HalfWaits = field(default_factory=HalfWaits)
+
+    def part(self, provider: str) -> Part | None:
+        text, data = "".join(self.pieces), whole_value(self.data)
+        if not text and not data:
+            return None
+        if self.kind == "text":
+            return TextPart(text=text, provider=provider if data else "", data=data)
+        if self.kind == "refusal":
+            return RefusalPart(text=text, provider=provider if data else "", data=data)
+        return ReasoningPart(provider=provider, text=text, data=data)
 
 
 @dataclass(slots=True)
-class _OpenCall:
-    stub: ToolCall
-    fragments: list[str] = field(default_factory=list)
-    closed: ToolCall | None = None
+class _Call:
+    open: OpenCall
 
-    def finish(self) -> ToolCall:
-        if self.closed is None:
-            stub = self.stub
-            self.closed = make_tool_call(stub.id, stub.name, "".join(self.fragments), stub.signature)
-        return self.closed
+
+_Slot = _Writing | _Call | MediaPart | ReasoningPart
 
 
 @dataclass(slots=True, kw_only=True)
 class ResponseDraft:
-    """Collects a streamed answer, and says each step of it as a `StreamEvent`."""
+    """Collects an answer block by block, in the vendor's order, and says each step of it as `StreamEvent`s."""
 
     provider: str
     model: str
     request_id: str | None = None
-    text: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
-    reasoning: list[ReasoningPart] = field(default_factory=list)
+    """Words of a refusal that stand beside the answer's blocks."""
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
-    _calls: dict[Hashable, _OpenCall] = field(default_factory=dict)
+    calls: CallAssembler = field(default_factory=CallAssembler)
+    _slots: list[_Slot] = field(default_factory=list)
+    _writing: dict[Hashable, _Writing] = field(default_factory=dict)
+    _keyed: dict[Hashable, OpenCall] = field(default_factory=dict)
 
-    def add_text(self, text: str) -> StreamEvent:
-        """Take a piece of text."""
-        self.text.append(text)
-        return StreamEvent(type="token", text=text)
+    @property
+    def text(self) -> str:
+        """The text that has come."""
+        return "".join(
+            "".join(slot.pieces) for slot in self._slots if isinstance(slot, _Writing) and slot.kind == "text"
+        )
+
+    def begin(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable, **data: Any) -> None:
+        """Begin a block of text that is known by a key."""
+        self._slots.append(slot := _Writing(kind, data=data))
+        self._writing[key] = slot
+
+    def add_text(self, text: str, key: Hashable = None) -> list[StreamEvent]:
+        """Take a piece of text: of the block with this key, without one of the block that is open."""
+        return self._write("text", text, key)
+
+    def add_refusal(self, text: str, key: Hashable = None) -> list[StreamEvent]:
+        """Take a piece of a refusal, which is no token of the answer."""
+        self._write("refusal", text, key)
+        return []
+
+    def add_thought(self, text: str, key: Hashable = None) -> list[StreamEvent]:
+        """Take a piece of reasoning."""
+        return self._write("reasoning", text, key)
+
+    def note(
+        self, data: dict[str, Any], key: Hashable = None, kind: Literal["text", "reasoning"] = "text"
+    ) -> None:
+        """Keep what the vendor wants back with a block of text."""
+        slot = self._slot(kind, key)
+        slot.data.update(data)
+
+    def end_block(self) -> None:
+        """Let the next piece begin a block of its own."""
+        self._writing.pop(None, None)
+
+    def add_part(self, part: MediaPart | ReasoningPart) -> list[StreamEvent]:
+        """Take a whole block."""
+        self.end_block()
+        self._slots.append(part)
+        return []
 
     def open_call(self, key: Hashable, call_id: str, name: str, signature: str | None = None) -> StreamEvent:
         """Begin a tool call; `key` tells it from the others of this answer."""
         check_text(name)
         check_text(call_id or "")
-        stub = ToolCall(call_id or new_id("call"), name, signature=signature)
-        self._calls[key] = _OpenCall(stub)
-        return StreamEvent(type="tool_call_start", tool_call=stub)
+        call = self.calls.open(call_id, name, signature=signature)
+        self._keyed[key] = call
+        self._place(call)
+        return self.calls.announce(call)
 
-    def add_arguments(self, key: Hashable, fragment: str) -> StreamEvent:
-        """Take a piece of a tool call's JSON arguments."""
-        call = self._calls[key]
-        call.fragments.append(fragment)
-        return StreamEvent(type="tool_call_delta", text=fragment, tool_call=call.stub)
+    def call_piece(
+        self, *, index: Any, call_id: str, name: str, arguments: Any
+    ) -> tuple[OpenCall, list[StreamEvent]]:
+        """Take a piece of a tool call in whatever dialect, and return the call that it belongs to."""
+        check_text(name)
+        check_text(call_id)
+        before = len(self.calls.calls)
+        call, events = self.calls.take(index=index, call_id=call_id, name=name, arguments=arguments)
+        if len(self.calls.calls) > before:
+            self._place(call)
+        return call, events
 
-    def set_arguments(self, key: Hashable, arguments: str | None) -> None:
+    def add_arguments(self, key: Hashable, fragment: Any) -> list[StreamEvent]:
+        """Take a piece of a tool call's JSON arguments, or all of them as an object."""
+        return self.calls.add(self._keyed[key], written(fragment))
+
+    def set_arguments(self, key: Hashable, arguments: Any) -> None:
         """Replace the pieces of a tool call's arguments by the whole of them, where the vendor repeats it."""
         if arguments is not None:
-            self._calls[key].fragments[:] = [arguments]
+            self._keyed[key].fragments[:] = [written(arguments)]
 
-    def close_call(self, key: Hashable) -> StreamEvent:
+    def keep_with_call(self, key: Hashable, data: dict[str, Any]) -> None:
+        """Keep what the vendor wants back with a tool call."""
+        self._keyed[key].data.update(data)
+
+    def close_call(self, key: Hashable) -> list[StreamEvent]:
         """End a tool call, whose arguments are now complete."""
-        return StreamEvent(type="tool_call_end", tool_call=self._calls[key].finish())
+        return self.calls.close(self._keyed[key])
+
+    def call_id(self, key: Hashable) -> str:
+        """The id of a tool call that has begun."""
+        return self._keyed[key].stub.id
 
     def has_call(self, key: Hashable) -> bool:
         """Whether a tool call with this key has begun."""
-        return key in self._calls
-
-    def stub(self, key: Hashable) -> ToolCall:
-        """The tool call with this key as far as it was known when it began."""
-        return self._calls[key].stub
+        return key in self._keyed
 
     def close_open_calls(self) -> list[StreamEvent]:
-        """End every tool call that has not ended yet."""
-        return [
-            StreamEvent(type="tool_call_end", tool_call=call.finish())
-            for call in self._calls.values()
-            if call.closed is None
-        ]
+        """End every tool call that has not ended yet, and every text that waits for the other half of a character."""
+        return [*self._rests(), *self.calls.close_all()]
 
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return what has been collected. A partial answer leaves out tool calls that are still being written."""
-        calls = tuple(
-            call.finish() for call in self._calls.values() if not partial or call.closed is not None
+        self._rests()
+        parts: list[Part] = []
+        calls: list[ToolCall] = []
+        for slot in self._slots:
+            if isinstance(slot, _Writing):
+                part = slot.part(self.provider)
+                if part is not None:
+                    parts.append(part)
+            elif not isinstance(slot, _Call):
+                parts.append(slot)
+            elif not partial or slot.open.closed is not None:
+                calls.append(slot.open.finish())
+                data = whole_value(slot.open.data)
+                parts.append(
+                    CallPart(call_id=calls[-1].id, provider=self.provider if data else "", data=data)
+                )
+        refusal = "".join(self.refusal) or "".join(
+            part.text for part in parts if isinstance(part, RefusalPart)
         )
         return CompletionResult(
-            content="".join(self.text),
-            tool_calls=calls,
+            content="".join(part.text for part in parts if isinstance(part, TextPart)),
+            tool_calls=tuple(calls),
             usage=self.usage or Usage(requests=1),
-            reasoning=tuple(self.reasoning),
-            finish_reason=finish_reason(self.finish_reason, calls, partial=partial),
+            reasoning=tuple(part for part in parts if isinstance(part, ReasoningPart)),
+            finish_reason=finish_reason(self.finish_reason, tuple(calls), partial=partial),
             model=self.model,
             provider=self.provider,
             request_id=self.request_id,
-            refusal="".join(self.refusal) or None,
+            refusal=refusal or None,
+            parts=() if _is_plain(parts) else tuple(parts),
         )
+
+    def _write(
+        self, kind: Literal["text", "refusal", "reasoning"], text: str, key: Hashable
+    ) -> list[StreamEvent]:
+        check_text(text)
+        slot = self._slot(kind, key)
+        shown = slot.half.take(text)
+        if not shown:
+            return []
+        slot.pieces.append(shown)
+        return [StreamEvent(type="token" if kind == "text" else "reasoning", text=shown)]
+
+    def _slot(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable) -> _Writing:
+        slot = self._writing.get(key)
+        if slot is None or slot.kind != kind:
+            self.begin(kind, key)
+            slot = self._writing[key]
+        return slot
+
+    def _place(self, call: OpenCall) -> None:
+        self.end_block()
+        self._slots.append(_Call(call))
+
+    def _rests(self) -> list[StreamEvent]:
+        events = []
+        for slot in self._slots:
+            if isinstance(slot, _Writing) and (rest := slot.half.rest()):
+                slot.pieces.append(rest)
+                if slot.kind != "refusal":
+                    events.append(
+                        StreamEvent(type="token" if slot.kind == "text" else "reasoning", text=rest)
+                    )
+        return events
+
+
+def _is_plain(parts: Sequence[Part]) -> bool:
+    """Whether reasoning, one text and tool calls stand one after the other, with nothing to go back with them."""
+    ranks = {ReasoningPart: 0, TextPart: 1, CallPart: 2}
+    order = [ranks.get(type(part), -1) for part in parts]
+    return (
+        order == sorted(order)
+        and -1 not in order
+        and order.count(1) <= 1
+        and not any(part.data for part in parts if isinstance(part, TextPart | CallPart))
+    )
 
 
 def finish_reason(

@@ -1,32 +1,68 @@
-"""Putting a vendor's own blocks back where they stood in the model's turn.
+"""A model's turn as a vendor wants it back: its blocks in their order, with what belongs to them.
 
-Vendors want reasoning blocks back exactly where they were between text and tool calls. A `Message` keeps text, tool
-calls and reasoning apart, so each carried block remembers its position in the answer it came from.
+What is opaque goes back to the vendor it came from alone; of another vendor's turn, text, media and tool calls are left.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from llm_client.messages import Message, ReasoningPart
+from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart, RefusalPart, TextPart, ToolCall
+
+_NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_MAX_NAME: Final = 64
 
 
-def own_parts(message: Message, provider: str) -> list[ReasoningPart]:
-    """Return the reasoning parts of a message that came from this vendor."""
+@dataclass(frozen=True, slots=True)
+class PlacedCall:
+    """A tool call where it stood, with what its vendor wants back."""
+
+    call: ToolCall
+    data: dict[str, Any]
+
+
+Block = TextPart | MediaPart | ReasoningPart | RefusalPart | PlacedCall
+
+
+def blocks_of(message: Message, provider: str) -> list[Block]:
+    """Return the blocks of a turn in order, without what another vendor's blocks hold for themselves.
+
+    A tool call that has no place among the parts stands behind them.
+    """
     if isinstance(message.content, str):
-        return []
-    return [part for part in message.content if isinstance(part, ReasoningPart) and part.provider == provider]
+        blocks: list[Block] = [TextPart(text=message.content)] if message.content else []
+        return [*blocks, *(PlacedCall(call, {}) for call in message.tool_calls)]
+    waiting = list(message.tool_calls)
+    blocks = []
+    for part in message.content:
+        if isinstance(part, CallPart):
+            call = next((call for call in waiting if call.id == part.call_id), None)
+            if call is not None:
+                waiting.remove(call)
+                blocks.append(PlacedCall(call, part.data if part.provider == provider else {}))
+        elif isinstance(part, ReasoningPart):
+            if part.provider == provider:
+                blocks.append(part)
+        elif isinstance(part, MediaPart):
+            blocks.append(part if part.provider == provider else replace(part, vendor_data={}))
+        elif part.provider in ("", provider):
+            blocks.append(part)
+        elif part.text:
+            blocks.append(replace(part, provider="", data={}))
+    return [*blocks, *(PlacedCall(call, {}) for call in waiting)]
 
 
-def carried(provider: str, text: str, name: str, block: dict[str, Any], position: int) -> ReasoningPart:
-    """Return a reasoning part that carries a vendor's block, found at this position of its answer."""
-    return ReasoningPart(provider=provider, text=text, data={name: block, "position": position})
+def tool_name(name: str) -> str:
+    """Return a tool's name as every vendor takes it: a model may have called what nobody has offered it."""
+    return _NO_NAME.sub("_", name)[:_MAX_NAME] or "_"
 
 
-def in_order(blocks: list[dict[str, Any]], parts: Sequence[ReasoningPart], name: str) -> list[dict[str, Any]]:
-    """Insert the carried blocks of `parts`, kept under `name`, at their positions among the other blocks."""
-    for part in parts:
-        position = part.data.get("position")
-        blocks.insert(position if isinstance(position, int) else len(blocks), part.data[name])
-    return blocks
+def without_last(blocks: Sequence[dict[str, Any]], kinds: frozenset[str]) -> list[dict[str, Any]]:
+    """Return blocks without those of some types at their end, where nothing follows that they belong to."""
+    left = list(blocks)
+    while left and left[-1].get("type") in kinds:
+        left.pop()
+    return left

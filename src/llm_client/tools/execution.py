@@ -11,7 +11,7 @@ import orjson
 
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
-from llm_client.finite import non_finite
+from llm_client.json_text import non_finite, whole_text, whole_value
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import kind_of, raw_text_of, text_of
 from llm_client.tools.threads import call_in_thread
@@ -86,16 +86,23 @@ def to_result(returned: Any) -> ToolResult:
     if isinstance(returned, ToolResult):
         return returned
     if isinstance(returned, str):
-        text = returned if returned.isascii() else returned.encode("utf-8", "replace").decode()
+        text = whole_text(returned)
         return ToolResult(content=text, value=text)
     try:
-        written = orjson.dumps(returned, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+        written = _written(returned)
     except (TypeError, RecursionError) as error:
         return _not_json(returned, text_of(error))
     if b"null" in written and (number := non_finite(returned)) is not None:
         return _not_json(returned, str(number))
     value = returned if returned is None or isinstance(returned, bool | int) else orjson.loads(written)
     return ToolResult(content="" if returned is None else written.decode(), value=value)
+
+
+def _written(returned: Any) -> bytes:
+    try:
+        return orjson.dumps(returned, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a name that no Unicode text can hold, as file systems have them, or no JSON at all
+        return orjson.dumps(whole_value(returned), default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _not_json(returned: Any, reason: str) -> ToolResult:
@@ -113,9 +120,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
+        return whole_value(sorted(value, key=repr))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
     if type(value).__module__ in {"decimal", "pathlib"}:
-        return str(value)
+        return whole_text(str(value))
     raise TypeError(f"type {type(value).__name__} is not JSON")

@@ -19,7 +19,7 @@ from agent_runtime.values.policy import (
     PolicyDecision,
     PolicyResult,
 )
-from llm_client.messages import Message, Part, TextPart
+from llm_client.messages import Message, Part, RefusalPart, TextPart
 from llm_client.redaction import Redactor
 from llm_client.spec import RequestSpec
 
@@ -129,7 +129,7 @@ def _redacted(message: Message, cleaner: Redactor) -> Message:
         content = cleaner.text(message.content)
     else:
         content = tuple(
-            replace(part, text=cleaner.text(part.text)) if isinstance(part, TextPart) else part
+            replace(part, text=cleaner.text(part.text)) if isinstance(part, TextPart | RefusalPart) else part
             for part in message.content
         )
     calls = tuple(

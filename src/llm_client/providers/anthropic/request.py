@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from llm_client.errors import ConfigurationError
-from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.messages import (
+    CompletionResult,
+    MediaPart,
+    Message,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+)
 from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, refuse, require_data
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import without_constraints
-from llm_client.providers.turn_order import in_order, own_parts
+from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
 
@@ -26,6 +35,8 @@ _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", 
 _BUDGET_MODEL = re.compile(r"claude-(3|(opus|sonnet|haiku)-4($|-[0-5]($|\D)|-20)|4)")
 """Models before 4.6: they think within a budget; newer ones decide themselves, guided by an effort."""
 _CACHED = {"type": "ephemeral"}
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+_SERVER_CALLS = frozenset({"server_tool_use", "mcp_tool_use"})
 
 
 class MessagesFormat:
@@ -104,43 +115,73 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             results = None
             continue
         results = None
-        if message.role == "user":
-            content = message.content
-            turns.append(
-                {"role": "user", "content": content if isinstance(content, str) else _blocks(content)}
-            )
-        elif blocks := _assistant(message):
-            turns.append({"role": "assistant", "content": blocks})
-    return turns
+        if blocks := _said(message) if message.role == "user" else _assistant(message):
+            turns.append({"role": message.role, "content": blocks})
+    return _without_dangling(turns)
+
+
+def _said(message: Message) -> str | list[dict[str, Any]]:
+    """Return what a person says; text of white space alone is refused, and so left out."""
+    content = message.content
+    if isinstance(content, str):
+        return content if content.strip() else ""
+    return _blocks(content)
 
 
 def _assistant(message: Message) -> str | list[dict[str, Any]]:
+    """Return a model's turn, which may neither hold blank text nor end in thinking."""
     if isinstance(message.content, str) and not message.tool_calls:
-        return message.content
-    blocks = _blocks(message.content)
-    for call in message.tool_calls:
-        blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments})
-    return in_order(blocks, [part for part in own_parts(message, PROVIDER) if "block" in part.data], "block")
+        return message.content if message.content.strip() else ""
+    blocks: list[dict[str, Any]] = []
+    for block in blocks_of(message, PROVIDER):
+        if isinstance(block, PlacedCall):
+            call = block.call
+            use = {"type": "tool_use", "id": call.id, "name": tool_name(call.name), "input": call.arguments}
+            blocks.append({**use, **block.data})
+        elif isinstance(block, ReasoningPart):
+            if "block" in block.data:
+                blocks.append(block.data["block"])
+        elif isinstance(block, RefusalPart):
+            blocks += _blocks(block.text)
+        elif not isinstance(block, MediaPart) or block.provider in ("", PROVIDER):
+            blocks += _blocks((block,))
+    return without_last(blocks, _THINKING)
+
+
+def _without_dangling(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the turns without calls of the vendor's own tools that were cut before their result, unless the model goes on."""
+    for turn, following in pairwise(turns):
+        blocks = turn["content"]
+        if turn["role"] != "assistant" or following["role"] == "assistant" or isinstance(blocks, str):
+            continue
+        answered = {block.get("tool_use_id") for block in blocks}
+        left = [
+            block for block in blocks if block["type"] not in _SERVER_CALLS or block.get("id") in answered
+        ]
+        turn["content"] = without_last(left, _THINKING)
+    return [turn for turn in turns if turn["content"]]
 
 
 def _tool_result(message: Message) -> dict[str, Any]:
     content = message.content
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-    if content:
-        result["content"] = content if isinstance(content, str) else _blocks(content)
+    if blocks := content if isinstance(content, str) and content.strip() else _blocks(content):
+        result["content"] = blocks
     return result
 
 
 def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:
     if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
+        return [{"type": "text", "text": content}] if content.strip() else []
     blocks: list[dict[str, Any]] = []
     for part in content:
-        if isinstance(part, ReasoningPart) or (isinstance(part, TextPart) and not part.text):
+        block: dict[str, Any]
+        if isinstance(part, MediaPart):
+            block = _media(part)
+        elif isinstance(part, TextPart) and part.text.strip():
+            block = {"type": "text", "text": part.text} | (part.data if part.provider == PROVIDER else {})
+        else:
             continue
-        block: dict[str, Any] = (
-            {"type": "text", "text": part.text} if isinstance(part, TextPart) else _media(part)
-        )
         if part.cache:
             block["cache_control"] = _CACHED
         blocks.append(block)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_client.messages import CompletionResult, FinishReason, ReasoningPart, ToolCall
+from llm_client.messages import CompletionResult, FinishReason, ReasoningPart
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.response import finish_reason, whole_number
-from llm_client.providers.turn_order import carried
+from llm_client.providers.response import ResponseDraft, whole_number
 from llm_client.usage import Usage
 
 PROVIDER = "anthropic"
@@ -19,6 +18,7 @@ _STOP: dict[str, FinishReason] = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
+    "pause_turn": "pause",
 }
 
 
@@ -26,33 +26,42 @@ def read_message(payload: Mapping[str, Any], origin: Origin, request_id: str | N
     """Read a whole answer."""
     if payload.get("type") == "error":
         raise failure_of_event(payload, origin, request_id=request_id)
-    text: list[str] = []
-    calls: list[ToolCall] = []
-    reasoning: list[ReasoningPart] = []
-    for position, block in enumerate(payload["content"]):
-        kind = block.get("type")
-        if kind == "text":
-            text.append(block["text"])
-        elif kind == "tool_use":
-            calls.append(read_call(block))
-        else:
-            reasoning.append(read_other_block(block, position))
-    content = "".join(text)
-    return CompletionResult(
-        content=content,
-        tool_calls=tuple(calls),
-        usage=read_usage(payload.get("usage") or {}),
-        reasoning=tuple(reasoning),
-        finish_reason=finish_reason(read_stop(payload.get("stop_reason")), tuple(calls)),
-        model=payload.get("model") or origin.model,
+    draft = ResponseDraft(
         provider=origin.provider,
+        model=payload.get("model") or origin.model,
         request_id=request_id or payload.get("id"),
-        refusal=read_refusal(payload, content),
     )
+    for index, block in enumerate(payload["content"]):
+        read_block(draft, index, block)
+    draft.usage = read_usage(payload.get("usage") or {})
+    draft.finish_reason = read_stop(payload.get("stop_reason"))
+    if refusal := read_refusal(payload, draft.text):
+        draft.refusal[:] = [refusal]
+    return draft.result()
+
+
+def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> None:
+    """Take one whole block of an answer."""
+    kind = block.get("type")
+    if kind == "text":
+        draft.begin("text", index, **others(block, "type", "text"))
+        draft.add_text(block["text"], index)
+    elif kind == "tool_use":
+        draft.open_call(index, block["id"], block["name"])
+        draft.keep_with_call(index, others(block, "type", "id", "name", "input"))
+        draft.set_arguments(index, block.get("input"))
+        draft.close_call(index)
+    else:
+        draft.add_part(read_other_block(block))
+
+
+def others(block: Mapping[str, Any], *known: str) -> dict[str, Any]:
+    """Return the fields of a block that say something beside those that are known."""
+    return {name: value for name, value in block.items() if name not in known and value not in (None, [])}
 
 
 def read_stop(stated: Any) -> FinishReason | None:
-    """Return why the answer ended; `pause_turn` and unknown reasons are `other`."""
+    """Return why the answer ended; unknown reasons are `other`."""
     return _STOP.get(stated, "other") if isinstance(stated, str) else None
 
 
@@ -64,18 +73,10 @@ def read_refusal(source: Mapping[str, Any], content: str) -> str | None:
     return details.get("explanation") or content or "the model refused"
 
 
-def read_call(block: Mapping[str, Any]) -> ToolCall:
-    """Return a tool call; its input comes as an object."""
-    arguments = block.get("input")
-    if isinstance(arguments, dict):
-        return ToolCall(block["id"], block["name"], arguments)
-    return ToolCall(block["id"], block["name"], {}, malformed=str(arguments))
-
-
-def read_other_block(block: Mapping[str, Any], position: int) -> ReasoningPart:
+def read_other_block(block: Mapping[str, Any]) -> ReasoningPart:
     """Carry a block that is neither text nor a tool call: thinking, or the work of a server tool."""
     text = block.get("thinking") if block.get("type") == "thinking" else ""
-    return carried(PROVIDER, text or "", "block", dict(block), position)
+    return ReasoningPart(provider=PROVIDER, text=text or "", data={"block": dict(block)})
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
-
+from llm_client.json_text import HalfWaits, loads, whole_value
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.anthropic.response import read_other_block, read_refusal, read_stop, read_usage
+from llm_client.providers.anthropic.response import (
+    others,
+    read_other_block,
+    read_refusal,
+    read_stop,
+    read_usage,
+)
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.response import ResponseDraft
-
-_GROWING = {"thinking_delta": "thinking", "signature_delta": "signature"}
 
 
 class MessagesStreamReader:
@@ -30,6 +33,8 @@ class MessagesStreamReader:
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}  # open blocks that are neither text nor a tool call
         self._input: dict[int, list[str]] = {}
+        self._thoughts: dict[int, HalfWaits] = {}
+        self._citations: dict[int, list[Any]] = {}
         self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
             "content_block_delta": self._grow,
             "content_block_start": self._start,
@@ -72,47 +77,60 @@ class MessagesStreamReader:
         index, block = event["index"], event["content_block"]
         kind = block.get("type")
         if kind == "text":
-            return [self.draft.add_text(block["text"])] if block.get("text") else []
+            self.draft.begin("text", index, **others(block, "type", "text"))
+            return self.draft.add_text(block["text"], index) if block.get("text") else []
         if kind == "tool_use":
             events = [self.draft.open_call(index, block["id"], block["name"])]
+            self.draft.keep_with_call(index, others(block, "type", "id", "name", "input"))
             if block.get("input"):  # proxies send whole calls at once
-                events.append(self.draft.add_arguments(index, orjson.dumps(block["input"]).decode()))
+                events += self.draft.add_arguments(index, block["input"])
             return events
-        self._blocks[index] = dict(block)
+        self._blocks[index] = block = dict(block)
+        self._thoughts[index] = HalfWaits()
         return [StreamEvent(type="reasoning", text=block["thinking"])] if block.get("thinking") else []
 
     def _grow(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         index, delta = event["index"], event["delta"]
         kind = delta.get("type")
         if kind == "text_delta":
-            return [self.draft.add_text(delta["text"])]
-        if kind == "input_json_delta":
+            return self.draft.add_text(delta["text"], index)
+        if kind == "citations_delta":
+            self._citations.setdefault(index, []).append(delta["citation"])
+            self.draft.note({"citations": self._citations[index]}, index)
+        elif kind == "input_json_delta":
             if self.draft.has_call(index):
-                return [self.draft.add_arguments(index, delta["partial_json"])]
+                return self.draft.add_arguments(index, delta["partial_json"])
             self._input.setdefault(index, []).append(delta["partial_json"])
-        elif kind in _GROWING:
-            name = _GROWING[kind]
-            block = self._blocks[index]
-            block[name] = (block.get(name) or "") + delta[name]
-            if kind == "thinking_delta":
-                return [StreamEvent(type="reasoning", text=delta["thinking"])]
+        elif index in self._blocks:
+            return self._grow_other(index, delta)
         return []
+
+    def _grow_other(self, index: int, delta: Mapping[str, Any]) -> list[StreamEvent]:
+        """Let a block grow that is carried as it is: each text of a delta continues the field of the same name."""
+        block = self._blocks[index]
+        for name, value in delta.items():
+            if name != "type" and isinstance(value, str):
+                block[name] = (block.get(name) or "") + value
+        if delta.get("type") != "thinking_delta":
+            return []
+        shown = self._thoughts[index].take(delta["thinking"])
+        return [StreamEvent(type="reasoning", text=shown)] if shown else []
 
     def _stop(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         index = event["index"]
         if self.draft.has_call(index):
-            return [self.draft.close_call(index)]
+            return self.draft.close_call(index)
         block = self._blocks.pop(index, None)
         if block is not None:
             if index in self._input:
-                block["input"] = orjson.loads("".join(self._input.pop(index)) or "{}")
-            self.draft.reasoning.append(read_other_block(block, index))
+                block["input"] = loads("".join(self._input.pop(index)) or "{}")
+            self.draft.add_part(read_other_block(whole_value(block)))
         return []
 
     def _message_delta(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         delta = event.get("delta") or {}
         self.draft.finish_reason = read_stop(delta.get("stop_reason")) or self.draft.finish_reason
-        refusal = read_refusal(delta, "".join(self.draft.text))
+        refusal = read_refusal(delta, self.draft.text)
         if refusal:
             self.draft.refusal[:] = [refusal]
         return self._count(event.get("usage"))

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.model_names import checked_model
 from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
 from llm_client.providers.google.stream import GenerateContentReader
 from llm_client.providers.response import merge_extra
-from llm_client.providers.turn_order import own_parts
+from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 
@@ -82,7 +82,7 @@ class GenerateContentFormat:
 def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
     """Return the turns; the answers to parallel calls share one user turn."""
     turns: list[dict[str, Any]] = []
-    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    names: dict[str, str] = {}  # of the last turn: an id may come again
     answering = False
     for message in messages:
         if message.role == "system":
@@ -96,6 +96,7 @@ def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
             answering = True
             continue
         answering = False
+        names = {call.id: call.name for call in message.tool_calls} or names
         parts = _model_parts(message, model) if message.role == "assistant" else _parts(message.content)
         if parts:
             turns.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
@@ -103,31 +104,38 @@ def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
 
 
 def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
-    parts = _parts(message.content)
-    own = own_parts(message, PROVIDER)
-    signature = next((part.data["text_signature"] for part in own if "text_signature" in part.data), None)
-    if signature is not None:
-        if not parts:
-            parts.append({"text": ""})
-        parts[-1]["thoughtSignature"] = signature
+    parts: list[dict[str, Any]] = []
     foreign = all(call.signature is None for call in message.tool_calls) and not _UNSIGNED_MODEL.search(model)
-    for number, call in enumerate(message.tool_calls):
-        function: dict[str, Any] = {"name": call.name, "args": call.arguments}
-        if not is_own_id(call.id):
-            function["id"] = call.id
-        part: dict[str, Any] = {"functionCall": function}
-        if call.signature is not None:
-            part["thoughtSignature"] = call.signature
-        elif foreign and number == 0:
-            part["thoughtSignature"] = _FOREIGN_SIGNATURE
-        parts.append(part)
+    for block in blocks_of(message, PROVIDER):
+        if isinstance(block, PlacedCall):
+            parts.append(_function_call(block.call, foreign=foreign))
+            foreign = False
+        elif isinstance(block, ReasoningPart):
+            if "part" in block.data:
+                parts.append(block.data["part"])
+        elif isinstance(block, MediaPart):
+            parts.append({**_media(block), **block.vendor_data.get("part", {})})
+        elif block.text or block.data:
+            parts.append({"text": block.text, **block.data})
     return parts
+
+
+def _function_call(call: ToolCall, *, foreign: bool) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool_name(call.name), "args": call.arguments}
+    if not is_own_id(call.id):
+        function["id"] = call.id
+    part: dict[str, Any] = {"functionCall": function}
+    if call.signature is not None:
+        part["thoughtSignature"] = call.signature
+    elif foreign:
+        part["thoughtSignature"] = _FOREIGN_SIGNATURE
+    return part
 
 
 def _function_response(message: Message, names: dict[str, str]) -> list[dict[str, Any]]:
     call_id = message.tool_call_id or ""
     response: dict[str, Any] = {
-        "name": message.name or names.get(call_id, ""),
+        "name": tool_name(message.name or names.get(call_id, "")),
         "response": {"result": message.text},
     }
     if call_id and not is_own_id(call_id):
@@ -148,7 +156,7 @@ def _parts(content: str | Sequence[Part]) -> list[dict[str, Any]]:
         if isinstance(part, TextPart):
             if part.text:
                 parts.append({"text": part.text})
-        elif not isinstance(part, ReasoningPart):
+        elif isinstance(part, MediaPart):
             parts.append(_media(part))
     return parts
 

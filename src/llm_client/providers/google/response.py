@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.errors import ContentFiltered
-from llm_client.messages import CompletionResult, FinishReason, ReasoningPart, ToolCall
+from llm_client.messages import CompletionResult, FinishReason, MediaPart, ReasoningPart, StreamEvent
 from llm_client.providers.failures import Origin
-from llm_client.providers.response import finish_reason, whole_number
+from llm_client.providers.response import ResponseDraft, whole_number
 from llm_client.spec import new_id
 from llm_client.usage import Usage
 
@@ -17,9 +17,9 @@ _OWN_ID = "google-call"
 _FINISH: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
-    "MALFORMED_FUNCTION_CALL": "error",
+    "MALFORMED_FUNCTION_CALL": "malformed_call",
     "MALFORMED_RESPONSE": "error",
-    "UNEXPECTED_TOOL_CALL": "error",
+    "UNEXPECTED_TOOL_CALL": "malformed_call",
     "SAFETY": "content_filter",
     "RECITATION": "content_filter",
     "BLOCKLIST": "content_filter",
@@ -37,26 +37,62 @@ def read_response(payload: Mapping[str, Any], origin: Origin, request_id: str | 
     usage = read_usage(payload.get("usageMetadata"))
     check_prompt(payload, origin, request_id, usage)
     candidate = payload["candidates"][0]
-    text: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    signatures: list[str] = []
-    for part in (candidate.get("content") or {}).get("parts") or ():
-        if "functionCall" in part:
-            calls.append(read_call(part))
-        elif part.get("text") is not None:
-            (thoughts if part.get("thought") else text).append(part["text"])
-            if part.get("thoughtSignature") and not part.get("thought"):
-                signatures.append(part["thoughtSignature"])
-    return CompletionResult(
-        content="".join(text),
-        tool_calls=tuple(calls),
-        usage=usage,
-        reasoning=make_reasoning("".join(thoughts), signatures),
-        finish_reason=finish_reason(read_finish(candidate.get("finishReason")), tuple(calls)),
-        model=payload.get("modelVersion") or origin.model,
+    draft = ResponseDraft(
         provider=origin.provider,
+        model=payload.get("modelVersion") or origin.model,
         request_id=request_id or payload.get("responseId"),
+        usage=usage,
+    )
+    for part in (candidate.get("content") or {}).get("parts") or ():
+        read_part(draft, part)
+        draft.end_block()
+    draft.finish_reason = read_finish(candidate.get("finishReason"))
+    return draft.result()
+
+
+def read_part(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEvent]:
+    """Take one part of an answer; what is signed stays a block of its own, as Google wants it back."""
+    signature = part.get("thoughtSignature")
+    text = part.get("text")
+    if "functionCall" in part:
+        return _read_call(draft, part)
+    if text is None:
+        return draft.add_part(_media(part) or _opaque(part))
+    if part.get("thought"):
+        if not signature:
+            return draft.add_thought(text)
+        draft.add_part(_opaque(part))
+        return [StreamEvent(type="reasoning", text=text)] if text else []
+    if not signature:
+        return draft.add_text(text) if text else []
+    if text:  # a signature alone, as streams end with it, belongs to the text before it
+        draft.end_block()
+    draft.note({"thoughtSignature": signature})
+    events = draft.add_text(text)
+    draft.end_block()
+    return events
+
+
+def _opaque(part: Mapping[str, Any]) -> ReasoningPart:
+    """Carry a part as it is: signed thoughts, code that Google has run, calls of its own tools."""
+    text = part.get("text") if part.get("thought") else ""
+    return ReasoningPart(provider=PROVIDER, text=text or "", data={"part": dict(part)})
+
+
+def _media(part: Mapping[str, Any]) -> MediaPart | None:
+    """Return an image, a sound or a file of the answer; those of its thoughts are opaque."""
+    inline, file = part.get("inlineData"), part.get("fileData")
+    source = inline or file
+    if not isinstance(source, Mapping) or part.get("thought") or not isinstance(source.get("mimeType"), str):
+        return None
+    return MediaPart(
+        media_type=source["mimeType"],
+        data=inline.get("data") if inline else None,
+        url=None if inline else source.get("fileUri"),
+        provider=PROVIDER,
+        vendor_data={
+            "part": {name: value for name, value in part.items() if name not in ("inlineData", "fileData")}
+        },
     )
 
 
@@ -80,28 +116,18 @@ def read_finish(stated: Any) -> FinishReason | None:
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
 
 
-def read_call(part: Mapping[str, Any]) -> ToolCall:
-    """Return a tool call with its thought signature; Google often gives no id, so it gets one of ours."""
-    call = part["functionCall"]
-    arguments = call.get("args")
+def _read_call(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEvent]:
+    """Take a tool call with its thought signature; Google often gives no id, so it gets one of ours."""
+    call, key = part["functionCall"], len(draft.calls.calls)
     call_id = call.get("id") or new_id(_OWN_ID)
-    signature = part.get("thoughtSignature")
-    if arguments is None or isinstance(arguments, dict):
-        return ToolCall(call_id, call["name"], arguments or {}, signature=signature)
-    return ToolCall(call_id, call["name"], {}, malformed=str(arguments), signature=signature)
+    begun = draft.open_call(key, call_id, call["name"], part.get("thoughtSignature"))
+    arguments = call.get("args")
+    return [begun, *draft.add_arguments(key, {} if arguments is None else arguments), *draft.close_call(key)]
 
 
 def is_own_id(call_id: str) -> bool:
     """Whether an id was made here, and means nothing to Google."""
     return call_id.startswith(_OWN_ID)
-
-
-def make_reasoning(thoughts: str, signatures: list[str]) -> tuple[ReasoningPart, ...]:
-    """Return the thoughts of an answer, with the signature that its text must carry back."""
-    if not thoughts and not signatures:
-        return ()
-    data = {"text_signature": signatures[-1]} if signatures else {}
-    return (ReasoningPart(provider=PROVIDER, text=thoughts, data=data),)
 
 
 def read_usage(usage: Any) -> Usage:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import orjson
 
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.google.response import (
-    check_prompt,
-    make_reasoning,
-    read_call,
-    read_finish,
-    read_usage,
-)
+from llm_client.providers.google.response import check_prompt, read_finish, read_part, read_usage
 from llm_client.providers.response import ResponseDraft
 
 
@@ -30,9 +21,6 @@ class GenerateContentReader:
     def __init__(self, origin: Origin, request_id: str | None) -> None:
         self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
         self._origin = origin
-        self._thoughts: list[str] = []
-        self._signatures: list[str] = []
-        self._calls = 0
 
     @property
     def complete(self) -> bool:
@@ -57,8 +45,10 @@ class GenerateContentReader:
         check_prompt(payload, self._origin, draft.request_id, read_usage(usage))
         for candidate in (payload.get("candidates") or ())[:1]:
             for part in (candidate.get("content") or {}).get("parts") or ():
-                self._read_part(part, events)
+                events += read_part(draft, part)
             draft.finish_reason = read_finish(candidate.get("finishReason")) or draft.finish_reason
+            if candidate.get("finishReason"):
+                events += draft.close_open_calls()
         if usage and draft.finish_reason:
             events.append(StreamEvent(type="usage", usage=draft.usage))
         return events
@@ -69,30 +59,4 @@ class GenerateContentReader:
 
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return the whole answer, or what has arrived of it."""
-        self.draft.reasoning = list(make_reasoning("".join(self._thoughts), self._signatures))
         return self.draft.result(partial=partial)
-
-    def _read_part(self, part: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        if "functionCall" in part:
-            self._read_call(part, events)
-            return
-        text = part.get("text")
-        if text is None:
-            return
-        if part.get("thought"):
-            self._thoughts.append(text)
-            events.append(StreamEvent(type="reasoning", text=text))
-            return
-        if part.get("thoughtSignature"):
-            self._signatures.append(part["thoughtSignature"])
-        if text:
-            events.append(self.draft.add_text(text))
-
-    def _read_call(self, part: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        call = read_call(part)
-        key = self._calls
-        self._calls += 1
-        events.append(self.draft.open_call(key, call.id, call.name, call.signature))
-        arguments = call.malformed if call.malformed is not None else orjson.dumps(call.arguments).decode()
-        events.append(self.draft.add_arguments(key, arguments))
-        events.append(self.draft.close_call(key))

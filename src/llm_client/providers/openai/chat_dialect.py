@@ -20,14 +20,16 @@ class ChatDialect:
     reasoning: Literal["effort", "object"] = "effort"
     """`reasoning_effort: …`, or OpenRouter's `reasoning: {effort, max_tokens}`."""
     carried_reasoning: tuple[str, ...] = ()
-    """Fields of an assistant message that the server wants back in later turns."""
+    """Fields of an assistant message that the server wants back in later turns, such as `reasoning` or `reasoning_content`."""
+    takes_refusals: bool = False
+    """An assistant message has a field `refusal`; without it, what a model refused with goes back as its text."""
     short_call_ids: bool = False
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
     output_schema: bool = True
     """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
 
 
-OPENAI = ChatDialect(max_tokens_field="max_completion_tokens")
+OPENAI = ChatDialect(max_tokens_field="max_completion_tokens", takes_refusals=True)
 COMPATIBLE = ChatDialect()
 OPENROUTER = ChatDialect(
     max_tokens_field="max_tokens", reasoning="object", carried_reasoning=("reasoning_details",)
@@ -35,6 +37,7 @@ OPENROUTER = ChatDialect(
 MISTRAL = ChatDialect(
     seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
 )
+OLLAMA = ChatDialect(carried_reasoning=("reasoning",))
 DEEPSEEK = ChatDialect(
     max_tokens_field="max_tokens", carried_reasoning=("reasoning_content",), output_schema=False
 )

@@ -8,12 +8,14 @@ from typing import Any
 
 import orjson
 
+from llm_client.json_text import dumps
 from llm_client.messages import (
     CompletionResult,
     MediaPart,
     Message,
     Part,
     ReasoningPart,
+    RefusalPart,
     TextPart,
     ToolCall,
 )
@@ -21,16 +23,19 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.media import audio_format, data_url, require_data
 from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
 from llm_client.providers.openai.chat_response import (
-    read_call,
+    CarriedFields,
+    beside,
+    check_choice,
     read_content,
     read_finish,
-    read_reasoning,
     read_usage,
+    tool_calls,
 )
 from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.models import reasons
-from llm_client.providers.response import finish_reason, merge_extra
+from llm_client.providers.response import ResponseDraft, merge_extra
 from llm_client.providers.strict_schema import strict_or_free
+from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
 
@@ -81,26 +86,31 @@ class ChatFormat:
 
     def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
-        choice = payload["choices"][0]
+        choice = check_choice(payload, origin, request_id)
         message = choice["message"]
-        text, thoughts = read_content(message.get("content"))
-        calls = tuple(read_call(call) for call in message.get("tool_calls") or ())
-        stated = choice.get("finish_reason")
-        return CompletionResult(
-            content=text,
-            tool_calls=calls,
-            usage=read_usage(payload.get("usage")),
-            reasoning=read_reasoning(self._provider, message, thoughts),
-            finish_reason=finish_reason(read_finish(stated), calls),
-            model=payload.get("model") or origin.model,
+        draft = ResponseDraft(
             provider=origin.provider,
+            model=payload.get("model") or origin.model,
             request_id=request_id or payload.get("id"),
-            refusal=message.get("refusal") or None,
+            usage=read_usage(payload.get("usage")),
         )
+        carried = CarriedFields(draft, self._dialect.carried_reasoning)
+        carried.take(message)
+        read_content(draft, carried, message.get("content"))
+        carried.end()
+        if message.get("refusal"):
+            draft.add_refusal(message["refusal"])
+        for key, call in enumerate(tool_calls(message)):
+            function = call["function"]
+            draft.open_call(key, call.get("id") or "", function["name"])
+            draft.keep_with_call(key, beside(call))
+            draft.set_arguments(key, function.get("arguments"))
+        draft.finish_reason = read_finish(choice.get("finish_reason"))
+        return draft.result()
 
     def reader(self, origin: Origin, request_id: str | None) -> ChatStreamReader:
         """Return the reader of a new stream."""
-        return ChatStreamReader(origin, request_id)
+        return ChatStreamReader(origin, request_id, self._dialect.carried_reasoning)
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         encoded: list[dict[str, Any]] = []
@@ -121,7 +131,8 @@ class ChatFormat:
                 )
                 held += _tool_media(message)
             elif message.role == "assistant":
-                encoded.append(self._assistant(message))
+                if turn := self._assistant(message):
+                    encoded.append(turn)
             else:
                 content = message.content
                 encoded.append(
@@ -137,21 +148,34 @@ class ChatFormat:
         return encoded
 
     def _assistant(self, message: Message) -> dict[str, Any]:
-        text = message.content if isinstance(message.content, str) else message.text
-        encoded: dict[str, Any] = {
-            "role": "assistant",
-            "content": text or (None if message.tool_calls else ""),
-        }
+        """Return a model's turn; nothing, if there is nothing in it that the server takes back."""
+        text: list[str] = []
+        refusal: list[str] = []
+        calls: list[dict[str, Any]] = []
+        carried: dict[str, Any] = {}
+        for block in blocks_of(message, self._provider):
+            if isinstance(block, PlacedCall):
+                calls.append({**_call(block.call, self._call_id(block.call.id)), **block.data})
+            elif isinstance(block, ReasoningPart):
+                carried.update((name, value) for name, value in block.data.items() if self._carries(name))
+            elif isinstance(block, RefusalPart):
+                (refusal if self._dialect.takes_refusals else text).append(block.text)
+            elif isinstance(block, TextPart):
+                text.append(block.text)
+        said = "".join(text)
+        if not (said or refusal or calls or carried):
+            return {}
+        encoded: dict[str, Any] = {"role": "assistant", "content": said or (None if calls or refusal else "")}
         if message.name:
             encoded["name"] = message.name
-        if message.tool_calls:
-            encoded["tool_calls"] = [_call(call, self._call_id(call.id)) for call in message.tool_calls]
-        if self._dialect.carried_reasoning and not isinstance(message.content, str):
-            for part in message.content:
-                if isinstance(part, ReasoningPart) and part.provider == self._provider:
-                    carried = self._dialect.carried_reasoning
-                    encoded.update((name, value) for name, value in part.data.items() if name in carried)
-        return encoded
+        if refusal:
+            encoded["refusal"] = "".join(refusal)
+        if calls:
+            encoded["tool_calls"] = calls
+        return encoded | carried
+
+    def _carries(self, name: str) -> bool:
+        return name in self._dialect.carried_reasoning or name == "extra_content"
 
     def _call_id(self, call_id: str) -> str:
         if not self._dialect.short_call_ids or (len(call_id) == 9 and call_id.isalnum()):
@@ -198,8 +222,8 @@ class ChatFormat:
 
 
 def _call(call: ToolCall, call_id: str) -> dict[str, Any]:
-    arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
-    return {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+    function = {"name": tool_name(call.name), "arguments": dumps(call.arguments).decode()}
+    return {"id": call_id, "type": "function", "function": function}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
-
-from llm_client.messages import FinishReason, ReasoningPart, ToolCall
-from llm_client.providers.response import make_tool_call, whole_number
+from llm_client.errors import InvalidResponse
+from llm_client.messages import FinishReason, StreamEvent
+from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.response import ResponseDraft, whole_number
 from llm_client.usage import Usage
 
+_CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
+"""Fields in which servers say what they may want back with the answer."""
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -26,28 +28,113 @@ def read_finish(stated: Any) -> FinishReason | None:
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
 
 
-def read_content(content: Any) -> tuple[str, str]:
-    """Return an answer's text and its thoughts. Mistral's reasoning models answer with a list of both."""
-    if content is None or isinstance(content, str):
-        return content or "", ""
-    text: list[str] = []
-    thoughts: list[str] = []
-    for part in content:
+class CarriedFields:
+    """What a message or a stream says of the model's reasoning, in any of the servers' fields.
+
+    Args:
+        draft: The answer, which gets the reasoning as a block.
+        names: Further fields that this server wants back.
+    """
+
+    def __init__(self, draft: ResponseDraft, names: Iterable[str] = ()) -> None:
+        self._draft = draft
+        self._names = tuple(dict.fromkeys((*_CARRIED, *names)))
+        self._fields: dict[str, Any] = {}
+
+    def take(self, message: Mapping[str, Any]) -> list[StreamEvent]:
+        """Take a message, or a piece of one."""
+        for name in self._names:
+            value = message.get(name)
+            if value:
+                self._join(name, value)
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        return self.think(thought) if isinstance(thought, str) and thought else []
+
+    def think(self, text: str) -> list[StreamEvent]:
+        """Take a piece of reasoning."""
+        return self._draft.add_thought(text, self)
+
+    def end(self) -> None:
+        """Put what has come with the reasoning."""
+        if self._fields:
+            self._draft.note(self._fields, self, "reasoning")
+
+    def _join(self, name: str, value: Any) -> None:
+        present = self._fields.get(name)
+        if isinstance(value, str):
+            self._fields[name] = present + value if isinstance(present, str) else value
+        elif isinstance(value, list):
+            details = self._fields[name] = present if isinstance(present, list) else []
+            for detail in value:
+                _join_detail(details, detail)
+        else:
+            self._fields[name] = value
+
+
+def read_content(draft: ResponseDraft, carried: CarriedFields, content: Any) -> list[StreamEvent]:
+    """Take an answer's text and thoughts. Mistral's reasoning models answer with a list of both."""
+    if isinstance(content, str):
+        return draft.add_text(content) if content else []
+    events: list[StreamEvent] = []
+    for part in content or ():
         if part.get("type") == "thinking":
-            thoughts += [piece.get("text", "") for piece in part.get("thinking") or ()]
+            for piece in part.get("thinking") or ():
+                events += carried.think(piece.get("text", ""))
         elif part.get("type") == "text":
-            text.append(part.get("text") or "")
-    return "".join(text), "".join(thoughts)
+            events += draft.add_text(part.get("text") or "")
+    return events
 
 
-def read_reasoning(provider: str, message: Mapping[str, Any], thoughts: str) -> tuple[ReasoningPart, ...]:
-    """Return what a message holds of the model's reasoning, in any of the servers' fields."""
-    text = message.get("reasoning_content") or message.get("reasoning") or thoughts
-    names = ("reasoning_content", "reasoning_details")
-    data = {name: message[name] for name in names if message.get(name)}
-    if not text and not data:
-        return ()
-    return (ReasoningPart(provider=provider, text=text if isinstance(text, str) else "", data=data),)
+def tool_calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the calls of a message or a piece of one; the oldest servers have one, in a field of its own."""
+    calls = list(message.get("tool_calls") or ())
+    return calls or ([{"function": message["function_call"]}] if message.get("function_call") else [])
+
+
+def beside(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a server has put beside a call and wants back, such as a signature of its thoughts."""
+    known = ("id", "type", "index", "function")
+    return {name: value for name, value in call.items() if name not in known and value not in (None, "")}
+
+
+def check_choice(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> Mapping[str, Any]:
+    """Return the first choice of an answer. Raises what it says went wrong, with the usage stated beside it."""
+    choices = payload.get("choices")
+    usage = read_usage(payload["usage"]) if payload.get("usage") else None
+    if isinstance(choices, list) and not choices:
+        raise InvalidResponse(
+            f"{origin.provider} answered without any choice",
+            status=200,
+            provider=origin.provider,
+            model=origin.model,
+            request_id=request_id or payload.get("id"),
+            usage=usage,
+        )
+    choice: Mapping[str, Any] = payload["choices"][0]
+    if choice.get("error"):
+        error = failure_of_event(choice, origin, request_id=request_id or payload.get("id"))
+        error.usage = usage
+        raise error
+    return choice
+
+
+def _join_detail(details: list[Any], piece: Any) -> None:
+    """Add a piece of OpenRouter's reasoning; pieces of one block carry the same index and type."""
+    last = details[-1] if details else None
+    if (
+        isinstance(last, dict)
+        and isinstance(piece, dict)
+        and last.get("index") == piece.get("index")
+        and last.get("type") == piece.get("type")
+        and piece.get("index") is not None
+    ):
+        for name, value in piece.items():
+            if name in ("text", "summary", "data") and isinstance(value, str):
+                last[name] = (last.get(name) or "") + value
+            elif value is not None:
+                last[name] = value
+        return
+    details.append(dict(piece) if isinstance(piece, dict) else piece)
 
 
 def read_usage(usage: Any) -> Usage:
@@ -72,18 +159,3 @@ def read_usage(usage: Any) -> Usage:
         reasoning_tokens=reasoning,
         requests=1,
     )
-
-
-def read_call(call: Mapping[str, Any]) -> ToolCall:
-    """Return one tool call of a whole answer."""
-    function = call["function"]
-    arguments = function.get("arguments")
-    # Ollama's native shape, which some proxies pass on, has an object where OpenAI has its text.
-    text = (
-        arguments
-        if isinstance(arguments, str)
-        else ""
-        if arguments is None
-        else orjson.dumps(arguments).decode()
-    )
-    return make_tool_call(call.get("id") or "", function["name"], text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llm_client.errors import ConfigurationError
-from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart
+from llm_client.messages import CompletionResult, MediaPart, Message, Part, TextPart
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, refuse
 from llm_client.providers.openai.models import reasons
@@ -97,7 +97,7 @@ def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
     return [
         {"type": "input_text", "text": part.text} if isinstance(part, TextPart) else _media(part)
         for part in parts
-        if not isinstance(part, ReasoningPart)
+        if isinstance(part, TextPart | MediaPart)
     ]
 
 

@@ -5,47 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_client.messages import CompletionResult, FinishReason, ToolCall
+from llm_client.errors import InvalidResponse
+from llm_client.messages import CompletionResult, FinishReason
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.openai.responses_turn import message_text, remember_turn
-from llm_client.providers.response import finish_reason, make_tool_call, whole_number
+from llm_client.providers.openai.responses_turn import read_items
+from llm_client.providers.response import ResponseDraft, whole_number
 from llm_client.usage import Usage
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
-def read_answer(response: Mapping[str, Any], origin: Origin, request_id: str | None) -> CompletionResult:
-    """Read a whole response. Raises `ProviderError` when it says that it failed."""
+def read_answer(
+    response: Mapping[str, Any], origin: Origin, request_id: str | None, ids: Mapping[int, str] | None = None
+) -> CompletionResult:
+    """Read a whole response; `ids` are those of calls that have none in it. Raises `ProviderError` when it says that it failed."""
     usage = read_usage(response.get("usage"))
     check_status(response, origin, request_id, usage)
-    text: list[str] = []
-    refusal: list[str] = []
-    calls: list[ToolCall] = []
-    output = response["output"]
-    for item in output:
-        kind = item.get("type")
-        if kind == "message":
-            text.append(message_text(item))
-            refusal += [
-                part["refusal"] for part in item.get("content") or () if part.get("type") == "refusal"
-            ]
-        elif kind == "function_call":
-            calls.append(make_tool_call(item.get("call_id") or "", item["name"], item.get("arguments") or ""))
-    return CompletionResult(
-        content="".join(text),
-        tool_calls=tuple(calls),
-        usage=usage,
-        reasoning=remember_turn(output, origin.provider),
-        finish_reason=finish_reason(read_finish(response), tuple(calls)),
-        model=response.get("model") or origin.model,
+    draft = ResponseDraft(
         provider=origin.provider,
+        model=response.get("model") or origin.model,
         request_id=request_id or response.get("id"),
-        refusal="".join(refusal) or None,
+        usage=usage,
     )
+    read_items(draft, response["output"], ids or {})
+    draft.finish_reason = read_finish(response)
+    return draft.result()
 
 
 def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | None, usage: Usage) -> None:
-    """Raise what a failed or cancelled response means."""
+    """Raise what a failed, cancelled or unfinished response means."""
     if response.get("status") in ("failed", "cancelled"):
         payload = {
             "error": response.get("error")
@@ -54,6 +42,17 @@ def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | 
         error = failure_of_event(payload, origin, request_id=request_id)
         error.usage = usage if usage.total_tokens else None
         raise error
+    if response.get("status") in ("queued", "in_progress"):
+        unfinished = InvalidResponse(
+            f"{origin.provider} answered with a response that is still {response['status']}; background mode is not followed here",
+            status=200,
+            provider=origin.provider,
+            model=origin.model,
+            request_id=request_id or response.get("id"),
+            usage=usage if usage.total_tokens else None,
+        )
+        unfinished.retryable = False  # each further attempt would be one more response in the background
+        raise unfinished
 
 
 def read_finish(response: Mapping[str, Any]) -> FinishReason | None:

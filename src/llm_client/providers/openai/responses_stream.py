@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
+from llm_client.json_text import HalfWaits
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.responses_response import (
@@ -33,6 +33,8 @@ class ResponsesStreamReader:
         self._origin = origin
         self._whole: CompletionResult | None = None
         self._items: dict[int, Mapping[str, Any]] = {}
+        self._ids: dict[int, str] = {}
+        self._thoughts = HalfWaits()
         self._thinking = False
         self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
             "response.output_text.delta": self._text,
@@ -73,18 +75,18 @@ class ResponsesStreamReader:
         return self.draft.result(partial=partial) if self._whole is None else self._whole
 
     def _text(self, event: Mapping[str, Any]) -> list[StreamEvent]:
-        return [self.draft.add_text(event["delta"])]
+        return self.draft.add_text(event["delta"], _place(event))
 
     def _thought(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         self._thinking = True
-        return [StreamEvent(type="reasoning", text=event["delta"])]
+        shown = self._thoughts.take(event["delta"])
+        return [StreamEvent(type="reasoning", text=shown)] if shown else []
 
     def _thought_part(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         return [StreamEvent(type="reasoning", text="\n\n")] if self._thinking else []
 
     def _refusal(self, event: Mapping[str, Any]) -> list[StreamEvent]:
-        self.draft.refusal.append(event["delta"])
-        return []
+        return self.draft.add_refusal(event["delta"], _place(event))
 
     def _created(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         response = event.get("response") or {}
@@ -99,11 +101,11 @@ class ResponsesStreamReader:
         key = event["output_index"]
         events = [self.draft.open_call(key, item.get("call_id") or "", item["name"])]
         if item.get("arguments"):
-            events.append(self.draft.add_arguments(key, item["arguments"]))
+            events += self.draft.add_arguments(key, item["arguments"])
         return events
 
     def _arguments(self, event: Mapping[str, Any]) -> list[StreamEvent]:
-        return [self.draft.add_arguments(event["output_index"], event["delta"])]
+        return self.draft.add_arguments(event["output_index"], event["delta"])
 
     def _item_done(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item, key = event["item"], event["output_index"]
@@ -114,9 +116,10 @@ class ResponsesStreamReader:
             if not self.draft.has_call(key):
                 events.append(self.draft.open_call(key, item.get("call_id") or "", item["name"]))
             self.draft.set_arguments(key, item.get("arguments"))
-            return [*events, self.draft.close_call(key)]
+            self._ids[key] = self.draft.call_id(key)
+            return [*events, *self.draft.close_call(key)]
         if kind and kind != "message":
-            self.draft.reasoning.append(opaque_part(item, self._origin.provider))
+            self.draft.add_part(opaque_part(item, self._origin.provider))
         return []
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
@@ -131,11 +134,16 @@ class ResponsesStreamReader:
         draft.finish_reason = read_finish(response)
         events = draft.close_open_calls()
         # Some compatible servers end with an empty response; what they said before counts then.
-        output = response.get("output") or [self._items[key] for key in sorted(self._items)]
-        if output:
-            whole = read_answer({**response, "output": output}, self._origin, draft.request_id)
-            # A call without an id got a fresh one when it began; the events have said it already.
-            self._whole = replace(whole, tool_calls=draft.result().tool_calls or whole.tool_calls)
-        else:
-            self._whole = draft.result()
+        output, ids = response.get("output"), self._ids
+        if not output:
+            keys = sorted(self._items)
+            output = [self._items[key] for key in keys]
+            ids = {number: self._ids[key] for number, key in enumerate(keys) if key in self._ids}
+        # A call without an id got a fresh one when it began; the events have said it already.
+        whole = {**response, "output": output}
+        self._whole = read_answer(whole, self._origin, draft.request_id, ids) if output else draft.result()
         return [*events, StreamEvent(type="usage", usage=draft.usage)]
+
+
+def _place(event: Mapping[str, Any]) -> tuple[Any, Any]:
+    return event.get("output_index"), event.get("content_index")

@@ -1,128 +1,202 @@
 """A turn of the Responses API, taken apart into a message and put together again.
 
 OpenAI pairs each reasoning item with the item that followed it, by their ids and their order, and refuses a history in
-which one of them is missing. So an answer with reasoning remembers the order and the ids of its items, and goes back
-as it came. If its text or its tool calls have been changed since, it goes back without reasoning and ids instead.
+which one of them is missing. So each reasoning remembers what followed it, and each text and call the item it was part of.
+If the turn has been changed since, it goes back without reasoning and ids instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-import orjson
+from llm_client.json_text import dumps
+from llm_client.messages import MediaPart, Message, ReasoningPart, RefusalPart, TextPart, ToolCall
+from llm_client.providers.response import ResponseDraft
+from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 
-from llm_client.messages import Message, ReasoningPart, ToolCall
-from llm_client.providers.turn_order import own_parts
+_REASONING: Final = frozenset({"reasoning"})
+_Item = tuple[dict[str, Any], Mapping[str, Any]]
 
 
-def remember_turn(output: Sequence[Mapping[str, Any]], provider: str) -> tuple[ReasoningPart, ...]:
-    """Return what must travel with an answer: its opaque items, and the order of all of them.
+def read_items(draft: ResponseDraft, output: Sequence[Mapping[str, Any]], ids: Mapping[int, str]) -> None:
+    """Take the items of a response.
 
-    Text and arguments are not kept twice: the order holds the length of each text and the id of each call.
+    Args:
+        draft: What they are added to.
+        output: The items.
+        ids: Ids of calls that have none in the response, by the number of their item.
     """
-    parts: list[ReasoningPart] = []
-    order: list[dict[str, Any]] = []
-    for item in output:
+    plain = _is_plain(output)
+    said = _size(output)
+    for number, item in enumerate(output):
         kind = item.get("type")
         if kind == "message":
-            order.append(
-                _without_nothing(
-                    kind="message", id=item.get("id"), phase=item.get("phase"), chars=len(message_text(item))
-                )
-            )
+            _read_message(draft, number, item, plain=plain)
         elif kind == "function_call":
-            order.append(_without_nothing(kind="call", id=item.get("id"), call_id=item.get("call_id")))
+            draft.open_call(number, item.get("call_id") or ids.get(number, ""), item["name"])
+            draft.set_arguments(number, item.get("arguments"))
+            if not plain:
+                draft.keep_with_call(
+                    number, {"item": _others(item, "type", "call_id", "name", "arguments", "status")}
+                )
+            draft.close_call(number)
         else:
-            order.append({"kind": "item", "number": len(parts)})
-            parts.append(opaque_part(item, provider))
-    phased = any("phase" in entry for entry in order)
-    return (*parts, ReasoningPart(provider=provider, data={"order": order})) if parts or phased else ()
+            following = output[number + 1] if number + 1 < len(output) else {}
+            draft.add_part(opaque_part(item, draft.provider, following=following.get("id"), said=said))
 
 
-def opaque_part(item: Mapping[str, Any], provider: str) -> ReasoningPart:
-    """Carry an item that is neither text nor a function call: reasoning, or the work of a built-in tool."""
-    pieces = (item.get("summary") or item.get("content") or ()) if item.get("type") == "reasoning" else ()
-    text = "\n\n".join(piece.get("text", "") for piece in pieces if isinstance(piece, Mapping))
-    # The API gives `status` and empty fields, and refuses to take some of them back.
-    block = {name: value for name, value in item.items() if value is not None and name != "status"}
-    return ReasoningPart(provider=provider, text=text, data={"item": block})
+def _read_message(draft: ResponseDraft, number: int, item: Mapping[str, Any], *, plain: bool) -> None:
+    about = _others(item, "type", "content", "role", "status")
+    for place, part in enumerate(item.get("content") or ()):
+        kind, key = part.get("type"), (number, place)
+        if kind == "output_text":
+            data = (
+                {} if plain else {"item": about, "number": number} | _others(part, "type", "text", "logprobs")
+            )
+            draft.begin("text", key, **data)
+            draft.add_text(part.get("text") or "", key)
+        elif kind == "refusal":
+            draft.begin("refusal", key, item=about, number=number)
+            draft.add_refusal(part["refusal"], key)
 
 
-def message_text(item: Mapping[str, Any]) -> str:
-    """Return the text of a message item, without refusals."""
-    return "".join(
-        part.get("text") or "" for part in item.get("content") or () if part.get("type") == "output_text"
+def _size(output: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return how much text and how many calls a response holds, so that a turn that was changed is known."""
+    parts = [part for item in output if item.get("type") == "message" for part in item.get("content") or ()]
+    texts = [part.get("text") or "" for part in parts if part.get("type") == "output_text"]
+    return [sum(map(len, texts)), sum(item.get("type") == "function_call" for item in output)]
+
+
+def _is_plain(output: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one text and calls are all that a response says, so that nothing depends on ids."""
+    kinds = [item.get("type") for item in output]
+    return (
+        not set(kinds) - {"message", "function_call"}
+        and kinds.count("message") <= 1
+        and "message" not in kinds[1:]
+        and not any(
+            _others(item, "type", "id", "content", "role", "status", "call_id", "name", "arguments")
+            for item in output
+        )
+        and all(
+            part.get("type") == "output_text" and not part.get("annotations")
+            for item in output
+            if item.get("type") == "message"
+            for part in item.get("content") or ()
+        )
     )
+
+
+def opaque_part(
+    item: Mapping[str, Any], provider: str, *, following: str | None = None, said: list[int] | None = None
+) -> ReasoningPart:
+    """Carry an item that is neither text nor a function call: reasoning, or the work of a built-in tool."""
+    is_reasoning = item.get("type") == "reasoning"
+    pieces = (item.get("summary") or item.get("content") or ()) if is_reasoning else ()
+    text = "\n\n".join(piece.get("text", "") for piece in pieces if isinstance(piece, Mapping))
+    # The API gives reasoning a `status` and empty fields, and refuses to take some of them back.
+    block = _others(item, "status") if is_reasoning else dict(item)
+    data: dict[str, Any] = {"item": block}
+    if is_reasoning and said:
+        data |= {"following": following, "said": said}
+    return ReasoningPart(provider=provider, text=text, data=data)
 
 
 def turn_items(message: Message, provider: str) -> list[dict[str, Any]]:
     """Return an assistant message as input items, with its reasoning if the turn is still what it was."""
-    remembered = _remembered_items(message, own_parts(message, provider))
-    if remembered is not None:
-        return remembered
-    said = [{"role": "assistant", "content": message.text}] if message.text else []
-    return [*said, *(call_item(call) for call in message.tool_calls)]
+    items = _items(message, provider)
+    said = [len(message.text), len(message.tool_calls)]
+    while items and items[-1][0].get("type") in _REASONING:
+        items.pop()  # nothing has followed it
+    if all(_is_followed(items, number, said) for number in range(len(items))):
+        return [item for item, _ in items]
+    return [_plain_item(item) for item, _ in items if item.get("type") not in _REASONING]
 
 
 def call_item(call: ToolCall) -> dict[str, Any]:
     """Return a tool call as an input item."""
-    arguments = orjson.dumps(call.arguments, option=orjson.OPT_NON_STR_KEYS).decode()
-    return {"type": "function_call", "call_id": call.id, "name": call.name, "arguments": arguments}
+    arguments = dumps(call.arguments).decode()
+    return {"type": "function_call", "call_id": call.id, "name": tool_name(call.name), "arguments": arguments}
 
 
-def _remembered_items(message: Message, parts: Sequence[ReasoningPart]) -> list[dict[str, Any]] | None:
-    order = next((part.data["order"] for part in parts if "order" in part.data), None)
-    if order is None:
-        return None
-    opaque = [part.data["item"] for part in parts if "item" in part.data]
-    calls = {call.id: call for call in message.tool_calls}
-    text = message.text
-    if not _is_unchanged(order, opaque, text, [*calls]):
-        return None
-    items: list[dict[str, Any]] = []
-    start = 0
-    for entry in order:
-        if entry["kind"] == "item":
-            items.append(opaque[entry["number"]])
-        elif entry["kind"] == "call":
-            items.append({**call_item(calls[entry["call_id"]]), **_without_nothing(id=entry.get("id"))})
-        elif entry["chars"]:
-            items.append(_message_item(entry, text[start : start + entry["chars"]]))
-            start += entry["chars"]
+def _items(message: Message, provider: str) -> list[_Item]:
+    """Return the items of a turn, and what each reasoning knows of its turn."""
+    items: list[_Item] = []
+    open_number: int | None = None
+    for block in blocks_of(message, provider):
+        if isinstance(block, TextPart | RefusalPart):
+            number = block.data.get("number")
+            content = _content(block)
+            if number is not None and number == open_number:
+                items[-1][0]["content"].append(content)
+            elif number is not None and block.data["item"].get("id"):
+                about = block.data["item"]
+                items.append(
+                    (
+                        {
+                            "type": "message",
+                            "role": "assistant",
+                            "status": "completed",
+                            **about,
+                            "content": [content],
+                        },
+                        {},
+                    )
+                )
+            elif block.text:
+                phase = {
+                    name: block.data["item"]["phase"]
+                    for name in ("phase",)
+                    if name in block.data.get("item", {})
+                }
+                items.append(({"role": "assistant", "content": block.text, **phase}, {}))
+                number = None
+            open_number = number
+            continue
+        open_number = None
+        if isinstance(block, PlacedCall):
+            items.append(({**call_item(block.call), **block.data.get("item", {})}, {}))
+        elif isinstance(block, ReasoningPart):
+            if "item" in block.data:
+                items.append((block.data["item"], block.data))
+        elif isinstance(block, MediaPart):
+            continue  # a model's own media have no place in its turns here
     return items
 
 
-def _is_unchanged(
-    order: Sequence[Mapping[str, Any]], opaque: Sequence[Mapping[str, Any]], text: str, calls: list[str]
-) -> bool:
-    """Whether a message still says what its turn said, and its reasoning can be read by OpenAI."""
-    readable = all(
-        item.get("type") != "reasoning" or item.get("encrypted_content") or item.get("content")
-        for item in opaque
-    )
+def _content(block: TextPart | RefusalPart) -> dict[str, Any]:
+    if isinstance(block, RefusalPart):
+        return {"type": "refusal", "refusal": block.text}
+    others = {name: value for name, value in block.data.items() if name not in ("item", "number")}
+    return {"type": "output_text", "text": block.text, "annotations": [], **others}
+
+
+def _is_followed(items: Sequence[_Item], number: int, said: list[int]) -> bool:
+    """Whether a reasoning item stands before what it stood before, and can be read by OpenAI; others always do."""
+    item, about = items[number]
+    if item.get("type") not in _REASONING:
+        return True
+    readable = bool(item.get("encrypted_content") or item.get("content"))
+    following = about.get("following")
     return (
         readable
-        and sum(entry["kind"] == "item" for entry in order) == len(opaque)
-        and sum(entry.get("chars", 0) for entry in order) == len(text)
-        and [entry.get("call_id") for entry in order if entry["kind"] == "call"] == calls
+        and about.get("said") in (None, said)
+        and (following is None or items[number + 1][0].get("id") == following)
     )
 
 
-def _message_item(entry: Mapping[str, Any], text: str) -> dict[str, Any]:
-    phase = _without_nothing(phase=entry.get("phase"))
-    if not entry.get("id"):
-        return {"role": "assistant", "content": text, **phase}
-    content = [{"type": "output_text", "text": text, "annotations": []}]
-    item = {
-        "type": "message",
-        "id": entry["id"],
-        "role": "assistant",
-        "status": "completed",
-        "content": content,
-    }
-    return {**item, **phase}
+def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item without the id that binds it to its reasoning."""
+    if item.get("type") == "message":
+        text = "".join(part.get("text") or part.get("refusal") or "" for part in item["content"])
+        return {"role": "assistant", "content": text} | {
+            name: item[name] for name in ("phase",) if name in item
+        }
+    if item.get("type") == "function_call":
+        return {name: value for name, value in item.items() if name != "id"}
+    return item
 
 
-def _without_nothing(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+def _others(item: Mapping[str, Any], *known: str) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name not in known and value is not None}

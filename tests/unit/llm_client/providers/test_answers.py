@@ -161,10 +161,10 @@ async def test_parallel_tool_calls_are_read(vendor: str, payload: Any) -> None:
         ("chat", chat_wire.completion({"content": "x"}, "brand_new"), "other"),
         ("responses", responses_wire.INCOMPLETE, "length"),
         ("anthropic", anthropic_wire.message([], "max_tokens"), "length"),
-        ("anthropic", anthropic_wire.message([], "pause_turn"), "other"),
+        ("anthropic", anthropic_wire.message([], "pause_turn"), "pause"),
         ("google", google_wire.answer([{"text": "x"}], "MAX_TOKENS"), "length"),
         ("google", google_wire.SAFETY, "content_filter"),
-        ("google", google_wire.answer([], "MALFORMED_FUNCTION_CALL"), "error"),
+        ("google", google_wire.answer([], "MALFORMED_FUNCTION_CALL"), "malformed_call"),
         ("google", google_wire.answer([], "BRAND_NEW"), "other"),
     ],
 )
@@ -198,7 +198,7 @@ async def test_response_that_failed_is_the_error_it_names() -> None:
         await answer("responses", json_reply(responses_wire.FAILED))
 
 
-@pytest.mark.parametrize("arguments", ['{"city": ', "[1]", "null", "weather!"])
+@pytest.mark.parametrize("arguments", ['{"city": ', "[1]", "weather!"])
 async def test_arguments_that_are_no_json_object_are_kept_as_they_came(arguments: str) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": arguments}}
     item = {**responses_wire.CALLS[0], "call_id": "c", "arguments": arguments}

@@ -1,0 +1,258 @@
+"""Tool calls of one streamed answer, put together from pieces in any server's dialect.
+
+A piece belongs to the call whose id it carries, else to the one at its index, else to the call that is open. A name that no
+open call waits for opens a call. Servers break each of these rules: they count every parallel call as 0, give an id to each
+piece, send the name late or again, or send neither id nor index; what a call's JSON still lacks then tells them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, Final
+
+import orjson
+
+from llm_client.json_text import dumps, loads, whole_text, whole_value
+from llm_client.messages import StreamEvent, ToolCall
+from llm_client.spec import new_id
+
+_DECODER: Final = JSONDecoder(strict=False)
+_WRAPPINGS: Final = 3
+"""How often JSON may stand inside a JSON text."""
+
+
+def make_tool_call(call_id: str, name: str, arguments: Any, signature: str | None = None) -> ToolCall:
+    """Build a tool call from what a model wrote: JSON text, or an object. What is no JSON object is kept as `malformed`.
+
+    Nothing means no arguments: several vendors send it for tools without parameters. A vendor that gives no id gets a fresh
+    one, since results are matched by id.
+    """
+    call_id = call_id or new_id("call")
+    if isinstance(arguments, dict):
+        return ToolCall(call_id, name, whole_value(arguments), signature=signature)
+    text = written(arguments)
+    decoded = _decoded(text)
+    if decoded is None:
+        return ToolCall(call_id, name, {}, malformed=whole_text(text), signature=signature)
+    return ToolCall(call_id, name, whole_value(decoded), signature=signature)
+
+
+def written(arguments: Any) -> str:
+    """Return arguments as the JSON text they are in most dialects."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else dumps(arguments).decode()
+
+
+def with_distinct_ids(calls: Iterable[ToolCall]) -> list[ToolCall]:
+    """Return calls whose ids are all different; a server that repeats itself gets a number behind them."""
+    taken: set[str] = set()
+    distinct: list[ToolCall] = []
+    for call in calls:
+        call_id, number = call.id, 1
+        while call_id in taken:
+            number += 1
+            call_id = f"{call.id}-{number}"
+        taken.add(call_id)
+        distinct.append(call if call_id == call.id else replace(call, id=call_id))
+    return distinct
+
+
+def _decoded(text: str) -> dict[str, Any] | None:
+    """Return the object that a text of arguments means, `None` if it means none."""
+    for _ in range(_WRAPPINGS):
+        if not text.strip():
+            return {}
+        try:
+            value = loads(text)
+        except orjson.JSONDecodeError:
+            return _repeated(text)
+        if not isinstance(value, str):
+            return value if isinstance(value, dict) else {} if value is None else None
+        text = value
+    return None
+
+
+def _repeated(text: str) -> dict[str, Any] | None:
+    """Return the one object of a text that holds empty ones before it, or the same one again."""
+    found: dict[str, Any] = {}
+    rest = text.strip()
+    while rest:
+        try:
+            value, end = _DECODER.raw_decode(rest)
+        except (JSONDecodeError, RecursionError):
+            return None
+        if not isinstance(value, dict) or (found and value and value != found):
+            return None
+        found, rest = value or found, rest[end:].strip()
+    return found
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A tool call that is being written."""
+
+    stub: ToolCall
+    index: int | None = None
+    stated_id: str = ""
+    fragments: list[str] = field(default_factory=list)
+    announced: bool = False
+    """Whether its beginning has been told; a call without a name has none to tell."""
+    closed: ToolCall | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    """What its vendor wants back with it."""
+
+    @property
+    def text(self) -> str:
+        """The arguments as far as they have come."""
+        return "".join(self.fragments)
+
+    def is_whole(self) -> bool:
+        """Whether the arguments are a JSON object already."""
+        text = self.text
+        return bool(text.strip()) and _decoded(text) is not None
+
+    def finish(self) -> ToolCall:
+        """Return the call with its arguments."""
+        if self.closed is None:
+            stub = self.stub
+            self.closed = make_tool_call(stub.id, stub.name, self.text, stub.signature)
+        return self.closed
+
+
+class CallAssembler:
+    """Routes the pieces of an answer's tool calls, whatever they carry, and says each step as an event."""
+
+    def __init__(self) -> None:
+        self.calls: list[OpenCall] = []
+
+    def take(
+        self, *, index: Any, call_id: str, name: str, arguments: Any
+    ) -> tuple[OpenCall, list[StreamEvent]]:
+        """Take one piece.
+
+        Args:
+            index: The server's number of the call, if it is one.
+            call_id: The server's id of it, or nothing.
+            name: The tool's name, or nothing.
+            arguments: A piece of JSON text, or a whole object.
+        """
+        number = index if isinstance(index, int) and not isinstance(index, bool) else None
+        text = written(arguments)
+        call = self._find(number, call_id, name, text)
+        if call is None:
+            call = self.open(call_id, name, index=number)
+        events: list[StreamEvent] = []
+        if name and not call.stub.name:
+            call.stub = replace(call.stub, name=name)
+        if call_id and not call.stated_id:
+            call.stated_id = call_id
+            if not call.announced:
+                call.stub = replace(call.stub, id=call_id)
+        if call.stub.name and not call.announced:
+            events.append(self.announce(call))
+        if text:
+            events += self.add(call, text)
+        return call, events
+
+    def open(
+        self, call_id: str, name: str, *, index: int | None = None, signature: str | None = None
+    ) -> OpenCall:
+        """Begin a call."""
+        taken = {call.stub.id for call in self.calls}
+        unique = call_id or new_id("call")
+        number = 1
+        while unique in taken:
+            number += 1
+            unique = f"{call_id}-{number}"
+        call = OpenCall(ToolCall(unique, name, signature=signature), index, call_id)
+        self.calls.append(call)
+        return call
+
+    def announce(self, call: OpenCall) -> StreamEvent:
+        """Say that a call has begun; what was written of it before goes with the next piece."""
+        call.announced = True
+        return StreamEvent(type="tool_call_start", tool_call=call.stub)
+
+    def add(self, call: OpenCall, fragment: str) -> list[StreamEvent]:
+        """Take a piece of a call's arguments."""
+        held = not call.announced
+        call.fragments.append(fragment)
+        if held:
+            return []
+        return [StreamEvent(type="tool_call_delta", text=whole_text(fragment), tool_call=call.stub)]
+
+    def close(self, call: OpenCall) -> list[StreamEvent]:
+        """End a call, whose arguments are now complete."""
+        if call.closed is not None:
+            return []
+        events = [] if call.announced else [self.announce(call)]
+        return [*events, StreamEvent(type="tool_call_end", tool_call=call.finish())]
+
+    def close_all(self) -> list[StreamEvent]:
+        """End every call that has not ended yet."""
+        return [event for call in self.calls for event in self.close(call)]
+
+    def _find(self, index: int | None, call_id: str, name: str, text: str) -> OpenCall | None:
+        """Return the call a piece belongs to, `None` if it begins one."""
+        if not self.calls:
+            return None
+        if call_id:
+            known = [call for call in self.calls if call.stated_id == call_id]
+            if known:
+                return self._of_same_id(known, index, name, text)
+        latest = self._at(index)
+        if latest is None:
+            return None
+        if name:
+            return latest if self._goes_on(latest, index, call_id, name, text) else None
+        if call_id and latest.stated_id and index is None:
+            return None  # an id of its own, whose name comes later
+        if call_id and latest.stated_id and not text:
+            return None
+        return latest
+
+    def _of_same_id(self, known: list[OpenCall], index: int | None, name: str, text: str) -> OpenCall | None:
+        """Tell the pieces of one call from several calls with the same id."""
+        for call in reversed(known):
+            if index is None or call.index is None or call.index == index:
+                other = bool(name and call.stub.name and name != call.stub.name)
+                again = bool(name and text and call.is_whole())
+                return None if other or again else call
+        return None if name else known[-1]
+
+    def _at(self, index: int | None) -> OpenCall | None:
+        """Return the call at an index, the open one where nothing is said, or the one it must mean."""
+        if index is None:
+            return self.calls[-1]
+        there = [call for call in self.calls if call.index == index]
+        if there:
+            return next((call for call in reversed(there) if not call.is_whole()), there[-1])
+        # Some servers number the first pieces 0 and count only in the later ones.
+        return self.calls[index] if 0 <= index < len(self.calls) else self.calls[-1]
+
+    def _goes_on(self, call: OpenCall, index: int | None, call_id: str, name: str, text: str) -> bool:
+        """Whether a piece with a name belongs to a call that is there, instead of beginning one."""
+        if index is not None and call.index is not None and call.index != index:
+            return False
+        if not call.stub.name:
+            return not (call_id and call.stated_id)
+        if call.stub.name != name:
+            return False
+        so_far = call.text
+        if not so_far.strip():
+            return bool(text) or not call_id or not call.stated_id
+        return bool(text) and not call.is_whole() and _could_follow(so_far, text)
+
+
+def _could_follow(so_far: str, text: str) -> bool:
+    """Whether two pieces can be the beginning of one JSON object."""
+    from pydantic_core import from_json
+
+    try:
+        from_json(so_far + text, allow_partial="trailing-strings")
+    except ValueError:
+        return False
+    return True
