@@ -114,7 +114,7 @@ def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
             if "part" in block.data:
                 parts.append(block.data["part"])
         elif isinstance(block, MediaPart):
-            parts.append({**_media(block), **block.vendor_data.get("part", {})})
+            parts.append(_media(block))
         elif block.text or block.data:
             parts.append({"text": block.text, **block.data})
     return parts
@@ -162,9 +162,11 @@ def _parts(content: str | Sequence[Part]) -> list[dict[str, Any]]:
 
 
 def _media(part: MediaPart) -> dict[str, Any]:
+    about = part.vendor_data if part.provider == PROVIDER else {}
+    source, others = about.get("source", {}), about.get("part", {})
     if part.url:
-        return {"fileData": {"mimeType": part.media_type, "fileUri": part.url}}
-    return {"inlineData": {"mimeType": part.media_type, "data": part.data or ""}}
+        return {"fileData": {"mimeType": part.media_type, "fileUri": part.url, **source}, **others}
+    return {"inlineData": {"mimeType": part.media_type, "data": part.data or "", **source}, **others}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

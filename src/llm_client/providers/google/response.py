@@ -91,7 +91,8 @@ def _media(part: Mapping[str, Any]) -> MediaPart | None:
         url=None if inline else source.get("fileUri"),
         provider=PROVIDER,
         vendor_data={
-            "part": {name: value for name, value in part.items() if name not in ("inlineData", "fileData")}
+            "part": _without(part, "inlineData", "fileData"),
+            "source": _without(source, "mimeType", "data", "fileUri"),
         },
     )
 
@@ -114,6 +115,10 @@ def check_prompt(payload: Mapping[str, Any], origin: Origin, request_id: str | N
 def read_finish(stated: Any) -> FinishReason | None:
     """Return why the answer ended; unknown reasons are `other`."""
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
+
+
+def _without(part: Mapping[str, Any], *known: str) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in known}
 
 
 def _read_call(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEvent]:

@@ -74,6 +74,7 @@ def _is_plain(output: Sequence[Mapping[str, Any]]) -> bool:
     return (
         not set(kinds) - {"message", "function_call"}
         and kinds.count("message") <= 1
+        and all(len(item.get("content") or ()) <= 1 for item in output)
         and "message" not in kinds[1:]
         and not any(
             _others(item, "type", "id", "content", "role", "status", "call_id", "name", "arguments")
