@@ -34,9 +34,10 @@ class QueueConnections:
         self._all: WeakSet[psycopg.AsyncConnection[Any]] = WeakSet()
 
     async def configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Prepare a new connection."""
+        """Prepare a new connection. A statement about a thousand jobs looks dear, and to compile it takes seconds."""
         self._all.add(connection)
         await _autocommit(connection)
+        await connection.execute("SET jit = off")
 
     def abort(self) -> None:
         """Let everything that still waits for the server fail, as if the server had gone.

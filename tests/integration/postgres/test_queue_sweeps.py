@@ -91,3 +91,9 @@ async def test_under_a_cap_only_jobs_with_a_place_have_entries(database: str) ->
         for _ in range(3):
             await queue.sweep()
         assert await queue.entries() == waiting[:2]
+
+
+async def test_the_queues_statements_are_not_compiled(database: str) -> None:
+    """The first sweep of a connection would take seconds for it."""
+    async with opened(database) as queue:
+        assert await queue.dispatcher._query("SHOW jit") == [{"jit": "off"}]
