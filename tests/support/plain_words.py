@@ -255,4 +255,13 @@ PLAIN: dict[str, object] = {
     "markdown heading": "### API key\nSee the dashboard.",
     "markdown code": "Use `api_key` and `password` as names.",
     "faq": "**Secret**: see [vault](https://vault.example.com/ui2026)",
+    "auth of names": "auth=(user, password)",
+    "auth of a call": "auth=HTTPBasicAuth(user, token)",
+    "parameter of a region": "ParameterKey=Region,ParameterValue=eu-central-1",
+    "meta of a page": '<meta name="viewport" content="width=device-width2026">',
+    "meta of a token's count": '<meta name="token-count" content="12345678">',
+    "property without a value": "public string Password { get; set; }",
+    "array without a value": "char password[64];",
+    "nmcli": "nmcli device status",
+    "snmp without": "snmpwalk -v3 -l noAuthNoPriv host2026",
 }  # fmt: skip

@@ -22,8 +22,8 @@ from llm_client.redaction.key_names import FOREIGN, MAX_NAME_LENGTH, is_harmless
 from llm_client.redaction.rules import Span, near_miss
 
 _REST = (
-    r"[\w.-]{0,24}+(?P<close>\\{0,15}[\"'`]\]?|%22|%27|&quot;|&#3[49];|\*{1,2}|\]|%5d)?[ \t]{0,3}"
-    r"(?P<sign>=>|<-|->|\u2192|:=|[=!]==?|[?+]=|[:=]|%3[ad]|%253[ad]|string[ \t]=|\((?=[rbfu]?[\"'`])"
+    r"[\w.-]{0,24}+(?P<close>\\{0,15}[\"'`]\]?|%22|%27|&quot;|&#3[49];|\*{1,2}|\[?\]|%5d)?[ \t]{0,3}"
+    r"(?P<sign>=>|<-|->|\u2192|:=|[=!]==?|[?+]=|[:=]|%3[ad]|%253[ad]|(?:as )?string[ \t]=|\{ get; set; \} =|\{(?=\")|\((?=[rbfu]?[\"'`])"
     r"|(?<=[\"'`]),(?=[ \t\n]{0,3}[rbfu]{0,2}\\{0,15}[\"'`]))"
 )
 _CODES = (
@@ -81,7 +81,7 @@ _WRAPPED = re.compile(
 )
 """Values that something stands around: a call, a list, the quotes of Perl and Lua, a tag of YAML, the end of a line."""
 _TYPE = re.compile(
-    r"[ \t]{0,3}&?[A-Za-z][\w<>\[\].]{0,40}(?: \| [A-Za-z]\w{0,20})?[ \t]{0,3}=[ \t]{0,3}(?=[rbfu]?[\"'`])"
+    r"[ \t]{0,3}(?:&|\[\]const )?[A-Za-z][\w<>\[\].]{0,40}(?: \| [A-Za-z]\w{0,20})?[ \t]{0,3}=[ \t]{0,3}(?=[rbfu]?[\"'`])"
 )
 _UNQUOTED = re.compile(r"[^\s\"'`,;&<>{}()\[\]|\\]+")
 _REST_OF_LINE = re.compile(r"[^\r\n\"'`<>\\]+")
@@ -208,7 +208,7 @@ def _start_of_name(text: str, position: int) -> int:
 
 
 def _value_span(text: str, name: _Name, end: int) -> tuple[int, int] | None:
-    span = None if name.sign in {"(", "==", "!="} else _plain_value(text, name, end)
+    span = None if name.sign in {"(", "{", "==", "!="} else _plain_value(text, name, end)
     return span or _wrapped(text, name, end)
 
 

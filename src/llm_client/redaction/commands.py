@@ -29,7 +29,7 @@ _GLUED = re.compile(
     rf"|redis-cli(?<=\bredis-cli){_SAME_COMMAND}-a[ ]|zip(?<=\bzip){_SAME_COMMAND}-P[ ]?|7z(?<=\b7z)a?{_SAME_COMMAND}-p(?=\S)"
     rf"|ldap(?:search|modify|add|whoami){_SAME_COMMAND}-w[ ]|az login(?<=\baz login){_SAME_COMMAND}-p[ ]|smbclient{_SAME_COMMAND}-U[ ]?[^\s%]{{1,64}}%"
     rf"|openssl(?<=\bopenssl){_SAME_COMMAND}(?:-k[ ]|-pass(?:in|out)?[ ]pass:)|http(?<=\bhttp){_SAME_COMMAND}-a[ ][\w.@-]{{1,64}}:"
-    rf"|net user(?<=\bnet user)[ ][\w.-]{{1,64}}[ ](?!/)|net use(?<=\bnet use)[ ](?:\S{{1,3}}[ ])?+\S{{1,100}}[ ](?![/\\])|vault login(?<=\bvault login)[ ](?=\S*\d))"
+    rf"|net user(?<=\bnet user)[ ][\w.-]{{1,64}}[ ](?!/)|net use(?<=\bnet use)[ ](?:\S{{1,3}}[ ])?+\S{{1,100}}[ ](?![/\\])|snmp\w{{2,8}}{_SAME_COMMAND}-c[ ]|mosquitto_[ps]ub{_SAME_COMMAND}-P[ ]|nmcli[ ](?:[^\n|;&]{{0,60}}?[ ])??password[ ]|vault login(?<=\bvault login)[ ](?=\S*\d))"
     + _WORD
 )
 _PIPED = re.compile(
@@ -73,13 +73,14 @@ COMMANDS: Final[dict[str, Readers]] = {
         ),
         (("securestring",), of_kind(_SECURE_STRING, "password")),
         (
-            ("sshpass", "mysql", "docker login", "redis-cli", "zip ", "7z", "ldap", "az login", "smbclient", "openssl ", "http "),
+            ("sshpass", "mysql", "docker login", "redis-cli", "zip ", "7z", "ldap", "az login", "smbclient", "snmp", "mosquitto", "openssl ", "http "),
             _glued,
         ),
         (("--from-literal",), of_kind(_LITERAL, "secret")),
         (("curl ",), of_kind(_SENT_COOKIE, "cookie")),
         (("chpasswd", "password-stdin", "sudo -s"), _piped),
     ),
+    "nmcli ": ((("nmcli ",), _glued),),
     "net use": ((("net use",), _glued),),
     "vault login": ((("vault login",), _glued),),
     "chpasswd": ((("chpasswd",), _piped),),

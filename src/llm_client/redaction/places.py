@@ -32,7 +32,7 @@ _ATTRIBUTE = re.compile(
     rf"=(?:(?<=\bname=)|(?<=\bkey=)|(?<=\bid=)|(?<=\btype=)|(?<=\bfield=)|(?<=\bheader=))[\"']?{NAME}[\"']?",
     re.IGNORECASE,
 )
-_VALUE = re.compile(r"=(?<=\bvalue=)[\"'](?P<secret>[^\"'<>]{1,1024})", re.IGNORECASE)
+_VALUE = re.compile(r"=(?:(?<=\bvalue=)|(?<=\bcontent=))[\"'](?P<secret>[^\"'<>]{1,1024})", re.IGNORECASE)
 _BETWEEN = 168
 """Characters that may stand between an attribute with a name and one with a value."""
 _NEAR = 4
@@ -172,12 +172,28 @@ _DEFINED = re.compile(rf"#define[ \t]{{1,8}}{NAME}[ \t]{{1,8}}\"(?P<secret>[^\"\
 _REFUSED = re.compile(
     r"(?:^|\n)(?:[\w\[\]]{1,60}+\.){0,8}+(?P<name>[A-Za-z_]\w{0,60})\n[^\n]{0,300}?input_value=(?P<secret>'[^'\n]{1,1024}'?|\"[^\"\n]{1,1024}\"?|[^,\s]{1,1024})"
 )
+_PARAMETER = re.compile(rf"ParameterKey={NAME},ParameterValue=(?P<secret>[^\s,\"']{{3,1024}})")
+_AUTH_OF_TWO = re.compile(
+    r"auth(?:=\(|\((?<=[Bb]asic.uth\()|\((?<=[Dd]igest.uth\())[\"'][^\"'\n]{1,128}[\"'],[ ]{0,2}[\"'](?P<secret>[^\"'\n]{3,256})[\"']",
+    re.IGNORECASE,
+)
+_ASSERTION = re.compile(r"SAML(?:Response|Request)=(?P<secret>[\w%+/=-]{40,})")
+_WIRELESS = re.compile(r"WIFI:[^\n]{0,120}?;P:(?P<secret>[^;\n]{4,128});")
+_MASKED = re.compile(r"::add-mask::(?P<secret>\S{3,512})")
 _COOKIE_OF_A_JAR = re.compile(r"<Cookie [^\s=<>]{1,80}=(?P<secret>[^\s<>]{6,4096}) for ")
 _COOKIE_FILE = re.compile(r"\t(?:TRUE|FALSE)\t\d{1,12}\t[^\t\n]{1,128}\t(?P<secret>[^\t\r\n]{4,4096})")
 
 _PLACES: Final[dict[str, Readers]] = {
     "://": ((("://",), _urls),),
     "</": ((("</",), by_name(_ELEMENT)), (("name=",), by_name(_NAMED_ELEMENT))),
+    "parameterkey=": ((("parametervalue=",), by_name(_PARAMETER)),),
+    "content=": ((("name=",), _attributes),),
+    "auth": (
+        (("auth=(", "basicauth(", "digestauth("), of_kind(_AUTH_OF_TWO, "password")),
+    ),
+    "wifi:": ((("wifi:",), of_kind(_WIRELESS, "password")),),
+    "saml": ((("samlresponse=", "samlrequest="), of_kind(_ASSERTION, "assertion")),),
+    "::add-mask::": ((("::add-mask::",), of_kind(_MASKED, "secret")),),
     "<cookie ": ((("<cookie ",), of_kind(_COOKIE_OF_A_JAR, "cookie")),),
     "&lt;": ((("&lt;",), by_name(_ESCAPED_ELEMENT)),),
     "\"v": ((('"v"', '"v\\'), by_name(_SHORT_PAIR)),),

@@ -14,7 +14,7 @@ _SAID = (
     r"|(?P<secret>(?=[a-z_-]{0,64}\d)(?=[\d_-]{0,64}[a-z])[a-z0-9_+/-]{16,512}))"
 )
 _SAID_SHORTLY = (
-    r"(?:(?: is| was| ist)(?: now)?| set to| changed to)[ ](?P<secret>(?=[^\s]{0,64}\d)(?=[^\s]{0,64}[a-z])[a-z0-9!@#$%^&*_]{8,64})"
+    r"(?:(?: is| was| ist)(?: now)?:?| set to| changed to)[ ](?P<secret>(?=[^\s]{0,64}\d)(?=[^\s]{0,64}[a-z])[a-z0-9!@#$%^&*_]{8,64})"
     r"(?=[.,;!]?(?:\s|\Z))(?! (?:characters|letters|digits|bytes|encoded|hashed))"
 )
 _DIGITS_SAID = r"(?: is| ist)[ ](?P<secret>\d{4,8})(?![\w-]|[.,:]\d)"
