@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -63,6 +64,20 @@ class ChainContract:
             await self._successor(storage, first)
         assert known.value.job_id == second.job_id
         assert await storage.chain_head(first.job_id) == second
+
+    async def test_a_job_may_be_succeeded_at_the_moment_at_which_it_is_stored(self, storage: Storage) -> None:
+        """A storage that writes several commits as one has no row of the first job yet that it could change."""
+        first = job(status=JobStatus.SUCCEEDED, completed_at=NOW)
+        second = job(
+            chain_id=first.job_id, predecessor_id=first.job_id, status=JobStatus.SUCCEEDED, completed_at=NOW
+        )
+        third = job(chain_id=first.job_id, predecessor_id=second.job_id)
+        others = [commit(create=[(job(), _CREATED)]) for _ in range(3)]
+        links = [commit(create=[(link, _CREATED)]) for link in (first, second, third)]
+        await asyncio.gather(*(storage.commit(each) for each in (*others, *links)))
+        stored = [await storage.get_job(link.job_id) for link in (first, second, third)]
+        assert [link and link.successor_id for link in stored] == [second.job_id, third.job_id, None]
+        assert await storage.chain_head(first.job_id) == stored[2]
 
     async def test_only_a_job_that_has_ended_has_a_successor(self, storage: Storage) -> None:
         """One that ends with the commit that creates the successor has ended; one that lives, or is not there, has not."""

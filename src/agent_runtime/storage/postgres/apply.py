@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedJob, LockedRows
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, from_json, to_json
-from agent_runtime.storage.rows import failed_versions_text, wait_rows
+from agent_runtime.storage.rows import JOB, failed_versions_text, wait_rows
 from agent_runtime.storage.rules import Changes, Key
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionStatus
@@ -20,6 +20,8 @@ from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
 from agent_runtime.values.opening import uncounted
+
+_SUCCESSOR: Final = list(JOB).index("successor_id")
 
 
 class Claimed(NamedTuple):
@@ -89,9 +91,13 @@ def _create(
     data: Sequence[str],
     at: datetime,
 ) -> None:
-    rows.job_rows.append(row)
+    rows.job_rows[record.job_id] = [*row]  # its own, for the commit may be written in another batch after all
     if record.predecessor_id is not None:
-        rows.successors.append([record.predecessor_id, record.job_id])
+        made = rows.job_rows.get(record.predecessor_id)
+        if made is None:
+            rows.successors.append([record.predecessor_id, record.job_id])
+        else:  # a job that another commit of this batch creates has no row yet that could be updated
+            made[_SUCCESSOR] = record.job_id
         rows.jobs[record.predecessor_id].successor_id = record.job_id
         for key, (holder, _) in list(rows.by_key.items()):
             if holder == record.predecessor_id:  # a key belongs to the last job of a chain

@@ -143,7 +143,8 @@ class LockedRows:
 
     changed_jobs: dict[str, LockedJob] = field(default_factory=dict)
     event_rows: list[Row] = field(default_factory=list)
-    job_rows: list[Row] = field(default_factory=list)
+    job_rows: dict[str, Row] = field(default_factory=dict)
+    """New jobs, by id."""
     successors: list[Row] = field(default_factory=list)
     """(job, the one that goes on in its place) pairs."""
     signal_rows: list[Row] = field(default_factory=list)

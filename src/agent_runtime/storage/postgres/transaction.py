@@ -190,7 +190,7 @@ async def write(connection: Connection, rows: LockedRows) -> str:
     if rows.successors:
         await connection.execute(sql.SUCCEED, *_raw_columns(rows.successors))
     if rows.job_rows:
-        await connection.execute(sql.INSERT_JOBS, *_columns(rows.job_rows))
+        await connection.execute(sql.INSERT_JOBS, *_columns(rows.job_rows.values()))
     transaction_id = await _write_journals(connection, rows)
     if rows.signal_rows:
         await connection.execute(sql.INSERT_SIGNALS, *_columns(rows.signal_rows))
