@@ -51,7 +51,7 @@ class PostgresAnnouncements:
         self.listening = asyncio.Event()
 
     def start(self, heard: Heard) -> None:
-        """Begin to listen."""
+        """Begin to listen. Idempotent."""
         self._heard = heard
         self._loop.start(after=0)
 

@@ -200,9 +200,11 @@ class PostgresStorage:
             self._resting = in_background(self._rest(), name="postgres rest")
 
     async def _rest(self) -> None:
-        """Hear of nobody and execute nothing, until somebody listens again."""
-        await self._announcements.stop()
-        await self._lock.release()
+        """Hear of nobody and execute nothing, unless somebody listens again by now."""
+        if not self._listeners:
+            await self._announcements.stop()
+        if not self._listeners:
+            await self._lock.release()
 
     async def _rested(self) -> None:
         """Wait until what nobody needed any more has been given up."""

@@ -51,16 +51,16 @@ class RedisAnnouncements:
         return f"RedisAnnouncements(channel={self._channel!r})"
 
     def start(self, heard: Heard) -> None:
-        """Begin to listen."""
-        subscriber = Subscriber(
-            self._server.client,
-            escaped(self._channel),
-            heard=lambda text: self._outbox.read(text, heard),
-            subscribed=lambda: heard(None),
-        )
-        self.listening = subscriber.listening
-        self._subscriber = subscriber
-        subscriber.start()
+        """Begin to listen. Idempotent."""
+        if self._subscriber is None:
+            self._subscriber = Subscriber(
+                self._server.client,
+                escaped(self._channel),
+                heard=lambda text: self._outbox.read(text, heard),
+                subscribed=lambda: heard(None),
+            )
+        self.listening = self._subscriber.listening
+        self._subscriber.start()
 
     def tell(self, change: ForeignChange) -> None:
         """Announce a change, soon."""
