@@ -24,7 +24,6 @@ from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction, UnknownJob
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
-from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
@@ -284,4 +283,4 @@ class ActionManager:
         return await self.get(action.action_id)
 
     async def _commit(self, **parts: Any) -> None:
-        await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+        await self._storage.commit(Commit(at=self._clock.now(), **parts))

@@ -36,7 +36,6 @@ from agent_runtime.execution.supervision import Supervisor
 from agent_runtime.operators.context import CURRENT_CONTEXT
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.ports.current_job import CURRENT_JOB
-from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
@@ -210,7 +209,6 @@ class Executor:
         )
         data = {"reason": reason, "code": code}
         commit = Commit(
-            commit_id=new_commit_id(),
             at=now,
             job_id=job.job_id,
             fence=job.fence,
@@ -361,7 +359,6 @@ def _set(variable: contextvars.ContextVar[Any], value: Any) -> None:
 
 def _release_commit(run: JobRun, why: str) -> Commit:
     return Commit(
-        commit_id=new_commit_id(),
         at=run.services.clock.now(),
         job_id=run.job_id,
         fence=run.job.fence,

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from agent_runtime.errors import DuplicateMessage, UnknownMessage
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
-from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Commit
 from agent_runtime.values.checks import MAX_COUNT, can_be_id, check_text, check_whole
@@ -95,7 +95,7 @@ class InboxManager:
             sent_at=now,
             content=encode(message, limit=MAX_MESSAGE_BYTES),
         )
-        commit = Commit(commit_id=new_commit_id(), at=now, messages=[sent], inbox_bound=self._max_inbox)
+        commit = Commit(at=now, messages=[sent], inbox_bound=self._max_inbox)
         try:
             await self._storage.commit(commit)
         except DuplicateMessage as known:

@@ -15,7 +15,7 @@ from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
-from agent_runtime.ports.ids import new_commit_id, new_id
+from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
@@ -251,7 +251,7 @@ class JobManager:
         return await self.get(job_id)
 
     async def _commit(self, **parts: Any) -> None:
-        await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+        await self._storage.commit(Commit(at=self._clock.now(), **parts))
 
 
 def deadline_timer(job: JobRecord) -> list[Timer]:

@@ -44,7 +44,7 @@ from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.ids import new_commit_id, new_id, new_seed
+from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.journal import Commit, NewEvent, Storage
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
@@ -392,7 +392,7 @@ class Kernel:
             if head.operator is None or head.status is JobStatus.SUCCEEDED:
                 raise InvalidTransition(f"job {head.job_id!r} is {head.status}; there is nothing to retry")
             made = await retried(self.storage, head, asked, self.clock.now())
-            commit = Commit(commit_id=new_commit_id(), at=self.clock.now(), **made.parts)
+            commit = Commit(at=self.clock.now(), **made.parts)
             with contextlib.suppress(DuplicateJob, ActionAlreadyResolved):  # somebody was faster
                 await self.storage.commit(commit)
                 return self.handle(made.job.job_id)

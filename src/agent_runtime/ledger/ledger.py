@@ -473,7 +473,7 @@ class Ledger:
         return found[0]
 
     async def _commit(self, **parts: Any) -> None:
-        commit = Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts)
+        commit = Commit(at=self._clock.now(), **parts)
         await self.storage.commit(commit)
         self.note(commit.charges)
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.inbox import InboxReader, MessageChange
 from agent_runtime.ports.retention import Retention
 from agent_runtime.values.ability import Ability
@@ -173,7 +174,8 @@ class Commit:
     create jobs, actions and timers, send signals and change actions, but never append to an existing journal.
     """
 
-    commit_id: str
+    commit_id: str = field(default_factory=new_commit_id)
+    """What a repetition is recognised by, after an answer that was lost."""
     at: datetime
     job_id: str | None = None
     fence: int | None = None

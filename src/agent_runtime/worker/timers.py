@@ -11,7 +11,6 @@ from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageE
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.background import BackgroundLoop, Backoff
@@ -86,7 +85,6 @@ class TimerService:
             try:
                 await self._storage.commit(
                     Commit(
-                        commit_id=new_commit_id(),
                         at=self._clock.now(),
                         signals=[_signal(timer) for timer in plain],
                         take_timers=[(timer.job_id, timer.key) for timer in plain],
@@ -125,12 +123,10 @@ class TimerService:
             return
         _, parts = expiry(action)
         with contextlib.suppress(ActionAlreadyResolved, UnknownAction):
-            await self._storage.commit(Commit(commit_id=new_commit_id(), at=self._clock.now(), **parts))
+            await self._storage.commit(Commit(at=self._clock.now(), **parts))
 
     def _clearing(self, timer: Timer) -> Commit:
-        return Commit(
-            commit_id=new_commit_id(), at=self._clock.now(), clear_timers=[(timer.job_id, timer.key)]
-        )
+        return Commit(at=self._clock.now(), clear_timers=[(timer.job_id, timer.key)])
 
 
 def _signal(timer: Timer) -> Signal:

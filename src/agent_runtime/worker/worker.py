@@ -9,7 +9,6 @@ from agent_runtime.errors import StorageError
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Signal
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.worker.changes import ChangeRouter
@@ -142,7 +141,7 @@ class Worker:
                 Signal(f"retry:{services.owner}", job_id, RuntimeEventType.JOB_RETRY_REQUESTED)
                 for job_id in page
             ]
-            commit = Commit(commit_id=new_commit_id(), at=services.clock.now(), signals=signals)
+            commit = Commit(at=services.clock.now(), signals=signals)
             await self._storage.commit(commit)
             after = page[-1]
 
@@ -203,7 +202,6 @@ class Worker:
             cleared = [(timer.job_id, timer.key) for timer in found]
             await self._storage.commit(
                 Commit(
-                    commit_id=new_commit_id(),
                     at=now,
                     signals=signals,
                     clear_timers=cleared,

@@ -18,7 +18,6 @@ from agent_runtime.execution.journal.suspicion import Suspicion
 from agent_runtime.execution.lifecycle import Lifecycle, RunState
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.journal import Commit, NewEvent, placed
 from agent_runtime.values.budget import Charge
@@ -146,7 +145,6 @@ class JournalWriter:
         absolution = parts.get("absolution") or self.suspicion.absolution_by(written, parts.get("job"))
         added = {name: [*getattr(held, name), *parts.get(name, ())] for name in _CARRIED}
         commit = Commit(
-            commit_id=new_commit_id(),
             at=self.services.clock.now(),
             job_id=self.job.job_id,
             fence=self.job.fence,
