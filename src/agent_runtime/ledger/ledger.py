@@ -35,7 +35,7 @@ from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import Commit, Storage, Timer
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
-from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
 from llm_client.usage import Usage
@@ -201,7 +201,7 @@ class Ledger:
         self, context: ExecutionContext, model: str | None, provider: str | None
     ) -> list[ApplicableBudget]:
         await self.book.refresh(self.storage)
-        execution: ExecutionContext = getattr(context, "execution_ctx", context)
+        execution = execution_of(context)
         spender = Spender(
             scope_id=execution.scope_id,
             principal_id=execution.principal_id,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
-from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_dollars, to_units
 from llm_client.usage import Usage
 
@@ -23,8 +23,8 @@ def entry(entry_id: str, type_: str, at: datetime, about: Mapping[str, Any], **v
 
 
 def fields_of(context: ExecutionContext) -> dict[str, Any]:
-    """Return who spends, as fields of an entry. An operator's context is taken for the execution's it holds."""
-    execution: ExecutionContext = getattr(context, "execution_ctx", context)
+    """Return who spends, as fields of an entry."""
+    execution = execution_of(context)
     names = ("job_id", "scope_id", "principal_id", "session_id", "run_id")
     return {name: getattr(execution, name) for name in names}
 

@@ -11,7 +11,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.windows import Window, window_at
 from agent_runtime.ports.journal import Storage
 from agent_runtime.values.budget import DIMENSIONS, Counters, Limits
-from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import EACH, Budget, BudgetLine, BudgetStatus, WindowKind
 
@@ -45,7 +45,7 @@ async def status_of(
 
 
 def _counter_id(budget: Budget, context: ExecutionContext | None) -> str:
-    execution: ExecutionContext | None = getattr(context, "execution_ctx", context)
+    execution = execution_of(context)
     if execution is None:
         if EACH in (budget.scope_id, budget.principal_id, budget.session_id):
             raise InvalidInput(

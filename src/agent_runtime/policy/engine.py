@@ -11,7 +11,7 @@ from agent_runtime.policy.document import parse_policy, read_policy
 from agent_runtime.policy.policy import DEFAULT_NAME, Explanation, Fallback, Policy
 from agent_runtime.policy.rule import PolicyRule
 from agent_runtime.policy.rules import Rule
-from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyResult, PolicySubject
 
 Asker = PolicyContext | ExecutionContext
@@ -145,8 +145,8 @@ class PolicyEngine:
 def subject(
     action: PolicyAction, name: str, context: Asker, arguments: Mapping[str, Any] | None = None
 ) -> PolicySubject:
-    """Build a question. An operator's context is accepted for the execution's that it holds."""
-    asker = getattr(context, "execution_ctx", context)
+    """Build a question."""
+    asker = execution_of(context)
     known = asker if isinstance(asker, PolicyContext) else PolicyContext.of(asker)
     names: tuple[str, ...] = (name,)
     if action is PolicyAction.MODEL and ":" in name:

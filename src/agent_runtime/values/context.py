@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_COUNT, check_choice, check_seconds, check_texts, check_whole
 from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal
 from llm_client.spec import RequestContext
+
+T = TypeVar("T")
 
 DEFAULT_SCOPE = "default"
 
@@ -132,3 +134,9 @@ class ExecutionContext:
             session_id=self.session_id,
             job_id=self.job_id,
         )
+
+
+def execution_of(context: T) -> T:
+    """Return a context as it was given, but of an operator's the execution's that it holds: users pass either."""
+    execution: T = getattr(context, "execution_ctx", context)
+    return execution
