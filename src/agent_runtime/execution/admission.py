@@ -9,7 +9,7 @@ from typing import Any
 from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import PolicyDenied
 from agent_runtime.execution.approvals import ADMISSION, Verdict, approval_spec
-from agent_runtime.execution.completion import Completion, finish
+from agent_runtime.execution.completion import Completion, finish, told_to_parent
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.waits import answered, asked_event, recorded_action
 from agent_runtime.execution.policies import stored
@@ -46,18 +46,8 @@ class Admission:
     def refusal(self) -> list[Signal]:
         """What tells a parent that its child was refused."""
         job = self.job
-        if not job.status.is_terminal or job.parent_job_id is None:
-            return []
-        told = {
-            "job_id": job.job_id,
-            "status": job.status.value,
-            "error": job.error,
-            "error_code": job.error_code,
-        }
-        signal_id = f"{job.job_id}:ended"
-        return [
-            Signal(signal_id, job.parent_job_id, RuntimeEventType.CHILD_ENDED, job.parent_operation_id, told)
-        ]
+        data = {"error": job.error, "error_code": job.error_code}
+        return told_to_parent(job, job.status, data) if job.status.is_terminal else []
 
 
 def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission:

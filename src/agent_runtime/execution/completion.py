@@ -136,15 +136,15 @@ async def _finish(run: JobRun, ending: Completion) -> None:
     returned, mail = run.mail.leave()
     data = _said(run, ending, lost_events)
     job, now, kinds = run.job, run.services.clock.now(), run.history.kinds
-    signals = []
+    signals: list[Signal] = []
     create, timers = [], []
     if ending.successor is not None:
         successor, created = ending.successor
         create.append((successor, [created]))
         timers = deadline_timer(successor)
         data["continued_as"] = successor.job_id
-    elif job.parent_job_id is not None and job.parent_operation_id is not None:
-        signals.append(_ended_signal(job, job.parent_job_id, ending, data))
+    else:
+        signals = told_to_parent(job, ending.status, data)
     await run.journal.final_commit(
         [*lost_events, *returned, NewEvent(_TERMINAL_EVENT[ending.status], None, data, content)],
         job=JobChange(
@@ -194,16 +194,24 @@ def _said(run: JobRun, ending: Completion, lost: Sequence[NewEvent]) -> dict[str
     return data
 
 
-def _ended_signal(job: JobRecord, parent_job_id: str, ending: Completion, data: Mapping[str, Any]) -> Signal:
-    """Tell a parent how its child has ended, and what it has used; what it gave is read from its last entry."""
+def told_to_parent(job: JobRecord, status: JobStatus, data: Mapping[str, Any]) -> list[Signal]:
+    """Return what tells the parent of a child how that has ended; what it gave is read from its last entry.
+
+    Args:
+        job: The child; of a job that is none, nobody is told.
+        status: How it has ended.
+        data: The error, and what it has used, as in that entry.
+    """
+    if job.parent_job_id is None or job.parent_operation_id is None:
+        return []
     told = {
         "job_id": job.job_id,
-        "status": ending.status.value,
+        "status": status.value,
         **{name: data.get(name) for name in ("error", "error_code")},
         **{name: data[name] for name in ("usage", "children_usage") if name in data},
     }
-    operation_id, ended = job.parent_operation_id, RuntimeEventType.CHILD_ENDED
-    return Signal(f"{job.job_id}:ended", parent_job_id, ended, operation_id, told)
+    ended = RuntimeEventType.CHILD_ENDED
+    return [Signal(f"{job.job_id}:ended", job.parent_job_id, ended, job.parent_operation_id, told)]
 
 
 def _content(ending: Completion) -> bytes | None:
