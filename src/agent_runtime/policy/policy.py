@@ -185,13 +185,7 @@ def _merged_constraints(bounds: Sequence[Constraints]) -> Constraints | str:
     models = {one.model for one in bounds if one.model is not None}
     if len(models) > 1:
         return f"rules force different models: {', '.join(sorted(models))}"
-    caps = [one.max_tokens for one in bounds if one.max_tokens is not None]
-    return Constraints(
-        max_tokens=min(caps, default=None),
-        model=next(iter(models), None),
-        drop_tools=tuple(sorted({name for one in bounds for name in one.drop_tools})),
-        redact=tuple(sorted({kind for one in bounds for kind in one.redact})),
-    )
+    return Constraints.tightest(bounds, model=next(iter(models), None))
 
 
 def _merged_approval(approvals: Sequence[Approval]) -> Approval | str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
@@ -52,6 +52,21 @@ class Constraints:
     """Patterns of tools that the model is not offered and may not call."""
     redact: tuple[str, ...] = ()
     """Kinds of content to take out: `secrets`, `email`, `phone`, `ssn`."""
+
+    @classmethod
+    def tightest(cls, bounds: Sequence[Constraints], *, model: str | None = None) -> Constraints:
+        """Return what keeps all of these bounds: the smallest output, all tools to drop, everything to redact.
+
+        Args:
+            bounds: Each of them.
+            model: The one to ask instead, on which they agree.
+        """
+        return cls(
+            max_tokens=min((one.max_tokens for one in bounds if one.max_tokens is not None), default=None),
+            model=model,
+            drop_tools=tuple(sorted({name for one in bounds for name in one.drop_tools})),
+            redact=tuple(sorted({kind for one in bounds for kind in one.redact})),
+        )
 
     def __bool__(self) -> bool:
         return self != UNCONSTRAINED

@@ -74,7 +74,7 @@ async def rule_on_model(
         bounds.append(result.constraints)
         forced = result.constraints.model
         if forced is None or forced == asked[-1]:
-            return Ruling(model=asked[-1], constraints=_tightest(bounds))
+            return Ruling(model=asked[-1], constraints=Constraints.tightest(bounds))
         if forced in asked:
             raise PolicyDenied(f"rules force models in a circle: {' → '.join([*asked, forced])}")
         asked.append(forced)
@@ -92,15 +92,6 @@ async def _approve(branch: Branch, place: str, model: str, provider: str, result
             raise PolicyDenied(f"model {model!r}: {error}") from error
     if not verdict.approved:
         raise PolicyDenied(verdict.refusal(f"model {model!r}"))
-
-
-def _tightest(bounds: Sequence[Constraints]) -> Constraints:
-    caps = [one.max_tokens for one in bounds if one.max_tokens is not None]
-    return Constraints(
-        max_tokens=min(caps, default=None),
-        drop_tools=tuple(sorted({name for one in bounds for name in one.drop_tools})),
-        redact=tuple(sorted({kind for one in bounds for kind in one.redact})),
-    )
 
 
 def is_dropped(name: str, patterns: Sequence[str]) -> bool:
