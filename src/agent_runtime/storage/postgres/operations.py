@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
 from agent_runtime.ports.journal import Commit
+from agent_runtime.storage.handed import Handed
 from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs
 from agent_runtime.storage.postgres.statements import SIGNAL
@@ -33,8 +32,6 @@ from agent_runtime.storage.rules import check
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 
-Then = Callable[[Any], None]
-
 _JOURNAL_ALONE: Final = {
     "commit_id",
     "at",
@@ -53,16 +50,8 @@ _more_than_journal: Final = attrgetter(
 
 
 @dataclass(slots=True, eq=False)
-class Operation(ABC):
+class Operation(Handed, ABC):
     """One request to the writer."""
-
-    future: asyncio.Future[Any]
-    then: Then | None = None
-    """Called with the result once it is on disk, in commit order, even when the caller has been cancelled."""
-    result: Any = None
-    error: BaseException | None = None
-    repeated: bool = False
-    """It was found to have been written before; nobody is told again."""
 
     @property
     def commit_id(self) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
+from agent_runtime.storage.handed import deliver
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
@@ -129,7 +130,7 @@ class Writer:
         plain = [] if careful else _extensions(batch)
         written = await self._append(plain) if plain else set()
         if written:
-            _deliver([operation for operation in batch if operation in written])
+            deliver([operation for operation in batch if operation in written])
             batch = [operation for operation in batch if operation not in written]
         if not batch:
             return
@@ -143,7 +144,7 @@ class Writer:
             else:
                 _fail(batch, error)
         else:
-            _deliver(batch)
+            deliver(batch)
 
     async def _write_each(self, batch: list[Operation]) -> None:
         """Write operations one by one, so that only the culprit fails. When the server goes away, so do all that are left."""
@@ -336,22 +337,5 @@ def _closed() -> StorageError:
 def _fail(batch: list[Operation], error: Exception) -> None:
     """Tell callers that nothing of what they wanted is known to be written."""
     for operation in batch:
-        operation.error = error
-    _deliver(batch)
-
-
-def _deliver(batch: list[Operation]) -> None:
-    """Tell listeners, then wake the callers."""
-    for operation in batch:
-        error = operation.error
-        if error is None and operation.then is not None and not operation.repeated:
-            try:
-                operation.then(operation.result)
-            except Exception:
-                logger.exception("a listener failed; what it listened to is written")
-        if operation.future.done():
-            continue
-        if error is None:
-            operation.future.set_result(operation.result)
-        else:
-            operation.future.set_exception(translated(error) if isinstance(error, DRIVER_ERRORS) else error)
+        operation.error = translated(error) if isinstance(error, DRIVER_ERRORS) else error
+    deliver(batch)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent_runtime.errors import StorageClosed
+from agent_runtime.storage.handed import Handed, Then, deliver
 from agent_runtime.storage.sqlite.checkpoint import Checkpoints
 from agent_runtime.storage.sqlite.commit import AlreadyCommitted
 from agent_runtime.storage.sqlite.connection import BUSY_SECONDS, Durability, connect, ensure_schema
@@ -30,16 +31,11 @@ FOREIGN_CHECK_SECONDS: Final = 0.05
 """How often to look whether another process has written."""
 
 Write = Callable[[sqlite3.Connection], Any]
-Then = Callable[[Any], None]
 
 
-@dataclass(slots=True)
-class _Operation:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Operation(Handed):
     write: Write
-    then: Then | None
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Writer:
@@ -75,7 +71,7 @@ class Writer:
         """
         if self._thread is None or self._loop is None:
             raise StorageClosed
-        operation = _Operation(write, then, self._loop.create_future())
+        operation = _Operation(self._loop.create_future(), then, write=write)
         self._queue.put(operation)
         return await operation.future
 
@@ -129,7 +125,7 @@ class Writer:
             stopping = operation is None
             if batch:
                 self._write(db, batch)
-                self._tell(self._deliver, batch)
+                self._tell(deliver, batch)
                 checkpoints.look(db)
                 self._check_foreign(db)
             if stopping:
@@ -181,27 +177,12 @@ class Writer:
     def _fail(self, operation: _Operation, error: BaseException) -> None:
         if isinstance(error, AlreadyCommitted):
             operation.result = error.first_seq
-            operation.then = None
+            operation.repeated = True
         elif isinstance(error, sqlite3.Error):
             operation.error = translated(error, str(self._path))
             operation.error.__cause__ = error
         else:
             operation.error = error
-
-    def _deliver(self, batch: list[_Operation]) -> None:
-        """On the loop: tell listeners, then wake the callers."""
-        for operation in batch:
-            if operation.error is None and operation.then is not None:
-                try:
-                    operation.then(operation.result)
-                except Exception:
-                    logger.exception("a listener failed; what it listened to is written")
-            if operation.future.done():
-                continue
-            if operation.error is not None:
-                operation.future.set_exception(operation.error)
-            else:
-                operation.future.set_result(operation.result)
 
     def _check_foreign(self, db: sqlite3.Connection) -> None:
         try:
