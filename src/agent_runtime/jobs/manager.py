@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, Final
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
-from agent_runtime.jobs.same_request import request_hash
+from agent_runtime.jobs.new_job import new_job
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
@@ -57,26 +56,7 @@ class JobManager:
         parent = None if spec.parent_job_id is None else await self._storage.get_job(spec.parent_job_id)
         if parent is not None and parent.scope_id != spec.scope_id:
             raise UnknownJob(f"no job {spec.parent_job_id!r}")
-        now = self._clock.now()
-        deadline = None if spec.deadline_seconds is None else now + timedelta(seconds=spec.deadline_seconds)
-        job = JobRecord(
-            job_id=new_id("job"),
-            scope_id=spec.scope_id,
-            principal_id=spec.principal_id,
-            session_id=spec.session_id,
-            run_id=spec.run_id,
-            parent_job_id=spec.parent_job_id,
-            idempotency_key=spec.idempotency_key,
-            request_hash=request_hash(spec),
-            created_at=now,
-            updated_at=now,
-            deadline=deadline,
-            budgets=spec.budgets,
-            policy_ref=spec.policy_ref,
-            versions=spec.versions,
-            metadata=dict(spec.metadata),
-            tags=dict(spec.tags),
-        )
+        job = new_job(spec, self._clock.now(), parent_job_id=spec.parent_job_id)
         return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT}))
 
     async def add(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,7 +32,7 @@ from agent_runtime.execution.retries import Retry, retried
 from agent_runtime.execution.services import Completions, Lease, RunServices
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
-from agent_runtime.jobs.same_request import request_hash
+from agent_runtime.jobs.new_job import new_job
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
@@ -49,7 +48,7 @@ from agent_runtime.ports.journal import Commit, NewEvent, Storage
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
-from agent_runtime.values.job import FAILURES, JobRecord, JobStatus
+from agent_runtime.values.job import FAILURES, JobStatus
 from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -312,30 +311,16 @@ class Kernel:
         operator = request.operator or DEFAULT_OPERATOR
         await self._check_executable(operator)
         content = request.encoded_input()
-        now = self.clock.now()
-        seconds = request.deadline_seconds
-        job = JobRecord(
-            job_id=new_id("job"),
-            seed=new_seed(),
-            scope_id=request.scope_id,
-            principal_id=request.principal_id,
-            session_id=request.session_id,
-            run_id=request.run_id,
-            identity=request.identity,
-            idempotency_key=request.idempotency_key,
-            request_hash=request_hash(request, operator=operator, job_input=content),
+        job = new_job(
+            request,
+            self.clock.now(),
             operator=operator,
+            job_input=content,
+            seed=new_seed(),
+            identity=request.identity,
             queue=request.queue,
             priority=request.priority,
-            created_at=now,
-            updated_at=now,
-            deadline=None if seconds is None else now + timedelta(seconds=seconds),
-            budgets=request.budgets,
-            policy_ref=request.policy_ref,
             retry=request.retry,
-            versions=request.versions,
-            metadata=dict(request.metadata),
-            tags=dict(request.tags),
         )
         created = NewEvent(
             RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT, "operator": operator}, content

@@ -1,0 +1,54 @@
+"""The row of a job that somebody has asked for: made in one way for kernels and for managers."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from agent_runtime.jobs.same_request import request_hash
+from agent_runtime.ports.ids import new_id
+from agent_runtime.values.job import JobRecord
+
+_TAKEN: Final = (
+    "scope_id",
+    "principal_id",
+    "session_id",
+    "run_id",
+    "idempotency_key",
+    "budgets",
+    "policy_ref",
+    "versions",
+)
+
+
+def new_job(
+    asked: object,
+    now: datetime,
+    *,
+    operator: str | None = None,
+    job_input: bytes | None = None,
+    **more: Any,
+) -> JobRecord:
+    """Build the record of a new job.
+
+    Args:
+        asked: A `JobSpec` or an `ExecutionRequest`.
+        now: When it is made.
+        operator: The name of what is executed, if something is.
+        job_input: The input as journal content.
+        more: Further fields of the record, which not everything that asks for a job has.
+    """
+    values: Any = asked
+    seconds = values.deadline_seconds
+    return JobRecord(
+        job_id=new_id("job"),
+        request_hash=request_hash(asked, operator=operator, job_input=job_input),
+        operator=operator,
+        created_at=now,
+        updated_at=now,
+        deadline=None if seconds is None else now + timedelta(seconds=seconds),
+        metadata=dict(values.metadata),
+        tags=dict(values.tags),
+        **{name: getattr(values, name) for name in _TAKEN},
+        **more,
+    )
