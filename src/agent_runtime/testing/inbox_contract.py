@@ -126,6 +126,16 @@ class InboxContract:
         assert (await storage.tail(ours.job.job_id, 1))[0].body() == sent.body
         assert [event.type for event in await storage.tail(theirs.job.job_id, 1)] == ["job.started"]
 
+    async def test_a_message_may_be_taken_at_the_moment_at_which_it_is_stored(self, storage: Storage) -> None:
+        """A storage that writes several commits as one has no row of the message yet that it could read."""
+        claim, sent = await self._claimed(storage), message()
+        others = [commit(messages=[message(to=Address("acme", "desk"))]) for _ in range(3)]
+        both = [commit(messages=[sent]), self._taking(claim, sent)]
+        await asyncio.gather(*(storage.commit(each) for each in (*others, *both)))
+        assert await storage.list_messages(DESK) == []
+        taken = (await storage.events(claim.job.job_id))[-1]
+        assert (taken.type, taken.body()) == ("message.received", "hello")
+
     async def test_a_stale_owner_takes_nothing(self, storage: Storage) -> None:
         """The fence is that of the journal."""
         sent = message()

@@ -81,6 +81,7 @@ class Mail:
         placed = {"position": inbox.last_position, "sent_at": at}
         row = dict(zip(MESSAGE, message_row(message), strict=True)) | placed
         self.message_rows.append(encode(MESSAGE, list(row.values())))
+        self.holders[message.message_id] = (message.address, None)  # it may change hands within the batch
         if message.dedupe_key is not None:
             self.known[message.address, message.dedupe_key] = message.message_id
 
