@@ -59,7 +59,8 @@ The sweep of the shared queue is what a worker does that finds an entry for each
 
 async def fill(storage: Any, queued: int, scopes: int) -> None:
     """Store jobs that wait for a worker."""
-    from agent_runtime.ports.journal import NewEvent, WorkerRecord
+    from agent_runtime.ports.commit import NewEvent
+    from agent_runtime.ports.workers import WorkerRecord
     from agent_runtime.testing.examples import commit, job
 
     for first in range(0, queued, BATCH):

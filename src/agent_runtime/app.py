@@ -15,7 +15,7 @@ from agent_runtime.execution.options import KernelOptions
 from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.stores import shared_storage
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from llm_client.background import stopped
 from llm_client.private_files import make_private_folder

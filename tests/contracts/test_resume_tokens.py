@@ -24,7 +24,7 @@ from agent_runtime import (
     OperatorResult,
     UnknownAction,
 )
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage

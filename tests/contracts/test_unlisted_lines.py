@@ -6,7 +6,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from agent_runtime.ports.journal import NewEvent, Signal, Storage, WorkerRecord
+from agent_runtime.ports.commit import NewEvent, Signal
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.examples import commit, job
 from support.kernels import BOUND, opened
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, BudgetSpec, ExecutionRequest, OperatorContext
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage

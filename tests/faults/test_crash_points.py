@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionHandle, ExecutionRequest
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import DyingStorage, Moment, bury, nth_commit
 from agent_runtime.values.deaths import SUSPECT_AFTER
 from support import mixed_job

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import ExecutionHandle, ExecutionRequest, JobFilter, RuntimeKernel
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import DyingStorage, Moment, bury, nth_commit
 from support.kernels import BOUND, DOOMED, kernel, opened, until
 from support.woven_job import RESULT, Woven

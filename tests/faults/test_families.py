@@ -8,7 +8,8 @@ import asyncpg
 import pytest
 
 from agent_runtime import ExecutionRequest, OperatorContext, RuntimeKernel
-from agent_runtime.ports.journal import JobChange, NewEvent, Storage
+from agent_runtime.ports.commit import JobChange, NewEvent
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.job import TERMINAL, JobFilter, JobRecord, JobStatus

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel
-from agent_runtime.ports.journal import WorkerRecord
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.capacity import NO_CAPS

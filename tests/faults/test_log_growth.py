@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.storage.sqlite.checkpoint import WAL_LIMIT
 from agent_runtime.testing.examples import NOW, commit, job

@@ -11,8 +11,9 @@ import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageError
 from agent_runtime.errors import FenceLost, InvalidInput
+from agent_runtime.ports.commit import Commit, NewEvent, Signal
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, ForeignChange, NewEvent, Signal
+from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter

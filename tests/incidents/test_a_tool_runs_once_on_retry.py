@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ExecutionRequest
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from llm_client import Agent, ScriptedProvider, tool
 from llm_client.messages import ToolCall

@@ -20,7 +20,7 @@ from agent_runtime import (
     OperatorContext,
 )
 from agent_runtime.operators.operator import Operator
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from llm_client import Agent, ScriptedProvider, tool
 from llm_client.messages import ToolCall
 from support.kernels import BOUND, kernel, opened, status_becomes, until

@@ -25,7 +25,8 @@ from agent_runtime import (
     RuntimeKernel,
 )
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ports.journal import Commit, Storage
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from llm_client import ExecutionEngine, FunctionProvider, Message, RequestSpec
 from llm_client.engine.retry import RetryConfig

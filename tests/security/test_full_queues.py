@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from agent_runtime import ExecutionRequest, KernelOptions, OperatorContext, QueueFull, RuntimeKernel
-from agent_runtime.ports.journal import Commit, NewEvent, Storage
+from agent_runtime.ports.commit import Commit, NewEvent
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.capacity import NO_BOUNDS

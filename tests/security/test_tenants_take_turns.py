@@ -8,7 +8,8 @@ import pytest
 
 from agent_runtime import ExecutionRequest
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
-from agent_runtime.ports.journal import NewEvent, Storage
+from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from support.gated import Gated

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from agent_runtime import ExecutionRequest, JobFailed, OperatorContext
-from agent_runtime.ports.journal import NewEvent, Signal
+from agent_runtime.ports.commit import NewEvent, Signal
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.schema import metadata
 from support.kernels import BOUND, kernel

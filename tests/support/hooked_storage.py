@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from agent_runtime.ports.journal import Commit, Storage
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import Choice
 
 

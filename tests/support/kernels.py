@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import ExecutionHandle, ExecutionResult, KernelOptions, RuntimeEvent, RuntimeKernel
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeEvent
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support import mixed_job
 from support.answers import answer_questions

@@ -13,18 +13,10 @@ from random import Random
 from typing import Any
 
 from agent_runtime.errors import BudgetRejected, StorageError
+from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, StoredPolicy, Timer
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import (
-    ActionChange,
-    Commit,
-    JobChange,
-    NewEvent,
-    Signal,
-    Storage,
-    StoredPolicy,
-    Timer,
-)
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, action, job
 from agent_runtime.values.action import ActionStatus, ActionToken
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits

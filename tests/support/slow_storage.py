@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import Choice
 

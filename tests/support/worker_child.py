@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import ActionSpec, KernelOptions, OperatorContext, RuntimeEvent, RuntimeKernel
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.postgres import PostgresStorage
 from support import mixed_job
 from support.mixed_child import writes

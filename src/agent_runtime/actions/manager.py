@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from agent_runtime.actions.records import (
     draw_tokens,
@@ -23,8 +23,8 @@ from agent_runtime.actions.votes import cast, voter_of
 from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction, UnknownJob
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.commit import Commit, CommitFields
 from agent_runtime.ports.current_job import after_the_journal
-from agent_runtime.ports.journal import Commit
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text, check_whole
@@ -282,5 +282,5 @@ class ActionManager:
             await self._tell(action, status)
         return await self.get(action.action_id)
 
-    async def _commit(self, **parts: Any) -> None:
+    async def _commit(self, **parts: Unpack[CommitFields]) -> None:
         await self._storage.commit(Commit(at=self._clock.now(), **parts))

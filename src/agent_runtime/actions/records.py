@@ -11,8 +11,8 @@ from typing import Any
 from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.votes import Vote, votes_told
 from agent_runtime.errors import InvalidInput
+from agent_runtime.ports.commit import ActionChange, Signal, Timer
 from agent_runtime.ports.ids import new_id, new_token
-from agent_runtime.ports.journal import ActionChange, Signal, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType

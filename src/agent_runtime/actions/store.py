@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from agent_runtime.ports.journal import ActionReader, Commit, Timer
+from agent_runtime.ports.commit import Commit, Timer
+from agent_runtime.ports.readers import ActionReader
 from agent_runtime.values.job import JobRecord
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agent_runtime.errors import NondeterminismError, UnknownOperator
-from agent_runtime.ports.journal import JobChange
+from agent_runtime.ports.commit import JobChange
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -15,7 +15,7 @@ from agent_runtime.execution.operations.waits import answered, asked_event, reco
 from agent_runtime.execution.policies import stored
 from agent_runtime.execution.policy_enforcer import context_of, decision_event, refusal_of
 from agent_runtime.policy.policy import Policy
-from agent_runtime.ports.journal import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
 from agent_runtime.values.event import RuntimeEventType

@@ -26,7 +26,7 @@ from agent_runtime.errors import (
 )
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import Step, StepKind
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.checks import check_text
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.pausing import paused

@@ -18,7 +18,7 @@ from agent_runtime.execution.succession import successor_job
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.context import ContinueAsNew, as_operator_result
 from agent_runtime.operators.result import OperatorResult, plain
-from agent_runtime.ports.journal import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType

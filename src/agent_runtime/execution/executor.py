@@ -35,8 +35,9 @@ from agent_runtime.execution.services import RunServices
 from agent_runtime.execution.supervision import Supervisor
 from agent_runtime.operators.context import CURRENT_CONTEXT
 from agent_runtime.operators.operator import OperatorRegistry
+from agent_runtime.ports.commit import Commit, JobChange, NewEvent
 from agent_runtime.ports.current_job import CURRENT_JOB
-from agent_runtime.ports.journal import Claim, Commit, JobChange, NewEvent
+from agent_runtime.ports.journal import Claim
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -9,7 +9,7 @@ from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.waits import blocking
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER
-from agent_runtime.ports.journal import JobChange, NewEvent, Timer
+from agent_runtime.ports.commit import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
 from llm_client.logs import logger_of

@@ -8,7 +8,8 @@ from agent_runtime.errors import InvalidInput, UnknownPolicy
 from agent_runtime.policy.document import read_policy
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.policy.policy import Policy
-from agent_runtime.ports.journal import Storage, StoredPolicy
+from agent_runtime.ports.commit import StoredPolicy
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.context import PolicyRef
 
 

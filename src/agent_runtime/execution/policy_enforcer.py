@@ -9,7 +9,7 @@ from typing import Any
 
 from agent_runtime.execution.journal.writer import JournalWriter
 from agent_runtime.policy.policy import Policy
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.policy import (

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.execution.journal.history import History, Step
-from agent_runtime.ports.journal import Timer
+from agent_runtime.ports.commit import Timer
 from agent_runtime.values.event import RuntimeEventType
 
 _PARTS: Final = re.compile(r"\[.*?\](?=[.?!]|$)|[^.\[?!]+")

@@ -18,9 +18,10 @@ from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
 from agent_runtime.execution.succession import in_place_of
 from agent_runtime.jobs.manager import deadline_timer
+from agent_runtime.ports.commit import ActionChange, NewEvent, Timer
 from agent_runtime.ports.ids import new_seed
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import ActionChange, NewEvent, Storage, Timer
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec

@@ -12,7 +12,7 @@ from agent_runtime.execution.operations.failures import describe_failure
 from agent_runtime.execution.outages import Outage, is_outage, to_mend
 from agent_runtime.execution.reopening import Reopening, reopening, sleeps_again
 from agent_runtime.jobs.manager import RETRY_TIMER
-from agent_runtime.ports.journal import JobChange, NewEvent, Timer
+from agent_runtime.ports.commit import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
 from llm_client.logs import logger_of

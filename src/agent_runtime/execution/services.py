@@ -13,7 +13,7 @@ from agent_runtime.execution.outages import Queue
 from agent_runtime.execution.policies import Policies
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.running_time import handed_on
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
-from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -12,7 +12,7 @@ from agent_runtime.execution.leaving import park, release, suspend, wait_for_roo
 from agent_runtime.execution.lifecycle import RunState
 from agent_runtime.execution.operations.bare_timeouts import has_bare_timeout
 from agent_runtime.execution.retrying import set_aside
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
 from llm_client.logs import logger_of

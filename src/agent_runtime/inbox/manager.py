@@ -8,10 +8,10 @@ from typing import Any, Final, Protocol
 
 from agent_runtime.errors import DuplicateMessage, UnknownMessage
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import InboxReader
-from agent_runtime.ports.journal import Commit
 from agent_runtime.values.checks import MAX_COUNT, can_be_id, check_text, check_whole
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.new_job import new_job
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.commit import Commit, CommitFields, JobChange, NewEvent, Signal, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_id
-from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, Timer
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
@@ -230,7 +230,7 @@ class JobManager:
         )
         return await self.get(job_id)
 
-    async def _commit(self, **parts: Any) -> None:
+    async def _commit(self, **parts: Unpack[CommitFields]) -> None:
         await self._storage.commit(Commit(at=self._clock.now(), **parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 
 
 class JobStore(Protocol):

@@ -23,7 +23,7 @@ from agent_runtime.jobs.manager import JobManager
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.operators.result import plain_output
 from agent_runtime.ports.current_job import after_the_journal
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus

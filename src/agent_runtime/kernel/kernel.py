@@ -41,10 +41,11 @@ from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
-from agent_runtime.ports.journal import Commit, NewEvent, Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType

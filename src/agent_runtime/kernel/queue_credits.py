@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from agent_runtime.errors import QueueFull
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.capacity import QueueBounds
 from agent_runtime.values.job import JobRecord
 from llm_client.background import begin

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 
 
 class StorageView:

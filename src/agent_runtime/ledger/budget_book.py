@@ -10,7 +10,7 @@ from typing import Final
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget
 from agent_runtime.ledger.windows import unknown_zone, unknown_zones, window_at
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.standing_budget import EACH, Budget, WindowKind

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from agent_runtime.ledger.reservations import Key
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import Charge, Counters
 
 MAX_KEYS: Final = 10_000

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.ledger.reservations import Hold
-from agent_runtime.ports.journal import Timer
+from agent_runtime.ports.commit import Timer
 from agent_runtime.values.budget import Amount
 
 RESERVATION_EXPIRED: Final = "budget.reservation_expired"

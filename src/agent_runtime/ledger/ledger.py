@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected, InvalidInput
 from agent_runtime.ledger.assessment import Assessment, assess
@@ -31,9 +31,10 @@ from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
 from agent_runtime.ledger.waiting_line import WaitingLine
 from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.commit import Commit, CommitFields, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, Storage, Timer
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
@@ -472,7 +473,7 @@ class Ledger:
             raise InvalidInput(f"several scopes have a ledger entry {entry_id!r}; say which one's is meant")
         return found[0]
 
-    async def _commit(self, **parts: Any) -> None:
+    async def _commit(self, **parts: Unpack[CommitFields]) -> None:
         commit = Commit(at=self._clock.now(), **parts)
         await self.storage.commit(commit)
         self.note(commit.charges)

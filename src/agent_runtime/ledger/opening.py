@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from agent_runtime.ledger.windows import window_at
-from agent_runtime.ports.journal import LedgerReader
+from agent_runtime.ports.readers import LedgerReader
 from agent_runtime.values.budget import NOTHING
 from agent_runtime.values.event import EPOCH
 from agent_runtime.values.opening import Opening, SpentBy

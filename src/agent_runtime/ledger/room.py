@@ -10,7 +10,8 @@ from typing import Any, Final
 from agent_runtime.errors import ConfigurationError
 from agent_runtime.ledger.budget_book import BudgetBook, Spender
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget, Key
-from agent_runtime.ports.journal import LedgerReader, Timer
+from agent_runtime.ports.commit import Timer
+from agent_runtime.ports.readers import LedgerReader
 from agent_runtime.values.budget import NOTHING, Amount
 
 BUDGET_TIMER: Final = "budget"

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.windows import Window, window_at
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import DIMENSIONS, Counters, Limits
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from agent_runtime.ports.commit import Commit, NewEvent, Signal
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Commit, NewEvent, Signal
 from agent_runtime.values.content import COMPRESS_ASIDE, is_compressed
 from agent_runtime.values.message import InboxMessage
 

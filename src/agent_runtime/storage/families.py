@@ -7,7 +7,7 @@ request itself when the parent has ended or is asked to stop; an end that comes 
 
 from __future__ import annotations
 
-from agent_runtime.ports.journal import Signal
+from agent_runtime.ports.commit import Signal
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import TERMINAL, JobRecord
 

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import orjson
 
-from agent_runtime.ports.journal import StoredPolicy, WorkerRecord
+from agent_runtime.ports.commit import StoredPolicy
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions

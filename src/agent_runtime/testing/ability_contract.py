@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage, WorkerRecord
+from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps

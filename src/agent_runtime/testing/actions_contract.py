@@ -24,7 +24,7 @@ from agent_runtime.errors import (
     UnknownAction,
 )
 from agent_runtime.ports.clock import SystemClock
-from agent_runtime.ports.journal import ActionChange, Commit
+from agent_runtime.ports.commit import ActionChange, Commit
 from agent_runtime.testing.examples import NOW, action, commit
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import DuplicateJob, IdempotencyConflict, QueueFull
-from agent_runtime.ports.journal import JobChange, NewEvent, Signal, Storage
+from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus

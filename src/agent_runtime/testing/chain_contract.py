@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import DuplicateJob, IdempotencyConflict, InvalidTransition, UnknownJob
-from agent_runtime.ports.journal import JobChange, NewEvent, Storage
+from agent_runtime.ports.commit import JobChange, NewEvent
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import JobSuspected
-from agent_runtime.ports.journal import Claim, JobChange, NewEvent, Signal, Storage
+from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.journal import Claim
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job, pairs
 from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from agent_runtime.ports.ids import new_commit_id, new_id
-from agent_runtime.ports.journal import Commit, DueJob
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.ids import new_id
+from agent_runtime.ports.journal import DueJob
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.job import JobRecord
 
@@ -22,7 +23,7 @@ def job(**values: Any) -> JobRecord:
 
 def commit(**values: Any) -> Commit:
     """Return a commit with a fresh id."""
-    return Commit(**{"commit_id": new_commit_id(), "at": NOW, **values})
+    return Commit(**{"at": NOW, **values})
 
 
 def action(job_id: str | None = None, **values: Any) -> ActionRecord:

@@ -13,7 +13,10 @@ from datetime import datetime
 from typing import Any, Literal, NoReturn
 
 from agent_runtime.kernel.kernel import Kernel
-from agent_runtime.ports.journal import Claim, Commit, Listener, Storage, WorkerRecord
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.journal import Claim, Listener
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import RuntimeEvent

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import AlreadySettled, DuplicateMessage, FenceLost, InboxFull, SignalsPending
+from agent_runtime.ports.commit import Commit, JobChange, NewEvent
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Claim, Commit, ForeignChange, JobChange, NewEvent, Storage
+from agent_runtime.ports.journal import Claim, ForeignChange
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.content import COMPRESS_ASIDE, encode
 from agent_runtime.values.event import RuntimeEvent

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import AlreadySettled, BudgetRejected
-from agent_runtime.ports.journal import ActionChange, Commit, Storage, StoredPolicy, Timer
+from agent_runtime.ports.commit import ActionChange, Commit, StoredPolicy, Timer
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits, run_budget_id

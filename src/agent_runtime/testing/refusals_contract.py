@@ -25,9 +25,10 @@ from agent_runtime.errors import (
     StorageError,
     UnknownAction,
 )
+from agent_runtime.ports.commit import ActionChange, JobChange, NewEvent, Timer
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import ActionChange, JobChange, NewEvent, Storage, Timer
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits

@@ -24,17 +24,10 @@ from agent_runtime.errors import (
     UnknownAction,
     UnknownJob,
 )
-from agent_runtime.ports.journal import (
-    ActionChange,
-    Commit,
-    ForeignChange,
-    JobChange,
-    NewEvent,
-    Signal,
-    Storage,
-    Timer,
-    WorkerRecord,
-)
+from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, Timer
+from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.ability_contract import AbilityContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract

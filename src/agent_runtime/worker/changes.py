@@ -10,8 +10,10 @@ from agent_runtime.errors import StorageError
 from agent_runtime.events.bus import EventBus
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
+from agent_runtime.ports.commit import Commit, NewEvent, placed
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import Commit, DueJob, ForeignChange, NewEvent, Storage, placed
+from agent_runtime.ports.journal import DueJob, ForeignChange
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -8,7 +8,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from agent_runtime.errors import InvalidInput, StorageError
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import BackgroundLoop
 from llm_client.logs import logger_of

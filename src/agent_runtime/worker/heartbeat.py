@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Final
 
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Storage, WorkerRecord
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 
 FRESH_SHARE: Final = 0.7
 """Share of the time-out for which a sign of life counts as fresh to its own worker: well before others give it up."""

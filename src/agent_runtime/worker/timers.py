@@ -11,7 +11,8 @@ from agent_runtime.errors import ActionAlreadyResolved, AlreadySettled, StorageE
 from agent_runtime.ledger.held import RESERVATION_EXPIRED
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Commit, Signal, Storage, Timer
+from agent_runtime.ports.commit import Commit, Signal, Timer
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of

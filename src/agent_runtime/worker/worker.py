@@ -8,8 +8,8 @@ from typing import Final
 from agent_runtime.errors import StorageError
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
+from agent_runtime.ports.commit import Commit, Signal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import Commit, Signal
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.heartbeat import Heartbeat

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent_runtime.ports.journal import ForeignChange, NewEvent
+from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.redis import RedisAnnouncements
 from agent_runtime.testing.storage_contract import commit, job

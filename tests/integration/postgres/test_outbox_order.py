@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import commit, job
 from support.kernels import until

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from agent_runtime.adapters.procrastinate import LOOKED_AT, PostgresDispatcher
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps

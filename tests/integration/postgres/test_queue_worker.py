@@ -8,7 +8,7 @@ import procrastinate
 import pytest
 
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from support.kernels import BOUND, until

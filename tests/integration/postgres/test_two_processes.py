@@ -7,7 +7,9 @@ import asyncpg
 import pytest
 
 from agent_runtime.errors import BudgetRejected, FenceLost
-from agent_runtime.ports.journal import Commit, ForeignChange, JobChange, NewEvent, Signal, WorkerRecord
+from agent_runtime.ports.commit import Commit, JobChange, NewEvent, Signal
+from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits

@@ -18,7 +18,7 @@ from agent_runtime import (
     UnknownAction,
 )
 from agent_runtime.errors import ConfigurationError, ContentTooLarge, InvalidInput
-from agent_runtime.ports.journal import ActionChange, NewEvent, Signal, Timer
+from agent_runtime.ports.commit import ActionChange, NewEvent, Signal, Timer
 from agent_runtime.testing.examples import NOW, action, commit, job
 from support.clocks import SetClock
 from support.redis_clients import client_of, unique

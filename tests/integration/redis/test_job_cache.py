@@ -24,7 +24,8 @@ from agent_runtime import (
     RedisJobCache,
     RuntimeKernel,
 )
-from agent_runtime.ports.journal import Listener, Storage
+from agent_runtime.ports.journal import Listener
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import NOW, commit, job

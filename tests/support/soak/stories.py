@@ -25,7 +25,7 @@ from agent_runtime import (
 )
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.clock import Clock
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.faults import bury
 from agent_runtime.values.deaths import CRASH_LOOP
 from support.kernels import DOOMED, QUICK

@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import Any
 
 from agent_runtime import StorageError
-from agent_runtime.ports.journal import Claim, Commit, Storage, WorkerRecord
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.journal import Claim
+from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.faults import DyingStorage
 from agent_runtime.values.event import RuntimeEvent
 from support.soak.world import Life

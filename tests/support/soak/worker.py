@@ -16,7 +16,8 @@ from typing import Any
 
 from agent_runtime import RuntimeKernel
 from agent_runtime.ports.clock import ServerClock, SystemClock
-from agent_runtime.ports.journal import Claim, Commit
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.journal import Claim
 from agent_runtime.storage.postgres import PostgresStorage
 from support.soak.programs import HASTY, MAX_CRASHES, PRICES, TOOL_OF, Soaked, make_engine
 from support.soak.world import FileWorld, Life

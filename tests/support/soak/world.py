@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-from agent_runtime.ports.journal import Claim, NewEvent
+from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.journal import Claim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 OUTCOMES = frozenset(

@@ -16,7 +16,8 @@ from agent_runtime import InMemoryEventBus, RuntimeEvent
 from agent_runtime.cli.questions import Questions
 from agent_runtime.errors import StorageClosed, StorageError
 from agent_runtime.execution.abilities import Abilities
-from agent_runtime.ports.journal import Commit, ForeignChange
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.outbox import Outbox
 from agent_runtime.storage.postgres.announcements import PostgresAnnouncements

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Sequence
 
-from agent_runtime.ports.journal import WorkerRecord
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.values.job import JobRecord, JobStatus
 
 

@@ -15,7 +15,7 @@ from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
 from agent_runtime.ledger.room import BUDGET_TIMER
 from agent_runtime.ledger.token_bounds import bound_input, has_media
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_units

@@ -13,7 +13,7 @@ from agent_runtime.execution.guards.telling import tell
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.failures import describe_failure
 from agent_runtime.ledger.recording import spent as spent_by
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.codec import dump_usage

@@ -21,7 +21,7 @@ from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import warn_changed
 from agent_runtime.execution.operations.failed_at import failure_of, note_failure
 from agent_runtime.execution.operations.failures import describe_failure, recorded_failure
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import dump_usage, load_result
 from llm_client.messages import CompletionResult, StreamEvent

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from agent_runtime.execution.journal.history import History
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.tools.tool import Tool

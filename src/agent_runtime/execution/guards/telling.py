@@ -8,7 +8,7 @@ from agent_runtime.errors import BudgetRejected
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.ledger.stages import Crossing
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.logs import logger_of
 

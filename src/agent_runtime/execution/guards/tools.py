@@ -28,7 +28,7 @@ from agent_runtime.execution.guards.tool_policy import (
 )
 from agent_runtime.execution.operations.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.execution.operations.results import result_type
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.errors import ToolError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.budget import Charge
 
 HOLD_SECONDS: Final = 0.002

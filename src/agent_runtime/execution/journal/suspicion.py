@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent_runtime.execution.journal.history import History
-from agent_runtime.ports.journal import JobChange, NewEvent
+from agent_runtime.ports.commit import JobChange, NewEvent
 from agent_runtime.values.deaths import Absolution, OpenClaim
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Unpack, cast
 
 from agent_runtime.errors import FenceLost, RunSuspended, StorageError
 from agent_runtime.execution.journal.commit_turns import CommitTurns
@@ -18,8 +18,8 @@ from agent_runtime.execution.journal.suspicion import Suspicion
 from agent_runtime.execution.lifecycle import Lifecycle, RunState
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.commit import Commit, CommitParts, NewEvent, placed
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Commit, NewEvent, placed
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
@@ -78,7 +78,7 @@ class JournalWriter:
         """The position of the job's last entry, those that are held back included."""
         return self._last_seq + len(self._held.events)
 
-    async def commit(self, events: Sequence[NewEvent], **parts: Any) -> int:
+    async def commit(self, events: Sequence[NewEvent], **parts: Unpack[CommitParts]) -> int:
         """Append events, and whatever else belongs to them, to the journal; return the first one's seq.
 
         A failing storage is tried again for a while. When the job has been lost to another worker, or the storage
@@ -95,17 +95,19 @@ class JournalWriter:
         """Let what is being written be written, and then nothing but the `final_commit`; for the run's supervisor."""
         return self._turns.final()
 
-    async def final_commit(self, events: Sequence[NewEvent], **parts: Any) -> None:
+    async def final_commit(self, events: Sequence[NewEvent], **parts: Unpack[CommitParts]) -> None:
         """Write the last entries of this run, with which it gives the job up, inside `final_turn`."""
         await self._append(events, parts)
         change = parts.get("job")
         has_ended = change is not None and change.status.is_terminal
         self.close(RunState.ENDED if has_ended else RunState.GIVEN_UP)
 
-    async def _append(self, events: Sequence[NewEvent], parts: Mapping[str, Any]) -> int:
+    async def _append(self, events: Sequence[NewEvent], parts: CommitParts) -> int:
         """Write events, and before them what waits for the next commit."""
         async with self._taken() as held:
-            return await self._write(held, events, parts, self.services.storage.commit)
+            return await self._write(
+                held, events, cast("dict[str, Any]", parts), self.services.storage.commit
+            )
 
     @asynccontextmanager
     async def _taken(self) -> AsyncIterator[HeldEntries]:

@@ -10,7 +10,7 @@ from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.failed_at import failure_of
 from agent_runtime.execution.operations.waits import blocking, wait
 from agent_runtime.operators.durable_wait import DurableWait, WaitKind
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent
 
 T = TypeVar("T")

@@ -21,8 +21,8 @@ from agent_runtime.execution.running_time import handed_on
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.operators.result import OperatorResult
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
-from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType

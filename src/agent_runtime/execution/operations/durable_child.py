@@ -10,7 +10,7 @@ from agent_runtime.execution.operations.children import Children
 from agent_runtime.operators.child_handle import ChildHandle
 from agent_runtime.operators.durable_wait import DurableWait
 from agent_runtime.operators.result import OperatorResult
-from agent_runtime.ports.journal import NewEvent, Signal
+from agent_runtime.ports.commit import NewEvent, Signal
 from agent_runtime.values.event import RuntimeEventType
 
 

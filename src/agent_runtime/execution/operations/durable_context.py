@@ -37,7 +37,7 @@ from agent_runtime.operators.context import OperatorContext, call, value_of
 from agent_runtime.operators.durable_wait import DurableWait, WaitKind, Won, check_waits
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.operators.result import OperatorResult
-from agent_runtime.ports.journal import NewEvent, Timer
+from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_choice, check_json, check_seconds, check_text
 from agent_runtime.values.context import BudgetSpec, ExecutionContext

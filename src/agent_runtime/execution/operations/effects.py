@@ -22,7 +22,7 @@ from agent_runtime.execution.branch import Branch, Operation
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.waits import asked_event, await_action, blocking, open_action
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.content import decode, encode

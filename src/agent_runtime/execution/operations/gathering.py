@@ -19,7 +19,7 @@ from agent_runtime.execution.operations.asking import Asked, JournaledWait
 from agent_runtime.execution.operations.waits import blocking
 from agent_runtime.execution.operations.withdrawal import withdraw, withdraw_below
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.background import begin
 from llm_client.exits import contained
@@ -176,7 +176,7 @@ async def _ask(
         fails_fast: Whether they are a set that ends with the first failure; `None` when each is a set of its own.
     """
     events: list[NewEvent] = []
-    parts: dict[str, list[Any]] = {}
+    parts: dict[str, Any] = {}
     branches: list[Branch] = []
     for number, one in enumerate(awaitables):
         if not isinstance(one, JournaledWait) or one.started:

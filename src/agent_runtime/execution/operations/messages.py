@@ -7,7 +7,7 @@ from dataclasses import replace
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.asking import Asked
 from agent_runtime.execution.operations.receiving import message_of
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.message import InboxMessage
 

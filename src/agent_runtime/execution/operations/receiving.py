@@ -17,8 +17,8 @@ from agent_runtime.errors import AlreadySettled, RunSuspended, StorageError
 from agent_runtime.execution.idleness import Idleness
 from agent_runtime.execution.journal.writer import JournalWriter
 from agent_runtime.execution.waiters import Waiters, WaitingLine
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 from llm_client.logs import logger_of

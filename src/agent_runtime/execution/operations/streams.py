@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import ConcurrentSteps, NondeterminismError
 from agent_runtime.execution.branch import CURRENT_BRANCH, Branch
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.failed_at import note_failure
 from agent_runtime.execution.operations.withdrawal import withdraw
 from agent_runtime.execution.waiters import WaitingLine
-from agent_runtime.ports.journal import NewEvent, Timer
+from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.pausing import TimeLimit
 

@@ -11,7 +11,7 @@ from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.failed_at import failure_of
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import Step
-from agent_runtime.ports.journal import NewEvent, Signal
+from agent_runtime.ports.commit import NewEvent, Signal
 from agent_runtime.values.action import ActionType
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.message import Address, Receiver
@@ -46,7 +46,7 @@ async def _withdraw(run: JobRun, steps: Iterable[Step]) -> None:
     if not open_waits:
         return
     events: list[NewEvent] = []
-    parts: dict[str, list[Any]] = {
+    parts: dict[str, Any] = {
         "withdraw_actions": [],
         "clear_timers": [],
         "signals": [],

@@ -10,7 +10,7 @@ from itertools import islice
 import orjson
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.journal import ActionChange, Commit, JobChange, NewEvent, Signal, placed
+from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage import rules
 from agent_runtime.storage.memory.state import State
 from agent_runtime.storage.rules import Changes, Key

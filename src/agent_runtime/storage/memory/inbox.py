@@ -6,8 +6,8 @@ from bisect import insort
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Commit
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 
 

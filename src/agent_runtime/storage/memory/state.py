@@ -10,8 +10,9 @@ from itertools import islice
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
+from agent_runtime.ports.commit import Commit, Signal, StoredPolicy, Timer
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
-from agent_runtime.ports.journal import Commit, Signal, StoredPolicy, Timer, WorkerRecord
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.memory.inbox import Mail
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
 from agent_runtime.values.ability import Ability

@@ -13,17 +13,10 @@ from itertools import chain, islice
 
 from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.clock import Clock, SystemClock
-from agent_runtime.ports.journal import (
-    Claim,
-    Commit,
-    DueJob,
-    Listener,
-    NewEvent,
-    StoredPolicy,
-    Timer,
-    WorkerRecord,
-)
+from agent_runtime.ports.commit import Commit, NewEvent, StoredPolicy, Timer
+from agent_runtime.ports.journal import Claim, DueJob, Listener
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.memory.commit import append, apply, check, fold_signals, spent_since
 from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.job_table import in_order

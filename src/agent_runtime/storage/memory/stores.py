@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory.storage import MemoryStorage
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from agent_runtime.errors import FenceLost, JobSuspected
-from agent_runtime.ports.journal import Commit, JobChange, NewEvent, Signal, placed
+from agent_runtime.ports.commit import Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedJob, LockedRows
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, from_json, to_json

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
-from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.values import encode, from_text, to_text
 from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_row, receiver_row

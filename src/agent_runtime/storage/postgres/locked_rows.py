@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import rules
 from agent_runtime.storage.postgres.inbox import Mail
 from agent_runtime.storage.postgres.places import PlaceNeeds, Places

@@ -8,7 +8,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.handed import Handed
 from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs

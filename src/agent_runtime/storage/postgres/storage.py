@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.announcements import Announcements
 from agent_runtime.ports.clock import ServerClock
-from agent_runtime.ports.journal import (
-    Claim,
-    Commit,
-    DueJob,
-    ForeignChange,
-    Listener,
-    StoredPolicy,
-    Timer,
-    WorkerRecord,
-)
+from agent_runtime.ports.commit import Commit, StoredPolicy, Timer
+from agent_runtime.ports.journal import Claim, DueJob, ForeignChange, Listener
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import forget

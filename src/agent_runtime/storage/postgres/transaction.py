@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row

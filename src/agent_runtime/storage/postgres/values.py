@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from agent_runtime.ports.journal import Timer
+from agent_runtime.ports.commit import Timer
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import RuntimeEvent
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput, StorageError, UnknownAction
-from agent_runtime.ports.journal import ActionChange, Commit, Timer
+from agent_runtime.ports.commit import ActionChange, Commit, Timer
 from agent_runtime.storage import rows
 from agent_runtime.storage.redis.action_script import WRITE
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, Server, is_lost

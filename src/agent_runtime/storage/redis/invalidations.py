@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.ids import new_id
-from agent_runtime.ports.journal import Commit, ForeignChange
+from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import BackgroundLoop, Backoff

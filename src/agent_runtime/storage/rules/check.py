@@ -41,7 +41,7 @@ from agent_runtime.errors import (
     UnknownAction,
     UnknownJob,
 )
-from agent_runtime.ports.journal import ActionChange, Commit, Signal
+from agent_runtime.ports.commit import ActionChange, Commit, Signal
 from agent_runtime.storage.families import PARENT_HAS_ENDED, parent_of, stop_with
 from agent_runtime.storage.rules.view import Key, SeenJob, View
 from agent_runtime.values.action import ActionStatus

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import mailed_inboxes
-from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.families import parent_of
 from agent_runtime.storage.rules.view import Key
 from agent_runtime.values.budget import EntryKey

@@ -11,7 +11,8 @@ from typing import Final
 import orjson
 
 from agent_runtime.errors import FenceLost, JobSuspected
-from agent_runtime.ports.journal import DueJob, NewEvent, placed
+from agent_runtime.ports.commit import NewEvent, placed
+from agent_runtime.ports.journal import DueJob
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append

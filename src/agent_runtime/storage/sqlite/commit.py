@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.errors import AgentRuntimeError, FenceLost
-from agent_runtime.ports.journal import ActionChange, Commit, NewEvent, Signal
+from agent_runtime.ports.commit import ActionChange, Commit, NewEvent, Signal
 from agent_runtime.storage.rows import (
     ACTION,
     BUDGET,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
-from agent_runtime.ports.journal import Commit
 from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_record, message_row, receiver_row
 from agent_runtime.storage.sqlite.values import decode, encode, from_time
 from agent_runtime.values.message import Address, InboxMessage

@@ -14,16 +14,10 @@ from typing import Any
 import orjson
 
 from agent_runtime.ports.clock import Clock, SystemClock
-from agent_runtime.ports.journal import (
-    Claim,
-    Commit,
-    DueJob,
-    Listener,
-    StoredPolicy,
-    Timer,
-    WorkerRecord,
-)
+from agent_runtime.ports.commit import Commit, StoredPolicy, Timer
+from agent_runtime.ports.journal import Claim, DueJob, Listener
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import LEDGER, forget

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent_runtime import ActionSpec, ExecutionRequest, JobFilter, JobStatus, OperatorContext, RuntimeEvent
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import commit, job
 from support.kernels import BOUND, QUICK, kernel, pending, until

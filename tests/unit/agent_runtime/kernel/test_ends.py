@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.ports.journal import JobChange, NewEvent
+from agent_runtime.ports.commit import JobChange, NewEvent
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType

@@ -19,7 +19,8 @@ from agent_runtime import (
     RuntimeEvent,
 )
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ports.journal import Commit, ForeignChange
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.journal import ForeignChange
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from llm_client import (

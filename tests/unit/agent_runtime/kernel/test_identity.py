@@ -16,8 +16,8 @@ from agent_runtime import (
     JobCancelled,
     OperatorContext,
 )
+from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import Commit, NewEvent
 from agent_runtime.values.job import JobFilter
 from support.clocks import SetClock
 from support.kernels import BOUND, QUICK, kernel, status_becomes, until

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ExecutionRequest, OperatorContext
-from agent_runtime.ports.journal import NewEvent
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.event import JOURNAL_FORMAT

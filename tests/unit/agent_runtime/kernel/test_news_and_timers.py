@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, ExecutionRequest, JobCancelled, OperatorContext
+from agent_runtime.ports.commit import ActionChange, Commit
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import ActionChange, Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from agent_runtime.values.action import ActionStatus

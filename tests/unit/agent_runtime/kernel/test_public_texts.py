@@ -17,7 +17,7 @@ from agent_runtime import (
     StepFailed,
 )
 from agent_runtime.operators.result import OperatorResult
-from agent_runtime.ports.journal import NewEvent, Signal
+from agent_runtime.ports.commit import NewEvent, Signal
 from llm_client import Agent, FunctionProvider, ScriptedProvider, tool
 from llm_client.errors import RateLimited
 from llm_client.logs import logger_of

@@ -18,7 +18,7 @@ from agent_runtime import (
     OperatorContext,
     StorageError,
 )
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.values.event import RuntimeEvent
 from llm_client import Agent, ExecutionEngine, FunctionProvider, RequestSpec, ScriptedProvider, tool

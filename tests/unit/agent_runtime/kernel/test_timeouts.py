@@ -17,7 +17,7 @@ from agent_runtime import (
     OperatorContext,
     current_context,
 )
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider, tool

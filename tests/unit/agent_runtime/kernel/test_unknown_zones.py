@@ -15,7 +15,7 @@ from agent_runtime import (
     RuntimeKernel,
 )
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import commit
 from llm_client import Agent, ExecutionEngine, ScriptedProvider, tool
 from llm_client.errors import ConfigurationError

@@ -18,7 +18,7 @@ from agent_runtime import (
     OperatorContext,
     RuntimeKernel,
 )
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, tool
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.usage import Usage

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import Budget, ExecutionContext, ExecutionHandle, ExecutionRequest, OperatorContext
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.values.budget import Counters
 from llm_client import ExecutionEngine, FunctionProvider, Message, RequestSpec

@@ -17,7 +17,7 @@ from agent_runtime import (
     RuntimeKernel,
 )
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.journal import Commit
+from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from agent_runtime.values.event import TERMINAL_TYPES

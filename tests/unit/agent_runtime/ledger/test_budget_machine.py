@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agent_runtime import Budget, BudgetExceededError, ExecutionContext, Ledger, Reservation
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
 from llm_client.usage import Usage

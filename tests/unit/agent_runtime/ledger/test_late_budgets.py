@@ -12,7 +12,7 @@ import pytest
 from agent_runtime import Budget, ExecutionContext, Ledger
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger import opening
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.opening import SpentBy
 from llm_client.usage import Usage
 from support.kernels import BOUND, opened

@@ -21,7 +21,7 @@ from agent_runtime import (
     Ledger,
 )
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ports.journal import Storage
+from agent_runtime.ports.storage import Storage
 from llm_client.errors import ConfigurationError
 from llm_client.usage import Usage
 from support.clocks import SetClock

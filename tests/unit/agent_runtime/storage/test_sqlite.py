@@ -14,8 +14,8 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError, StorageFull
+from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.ids import new_commit_id, new_id
-from agent_runtime.ports.journal import Commit, NewEvent
 from agent_runtime.storage.migrate import migrate_sqlite
 from agent_runtime.storage.migrations import HEAD, REVISIONS, UNRELEASED
 from agent_runtime.storage.migrations.run import config, downgrade, upgrade

@@ -1,0 +1,52 @@
+"""Everything one database does for the runtime."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.inbox import InboxReader
+from agent_runtime.ports.journal import Journal
+from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
+from agent_runtime.ports.retention import Retention
+from agent_runtime.ports.workers import Workers
+
+
+class Storage(
+    Journal, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention, Protocol
+):
+    """Everything one database does for the runtime."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is for all who share it: the server's, where there is one."""
+        ...
+
+    async def look_at_clock(self) -> None:
+        """Compare the server's clock with this machine's, where there is one. `register_worker` does so, too."""
+        ...
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is committed survives the process."""
+        ...
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes may execute its jobs at the same time."""
+        ...
+
+    async def open(self) -> None:
+        """Open it and create or check its tables. Idempotent. Raises `StorageError` with what to do."""
+        ...
+
+    async def acquire_executor(self) -> bool:
+        """Become the process that executes this database's jobs, where there can be only one. Idempotent.
+
+        Returns whether this process may execute. Where many may, it always does.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was handed in, give up the executor's place and close. Idempotent."""
+        ...
