@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilte
 from agent_runtime.values.context import PolicyRef
 from agent_runtime.values.job import JobStatus
 from agent_runtime.values.money import to_dollars
-from agent_runtime.values.opening import Opening
+from agent_runtime.values.opening import Floor, Opening
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -182,6 +183,27 @@ class MoneyContract:
         keys = [("b", "minute:01"), ("b", "minute:02"), ("b", "minute:03"), ("b", "day:01"), ("b", "")]
         counted = [c.settled.requests for c in await storage.counters([*keys, ("other", "minute:01")])]
         assert counted == [0, 1, 1, 1, 1, 1]
+
+    async def test_a_window_that_is_forgotten_counts_what_comes_after(self, storage: Storage) -> None:
+        """It may come in the same commit, or in one that the storage writes as one with it."""
+
+        def count(window: str, number: int, **more: Any) -> Commit:
+            settle = Amount(requests=number)
+            return commit(charges=[Charge(budget_id="b", window=window, settle=settle, **more)])
+
+        await storage.commit(count("day:01", 1))
+        begins = count("day:03", 1, forget_before="day:03")
+        floor = Floor("b", "day:02", Amount(requests=5))
+        others = [commit(create=[(job(), [])]) for _ in range(3)]
+        following = [
+            count("day:01", 2),
+            replace(begins, floors=[floor]),
+            count("day:01", 4),
+            count("day:02", 1),
+        ]
+        await asyncio.gather(*(storage.commit(each) for each in (*others, *following)))
+        keys = [("b", f"day:0{number}") for number in (1, 2, 3)]
+        assert [c.settled.requests for c in await storage.counters(keys)] == [4, 6, 1]
 
     async def test_standing_budgets_are_stored_replaced_and_dropped(self, storage: Storage) -> None:
         first = Budget(scope_id="a", max_cost_daily=Decimal("0.1"), timezone="Europe/Berlin")

@@ -15,7 +15,7 @@ from agent_runtime.storage.rows import JOB, failed_versions_text, wait_rows
 from agent_runtime.storage.rules import Changes, Key
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionStatus
-from agent_runtime.values.budget import NOTHING, Amount, Counters
+from agent_runtime.values.budget import NOTHING, Amount, Charge, Counters
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, JobRecord, JobStatus
@@ -196,8 +196,19 @@ def _charge(rows: LockedRows, commit: Commit, changes: Changes) -> None:
         _count(rows, key, added.settled, added.reserved)
     for charge in commit.charges:
         if charge.forget_before and (charge.budget_id, charge.window) in rows.new_counters:
-            kind = charge.forget_before.partition(":")[0]
-            rows.forget_counters.append([charge.budget_id, kind, charge.forget_before])
+            _forget_counters(rows, charge)
+
+
+def _forget_counters(rows: LockedRows, charge: Charge) -> None:
+    """Forget a budget's old windows: those that the batch holds at this very moment, for it may count in them again."""
+    kind = charge.forget_before.partition(":")[0]
+    rows.forget_counters.append([charge.budget_id, kind, charge.forget_before])
+    for key, counters in rows.counters.items():
+        budget_id, window = key
+        is_old = budget_id == charge.budget_id and kind <= window < charge.forget_before
+        if is_old and not counters.reserved:
+            _count(rows, key, -counters.settled, NOTHING)
+            rows.new_counters.add(key)
 
 
 def _count(rows: LockedRows, key: Key, settle: Amount, reserve: Amount) -> None:

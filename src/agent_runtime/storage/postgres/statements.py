@@ -373,12 +373,14 @@ FROM unnest($1::text[], $2::text[], {", ".join(f"${n}::int8[]" for n in range(3,
   AS v(budget_id, "window", {_COUNTERS})
 WHERE c.budget_id = v.budget_id AND c."window" = v."window"
 """  # noqa: S608
+# All but those that the batch holds, which it has forgotten by itself where they were to be.
 FORGET_COUNTERS: Final = f"""
 DELETE FROM runtime_budget_counters WHERE ctid IN (
   SELECT c.ctid FROM runtime_budget_counters c
   JOIN unnest($1::text[], $2::text[], $3::text[]) AS v(budget_id, since, before) ON c.budget_id = v.budget_id
   WHERE c."window" COLLATE "C" >= v.since AND c."window" COLLATE "C" < v.before
     AND {" AND ".join(f"c.reserved_{name} = 0" for name in DIMENSIONS)}
+    AND (c.budget_id, c."window") NOT IN (SELECT * FROM unnest($4::text[], $5::text[]))
   FOR UPDATE OF c SKIP LOCKED
 )
 """  # noqa: S608

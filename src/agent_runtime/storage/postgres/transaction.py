@@ -215,8 +215,9 @@ async def _write_money(connection: Connection, rows: LockedRows) -> None:
             for key, amounts in rows.charges.items()
         ]
         await connection.execute(sql.CHARGE, *_raw_columns(charged))
-    if rows.forget_counters:  # after the charges: what this batch reserves in an old window keeps that
-        await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters))
+    if rows.forget_counters:
+        held = _pairs(rows.counters)
+        await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters), *held)
     if rows.ledger_rows:
         await connection.execute(sql.INSERT_LEDGER, *_columns(rows.ledger_rows.values()))
 
