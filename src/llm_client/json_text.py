@@ -80,6 +80,8 @@ class HalfWaits:
 
     def take(self, piece: str) -> str:
         """Return what can be shown now."""
+        if not self._half and piece.isascii():
+            return piece
         if self._half:
             piece, self._half = self._half + piece, ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":

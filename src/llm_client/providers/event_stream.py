@@ -21,7 +21,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.response import check_text, well_formed
 from llm_client.providers.transport.port import AnswerLimits, HttpResponse, whole_time
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
-from llm_client.providers.wire import StreamReader, readable
+from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unreadable
 
 _IN_ONE_GO = 500
 """Events that are read before others have their turn."""
@@ -92,12 +92,14 @@ def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> It
 def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) -> Sequence[StreamEvent]:
     if event.data == b"[DONE]":
         return reader.read_done_mark()
-    with readable(origin):
+    try:
         events = reader.read(loads(event.data, whole=False))
         for each in events:
             if each.text is not None:
                 check_text(each.text)
-        return events
+    except UNREADABLE as error:
+        raise unreadable(origin, error, reader.draft.request_id) from error
+    return events
 
 
 async def _drain(chunks: AsyncGenerator[bytes]) -> None:
@@ -122,7 +124,7 @@ def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInt
     partial = None
     with (
         suppress(InvalidResponse),
-        readable(origin),
+        readable(origin, reader.draft.request_id),
     ):  # what has come of it may be as damaged as its connection
         partial = well_formed(reader.result(partial=True), origin.model)
     error = StreamInterrupted(

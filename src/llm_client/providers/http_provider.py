@@ -156,7 +156,7 @@ class HttpProvider:
         model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
-        with _blamed(origin), readable(origin):
+        with _blamed(origin), readable(origin, request_id(headers)):
             result = well_formed(self._wire.decode(payload, origin, request_id(headers)), model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
@@ -190,7 +190,7 @@ class HttpProvider:
                             calls += event.type == "tool_call_start"
                             self._check_calls(calls, reader.draft.usage)
                             yield event
-                    with readable(origin):
+                    with readable(origin, reader.draft.request_id):
                         result = well_formed(reader.result(), model)
         finally:
             await response.aclose()
@@ -270,7 +270,7 @@ class HttpProvider:
         """Read the whole answer of a server that was asked for a stream and did not give one."""
         content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
         payload = _loads(content, response, origin)
-        with readable(origin):
+        with readable(origin, request_id(response.headers)):
             result = self._wire.decode(payload, origin, request_id(response.headers))
             result = well_formed(result, origin.model)
         self._check_calls(len(result.tool_calls), result.usage)

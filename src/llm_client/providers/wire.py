@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, StreamEvent
@@ -16,7 +16,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.response import ResponseDraft
 from llm_client.spec import RequestSpec
 
-_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class StreamReader(Protocol):
@@ -73,14 +73,20 @@ class WireFormat(Protocol):
 
 
 @contextmanager
-def readable(origin: Origin) -> Iterator[None]:
+def readable(origin: Origin, request_id: str | None = None) -> Iterator[None]:
     """Turn a failed reading of a vendor's JSON into `InvalidResponse`."""
     try:
         yield
-    except _UNREADABLE as error:
-        raise InvalidResponse(
-            f"{origin.provider} answered 200 in a form this client does not know: {type(error).__name__}: {error}",
-            status=200,
-            provider=origin.provider,
-            model=origin.model,
-        ) from error
+    except UNREADABLE as error:
+        raise unreadable(origin, error, request_id) from error
+
+
+def unreadable(origin: Origin, error: Exception, request_id: str | None) -> InvalidResponse:
+    """Return what an answer is that nobody can read."""
+    return InvalidResponse(
+        f"{origin.provider} answered 200 in a form this client does not know: {type(error).__name__}: {error}",
+        status=200,
+        provider=origin.provider,
+        model=origin.model,
+        request_id=request_id,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
 from llm_client.providers.addresses import is_own
+from llm_client.providers.failures import request_id
 from llm_client.providers.google.request import GenerateContentFormat
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
@@ -81,8 +82,8 @@ class GoogleProvider(HttpProvider):
         body: dict[str, Any] = {
             "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
         }
-        origin, _, payload = await self._post(f"/{self._version}/{name}:batchEmbedContents", body, name)
-        with readable(origin):
+        origin, headers, payload = await self._post(f"/{self._version}/{name}:batchEmbedContents", body, name)
+        with readable(origin, request_id(headers)):
             vectors = [row["values"] for row in payload["embeddings"]]
             if len(vectors) != len(texts):
                 raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")

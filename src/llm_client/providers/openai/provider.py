@@ -10,6 +10,7 @@ from llm_client.errors import ConfigurationError
 from llm_client.messages import Embeddings
 from llm_client.providers.addresses import is_own
 from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.failures import request_id
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.openai.chat_request import ChatFormat
@@ -105,8 +106,8 @@ class OpenAIProvider(HttpProvider):
             return Embeddings()
         model = model or self._embedding_model
         body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
-        origin, _, payload = await self._post("/embeddings", body, model)
-        with readable(origin):
+        origin, headers, payload = await self._post("/embeddings", body, model)
+        with readable(origin, request_id(headers)):
             rows = sorted(payload["data"], key=lambda row: row["index"])
             if len(rows) != len(texts):
                 raise ValueError(f"{len(rows)} vectors for {len(texts)} texts")

@@ -147,9 +147,12 @@ async def test_half_an_event_at_the_end_is_an_interruption_and_not_garbage(vendo
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_half_a_json_inside_the_stream_is_an_invalid_response(vendor: str) -> None:
-    async with LoopbackServer(sse_reply('data: {"half": \n\n', *events_of(vendor))) as server:
-        _, error = await collect_until_failure(provider(vendor, server))
+    half = sse_reply('data: {"half": \n\n', *events_of(vendor), x_request_id="req-1")
+    async with LoopbackServer(half) as server:
+        asked = provider(vendor, server)
+        _, error = await collect_until_failure(asked)
     assert isinstance(error, InvalidResponse)
+    assert (error.provider, error.request_id) == (asked.name, "req-1")
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -252,9 +255,15 @@ async def test_html_page_with_status_200_is_an_invalid_response(vendor: str) -> 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"{}", b"null", b'{"choices": [], "output": 3}'])
 async def test_garbage_with_status_200_is_an_invalid_response(vendor: str, body: bytes) -> None:
-    async with LoopbackServer(Reply(pieces=(body,), headers={"content-type": "application/json"})) as server:
-        with pytest.raises(InvalidResponse):
-            await complete(provider(vendor, server))
+    headers = {"content-type": "application/json", "x-request-id": "req-1"}
+    async with LoopbackServer(Reply(pieces=(body,), headers=headers)) as server:
+        asked = provider(vendor, server)
+        with pytest.raises(InvalidResponse) as refused:
+            await complete(asked)
+        _, streamed = await collect_until_failure(asked)
+    assert (refused.value.provider, refused.value.request_id) == (asked.name, "req-1")
+    assert isinstance(streamed, InvalidResponse)
+    assert (streamed.provider, streamed.request_id) == (asked.name, "req-1")
 
 
 @pytest.mark.parametrize(
