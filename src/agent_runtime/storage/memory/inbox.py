@@ -91,11 +91,11 @@ class Mail:
             inbox.put(message)
 
     def forget(self, gone: list[str]) -> None:
-        """Delete received messages, and the inboxes that nothing is left of."""
+        """Delete the inboxes that nothing is left of, and received messages; theirs are next."""
+        kept = {message.address for message in self.messages.values()}
+        kept |= {address for address, line in self.lines.items() if line}
+        self.inboxes = {address: inbox for address, inbox in self.inboxes.items() if address in kept}
         for message_id in gone:
             message = self.messages.pop(message_id)
             if message.dedupe_key is not None:
                 del self.keys[message.address, message.dedupe_key]
-        kept = {message.address for message in self.messages.values()}
-        kept |= {address for address, line in self.lines.items() if line}
-        self.inboxes = {address: inbox for address, inbox in self.inboxes.items() if address in kept}
