@@ -16,8 +16,40 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+MAX_PARTS: Final = 500_000
+"""Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the
+interpreter for seconds, whichever thread does it. The longest answers have some hundred thousand tokens."""
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class TooManyParts(orjson.JSONDecodeError):
+    """A JSON text would become more values than anybody can have meant."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it has more than {MAX_PARTS} parts", "", 0)
+
+
+def check_parts(content: bytes | str, *, vectors: bool = False) -> None:
+    """Count the parts of a JSON text before it is read. Those in its texts count as well: telling them apart would take reading it.
+
+    Args:
+        content: The text.
+        vectors: Whether it may have any number of numbers, which take little more room than their digits.
+
+    Raises:
+        TooManyParts: They are more than `MAX_PARTS`.
+    """
+    if len(content) > MAX_PARTS and parts_of(content, vectors=vectors) > MAX_PARTS:
+        raise TooManyParts
+
+
+def parts_of(content: bytes | str, *, vectors: bool = False) -> int:
+    """Return how many parts a JSON text, or a piece of one, has at most."""
+    marks = "[{" if vectors else "[{,"
+    if isinstance(content, str):
+        return sum(map(content.count, marks))
+    return sum(content.count(mark.encode()) for mark in marks)
 
 
 def whole_text(text: str) -> str:
@@ -38,12 +70,19 @@ def whole_value(value: Any) -> Any:
     return value
 
 
-def loads(content: bytes | str, *, whole: bool = True) -> Any:
-    """Decode JSON text; without `whole`, halves that it escapes are left in for whoever joins them with the next piece.
+def loads(content: bytes | str, *, whole: bool = True, vectors: bool = False) -> Any:
+    """Decode JSON text from outside.
+
+    Args:
+        content: The text.
+        whole: Whether halves that it escapes become U+FFFD; else they are left in for whoever joins them with the next piece.
+        vectors: Whether it may have any number of numbers.
 
     Raises:
+        TooManyParts: It has more than `MAX_PARTS` parts.
         orjson.JSONDecodeError: It is no JSON.
     """
+    check_parts(content, vectors=vectors)
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:

@@ -22,7 +22,7 @@ from llm_client import (
 from llm_client.tools import mcp_stdio
 from llm_client.tools.execution import execute
 from llm_client.tools.mcp_bounds import MAX_OPEN, MAX_PER_SECOND, BoundedServer
-from support.loopback import LoopbackServer, json_reply
+from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
 RAW = PROGRAM.with_name("raw_mcp_server.py")
@@ -260,10 +260,28 @@ async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tm
     async with raw(tmp_path, "plain") as server:
         (pay,) = await server.tools()
         assert (await call(pay, do="parts", many=1_000)).success
-        result = await call(pay, do="parts", many=300_000)
+        result = await call(pay, do="parts", many=100_000)
         assert "more than 1000 parts" in str(result.error)
+        result = await call(pay, do="parts", many=300_000)
+        assert "a message of more than 500000 parts" in str(result.error)
+        assert (await call(pay)).content == "paid", "it is started anew"
     async with raw(tmp_path, "crowd") as server:
         with pytest.raises(ToolError, match="more than 500 tools or"):
+            await server.tools()
+
+
+@pytest.mark.parametrize("events", [False, True])
+async def test_an_answer_of_countless_values_is_not_read_over_http_either(events: bool) -> None:
+    """What the SDK reads on the event loop is counted before it does; an event stream has parts in lines of any length."""
+    values = b"[]," * 1_000_000
+    pieces = [values[at : at + 300_000] for at in range(0, len(values), 300_000)]
+    head, end = b'{"jsonrpc": "2.0", "id": 0, "result": {"x": [', b"0]}}"
+    reply = Reply(pieces=(head, *pieces, end), headers={"content-type": "application/json"})
+    if events:
+        reply = sse_reply(b"event: message\ndata: " + head, *pieces, end + b"\n\n", "hang")
+    async with LoopbackServer(reply) as web, McpServer(url=web.url, connect_timeout=BOUND) as server:
+        why = "stream ended without a response" if events else "more than 500000 parts"
+        with pytest.raises(ToolError, match=why):
             await server.tools()
 
 

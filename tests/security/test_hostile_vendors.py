@@ -160,6 +160,91 @@ async def test_the_words_of_a_long_error_hold_nobody_up() -> None:
     assert len(failed.value.request_id or "") <= 200
 
 
+# -- answers of very much that is very small ---------------------------------------------------------------------------
+
+FULL = AnswerLimits()
+COUNTLESS = b'{"choices": [%b0]}' % (b"[]," * 1_000_000)
+
+
+def chat(*calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"choices": [{"delta": {"tool_calls": list(calls)}, "index": 0, **fields}]}
+
+
+def piece(text: str, **call: Any) -> dict[str, Any]:
+    return {"index": 0, **call, "function": {"name": "f", "arguments": text}}
+
+
+def streamed_events(*payloads: dict[str, Any]) -> Reply:
+    return sse_reply("".join(f"data: {json.dumps(payload)}\n\n" for payload in payloads), "data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(pieces=(COUNTLESS,), headers={"content-type": "application/json"}),
+        sse_reply(b"data: ", COUNTLESS, b"\n\n"),
+    ],
+)
+async def test_an_answer_of_countless_values_is_not_read(reply: Reply) -> None:
+    async with LoopbackServer(reply) as server:
+        with pytest.raises(InvalidResponse, match="more than 500000 parts"):
+            await ask_at(server, HttpcoreTransport, streamed=True, limits=FULL)
+
+
+async def test_nor_are_arguments_of_countless_values() -> None:
+    async with LoopbackServer(
+        streamed_events(
+            chat(piece('{"a": [', id="a")),
+            *[chat({"index": 0, "function": {"arguments": "[]," * 100_000}})] * 3,
+            chat({"index": 0, "function": {"arguments": "0]}"}}),
+            chat(finish_reason="tool_calls"),
+        )
+    ) as server:
+        result = await ask_at(server, HttpcoreTransport, streamed=True, limits=FULL)
+    (call,) = result.tool_calls
+    assert call.malformed is not None
+
+
+@pytest.mark.timeout(40)  # for minutes each call was compared with all before it
+async def test_countless_calls_of_one_id_are_refused_in_no_time() -> None:
+    calls = [{"id": "a", "function": {"name": "f", "arguments": ""}}] * 60_000
+    answer = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    reply = Reply(pieces=(json.dumps(answer).encode(),), headers={"content-type": "application/json"})
+    async with LoopbackServer(reply) as server:
+        with pytest.raises(InvalidResponse, match="more than 1000 tool calls"):
+            await ask_at(server, HttpcoreTransport, streamed=False, limits=FULL)
+
+
+@pytest.mark.timeout(20)
+async def test_calls_that_never_get_a_name_are_counted_too() -> None:
+    calls = [chat({"index": number, "id": f"c{number}"}) for number in range(1_001)]
+    events = "".join(f"data: {json.dumps(call)}\n\n" for call in calls)
+    async with LoopbackServer(sse_reply(events, "hang")) as server:
+        with pytest.raises(InvalidResponse, match="more than 1000 tool calls"):
+            await ask_at(server, HttpcoreTransport, streamed=True, limits=FULL)
+
+
+@pytest.mark.timeout(40)  # for minutes all of it was read again for each piece
+async def test_a_call_that_is_named_with_each_of_its_pieces_is_not_read_again_for_each() -> None:
+    pieces = [
+        chat(piece('{"a": "' + "x" * 2_000_000, id="a")),
+        *[chat(piece("x"))] * 2_000,
+        chat(piece('"}')),
+    ]
+    async with LoopbackServer(streamed_events(*pieces, chat(finish_reason="tool_calls"))) as server:
+        result = await ask_at(server, HttpcoreTransport, streamed=True, limits=FULL)
+    (call,) = result.tool_calls
+    assert call.arguments == {"a": "x" * 2_002_000}
+
+
+@pytest.mark.timeout(40)  # the rest was copied for each of them
+async def test_arguments_that_are_said_countless_times_are_none() -> None:
+    pieces = [chat(piece("{}" * 240_000, id="a")), chat(finish_reason="tool_calls")]
+    async with LoopbackServer(streamed_events(*pieces)) as server:
+        result = await ask_at(server, HttpcoreTransport, streamed=True, limits=FULL)
+    assert result.tool_calls[0].malformed == "{}" * 240_000
+
+
 # -- a server that repeats the key --------------------------------------------------------------------------------------
 
 ODD_KEY = "q7" * 20

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from llm_client.errors import ConfigurationError, OutputInvalid
+from llm_client.json_text import loads
 from llm_client.spec import OutputSchema
 from llm_client.tools.schema import describe_problems, without_titles
 
@@ -57,7 +58,7 @@ class OutputType:
         from pydantic import ValidationError
 
         try:
-            data = orjson.loads(_unfenced(text))
+            data = loads(_unfenced(text))
         except orjson.JSONDecodeError as error:
             raise OutputInvalid(f"the answer is not JSON: {error}") from None
         if self._wrapped:

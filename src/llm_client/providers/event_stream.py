@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
+from time import monotonic
 
 import orjson
 
@@ -23,8 +24,8 @@ from llm_client.providers.transport.port import AnswerLimits, HttpResponse, whol
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unreadable
 
-_IN_ONE_GO = 500
-"""Events that are read before others have their turn."""
+_IN_ONE_GO = 0.02
+"""Seconds for which events are read before others have their turn: one piece may hold thousands, and one of them may be large."""
 _DRAIN_SECONDS = 0.1
 """How long a stream that has said its last word may take to end, so that its connection can be used again."""
 
@@ -33,20 +34,22 @@ async def read_stream(
     response: HttpResponse, reader: StreamReader, origin: Origin, limits: AnswerLimits | None = None
 ) -> AsyncGenerator[StreamEvent]:
     """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
-    parser = SSEParser()
+    parser, limits, since = SSEParser(), limits or AnswerLimits(), monotonic()
+    most = limits.max_tool_calls
     with _interrupting(reader, parser, origin):
         async with aclosing(response.chunks()) as chunks:
-            async for chunk in _bounded(chunks, limits or AnswerLimits()):
-                for number, event in enumerate(parser.feed(chunk)):
-                    if number % _IN_ONE_GO == _IN_ONE_GO - 1:
-                        await asyncio.sleep(0)  # one piece may hold thousands of empty events
-                    for stream_event in _read_event(event, reader, origin):
+            async for chunk in _bounded(chunks, limits):
+                for event in parser.feed(chunk):
+                    if monotonic() - since > _IN_ONE_GO:
+                        await asyncio.sleep(0)
+                        since = monotonic()
+                    for stream_event in _read_event(event, reader, origin, most):
                         yield stream_event
                 if reader.complete:
                     await _drain(chunks)
                     return
         for event in filter(_is_whole, parser.close()):
-            for stream_event in _read_event(event, reader, origin):
+            for stream_event in _read_event(event, reader, origin, most):
                 yield stream_event
     if not reader.may_end():
         raise _interrupted(reader, origin, "the stream ended without its end marker")
@@ -89,11 +92,15 @@ def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> It
         raise
 
 
-def _read_event(event: ServerSentEvent, reader: StreamReader, origin: Origin) -> Sequence[StreamEvent]:
+def _read_event(
+    event: ServerSentEvent, reader: StreamReader, origin: Origin, most: int
+) -> Sequence[StreamEvent]:
     if event.data == b"[DONE]":
         return reader.read_done_mark()
     try:
         events = reader.read(loads(event.data, whole=False))
+        if reader.draft.begun_calls > most:  # those that lack a name are told by no event
+            raise InvalidResponse(f"the answer holds more than {most} tool calls")
         for each in events:
             if each.text is not None:
                 check_text(each.text)

@@ -29,6 +29,7 @@ from llm_client.errors import (
     QuotaExceeded,
     RateLimited,
 )
+from llm_client.json_text import loads
 from llm_client.providers.transport.port import Headers
 
 MAX_MESSAGE = 2000
@@ -293,7 +294,7 @@ def _classify_status(status: int | None) -> type[ProviderError]:
 
 def _decode(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        return loads(body)
     except orjson.JSONDecodeError:
         return None
 

@@ -17,7 +17,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
-from llm_client.json_text import loads, whole_value
+from llm_client.json_text import TooManyParts, loads, whole_value
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.network import is_private
@@ -184,14 +184,13 @@ class HttpProvider:
                     for event in events_of(result):
                         yield event
                 else:
-                    reader, calls = self._wire.reader(origin, request_id(response.headers)), 0
+                    reader = self._wire.reader(origin, request_id(response.headers))
                     async with aclosing(read_stream(response, reader, origin, self._limits)) as events:
                         async for event in events:
-                            calls += event.type == "tool_call_start"
-                            self._check_calls(calls, reader.draft.usage)
                             yield event
                     with readable(origin, reader.draft.request_id):
                         result = well_formed(reader.result(), model)
+                    self._check_calls(len(result.tool_calls), result.usage)
         finally:
             await response.aclose()
         yield StreamEvent(type="done", usage=result.usage, result=result)
@@ -211,14 +210,14 @@ class HttpProvider:
             await self._transport.aclose()
 
     async def _post(
-        self, path: str, body: dict[str, Any], model: str
+        self, path: str, body: dict[str, Any], model: str, *, vectors: bool = False
     ) -> tuple[Origin, Mapping[str, str], Any]:
-        """Send a body and return the decoded JSON of a successful answer."""
+        """Send a body and return the decoded JSON of a successful answer, which may hold `vectors` of numbers."""
         origin, response = await self._send(path, body, model, accept="application/json")
         with _blamed(origin):
             await self._refuse_failure(response, origin)
             content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-            return origin, response.headers, _loads(content, response, origin)
+            return origin, response.headers, _loads(content, response, origin, vectors=vectors)
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
@@ -289,10 +288,16 @@ class HttpProvider:
         raise failure_of_response(response.status, response.headers, body, origin)
 
 
-def _loads(content: bytes, response: HttpResponse, origin: Origin) -> Any:
+def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: bool = False) -> Any:
     """Decode a successful answer. Raises what an error object inside it means, or `InvalidResponse`."""
     try:
-        payload = loads(content)
+        payload = loads(content, vectors=vectors)
+    except TooManyParts as error:
+        raise InvalidResponse(
+            f"the answer is not read: {error.msg}",
+            status=response.status,
+            request_id=request_id(response.headers),
+        ) from None
     except orjson.JSONDecodeError:
         what = "an HTML page" if content.lstrip()[:1] == b"<" else "nothing" if not content else "no JSON"
         raise InvalidResponse(

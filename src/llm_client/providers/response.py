@@ -154,6 +154,11 @@ class ResponseDraft:
         """The id of a tool call that has begun."""
         return self._keyed[key].stub.id
 
+    @property
+    def begun_calls(self) -> int:
+        """How many tool calls have begun, those without a name as well."""
+        return len(self.calls.calls)
+
     def has_call(self, key: Hashable) -> bool:
         """Whether a tool call with this key has begun."""
         return key in self._keyed

@@ -7,18 +7,24 @@ piece, send the name late or again, or send neither id nor index; what a call's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass, field, replace
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final
 
 import orjson
 
-from llm_client.json_text import dumps, loads, whole_text, whole_value
+from llm_client.json_text import TooManyParts, dumps, loads, whole_text, whole_value
 from llm_client.messages import StreamEvent, ToolCall
 from llm_client.spec import new_id
 
 _DECODER: Final = JSONDecoder(strict=False)
+_BLANKS: Final = re.compile(r"[ \t\n\r]*+")
+_LOOKED_AT: Final = 64 * 1024 * 1024
+"""Characters of arguments that are looked at, in all, to tell calls of one answer apart. A server that says a call's name with each
+of its pieces has them looked at again and again; beyond this all pieces are taken for the open call's."""
+_REPETITIONS: Final = 1_000
+"""How many objects may stand in the place of one."""
 _WRAPPINGS: Final = 3
 """How often JSON may stand inside a JSON text."""
 
@@ -46,18 +52,23 @@ def written(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else dumps(arguments).decode()
 
 
-def with_distinct_ids(calls: Iterable[ToolCall]) -> list[ToolCall]:
-    """Return calls whose ids are all different; a server that repeats itself gets a number behind them."""
-    taken: set[str] = set()
-    distinct: list[ToolCall] = []
-    for call in calls:
-        call_id, number = call.id, 1
-        while call_id in taken:
+class _DistinctIds:
+    """Ids that are all different: one that was there already gets a number behind it. Takes no longer the more there are."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+
+    def take(self, call_id: str) -> str:
+        """Return an id that nobody else gets."""
+        unique, number = call_id, self._last.get(call_id, 0)
+        while unique in self._last:
             number += 1
-            call_id = f"{call.id}-{number}"
-        taken.add(call_id)
-        distinct.append(call if call_id == call.id else replace(call, id=call_id))
-    return distinct
+            unique = f"{call_id}-{number}"
+        self._last[call_id] = max(number, 1)
+        self._last.setdefault(unique, 1)
+        return unique
 
 
 def _decoded(text: str) -> dict[str, Any] | None:
@@ -67,6 +78,8 @@ def _decoded(text: str) -> dict[str, Any] | None:
             return {}
         try:
             value = loads(text)
+        except TooManyParts:
+            return None
         except orjson.JSONDecodeError:
             return _repeated(text)
         if not isinstance(value, str):
@@ -78,16 +91,24 @@ def _decoded(text: str) -> dict[str, Any] | None:
 def _repeated(text: str) -> dict[str, Any] | None:
     """Return the one object of a text that holds empty ones before it, or the same one again."""
     found: dict[str, Any] = {}
-    rest = text.strip()
-    while rest:
+    text = text.strip()
+    at = 0
+    for _ in range(_REPETITIONS):
+        if at == len(text):
+            return found
         try:
-            value, end = _DECODER.raw_decode(rest)
+            value, at = _DECODER.raw_decode(text, at)
         except (JSONDecodeError, RecursionError):
             return None
         if not isinstance(value, dict) or (found and value and value != found):
             return None
-        found, rest = value or found, rest[end:].strip()
-    return found
+        found, at = value or found, _end_of_blanks(text, at)
+    return None
+
+
+def _end_of_blanks(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return at if blanks is None else blanks.end()
 
 
 @dataclass(slots=True)
@@ -98,6 +119,8 @@ class OpenCall:
     index: int | None = None
     stated_id: str = ""
     fragments: list[str] = field(default_factory=list)
+    size: int = 0
+    """Characters of them."""
     announced: bool = False
     """Whether its beginning has been told; a call without a name has none to tell."""
     closed: ToolCall | None = None
@@ -127,6 +150,8 @@ class CallAssembler:
 
     def __init__(self) -> None:
         self.calls: list[OpenCall] = []
+        self._ids = _DistinctIds()
+        self._looked_at = 0
 
     def take(
         self, *, index: Any, call_id: str, name: str, arguments: Any
@@ -150,7 +175,7 @@ class CallAssembler:
         if call_id and not call.stated_id:
             call.stated_id = call_id
             if not call.announced:
-                call.stub = replace(call.stub, id=call_id)
+                call.stub = replace(call.stub, id=self._ids.take(call_id))
         if call.stub.name and not call.announced:
             events.append(self.announce(call))
         if text:
@@ -161,12 +186,7 @@ class CallAssembler:
         self, call_id: str, name: str, *, index: int | None = None, signature: str | None = None
     ) -> OpenCall:
         """Begin a call."""
-        taken = {call.stub.id for call in self.calls}
-        unique = call_id or new_id("call")
-        number = 1
-        while unique in taken:
-            number += 1
-            unique = f"{call_id}-{number}"
+        unique = self._ids.take(call_id or new_id("call"))
         call = OpenCall(ToolCall(unique, name, signature=signature), index, call_id)
         self.calls.append(call)
         return call
@@ -180,6 +200,7 @@ class CallAssembler:
         """Take a piece of a call's arguments."""
         held = not call.announced
         call.fragments.append(fragment)
+        call.size += len(fragment)
         if held:
             return []
         return [StreamEvent(type="tool_call_delta", text=whole_text(fragment), tool_call=call.stub)]
@@ -219,7 +240,7 @@ class CallAssembler:
         for call in reversed(known):
             if index is None or call.index is None or call.index == index:
                 other = bool(name and call.stub.name and name != call.stub.name)
-                again = bool(name and text and call.is_whole())
+                again = bool(name and text and self._is_whole(call))
                 return None if other or again else call
         return None if name else known[-1]
 
@@ -229,7 +250,7 @@ class CallAssembler:
             return self.calls[-1]
         there = [call for call in self.calls if call.index == index]
         if there:
-            return next((call for call in reversed(there) if not call.is_whole()), there[-1])
+            return next((call for call in reversed(there) if not self._is_whole(call)), there[-1])
         # Some servers number the first pieces 0 and count only in the later ones.
         return self.calls[index] if 0 <= index < len(self.calls) else self.calls[-1]
 
@@ -241,10 +262,21 @@ class CallAssembler:
             return not (call_id and call.stated_id)
         if call.stub.name != name:
             return False
+        if not self._may_look(call):
+            return True
         so_far = call.text
         if not so_far.strip():
             return bool(text) or not call_id or not call.stated_id
         return bool(text) and not call.is_whole() and _could_follow(so_far, text)
+
+    def _is_whole(self, call: OpenCall) -> bool:
+        return self._may_look(call) and call.is_whole()
+
+    def _may_look(self, call: OpenCall) -> bool:
+        """Count a look at what a call has so far. `False` once too much was looked at."""
+        if self._looked_at <= _LOOKED_AT:
+            self._looked_at += call.size
+        return self._looked_at <= _LOOKED_AT
 
 
 def _could_follow(so_far: str, text: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
+from llm_client.json_text import MAX_PARTS, parts_of
 from llm_client.logs import logger_of
 from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_stdio import StdioProgram
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Of one answer over HTTP."""
+_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 logger = logger_of(__name__)
 
@@ -182,18 +184,32 @@ async def _unchecked(name: str, result: Any) -> None:
 
 
 def bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
-    """Return a hook that cuts an answer off which is longer than anything tools need. `kind` is httpx2's byte stream."""
+    """Return a hook that cuts an answer off which is longer, or has more parts, than anything tools need.
+
+    An event stream has no end: its parts are counted from one event to the next, and the bytes of an event are bounded by the SDK.
+
+    Args:
+        kind: The byte stream of httpx2.
+    """
 
     class Bounded(kind):  # type: ignore[misc]  # the package is imported only where it is used
-        def __init__(self, stream: Any) -> None:
+        def __init__(self, stream: Any, *, events: bool) -> None:
             self._stream = stream
+            self._events = events
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
+            size = parts = 0
+            before = b""
             async for piece in self._stream:
                 size += len(piece)
-                if size > MAX_RESPONSE_BYTES:
+                if size > MAX_RESPONSE_BYTES and not self._events:
                     raise ToolError(f"the MCP server's answer has more than {MAX_RESPONSE_BYTES} bytes")
+                within = before + piece
+                ends = [end for end in map(within.rfind, _EVENT_ENDS) if end >= 0] if self._events else []
+                before = within[-3:]
+                parts = parts_of(within[max(ends) :]) if ends else parts + parts_of(piece)
+                if parts > MAX_PARTS or parts_of(piece) > MAX_PARTS:
+                    raise ToolError(f"the MCP server's answer has more than {MAX_PARTS} parts")
                 yield piece
 
         async def aclose(self) -> None:
@@ -202,7 +218,7 @@ def bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
     async def bound(response: Any) -> None:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ToolError("the MCP server compresses its answer, which was not asked for")
-        if not response.headers.get("content-type", "").startswith("text/event-stream"):
-            response.stream = Bounded(response.stream)  # of event streams the SDK bounds each event
+        events = response.headers.get("content-type", "").startswith("text/event-stream")
+        response.stream = Bounded(response.stream, events=events)
 
     return bound

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from llm_client.background import begin, ended
+from llm_client.json_text import MAX_PARTS, TooManyParts, check_parts
 from llm_client.logs import logger_of
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -90,9 +91,15 @@ class StdioProgram:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 try:
                     while line := await output.readline():
+                        check_parts(line)
                         await heard.send(await _message(line))
-                except ValueError:  # what asyncio makes of a line that is too long
-                    self.fault = f"it sent a message of more than {MAX_MESSAGE_BYTES} bytes"
+                except ValueError as error:  # what asyncio makes of a line that is too long
+                    most = (
+                        f"{MAX_PARTS} parts"
+                        if isinstance(error, TooManyParts)
+                        else f"{MAX_MESSAGE_BYTES} bytes"
+                    )
+                    self.fault = f"it sent a message of more than {most}"
                     logger.warning("an MCP server is given up: %s", self.fault)
                     _signal(process, signal.SIGKILL)
         while await output.read(65536):  # a program that cannot write does not see that its input has ended

@@ -82,7 +82,9 @@ class GoogleProvider(HttpProvider):
         body: dict[str, Any] = {
             "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
         }
-        origin, headers, payload = await self._post(f"/{self._version}/{name}:batchEmbedContents", body, name)
+        origin, headers, payload = await self._post(
+            f"/{self._version}/{name}:batchEmbedContents", body, name, vectors=True
+        )
         with readable(origin, request_id(headers)):
             vectors = [row["values"] for row in payload["embeddings"]]
             if len(vectors) != len(texts):

@@ -106,7 +106,7 @@ class OpenAIProvider(HttpProvider):
             return Embeddings()
         model = model or self._embedding_model
         body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
-        origin, headers, payload = await self._post("/embeddings", body, model)
+        origin, headers, payload = await self._post("/embeddings", body, model, vectors=True)
         with readable(origin, request_id(headers)):
             rows = sorted(payload["data"], key=lambda row: row["index"])
             if len(rows) != len(texts):
