@@ -160,6 +160,24 @@ async def test_the_words_of_a_long_error_hold_nobody_up() -> None:
     assert len(failed.value.request_id or "") <= 200
 
 
+@pytest.mark.timeout(
+    15
+)  # the end of the title was searched for in every division of the blanks, for half a minute
+async def test_the_title_of_an_errors_page_holds_nobody_up() -> None:
+    pages = [f"<title>{' ' * 7_900}x", "<title>" * 4_000, f"<title> Bad\ngateway {' ' * 500}</title>"]
+    replies = [
+        Reply(status=502, pieces=(page.encode(),), headers={"content-type": "text/html"}) for page in pages
+    ]
+    async with LoopbackServer(*replies) as server:
+        said = []
+        for _ in pages:
+            with pytest.raises(ProviderError) as failed:
+                await ask_at(server, HttpcoreTransport, streamed=False)
+            said.append(str(failed.value))
+    assert all("an HTML page instead of JSON" in text for text in said)
+    assert said[2].endswith("Bad\ngateway")
+
+
 # -- answers of very much that is very small ---------------------------------------------------------------------------
 
 FULL = AnswerLimits()

@@ -94,7 +94,9 @@ _UNKNOWN_MODEL = re.compile(
     r"|(invalid|unknown|no such) model|not a valid model|^model: ",
     re.IGNORECASE | re.DOTALL,
 )
-_TITLE = re.compile(r"<title[^>]*>\s*(.{1,200}?)\s*</title>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^>]{0,100}>([^<]{1,1000})", re.IGNORECASE)
+"""Every part is bounded, and none can be divided from the next in several ways: pages come from anybody on the way to a vendor."""
+_MAX_TITLE = 200
 _SECONDS = re.compile(r"^(\d+(?:\.\d+)?)s$")
 
 
@@ -304,8 +306,9 @@ def _describe_body(status: int, headers: Headers, body: bytes) -> str:
         return "a redirect, which is not followed; check base_url"
     text = body[: 4 * MAX_MESSAGE].decode("utf-8", "replace").strip()
     if "html" in headers.get("content-type", "") or text[:1] == "<":
-        title = _TITLE.search(text)
-        return f"an HTML page instead of JSON{f': {title.group(1)}' if title else ''}"
+        found = _TITLE.search(text)
+        title = found.group(1).strip()[:_MAX_TITLE] if found else ""
+        return f"an HTML page instead of JSON{f': {title}' if title else ''}"
     return text[:500] or "no explanation"
 
 
