@@ -276,6 +276,23 @@ def test_a_row_that_becomes_huge_when_it_is_read_is_refused() -> None:
         decode(zlib.compress(b'"' + b" " * MAX_CONTENT_BYTES + b'"'))
 
 
+@pytest.mark.parametrize("value", ["[]", '{"":0}', '""', "1"])
+def test_a_row_of_countless_values_is_refused(value: str) -> None:
+    """Thirty kilobytes of a row became gigabytes of empty lists, and held every thread for seconds meanwhile."""
+    text = f"[{f'{value},' * (30_000_000 // (len(value) + 1))}0]".encode()
+    with pytest.raises(ContentTooLarge):
+        decode(zlib.compress(text))
+    with pytest.raises(ContentTooLarge):
+        decode(text)
+
+
+def test_nor_is_content_of_countless_lists_written() -> None:
+    with pytest.raises(ContentTooLarge, match="500,000 lists"):
+        encode([[]] * 500_001)
+    brackets = {"text": "[" * 5_000_000, "numbers": [1] * 600_000}
+    assert decode(encode(brackets)) == brackets, "those in a long text are none"
+
+
 def test_what_is_remembered_is_bounded_and_cannot_be_forged(tmp_path: Path) -> None:
     store = TrustStore(tmp_path)
     for number in range(MAX_AGENTS + 5):

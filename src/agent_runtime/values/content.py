@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
-from llm_client.json_text import non_finite
+from llm_client.json_text import MAX_PARTS, non_finite, parts_of
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
@@ -53,18 +53,32 @@ def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
             f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry: keep what is larger elsewhere, and "
             "its name here"
         )
-    if len(text) > MAX_VALUES_BYTES and (size := _beside_long_texts(text)) > MAX_VALUES_BYTES:
-        raise ContentTooLarge(
-            f"{size:,} bytes of many values; the journal accepts {MAX_VALUES_BYTES:,} per entry beside long texts: keep what "
-            "is larger elsewhere, and its name here"
-        )
+    _check_values(text)
     return zlib.compress(text, 1) if COMPRESS_ABOVE < len(text) <= COMPRESS_ASIDE else text
 
 
-def _beside_long_texts(text: bytes) -> int:
+def _check_values(text: bytes) -> None:
+    """Refuse JSON of more values than are read in a moment. Raises `ContentTooLarge`."""
+    if len(text) <= MAX_PARTS or (
+        len(text) <= MAX_VALUES_BYTES and parts_of(text, vectors=True) <= MAX_PARTS
+    ):
+        return
+    size, parts = _beside_long_texts(text)
+    if size > MAX_VALUES_BYTES or parts > MAX_PARTS:
+        raise ContentTooLarge(
+            f"{size:,} bytes of many values; the journal accepts {MAX_VALUES_BYTES:,} per entry, and {MAX_PARTS:,} lists and "
+            "objects, beside long texts: keep what is larger elsewhere, and its name here"
+        )
+
+
+def _beside_long_texts(text: bytes) -> tuple[int, int]:
+    """Return how many bytes, and at most how many lists and objects, JSON has beside its long texts."""
     plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
-    texts = plain.split(b'"')[1::2]
-    return len(text) - sum(len(one) for one in texts if len(one) >= LONG_TEXT)
+    if plain.count(b'"') > MAX_VALUES_BYTES:  # not worth cutting up: none of so many can be long
+        return len(text), 0
+    texts = [one for one in plain.split(b'"')[1::2] if len(one) >= LONG_TEXT]
+    parts = parts_of(text, vectors=True) - sum(parts_of(one, vectors=True) for one in texts)
+    return len(text) - sum(map(len, texts)), parts
 
 
 def json_text(value: Any) -> bytes:
@@ -97,6 +111,7 @@ def decode(content: bytes) -> Any:
         content = zlib.decompressobj().decompress(content, MAX_CONTENT_BYTES + 1)
         if len(content) > MAX_CONTENT_BYTES:
             raise ContentTooLarge(f"compressed content becomes more than {MAX_CONTENT_BYTES:,} bytes")
+    _check_values(content)
     return orjson.loads(content)
 
 
