@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from agent_runtime import InvalidInput, RuntimeKernel
+from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 from llm_client import CircuitBreakerConfig, CompletionResult
 from llm_client.engine.breaker import MAX_BREAKERS, BreakerBoard
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome
+from llm_client.unseen import as_seen
 from support.kernels import kernel, opened
 
 IMPOSSIBLE: list[Any] = [
@@ -120,3 +122,12 @@ async def test_dead_claims_and_old_outcomes_make_room_before_those_that_count() 
     assert len(store) <= 10
     assert (await store.claim("kept", "d", owner="other", lease=1)).state == "done"
     assert (await store.claim("new", "d", owner="other", lease=1)).state == "done"
+
+
+@pytest.mark.timeout(10)  # they were put in order in the square of their number, for twenty seconds
+@pytest.mark.parametrize("marks", ["\u0300\u0316", "\u0f73", "\U0001d165\U0001d16e"])
+def test_countless_marks_on_a_letter_hold_nobody_up(marks: str) -> None:
+    text = "a" + marks * 50_000
+    assert len(as_seen(text)) > 50_000
+    assert as_seen("e\u0301" * 1_000) == "\u00e9" * 1_000
+    assert text_bytes(text) >= len(text)

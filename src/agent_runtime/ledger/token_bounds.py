@@ -8,14 +8,14 @@ around messages and tools by overheads that are declared here, generously.
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
+from llm_client.unseen import normalized
 
 PER_REQUEST: Final = 64
 """Tokens a vendor may add to a request."""
@@ -26,7 +26,7 @@ WITH_TOOLS: Final = 1024
 PER_TOOL: Final = 128
 """Around a tool's name, description and schema."""
 
-_FORMS: Final = ("NFC", "NFD", "NFKC", "NFKD")
+_FORMS: Final[tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...]] = ("NFC", "NFD", "NFKC", "NFKD")
 _HARMLESS_EXTRAS: Final = frozenset(
     {
         "frequency_penalty",
@@ -88,7 +88,7 @@ def text_bytes(text: str) -> int:
     """Return the bytes of a text's longest normal form."""
     if text.isascii():
         return len(text)
-    return max(_bytes(text), *(_bytes(unicodedata.normalize(form, text)) for form in _FORMS))
+    return max(_bytes(text), *(_bytes(normalized(form, text)) for form in _FORMS))
 
 
 def _bytes(text: str) -> int:
