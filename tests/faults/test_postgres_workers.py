@@ -145,7 +145,7 @@ async def test_a_worker_that_stops_is_not_taken_for_dead_while_its_last_step_end
         told_at = await last_beat()
 
         async def long_ago() -> bool:
-            return await last_beat() > told_at + timedelta(seconds=1.2 * WORKER.worker_timeout)
+            return await last_beat() > told_at + timedelta(seconds=2 * WORKER.worker_timeout)
 
         await until(long_ago)
         gate.unlink()

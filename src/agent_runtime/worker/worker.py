@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from agent_runtime.errors import StorageError
@@ -71,7 +70,13 @@ class Worker:
             failures=(StorageError,),
             backoff=Backoff(self._interval, self._interval),
         )
-        self._swept_at = 0.0
+        self._sweeps = BackgroundLoop(
+            self._sweep,
+            name="looking for what others have left behind",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(self._interval, self._interval),
+        )
         self._stopping = False
         self._started_at = services.clock.now()
         self._heartbeat = heartbeat
@@ -87,8 +92,8 @@ class Worker:
         self._changes.start()
         if self._wanted:
             await self._try_to_execute()
-        self._swept_at = asyncio.get_running_loop().time()
         self._loop.start(after=self._interval)
+        self._sweeps.start(after=self._services.options.sweep_interval)
 
     async def stop(self) -> None:
         """Begin no further step, let those in flight end, release the jobs, sign off: all within `drain_timeout`.
@@ -99,7 +104,8 @@ class Worker:
         self._executor.drain()
         options = self._services.options
         seconds = options.shutdown_seconds
-        steps = (self._drain, self._loop.stop, self._timers.stop, self._changes.stop, self._sign_off)
+        loops = (self._sweeps.stop, self._loop.stop, self._timers.stop, self._changes.stop)
+        steps = (self._drain, *loops, self._sign_off)
         if not await stopped(*steps, seconds=seconds):
             logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
         self._changes.executes = False
@@ -156,16 +162,18 @@ class Worker:
             await self._executor.advance_unlisted(job_id)
 
     async def _keep_up(self) -> float:
-        """Show that this worker lives, and look for what others have left behind."""
+        """Show that this worker lives. Sweeps are no part of it: a slow one would have the worker taken for dead."""
         await self._keep_executing()
-        now = asyncio.get_running_loop().time()
-        if not self._stopping and now - self._swept_at >= self._services.options.sweep_interval:
-            self._swept_at = now
+        return self._interval
+
+    async def _sweep(self) -> float:
+        """Look for what others have left behind."""
+        if not self._stopping:
             await self._free_forgotten()
             await self._set_unlisted_aside()
             await self._wake_those_with_room()
             self._changes.sweep_soon()
-        return self._interval
+        return self._services.options.sweep_interval
 
     async def _keep_executing(self) -> None:
         if self._stopping:

@@ -30,14 +30,16 @@ STATEMENT_TIMEOUT: Final = 30.0
 """Seconds after which a server that does not answer is given up."""
 LEAST_VERSION: Final = 13
 
-_AS_WRITER: Final = """
-SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off;
+NO_JIT: Final = "SET jit = off"
+"""Our statements are short. One about many jobs may look dear to the server, which then takes seconds to compile it."""
+_AS_WRITER: Final = f"""
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; {NO_JIT};
 SET default_transaction_isolation = 'read committed'
 """
 """Every statement that writes finds its rows by key; a plan made while a table was small must not scan it when it is
 large. Said once for each connection, it costs a transaction nothing."""
 _AS_OTHERS: Final = """
-RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin; RESET jit; RESET default_transaction_isolation
+RESET enable_seqscan; RESET enable_hashjoin; RESET enable_mergejoin; RESET default_transaction_isolation
 """
 
 
@@ -89,6 +91,7 @@ class Connections:
                     timeout=CONNECT_TIMEOUT,
                     command_timeout=STATEMENT_TIMEOUT,
                     max_inactive_connection_lifetime=300,
+                    init=_prepared,
                     reset=_leave_as_it_is,
                 )
             except ValueError as error:  # its message may quote the address, and with it the password
@@ -193,7 +196,8 @@ class Connections:
         if connection is None:
             return
         try:
-            await connection.execute(_AS_OTHERS, timeout=CONNECT_TIMEOUT)
+            as_others = _AS_OTHERS if self._dsn is not None else f"{_AS_OTHERS}; RESET jit"
+            await connection.execute(as_others, timeout=CONNECT_TIMEOUT)
         except BaseException as error:
             await self.discard(connection)
             if not isinstance(error, DRIVER_ERRORS):
@@ -243,6 +247,11 @@ def is_closed(connection: Connection) -> bool:
 
 async def _server_version(connection: Connection) -> int:
     return connection.get_server_version().major
+
+
+async def _prepared(connection: Any) -> None:
+    """Prepare a connection of our own pool."""
+    await connection.execute(NO_JIT)
 
 
 async def _leave_as_it_is(connection: Any) -> None:

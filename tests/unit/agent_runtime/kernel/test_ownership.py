@@ -2,7 +2,8 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from support.kernels import (
     pending,
     status_becomes,
     types,
+    until,
 )
 from support.operators import ask, asking, stepping
 
@@ -229,3 +231,34 @@ async def test_a_job_that_is_due_again_while_its_last_run_leaves_the_memory_runs
         assert (await handle.result(timeout=BOUND)).output == "ended"
         await queue.stop(drain=BOUND)  # all that was brought is done with
         assert (await types(handle))[-1] == "job.succeeded"
+
+
+class SlowSweeps(MemoryStorage):
+    """A storage that takes its time to say which jobs nobody can run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def unlisted_jobs(self, seconds: float, *, at: datetime, limit: int = 500) -> Sequence[str]:
+        self.asked.set()
+        await self.answer.wait()
+        return await super().unlisted_jobs(seconds, at=at, limit=limit)
+
+
+async def test_a_slow_sweep_keeps_no_worker_from_showing_that_it_lives() -> None:
+    storage = SlowSweeps()
+
+    async def beaten() -> datetime:
+        (worker,) = await storage.list_workers()
+        return worker.heartbeat_at
+
+    async with kernel(storage, operators=[stepping]), asyncio.timeout(BOUND):
+        await storage.asked.wait()
+        first = await beaten()
+
+        async def twice() -> bool:
+            return await beaten() > first + timedelta(seconds=2 * QUICK.sweep_interval)
+
+        await until(twice)
+        storage.answer.set()
