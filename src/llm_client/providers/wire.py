@@ -6,7 +6,8 @@ network, and one provider class does the sending for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -19,32 +20,36 @@ from llm_client.spec import RequestSpec
 UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-class StreamReader(Protocol):
-    """Reads one streamed answer, event by event."""
+class StreamReader(ABC):
+    """Reads one streamed answer, event by event.
 
-    draft: ResponseDraft
-    """What has arrived."""
+    Args:
+        origin: Who was asked.
+        request_id: The vendor's id of the request, if a header gave it.
+    """
 
-    @property
-    def complete(self) -> bool:
+    def __init__(self, origin: Origin, request_id: str | None) -> None:
+        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
+        """What has arrived."""
+        self.complete = False
         """Whether the vendor's end marker has been seen."""
-        ...
+        self._origin = origin
 
-    def read(self, payload: Any) -> Sequence[StreamEvent]:
+    @abstractmethod
+    def read(self, payload: Any) -> list[StreamEvent]:
         """Take the JSON of one event. Raises `ProviderError` when it reports a failure; unknown events give nothing."""
-        ...
 
-    def read_done_mark(self) -> Sequence[StreamEvent]:
-        """Take the literal `[DONE]` that ends some vendors' streams."""
-        ...
+    def read_done_mark(self) -> list[StreamEvent]:
+        """Take the literal `[DONE]`, which ends some vendors' streams, and which proxies add to others'."""
+        return []
 
     def may_end(self) -> bool:
         """Whether the stream may end here without its marker, because nothing can be missing any more."""
-        ...
+        return self.complete
 
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return the whole answer, or what has arrived of it."""
-        ...
+        return self.draft.result(partial=partial)
 
 
 class WireFormat(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_client.json_text import HalfWaits, loads, whole_value
-from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.messages import StreamEvent
 from llm_client.providers.anthropic.response import (
     others,
     read_other_block,
@@ -15,21 +15,14 @@ from llm_client.providers.anthropic.response import (
     read_usage,
 )
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.wire import StreamReader
 
 
-class MessagesStreamReader:
-    """Reads one stream of the Messages API.
-
-    Args:
-        origin: Who was asked.
-        request_id: The vendor's id of the request, if a header gave it.
-    """
+class MessagesStreamReader(StreamReader):
+    """Reads one stream of the Messages API."""
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
-        self._origin = origin
-        self._done = False
+        super().__init__(origin, request_id)
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}  # open blocks that are neither text nor a tool call
         self._input: dict[int, list[str]] = {}
@@ -45,27 +38,10 @@ class MessagesStreamReader:
             "error": self._error,
         }
 
-    @property
-    def complete(self) -> bool:
-        """Whether `message_stop` has come."""
-        return self._done
-
-    def may_end(self) -> bool:
-        """Whether the stream may end here: only after `message_stop`."""
-        return self._done
-
     def read(self, payload: Any) -> list[StreamEvent]:
         """Take one event; `ping` and unknown types are skipped."""
         handler = self._handlers.get(payload.get("type"))
         return handler(payload) if handler is not None else []
-
-    def read_done_mark(self) -> list[StreamEvent]:
-        """Take `[DONE]`, which some proxies add."""
-        return []
-
-    def result(self, *, partial: bool = False) -> CompletionResult:
-        """Return the whole answer, or what has arrived of it."""
-        return self.draft.result(partial=partial)
 
     def _begin(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         message = event["message"]
@@ -136,7 +112,7 @@ class MessagesStreamReader:
         return self._count(event.get("usage"))
 
     def _end(self, event: Mapping[str, Any]) -> list[StreamEvent]:
-        self._done = True
+        self.complete = True
         return self.draft.close_open_calls()
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.messages import StreamEvent
+from llm_client.providers.failures import failure_of_event
 from llm_client.providers.google.response import check_prompt, read_finish, read_part, read_usage
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.wire import StreamReader
 
 
-class GenerateContentReader:
+class GenerateContentReader(StreamReader):
     """Reads one stream of `generateContent`.
 
-    Args:
-        origin: Who was asked.
-        request_id: The vendor's id of the request, if a header gave it.
+    It is never complete before the end of the body: Google has no end marker, and usage may follow the finish reason.
     """
-
-    def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
-        self._origin = origin
-
-    @property
-    def complete(self) -> bool:
-        """Never before the end of the body: Google has no end marker, and usage may follow the finish reason."""
-        return False
 
     def may_end(self) -> bool:
         """Whether the stream may end here: after a finish reason."""
@@ -52,11 +41,3 @@ class GenerateContentReader:
         if usage and draft.finish_reason:
             events.append(StreamEvent(type="usage", usage=draft.usage))
         return events
-
-    def read_done_mark(self) -> list[StreamEvent]:
-        """Take `[DONE]`, which some proxies add."""
-        return []
-
-    def result(self, *, partial: bool = False) -> CompletionResult:
-        """Return the whole answer, or what has arrived of it."""
-        return self.draft.result(partial=partial)

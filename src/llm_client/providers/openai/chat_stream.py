@@ -16,10 +16,10 @@ from llm_client.providers.openai.chat_response import (
     read_usage,
     tool_calls,
 )
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.wire import StreamReader
 
 
-class ChatStreamReader:
+class ChatStreamReader(StreamReader):
     """Reads one Chat Completions stream.
 
     Args:
@@ -29,23 +29,16 @@ class ChatStreamReader:
     """
 
     def __init__(self, origin: Origin, request_id: str | None, carried: Iterable[str] = ()) -> None:
-        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
-        self._origin = origin
-        self._done = False
+        super().__init__(origin, request_id)
         self._carried = CarriedFields(self.draft, carried)
-
-    @property
-    def complete(self) -> bool:
-        """Whether `[DONE]` has come."""
-        return self._done
 
     def may_end(self) -> bool:
         """Whether the stream may end here: some servers leave `[DONE]` out, and usage comes last."""
-        return self._done or (self.draft.finish_reason is not None and self.draft.usage is not None)
+        return self.complete or (self.draft.finish_reason is not None and self.draft.usage is not None)
 
     def read_done_mark(self) -> list[StreamEvent]:
         """Take `[DONE]`."""
-        self._done = True
+        self.complete = True
         return self.draft.close_open_calls()
 
     def read(self, payload: Any) -> list[StreamEvent]:
@@ -76,7 +69,7 @@ class ChatStreamReader:
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return the whole answer, or what has arrived of it."""
         self._carried.end()
-        return self.draft.result(partial=partial)
+        return super().result(partial=partial)
 
     def _read_delta(self, delta: Mapping[str, Any], events: list[StreamEvent]) -> None:
         draft = self.draft

@@ -15,22 +15,16 @@ from llm_client.providers.openai.responses_response import (
     read_usage,
 )
 from llm_client.providers.openai.responses_turn import opaque_part
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.wire import StreamReader
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 
 
-class ResponsesStreamReader:
-    """Reads one stream of the Responses API.
-
-    Args:
-        origin: Who was asked.
-        request_id: The vendor's id of the request, if a header gave it.
-    """
+class ResponsesStreamReader(StreamReader):
+    """Reads one stream of the Responses API."""
 
     def __init__(self, origin: Origin, request_id: str | None) -> None:
-        self.draft = ResponseDraft(provider=origin.provider, model=origin.model, request_id=request_id)
-        self._origin = origin
+        super().__init__(origin, request_id)
         self._whole: CompletionResult | None = None
         self._items: dict[int, Mapping[str, Any]] = {}
         self._ids: dict[int, str] = {}
@@ -49,15 +43,6 @@ class ResponsesStreamReader:
             "error": self._error,
         } | dict.fromkeys(_LAST, self._end)
 
-    @property
-    def complete(self) -> bool:
-        """Whether the whole response has come."""
-        return self._whole is not None
-
-    def may_end(self) -> bool:
-        """Whether the stream may end here: only after the whole response."""
-        return self._whole is not None
-
     def read(self, payload: Any) -> list[StreamEvent]:
         """Take one event; unknown types are skipped."""
         kind = payload.get("type")
@@ -66,13 +51,9 @@ class ResponsesStreamReader:
             return handler(payload)
         return self._error(payload) if payload.get("error") else []
 
-    def read_done_mark(self) -> list[StreamEvent]:
-        """Take `[DONE]`, which some compatible servers add."""
-        return []
-
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return the whole answer, or what has arrived of it."""
-        return self.draft.result(partial=partial) if self._whole is None else self._whole
+        return super().result(partial=partial) if self._whole is None else self._whole
 
     def _text(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         return self.draft.add_text(event["delta"], _place(event))
@@ -142,6 +123,7 @@ class ResponsesStreamReader:
         # A call without an id got a fresh one when it began; the events have said it already.
         whole = {**response, "output": output}
         self._whole = read_answer(whole, self._origin, draft.request_id, ids) if output else draft.result()
+        self.complete = True
         return [*events, StreamEvent(type="usage", usage=draft.usage)]
 
 
