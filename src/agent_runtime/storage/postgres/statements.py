@@ -25,6 +25,7 @@ from agent_runtime.storage.rows import (
     Columns,
 )
 from agent_runtime.storage.spent import spent_since
+from agent_runtime.storage.unlisted import unlisted_lines
 from agent_runtime.values.budget import DIMENSIONS
 
 _NUMBERS: Final = {
@@ -243,8 +244,6 @@ _APPENDED: Final[Columns] = {
 APPENDED: Final = (*_APPENDED, "commit", "place")
 """What is given of each event: its columns, the number of its commit, and its place in that."""
 _BILLED_FIRST: Final = 6 + len(APPENDED)
-BILLED: Final = (*LEDGER, "commit")
-"""What is given of each ledger entry: its columns, and the number of its commit."""
 
 
 def _append(*more: str) -> str:
@@ -616,26 +615,7 @@ served (line) AS MATERIALIZED (
   SELECT jsonb_array_elements_text(w.queues) FROM runtime_workers w, bound WHERE w.registered_at <= bound.since
 )"""
 UNLISTED_LINES: Final = f"""
-WITH RECURSIVE {_LISTED}, waiting (name) AS (
-  SELECT (SELECT j.operator {_LINES} ORDER BY j.operator LIMIT 1)
-  UNION ALL
-  SELECT (SELECT j.operator {_LINES} AND j.operator > w.name ORDER BY j.operator LIMIT 1) FROM waiting w WHERE w.name IS NOT NULL
-), unknown (name) AS (
-  SELECT name FROM waiting w
-  WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = w.name AND l.queue = '')
-), every (name, line) AS (
-  SELECT name, (SELECT j.queue {_LINES} AND j.operator = u.name ORDER BY j.operator, j.queue LIMIT 1)
-  FROM unknown u WHERE EXISTS (SELECT 1 FROM served WHERE line = '')
-  UNION ALL
-  SELECT name, (
-    SELECT j.queue {_LINES} AND j.operator = e.name AND j.queue > e.line ORDER BY j.operator, j.queue LIMIT 1
-  ) FROM every e WHERE e.line IS NOT NULL
-)
-SELECT name, line FROM every WHERE line IS NOT NULL
-UNION
-SELECT u.name, s.line FROM unknown u CROSS JOIN served s WHERE s.line <> ''
-EXCEPT
-SELECT l.operator, l.queue FROM listed l
+WITH RECURSIVE {_LISTED}, {unlisted_lines(_LINES)} SELECT name, line FROM unlisted
 """  # noqa: S608
 """Operators and queues of ready jobs that somebody serves and nobody lists: its cost grows with their number, not with that of the jobs."""
 UNLISTED_JOBS: Final = f"""

@@ -19,6 +19,7 @@ from agent_runtime.storage.rows import (
     Columns,
 )
 from agent_runtime.storage.spent import spent_since
+from agent_runtime.storage.unlisted import unlisted_lines
 from agent_runtime.values.budget import DIMENSIONS
 
 
@@ -213,26 +214,7 @@ served (line) AS (
   SELECT '' FROM runtime_workers w WHERE w.started_at <= :since AND w.queues = '[]'
   UNION
   SELECT q.value FROM runtime_workers w JOIN json_each(w.queues) q WHERE w.started_at <= :since
-), waiting (name) AS (
-  SELECT (SELECT j.operator {_LINES} ORDER BY j.operator LIMIT 1)
-  UNION ALL
-  SELECT (SELECT j.operator {_LINES} AND j.operator > w.name ORDER BY j.operator LIMIT 1) FROM waiting w WHERE w.name IS NOT NULL
-), unknown (name) AS (
-  SELECT name FROM waiting w
-  WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = w.name AND l.queue = '')
-), every (name, line) AS (
-  SELECT name, (SELECT j.queue {_LINES} AND j.operator = u.name ORDER BY j.queue LIMIT 1)
-  FROM unknown u WHERE EXISTS (SELECT 1 FROM served WHERE line = '')
-  UNION ALL
-  SELECT name, (SELECT j.queue {_LINES} AND j.operator = e.name AND j.queue > e.line ORDER BY j.queue LIMIT 1)
-  FROM every e WHERE e.line IS NOT NULL
-), unlisted (name, line) AS (
-  SELECT name, line FROM every WHERE line IS NOT NULL
-  UNION
-  SELECT u.name, s.line FROM unknown u JOIN served s WHERE s.line <> ''
-  EXCEPT
-  SELECT l.operator, l.queue FROM listed l
-)
+), {unlisted_lines(_LINES)}
 SELECT j.job_id FROM runtime_signals s CROSS JOIN runtime_jobs j ON j.job_id = s.job_id
 WHERE s.type IN ('job.cancel_requested', 'job.deadline_reached') AND {_READY}
   AND NOT EXISTS (SELECT 1 FROM listed l WHERE l.operator = j.operator)
