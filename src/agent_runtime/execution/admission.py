@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from agent_runtime.actions.records import expiry_timer, new_action
@@ -13,7 +14,7 @@ from agent_runtime.execution.completion import Completion, finish, told_to_paren
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.waits import answered, asked_event, recorded_action
 from agent_runtime.execution.policies import stored
-from agent_runtime.execution.policy_enforcer import context_of, decision_event, refusal_of
+from agent_runtime.execution.policy_enforcer import ALLOWED, context_of, decision_event, refusal_of
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
@@ -84,17 +85,22 @@ def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult,
 
 
 def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
+    action = _question(job, result, job.created_at)
+    job = replace(job, status=JobStatus.WAITING_ACTION)
+    return Admission(job=job, events=(*events, asked_event(action)), new_actions=[action], policy=policy)
+
+
+def _question(job: JobRecord, result: PolicyResult, now: datetime) -> ActionRecord:
+    """Build the question whether a job may begin."""
     assert result.approval is not None  # noqa: S101 -- comes with this decision
     payload = {"operator": job.operator, "principal": job.principal_id, "reason": refusal_of(result)}
-    action = new_action(
+    return new_action(
         approval_spec(result.approval, payload),
         scope_id=job.scope_id,
         job_id=job.job_id,
         operation_id=f"{_operation_id(job)}?",
-        now=job.created_at,
+        now=now,
     )
-    job = replace(job, status=JobStatus.WAITING_ACTION)
-    return Admission(job=job, events=(*events, asked_event(action)), new_actions=[action], policy=policy)
 
 
 def _operation_id(job: JobRecord) -> str:
@@ -103,24 +109,27 @@ def _operation_id(job: JobRecord) -> str:
 
 def has_begun(run: JobRun) -> bool:
     """Whether the job's operator may have done anything yet, in an earlier run."""
+    if run.job.fence <= 1:
+        return False
     operation_id = f"{_operation_id(run.job)}?"
-    is_asked = operation_id in run.history.steps and operation_id not in run.history.arrived
-    return run.job.fence > 1 and not is_asked
+    if operation_id in run.history.steps:
+        return operation_id in run.history.arrived
+    return _ruling(run).allowed
 
 
 async def is_admitted(run: JobRun) -> bool:
-    """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval."""
+    """Whether a claimed job may run; otherwise it is ended, or goes on waiting for its approval.
+
+    What was said of a job holds for the one that retries it: a refusal stays one, and a question that ended without an
+    answer is asked again.
+    """
     operation_id = f"{_operation_id(run.job)}?"
     asked = run.history.steps.get(operation_id)
     if asked is None:
-        return True
+        return await _is_ruled_in(run)
     answer = run.history.arrived.get(operation_id)
     if answer is None:
-        suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
-        async with run.journal.final_turn():
-            await run.journal.final_commit(
-                [suspended], job=JobChange(status=JobStatus.WAITING_ACTION, release=True)
-            )
+        await _suspend(run)
         return False
     error = "nobody approved this job in time"
     if answer.type == RuntimeEventType.ACTION_RESOLVED:
@@ -128,8 +137,36 @@ async def is_admitted(run: JobRun) -> bool:
         if verdict.approved:
             return True
         error = verdict.refusal("this job")
+    await _refuse(run, error)
+    return False
+
+
+async def _is_ruled_in(run: JobRun) -> bool:
+    """Whether a job that nobody has been asked about may run, by what the policy has said of it; ask, if it wants that."""
+    result = _ruling(run)
+    if result.decision is PolicyDecision.DENY:
+        await _refuse(run, refusal_of(result))
+    elif result.decision is PolicyDecision.REQUIRE_APPROVAL:
+        action = _question(run.job, result, run.services.clock.now())
+        await _suspend(run, asked_event(action), new_actions=[action], set_timers=expiry_timer(action))
+    return result.allowed
+
+
+def _ruling(run: JobRun) -> PolicyResult:
+    """Return what the policy has said of the job, or of the one that it retries."""
+    said = run.history.decisions.get(_operation_id(run.job), {})
+    return next(map(PolicyResult.from_dict, said.values()), ALLOWED).enforced
+
+
+async def _suspend(run: JobRun, *events: NewEvent, **parts: Any) -> None:
+    suspended = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, {"waits": ["action"]})
+    change = JobChange(status=JobStatus.WAITING_ACTION, release=True)
+    async with run.journal.final_turn():
+        await run.journal.final_commit([*events, suspended], job=change, **parts)
+
+
+async def _refuse(run: JobRun, error: str) -> None:
     ending = Completion(
         JobStatus.FAILED, error=error, error_code=PolicyDenied.code, error_type=PolicyDenied.__name__
     )
     await finish(run, ending)
-    return False
