@@ -60,12 +60,12 @@ class PolicyEnforcer:
         Args:
             action: What it is about.
             operation_id: For which operation.
-            *names: What the tool, model or connector is called.
+            *names: What the tool, model or connector is called; the last one says best which is meant.
             arguments: A tool's.
-            argument_hash: Their hash: what was decided about others does not hold for them.
+            argument_hash: Their hash: what was decided about others does not hold for them, nor for another vendor's model of one name.
             **measures: Fields of `PolicyContext` that only the caller knows.
         """
-        about = (action, names[0], argument_hash)
+        about = (action, names[-1], argument_hash)
         recorded = self._journal.history.decisions.get(operation_id, {}).get(about)
         if recorded is not None:
             return PolicyResult.from_dict(recorded).enforced
@@ -106,6 +106,8 @@ def decision_event(
 ) -> NewEvent:
     """Build the entry that records a decision."""
     data = {"action": asked.action.value, "name": asked.name, **result.to_dict()}
+    if asked.names[-1] != asked.name:
+        data["called"] = asked.names[-1]
     if argument_hash is not None:
         data["input"] = argument_hash
     return NewEvent(RuntimeEventType.POLICY_DECIDED, operation_id, data)

@@ -85,7 +85,7 @@ async def _approve(branch: Branch, place: str, model: str, provider: str, result
     payload = {"model": model, "provider": provider, "reason": refusal_of(result)}
     spec = approval_spec(result.approval or Approval(), payload)
     with branch.child(place, is_line=False) as own:
-        action = await open_action(own, f"{branch.run.operation_id(place)}?{model}", spec)
+        action = await open_action(own, f"{branch.run.operation_id(place)}?{provider}:{model}", spec)
         try:
             verdict = Verdict.of(await await_action(own, action))
         except ActionExpired as error:

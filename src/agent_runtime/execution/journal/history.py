@@ -121,7 +121,7 @@ class History:
         self.arrived: dict[str, RuntimeEvent] = {}
         """Answers to waits, by operation id."""
         self.decisions: dict[str, dict[tuple[str, str, str | None], Mapping[str, Any]]] = {}
-        """What a policy has said, by operation id, then by action, name and hash of the arguments."""
+        """What a policy has said, by operation id, then by action, name (`provider:model`) and hash of the arguments."""
         self.definitions: dict[str, list[tuple[str, str]]] = {}
         """What foreign servers have said of their tools, by name: in which operations, and the hash of it."""
         self.models: set[str] = set()
@@ -269,7 +269,7 @@ class History:
                 self.definitions.setdefault(name, []).append((operation_id, definition))
             return
         data = event.data
-        about = (data["action"], data["name"], data.get("input"))
+        about = (data["action"], data.get("called", data["name"]), data.get("input"))
         self.decisions.setdefault(operation_id, {})[about] = data
         if data["decision"] != "deny" and data["action"] in ("model", "tool"):
             (self.models if data["action"] == "model" else self.tools).add(operation_id)

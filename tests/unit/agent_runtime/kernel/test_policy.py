@@ -339,6 +339,28 @@ async def test_a_fallback_is_asked_about_like_the_first_choice() -> None:
     assert seen.specs == []
 
 
+@pytest.mark.parametrize("decision", ["deny", "require_approval"])
+async def test_a_yes_to_a_model_is_none_to_another_vendors_model_of_the_same_name(decision: str) -> None:
+    first = ScriptedProvider([RateLimited("slow down")], name="near", model="same")
+    second = ScriptedProvider(["answer"], name="far", model="same")
+    model_engine = ExecutionEngine(router=StaticRouter([first, second]), retry=RetryConfig(attempts=1))
+    rules = [
+        PolicyRule(name="near", action="model", names="near:*", decision="require_approval"),
+        PolicyRule(name="far", action="model", names="far:*", decision=decision),
+    ]
+    async with kernel(operators={"ask": ask}, policy_engine=PolicyEngine(rules), engine=model_engine) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask"))
+        asked = await pending(handle)
+        await handle.resolve_action(asked.action_id, {"approved": True})
+        if decision == "require_approval":
+            again = await pending(handle)
+            assert (asked.payload["provider"], again.payload["provider"]) == ("near", "far")
+            await handle.resolve_action(again.action_id, {"approved": False})
+        with pytest.raises(PolicyDenied, match="'same'"):
+            await handle.result(timeout=BOUND)
+    assert second.requests == []
+
+
 async def test_a_model_may_need_a_yes_before_anything_goes_out() -> None:
     seen = Seen("dear")
     engine = PolicyEngine([ModelPolicy(model_patterns="dear", require_approval=True, approvers=["ann"])])
