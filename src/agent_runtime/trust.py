@@ -59,7 +59,7 @@ class TrustStore:
         return there
 
     def remember_agent(self, parts: Mapping[str, Any]) -> str:
-        """Keep what an agent is made of, and return the name by which it is found again."""
+        """Keep what an agent is made of, or an audit of the demo, and return the name by which it is found again."""
         name = agent_name(parts)
         self._write("agents", name, dict(parts))
         kept = sorted((self._folder / "agents").glob("*.json"), key=_age)

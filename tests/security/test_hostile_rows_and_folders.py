@@ -31,12 +31,12 @@ async def sleeper(context: Any, given: Any) -> str:
     return "never"
 
 
-async def plant(folder: Path, job_input: Any) -> str:
-    """Put a job of `run` into the database as somebody would who can write to it."""
+async def plant(folder: Path, job_input: Any, operator: str = "run") -> str:
+    """Put a job into the database as somebody would who can write to it."""
     storage = SQLiteStorage(folder / "data" / "agent-runtime" / "runs.db")
     (folder / "data" / "agent-runtime").mkdir(parents=True, exist_ok=True)
-    async with RuntimeKernel(storage=storage, operators={"run": sleeper}, worker=False) as kernel:
-        return (await kernel.execute(ExecutionRequest(operator="run", input=job_input))).job_id
+    async with RuntimeKernel(storage=storage, operators={operator: sleeper}, worker=False) as kernel:
+        return (await kernel.execute(ExecutionRequest(operator=operator, input=job_input))).job_id
 
 
 def hostile(server: LoopbackServer, **more: Any) -> dict[str, Any]:
@@ -88,6 +88,20 @@ async def test_a_row_is_answered_by_the_agent_that_options_name(cli: CommandLine
         assert (ended.code, attacker.requests) == (0, []), ended.err
         assert "tools" not in ours.requests[0].json
     assert not (cli.folder / "ran.txt").exists()
+
+
+async def test_a_row_chooses_neither_the_address_nor_the_folder_of_the_demos_audit(cli: CommandLine) -> None:
+    async with LoopbackServer(TEXT) as server:
+        folder = cli.folder / "chosen"
+        row = {"folder": str(folder), "model": "openai:gpt-5.2", "base_url": f"{server.url}/v1"}
+        for given in (row, {"folder": str(folder), "think_seconds": 0.0}):
+            job = await plant(cli.folder, given, "licence-audit")
+
+            ended = await cli.run("jobs", "resume", job)
+
+            assert (ended.code, "not begun on this machine" in ended.err) == (1, True), ended.err
+        assert server.requests == []
+    assert not folder.exists()
 
 
 async def test_a_workers_settings_do_not_come_from_rows_either(cli: CommandLine) -> None:

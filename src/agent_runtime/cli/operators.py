@@ -12,6 +12,7 @@ def known_operators(chosen: ChosenAgent | None = None) -> dict[str, Any]:
     """Return the command line's own operators by name; `chosen` is the agent of prompts, whatever their jobs name."""
     from agent_runtime.cli.prompted import PromptedRun
     from agent_runtime.demo.audit import LicenceAudit
+    from agent_runtime.trust import TrustStore
 
-    operators = (PromptedRun(chosen), LicenceAudit())
+    operators = (PromptedRun(chosen), LicenceAudit(TrustStore()))
     return {operator.name: operator for operator in operators}

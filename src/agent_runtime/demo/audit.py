@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from agent_runtime.errors import ConfigurationError
 from agent_runtime.operators.operator import AgentOperator, Operator
 from agent_runtime.operators.result import OperatorResult
+from agent_runtime.trust import TrustStore, agent_name
 
 if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext
@@ -47,7 +49,15 @@ class AuditInput:
 
 
 class LicenceAudit(Operator):
-    """Runs the audit that a job's input describes."""
+    """Runs the audit that a job's input describes.
+
+    Args:
+        begun_here: Remembers the audits that this user has begun; one that it does not know is refused, since whoever writes rows
+            would choose the model's address and the report's folder. `None` is trusted code.
+    """
+
+    def __init__(self, begun_here: TrustStore | None = None) -> None:
+        self._begun_here = begun_here
 
     @property
     def name(self) -> str:
@@ -56,12 +66,18 @@ class LicenceAudit(Operator):
 
     async def execute(self, input_data: Mapping[str, Any], context: OperatorContext) -> OperatorResult:
         """Audit, and return the agent's answer."""
-        given = AuditInput(**input_data)
-        engine, agent = await asyncio.to_thread(_build, given)
+        engine, agent = await asyncio.to_thread(self._build, input_data)
         try:
             return await AgentOperator(agent, OPERATOR).execute({"prompt": PROMPT}, context)
         finally:
             await engine.aclose()
+
+    def _build(self, input_data: Mapping[str, Any]) -> tuple[ExecutionEngine, Any]:
+        if self._begun_here is not None and self._begun_here.agent(agent_name(input_data)) is None:
+            raise ConfigurationError(
+                "this audit was not begun on this machine by you; begin one of your own: agent-runtime demo"
+            )
+        return _build(AuditInput(**input_data))
 
 
 def _build(given: AuditInput) -> tuple[ExecutionEngine, Any]:

@@ -62,10 +62,12 @@ def demo(
     from agent_runtime.app import make_provider
     from agent_runtime.demo.audit import OPERATOR, AuditInput
     from agent_runtime.kernel.request import ExecutionRequest
+    from agent_runtime.trust import TrustStore
 
     if model is not None:
         make_provider(model, base_url)
     given = AuditInput(folder=str(Path(out).resolve()), model=model, base_url=base_url)
+    TrustStore().remember_agent(given.to_json())
     budget = BUDGET if model is None else BudgetSpec(max_turns=BUDGET.max_turns)
     if answer_after is None and not is_interactive():
         answer_after = UNATTENDED_SECONDS
