@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from agent_runtime import ExecutionRequest, JobFailed, OperatorContext
+from agent_runtime import (
+    ExecutionRequest,
+    JobFailed,
+    OperatorContext,
+    PolicyDenied,
+    PolicyEngine,
+    PolicyRule,
+)
 from agent_runtime.ports.commit import NewEvent, Signal
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.schema import metadata
@@ -118,3 +125,36 @@ async def test_a_secret_is_no_type_of_an_event_and_no_code_of_an_error() -> None
             events = await k.storage.events(handle.job_id)
             assert KEY not in f"{job} {events}"
             assert KEY.upper() not in f"{job} {events}"
+
+
+@pytest.mark.parametrize("name", ["step", "child", "patched"])
+async def test_a_secret_is_no_key_of_a_step_and_no_id_of_a_change(name: str) -> None:
+    async def refused(context: OperatorContext, given: Any) -> None:
+        match name:
+            case "step":
+                await context.step(str, key=KEY)
+            case "child":
+                await context.child("other", key=KEY)
+            case _:
+                context.patched(KEY)
+
+    async def other(context: OperatorContext, given: Any) -> None:
+        """Never run."""
+
+    async with kernel(MemoryStorage(), operators=[refused, other]) as k:
+        handle = await k.execute(ExecutionRequest(operator="refused"))
+        with pytest.raises(JobFailed, match="looks like a secret"):
+            await handle.result()
+        assert KEY not in f"{await k.storage.events(handle.job_id)}"
+
+
+async def test_the_reason_of_a_refused_job_holds_none() -> None:
+    async def refused(context: OperatorContext, given: Any) -> None:
+        """Never run."""
+
+    engine = PolicyEngine([PolicyRule(name="r", action="job", decision="deny", reason=f"ask with {KEY}")])
+    async with kernel(MemoryStorage(), operators=[refused], policy_engine=engine) as k:
+        handle = await k.execute(ExecutionRequest(operator="refused"))
+        with pytest.raises(PolicyDenied):
+            await handle.result()
+        assert KEY not in f"{await handle.job()} {await k.storage.events(handle.job_id)}"

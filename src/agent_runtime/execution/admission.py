@@ -22,6 +22,7 @@ from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
+from llm_client.public_text import public_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission
 
 
 def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
-    error = refusal_of(result)
+    error = public_text(refusal_of(result))
     data = {"error": error, "error_code": PolicyDenied.code, "error_type": PolicyDenied.__name__, "turns": 0}
     ended = NewEvent(RuntimeEventType.JOB_FAILED, None, data)
     job = replace(

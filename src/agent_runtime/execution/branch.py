@@ -27,8 +27,8 @@ from agent_runtime.errors import (
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import Step, StepKind
 from agent_runtime.ports.commit import NewEvent
-from agent_runtime.values.checks import check_text
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.message import check_identity
 from llm_client.pausing import paused
 
 WAITS: Final = frozenset({"action", "timer", "child", "message"})
@@ -387,7 +387,7 @@ class Branch:
 
     def _take_place(self, key: str | None = None) -> str:
         if key is not None:
-            check_text("key", key)
+            check_identity("key", key)
             if key in self._used_keys:
                 raise InvalidInput(f"two steps of one branch have the key {key!r}")
             self._used_keys.add(key)

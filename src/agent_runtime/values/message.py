@@ -62,7 +62,7 @@ class InboxMessage:
 
 
 def check_identity(name: str, value: Any) -> None:
-    """Refuse what cannot be an identity: besides `check_text`, whatever would be hidden in the journal as a secret.
+    """Refuse what cannot be an identity, or another name that stands in the journal: besides `check_text`, whatever would be hidden in the journal as a secret.
 
     Raises:
         InvalidInput: It names the field.

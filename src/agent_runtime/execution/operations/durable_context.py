@@ -382,7 +382,7 @@ class DurableContext(OperatorContext):
 
         It does unless something is recorded at the place that this line has reached, or after it.
         """
-        check_text("change_id", change_id)
+        check_identity("change_id", change_id)
         branch, history = self.branch(), self._run.history
         self._run.lifecycle.check_going_on()
         decided = history.patches.get(change_id)
