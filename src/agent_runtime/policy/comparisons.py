@@ -31,6 +31,8 @@ _MAX_LEVELS: Final = 5
 
 MISSING: Final = object()
 """What stands at the end of a path that leads nowhere."""
+_HIDDEN: Final = object()
+"""What stands at the end of a path that leads into a list or JSON in a text: a tool may find a value there, or none."""
 
 _ORDERINGS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
@@ -93,8 +95,9 @@ class Comparison:
         """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
         if not isinstance(value, str):
             return None
-        if not permits and any(
-            fnmatchcase(text, self.expected) for text in (as_seen(value), _as_read(value))
+        if not permits and (
+            fnmatchcase(as_seen(value), self.expected)
+            or fnmatchcase(_as_read(value), self.expected.casefold())
         ):
             return True
         return fnmatchcase(value, self.expected) if without_unseen(value) == value else None
@@ -102,7 +105,13 @@ class Comparison:
     def _contains(self, value: Any) -> Answer:
         if isinstance(value, str):
             return self.expected in value or (None if _as_read(self.expected) in _as_read(value) else False)
-        return _any(same(one, self.expected) for one in value) if isinstance(value, (list, tuple)) else None
+        return _any(map(self._holds_it, value)) if isinstance(value, (list, tuple)) else None
+
+    def _holds_it(self, one: Any) -> Answer:
+        """Whether a value in a list is what is looked for; a text that contains it may be the one that a tool takes."""
+        if isinstance(one, str) and one != self.expected and _as_read(self.expected) in _as_read(one):
+            return None
+        return same(one, self.expected)
 
     def _is_ordered(self, value: Any) -> Answer:
         number, exact = _number(value), _exact(value)
@@ -139,27 +148,27 @@ def compare_path(
     found = list(islice(_at(arguments, path.split(".")), MAX_VALUES + 1))
     if len(found) > MAX_VALUES:
         return None
-    answers = (
-        _all(
-            test.holds_for_nothing() if value is MISSING else test.holds(value, permits=permits)
-            for test in tests
-        )
-        for value in found
-    )
+    answers = (_all(_compared(test, value, permits) for test in tests) for value in found)
     if permits:
         return _all(answers) if found else False
     return _any(answers)
 
 
+def _compared(test: Comparison, value: Any, permits: bool) -> Answer:
+    if value is _HIDDEN:
+        return None
+    return test.holds_for_nothing() if value is MISSING else test.holds(value, permits=permits)
+
+
 def _at(value: Any, steps: Sequence[str]) -> Iterator[Any]:
-    """Yield what stands at the end of a path, `MISSING` for every way that ends before; an empty list has no ways."""
+    """Yield what stands at the end of a path; of every way that ends before, why; an empty list has no ways."""
     if not steps:
         yield value
         return
     first, rest = steps[0], steps[1:]
     for one in _chosen(value, first):
-        if one is MISSING:
-            yield MISSING
+        if one is MISSING or one is _HIDDEN:
+            yield one
         else:
             yield from _at(one, rest)
 
@@ -170,10 +179,10 @@ def _chosen(value: Any, step: str) -> Iterable[Any]:
     if isinstance(value, (list, tuple)):
         if step == "*":
             return value
-        return (
-            value[int(step)] if step.isdecimal() and len(step) < 10 and int(step) < len(value) else MISSING,
-        )
-    return (MISSING,)
+        if not step.isdecimal():
+            return (_HIDDEN if value else MISSING,)
+        return (value[int(step)] if len(step) < 10 and int(step) < len(value) else MISSING,)
+    return (_HIDDEN if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else MISSING,)
 
 
 def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
@@ -203,8 +212,11 @@ def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
 
 
 def _as_read(text: str) -> str:
-    """Return a text as somebody reads it: without what nobody sees, among that blanks around it and further ones inside."""
-    return " ".join(as_seen(text).split())
+    """Return a text as somebody reads it: without what nobody sees, among that blanks around it and further ones inside.
+
+    In small letters: names of hosts, addresses and much else mean the same in capital ones.
+    """
+    return " ".join(as_seen(text).split()).casefold()
 
 
 def _exact(value: Any) -> bool:

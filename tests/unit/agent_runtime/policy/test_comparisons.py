@@ -181,6 +181,46 @@ def test_what_holds_a_value_may_be_taken_for_it(tests: Any, to_others: bool, val
     assert answer("to", tests, {"to": ["good", {"cc": "fine"}]}) is to_others
 
 
+@pytest.mark.parametrize(
+    ("tests", "value"),
+    [
+        ({"matches": "*@evil.com"}, "x@EVIL.com"),
+        ({"matches": "*@Evil.com"}, "x@evil.com"),
+        ({"contains": "evil.com"}, "to x@Evil.Com"),
+        ("evil", "EVIL"),
+        ({"in": ["evil"]}, ["Evil"]),
+        ({"not_in": ["EVIL"]}, "evil"),
+        ({"!=": "evil"}, "Evil"),
+    ],
+)
+def test_case_gives_no_permission_and_hides_nothing(tests: Any, value: Any) -> None:
+    assert answer("a", tests, {"a": value}) is not False
+    assert compare_path("a", comparisons(tests), {"a": value}, permits=True) is not True
+
+
+def test_a_permit_is_given_for_the_text_itself_in_whatever_letters() -> None:
+    tests = comparisons({"matches": "*@Ok.com"})
+
+    assert compare_path("a", tests, {"a": "x@Ok.com"}, permits=True) is True
+
+
+@pytest.mark.parametrize("order", [[{"amount": 5000}], '{"amount": 5000}', ' [{"amount": 5000}]'])
+def test_what_a_path_cannot_follow_may_be_there_or_not(order: Any) -> None:
+    for tests in ({"exists": True, ">": 100}, {"exists": False}, {">": 100}):
+        assert answer("order.amount", tests, {"order": order}) is None
+
+
+@pytest.mark.parametrize("order", [[], "", "A-17", 5, None, {}])
+def test_where_nothing_can_be_nothing_exists(order: Any) -> None:
+    assert answer("order.amount", {"exists": True, ">": 100}, {"order": order}) is False
+
+
+def test_a_list_of_texts_may_be_taken_for_one_that_contains() -> None:
+    assert answer("a", {"contains": "rm -rf"}, {"a": ["sudo", "RM  -rf /"]}) is None
+    assert answer("a", {"contains": "3"}, {"a": ["1", "3"]}) is True
+    assert answer("a", {"contains": "3"}, {"a": ["1", "2"]}) is False
+
+
 def test_more_values_than_can_be_looked_at_cannot_be_told() -> None:
     many = {"items": [{"price": 1}] * (MAX_VALUES + 1)}
     assert answer("items.*.price", {">": 5}, many) is None
