@@ -23,7 +23,7 @@ from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
-from agent_runtime.values.content import encode
+from agent_runtime.values.content import decode, encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
@@ -107,7 +107,7 @@ class Children:
             raise InvalidInput(f"jobs are nested deeper than max_depth = {limits.max_depth}")
         if self._is_bounded:
             self._count(operation)
-        before = await self._retried_child(operation.place)
+        before = await self._retried_child(operation.place, request)
         if before is not None:
             return await self._retry(operation, request, before)
         bounds = self._bounds() if self._is_bounded else {}
@@ -153,10 +153,13 @@ class Children:
         data |= {"child_job_id": made.job.job_id, "retries": before.job_id}
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], made.parts
 
-    async def _retried_child(self, place: str) -> JobRecord | None:
-        """Return the child that is to be retried at a place, when what asked it to stop has reached it."""
+    async def _retried_child(self, place: str, request: ChildRequest) -> JobRecord | None:
+        """Return the child that is to be retried at a place, when what asked it to stop has reached it.
+
+        It is none where the code asks for something else now, since an earlier step has been done anew.
+        """
         job_id = self._run.history.retried_children.get(place)
-        if job_id is None:
+        if job_id is None or not await self._is_for(job_id, request):
             return None
         while (head := await self._head(job_id)) is not None and not head.status.is_terminal:
             end = self._run.services.ends.end_of(head.job_id)
@@ -164,6 +167,15 @@ class Children:
             if newest is not None and newest.job_id == head.job_id and not newest.status.is_terminal:
                 await asyncio.shield(end)
         return head
+
+    async def _is_for(self, job_id: str, request: ChildRequest) -> bool:
+        """Whether a child was asked for what is asked now; one whose content is gone is taken for it."""
+        run, storage = self._run, self._run.services.storage
+        for created in await run.journal.retry(lambda: storage.events(job_id, limit=1)):
+            if created.data.get("operator") != request.operator:
+                return False
+            return created.content is None or created.body() == decode(encode(request.input))
+        return True
 
     async def _head(self, job_id: str) -> JobRecord | None:
         run, storage = self._run, self._run.services.storage

@@ -297,6 +297,34 @@ async def test_a_child_that_failed_is_retried_itself_and_one_that_succeeded_is_r
         assert (new.parent_job_id, new.depth) == (retry.job_id, 1)
 
 
+@pytest.mark.parametrize("broken", ["pay ann", "ship"])
+async def test_a_child_is_not_retried_where_a_person_has_now_said_something_else(broken: str) -> None:
+    world = World()
+    world.broken = {broken}
+
+    async def pay(context: OperatorContext, given: str) -> Any:
+        return await context.step(world.act, f"pay {given}", effect="idempotent")
+
+    async def parent(context: OperatorContext, given: Any) -> Any:
+        answer = await context.action(ActionSpec(type="input", payload={}))
+        paid = (await context.child("pay", (answer.resolution or {})["value"])).output_data
+        await context.step(world.act, "ship", effect="idempotent")
+        return paid
+
+    async with kernel(operators=[pay, parent]) as k:
+        handle = await k.execute(ExecutionRequest(operator="parent"))
+        await handle.resolve_action((await pending(handle)).action_id, {"value": "ann"})
+        with pytest.raises(JobFailed):
+            await handle.result(timeout=BOUND)
+        (asked,) = [event for event in await journal(handle) if event.type == "action.required"]
+        world.mend()
+        retry = await k.retry(handle.job_id, from_step=asked.operation_id)
+        await retry.resolve_action((await pending(retry)).action_id, {"value": "bob"})
+        await retry.result(timeout=BOUND)
+    assert world.done.count("pay ann") == 1
+    assert world.done.count("pay bob") == 1
+
+
 async def test_a_child_that_ended_with_the_job_is_retried_too() -> None:
     world = World()
     begun = asyncio.Event()
