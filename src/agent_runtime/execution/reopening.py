@@ -62,7 +62,12 @@ def reopening(history: History, operation_id: str | None, *, from_here: bool = F
         if (step is target and (from_here or _has_failed(step)))
         or (_has_failed(step) and is_below(place, place_of(step)))
     ]
-    after = [step for step in history.steps.values() if _comes_after(history, target, step)]
+    asks_anew = from_here and target.kind == "model"  # what its answer called was called by that answer alone
+    after = [
+        step
+        for step in history.steps.values()
+        if _comes_after(history, target, step) or (asks_anew and is_below(place_of(step), place))
+    ]
     branches = [other for other in history.failed_branches if is_below(place, _place(other))]
     given_up = [
         step

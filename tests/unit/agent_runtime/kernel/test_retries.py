@@ -25,8 +25,9 @@ from agent_runtime import (
     RuntimeKernel,
     StepFailed,
 )
-from llm_client import ExecutionEngine, RetryConfig, ScriptedProvider, ToolContext, tool
+from llm_client import Agent, ExecutionEngine, RetryConfig, ScriptedProvider, ToolContext, tool
 from llm_client.errors import InvalidRequest
+from llm_client.messages import ToolCall
 from support.clocks import SetClock
 from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
 from support.operators import asking
@@ -323,6 +324,43 @@ async def test_a_child_is_not_retried_where_a_person_has_now_said_something_else
         await retry.result(timeout=BOUND)
     assert world.done.count("pay ann") == 1
     assert world.done.count("pay bob") == 1
+
+
+@pytest.mark.parametrize("called", ["pay", "send"])
+async def test_a_model_that_is_asked_anew_gets_no_results_of_its_earlier_calls(called: str) -> None:
+    world = World()
+    world.broken = {"ship"}
+
+    @tool(effect="idempotent", requires_approval=True)
+    async def pay(to: str) -> str:
+        return world.act(f"pay {to}")
+
+    @tool(effect="idempotent")
+    async def send(to: str) -> str:
+        return world.act(f"send {to}")
+
+    answers = [[ToolCall("1", "pay", {"to": "ann"})], "paid", [ToolCall("1", called, {"to": "bob"})], "done"]
+    agent = Agent(provider=ScriptedProvider(answers), tools=[pay, send])
+
+    async def operator(context: OperatorContext, given: Any) -> Any:
+        messages = (await agent.run("go")).messages
+        await context.step(world.act, "ship", effect="idempotent")
+        return messages[-2].text
+
+    async with kernel(operators=[operator]) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+        await handle.resolve_action((await pending(handle)).action_id, {"approved": True})
+        with pytest.raises(JobFailed):
+            await handle.result(timeout=BOUND)
+        first = next(event for event in await journal(handle) if event.type == "model.completed")
+        world.mend()
+        retry = await k.retry(handle.job_id, from_step=first.operation_id)
+        if called == "pay":
+            question = await pending(retry)
+            assert question.payload["arguments"] == {"to": "bob"}
+            await retry.resolve_action(question.action_id, {"approved": True})
+        assert (await retry.result(timeout=BOUND)).output == f"{called} bob"
+    assert world.done == ["pay ann", "ship", f"{called} bob", "ship"]
 
 
 async def test_a_child_that_ended_with_the_job_is_retried_too() -> None:
