@@ -13,7 +13,6 @@ from agent_runtime import (
     DataAccessPolicy,
     ExecutionRequest,
     InvalidInput,
-    JobFailed,
     ModelPolicy,
     OperatorContext,
     PolicyDenied,
@@ -149,53 +148,6 @@ async def test_a_job_waiting_for_its_approval_can_be_cancelled_and_times_out() -
         await status_becomes(cancelled, "cancelled")
         await status_becomes(late, "timed_out")
         assert await k.actions.list_pending() == []
-
-
-async def test_a_job_that_was_refused_is_refused_again_when_it_is_retried() -> None:
-    RAN.clear()
-
-    async def parent(context: OperatorContext, given: Any) -> str:
-        return (await context.child("careful", given)).content
-
-    engine = PolicyEngine([only_for("careful", decision="deny", reason="closed")])
-    async with kernel(operators={"careful": careful, "parent": parent}, policy_engine=engine) as k:
-        again = ExecutionRequest(operator="careful", idempotency_key="k", retry_failed=True)
-        for asked in (again, ExecutionRequest(operator="parent")):
-            refused = await k.execute(asked)
-            with pytest.raises((PolicyDenied, JobFailed), match="closed"):
-                await refused.result(timeout=BOUND)
-            retried = await k.retry(refused.job_id)
-            assert retried.job_id != refused.job_id
-            with pytest.raises((PolicyDenied, JobFailed), match="closed"):
-                await retried.result(timeout=BOUND)
-        with pytest.raises(PolicyDenied, match="closed"):
-            await (await k.execute(again)).result(timeout=BOUND)
-    assert RAN == []
-
-
-@pytest.mark.parametrize("ended", ["cancelled", "refused"])
-async def test_a_job_that_nobody_has_approved_is_asked_about_again_when_it_is_retried(ended: str) -> None:
-    RAN.clear()
-    engine = PolicyEngine([only_for("careful", decision="require_approval")])
-    async with kernel(operators={"careful": careful}, policy_engine=engine) as k:
-        handle = await k.execute(ExecutionRequest(operator="careful", input=1))
-        question = await pending(handle)
-        if ended == "cancelled":
-            await handle.cancel()
-            await status_becomes(handle, "cancelled")
-            retried = await k.retry(handle.job_id)
-        else:
-            await handle.resolve_action(question.action_id, {"approved": False})
-            await status_becomes(handle, "failed")
-            retried = await k.retry(handle.job_id, from_step="[admission]?")
-        asked = await pending(retried)
-        assert asked.action_id != question.action_id
-        assert asked.payload == question.payload
-        assert (await retried.job()).status == "waiting_action"
-        assert RAN == []
-        await retried.resolve_action(asked.action_id, {"approved": True})
-        assert (await retried.result(timeout=BOUND)).content == "done"
-    assert RAN == [1]
 
 
 async def test_children_are_admitted_like_any_other_job() -> None:
