@@ -21,7 +21,7 @@ from support.kernels import BOUND
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 TESTS = Path(__file__).parents[1]
-KERNEL = TESTS / "unit" / "agent_runtime" / "kernel"
+FOLDERS = (TESTS / "unit" / "agent_runtime" / "kernel", TESTS / "security")
 PLAYED = {
     "test_values": (
         "test_a_result_that_a_person_tells_is_checked_against_the_steps_type_and_asked_for_again",
@@ -101,6 +101,12 @@ PLAYED = {
         "test_a_question_about_a_lost_effect_moves_to_the_successor",
         "test_before_an_unsafe_effect_is_repeated_somebody_is_asked",
         "test_a_child_that_nobody_had_waited_for_yet_is_retried_where_it_was_started",
+        "test_a_child_is_not_retried_where_a_person_has_now_said_something_else",
+        "test_a_model_that_is_asked_anew_gets_no_results_of_its_earlier_calls",
+    ),
+    "test_refused_jobs": (
+        "test_a_job_that_was_refused_is_refused_again_when_it_is_retried",
+        "test_a_job_that_nobody_has_approved_is_asked_about_again_when_it_is_retried",
     ),
     "test_identity": (
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",
@@ -183,7 +189,8 @@ class PostgresSchedule(PostgresStorage):
 
 def load(name: str) -> ModuleType:
     """Import a module of tests under a name of its own, so that its storage can be replaced."""
-    spec = importlib.util.spec_from_file_location(f"played_again_{name}", KERNEL / f"{name}.py")
+    (path,) = (folder / f"{name}.py" for folder in FOLDERS if (folder / f"{name}.py").exists())
+    spec = importlib.util.spec_from_file_location(f"played_again_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
