@@ -159,7 +159,7 @@ def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
         name = _name(text, match)
         if name is None:
             others += 1
-            if others % 4 == 0:  # `max_tokens` is quickly read, and a list of bills is full of it
+            if others % 6 == 0:  # `max_tokens` is quickly read, and a list of bills is full of it
                 yield near_miss(match.start())
             continue
         span = _value_span(text, name, end)
@@ -187,7 +187,7 @@ def _name(text: str, match: re.Match[str]) -> _Name | None:
         before = text[start - 1 : start]
     name = text[start:end].rstrip()
     kind = kind_of_name(name)
-    if kind is None and before == " ":  # `API key: …`
+    if kind is None and before == " " and text[start - 2 : start - 1].isalnum():  # `API key: …`
         start = _start_of_name(text, start - 1)
         before = text[start - 1 : start]
         name = text[start:end].rstrip()

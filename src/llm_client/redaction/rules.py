@@ -15,8 +15,10 @@ CROWDED: Final = "crowded"
 
 _FREE_SPANS: Final = 500
 _CHARACTERS_A_SPAN: Final = 128
-"""A text has room for five hundred secrets and one more for every 128 characters before it, or for twice as many near misses. What follows
+"""A text has room for five hundred secrets and one more for every 128 characters before it, or for a third more near misses. What follows
 more than that is taken out as a whole: nobody reads such a text, and whoever wrote it wanted to keep us busy."""
+_SECRET_COSTS: Final = 4
+_NEAR_MISS_COSTS: Final = 3
 
 Span = tuple[int, int, str]
 """Start and end of a secret in a text, and its kind; an empty one is a near miss, which took time and is none."""
@@ -57,8 +59,8 @@ def bounded(readers: Iterable[Iterator[Span]], length: int) -> Iterator[Span]:
     """
     load = 0
     for start, end, kind in merge(*readers):
-        load += 2 if end > start else 1
-        if load > 2 * (_FREE_SPANS + start // _CHARACTERS_A_SPAN):
+        load += _SECRET_COSTS if end > start else _NEAR_MISS_COSTS
+        if load > _SECRET_COSTS * (_FREE_SPANS + start // _CHARACTERS_A_SPAN):
             yield start, length, CROWDED
             return
         if end > start:

@@ -45,8 +45,9 @@ class Scanner:
             spans = _merged([*self._known(text), *self._own(text)], text)
             if not spans:
                 break
+            is_long = len(text) > _LOOKED_AT_AGAIN
             text = _with_marks(text, spans)
-            if len(text) > _LOOKED_AT_AGAIN:
+            if is_long:
                 break
         return text
 
@@ -156,7 +157,7 @@ def _runs(text: str) -> Iterator[Span]:
             else:
                 misses += 1
                 if (
-                    misses % 2 == 0
+                    misses % 3 == 0
                 ):  # what tests are called begins like a key, and a list of them is no attack
                     yield span
         if done > start:
