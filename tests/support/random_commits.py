@@ -128,12 +128,12 @@ class Chance:
             f"s{self.random.randrange(5)}", self.job_id(), kind, self.random.choice((None, *OPERATIONS)), data
         )
 
-    def charge(self, *, forgets: bool) -> Charge:
+    def charge(self) -> Charge:
         """Make a charge."""
         window = self.random.choice(WINDOWS)
         limits = Limits(tokens=self.random.randrange(5, 60)) if self.some(0.6) else None
         settle, reserve = (Amount(tokens=self.random.randrange(-4, 12)) for _ in range(2))
-        before = window if forgets and window and self.some(0.3) else ""
+        before = window if window and self.some(0.3) else ""
         return Charge(self.random.choice(BUDGETS), window, reserve, settle, limits, before)
 
     def entry(self) -> LedgerEntry:
@@ -221,7 +221,7 @@ class Chance:
             "clear_timers_of": job_id if ends and self.some(0.8) else None,
         }
 
-    def commit(self, *, forgets: bool = True) -> Commit:
+    def commit(self) -> Commit:
         """Make a commit."""
         self.number += 1
         if self.sent and self.some(0.04):
@@ -256,7 +256,7 @@ class Chance:
         )
         parts["take_timers"] = self.few(lambda: self.one_of("timers", [("job-0", "t1")]), 0.06)
         parts["clear_timers"] = self.few(lambda: (self.job_id(), choose(TIMERS)), 0.06)
-        parts["charges"] = self.few(lambda: self.charge(forgets=forgets), 0.25)
+        parts["charges"] = self.few(self.charge, 0.25)
         parts["ledger"] = self.few(self.entry)
         parts["unique_ledger"] = self.some(0.3)
         parts["floors"] = self.few(
@@ -327,7 +327,7 @@ class World:
             chance.sent.clear()  # with a journal, it is forgotten which commits were made
             await self.all("prune", lambda one: one.prune(before=LATER, limit=2))
         elif chance.some(0.15):
-            together = [chance.commit(forgets=False) for _ in range(chance.random.randrange(2, 6))]
+            together = [chance.commit() for _ in range(chance.random.randrange(2, 6))]
             if len({one.commit_id for one in together}) == len(together):
                 self.commits += len(together)
                 await self.all(f"together {together}", lambda one: _together(one, together))

@@ -7,6 +7,7 @@ the same: its parts happen one after the other, and of several refusals the firs
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -31,7 +32,7 @@ from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.values.action import ActionStatus
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
+from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, Limits
 from agent_runtime.values.capacity import QueueBounds
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.message import Address, InboxMessage, Receiver
@@ -304,6 +305,34 @@ class RefusalsContract:
             await storage.commit(commit(charges=charges))
         (kept,) = await storage.counters([("b", "day:01")])
         assert kept.reserved == Amount(tokens=10)
+
+    async def test_a_refused_commit_begins_no_window(self, storage: Storage) -> None:
+        await storage.commit(commit(charges=[Charge("b", "day:01", settle=Amount(tokens=7))]))
+        tight = Charge("b", "day:02", settle=Amount(tokens=7), limits=Limits(tokens=5))
+        made = [commit(charges=[charge]) for charge in (tight, Charge("other", "day:01"))]
+        told = await asyncio.gather(*(storage.commit(one) for one in made), return_exceptions=True)
+        assert isinstance(told[0], BudgetRejected)
+        begins = Charge("b", "day:02", settle=Amount(tokens=1), forget_before="day:02")
+        await storage.commit(commit(charges=[begins]))
+        assert (await storage.counters([("b", "day:01")]))[0] == Counters()
+
+    async def test_a_window_begins_once_and_anew_after_it_was_forgotten(self, storage: Storage) -> None:
+        async def count(*windows: str, before: str = "") -> None:
+            made = [
+                Charge("b", window, settle=Amount(tokens=7), forget_before=before and window)
+                for window in windows
+            ]
+            await asyncio.gather(*(storage.commit(commit(charges=[charge])) for charge in made))
+
+        await count("day:01")
+        await count("day:01", "day:03", "day:01", "day:03", before="own")
+        assert (await storage.counters([("b", "day:01")]))[0].settled == Amount(tokens=7)
+        await count("day:02")
+        await count("day:03", "day:04", before="own")
+        assert await storage.counters([("b", "day:02"), ("b", "day:03")]) == [Counters()] * 2
+        await count("day:02")
+        await count("day:03", before="own")
+        assert (await storage.counters([("b", "day:02")]))[0] == Counters()
 
     async def test_counters_settle_at_least_the_highest_of_their_floors(self, storage: Storage) -> None:
         floors = [Floor("b", "day", Amount(tokens=tokens)) for tokens in (30, 25)]

@@ -192,10 +192,11 @@ def _move_timers(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> No
 
 
 def _charge(rows: LockedRows, commit: Commit, changes: Changes) -> None:
+    begun = rows.empty_counters & changes.charges.keys()
     for key, added in changes.charges.items():
         _count(rows, key, added.settled, added.reserved)
     for charge in commit.charges:
-        if charge.forget_before and (charge.budget_id, charge.window) in rows.new_counters:
+        if charge.forget_before and (charge.budget_id, charge.window) in begun:
             _forget_counters(rows, charge)
 
 
@@ -208,10 +209,11 @@ def _forget_counters(rows: LockedRows, charge: Charge) -> None:
         is_old = budget_id == charge.budget_id and kind <= window < charge.forget_before
         if is_old and not counters.reserved:
             _count(rows, key, -counters.settled, NOTHING)
-            rows.new_counters.add(key)
+            rows.empty_counters.add(key)
 
 
 def _count(rows: LockedRows, key: Key, settle: Amount, reserve: Amount) -> None:
+    rows.empty_counters.discard(key)
     settled, reserved = rows.charges.get(key, (NOTHING, NOTHING))
     rows.charges[key] = (settled + settle, reserved + reserve)
     now = rows.counters[key]

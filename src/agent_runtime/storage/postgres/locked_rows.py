@@ -134,8 +134,8 @@ class LockedRows:
     entries: set[EntryKey] = field(default_factory=set)
     """Those of the asked-for ledger entries that are there."""
     counters: dict[Key, Counters] = field(default_factory=dict)
-    new_counters: set[Key] = field(default_factory=set)
-    """Counters that were inserted by this transaction."""
+    empty_counters: set[Key] = field(default_factory=set)
+    """Counters that were inserted to be locked, or forgotten, and in which nothing has been counted since: they do not stay."""
     places: Places = field(default_factory=Places)
     opened: dict[Key, Amount] = field(default_factory=dict)
     """What the ledger has of the windows of budgets that begin, and their counters had not."""

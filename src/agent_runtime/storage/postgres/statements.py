@@ -383,6 +383,9 @@ DELETE FROM runtime_budget_counters WHERE ctid IN (
   FOR UPDATE OF c SKIP LOCKED
 )
 """  # noqa: S608
+DELETE_COUNTERS: Final = """
+DELETE FROM runtime_budget_counters WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
+"""
 INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id, scope_id) DO NOTHING")
 PUT_BUDGETS: Final = _insert(
     "runtime_budgets",

@@ -160,9 +160,9 @@ def spent_rows(found: Iterable[Any]) -> list[SpentBy]:
 async def _lock_counters(connection: Connection, rows: LockedRows, needs: Needs) -> None:
     """Lock the counters, after making those that are missing."""
     found = await connection.fetch(sql.LOCK_COUNTERS, *_pairs(needs.counters))
-    if len(found) < len(needs.counters):
+    while len(found) < len(needs.counters):  # one that was there may be forgotten before it is locked
         created = await connection.fetch(sql.NEW_COUNTERS, *_pairs(needs.counters))
-        rows.new_counters = {(from_text(budget_id), from_text(window)) for budget_id, window in created}
+        rows.empty_counters.update((from_text(budget_id), from_text(window)) for budget_id, window in created)
         found = await connection.fetch(sql.LOCK_COUNTERS, *_pairs(needs.counters))
     for budget_id, window, *amounts in found:
         rows.counters[(from_text(budget_id), from_text(window))] = counters_of(amounts)
@@ -218,6 +218,8 @@ async def _write_money(connection: Connection, rows: LockedRows) -> None:
     if rows.forget_counters:
         held = _pairs(rows.counters)
         await connection.execute(sql.FORGET_COUNTERS, *_raw_columns(rows.forget_counters), *held)
+    if rows.empty_counters:
+        await connection.execute(sql.DELETE_COUNTERS, *_pairs(rows.empty_counters))
     if rows.ledger_rows:
         await connection.execute(sql.INSERT_LEDGER, *_columns(rows.ledger_rows.values()))
 
