@@ -1,7 +1,8 @@
-"""What JSON text and Python's values cannot both hold: halves of surrogate pairs, NaN and the infinities.
+"""What JSON text and Python's values cannot both hold: halves of surrogate pairs, NaN and the infinities, and long numbers.
 
 Halves come from vendors who cut a text between two events, and from file names and prompts that are no Unicode. Pairs are
-joined, halves become U+FFFD. For numbers that are none, JSON has no word.
+joined, halves become U+FFFD. For numbers that are none, JSON has no word. Numbers that 64 bits do not hold are read and written
+digit for digit: orjson makes the nearest float of them, without a word.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import Any, Final, NoReturn
 
@@ -21,6 +23,54 @@ MAX_PARTS: Final = 500_000
 interpreter for seconds, whichever thread does it. The longest answers have some hundred thousand tokens."""
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONG: Final = 17
+"""Digits, with their point, from which a number may say more than a float: fifteen digits always survive one."""
+_MOST_VALUES: Final = 512 * 1024
+"""Bytes of a JSON text, beside its texts, up to which long numbers are looked for. Reading it with all digits takes ten times as long."""
+_LEAST_EXPONENT: Final = -400
+"""Below this a number is nothing, whatever its digits: a float ends at 10⁻³²⁴."""
+_DIGITS: Final = bytes(48 if chr(byte) in "0123456789." else 32 for byte in range(256))
+_LEAST_INT: Final = -(2**63)
+_MOST_INT: Final = 2**64 - 1
+"""Whole numbers that orjson writes and reads."""
+
+
+class LongFloat(float):
+    """A number whose digits say more than a float holds: it counts as the nearest float, and is written as it came.
+
+    `Decimal(str(number))` is exact. A model that writes π to thirty digits, or an amount to the cent, has meant all of them.
+    """
+
+    __slots__ = ("text",)
+
+    text: str
+    """Its digits."""
+
+    def __new__(cls, text: str) -> LongFloat:
+        """Read a number of JSON."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, LongFloat):
+            return Decimal(self.text) == Decimal(other.text)
+        return float.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return float.__hash__(self)
+
+    def __reduce__(self) -> tuple[type[LongFloat], tuple[str]]:
+        return LongFloat, (self.text,)
 
 
 class TooManyParts(orjson.JSONDecodeError):
@@ -76,7 +126,7 @@ def loads(content: bytes | str, *, whole: bool = True, vectors: bool = False) ->
     Args:
         content: The text.
         whole: Whether halves that it escapes become U+FFFD; else they are left in for whoever joins them with the next piece.
-        vectors: Whether it may have any number of numbers.
+        vectors: Whether it may have any number of numbers, which are then read as floats.
 
     Raises:
         TooManyParts: It has more than `MAX_PARTS` parts.
@@ -84,28 +134,124 @@ def loads(content: bytes | str, *, whole: bool = True, vectors: bool = False) ->
     """
     check_parts(content, vectors=vectors)
     try:
-        return orjson.loads(content)
+        value = orjson.loads(content)
     except orjson.JSONDecodeError:
         raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
         if _ESCAPED.search(raw) is None and (isinstance(content, bytes) or _HALF.search(content) is None):
             raise
         try:
-            value = json.loads(content, parse_constant=_no_constant)
+            value = read_exactly(content)
             return whole_value(value) if whole else value
         except (ValueError, RecursionError):
             pass
         raise
+    return value if vectors else exact(value, content)
 
 
-def dumps(value: Any) -> bytes:
-    """Write JSON with keys of any plain type. Raises `TypeError` for what is no JSON."""
+def exact(value: Any, content: bytes | str) -> Any:
+    """Return what orjson has read of a JSON text, with its long numbers as they stand there.
+
+    Raises:
+        orjson.JSONDecodeError: A number has more digits than anybody can have meant.
+    """
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    if not _has_long_numbers(raw):
+        return value
     try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+        return read_exactly(raw)
+    except RecursionError:  # deeper than Python reads: the numbers stay what floats make of them
+        return value
+    except ValueError as error:
+        raise orjson.JSONDecodeError(str(error)[:200], "", 0) from None
+
+
+def _has_long_numbers(raw: bytes) -> bool:
+    """Whether a JSON text holds numbers that floats may lose, and is not so full of values that reading it again takes long."""
+    long = b"0" * _LONG
+    if long not in raw.translate(_DIGITS):
+        return False
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    beside_texts = b'"'.join(plain.split(b'"')[::2])
+    return len(beside_texts) <= _MOST_VALUES and long in beside_texts.translate(_DIGITS)
+
+
+def read_exactly(content: bytes | str) -> Any:
+    """Decode JSON text with all digits of its numbers, slowly. Raises `ValueError`."""
+    return json.loads(content, parse_float=number_of, parse_constant=refuse_constant)
+
+
+def number_of(text: str) -> float:
+    """Return a number of JSON: a `LongFloat` where a float is not what it says. Raises `ValueError` for too large ones."""
+    number = float(text)
+    if len(text) < _LONG or repr(number) == text:
+        return number
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]}… is too large a number")
+    try:
+        said = Decimal(text)
+    except InvalidOperation:  # an exponent that not even a decimal has
+        return number
+    is_less = said == Decimal(repr(number)) or said.adjusted() < _LEAST_EXPONENT
+    return number if is_less else LongFloat(text)
+
+
+def dumps(
+    value: Any, *, default: Callable[[Any], Any] | None = None, option: int = orjson.OPT_NON_STR_KEYS
+) -> bytes:
+    """Write JSON with keys of any plain type and numbers of any length. Raises `TypeError` for what is no JSON.
+
+    Args:
+        value: What to write.
+        default: What to write in the place of a value of another class.
+        option: Of orjson.
+    """
+
+    def plain(other: Any) -> Any:
+        if type(other) is LongFloat:
+            return orjson.Fragment(other.text.encode())
+        if default is None:
+            raise TypeError(f"a {type(other).__name__} is not JSON")
+        return default(other)
+
+    try:
+        return orjson.dumps(value, default=plain, option=option)
     except TypeError:
-        return orjson.dumps(whole_value(value), option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(long_numbers_written(whole_value(value), default), default=plain, option=option)
 
 
-def _no_constant(name: str) -> NoReturn:
+def long_numbers_written(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+    """Return a value in which the numbers that orjson does not write are pieces of JSON text. Raises `TypeError` for endless ones."""
+    kind = type(value)
+    if kind is int:
+        return value if _LEAST_INT <= value <= _MOST_INT else orjson.Fragment(_digits_of(value))
+    if kind is LongFloat:
+        return orjson.Fragment(value.text.encode())
+    if isinstance(value, dict):
+        return {_key(name): long_numbers_written(entry, default) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [long_numbers_written(entry, default) for entry in value]
+    if default is None or value is None or isinstance(value, str | bool | float | int):
+        return value
+    try:
+        plain = default(value)
+    except TypeError:  # orjson may know it
+        return value
+    return long_numbers_written(plain, default)
+
+
+def _digits_of(value: int) -> bytes:
+    try:
+        return b"%d" % value
+    except ValueError as error:  # more digits than Python writes in a reasonable time
+        raise TypeError(str(error)) from None
+
+
+def _key(name: Any) -> Any:
+    return str(name) if type(name) is int and not _LEAST_INT <= name <= _MOST_INT else name
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and the infinities. Raises `ValueError`."""
     raise ValueError(f"{name} is no JSON")
 
 
@@ -131,6 +277,20 @@ class HalfWaits:
         """Return what has waited in vain."""
         half, self._half = self._half, ""
         return whole_text(half)
+
+
+def has_long_floats(value: Any) -> bool:
+    """Whether JSON values hold a `LongFloat`."""
+    below = [value]
+    while below:
+        item = below.pop()
+        if isinstance(item, LongFloat):
+            return True
+        if isinstance(item, dict):
+            below += item.values()
+        elif isinstance(item, list):
+            below += item
+    return False
 
 
 def non_finite(value: Any) -> float | None:

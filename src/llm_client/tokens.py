@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import orjson
-
+from llm_client.json_text import dumps
 from llm_client.messages import CallPart, MediaPart, Message
 from llm_client.tools.tool import Tool
 
@@ -32,7 +31,7 @@ def message_characters(message: Message) -> int:
     else:
         size += sum(len(part.text) for part in message.content if not isinstance(part, MediaPart | CallPart))
     for call in message.tool_calls:
-        size += len(call.name) + len(orjson.dumps(call.arguments, default=str))
+        size += len(call.name) + len(dumps(call.arguments, default=str))
     return size
 
 
@@ -51,7 +50,7 @@ def media_tokens(message: Message) -> int:
 
 def tool_characters(tool: Tool) -> int:
     """Return the characters of a tool's description."""
-    return len(tool.name) + len(tool.description) + len(orjson.dumps(tool.parameters, default=str))
+    return len(tool.name) + len(tool.description) + len(dumps(tool.parameters, default=str))
 
 
 class TokenEstimator:

@@ -27,6 +27,7 @@ PLAYED = {
         "test_a_result_that_a_person_tells_is_checked_against_the_steps_type_and_asked_for_again",
         "test_numbers_that_json_has_no_word_for_are_refused_everywhere",
     ),
+    "test_long_numbers": ("test_a_paid_amount_is_what_was_asked_and_approved_to_the_last_digit",),
     "test_exits": ("test_a_step_that_ends_the_process_has_failed_and_the_job_beside_it_goes_on",),
     "test_public_texts": (
         "test_a_failure_of_a_step_is_known_whatever_its_text_is",

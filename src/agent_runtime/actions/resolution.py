@@ -11,6 +11,7 @@ from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSeriali
 from agent_runtime.values.action import ActionRecord, ActionType
 from agent_runtime.values.checks import check_json
 from agent_runtime.values.digest import digest
+from llm_client.json_text import number_of
 
 Answer = dict[str, Any]
 
@@ -38,7 +39,7 @@ def check_resolution(action: ActionRecord, resolution: Any) -> Answer:
         _check_names(action, answer, fields)
         check(action, answer)
     try:
-        check_json("the answer", answer)
+        check_json("the answer", answer, exact=True)
     except (ResultNotSerializable, ContentTooLarge) as error:
         raise InvalidInput(str(error)) from error
     return answer
@@ -65,7 +66,9 @@ def read_object(text: str) -> dict[str, Any]:
         InvalidInput: It is none, or says something twice: then nobody knows which one was meant.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_without_twice, parse_constant=_no_constant)
+        value = json.loads(
+            text, object_pairs_hook=_without_twice, parse_float=number_of, parse_constant=_no_constant
+        )
     except InvalidInput:
         raise
     except (ValueError, RecursionError) as error:

@@ -16,6 +16,7 @@ import orjson
 
 from agent_runtime.values.content import decode
 from agent_runtime.values.context import BudgetSpec
+from llm_client.json_text import dumps
 
 _COMPARED: Final = (
     "principal_id",
@@ -48,7 +49,7 @@ def request_hash(asked: object, *, operator: str | None = None, job_input: bytes
         "budgets": None if values.budgets is None else _limits(values.budgets),
         "deadline_seconds": None if seconds is None else float(seconds),
     }
-    text = orjson.dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
+    text = dumps(told, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=repr)
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 

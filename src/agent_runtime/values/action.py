@@ -65,10 +65,10 @@ class ActionSpec:
     def __post_init__(self) -> None:
         check_text("type", self.type)
         check_texts(self, "job_id", "scope_id")
-        check_json("payload", self.payload)
+        check_json("payload", self.payload, exact=True)
         check_json("metadata", self.metadata)
         if self.default_resolution is not None:
-            check_json("default_resolution", self.default_resolution)
+            check_json("default_resolution", self.default_resolution, exact=True)
         if self.timeout_seconds is not None:
             check_seconds("timeout_seconds", self.timeout_seconds)
         check_whole("quorum", self.quorum, least=1)
@@ -76,7 +76,7 @@ class ActionSpec:
         if self.approvers is not None:
             object.__setattr__(self, "approvers", different_people(self.approvers))
         if self.argument_schema is not None:
-            check_json("argument_schema", self.argument_schema)
+            check_json("argument_schema", self.argument_schema, exact=True)
 
 
 class ActionToken(NamedTuple):

@@ -101,8 +101,14 @@ def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise InvalidInput(f"{name} is one of {', '.join(allowed)}")
 
 
-def check_json(name: str, value: Any, *, limit: int = MAX_CONTENT_BYTES) -> None:
+def check_json(name: str, value: Any, *, limit: int = MAX_CONTENT_BYTES, exact: bool = False) -> None:
     """Refuse what is no JSON object, or longer than so many bytes.
+
+    Args:
+        name: Of the field.
+        value: What it holds.
+        limit: Bytes.
+        exact: Whether its numbers may be longer than 64 bits.
 
     Raises:
         InvalidInput: It names the field.
@@ -110,7 +116,7 @@ def check_json(name: str, value: Any, *, limit: int = MAX_CONTENT_BYTES) -> None
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{name} is a mapping with JSON values")
     try:
-        size = len(json_text(dict(value)))
+        size = len(json_text(dict(value), exact=exact))
     except ResultNotSerializable as error:
         raise ResultNotSerializable(f"{name} is {error}") from error
     if size > limit:

@@ -4,8 +4,9 @@ The bound is what one entry can cost everybody else: reading JSON keeps the inte
 megabytes of small values take some tens of milliseconds. Long texts, such as a picture in base64, are little work for their
 size, so they count by a bound of their own. Larger things belong into a file or an object store, and their name into the journal.
 
-Never pickle. Numbers beyond 64 bits, NaN and lone surrogates do not survive JSON and are refused where they occur,
-so that what a step returned the first time is what it returns on every resume.
+Never pickle. NaN and lone surrogates do not survive JSON and are refused where they occur, so that what a step returned the first
+time is what it returns on every resume. Numbers that 64 bits do not hold are kept digit for digit: JSON with such numbers begins with
+a blank, so that everything else is read at full speed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
-from llm_client.json_text import MAX_PARTS, non_finite, parts_of
+from llm_client.json_text import MAX_PARTS, long_numbers_written, non_finite, parts_of, read_exactly
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
@@ -34,6 +35,8 @@ LARGE: Final = 64 * 1024
 _PER_ITEM: Final = 8
 _ZLIB_MARK: Final = b"x"
 """First byte of a zlib stream; no JSON text begins with it."""
+_EXACT_MARK: Final = b" "
+"""First byte of JSON with numbers that are read digit for digit."""
 
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -47,7 +50,7 @@ def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
         ResultNotSerializable: The value is not made of JSON values.
         ContentTooLarge: Its JSON is longer than `limit` bytes.
     """
-    text = json_text(value)
+    text = json_text(value, exact=True)
     if len(text) > limit:
         raise ContentTooLarge(
             f"{len(text):,} bytes of content; the journal accepts {limit:,} per entry: keep what is larger elsewhere, and "
@@ -81,8 +84,12 @@ def _beside_long_texts(text: bytes) -> tuple[int, int]:
     return len(text) - sum(map(len, texts)), parts
 
 
-def json_text(value: Any) -> bytes:
+def json_text(value: Any, *, exact: bool = False) -> bytes:
     """Write JSON values as JSON.
+
+    Args:
+        value: The values.
+        exact: Whether numbers may be longer than 64 bits.
 
     Raises:
         ResultNotSerializable: The value is not made of JSON values; NaN and infinities are none.
@@ -90,10 +97,20 @@ def json_text(value: Any) -> bytes:
     try:
         text = orjson.dumps(value, option=_OPTIONS)
     except (TypeError, RecursionError) as error:
-        raise ResultNotSerializable(f"not JSON: {error}") from error
+        if not exact:
+            raise ResultNotSerializable(f"not JSON: {error}") from error
+        text = _exact_text(value, error)
     if b"null" in text and (number := non_finite(value)) is not None:
         raise ResultNotSerializable(f"not JSON: {number}")
     return text
+
+
+def _exact_text(value: Any, refused: Exception) -> bytes:
+    """Write what orjson refuses, if that is long numbers alone."""
+    try:
+        return _EXACT_MARK + orjson.dumps(long_numbers_written(value), option=_OPTIONS)
+    except (TypeError, RecursionError):
+        raise ResultNotSerializable(f"not JSON: {refused}") from refused
 
 
 def is_compressed(content: bytes) -> bool:
@@ -112,7 +129,7 @@ def decode(content: bytes) -> Any:
         if len(content) > MAX_CONTENT_BYTES:
             raise ContentTooLarge(f"compressed content becomes more than {MAX_CONTENT_BYTES:,} bytes")
     _check_values(content)
-    return orjson.loads(content)
+    return read_exactly(content) if content[:1] == _EXACT_MARK else orjson.loads(content)
 
 
 def is_large(value: Any) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
 
 from agent_runtime.errors import InvalidInput
+from llm_client.json_text import LongFloat, dumps
 
 _EXACT: Final = 2**53
 """Whole numbers up to here are the same as text, as float and in every reader of JSON."""
-_SMALLEST, _BEYOND = -(2**63), 2**64
-"""Where whole numbers end for orjson; Postgres reads 1e300 back as one with three hundred zeros."""
 
 
 def digest(value: Any) -> str:
@@ -23,19 +24,27 @@ def digest(value: Any) -> str:
         InvalidInput: The value is not JSON.
     """
     try:
-        text = orjson.dumps(_canonical(value), option=orjson.OPT_SORT_KEYS)
+        text = dumps(_canonical(value), option=orjson.OPT_SORT_KEYS)
     except (TypeError, RecursionError, OverflowError) as error:
-        raise InvalidInput("a value is not JSON, or holds numbers beyond 64 bits") from error
+        raise InvalidInput("a value is not JSON") from error
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def _canonical(value: Any) -> Any:
-    if isinstance(value, int) and not _SMALLEST <= value < _BEYOND:
-        return float(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        if abs(value) < _EXACT and not isinstance(value, LongFloat):
+            return int(value) if value.is_integer() else value
+        return _whole_or_same(value)
     if isinstance(value, Mapping):
         return {name: _canonical(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_canonical(inner) for inner in value]
     return value
+
+
+def _whole_or_same(value: float) -> Any:
+    """Return a large or a long number as every storage gives it back: Postgres reads 1e300 as one with three hundred zeros."""
+    digits = format(Decimal(str(value)), "f")
+    whole, _, rest = digits.partition(".")
+    rest = rest.rstrip("0")
+    return LongFloat(f"{whole}.{rest}") if rest else int(whole)

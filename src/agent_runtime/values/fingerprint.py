@@ -19,6 +19,8 @@ from uuid import UUID
 
 import orjson
 
+from llm_client.json_text import LongFloat
+
 _MAX_DEPTH: Final = 100
 _BY_TEXT: Final = (Decimal, Fraction, date, time, timedelta, UUID, PurePath, complex, range)
 
@@ -42,6 +44,8 @@ def type_name(value: Any) -> str:
 
 def _described(value: Any) -> Any:
     """Return JSON for what is none."""
+    if isinstance(value, LongFloat):
+        return f"{type_name(value)}{value}"
     if isinstance(value, _BY_TEXT):
         return f"{type_name(value)}{value}"
     if isinstance(value, bytes | bytearray):
@@ -75,7 +79,7 @@ def _spelled(value: Any, above: tuple[int, ...]) -> Iterator[str]:
     elif isinstance(value, int):
         yield hex(value)  # of any size: decimal digits of a very large one are refused
     elif isinstance(value, float):
-        yield repr(float(value))
+        yield repr(value if isinstance(value, LongFloat) else float(value))
     elif id(value) in above or len(above) > _MAX_DEPTH:
         yield "<above>"
     else:

@@ -13,6 +13,7 @@ import orjson
 
 from llm_client.codec import dump_message, load_message
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import dumps, exact
 from llm_client.messages import Message
 
 FORMAT = 1
@@ -76,7 +77,7 @@ class Conversation:
             "messages": [dump_message(message) for message in self._messages],
             "summary": self._dump_summary(),
         }
-        return orjson.dumps(data, default=str)
+        return dumps(data, default=str)
 
     def _dump_summary(self) -> dict[str, object] | None:
         if self.summary is None:
@@ -93,7 +94,7 @@ class Conversation:
             ConfigurationError: It is not a saved conversation.
         """
         try:
-            data = orjson.loads(text)
+            data = exact(orjson.loads(text), text)
             if data["format"] > FORMAT:
                 raise ConfigurationError(
                     f"the conversation has format {data['format']}; this version reads {FORMAT}"

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from llm_client.codec import dump_spec
+from llm_client.json_text import dumps
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestSpec
 
@@ -17,7 +18,7 @@ VERSION = 1
 
 def digest_of(value: Any) -> str:
     """Return the SHA-256 of a value as canonical JSON, in hexadecimal."""
-    text = orjson.dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    text = dumps(value, default=str, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     return hashlib.sha256(text).hexdigest()
 
 

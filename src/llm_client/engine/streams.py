@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
-import orjson
-
+from llm_client.json_text import dumps
 from llm_client.messages import CompletionResult, StreamEvent
 
 
@@ -30,11 +29,7 @@ def events_of(result: CompletionResult) -> Iterator[StreamEvent]:
         yield StreamEvent(type="token", text=result.content)
     for call in result.tool_calls:
         yield StreamEvent(type="tool_call_start", tool_call=call)
-        text = (
-            call.malformed
-            if call.malformed is not None
-            else orjson.dumps(call.arguments, default=str).decode()
-        )
+        text = call.malformed if call.malformed is not None else dumps(call.arguments, default=str).decode()
         yield StreamEvent(type="tool_call_delta", text=text, tool_call=call)
         yield StreamEvent(type="tool_call_end", tool_call=call)
     yield StreamEvent(type="usage", usage=result.usage)

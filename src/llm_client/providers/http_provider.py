@@ -17,7 +17,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
-from llm_client.json_text import TooManyParts, loads, whole_value
+from llm_client.json_text import TooManyParts, dumps, loads
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.network import is_private
@@ -142,7 +142,12 @@ class HttpProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the vendor can do by itself."""
+        """What the vendor can do by itself, with the provider's own model."""
+        return self.capabilities_of(self._model)
+
+    def capabilities_of(self, model: str) -> Capabilities:
+        """Return what the vendor can do by itself with one of its models."""
+        del model
         return self._capabilities
 
     def __repr__(self) -> str:
@@ -328,11 +333,7 @@ def _check_address(base_url: str) -> None:
 def _dumps(body: dict[str, Any]) -> bytes:
     """Write a request; halves of surrogate pairs, which file names and prompts may hold, are replaced."""
     try:
-        return orjson.dumps(body)
-    except TypeError:
-        pass
-    try:
-        return orjson.dumps(whole_value(body))
+        return dumps(body, option=0)
     except (TypeError, RecursionError) as error:
         raise ConfigurationError(f"{_culprit(body)} cannot be written as JSON: {error}") from error
 
@@ -342,7 +343,7 @@ def _culprit(body: dict[str, Any]) -> str:
     for name in ("messages", "input", "contents"):
         for number, message in enumerate(body.get(name) or (), 1):
             try:
-                orjson.dumps(whole_value(message))
+                dumps(message, option=0)
             except (TypeError, RecursionError):
                 role = message.get("role") or message.get("type") if isinstance(message, dict) else "?"
                 return f"message {number} of the request ({role})"

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from llm_client.errors import ScriptExhausted
+from llm_client.json_text import dumps
 from llm_client.messages import (
     CompletionResult,
     Embeddings,
@@ -88,7 +87,7 @@ def _events(piece: Chunk) -> Iterator[StreamEvent]:
     elif isinstance(piece, ToolCall):
         opened = replace(piece, arguments={}, malformed=None)
         yield StreamEvent(type="tool_call_start", tool_call=opened)
-        text = piece.malformed if piece.malformed is not None else orjson.dumps(piece.arguments).decode()
+        text = piece.malformed if piece.malformed is not None else dumps(piece.arguments).decode()
         yield StreamEvent(type="tool_call_delta", text=text, tool_call=opened)
         yield StreamEvent(type="tool_call_end", tool_call=piece)
     else:
@@ -213,7 +212,7 @@ class _DoubleProvider:
     def _count(spec: RequestSpec, result: CompletionResult) -> Usage:
         written = len(result.content)
         if result.tool_calls:
-            written += sum(len(call.name) + len(orjson.dumps(call.arguments)) for call in result.tool_calls)
+            written += sum(len(call.name) + len(dumps(call.arguments)) for call in result.tool_calls)
         return Usage(
             input_tokens=_tokens(sum(map(_length, spec.messages))), output_tokens=_tokens(written), requests=1
         )

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecoder
 from typing import Any, Final
 
 import orjson
 
-from llm_client.json_text import TooManyParts, dumps, loads, whole_text, whole_value
+from llm_client.json_text import TooManyParts, dumps, loads, number_of, whole_text, whole_value
 from llm_client.messages import StreamEvent, ToolCall
 from llm_client.spec import new_id
 
-_DECODER: Final = JSONDecoder(strict=False)
+_DECODER: Final = JSONDecoder(strict=False, parse_float=number_of)
 _BLANKS: Final = re.compile(r"[ \t\n\r]*+")
 _LOOKED_AT: Final = 64 * 1024 * 1024
 """Characters of arguments that are looked at, in all, to tell calls of one answer apart. A server that says a call's name with each
@@ -98,7 +98,7 @@ def _repeated(text: str) -> dict[str, Any] | None:
             return found
         try:
             value, at = _DECODER.raw_decode(text, at)
-        except (JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict) or (found and value and value != found):
             return None

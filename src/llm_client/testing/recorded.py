@@ -23,6 +23,7 @@ from llm_client.codec import (
 from llm_client.engine.keys import digest_of
 from llm_client.engine.streams import closing
 from llm_client.errors import ConfigurationError, ProviderError, ScriptExhausted
+from llm_client.json_text import dumps, exact
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.private_files import make_private
 from llm_client.providers.base import Provider
@@ -187,7 +188,7 @@ class RecordedProvider:
                 )
             self._name, self._model = head["provider"], head["model"]
             for line in lines[1:]:
-                entry = orjson.loads(line)
+                entry = exact(orjson.loads(line), line)
                 self._answers[entry["key"]].append(entry)
         except (orjson.JSONDecodeError, LookupError, TypeError) as error:
             raise ConfigurationError(f"{self._path} is not a recording") from error
@@ -219,7 +220,7 @@ def _append(path: Path, head: dict[str, Any], entry: dict[str, Any]) -> None:
     make_private(path)
     with path.open("ab") as file:
         for line in lines:
-            file.write(orjson.dumps(line, default=str) + b"\n")
+            file.write(dumps(line, default=str) + b"\n")
 
 
 def _dump_error(error: ProviderError) -> dict[str, Any]:

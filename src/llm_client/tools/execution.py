@@ -11,7 +11,7 @@ import orjson
 
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
-from llm_client.json_text import non_finite, whole_text, whole_value
+from llm_client.json_text import dumps, exact, non_finite, whole_text, whole_value
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import kind_of, raw_text_of, text_of
 from llm_client.tools.threads import call_in_thread
@@ -89,20 +89,14 @@ def to_result(returned: Any) -> ToolResult:
         text = whole_text(returned)
         return ToolResult(content=text, value=text)
     try:
-        written = _written(returned)
+        written = dumps(returned, default=_plain)
     except (TypeError, RecursionError) as error:
         return _not_json(returned, text_of(error))
     if b"null" in written and (number := non_finite(returned)) is not None:
         return _not_json(returned, str(number))
-    value = returned if returned is None or isinstance(returned, bool | int) else orjson.loads(written)
+    plain = returned is None or isinstance(returned, bool | int)
+    value = returned if plain else exact(orjson.loads(written), written)
     return ToolResult(content="" if returned is None else written.decode(), value=value)
-
-
-def _written(returned: Any) -> bytes:
-    try:
-        return orjson.dumps(returned, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # a name that no Unicode text can hold, as file systems have them, or no JSON at all
-        return orjson.dumps(whole_value(returned), default=_plain, option=orjson.OPT_NON_STR_KEYS)
 
 
 def _not_json(returned: Any, reason: str) -> ToolResult:

@@ -20,9 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from llm_client.codec import dump_message
+from llm_client.json_text import dumps
 from llm_client.messages import Message, ToolCall
 
 MAX_REQUESTS: Final = 64
@@ -65,7 +64,7 @@ class Transcripts:
         known = self._digests.get(id(message))
         if known is not None:
             return known[1]
-        text = orjson.dumps(dump_message(message), option=orjson.OPT_NON_STR_KEYS, default=repr)
+        text = dumps(dump_message(message), default=repr)
         digest = hashlib.blake2b(text, digest_size=16).digest()
         if len(self._digests) >= MAX_REMEMBERED:
             self._digests.clear()

@@ -178,7 +178,7 @@ class ResultType:
         adapter = _adapter_for_scalar(self.declared) if self.declared in _SCALARS else self._adapter
         try:
             if adapter is None:
-                json_text(given)
+                json_text(given, exact=True)
                 return given
             try:
                 written = json_text(given)

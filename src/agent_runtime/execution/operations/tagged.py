@@ -19,6 +19,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from agent_runtime.errors import ResultNotSerializable
+from llm_client.json_text import LongFloat
 
 _LEAST_INTEGER: Final = -(2**63)
 _MOST_INTEGER: Final = 2**64 - 1
@@ -56,7 +57,7 @@ class _Tagger:
             return value
         if kind is int:
             return value if _LEAST_INTEGER <= value <= _MOST_INTEGER else self._rich("$int", hex(value), kind)
-        if kind is float:
+        if kind is float or kind is LongFloat:
             return finite(value)
         if kind is dict:
             return self._dict(value)

@@ -7,11 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
-import orjson
-
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage import rules
+from agent_runtime.storage.json_columns import write_json
 from agent_runtime.storage.memory.state import State
 from agent_runtime.storage.rules import Changes, Key
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
@@ -85,11 +84,11 @@ def check(state: State, commit: Commit) -> Changes:
 
 def _check_json(commit: Commit) -> None:
     """Refuse data that a database could not keep; raises `TypeError`."""
-    orjson.dumps([event.data for event in commit.events])
+    write_json([event.data for event in commit.events])
     for _, events in commit.create:
-        orjson.dumps([event.data for event in events])
-    orjson.dumps([signal.data for signal in commit.signals])
-    orjson.dumps([timer.data for timer in commit.set_timers])
+        write_json([event.data for event in events])
+    write_json([signal.data for signal in commit.signals])
+    write_json([timer.data for timer in commit.set_timers])
 
 
 def _check_ids(state: State, commit: Commit) -> None:

@@ -10,9 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from agent_runtime.ports.commit import Timer
+from agent_runtime.storage.json_columns import read_json, write_json
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import RuntimeEvent
 
@@ -37,7 +36,7 @@ def from_text(value: str) -> str:
 
 def to_json(value: Any) -> str:
     """Return JSON text that JSONB can hold."""
-    text = orjson.dumps(value).decode()
+    text = write_json(value)
     if "\\u0000" not in text and "\\u001a" not in text:
         return text
     escaped = {"u0000": r"\u001a0", "u001a": r"\u001a1"}
@@ -49,7 +48,7 @@ def from_json(text: str) -> Any:
     if "\\u001a" in text:
         plain = {"u001a0": r"\u0000", "u001a1": r"\u001a"}
         text = _JSON_ESCAPED.sub(lambda found: plain.get(found[1], found[0]), text)
-    return orjson.loads(text)
+    return read_json(text)
 
 
 def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:

@@ -12,11 +12,10 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from agent_runtime.errors import ActionAlreadyResolved, InvalidInput, StorageError, UnknownAction
 from agent_runtime.ports.commit import ActionChange, Commit, Timer
 from agent_runtime.storage import rows
+from agent_runtime.storage.json_columns import read_json
 from agent_runtime.storage.redis.action_script import WRITE
 from agent_runtime.storage.redis.server import ANSWER_SECONDS, Server, is_lost
 from agent_runtime.storage.redis.text import as_text, to_json
@@ -146,7 +145,7 @@ class RedisActionStore:
         if action_id is None:
             return None
         (action,) = await self._read([as_text(action_id)])
-        return None if action is None else replace(action, token_of=orjson.loads(approver))
+        return None if action is None else replace(action, token_of=read_json(approver))
 
     async def list_actions(
         self,
@@ -272,11 +271,11 @@ def _record(row: Sequence[bytes | str | None]) -> ActionRecord | None:
     if record is None or status is None:
         return None
     values: dict[str, Any] = {
-        **orjson.loads(record),
+        **read_json(record),
         "status": status,
-        "resolution": None if resolution is None else orjson.loads(resolution),
-        "resolved_by": None if resolved_by is None else orjson.loads(resolved_by),
-        "votes": orjson.loads(votes or "[]"),
+        "resolution": None if resolution is None else read_json(resolution),
+        "resolved_by": None if resolved_by is None else read_json(resolved_by),
+        "votes": read_json(votes or "[]"),
         "resolved_at": resolved_at,
     }
     for name in ("created_at", "expires_at", "resolved_at"):

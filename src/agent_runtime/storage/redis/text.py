@@ -6,9 +6,14 @@ JSON is written in ASCII, so that no `encoding` of a client can spoil it.
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Any, Final
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
+from agent_runtime.storage.json_columns import write_json
+from llm_client.json_text import non_finite
+
+_NOT_ASCII: Final = re.compile("[^\x00-\x7f]+")
 
 
 def as_text(value: bytes | str) -> str:
@@ -24,12 +29,18 @@ def to_json(value: Any, *, limit: int) -> str:
         ContentTooLarge: The text is longer than `limit` bytes.
     """
     try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
+        text = _NOT_ASCII.sub(_escaped, write_json(value))
+    except (TypeError, RecursionError) as error:
         raise ResultNotSerializable(f"not JSON: {error}") from error
+    if "null" in text and (number := non_finite(value)) is not None:
+        raise ResultNotSerializable(f"not JSON: {number}")
     if len(text) > limit:
         raise ContentTooLarge(f"{len(text):,} bytes; {limit:,} are kept in Redis")
     return text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def escaped(pattern: str) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
 from agent_runtime.ports.commit import Timer
+from agent_runtime.storage.json_columns import read_json, write_json
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import EPOCH, RuntimeEvent
 
@@ -27,7 +26,7 @@ def to_time(microseconds: int) -> datetime:
 
 def from_json(value: Any) -> str:
     """Return JSON text."""
-    return orjson.dumps(value).decode()
+    return write_json(value)
 
 
 def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
@@ -45,11 +44,7 @@ def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
 def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
     """Turn a row from the driver into Python values."""
     return [
-        value
-        if value is None or kind == "plain"
-        else to_time(value)
-        if kind == "time"
-        else orjson.loads(value)
+        value if value is None or kind == "plain" else to_time(value) if kind == "time" else read_json(value)
         for kind, value in zip(columns.values(), row, strict=True)
     ]
 
@@ -64,7 +59,7 @@ def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent
         seq=seq,
         timestamp=to_time(at),
         operation_id=operation_id,
-        data=orjson.loads(data),
+        data=read_json(data),
         content=content,
     )
 
@@ -75,4 +70,4 @@ EVENT_COLUMNS = ", ".join(EVENT)
 def timer_record(row: Sequence[Any]) -> Timer:
     """Build a timer from its columns."""
     job_id, key, due_at, type_, operation_id, data = row
-    return Timer(job_id, key, to_time(due_at), type_, operation_id, orjson.loads(data))
+    return Timer(job_id, key, to_time(due_at), type_, operation_id, read_json(data))

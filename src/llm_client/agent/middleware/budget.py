@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import orjson
-
 from llm_client.agent.middleware.failures import BUDGET_EXCEEDED
+from llm_client.json_text import dumps
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import ToolResult
@@ -37,7 +36,7 @@ class BudgetMiddleware(ToolMiddleware):
         used = max(self._calls.get(invocation.run_id, 0), invocation.number - 1)
         if self._max_calls is not None and used >= self._max_calls:
             return failure(f"this run may call tools {self._max_calls} times, and has", BUDGET_EXCEEDED)
-        size = len(orjson.dumps(invocation.arguments, default=str))
+        size = len(dumps(invocation.arguments, default=str))
         if size > self._max_argument_bytes:
             return failure(
                 f"the arguments are {size} bytes long; at most {self._max_argument_bytes} are allowed",

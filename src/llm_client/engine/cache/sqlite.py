@@ -13,6 +13,7 @@ import orjson
 from llm_client.clock import Clock, utc_now
 from llm_client.codec import dump_result, load_result
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import dumps, exact
 from llm_client.messages import CompletionResult
 from llm_client.private_files import make_private
 
@@ -68,13 +69,13 @@ class SQLiteCache:
         if blob is None:
             return None
         try:
-            return load_result(orjson.loads(blob))
+            return load_result(exact(orjson.loads(blob), blob))
         except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError, ArithmeticError):
             return None
 
     async def put(self, key: str, result: CompletionResult) -> None:
         """Store an answer, replacing an older one."""
-        blob = orjson.dumps(dump_result(result), default=str)
+        blob = dumps(dump_result(result), default=str)
         await self._run(lambda: self._write(key, blob, self._clock().timestamp()))
 
     async def count(self) -> int:

@@ -87,7 +87,7 @@ async def test_what_a_tool_returns_becomes_json_and_text(value: Any, content: st
     assert (result.content, result.value, result.success) == (content, json, True)
 
 
-@pytest.mark.parametrize("value", [object(), 2**80, {"deep": [lambda: None]}, b"bytes"])
+@pytest.mark.parametrize("value", [object(), {"deep": [lambda: None]}, b"bytes"])
 async def test_what_json_cannot_hold_is_a_failure_of_its_own_kind(value: Any) -> None:
     result = await execute(invocation(returning(value)))
 
