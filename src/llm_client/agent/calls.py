@@ -11,13 +11,14 @@ from difflib import get_close_matches
 from llm_client.agent.config import AgentConfig
 from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
 from llm_client.background import gather_or_cancel
-from llm_client.errors import ToolError
+from llm_client.errors import RunAborted, ToolError
+from llm_client.exits import PASSING
 from llm_client.governed import host_for
 from llm_client.json_text import whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
-from llm_client.tools.execution import execute, failure
+from llm_client.tools.execution import execute, failure, failure_of
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import ToolResult
 
@@ -105,6 +106,10 @@ class ToolCalls:
                 tool.validate(call.arguments)
             except ToolError as error:
                 return failure(f"the arguments do not match the tool's schema:\n{error}", INVALID_ARGUMENTS)
+            except (RunAborted, *PASSING):
+                raise
+            except BaseException as error:  # noqa: BLE001 -- what a parameter's own type raises is for the model to read
+                return failure_of(error)
         return ToolInvocation(
             tool=tool,
             call=call,

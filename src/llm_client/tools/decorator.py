@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, get_args, overload
 
 from llm_client.errors import ConfigurationError
+from llm_client.tools.aliases import LEGAL_NAME
 from llm_client.tools.schema import read_signature
 from llm_client.tools.tool import Effect, Reconcile, Tool
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 def check_name(name: str) -> str:
@@ -20,7 +18,7 @@ def check_name(name: str) -> str:
     Raises:
         ConfigurationError: The name is not made of at most 64 letters, digits, `_` and `-`.
     """
-    if not _NAME.fullmatch(name):
+    if not LEGAL_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} cannot be a tool's name: vendors accept at most 64 letters, digits, '_' and '-', "
             "not starting with a digit"

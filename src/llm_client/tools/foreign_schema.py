@@ -12,9 +12,10 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from llm_client.errors import ToolError
+from llm_client.json_text import dumps
+from llm_client.logs import logger_of
+from llm_client.public_text import kind_of
 from llm_client.unseen import without_unseen
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
@@ -30,6 +31,10 @@ _SHOWN: Final = frozenset({"description", "title", "$comment"})
 _UNCHECKED: Final = frozenset({"pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"})
 """Keywords that run regular expressions or look through everything once more."""
 
+logger = logger_of(__name__)
+
+_BOUNDS: Final = frozenset({"exclusiveMinimum", "exclusiveMaximum"})
+
 Validate = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
@@ -44,7 +49,7 @@ def plain_text(text: str) -> str:
 
 def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a schema whose texts are plain. Raises `ToolError` when it is too large."""
-    size = len(orjson.dumps(schema))
+    size = len(dumps(schema))
     if size > MAX_SCHEMA_BYTES:
         raise ToolError(f"its schema has {size} bytes; at most {MAX_SCHEMA_BYTES} are accepted")
     cleaned: dict[str, Any] = _cleaned(schema)
@@ -67,17 +72,21 @@ def _cleaned(value: Any) -> Any:
 def bounded_validator(schema: Mapping[str, Any]) -> Validate:
     """Return a check of arguments against a foreign schema; they reach the handler as one argument.
 
-    A server's argument may have any name, so passing them on as keywords could clash.
+    A server's argument may have any name, so passing them on as keywords could clash. A schema that cannot be applied – of an unknown type, with
+    a reference to nothing – checks nothing, which is logged once: the server knows what it takes.
     """
     validators = importlib.import_module("jsonschema.validators")
     registry = importlib.import_module("referencing").Registry()
     steps = _Steps()
-    known = validators.Draft202012Validator
+    known = _of_its_draft(schema)
     counted = {
         name: _ignored if name in _UNCHECKED else steps.counting(name, check)
         for name, check in known.VALIDATORS.items()
     }
     validator = validators.extend(known, counted)(dict(schema), registry=registry)
+
+    told: list[bool] = []
+    is_hostile = _refers_elsewhere(schema)
 
     def validate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         steps.left = MAX_STEPS
@@ -89,12 +98,40 @@ def bounded_validator(schema: Mapping[str, Any]) -> Validate:
                 if len(problems) == 10:
                     break
         except Exception as error:  # noqa: BLE001 -- what a foreign schema makes of its own checking
-            raise ToolError(f"the tool's schema cannot be checked: {type(error).__name__}") from None
+            # One that refers to elsewhere, or takes too many steps, may be meant to harm; others are no schemas.
+            if is_hostile or isinstance(error, _TooManySteps | RecursionError | MemoryError):
+                raise ToolError(f"the tool's schema cannot be checked: {type(error).__name__}") from None
+            if not told:
+                told.append(True)
+                logger.warning(
+                    "a tool's arguments are not checked, as its schema cannot be: %s", kind_of(error)
+                )
+            return {"arguments": dict(arguments)}
         if problems:
             raise ToolError("\n".join(problems))
         return {"arguments": dict(arguments)}
 
     return validate
+
+
+def _refers_elsewhere(schema: Any) -> bool:
+    """Whether a schema refers to a place outside of itself."""
+    if isinstance(schema, Mapping):
+        reference = schema.get("$ref", "#")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            return True
+        return any(map(_refers_elsewhere, schema.values()))
+    return isinstance(schema, list) and any(map(_refers_elsewhere, schema))
+
+
+def _of_its_draft(schema: Mapping[str, Any]) -> Any:
+    """Return jsonschema's validator for the draft that a schema names; the newest one without."""
+    validators = importlib.import_module("jsonschema.validators")
+    newest = validators.Draft202012Validator
+    try:
+        return validators.validator_for(schema, default=newest)
+    except (TypeError, ValueError, AttributeError):  # it names something else
+        return newest
 
 
 class _Steps:
@@ -112,6 +149,8 @@ class _Steps:
                 raise _TooManySteps
             if name == "additionalProperties" and "patternProperties" in schema:
                 return  # what those allow is not looked at
+            if name in _BOUNDS and isinstance(value, bool):  # as the fourth draft writes it
+                return
             if name == "uniqueItems" and isinstance(instance, list) and len(instance) > MAX_UNIQUE_ITEMS:
                 return
             yield from check(validator, value, instance, schema) or ()

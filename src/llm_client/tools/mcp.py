@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from llm_client.errors import ConfigurationError, MissingDependency, ToolError
+from llm_client.json_text import dumps
 from llm_client.network import NETWORK, is_private
 from llm_client.redaction import kind_of_name
+from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_connection import Connection, Made, bounding
@@ -40,8 +41,6 @@ MAX_REFUSAL = 4_000
 """Characters of what a server says when it refuses a call."""
 _CLEANED_HERE = 64 * 1024
 """Characters of a result up to which it is looked through on the event loop; longer ones in a thread."""
-
-_FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class McpServer:
@@ -124,8 +123,17 @@ class McpServer:
         connection = await self._connected()
         async with connection.listing:
             found = await self._listed(connection)
-        taken = [entry for entry in found if self._only is None or entry.name in self._only]
-        return await asyncio.to_thread(lambda: [self._tool(entry) for entry in taken])
+        return await asyncio.to_thread(self._made, found)
+
+    def _made(self, found: Sequence[McpTool]) -> list[Tool]:
+        """Return those of a server's tools that are wanted, each under a name of its own that every vendor accepts."""
+        entries = {entry.name: entry for entry in found}
+        names = aliases(self._prefix + name for name in entries)
+        return [
+            self._tool(entry, names[self._prefix + name])
+            for name, entry in entries.items()
+            if self._only is None or name in self._only
+        ]
 
     async def _listed(self, connection: Connection) -> list[McpTool]:
         """Return what the server tells of its tools, in time, and keep what each is."""
@@ -232,8 +240,7 @@ class McpServer:
         requests = BoundedServer(streamable_http_client(self._url, http_client=http_client))
         return Made(Client(requests, cache=None), requests, http_client=http_client)
 
-    def _tool(self, entry: McpTool) -> Tool:
-        name = _FORBIDDEN.sub("_", self._prefix + entry.name)[:64]
+    def _tool(self, entry: McpTool, name: str) -> Tool:
         try:
             schema = shown_schema(entry.input_schema)
         except ToolError as error:
@@ -295,8 +302,9 @@ def _definition(entry: McpTool) -> str:
         "hints": None if hints is None else hints.model_dump(mode="json", exclude_none=True),
     }
     try:
-        written = orjson.dumps(said, option=orjson.OPT_SORT_KEYS, default=str)
-    except TypeError as error:
+        written = dumps(said, option=orjson.OPT_SORT_KEYS, default=str)
+        orjson.loads(written)  # which no vendor reads either, if this does not
+    except (TypeError, orjson.JSONDecodeError) as error:
         raise ToolError(
             f"the MCP server says of its tool {entry.name[:64]!r} what cannot be written as JSON: {error}"
         ) from None
@@ -315,7 +323,7 @@ def _refusal(error: BaseException) -> str:
 def _can_be_kept(value: Any) -> bool:
     """Whether structured content is JSON that we can write, and not too long."""
     try:
-        return len(orjson.dumps(value)) <= MAX_RESULT_CHARACTERS
+        return len(dumps(value)) <= MAX_RESULT_CHARACTERS
     except TypeError:  # a number that is too long, half a character
         return False
 
