@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_client.json_text import dumps
 from llm_client.messages import Message
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ class OutputSchema:
     name: str
     schema: Mapping[str, Any]
     strict: bool = True
+
+    @property
+    def instruction(self) -> str:
+        """What a model is told that cannot be held to the schema by its vendor."""
+        text = dumps(self.schema).decode()
+        return f"Answer with JSON alone, without any other text, matching this JSON Schema:\n{text}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

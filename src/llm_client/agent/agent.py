@@ -76,14 +76,16 @@ class Agent:
         self._owns_engine = engine is None
         self.engine, asked = _engine(engine, provider, model)
         template = request or RequestSpec(messages=())
+        template = template if asked is None else template.evolve(model=asked)
         self.middleware = [*middleware, *_inner_middleware(self.config, use_middleware)]
         self._equipment = Equipment(
             engine=self.engine,
             calls=ToolCalls(self.tools, self.middleware, self.config, approve),
             config=self.config,
-            template=template if asked is None else template.evolve(model=asked),
+            template=template,
             window=window or DropOldest(),
             output=None if output_type is None or output_type is str else OutputType(output_type),
+            schema_with_tools=_can(self.engine, template.model, "supports_tools_with_output_schema"),
         )
         self._system = self._system_messages(system_message)
 
@@ -190,8 +192,8 @@ class Agent:
 
     def _system_messages(self, text: str | None) -> tuple[Message, ...]:
         """Return the system message as one object that all runs share, or none."""
-        output = self._equipment.output
-        if output is not None and not _enforces_schemas(self.engine.provider):
+        output, model = self._equipment.output, self._equipment.template.model
+        if output is not None and not _can(self.engine, model, "supports_output_schema"):
             text = f"{text}\n\n{output.instruction}" if text else output.instruction
         return (Message.system(text),) if text else ()
 
@@ -265,5 +267,9 @@ def _inner_middleware(config: AgentConfig, use_middleware: bool | None) -> Seque
     return default_middleware(config) if wanted else ()
 
 
-def _enforces_schemas(provider: Provider) -> bool:
-    return bool(getattr(getattr(provider, "capabilities", None), "supports_output_schema", True))
+def _can(engine: Any, model: str | None, ability: str) -> bool:
+    """Whether an engine's provider can do something with the model that is asked for; one that does not say so can."""
+    provider = getattr(engine, "provider", engine)
+    of_model = getattr(provider, "capabilities_of", None)
+    known = of_model(model) if model and of_model else getattr(provider, "capabilities", None)
+    return bool(getattr(known, ability, True))

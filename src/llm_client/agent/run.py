@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,7 @@ from llm_client.errors import (
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.middleware import HOST, Emit
 from llm_client.pausing import TimeLimit
-from llm_client.spec import RequestContext, RequestSpec, new_id
+from llm_client.spec import OutputSchema, RequestContext, RequestSpec, new_id
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.tool import Tool, ToolResult
 from llm_client.usage import Usage
@@ -41,6 +42,7 @@ HIDDEN_ERROR = "Error: the tool failed."
 UNANSWERED = "Error: the run ended before this call was answered."
 REPAIR = "Your answer does not have the form that was asked for:\n{problems}\nAnswer again, with JSON alone."
 EMPTY = "Your answer was empty. Answer, or call a tool."
+FORM = "Now give this answer once more as JSON alone, in the form that is asked for."
 MALFORMED = "Your tool call could not be read. Call the tool again, with arguments that are one JSON object."
 _FINISHED = frozenset({"stop", "tool_calls", "other"})
 """Stop reasons of answers whose tool calls are whole."""
@@ -59,6 +61,8 @@ class Equipment:
     """Model and sampling of every request."""
     window: ContextWindow
     output: OutputType | None = None
+    schema_with_tools: bool = True
+    """Whether tools and an output schema go together in one request."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -89,6 +93,8 @@ class Run:
     estimator: TokenEstimator = field(default_factory=TokenEstimator)
     """Per run: a run that is replayed learns the same and so cuts the same."""
     has_called_tools: bool = False
+    is_forming: bool = False
+    """Whether the tools have done their part, and the answer is asked for in its form."""
 
     async def finish(self, timeout: float | None) -> AgentResult:
         """Run until the model is done or a bound is reached.
@@ -204,12 +210,26 @@ class Run:
         equipment = self.equipment
         template = equipment.template
         choice = template.tool_choice
+        is_plain = self.has_called_tools and choice not in {"auto", "none"}
         return template.evolve(
             messages=tuple(messages),
-            tools=self.tools,
-            tool_choice=None if self.has_called_tools and choice not in {"auto", "none"} else choice,
-            output_schema=equipment.output.schema if equipment.output else template.output_schema,
+            tools=() if self.is_forming else self.tools,
+            tool_choice=None if is_plain or self.is_forming else choice,
+            output_schema=None if self._forms_later() else self._schema(),
             max_tokens=equipment.config.max_output_tokens or template.max_tokens,
+        )
+
+    def _schema(self) -> OutputSchema | None:
+        output = self.equipment.output
+        return output.schema if output else self.equipment.template.output_schema
+
+    def _forms_later(self) -> bool:
+        """Whether the answer's form is asked for in a turn of its own, when the model calls no tool any more."""
+        return bool(
+            self.tools
+            and self._schema() is not None
+            and not self.equipment.schema_with_tools
+            and not self.is_forming
         )
 
     async def _fitting(self) -> Sequence[Message]:
@@ -278,6 +298,8 @@ class Run:
             return self._end("truncated", error=LLMClientError("the answer was cut at its token limit"))
         if answer.finish_reason == "error":
             return self._end("error", error=InvalidResponse("the provider ended the answer with an error"))
+        if self._forms_later():
+            return self._form(answer)
         output = self.equipment.output
         if output is None:
             return self._end("success", output=answer.content)
@@ -289,6 +311,15 @@ class Run:
                 return self._end("error", error=error)
             self.messages.append(Message.user(REPAIR.format(problems=error)))
             return None
+
+    def _form(self, answer: CompletionResult) -> AgentResult | None:
+        """Take an answer that has its form already, else ask for it in that form."""
+        if self.equipment.output is not None:
+            with suppress(OutputInvalid):
+                return self._end("success", output=self.equipment.output.parse(answer.content))
+        self.is_forming = True
+        self.messages.append(Message.user(FORM))
+        return None
 
     def _end(
         self, status: RunStatus, *, error: LLMClientError | None = None, output: Any = None

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import orjson
 
+from llm_client.agent.answer_text import json_of
 from llm_client.errors import ConfigurationError, OutputInvalid
-from llm_client.json_text import loads
+from llm_client.json_text import dumps, has_long_floats
+from llm_client.public_text import kind_of, text_of
 from llm_client.spec import OutputSchema
 from llm_client.tools.schema import describe_problems, without_titles
 
-_FENCE = "```"
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -46,8 +48,7 @@ class OutputType:
     @property
     def instruction(self) -> str:
         """What a model is told that cannot be held to the schema by its vendor."""
-        text = orjson.dumps(self.schema.schema).decode()
-        return f"Answer with JSON alone, without any other text, matching this JSON Schema:\n{text}"
+        return self.schema.instruction
 
     def parse(self, text: str) -> Any:
         """Return an answer as a value of the type.
@@ -55,36 +56,45 @@ class OutputType:
         Raises:
             OutputInvalid: The answer does not match; the message lists the problems for the model.
         """
+        problem: OutputInvalid | None = None
+        try:
+            for data in json_of(text):
+                try:
+                    return self._value(data)
+                except OutputInvalid as error:
+                    problem = problem or error
+        except orjson.JSONDecodeError as error:
+            raise problem or OutputInvalid(f"the answer is not JSON: {error}") from None
+        raise problem or OutputInvalid("the answer is not JSON")
+
+    def _value(self, data: Any) -> Any:
+        """Return decoded JSON as a value of the type."""
         from pydantic import ValidationError
 
-        try:
-            data = loads(_unfenced(text))
-        except orjson.JSONDecodeError as error:
-            raise OutputInvalid(f"the answer is not JSON: {error}") from None
         if self._wrapped:
             if not isinstance(data, dict) or "value" not in data:
                 raise OutputInvalid("- value: Field required")
             data = data["value"]
         try:
-            return self._adapter.validate_json(orjson.dumps(data))
+            return self._read(data)
         except ValidationError as error:
             raise OutputInvalid(describe_problems(error)) from None
+        except Exception as error:
+            raise OutputInvalid(f"- value: {kind_of(error)}: {text_of(error)}") from error
+
+    def _read(self, data: Any) -> Any:
+        """Read JSON as JSON; numbers of more digits than a float has first as what they are, for the types that take them."""
+        from pydantic import ValidationError
+
+        text = dumps(data)
+        if has_long_floats(data):
+            with suppress(ValidationError):
+                return self._adapter.validate_python(data)
+        return self._adapter.validate_json(text)
 
     def dump(self, value: Any) -> Any:
         """Return a value of the type as JSON values, as the type itself writes it."""
         return self._adapter.dump_python(value, mode="json")
-
-
-def _unfenced(text: str) -> str:
-    """Return what stands between a fence of Markdown, which models like to put round JSON; else the text as it is.
-
-    Not by a regular expression: several runs of blanks side by side would be tried in every division, for hours.
-    """
-    fenced = text.strip()
-    first, newline, rest = fenced.partition("\n")
-    if newline and first.strip() in (_FENCE, f"{_FENCE}json") and rest.endswith(_FENCE):
-        return rest.removesuffix(_FENCE).strip()
-    return text
 
 
 def _is_object(schema: dict[str, Any]) -> bool:

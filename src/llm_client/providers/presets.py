@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from llm_client.providers.openai.chat_dialect import (
     COMPATIBLE,
     DEEPSEEK,
+    GROQ,
+    LOCAL,
     MISTRAL,
     OLLAMA,
     OPENAI,
@@ -67,6 +69,7 @@ PRESETS: dict[str, Preset] = {
         url_variables=("VLLM_BASE_URL",),
         key_variables=("VLLM_API_KEY",),
         key_required=False,
+        dialect=LOCAL,
     ),
     "lmstudio": Preset(
         name="lmstudio",
@@ -74,12 +77,14 @@ PRESETS: dict[str, Preset] = {
         url_variables=("LMSTUDIO_BASE_URL",),
         key_variables=("LMSTUDIO_API_KEY",),
         key_required=False,
+        dialect=LOCAL,
     ),
     "groq": Preset(
         name="groq",
         base_url="https://api.groq.com/openai/v1",
         url_variables=("GROQ_BASE_URL",),
         key_variables=("GROQ_API_KEY",),
+        dialect=GROQ,
     ),
     "mistral": Preset(
         name="mistral",

@@ -55,6 +55,13 @@ class Person(BaseModel):
     name: str = Field(description="Full name")
 
 
+def permitted(sent: dict[str, Any]) -> dict[str, Any]:
+    """Return the SDK's schema without a default that is a value: the SDK keeps one, which strict mode refuses."""
+    size = sent["schema"]["properties"]["size"]
+    size["description"] = f"{{default: {size.pop('default')}}}"
+    return sent
+
+
 async def sdk_request(server: LoopbackServer, call: SdkCall) -> Received:
     async with openai.AsyncOpenAI(api_key="sk-test", base_url=server.url + "/v1", max_retries=0) as client:
         await call(client)
@@ -201,7 +208,7 @@ async def test_chat_output_schema_is_what_the_sdk_makes_of_a_pydantic_model() ->
         await complete(provider(server, "chat"), output_schema=output)
         ours = server.requests[-1].json["response_format"]["json_schema"]
         theirs = sent.json["response_format"]["json_schema"]
-        assert ours == theirs
+        assert ours == permitted(theirs)
 
 
 RESPONSES_TOOLS = [
@@ -334,7 +341,7 @@ async def test_responses_output_schema_is_what_the_sdk_makes_of_a_pydantic_model
             ),
         )
         await complete(provider(server, "responses"), output_schema=output)
-        assert server.requests[-1].json["text"] == sent.json["text"]
+        assert server.requests[-1].json["text"]["format"] == permitted(sent.json["text"]["format"])
 
 
 async def test_embedding_request_is_what_the_sdk_sends_and_vectors_keep_their_order() -> None:

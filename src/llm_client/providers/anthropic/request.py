@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from llm_client.errors import ConfigurationError
 from llm_client.messages import (
     CompletionResult,
     MediaPart,
@@ -22,9 +21,9 @@ from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, refuse, require_data
 from llm_client.providers.response import merge_extra
-from llm_client.providers.strict_schema import without_constraints
+from llm_client.providers.strict_schema import told_in_prompt, without_constraints
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
-from llm_client.spec import OutputSchema, RequestSpec
+from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 
 DEFAULT_MAX_TOKENS = 8192
@@ -55,6 +54,9 @@ class MessagesFormat:
 
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
+        output = None if spec.output_schema is None else without_constraints(spec.output_schema.schema)
+        if spec.output_schema is not None and output is None:
+            spec = spec.evolve(messages=told_in_prompt(spec.messages, spec.output_schema))
         body: dict[str, Any] = {
             "model": model,
             "max_tokens": spec.max_tokens or self._default_max_tokens,
@@ -71,8 +73,8 @@ class MessagesFormat:
         }
         body.update((name, value) for name, value in optional.items() if value is not None)
         _put_thinking(body, spec, model)
-        if spec.output_schema is not None:
-            body.setdefault("output_config", {})["format"] = _output_format(spec.output_schema)
+        if output is not None:
+            body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": output}
         if stream:
             body["stream"] = True
         return merge_extra(body, spec.extra) if spec.extra else body
@@ -216,15 +218,6 @@ def _tool(tool: Tool) -> dict[str, Any]:
         encoded["input_schema"] = strict
         encoded["strict"] = True
     return encoded
-
-
-def _output_format(output: OutputSchema) -> dict[str, Any]:
-    schema = without_constraints(output.schema)
-    if schema is None:
-        raise ConfigurationError(
-            f"Anthropic's API cannot enforce the output schema {output.name!r}: it has objects with free keys"
-        )
-    return {"type": "json_schema", "schema": schema}
 
 
 def _tool_choice(spec: RequestSpec) -> dict[str, Any] | None:

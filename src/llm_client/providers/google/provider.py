@@ -9,8 +9,9 @@ from typing import Any
 from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
 from llm_client.providers.addresses import is_own
+from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.failures import request_id
-from llm_client.providers.google.request import GenerateContentFormat
+from llm_client.providers.google.request import GenerateContentFormat, takes_tools_with_schema
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import readable
@@ -73,6 +74,10 @@ class GoogleProvider(HttpProvider):
             plain_http=plain_http,
             embedding_model=embedding_model,
         )
+
+    def capabilities_of(self, model: str) -> Capabilities:
+        """Return what Google can do by itself with one of its models."""
+        return Capabilities(supports_tools_with_output_schema=takes_tools_with_schema(model))
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return one vector per text, in their order. The vendor does not tell how many tokens it has read."""

@@ -14,6 +14,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
 from llm_client.providers.google.stream import GenerateContentReader
 from llm_client.providers.response import merge_extra
+from llm_client.providers.strict_schema import told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
@@ -31,6 +32,8 @@ _BUDGET_MODEL = re.compile(r"gemini-2\.5")
 """Gemini 2.5 thinks within a budget; Gemini 3 and later take a level."""
 _UNSIGNED_MODEL = re.compile(r"gemini-[12]|gemma")
 """Models that take function calls without a thought signature; Gemini 3 refuses them."""
+_APART_MODEL = re.compile(r"gemini-[12]|gemma")
+"""Models that refuse function calling together with an answer in JSON; Gemini 3 takes both."""
 _FOREIGN_SIGNATURE = b64encode(b"skip_thought_signature_validator").decode()
 """What Google's guide on thought signatures asks for on calls that another model has made."""
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -55,6 +58,9 @@ class GenerateContentFormat:
 
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
+        if spec.output_schema is not None and spec.tools and not takes_tools_with_schema(model):
+            told = told_in_prompt(spec.messages, spec.output_schema)
+            spec = spec.evolve(messages=told, output_schema=None)
         body: dict[str, Any] = {"contents": _contents(spec.messages, model)}
         system = [
             part for message in spec.messages if message.role == "system" for part in _parts(message.content)
@@ -77,6 +83,11 @@ class GenerateContentFormat:
     def reader(self, origin: Origin, request_id: str | None) -> GenerateContentReader:
         """Return the reader of a new stream."""
         return GenerateContentReader(origin, request_id)
+
+
+def takes_tools_with_schema(model: str) -> bool:
+    """Whether a model may be given tools and an output schema in one request."""
+    return _APART_MODEL.search(model) is None
 
 
 def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:

@@ -27,6 +27,9 @@ class ChatDialect:
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
     output_schema: bool = True
     """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
+    tools_with_output_schema: bool = True
+    """Tools and an output schema go together. Without it, the schema of a request with tools goes into the prompt: servers that write
+    their answers by a grammar never call a tool under one, others refuse."""
 
 
 OPENAI = ChatDialect(max_tokens_field="max_completion_tokens", takes_refusals=True)
@@ -37,7 +40,9 @@ OPENROUTER = ChatDialect(
 MISTRAL = ChatDialect(
     seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
 )
-OLLAMA = ChatDialect(carried_reasoning=("reasoning",))
+GROQ = ChatDialect(tools_with_output_schema=False)
+LOCAL = ChatDialect(tools_with_output_schema=False)
+OLLAMA = ChatDialect(carried_reasoning=("reasoning",), tools_with_output_schema=False)
 DEEPSEEK = ChatDialect(
     max_tokens_field="max_tokens", carried_reasoning=("reasoning_content",), output_schema=False
 )

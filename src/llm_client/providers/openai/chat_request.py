@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-import orjson
-
 from llm_client.json_text import dumps
 from llm_client.messages import (
     CompletionResult,
@@ -34,7 +32,7 @@ from llm_client.providers.openai.chat_response import (
 from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.response import ResponseDraft, merge_extra
-from llm_client.providers.strict_schema import strict_or_free
+from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
@@ -61,6 +59,10 @@ class ChatFormat:
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
         dialect = self._dialect
+        output = spec.output_schema
+        is_enforced = dialect.output_schema and (dialect.tools_with_output_schema or not spec.tools)
+        if output is not None and not is_enforced:
+            spec = spec.evolve(messages=told_in_prompt(spec.messages, output))
         body: dict[str, Any] = {"model": model, "messages": self._messages(spec.messages)}
         if spec.tools:
             body["tools"] = [_tool(tool) for tool in spec.tools]
@@ -76,8 +78,8 @@ class ChatFormat:
         }
         body.update((name, value) for name, value in optional.items() if value is not None)
         self._put_reasoning(body, spec)
-        if spec.output_schema is not None:
-            self._put_output_schema(body, spec.output_schema)
+        if output is not None:
+            _put_output_schema(body, output, dialect, is_enforced=is_enforced)
         if stream:
             body["stream"] = True
             if dialect.streams_usage:
@@ -205,20 +207,16 @@ class ChatFormat:
         if chosen:
             body["reasoning"] = chosen
 
-    def _put_output_schema(self, body: dict[str, Any], output: OutputSchema) -> None:
-        if not self._dialect.output_schema:
-            text = orjson.dumps(output.schema).decode()
-            instruction = (
-                f"Answer with one JSON object that matches this JSON Schema, and nothing else:\n{text}"
-            )
-            body["messages"] = [{"role": "system", "content": instruction}, *body["messages"]]
-            body["response_format"] = {"type": "json_object"}
-            return
+
+def _put_output_schema(
+    body: dict[str, Any], output: OutputSchema, dialect: ChatDialect, *, is_enforced: bool
+) -> None:
+    if is_enforced:
         schema, strict = strict_or_free(output.schema, strict=output.strict)
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": {"name": output.name, "schema": schema, "strict": strict},
-        }
+        described = {"name": output.name, "schema": schema, "strict": strict}
+        body["response_format"] = {"type": "json_schema", "json_schema": described}
+    elif not dialect.output_schema:
+        body["response_format"] = {"type": "json_object"}
 
 
 def _call(call: ToolCall, call_id: str) -> dict[str, Any]:

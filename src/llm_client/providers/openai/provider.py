@@ -97,7 +97,10 @@ class OpenAIProvider(HttpProvider):
             limits=limits,
             plain_http=plain_http,
             embedding_model=embedding_model,
-            capabilities=Capabilities(supports_output_schema=dialect.output_schema),
+            capabilities=Capabilities(
+                supports_output_schema=dialect.output_schema,
+                supports_tools_with_output_schema=dialect.tools_with_output_schema,
+            ),
         )
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:

@@ -1,12 +1,15 @@
 """Answers of a type."""
 
+import json
+import time
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, field_validator
 from typing_extensions import TypedDict
 
 from llm_client import ConfigurationError, OutputInvalid
@@ -57,6 +60,130 @@ def test_an_answer_becomes_a_value(kind: Any, answer: str, value: Any) -> None:
 @pytest.mark.parametrize("answer", ['```json\n{"a": 1}\n```', '```\n{"a": 1}```', '  {"a": 1}\n'])
 def test_a_fenced_answer_is_read(answer: str) -> None:
     assert OutputType(Typed).parse(answer) == {"a": 1}
+
+
+FENCE = "```"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>Perhaps {"a": 9}?</think>\n{"a": 1}',
+        '<think>Not {"a": 9}.\n</think>\n\n<think>Nor {"a": 8}.</think>{"a": 1}',
+        'Perhaps {"a": 9}?\n</think>\n{"a": 1}',
+        '<thinking>Hm.</thinking>{"a": 1}',
+        f'Here you are:\n\n{FENCE}json\n{{"a": 1}}\n{FENCE}\n\nAnything else?',
+        f'{FENCE}JSON\n{{"a": 1}}\n{FENCE}',
+        f'{FENCE} json \n{{"a": 1}}\n{FENCE}\n',
+        f'{FENCE}json {{"a": 1}} {FENCE}',
+        f'In {{curly}} words:\n{FENCE}python\nx = {{}}\n{FENCE}\n{FENCE}json\n{{"a": 1}}\n{FENCE}',
+        '\ufeff{"a": 1}',
+        ' \n\ufeff {"a": 1}',
+        '{"a": 1}\n\nI hope that this helps.',
+        '{"a": 1}}',
+        '{"a": 1}\n{"a": 2}',
+        'Sure! {"a": 1}',
+        'The form is {a}. {"a": "none"} would be wrong. {"a": 1}',
+        f'{FENCE}json\n{{"a": 1}}',
+        f'<think>hm</think>\n{FENCE}json\n{{"a": 1}}\n{FENCE}\nBye.',
+    ],
+)
+def test_an_answer_is_found_in_what_models_put_round_it(answer: str) -> None:
+    assert OutputType(Typed).parse(answer) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>{"a": 1}',
+        '<think>{"a": 1}</think>',
+        '<think>{"a": 1}</think> I cannot.',
+        "{" * 100_000,
+        f"{FENCE}json\n",
+    ],
+)
+def test_what_a_model_only_thought_is_no_answer(answer: str) -> None:
+    with pytest.raises(OutputInvalid, match="not JSON"):
+        OutputType(Typed).parse(answer)
+
+
+def test_text_inside_an_answer_is_left_as_it_is() -> None:
+    class Note(TypedDict):
+        text: str
+
+    said = f"</think> {FENCE}json\n{{}}\n{FENCE} <think>"
+    written = json.dumps({"text": said})
+
+    assert OutputType(Note).parse(written) == {"text": said}
+    assert OutputType(Note).parse(f"{FENCE}json\n{written}\n{FENCE}\nDone.") == {"text": said}
+    assert OutputType(Note).parse('{"text": "two\nlines"}') == {"text": "two\nlines"}
+
+
+@pytest.mark.parametrize(
+    "answer", ["[" * 300_000, '{"a":' * 100_000, '{"a": [' * 50_000, f"{FENCE}\n" * 50_000, "{}" * 100_000]
+)
+def test_an_endless_answer_is_given_up_soon(answer: str) -> None:
+    started = time.process_time()
+    with pytest.raises(OutputInvalid):
+        OutputType(Typed).parse(answer)
+    assert time.process_time() - started < 20, "each place would be read to the end, again and again"
+
+
+class Exact(BaseModel):
+    whole: int
+    price: Decimal
+    share: float = 0.0
+    anything: Any = None
+
+
+@pytest.mark.parametrize(
+    ("price", "exact"),
+    [
+        ("12345678901234567.89", Decimal("12345678901234567.89")),
+        ("0.1000000000000000055511151231257827", Decimal("0.1000000000000000055511151231257827")),
+        ('"12345678901234567.89"', Decimal("12345678901234567.89")),
+        ("12345678901234567890123", Decimal(12345678901234567890123)),
+        ("1.10", Decimal("1.1")),
+    ],
+)
+def test_long_numbers_are_read_digit_for_digit(price: str, exact: Decimal) -> None:
+    answer = (
+        f'{{"whole": -123456789012345678901234567890, "price": {price}, "share": 3.14159265358979323846}}'
+    )
+    value = OutputType(Exact).parse(answer)
+
+    assert (value.whole, value.price) == (-123456789012345678901234567890, exact)
+    assert (type(value.share), value.share) == (float, 3.141592653589793)
+    assert OutputType(int).parse(f'{{"value": {2**80}}}') == 2**80
+
+
+def test_a_strict_type_still_reads_json_beside_a_long_number() -> None:
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+
+        when: date
+        share: float
+
+    value = OutputType(Strict).parse('{"when": "2026-01-02", "share": 3.14159265358979323846}')
+    assert value == Strict(when=date(2026, 1, 2), share=3.141592653589793)
+
+
+def test_a_number_without_end_is_no_answer() -> None:
+    with pytest.raises(OutputInvalid):
+        OutputType(int).parse('{"value": ' + "9" * 5_000 + "}")
+
+
+def test_what_a_types_own_code_raises_is_a_problem_of_the_answer() -> None:
+    class Odd(BaseModel):
+        a: int
+
+        @field_validator("a")
+        @classmethod
+        def look_up(cls, value: int) -> int:
+            return {1: 1}[value]
+
+    with pytest.raises(OutputInvalid, match="KeyError: 7"):
+        OutputType(Odd).parse('{"a": 7}')
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""The JSON of an answer that was asked for JSON alone: between thoughts, fences, greetings and explanations.
+
+Not by regular expressions, and with a bound on what is looked at: an answer is text from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder
+from typing import Any, Final
+
+import orjson
+
+from llm_client.json_text import check_parts, loads, number_of, refuse_constant, whole_value
+
+_DECODER: Final = JSONDecoder(strict=False, parse_float=number_of, parse_constant=refuse_constant)
+_FENCE: Final = "```"
+_THOUGHTS: Final = ("think", "thinking", "thought", "reasoning")
+_BYTE_ORDER_MARK: Final = "\ufeff"
+MAX_OBJECTS: Final = 64
+"""Places of an answer at which an object may begin that are tried."""
+_LOOKED_AT: Final = 4_000_000
+"""Characters that are read, in all, to find the object of an answer."""
+
+
+def json_of(text: str) -> Iterator[Any]:
+    """Yield the values that an answer can mean, the likeliest one first.
+
+    An answer that is JSON as a whole means that. Otherwise it means one of its objects: those in fences come first, and nothing in its
+    thoughts counts.
+
+    Raises:
+        orjson.JSONDecodeError: There is none.
+    """
+    bare = _bare(text)
+    try:
+        yield loads(bare)
+    except orjson.JSONDecodeError as error:
+        why = error
+    else:
+        return
+    found = False
+    check_parts(bare)
+    for value in _objects(bare):
+        found = True
+        yield whole_value(value)
+    if not found:
+        raise why
+
+
+def _bare(text: str) -> str:
+    return text.strip().removeprefix(_BYTE_ORDER_MARK).strip()
+
+
+def _end_of_thoughts(text: str) -> int:
+    """Return where the model's thoughts end: at the last mark of their end; never, where they begin and do not end."""
+    end = 0
+    for name in _THOUGHTS:
+        closing = f"</{name}>"
+        last = text.rfind(closing)
+        if last >= 0:
+            end = max(end, last + len(closing))
+        elif text.startswith(f"<{name}>"):
+            return len(text)
+    return end
+
+
+def _objects(text: str) -> Iterator[Any]:
+    """Yield the objects of a text that do not end in its thoughts, those right behind a fence first."""
+    thoughts = _end_of_thoughts(text)
+    looked_at = 0
+    tried: set[int] = set()
+    for start, fenced in ((thoughts, True), (thoughts, False), (0, True), (0, False)):
+        at = start
+        while len(tried) < MAX_OBJECTS and looked_at < _LOOKED_AT:
+            at = _after_fence(text, at) if fenced else text.find("{", at)
+            if at < 0:
+                break
+            if at in tried or not text.startswith("{", at):
+                at += 1
+                continue
+            tried.add(at)
+            try:
+                value, end = _DECODER.raw_decode(text, at)
+            except (ValueError, RecursionError) as error:
+                looked_at += error.pos - at if isinstance(error, JSONDecodeError) else len(text) - at
+                at += 1
+                continue
+            looked_at += end - at
+            at = end
+            if end > thoughts:
+                yield value
+
+
+def _after_fence(text: str, at: int) -> int:
+    """Return where the first fence from here on holds something; its first line may name a language."""
+    fence = text.find(_FENCE, at)
+    if fence < 0:
+        return -1
+    at = fence + len(_FENCE)
+    while at < len(text) and (text[at].isalnum() or text[at].isspace()):
+        at += 1
+    return at
