@@ -123,13 +123,20 @@ def dump_usage(usage: Usage) -> Json:
     data = _dump(usage)
     if usage.cost is not None:
         data["cost"] = str(usage.cost)
+    if usage.iterations:
+        data["iterations"] = [dump_usage(iteration) for iteration in usage.iterations]
     return data
 
 
 def load_usage(data: Mapping[str, Any]) -> Usage:
     """Read what `dump_usage` wrote."""
     cost = data.get("cost")
-    return _load(Usage, data, cost=None if cost is None else Decimal(cost))
+    return _load(
+        Usage,
+        data,
+        cost=None if cost is None else Decimal(cost),
+        iterations=tuple(load_usage(iteration) for iteration in data.get("iterations", ())),
+    )
 
 
 def dump_result(result: CompletionResult) -> Json:

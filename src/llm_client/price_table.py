@@ -2,38 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
 import genai_prices
 from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, StartDateConstraint, TieredPrices
+from genai_prices.types import (
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    StartDateConstraint,
+    TieredPrices,
+)
 
 from llm_client.model_names import canonical_model
-from llm_client.pricing import ModelPrices, Rate
+from llm_client.pricing import ModelPrices, Rate, asked_tier, is_dearer, other_conditions, price_conditions
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 MAX_ENTRIES = 10_000
 """How many look-ups are remembered; model names come from callers and responses, so there is no natural bound."""
 
-_TOKENS = {
+_RATES = {
     "input": "input_mtok",
     "output": "output_mtok",
     "cache_read": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
+    "input_audio": "input_audio_mtok",
+    "input_image": "input_image_mtok",
+    "input_video": "input_video_mtok",
+    "cache_read_audio": "cache_audio_read_mtok",
+    "cache_read_image": "cache_image_read_mtok",
+    "output_audio": "output_audio_mtok",
+    "output_image": "output_image_mtok",
+    "output_video": "output_video_mtok",
 }
-_MEDIA_INPUT = ("input_audio_mtok", "input_image_mtok", "input_video_mtok")
-_MEDIA_OUTPUT = ("output_audio_mtok", "output_image_mtok", "output_video_mtok")
+_PER_THOUSAND = {
+    "request": "requests_kcount",
+    "web_search": "web_searches_kcount",
+    "file_search": "storage_searches_kcount",
+}
+_TIER = "service_tier"
 
 
-@dataclass(frozen=True, slots=True)
-class _Dated:
-    constraint: Any
-    prices: ModelPrices
+class _Model:
+    """One model's prices: those of each period, and what changes them under conditions.
+
+    Args:
+        info: What the table says.
+        is_own: Whether the vendor's own entry says it; conditions of another vendor's entry do not hold here.
+    """
+
+    def __init__(self, info: ModelInfo, *, is_own: bool) -> None:
+        prices = info.prices
+        self._periods = [ConditionalPrice(prices=prices)] if isinstance(prices, ModelPrice) else prices
+        self._variants = tuple(info.price_variants or ()) if is_own else ()
+        held = [entry.constraint for entry in self._periods] + [entry.constraint for entry in self._variants]
+        self._constraints = [constraint for constraint in held if constraint is not None]
+        self._made: dict[tuple[int, tuple[int, ...]], ModelPrices] = {}
+        self.tiers = tuple(
+            dict.fromkeys(variant.when[_TIER] for variant in self._variants if _TIER in variant.when)
+        )
+        """Service tiers that change the price."""
+
+    def at(self, moment: datetime, conditions: Mapping[str, str]) -> ModelPrices | None:
+        """Return the prices of a moment; `None` for a dearer tier whose price is not known."""
+        period = 0
+        for number, entry in enumerate(self._periods):
+            if entry.constraint is None or entry.constraint.active(moment):
+                period = number  # the last one that holds, or the first of all
+        chosen = tuple(
+            number
+            for number, variant in enumerate(self._variants)
+            if (variant.constraint is None or variant.constraint.active(moment))
+            and all(conditions.get(key) == value for key, value in variant.when.items())
+        )
+        if is_dearer(conditions) and not any(
+            variant.when.keys() & conditions.keys() for variant in map(self._variants.__getitem__, chosen)
+        ):
+            return None
+        made = self._made.get((period, chosen))
+        if made is None:
+            made = self._made[period, chosen] = self._make(period, chosen)
+        return made
+
+    def moments(self, now: datetime) -> Iterator[datetime]:
+        """Yield now and every moment within a day at which other prices may begin to hold."""
+        yield now
+        soon = now + timedelta(days=1)
+        for constraint in self._constraints:
+            if isinstance(constraint, StartDateConstraint):
+                begins = [datetime.combine(constraint.start_date, time(tzinfo=UTC))]
+            else:
+                begins = [
+                    datetime.combine(day.date(), hour.replace(tzinfo=hour.tzinfo or UTC))
+                    for day in (now - timedelta(days=1), now, soon)
+                    for hour in (constraint.start_time, constraint.end_time)
+                ]
+            yield from (moment for moment in begins if now < moment <= soon)
+
+    def _make(self, period: int, chosen: tuple[int, ...]) -> ModelPrices:
+        """Return the stored prices of a period, changed by variants of which the first wins."""
+        stored = {
+            key: value for key, value in vars(self._periods[period].prices).items() if value is not None
+        }
+        changed: dict[str, Any] = {}
+        for number in chosen:
+            for key, value in vars(self._variants[number].prices).items():
+                if value is not None:
+                    changed.setdefault(key, value)
+        return _to_prices(stored | changed)
 
 
 class PriceTable:
@@ -41,86 +122,58 @@ class PriceTable:
 
     def __init__(self) -> None:
         self._snapshot = get_snapshot()
-        self._entries: dict[tuple[str, str, tuple[tuple[str, str], ...]], tuple[_Dated, ...]] = {}
+        self._models: dict[tuple[str, str], _Model | None] = {}
 
     def prices(
         self, provider: str, model: str, now: datetime, conditions: Mapping[str, str] | None = None
     ) -> ModelPrices | None:
-        """Return the prices that hold at a time, or `None` for an unknown model."""
-        entries = self._resolve(provider, model, conditions)
-        for entry in reversed(entries):
-            if entry.constraint is None or entry.constraint.active(now):
-                return entry.prices
-        return entries[0].prices if entries else None
+        """Return the prices that hold at a time, or `None` for an unknown model or a dearer tier of unknown price."""
+        known = self._model(provider, model)
+        return None if known is None else known.at(now, conditions or {})
 
     def candidates(
         self, provider: str, model: str, now: datetime, conditions: Mapping[str, str] | None = None
-    ) -> list[ModelPrices]:
-        """Return every set of prices that may hold within a day from now."""
-        soon = now + timedelta(days=1)
-        entries = self._resolve(provider, model, conditions)
-        return [
-            entry.prices
-            for entry in entries
-            if not isinstance(entry.constraint, StartDateConstraint) or entry.constraint.active(soon)
-        ] or [entry.prices for entry in entries[:1]]
+    ) -> list[ModelPrices | None]:
+        """Return every set of prices that a request may be billed by within a day from now.
 
-    def _resolve(self, provider: str, model: str, conditions: Mapping[str, str] | None) -> tuple[_Dated, ...]:
-        key = (provider, model, tuple(sorted(conditions.items())) if conditions else ())
-        entries = self._entries.get(key)
-        if entries is None:
-            if len(self._entries) >= MAX_ENTRIES:
-                self._entries.clear()
-            entries = self._entries[key] = self._read(provider, model, dict(conditions or {}))
-        return entries
+        A tier that was asked for may be refused, so that the standard one serves the request. Where none was asked for, an
+        account's setting may have chosen any. `None` among them stands for a price that is not known.
+        """
+        known = self._model(provider, model)
+        if known is None:
+            return []
+        others, tier = other_conditions(conditions), asked_tier(conditions)
+        if tier is None:
+            tiers = [{_TIER: name} for name in known.tiers]
+            found = [known.at(moment, {**others, **held}) for moment in known.moments(now) for held in tiers]
+            served: list[ModelPrices | None] = [prices for prices in found if prices is not None]
+        else:
+            held = price_conditions(provider, tier)
+            served = [known.at(moment, {**others, **held}) for moment in known.moments(now)]
+        return [*served, *(known.at(moment, others) for moment in known.moments(now))]
 
-    def _find(self, provider: str, model: str) -> ModelInfo | None:
+    def _model(self, provider: str, model: str) -> _Model | None:
+        key = (provider, model)
+        if key not in self._models:
+            if len(self._models) >= MAX_ENTRIES:
+                self._models.clear()
+            self._models[key] = self._find(provider, model) or self._find(provider, canonical_model(model))
+        return self._models[key]
+
+    def _find(self, provider: str, model: str) -> _Model | None:
         try:
-            return self._snapshot.find_provider_model(model, None, provider, None)[1]
+            vendor, info = self._snapshot.find_provider_model(model, None, provider, None)
         except LookupError:
             return None
-
-    def _read(self, provider: str, model: str, conditions: dict[str, str]) -> tuple[_Dated, ...]:
-        info = self._find(provider, model) or self._find(provider, canonical_model(model))
-        if info is None:
-            return ()
-        prices = info.prices
-        dated = [ConditionalPrice(prices=prices)] if isinstance(prices, ModelPrice) else prices
-        return tuple(
-            _Dated(entry.constraint, _to_prices(_with_variants(info, entry.prices, conditions)))
-            for entry in dated
-        )
-
-
-def _with_variants(info: ModelInfo, prices: ModelPrice, conditions: dict[str, str]) -> dict[str, Any]:
-    """Return the stored prices of a model, overridden by those its conditions select (first match wins)."""
-    stored = {key: value for key, value in vars(prices).items() if value is not None}
-    chosen: dict[str, Any] = {}
-    for variant in info.price_variants or ():
-        if variant.constraint is None and all(
-            conditions.get(key) == value for key, value in variant.when.items()
-        ):
-            for key, value in vars(variant.prices).items():
-                if value is not None:
-                    chosen.setdefault(key, value)
-    return stored | chosen
+        return _Model(info, is_own=any(info is each for each in vendor.models))
 
 
 def _to_prices(stored: Mapping[str, Any]) -> ModelPrices:
-    buckets = {name: _rate(stored[key]) for name, key in _TOKENS.items() if key in stored}
-    request = stored.get("requests_kcount")
-    return ModelPrices(
-        **buckets,
-        request=_rate(request).base / 1000 if request is not None else Decimal(0),
-        rare=_rates(stored, ("cache_write_1h_mtok",)),
-        media_input=_rates(stored, _MEDIA_INPUT),
-        media_output=_rates(stored, _MEDIA_OUTPUT),
-        source=SOURCE,
-    )
-
-
-def _rates(stored: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[Rate, ...]:
-    return tuple(_rate(stored[key]) for key in keys if key in stored)
+    known: dict[str, Any] = {name: _rate(stored[key]) for name, key in _RATES.items() if key in stored}
+    for name, key in _PER_THOUSAND.items():
+        if key in stored:
+            known[name] = _rate(stored[key]).base / 1000
+    return ModelPrices(**known, source=SOURCE)
 
 
 def _rate(price: Decimal | TieredPrices) -> Rate:

@@ -5,15 +5,15 @@ All prices are US dollars per 1,000,000 tokens. A price that is not known is `No
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_client.clock import Clock, utc_now
 from llm_client.errors import ConfigurationError
 from llm_client.model_names import canonical_model
-from llm_client.usage import Usage
+from llm_client.usage import VENDOR, Usage, tier_name
 
 if TYPE_CHECKING:
     from llm_client.price_table import PriceTable
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 MILLION = Decimal(1_000_000)
 UNPRICED_PROVIDERS = frozenset({"scripted", "function"})
 """Doubles: looking their models up in a price table would only cost time."""
+
+_ASKED: Final = ("service_tier", "speed")
+_DEARER: Final = frozenset({"fast", "priority", "ultrafast"})
+_COMMITTED: Final = frozenset({("anthropic", "priority")})
+"""Tiers whose capacity was bought in advance: what tokens cost in them is not told by a price of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,76 +80,150 @@ class ModelPrices:
     output: Rate | None = None
     cache_read: Rate | None = None
     cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    """Writes that the vendor keeps for an hour; without it they cost what other writes do."""
     reasoning: Rate | None = None
+    input_audio: Rate | None = None
+    input_image: Rate | None = None
+    input_video: Rate | None = None
+    cache_read_audio: Rate | None = None
+    cache_read_image: Rate | None = None
+    output_audio: Rate | None = None
+    output_image: Rate | None = None
+    output_video: Rate | None = None
     request: Decimal = Decimal(0)
     """Dollars per request."""
-    rare: tuple[Rate, ...] = ()
-    """Further input prices that a response's usage does not tell apart (hour-long cache writes); for upper bounds."""
-    media_input: tuple[Rate, ...] = ()
-    media_output: tuple[Rate, ...] = ()
+    web_search: Decimal | None = None
+    """Dollars per search; a response with searches that have no price has none itself."""
+    file_search: Decimal | None = None
     source: str = "override"
 
     @classmethod
     def of(
         cls,
         *,
-        input: Price | None = None,  # noqa: A002 -- the bucket's name
-        output: Price | None = None,
-        cache_read: Price | None = None,
-        cache_write: Price | None = None,
-        reasoning: Price | None = None,
         request: Decimal | int | str = 0,
+        web_search: Decimal | float | str | None = None,
+        file_search: Decimal | float | str | None = None,
         source: str = "override",
+        **rates: Price | None,
     ) -> ModelPrices:
-        """Build prices from plain numbers, in dollars per 1,000,000 tokens."""
+        """Build prices from plain numbers.
+
+        Args:
+            request: Dollars per request.
+            web_search: Dollars per search.
+            file_search: Dollars per search.
+            source: What usages name as the source of the price.
+            rates: Dollars per 1,000,000 tokens by bucket: `input`, `output`, `cache_read`, `input_audio` and so on.
+
+        Raises:
+            ConfigurationError: There is no such bucket, or something is no price.
+        """
+        if unknown := sorted(rates.keys() - RATES):
+            raise ConfigurationError(f"{unknown[0]!r} is none of the buckets {', '.join(sorted(RATES))}")
         return cls(
-            input=None if input is None else as_rate(input),
-            output=None if output is None else as_rate(output),
-            cache_read=None if cache_read is None else as_rate(cache_read),
-            cache_write=None if cache_write is None else as_rate(cache_write),
-            reasoning=None if reasoning is None else as_rate(reasoning),
+            **{name: as_rate(price) for name, price in rates.items() if price is not None},
             request=as_rate(request).base,
+            web_search=None if web_search is None else as_rate(web_search).base,
+            file_search=None if file_search is None else as_rate(file_search).base,
             source=source,
         )
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return what one response costs, or `None` when tokens were used that have no price.
+        """Return what one response costs, or `None` when something was used that has no price.
 
-        Every token is billed in exactly one bucket: the cached ones are taken out of the input, reasoning out of the
-        output, and a bucket can never hold more than what contains it.
+        Every token is billed in exactly one bucket: the cached ones and those of sound and pictures are taken out of the
+        input, reasoning out of the output, and a bucket can never hold more than what contains it.
         """
-        read = min(usage.cache_read_tokens, usage.input_tokens)
-        written = min(usage.cache_write_tokens, usage.input_tokens - read)
-        thought = min(usage.reasoning_tokens, usage.output_tokens) if self.reasoning else 0
         total = Decimal(0)
-        for tokens, rate in (
-            (usage.input_tokens - read - written, self.input),
-            (read, self.cache_read or self.input),
-            (written, self.cache_write or self.input),
-            (thought, self.reasoning),
-            (usage.output_tokens - thought, self.output),
-        ):
+        for tokens, rate in (*self._read(usage), *self._written(usage)):
             if tokens:
                 if rate is None:
                     return None
                 total += tokens * rate.at(usage.input_tokens)
-        return total / MILLION + self.request
+        total = total / MILLION + self.request
+        for count, price in ((usage.web_searches, self.web_search), (usage.file_searches, self.file_search)):
+            if count:
+                if price is None:
+                    return None
+                total += count * price
+        return total
 
     def worst_case(self, input_tokens: int, output_tokens: int, *, media: bool = False) -> Decimal | None:
-        """Return the most that a request with at most these tokens can cost; `None` without a price."""
-        read = [
-            self.input,
-            self.cache_read,
-            self.cache_write,
-            *self.rare,
-            *(self.media_input if media else ()),
-        ]
-        written = [self.output, self.reasoning, *(self.media_output if media else ())]
+        """Return the most that a request with at most these tokens can cost; `None` without a price.
+
+        A model that writes sound or pictures does so whether or not any went in.
+        """
+        read = [self.input, self.cache_read, self.cache_write, self.cache_write_1h]
+        if media:
+            read += [self.input_audio, self.input_image, self.input_video]
+            read += [self.cache_read_audio, self.cache_read_image]
+        written = [self.output, self.reasoning, self.output_audio, self.output_image, self.output_video]
         if (input_tokens and self.input is None) or (output_tokens and self.output is None):
             return None
         dearest_input = max((rate.highest(input_tokens) for rate in read if rate), default=Decimal(0))
         dearest_output = max((rate.highest(input_tokens) for rate in written if rate), default=Decimal(0))
         return (input_tokens * dearest_input + output_tokens * dearest_output) / MILLION + self.request
+
+    def _read(self, usage: Usage) -> Iterator[tuple[int, Rate | None]]:
+        """Yield the input's tokens with their rates. What is cached is text, as far as nothing else is said or possible."""
+        fresh = {"audio": self.input_audio, "image": self.input_image, "video": self.input_video}
+        left = {
+            "text": usage.input_tokens,
+            "video": usage.input_video_tokens,
+            "image": usage.input_image_tokens,
+            "audio": usage.input_audio_tokens,
+        }
+        for kind in fresh:
+            left[kind] = _taken(left, "text", left[kind])
+        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        for kind, stated, rate in (
+            ("audio", usage.cache_read_audio_tokens, self.cache_read_audio),
+            ("image", usage.cache_read_image_tokens, self.cache_read_image),
+        ):
+            taken = _taken(left, kind, min(stated, read))
+            read -= taken
+            yield taken, rate or self.cache_read or fresh[kind] or self.input
+        hourly = min(usage.cache_write_1h_tokens, written)
+        for tokens, rate in (
+            (read, self.cache_read),
+            (hourly, self.cache_write_1h or self.cache_write),
+            (written - hourly, self.cache_write),
+        ):
+            rest = tokens
+            for kind in left:
+                taken = _taken(left, kind, rest)
+                rest -= taken
+                yield taken, rate or fresh.get(kind) or self.input
+        for kind, tokens in left.items():
+            yield tokens, fresh.get(kind) or self.input
+
+    def _written(self, usage: Usage) -> Iterator[tuple[int, Rate | None]]:
+        """Yield the output's tokens with their rates."""
+        left = usage.output_tokens
+        for tokens, rate in (
+            (usage.output_image_tokens, self.output_image),
+            (usage.output_audio_tokens, self.output_audio),
+            (usage.output_video_tokens, self.output_video),
+            (usage.reasoning_tokens, self.reasoning),
+        ):
+            taken = min(tokens, left) if rate else 0
+            left -= taken
+            yield taken, rate
+        yield left, self.output
+
+
+def _taken(left: dict[str, int], kind: str, wanted: int) -> int:
+    """Take as many tokens of a kind as are wanted and left."""
+    taken = min(wanted, left[kind])
+    left[kind] -= taken
+    return taken
+
+
+_NO_RATES = ("request", "web_search", "file_search", "source")
+RATES: Final = frozenset(field.name for field in fields(ModelPrices)) - frozenset(_NO_RATES)
+"""The buckets whose prices are per 1,000,000 tokens."""
 
 
 class PriceBook:
@@ -219,18 +298,59 @@ class PriceBook:
         *,
         asked: str | None = None,
     ) -> Usage:
-        """Return a response's usage with its cost and the source of the price.
+        """Return a response's usage with its cost, the source of the price and the tier it holds for.
 
-        A cost the vendor itself reported is kept. Without a known price `cost` is `None` and the response is counted
-        in `unpriced_requests`.
+        A cost the vendor itself reported is kept. The tier that has served a response counts, the one that was asked for
+        where the vendor tells none. Of several iterations each is priced alone, at its own model's price. Without a known
+        price `cost` is `None` and the response is counted in `unpriced_requests`.
+
+        Args:
+            provider: Vendor name.
+            model: Model that answered.
+            usage: What the response has used.
+            conditions: What was asked for, of what prices may depend on, as in `prices`.
+            asked: The name the model was asked by, if the vendor answered with a longer one.
         """
         if usage.requests == 0:
             usage = replace(usage, requests=1)
+        if usage.service_tier is None:
+            usage = replace(usage, service_tier=asked_tier(conditions))
         if usage.cost is not None:
-            return usage if usage.price_source else replace(usage, price_source="vendor")
+            return usage if usage.price_source else replace(usage, price_source=VENDOR)
+        others = other_conditions(conditions)
+        if not usage.iterations:
+            return self._priced(provider, model, usage, others, asked)
+        return self._sum(provider, model, usage, others, asked)
+
+    def _priced(
+        self, provider: str, model: str, usage: Usage, others: Mapping[str, str], asked: str | None
+    ) -> Usage:
+        conditions = {**others, **price_conditions(provider, usage.service_tier)}
         prices = self.prices(provider, model, conditions, asked=asked)
         cost = prices.cost(usage) if prices else None
         return usage.with_cost(cost, prices.source if prices and cost is not None else None)
+
+    def _sum(
+        self, provider: str, model: str, usage: Usage, others: Mapping[str, str], asked: str | None
+    ) -> Usage:
+        """Price each iteration of a response: long ones have a price of their own, and so have other models."""
+        priced = []
+        for iteration in usage.iterations:
+            tiered = replace(iteration, service_tier=usage.service_tier, requests=1)
+            if iteration.model is None:
+                priced.append(self._priced(provider, model, tiered, others, asked))
+                continue
+            own = self._priced(provider, iteration.model, tiered, others, None)
+            if own.cost is None:  # the tier is that of the model which was asked; an adviser may not have it
+                own = self._priced(
+                    provider, iteration.model, replace(tiered, service_tier=None), others, None
+                )
+            priced.append(own)
+        total = sum(priced, Usage())
+        cost = None if total.is_partial_cost else total.cost
+        return replace(usage, iterations=tuple(priced)).with_cost(
+            cost, total.price_source if cost is not None else None
+        )
 
     def worst_case(
         self,
@@ -245,14 +365,15 @@ class PriceBook:
         """Return the most a request can cost, for reserving it in a budget.
 
         Every token is assumed to fall into the dearest bucket and tier a request of this size can reach, at any time
-        of this day or the next.
+        of this day or the next. A service tier that was asked for may be refused, and without one the account's own
+        setting decides: so the dearest that can serve the request counts.
 
         Args:
             provider: Vendor name.
             model: Model name.
             input_tokens: Upper bound of the tokens read.
             output_tokens: Upper bound of the tokens written, reasoning included.
-            media: Whether images, sound or video go in or come out.
+            media: Whether images, sound or video go in.
             conditions: What prices may depend on, as in `prices`.
         """
         override = self._override(provider, model)
@@ -263,8 +384,10 @@ class PriceBook:
         self.load()
         if self._table is None:
             return None
-        candidates = self._table.candidates(provider, model, self._clock(), conditions)
-        costs = [prices.worst_case(input_tokens, output_tokens, media=media) for prices in candidates]
+        costs = [
+            None if prices is None else prices.worst_case(input_tokens, output_tokens, media=media)
+            for prices in self._table.candidates(provider, model, self._clock(), conditions)
+        ]
         known = [cost for cost in costs if cost is not None]
         return max(known) if known and len(known) == len(costs) else None
 
@@ -282,3 +405,40 @@ class PriceBook:
             if name in self._overrides:
                 return self._overrides[name]
         return None
+
+
+def asked_conditions(extra: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """Return what a request's `extra` fields ask for, of what prices depend on."""
+    named = {
+        "service_tier": extra.get("service_tier") or extra.get("serviceTier"),
+        "speed": extra.get("speed"),
+    }
+    return {name: value for name, value in named.items() if isinstance(value, str)} or None
+
+
+def asked_tier(conditions: Mapping[str, str] | None) -> str | None:
+    """Return the tier that conditions name; `None` where the account's setting decides."""
+    if not conditions:
+        return None
+    if conditions.get("speed") == "fast":
+        return "fast"
+    return tier_name(conditions.get("service_tier"))
+
+
+def other_conditions(conditions: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the conditions that name no tier."""
+    return {name: value for name, value in (conditions or {}).items() if name not in _ASKED}
+
+
+def price_conditions(provider: str, tier: str | None) -> Mapping[str, str]:
+    """Return the conditions under which a price table keeps the price of a tier."""
+    if tier is None or tier == "standard" or (provider, tier) in _COMMITTED:
+        return {}
+    if tier == "batch":
+        return {"processing": "batch"}
+    return {"service_tier": tier, "speed": "fast"} if tier == "fast" else {"service_tier": tier}
+
+
+def is_dearer(conditions: Mapping[str, str]) -> bool:
+    """Whether conditions name a tier that costs more than the standard one, so that its price is no stand-in."""
+    return conditions.get("service_tier") in _DEARER or conditions.get("speed") == "fast"

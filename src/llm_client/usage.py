@@ -1,12 +1,14 @@
-"""What a call consumed: tokens in inclusive buckets, and money.
+"""What a call consumed: tokens in inclusive buckets, searches, and money.
 
-Buckets are inclusive: `input_tokens` contains `cache_read_tokens` and `cache_write_tokens`,
-`output_tokens` contains `reasoning_tokens`. So nothing is counted twice by adding input and output.
+Buckets are inclusive: `input_tokens` contains `cache_read_tokens` and `cache_write_tokens`, `output_tokens` contains `reasoning_tokens`, and
+both contain what was sound, image or video. So nothing is counted twice by adding input and output.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -15,6 +17,41 @@ MAX_TOKENS: Final = 10**12
 """More than any response has; what adds up such numbers stays far from the bounds of 64 bits."""
 MAX_COST: Final = Decimal(10**7)
 """US dollars; more than any response costs."""
+VENDOR: Final = "vendor"
+"""Source of a price that is none: the vendor has said what the response costs."""
+
+COUNTS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "reasoning_tokens",
+    "input_audio_tokens",
+    "input_image_tokens",
+    "input_video_tokens",
+    "cache_read_audio_tokens",
+    "cache_read_image_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "output_video_tokens",
+    "web_searches",
+    "file_searches",
+)
+"""Names of everything that is counted, and adds up."""
+_AND: Final = " + "
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+_UNSAID: Final = frozenset({"auto", "unspecified", "traffic_type_unspecified"})
+"""Words by which the account's own setting decides, or nothing is said."""
+_SAME: Final[Mapping[str, str]] = {
+    "default": "standard",
+    "on_demand": "standard",
+    "standard_only": "standard",
+    "on_demand_flex": "flex",
+    "on_demand_priority": "priority",
+    "on_demand_offpeak": "offpeak",
+    "provisioned_throughput": "provisioned",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +64,33 @@ class Usage:
     """Tokens written, reasoning included."""
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    """Of `cache_write_tokens`, those that the vendor keeps for an hour."""
     reasoning_tokens: int = 0
+    input_audio_tokens: int = 0
+    """Of `input_tokens`, those that stand for sound; the others likewise."""
+    input_image_tokens: int = 0
+    """Images and pages of documents."""
+    input_video_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    """Of `cache_read_tokens`, and of `input_audio_tokens`."""
+    cache_read_image_tokens: int = 0
+    output_audio_tokens: int = 0
+    output_image_tokens: int = 0
+    output_video_tokens: int = 0
+    web_searches: int = 0
+    """Searches of the vendor's own tool, as it bills them."""
+    file_searches: int = 0
     cost: Decimal | None = None
     """US dollars; `None` when no price is known, never 0 for an unknown price."""
     price_source: str | None = None
-    """Where the price comes from and its version, such as `genai-prices 0.2.3`."""
+    """Where the price comes from and its version, such as `genai-prices 0.2.3`; `vendor` where the vendor said the cost."""
+    service_tier: str | None = None
+    """The tier that served it, such as `standard`, `priority`, `flex` or `fast`: as the vendor says, else as it was asked for."""
+    model: str | None = None
+    """The model, where it is another than the answer's: of an iteration."""
+    iterations: tuple[Usage, ...] = ()
+    """What a response is the sum of, where the vendor asked models several times for it and tells so."""
     requests: int = 0
     """Provider responses summed up in this value."""
     unpriced_requests: int = 0
@@ -43,30 +102,20 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether it tells of no use at all."""
+        return self.cost is None and not any(self.counts().values())
+
+    @property
     def is_negative(self) -> bool:
         """Whether a quantity or the cost is below zero, which no response has used."""
-        counts = (
-            self.input_tokens,
-            self.output_tokens,
-            self.cache_read_tokens,
-            self.cache_write_tokens,
-            self.reasoning_tokens,
-            self.requests,
-        )
-        return min(counts) < 0 or (self.cost is not None and not math.isnan(self.cost) and self.cost < 0)
+        below = min(self.requests, *self.counts().values()) < 0
+        return below or (self.cost is not None and not math.isnan(self.cost) and self.cost < 0)
 
     @property
     def is_plausible(self) -> bool:
         """Whether one response can have used this much; what a broken gateway reports may be no number at all."""
-        counts = (
-            self.input_tokens,
-            self.output_tokens,
-            self.cache_read_tokens,
-            self.cache_write_tokens,
-            self.reasoning_tokens,
-            self.requests,
-        )
-        if not all(map(_is_count, counts)):
+        if not all(map(_is_count, (self.requests, *self.counts().values()))):
             return False
         return self.cost is None or (not math.isnan(self.cost) and 0 <= self.cost <= MAX_COST)
 
@@ -75,18 +124,17 @@ class Usage:
         """Whether some summed-up response had no price."""
         return self.unpriced_requests > 0
 
+    def counts(self) -> dict[str, int]:
+        """Return everything that is counted, by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
     def __add__(self, other: Usage) -> Usage:
         costs = [cost for cost in (self.cost, other.cost) if cost is not None]
         return Usage(
-            input_tokens=self.input_tokens + other.input_tokens,
-            output_tokens=self.output_tokens + other.output_tokens,
-            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
-            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
-            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            **{name: count + getattr(other, name) for name, count in self.counts().items()},
             cost=sum(costs, Decimal(0)) if costs else None,
-            price_source=self.price_source
-            if self.price_source == other.price_source
-            else _merge_sources(self, other),
+            price_source=_merged(self.price_source, other.price_source),
+            service_tier=_merged(self.service_tier, other.service_tier),
             requests=self.requests + other.requests,
             unpriced_requests=self.unpriced_requests + other.unpriced_requests,
         )
@@ -98,9 +146,22 @@ class Usage:
         )
 
 
-def _merge_sources(one: Usage, other: Usage) -> str | None:
-    sources = [source for source in (one.price_source, other.price_source) if source]
-    return " + ".join(dict.fromkeys(sources)) or None
+def tier_name(stated: object) -> str | None:
+    """Return the one word for a tier; `None` where nothing is said, or nothing that could be one."""
+    if not isinstance(stated, str):
+        return None
+    word = stated.lower()
+    if word in _UNSAID or not _WORD.fullmatch(word):
+        return None
+    return _SAME.get(word, word)
+
+
+def _merged(one: str | None, other: str | None) -> str | None:
+    """Return all that two texts name, each once."""
+    if one == other:
+        return one
+    names = [name for text in (one, other) if text for name in text.split(_AND)]
+    return _AND.join(dict.fromkeys(names)) or None
 
 
 def _is_count(value: object) -> bool:

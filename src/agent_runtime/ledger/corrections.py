@@ -37,7 +37,11 @@ def correction(wrong: LedgerEntry, truth: Usage, at: datetime) -> tuple[LedgerEn
         status=ADJUSTED,
         uncertain=False,
         timestamp=at,
-        metadata={"corrects": wrong.entry_id, "was": "uncertain" if wrong.uncertain else "unpriced"},
+        metadata={
+            **({"service_tier": tier} if (tier := truth.service_tier or wrong.service_tier) else {}),
+            "corrects": wrong.entry_id,
+            "was": "uncertain" if wrong.uncertain else "unpriced",
+        },
     )
     charges = []
     for budget_id, window, settled in wrong.metadata.get("settled", ()):

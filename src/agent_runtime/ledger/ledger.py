@@ -402,27 +402,26 @@ class Ledger:
         lost = usage is None
         amount = reservation.amount if usage is None else spent(usage, if_unpriced=reservation.amount.cost)
         charges = settle(reservation.holds, None if lost else amount)
+        settled: dict[str, Any] = {}
+        if usage is None or usage.cost is None:
+            held = [[*hold.key, (hold.amount if lost else amount).to_dict()] for hold in reservation.holds]
+            settled["settled"] = held
         values = (
             {
                 "input_tokens": amount.tokens,
                 "cost": to_dollars(amount.cost),
                 "price_source": "reserved maximum",
+                "metadata": settled,
             }
             if usage is None
-            else usage_fields(usage)
+            else usage_fields(usage, settled)
         )
-        settled = {
-            "settled": [
-                [*hold.key, (hold.amount if lost else amount).to_dict()] for hold in reservation.holds
-            ]
-        }
         made = entry(
             reservation.reservation_id,
             "model_usage" if reservation.amount.requests else "tool_usage",
             self._clock.now(),
             reservation.about,
             uncertain=lost,
-            metadata=settled if lost or values["cost"] is None else {},
             **values,
         )
         take = [reservation.timer_key]

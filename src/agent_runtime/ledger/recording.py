@@ -11,10 +11,18 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_dollars, to_units
-from llm_client.usage import Usage
+from llm_client.usage import COUNTS, Usage
 
 MAX_AMOUNT: Final = MAX_DOLLARS * UNITS_PER_DOLLAR
 """The largest quantity of one reservation or record; several fit 64 bits together."""
+_BESIDE: Final = frozenset(COUNTS) - {
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+}
+"""What is counted and has no column."""
 
 
 def entry(entry_id: str, type_: str, at: datetime, about: Mapping[str, Any], **values: Any) -> LedgerEntry:
@@ -60,8 +68,16 @@ def units_of(cost: Decimal | float | str | int) -> int:
         raise InvalidInput("cost is an amount of dollars") from None
 
 
-def usage_fields(usage: Usage) -> dict[str, Any]:
-    """Return what was used, as fields of an entry. A price that is not known is `None`, never 0."""
+def usage_fields(usage: Usage, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what was used, as fields of an entry. A price that is not known is `None`, never 0.
+
+    What has no column of its own stands in the metadata, if there is any of it: the tier that served, sound and pictures, searches.
+    """
+    beside: dict[str, Any] = {
+        name: count for name, count in usage.counts().items() if count and name in _BESIDE
+    }
+    if usage.service_tier is not None:
+        beside["service_tier"] = usage.service_tier
     return {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
@@ -70,6 +86,7 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
         "reasoning_tokens": usage.reasoning_tokens,
         "cost": None if usage.cost is None else to_dollars(to_units(usage.cost)),
         "price_source": usage.price_source,
+        "metadata": {**beside, **(metadata or {})},
     }
 
 

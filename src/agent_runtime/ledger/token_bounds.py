@@ -39,7 +39,9 @@ _HARMLESS_EXTRAS: Final = frozenset(
         "prompt_cache_retention",
         "reasoning_effort",
         "safety_identifier",
+        "serviceTier",
         "service_tier",
+        "speed",
         "store",
         "top_k",
         "top_logprobs",
@@ -59,7 +61,7 @@ class Unbounded:
 
 def bound_input(spec: RequestSpec, model: str) -> int | Unbounded:
     """Return the most tokens that the input of a request to a model can take."""
-    if foreign := sorted(spec.extra.keys() - _HARMLESS_EXTRAS):
+    if foreign := foreign_extras(spec.extra):
         return Unbounded(f"extra field {foreign[0]!r} may bring input of any size")
     total = PER_REQUEST
     for message in spec.messages:
@@ -72,6 +74,11 @@ def bound_input(spec: RequestSpec, model: str) -> int | Unbounded:
     if spec.output_schema is not None:
         total += PER_TOOL + _json_bytes(spec.output_schema.schema)
     return total
+
+
+def foreign_extras(extra: Mapping[str, Any]) -> list[str]:
+    """Return the extra fields of a request that may bring input of any size and kind."""
+    return sorted(extra.keys() - _HARMLESS_EXTRAS)
 
 
 def has_media(messages: Iterable[Message]) -> bool:

@@ -15,7 +15,9 @@ CHECK: Final = "budget_check"
 """Type of entries that record a decision, not a use."""
 ADJUSTED: Final = "adjusted"
 
-Group = Literal["scope", "principal", "session", "model", "provider", "agent", "tool", "job", "day"]
+Group = Literal[
+    "scope", "principal", "session", "model", "provider", "agent", "tool", "job", "day", "tier", "price"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +81,6 @@ _FIELDS: Final[Mapping[str, str]] = {
     "agent": "agent",
     "tool": "tool_name",
     "job": "job_id",
+    "tier": "service_tier",
+    "price": "price_source",
 }

@@ -145,6 +145,7 @@ class LedgerEntry:
     cost: Decimal | None = Decimal(0)
     """US dollars, exact to ten decimal places; `None` when no price is known."""
     price_source: str | None = None
+    """Where the price comes from and its version; `vendor` where the vendor said the cost."""
     status: str = "completed"
     """`completed`, `failed`, or `adjusted`: the difference to an earlier entry, named in `metadata`, found out later."""
     uncertain: bool = False
@@ -162,6 +163,12 @@ class LedgerEntry:
     def total_tokens(self) -> int:
         """Input plus output."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def service_tier(self) -> str | None:
+        """The tier whose price was taken, such as `standard` or `priority`; `None` where nothing was said of it."""
+        tier = self.metadata.get("service_tier")
+        return tier if isinstance(tier, str) else None
 
     @property
     def units(self) -> int | None:

@@ -188,7 +188,11 @@ class Run:
         else:
             answer = await self._ask_aloud(spec)
         self.usage += answer.usage
-        if equipment.config.max_tokens is not None and answer.usage.input_tokens:
+        if (
+            equipment.config.max_tokens is not None
+            and answer.usage.input_tokens
+            and not answer.usage.iterations
+        ):
             self.estimator.learn(spec.messages, spec.tools, model="", input_tokens=answer.usage.input_tokens)
         return answer
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
 from llm_client.engine.breaker import BreakerBoard, CircuitBreaker, is_outage
 from llm_client.engine.hooks import Hooks
@@ -24,7 +24,7 @@ from llm_client.errors import (
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt
 from llm_client.pausing import TimeLimit
-from llm_client.pricing import PriceBook
+from llm_client.pricing import PriceBook, asked_conditions
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
@@ -235,7 +235,8 @@ class Attempts:
             result = await self._exchange(attempt, loading)
             is_plausible = result.usage.is_plausible
             used = result.usage.total_tokens if is_plausible else estimate
-            if self._rates is not None and self._rates.counts_tokens and is_plausible:
+            counted = is_plausible and not result.usage.iterations  # whose sum is no request's input
+            if self._rates is not None and self._rates.counts_tokens and counted:
                 self._estimator.learn(
                     attempt.spec.messages,
                     attempt.spec.tools,
@@ -320,7 +321,7 @@ class Attempts:
         """
         if usage.is_negative:
             raise InvalidResponse("the provider says that less than nothing was used")
-        conditions = _conditions(attempt.spec.extra) if attempt.spec.extra else None
+        conditions = asked_conditions(attempt.spec.extra) if attempt.spec.extra else None
         asked = attempt.model
         prices = self._prices_of(attempt)
         return prices.price(attempt.provider.name, answered or asked, usage, conditions, asked=asked)
@@ -328,11 +329,6 @@ class Attempts:
     def _prices_of(self, attempt: ModelAttempt) -> PriceBook:
         """Return the prices that hold for a call: a host may have put its own in the engine's place."""
         return attempt.call.prices or self._prices
-
-
-def _conditions(extra: Mapping[str, Any]) -> Mapping[str, str] | None:
-    tier = extra.get("service_tier")
-    return {"service_tier": tier} if isinstance(tier, str) else None
 
 
 def _attempt_chain(middleware: Sequence[ModelMiddleware], last: ProceedAttempt) -> ProceedAttempt:

@@ -41,7 +41,7 @@ from llm_client.providers.transport.port import (
     read_body,
     whole_time,
 )
-from llm_client.providers.wire import WireFormat, readable
+from llm_client.providers.wire import UNREADABLE, WireFormat, readable
 from llm_client.redaction import kind_of_name
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
@@ -222,7 +222,7 @@ class HttpProvider:
         with _blamed(origin):
             await self._refuse_failure(response, origin)
             content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-            return origin, response.headers, _loads(content, response, origin, vectors=vectors)
+            return origin, response.headers, self._loads(content, response, origin, vectors=vectors)
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
@@ -273,7 +273,7 @@ class HttpProvider:
     async def _read_unstreamed(self, response: HttpResponse, origin: Origin) -> CompletionResult:
         """Read the whole answer of a server that was asked for a stream and did not give one."""
         content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-        payload = _loads(content, response, origin)
+        payload = self._loads(content, response, origin)
         with readable(origin, request_id(response.headers)):
             result = self._wire.decode(payload, origin, request_id(response.headers))
             result = well_formed(result, origin.model)
@@ -290,13 +290,39 @@ class HttpProvider:
             body = await read_body(response, _MAX_ERROR_BYTES, seconds=seconds)
         except ProviderError:
             body = b""  # the status alone says what happened
-        raise failure_of_response(response.status, response.headers, body, origin)
+        failure = failure_of_response(response.status, response.headers, body, origin)
+        failure.usage = self._usage_of(body)
+        raise failure
+
+    def _loads(self, content: bytes, response: HttpResponse, origin: Origin, *, vectors: bool = False) -> Any:
+        """Decode a successful answer. Raises what an error object inside it means, with the usage that is stated beside it."""
+        payload = _loads(content, response, origin, vectors=vectors)
+        # A response object of OpenAI has an error of its own, which its reader knows.
+        if isinstance(payload, dict) and payload.get("error") and payload.get("object") != "response":
+            failure = failure_of_event(payload, origin, request_id=request_id(response.headers))
+            failure.usage = self._usage_in(payload)
+            raise failure
+        return payload
+
+    def _usage_of(self, body: bytes) -> Usage | None:
+        try:
+            return self._usage_in(loads(body))
+        except orjson.JSONDecodeError:
+            return None
+
+    def _usage_in(self, payload: Any) -> Usage | None:
+        """Return what a failure says was used; `None` where it says nothing of it."""
+        try:
+            usage = self._wire.usage(payload)
+        except UNREADABLE:
+            return None
+        return None if usage.is_nothing else usage
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: bool = False) -> Any:
-    """Decode a successful answer. Raises what an error object inside it means, or `InvalidResponse`."""
+    """Decode a successful answer. Raises `InvalidResponse`."""
     try:
-        payload = loads(content, vectors=vectors)
+        return loads(content, vectors=vectors)
     except TooManyParts as error:
         raise InvalidResponse(
             f"the answer is not read: {error.msg}",
@@ -310,10 +336,6 @@ def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: b
             status=response.status,
             request_id=request_id(response.headers),
         ) from None
-    # A response object of OpenAI has an error of its own, which its reader knows.
-    if isinstance(payload, dict) and payload.get("error") and payload.get("object") != "response":
-        raise failure_of_event(payload, origin, request_id=request_id(response.headers))
-    return payload
 
 
 def _is_json(response: HttpResponse) -> bool:

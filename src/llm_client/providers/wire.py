@@ -16,6 +16,7 @@ from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.response import ResponseDraft
 from llm_client.spec import RequestSpec
+from llm_client.usage import Usage
 
 UNREADABLE: Final = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
@@ -70,6 +71,10 @@ class WireFormat(Protocol):
             ProviderError: The answer reports a failure. A `LookupError`, `TypeError`, `ValueError` or
                 `AttributeError` means that it does not have the promised form.
         """
+        ...
+
+    def usage(self, payload: Any) -> Usage:
+        """Read what a body says was used, be it an answer or a failure. Raises like `decode`."""
         ...
 
     def reader(self, origin: Origin, request_id: str | None) -> StreamReader:

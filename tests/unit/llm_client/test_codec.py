@@ -34,6 +34,7 @@ from llm_client.codec import (
     load_usage,
 )
 from llm_client.engine.keys import request_hash, scoped_key
+from llm_client.usage import COUNTS
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 json = st.recursive(
@@ -63,14 +64,15 @@ messages = st.builds(
     st.none() | text,
     st.none() | text,
 )
-usages = st.builds(
-    Usage,
-    input_tokens=st.integers(0, 10**9),
-    output_tokens=st.integers(0, 10**9),
-    cost=st.none() | st.decimals(0, 1000, places=10),
-    price_source=st.none() | text,
-    requests=st.integers(0, 5),
-)
+used = {
+    **{name: st.integers(0, 10**9) for name in COUNTS},
+    "cost": st.none() | st.decimals(0, 1000, places=10),
+    "price_source": st.none() | text,
+    "service_tier": st.none() | text,
+    "model": st.none() | text,
+    "requests": st.integers(0, 5),
+}
+usages = st.builds(Usage, **used, iterations=st.lists(st.builds(Usage, **used), max_size=2).map(tuple))
 results = st.builds(
     CompletionResult,
     content=text,

@@ -1,5 +1,6 @@
 """Money: every token billed once, unknown prices never nothing, bounds that hold."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_client import ConfigurationError, ModelPrices, PriceBook, Usage
-from llm_client.pricing import Rate
+from llm_client.pricing import RATES, Rate
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MODELS = [(provider.id, model.id) for provider in providers for model in provider.models]
@@ -167,10 +168,10 @@ def test_the_worst_case_assumes_the_dearest_bucket_and_the_tier_it_can_reach() -
 def test_an_hour_long_cache_write_is_within_the_worst_case() -> None:
     prices = BOOK.prices("anthropic", "claude-sonnet-4-5")
     assert prices is not None
-    assert prices.rare
+    assert prices.cache_write_1h
 
     assert BOOK.worst_case("anthropic", "claude-sonnet-4-5", 1_000_000, 0) == max(
-        rate.highest(1_000_000) for rate in (*prices.rare, prices.input, prices.cache_write) if rate
+        rate.highest(1_000_000) for rate in (prices.cache_write_1h, prices.input, prices.cache_write) if rate
     )
 
 
@@ -241,6 +242,142 @@ def test_a_service_tier_changes_the_price_where_the_table_knows_it() -> None:
     assert standard.cost is not None
     assert priority.cost is not None
     assert priority.cost > standard.cost
+
+
+def at(moment: str) -> PriceBook:
+    return PriceBook(clock=lambda: datetime.fromisoformat(moment).replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("moment", ["2026-10-01", "2026-11-20", "2027-02-01"])
+def test_every_variant_of_a_price_is_that_of_the_price_table_on_its_day(moment: str) -> None:
+    theirs = genai_prices.Usage(input_tokens=300_001, output_tokens=900, cache_read_tokens=7)
+    ours = Usage(input_tokens=300_001, output_tokens=900, cache_read_tokens=7, requests=1)
+    when = datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    looked_at, differing = 0, []
+    for provider in providers:
+        for model in provider.models:
+            for conditions in {tuple(variant.when.items()) for variant in model.price_variants or ()}:
+                prices = at(moment).prices(provider.id, model.id, dict(conditions))
+                if prices is None or not prices.input or not prices.output:
+                    continue  # not begun, or of no tokens
+                looked_at += 1
+                expected = model.calc_price(
+                    theirs, provider, genai_request_timestamp=when, price_context=dict(conditions)
+                )
+                if prices.cost(ours) != expected.total_price:
+                    differing.append((provider.id, model.id, conditions))
+
+    assert looked_at > 25
+    assert differing == []
+
+
+def test_a_tiers_price_begins_on_its_day() -> None:
+    usage = Usage(input_tokens=1_000_000, service_tier="priority", requests=1)
+
+    assert (
+        at("2026-10-11").price("openai", "gpt-5.2", usage).cost is None
+    )  # dearer than standard, and not known yet
+    assert at("2026-10-12").price("openai", "gpt-5.2", usage).cost == Decimal("3.5")
+
+
+def test_the_tier_that_served_counts_and_not_the_one_that_was_asked_for() -> None:
+    def cost(served: str | None, asked: str | None) -> tuple[Decimal | None, str | None]:
+        usage = Usage(input_tokens=1_000_000, service_tier=served, requests=1)
+        priced = BOOK.price("openai", "gpt-5.2", usage, {"service_tier": asked} if asked else None)
+        return priced.cost, priced.service_tier
+
+    assert cost("priority", None) == (Decimal("3.5"), "priority")
+    assert cost("standard", "priority") == (Decimal("1.75"), "standard")
+    assert cost(None, "priority") == (Decimal("3.5"), "priority")
+    assert cost(None, "auto") == cost(None, None) == (Decimal("1.75"), None)
+    assert cost("flex", None) == (Decimal("0.875"), "flex")
+
+
+def test_the_worst_case_is_the_dearest_tier_that_can_serve_a_request() -> None:
+    def most(
+        asked: dict[str, str] | None, provider: str = "openai", model: str = "gpt-5.2"
+    ) -> Decimal | None:
+        return BOOK.worst_case(provider, model, 1_000_000, 0, conditions=asked)
+
+    assert most({"service_tier": "default"}) == Decimal("1.75")
+    assert most({"service_tier": "flex"}) == Decimal("1.75")
+    assert most({"service_tier": "priority"}) == most({"service_tier": "fast"}) == Decimal("3.5")
+    assert most(None) == most({"service_tier": "auto"}) == Decimal("3.5")  # the account's setting decides
+    assert most({"service_tier": "ultrafast"}) is None
+    assert most(None, "anthropic", "claude-opus-5") == Decimal(10)  # an hour's cache write
+    assert most({"speed": "fast"}, "anthropic", "claude-opus-5") == Decimal(20)
+    assert most({"speed": "fast"}, "anthropic", "claude-haiku-4-5") is None
+
+
+def test_the_worst_case_knows_what_holds_within_a_day() -> None:
+    def most(moment: str) -> Decimal | None:
+        return at(moment).worst_case("google", "gemini-3.8-flash", 1_000_000, 0)
+
+    assert most("2026-12-30T23:59:59") == Decimal("0.75")
+    assert most("2026-12-31T00:00") == most("2026-12-31T23:59") == most("2027-01-01") == Decimal("1.5")
+
+
+def test_the_worst_case_of_a_model_that_paints_is_that_of_its_pictures() -> None:
+    assert BOOK.worst_case("google", "gemini-3.1-flash-image-preview", 0, 1_000_000) == Decimal(60)
+    assert BOOK.worst_case("openai", "gpt-audio", 1_000_000, 0) == Decimal("2.5")
+    assert BOOK.worst_case("openai", "gpt-audio", 1_000_000, 0, media=True) == Decimal(32)
+
+
+MEDIA = (
+    "input_audio_tokens",
+    "input_image_tokens",
+    "input_video_tokens",
+    "cache_read_audio_tokens",
+    "cache_read_image_tokens",
+    "output_audio_tokens",
+    "output_image_tokens",
+    "output_video_tokens",
+    "cache_write_1h_tokens",
+)
+
+
+@given(usage=usages(), data=st.data())
+def test_whatever_vendors_state_every_token_is_billed_once_and_within_the_worst_case(
+    usage: Usage, data: st.DataObject
+) -> None:
+    provider, model = data.draw(st.sampled_from(priced_models()))
+    stated = replace(usage, **{name: data.draw(counts) for name in MEDIA})
+    tier = data.draw(st.sampled_from([None, "standard", "priority", "flex", "fast"]))
+    flat = ModelPrices(**dict.fromkeys(RATES, Rate(Decimal(1))))
+
+    billed = BOOK.price(provider, model, replace(stated, service_tier=tier)).cost
+    asked = {"service_tier": tier, **({"speed": "fast"} if tier == "fast" else {})} if tier else None
+    worst = BOOK.worst_case(
+        provider, model, usage.input_tokens, usage.output_tokens, media=True, conditions=asked
+    )
+
+    assert flat.cost(stated) == Decimal(usage.total_tokens) / 1_000_000
+    assert (billed is None) <= (worst is None)
+    if worst is not None:
+        assert billed is not None
+        assert 0 <= billed <= worst
+
+
+def test_searches_cost_their_price_or_have_none() -> None:
+    known, unknown = ModelPrices.of(input=1, web_search="0.01"), ModelPrices.of(input=1)
+    usage = Usage(input_tokens=1_000_000, web_searches=3, requests=1)
+
+    assert known.cost(usage) == Decimal("1.03")
+    assert unknown.cost(usage) is None
+
+
+def test_a_bucket_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'cached' is none of the buckets cache_read"):
+        ModelPrices.of(cached=1)
+
+
+def test_a_sum_of_many_usages_names_each_price_and_tier_once() -> None:
+    def one(source: str, tier: str) -> Usage:
+        return replace(Usage(requests=1).with_cost(Decimal(1), source), service_tier=tier)
+
+    total = sum((one(*names) for names in [("a", "x"), ("b", "y"), ("a", "x"), ("b", "x")] * 5), Usage())
+
+    assert (total.price_source, total.service_tier, total.cost) == ("a + b", "x + y", Decimal(20))
 
 
 def test_prices_that_depend_on_the_time_follow_the_clock() -> None:

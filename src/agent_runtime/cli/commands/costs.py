@@ -85,7 +85,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 @click.command()
 @click.option(
     "--by",
-    type=click.Choice(["job", "model", "scope", "principal", "agent", "day"]),
+    type=click.Choice(["job", "model", "scope", "principal", "agent", "day", "tier", "price"]),
     default="job",
     show_default=True,
 )
@@ -196,5 +196,9 @@ def _key(entry: LedgerEntry, by: str) -> str:
             return entry.timestamp.astimezone(UTC).date().isoformat()
         case "principal" | "agent":
             return str((entry.principal_id if by == "principal" else entry.agent) or "–")
+        case "tier":
+            return entry.service_tier or "–"
+        case "price":
+            return entry.price_source or "–"
         case _:
             return entry.scope_id

@@ -14,14 +14,14 @@ from agent_runtime.execution.guards.pinning import new_pins
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
 from agent_runtime.ledger.room import BUDGET_TIMER
-from agent_runtime.ledger.token_bounds import bound_input, has_media
+from agent_runtime.ledger.token_bounds import bound_input, foreign_extras, has_media
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message
 from llm_client.middleware import ModelAttempt, ModelCall
-from llm_client.pricing import PriceBook
+from llm_client.pricing import PriceBook, asked_conditions
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
 
@@ -145,9 +145,9 @@ class ModelAdmission:
 
     def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
         prices, provider = attempt.call.prices or self._prices, attempt.provider.name
-        media = has_media(attempt.spec.messages)
-        tier = attempt.spec.extra.get("service_tier")
-        conditions = {"service_tier": tier} if isinstance(tier, str) else None
+        extra = attempt.spec.extra
+        media = has_media(attempt.spec.messages) or bool(foreign_extras(extra))
+        conditions = asked_conditions(extra) if extra else None
 
         @cache
         def cost_of(read: int, written: int) -> int | None:

@@ -103,14 +103,15 @@ def entry_for(
     `spent` is what budgets counted, `None` all that was set aside.
     """
     job = run.job
-    values = usage_fields(usage)
-    if failed and not usage.requests:
-        values["cost"] = Decimal(0)
     metadata: dict[str, Any] = {} if request_id is None else {"request_id": request_id}
-    if bound.holds and (uncertain or values["cost"] is None):
+    never_billed = failed and not usage.requests
+    if bound.holds and (uncertain or (usage.cost is None and not never_billed)):
         metadata["settled"] = [
             [*hold.key, (hold.amount if spent is None else spent).to_dict()] for hold in bound.holds
         ]
+    values = usage_fields(usage, metadata)
+    if never_billed:
+        values["cost"] = Decimal(0)
     return LedgerEntry(
         entry_id=attempt_id(run, operation_id, number),
         type=f"{name}_usage",
@@ -127,5 +128,4 @@ def entry_for(
         uncertain=uncertain,
         duration_ms=duration_ms,
         timestamp=run.services.clock.now(),
-        metadata=metadata,
     )

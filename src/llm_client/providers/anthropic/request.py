@@ -18,6 +18,7 @@ from llm_client.messages import (
 )
 from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
+from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, refuse, require_data
 from llm_client.providers.response import merge_extra
@@ -25,6 +26,7 @@ from llm_client.providers.strict_schema import told_in_prompt, without_constrain
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
+from llm_client.usage import Usage
 
 DEFAULT_MAX_TOKENS = 8192
 _LEAST_BUDGET = 1024
@@ -82,6 +84,10 @@ class MessagesFormat:
     def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_message(payload, origin, request_id)
+
+    def usage(self, payload: Any) -> Usage:
+        """Read what a body says was used."""
+        return read_usage(payload.get("usage") or {})
 
     def reader(self, origin: Origin, request_id: str | None) -> MessagesStreamReader:
         """Return the reader of a new stream."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, FinishReason, ReasoningPart
+from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.response import ResponseDraft, whole_number
-from llm_client.usage import Usage
+from llm_client.providers.response import ResponseDraft
 
 PROVIDER = "anthropic"
 _STOP: dict[str, FinishReason] = {
@@ -77,18 +77,3 @@ def read_other_block(block: Mapping[str, Any]) -> ReasoningPart:
     """Carry a block that is neither text nor a tool call: thinking, or the work of a server tool."""
     text = block.get("thinking") if block.get("type") == "thinking" else ""
     return ReasoningPart(provider=PROVIDER, text=text or "", data={"block": dict(block)})
-
-
-def read_usage(usage: Mapping[str, Any]) -> Usage:
-    """Return usage in inclusive buckets; Anthropic counts cached tokens beside the other input."""
-    read = whole_number(usage.get("cache_read_input_tokens"))
-    written = whole_number(usage.get("cache_creation_input_tokens"))
-    details = usage.get("output_tokens_details") or {}
-    return Usage(
-        input_tokens=whole_number(usage.get("input_tokens")) + read + written,
-        output_tokens=whole_number(usage.get("output_tokens")),
-        cache_read_tokens=read,
-        cache_write_tokens=written,
-        reasoning_tokens=whole_number(details.get("thinking_tokens")),
-        requests=1,
-    )

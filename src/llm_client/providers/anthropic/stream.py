@@ -12,8 +12,8 @@ from llm_client.providers.anthropic.response import (
     read_other_block,
     read_refusal,
     read_stop,
-    read_usage,
 )
+from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.wire import StreamReader
 
@@ -116,6 +116,7 @@ class MessagesStreamReader(StreamReader):
         return self.draft.close_open_calls()
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        self._count(event.get("usage"))
         raise failure_of_event(event, self._origin, request_id=self.draft.request_id)
 
     def _count(self, usage: Mapping[str, Any] | None) -> list[StreamEvent]:

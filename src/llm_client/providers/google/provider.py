@@ -12,10 +12,10 @@ from llm_client.providers.addresses import is_own
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.failures import request_id
 from llm_client.providers.google.request import GenerateContentFormat, takes_tools_with_schema
+from llm_client.providers.google.usage import read_embedding_usage
 from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import readable
-from llm_client.usage import Usage
 
 DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 DEFAULT_EMBEDDING_MODEL = "gemini-embedding-001"
@@ -80,7 +80,7 @@ class GoogleProvider(HttpProvider):
         return Capabilities(supports_tools_with_output_schema=takes_tools_with_schema(model))
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
-        """Return one vector per text, in their order. The vendor does not tell how many tokens it has read."""
+        """Return one vector per text, in their order. Older models do not tell how many tokens they have read."""
         if not texts:
             return Embeddings()
         name = f"models/{checked_model(model or self._embedding_model).removeprefix('models/')}"
@@ -94,4 +94,5 @@ class GoogleProvider(HttpProvider):
             vectors = [row["values"] for row in payload["embeddings"]]
             if len(vectors) != len(texts):
                 raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
-            return Embeddings(vectors, model=name.removeprefix("models/"), usage=Usage(requests=1))
+            usage = read_embedding_usage(payload)
+            return Embeddings(vectors, model=name.removeprefix("models/"), usage=usage)

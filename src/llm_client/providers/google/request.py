@@ -13,11 +13,13 @@ from llm_client.model_names import checked_model
 from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
 from llm_client.providers.google.stream import GenerateContentReader
+from llm_client.providers.google.usage import read_usage
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
+from llm_client.usage import Usage
 
 _BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
 _LEVELS = {
@@ -79,6 +81,10 @@ class GenerateContentFormat:
     def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_response(payload, origin, request_id)
+
+    def usage(self, payload: Any) -> Usage:
+        """Read what a body says was used."""
+        return read_usage(payload.get("usageMetadata"))
 
     def reader(self, origin: Origin, request_id: str | None) -> GenerateContentReader:
         """Return the reader of a new stream."""

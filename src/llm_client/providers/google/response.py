@@ -8,7 +8,8 @@ from typing import Any
 from llm_client.errors import ContentFiltered
 from llm_client.messages import CompletionResult, FinishReason, MediaPart, ReasoningPart, StreamEvent
 from llm_client.providers.failures import Origin
-from llm_client.providers.response import ResponseDraft, whole_number
+from llm_client.providers.google.usage import read_answer_usage
+from llm_client.providers.response import ResponseDraft
 from llm_client.spec import new_id
 from llm_client.usage import Usage
 
@@ -34,12 +35,13 @@ _FINISH: dict[str, FinishReason] = {
 
 def read_response(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> CompletionResult:
     """Read a whole answer. Raises `ContentFiltered` when the prompt was blocked."""
-    usage = read_usage(payload.get("usageMetadata"))
+    model = payload.get("modelVersion") or origin.model
+    usage = read_answer_usage(payload, origin.model)
     check_prompt(payload, origin, request_id, usage)
     candidate = payload["candidates"][0]
     draft = ResponseDraft(
         provider=origin.provider,
-        model=payload.get("modelVersion") or origin.model,
+        model=model,
         request_id=request_id or payload.get("responseId"),
         usage=usage,
     )
@@ -107,7 +109,7 @@ def check_prompt(payload: Mapping[str, Any], origin: Origin, request_id: str | N
             provider=origin.provider,
             model=origin.model,
             request_id=request_id or payload.get("responseId"),
-            usage=usage if usage.total_tokens else None,
+            usage=None if usage.is_nothing else usage,
             vendor_code=str(reason).lower(),
         )
 
@@ -133,18 +135,3 @@ def _read_call(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEven
 def is_own_id(call_id: str) -> bool:
     """Whether an id was made here, and means nothing to Google."""
     return call_id.startswith(_OWN_ID)
-
-
-def read_usage(usage: Any) -> Usage:
-    """Return usage in inclusive buckets; Google counts thoughts beside the answer, and tool prompts beside the prompt."""
-    if not isinstance(usage, Mapping):
-        return Usage(requests=1)
-    thoughts = whole_number(usage.get("thoughtsTokenCount"))
-    return Usage(
-        input_tokens=whole_number(usage.get("promptTokenCount"))
-        + whole_number(usage.get("toolUsePromptTokenCount")),
-        output_tokens=whole_number(usage.get("candidatesTokenCount")) + thoughts,
-        cache_read_tokens=whole_number(usage.get("cachedContentTokenCount")),
-        reasoning_tokens=thoughts,
-        requests=1,
-    )

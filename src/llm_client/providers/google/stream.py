@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import StreamEvent
-from llm_client.providers.failures import failure_of_event
-from llm_client.providers.google.response import check_prompt, read_finish, read_part, read_usage
+from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.google.response import check_prompt, read_finish, read_part
+from llm_client.providers.google.usage import billed_searches, queries_of, read_usage
 from llm_client.providers.wire import StreamReader
+from llm_client.usage import Usage
 
 
 class GenerateContentReader(StreamReader):
@@ -16,23 +19,30 @@ class GenerateContentReader(StreamReader):
     It is never complete before the end of the body: Google has no end marker, and usage may follow the finish reason.
     """
 
+    def __init__(self, origin: Origin, request_id: str | None) -> None:
+        super().__init__(origin, request_id)
+        self._usage: dict[str, Any] = {}
+        self._queries: dict[str, None] = {}
+
     def may_end(self) -> bool:
         """Whether the stream may end here: after a finish reason."""
         return self.draft.finish_reason is not None
 
     def read(self, payload: Any) -> list[StreamEvent]:
         """Take one chunk."""
-        if isinstance(payload, list) or payload.get("error"):
-            raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
         draft = self.draft
+        failed = isinstance(payload, list) or payload.get("error")
+        chunk: Mapping[str, Any] = next(iter(payload), {}) if isinstance(payload, list) else payload
+        draft.model = chunk.get("modelVersion") or draft.model
+        draft.request_id = draft.request_id or chunk.get("responseId")
+        usage = chunk.get("usageMetadata")
+        candidates = (chunk.get("candidates") or ())[:1]
+        self._count(usage, candidates)
+        if failed:
+            raise failure_of_event(payload, self._origin, request_id=draft.request_id)
+        check_prompt(chunk, self._origin, draft.request_id, draft.usage or Usage(requests=1))
         events: list[StreamEvent] = []
-        draft.model = payload.get("modelVersion") or draft.model
-        draft.request_id = draft.request_id or payload.get("responseId")
-        usage = payload.get("usageMetadata")
-        if usage:
-            draft.usage = read_usage(usage)
-        check_prompt(payload, self._origin, draft.request_id, read_usage(usage))
-        for candidate in (payload.get("candidates") or ())[:1]:
+        for candidate in candidates:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 events += read_part(draft, part)
             draft.finish_reason = read_finish(candidate.get("finishReason")) or draft.finish_reason
@@ -41,3 +51,11 @@ class GenerateContentReader(StreamReader):
         if usage and draft.finish_reason:
             events.append(StreamEvent(type="usage", usage=draft.usage))
         return events
+
+    def _count(self, usage: Mapping[str, Any] | None, candidates: Any) -> None:
+        """Take what a chunk says of the use; later numbers are cumulative and may leave out what has not changed."""
+        self._usage.update(usage or {})
+        for candidate in candidates:
+            self._queries.update(dict.fromkeys(queries_of(candidate)))
+        if self._usage or self._queries:
+            self.draft.usage = read_usage(self._usage, billed_searches(self._queries, self.draft.model))

@@ -26,16 +26,17 @@ from llm_client.providers.openai.chat_response import (
     check_choice,
     read_content,
     read_finish,
-    read_usage,
     tool_calls,
 )
 from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.models import reasons
+from llm_client.providers.openai.usage import read_usage
 from llm_client.providers.response import ResponseDraft, merge_extra
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.tool import Tool
+from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
 
@@ -94,7 +95,7 @@ class ChatFormat:
             provider=origin.provider,
             model=payload.get("model") or origin.model,
             request_id=request_id or payload.get("id"),
-            usage=read_usage(payload.get("usage")),
+            usage=read_usage(payload),
         )
         carried = CarriedFields(draft, self._dialect.carried_reasoning)
         carried.take(message)
@@ -109,6 +110,10 @@ class ChatFormat:
             draft.set_arguments(key, function.get("arguments"))
         draft.finish_reason = read_finish(choice.get("finish_reason"))
         return draft.result()
+
+    def usage(self, payload: Any) -> Usage:
+        """Read what a body says was used."""
+        return read_usage(payload)
 
     def reader(self, origin: Origin, request_id: str | None) -> ChatStreamReader:
         """Return the reader of a new stream."""

@@ -8,8 +8,8 @@ from typing import Any
 from llm_client.errors import InvalidResponse
 from llm_client.messages import FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.response import ResponseDraft, whole_number
-from llm_client.usage import Usage
+from llm_client.providers.openai.usage import read_usage
+from llm_client.providers.response import ResponseDraft
 
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 """Fields in which servers say what they may want back with the answer."""
@@ -100,7 +100,7 @@ def beside(call: Mapping[str, Any]) -> dict[str, Any]:
 def check_choice(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> Mapping[str, Any]:
     """Return the first choice of an answer. Raises what it says went wrong, with the usage stated beside it."""
     choices = payload.get("choices")
-    usage = read_usage(payload["usage"]) if payload.get("usage") else None
+    usage = read_usage(payload) if payload.get("usage") else None
     if isinstance(choices, list) and not choices:
         raise InvalidResponse(
             f"{origin.provider} answered without any choice",
@@ -135,27 +135,3 @@ def _join_detail(details: list[Any], piece: Any) -> None:
                 last[name] = value
         return
     details.append(dict(piece) if isinstance(piece, dict) else piece)
-
-
-def read_usage(usage: Any) -> Usage:
-    """Return one answer's usage in inclusive buckets.
-
-    OpenAI counts cached tokens inside `prompt_tokens` and reasoning inside `completion_tokens`. xAI counts
-    reasoning beside them, which shows in its total.
-    """
-    if not isinstance(usage, Mapping):
-        return Usage(requests=1)
-    read, written = whole_number(usage.get("prompt_tokens")), whole_number(usage.get("completion_tokens"))
-    prompt = usage.get("prompt_tokens_details") or {}
-    reasoning = whole_number((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
-    if reasoning and whole_number(usage.get("total_tokens")) == read + written + reasoning:
-        written += reasoning
-    cached = prompt.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")
-    return Usage(
-        input_tokens=read,
-        output_tokens=written,
-        cache_read_tokens=whole_number(cached),
-        cache_write_tokens=whole_number(prompt.get("cache_write_tokens")),
-        reasoning_tokens=reasoning,
-        requests=1,
-    )

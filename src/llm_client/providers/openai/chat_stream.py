@@ -13,9 +13,9 @@ from llm_client.providers.openai.chat_response import (
     check_choice,
     read_content,
     read_finish,
-    read_usage,
     tool_calls,
 )
+from llm_client.providers.openai.usage import read_usage
 from llm_client.providers.wire import StreamReader
 
 
@@ -31,6 +31,7 @@ class ChatStreamReader(StreamReader):
     def __init__(self, origin: Origin, request_id: str | None, carried: Iterable[str] = ()) -> None:
         super().__init__(origin, request_id)
         self._carried = CarriedFields(self.draft, carried)
+        self._tier: Any = None
 
     def may_end(self) -> bool:
         """Whether the stream may end here: some servers leave `[DONE]` out, and usage comes last."""
@@ -43,7 +44,9 @@ class ChatStreamReader(StreamReader):
 
     def read(self, payload: Any) -> list[StreamEvent]:
         """Take one chunk."""
+        self._tier = payload.get("service_tier") or self._tier
         if payload.get("error"):
+            self._count(payload)
             raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
         draft = self.draft
         events: list[StreamEvent] = []
@@ -56,10 +59,7 @@ class ChatStreamReader(StreamReader):
             if choice.get("finish_reason"):
                 draft.finish_reason = read_finish(choice["finish_reason"])
                 events += draft.close_open_calls()
-        usage = payload.get("usage")
-        if usage:
-            draft.usage = read_usage(usage)
-            events.append(StreamEvent(type="usage", usage=draft.usage))
+        events += self._count(payload)
         if draft.request_id is None:
             draft.request_id = payload.get("id")
         if payload.get("model"):
@@ -70,6 +70,13 @@ class ChatStreamReader(StreamReader):
         """Return the whole answer, or what has arrived of it."""
         self._carried.end()
         return super().result(partial=partial)
+
+    def _count(self, payload: Mapping[str, Any]) -> list[StreamEvent]:
+        """Take the usage of a chunk, which may stand beside a failure; another chunk may have named the tier."""
+        if not payload.get("usage"):
+            return []
+        self.draft.usage = read_usage({**payload, "service_tier": self._tier})
+        return [StreamEvent(type="usage", usage=self.draft.usage)]
 
     def _read_delta(self, delta: Mapping[str, Any], events: list[StreamEvent]) -> None:
         draft = self.draft

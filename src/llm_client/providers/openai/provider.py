@@ -15,10 +15,9 @@ from llm_client.providers.http_provider import ApiKey, HttpProvider
 from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.openai.chat_request import ChatFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
-from llm_client.providers.response import whole_number
+from llm_client.providers.openai.usage import read_embedding_usage
 from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import WireFormat, readable
-from llm_client.usage import Usage
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 
@@ -114,8 +113,7 @@ class OpenAIProvider(HttpProvider):
             rows = sorted(payload["data"], key=lambda row: row["index"])
             if len(rows) != len(texts):
                 raise ValueError(f"{len(rows)} vectors for {len(texts)} texts")
-            read = whole_number((payload.get("usage") or {}).get("prompt_tokens"))
-            usage = Usage(input_tokens=read, requests=1)
+            usage = read_embedding_usage(payload)
             return Embeddings(
                 (row["embedding"] for row in rows), model=payload.get("model") or model, usage=usage
             )

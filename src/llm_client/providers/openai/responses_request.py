@@ -13,10 +13,12 @@ from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.responses_response import read_answer
 from llm_client.providers.openai.responses_stream import ResponsesStreamReader
 from llm_client.providers.openai.responses_turn import turn_items
+from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
+from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
 
@@ -71,6 +73,10 @@ class ResponsesFormat:
     def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_answer(payload, origin, request_id)
+
+    def usage(self, payload: Any) -> Usage:
+        """Read what a body says was used."""
+        return read_response_usage(payload)
 
     def reader(self, origin: Origin, request_id: str | None) -> ResponsesStreamReader:
         """Return the reader of a new stream."""

@@ -9,7 +9,8 @@ from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, FinishReason
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.responses_turn import read_items
-from llm_client.providers.response import ResponseDraft, whole_number
+from llm_client.providers.openai.usage import read_response_usage
+from llm_client.providers.response import ResponseDraft
 from llm_client.usage import Usage
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
@@ -19,7 +20,7 @@ def read_answer(
     response: Mapping[str, Any], origin: Origin, request_id: str | None, ids: Mapping[int, str] | None = None
 ) -> CompletionResult:
     """Read a whole response; `ids` are those of calls that have none in it. Raises `ProviderError` when it says that it failed."""
-    usage = read_usage(response.get("usage"))
+    usage = read_response_usage(response)
     check_status(response, origin, request_id, usage)
     draft = ResponseDraft(
         provider=origin.provider,
@@ -40,7 +41,7 @@ def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | 
             or {"code": "server_error", "message": f"the response was {response['status']}"}
         }
         error = failure_of_event(payload, origin, request_id=request_id)
-        error.usage = usage if usage.total_tokens else None
+        error.usage = None if usage.is_nothing else usage
         raise error
     if response.get("status") in ("queued", "in_progress"):
         unfinished = InvalidResponse(
@@ -49,7 +50,7 @@ def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | 
             provider=origin.provider,
             model=origin.model,
             request_id=request_id or response.get("id"),
-            usage=usage if usage.total_tokens else None,
+            usage=None if usage.is_nothing else usage,
         )
         unfinished.retryable = False  # each further attempt would be one more response in the background
         raise unfinished
@@ -61,19 +62,3 @@ def read_finish(response: Mapping[str, Any]) -> FinishReason | None:
         return None
     reason = (response.get("incomplete_details") or {}).get("reason")
     return _INCOMPLETE.get(reason or "", "other")
-
-
-def read_usage(usage: Any) -> Usage:
-    """Return one response's usage; OpenAI's buckets are inclusive already."""
-    if not isinstance(usage, Mapping):
-        return Usage(requests=1)
-    read = usage.get("input_tokens_details") or {}
-    written = usage.get("output_tokens_details") or {}
-    return Usage(
-        input_tokens=whole_number(usage.get("input_tokens")),
-        output_tokens=whole_number(usage.get("output_tokens")),
-        cache_read_tokens=whole_number(read.get("cached_tokens")),
-        cache_write_tokens=whole_number(read.get("cache_write_tokens")),
-        reasoning_tokens=whole_number(written.get("reasoning_tokens")),
-        requests=1,
-    )

@@ -12,9 +12,9 @@ from llm_client.providers.openai.responses_response import (
     check_status,
     read_answer,
     read_finish,
-    read_usage,
 )
 from llm_client.providers.openai.responses_turn import opaque_part
+from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.wire import StreamReader
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -104,24 +104,26 @@ class ResponsesStreamReader(StreamReader):
         return []
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
+        if event.get("usage"):
+            self.draft.usage = read_response_usage(event)
         payload = event if event.get("error") else {"error": {k: v for k, v in event.items() if k != "type"}}
         raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
 
     def _end(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         response = event["response"]
         draft = self.draft
-        draft.usage = read_usage(response.get("usage"))
-        check_status(response, self._origin, draft.request_id, draft.usage)
-        draft.finish_reason = read_finish(response)
-        events = draft.close_open_calls()
         # Some compatible servers end with an empty response; what they said before counts then.
         output, ids = response.get("output"), self._ids
         if not output:
             keys = sorted(self._items)
             output = [self._items[key] for key in keys]
             ids = {number: self._ids[key] for number, key in enumerate(keys) if key in self._ids}
-        # A call without an id got a fresh one when it began; the events have said it already.
         whole = {**response, "output": output}
+        draft.usage = read_response_usage(whole)
+        check_status(response, self._origin, draft.request_id, draft.usage)
+        draft.finish_reason = read_finish(response)
+        events = draft.close_open_calls()
+        # A call without an id got a fresh one when it began; the events have said it already.
         self._whole = read_answer(whole, self._origin, draft.request_id, ids) if output else draft.result()
         self.complete = True
         return [*events, StreamEvent(type="usage", usage=draft.usage)]

@@ -90,6 +90,32 @@ def test_costs_are_grouped_and_written_as_csv_and_corrections_are_no_requests(da
     assert rows[3].endswith(",0.05,0,0")
 
 
+def test_costs_can_be_read_by_the_tier_that_served_and_by_who_has_said_the_price(tmp_path: Path) -> None:
+    async def fill() -> None:
+        storage = SQLiteStorage(tmp_path / "runs.db")
+        await storage.open()
+        ledger = Ledger(StorageView(storage))
+        for tier, source in (("priority", "genai-prices 1"), ("standard", "vendor"), (None, "vendor")):
+            usage = Usage(input_tokens=5, service_tier=tier, requests=1, web_searches=2)
+            await ledger.record_model_usage(ExecutionContext(), usage.with_cost(Decimal("0.1"), source))
+        assert {name: total.entries for name, total in (await ledger.costs(by="price")).items()} == {
+            "genai-prices 1": 1,
+            "vendor": 2,
+        }
+        assert set(await ledger.costs(by="tier")) == {"priority", "standard", ""}
+        assert {entry.metadata["web_searches"] for entry in await ledger.entries()} == {2}
+        await storage.aclose()
+
+    asyncio.run(fill())
+
+    def requests(by: str) -> dict[str, int]:
+        told = run(costs, "--db", str(tmp_path / "runs.db"), "--by", by, "--json").output
+        return {row[by]: row["requests"] for row in json.loads(told)}
+
+    assert requests("tier") == {"priority": 1, "standard": 1, "–": 1}
+    assert requests("price") == {"genai-prices 1": 1, "vendor": 2}
+
+
 def test_costs_can_be_those_of_one_tenant_and_of_some_days(database: str) -> None:
     def spent(*arguments: str) -> dict[str, str]:
         rows = json.loads(run(costs, "--db", database, "--by", "principal", "--json", *arguments).output)

@@ -64,7 +64,12 @@ async def sent_next(vendor: str, first: Reply, answer_message: Any = None, **opt
             "chat",
             chat_wire.TEXT,
             Usage(
-                input_tokens=1117, output_tokens=46, cache_read_tokens=1024, reasoning_tokens=32, requests=1
+                input_tokens=1117,
+                output_tokens=46,
+                cache_read_tokens=1024,
+                reasoning_tokens=32,
+                service_tier="standard",
+                requests=1,
             ),
         ),
         (
@@ -83,6 +88,7 @@ async def sent_next(vendor: str, first: Reply, answer_message: Any = None, **opt
                 cache_read_tokens=1024,
                 cache_write_tokens=188,
                 reasoning_tokens=311,
+                service_tier="standard",
                 requests=1,
             ),
         ),
@@ -133,7 +139,7 @@ async def test_usage_is_counted_in_inclusive_buckets(vendor: str, payload: Any, 
     ],
 )
 async def test_usage_of_compatible_servers_is_inclusive_too(usage: Any, expected: Usage) -> None:
-    result = await answer("chat", json_reply({**chat_wire.TEXT, "usage": usage}))
+    result = await answer("chat", json_reply({**chat_wire.TEXT, "service_tier": None, "usage": usage}))
     assert result.usage == expected
 
 

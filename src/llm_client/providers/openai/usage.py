@@ -1,0 +1,121 @@
+"""What answers of OpenAI's two APIs, and of the servers that speak them, say of their use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llm_client.providers.response import whole_number
+from llm_client.providers.stated_cost import stated_cost
+from llm_client.usage import Usage, tier_name
+
+
+def read_usage(answer: Mapping[str, Any]) -> Usage:
+    """Return the usage of a Chat Completions answer, or of a chunk, in inclusive buckets.
+
+    OpenAI counts cached tokens inside `prompt_tokens` and reasoning inside `completion_tokens`. xAI, and Gemini through its chat interface,
+    count reasoning beside them, which shows in their total.
+    """
+    usage = answer.get("usage")
+    tier = tier_name(answer.get("service_tier"))
+    if not isinstance(usage, Mapping):
+        return Usage(requests=1, service_tier=tier)
+    prompt, completion = _prompt(usage), _part(usage, "completion_tokens_details")
+    cached, stored = _cached(usage, prompt), _stored(usage, prompt)
+    read, written = whole_number(usage.get("prompt_tokens")), whole_number(usage.get("completion_tokens"))
+    reasoning = whole_number(completion.get("reasoning_tokens") or usage.get("reasoning_tokens"))
+    rest = max(whole_number(usage.get("total_tokens")) - read - written, 0)
+    if cached + stored > read:  # counted beside the prompt
+        beside = min(rest, cached + stored)
+        read, rest = read + beside, rest - beside
+    if rest:
+        written, reasoning = written + rest, max(reasoning, rest)
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        cache_read_tokens=cached,
+        cache_write_tokens=stored,
+        reasoning_tokens=reasoning,
+        input_audio_tokens=whole_number(prompt.get("audio_tokens")),
+        input_image_tokens=whole_number(prompt.get("image_tokens")),
+        output_audio_tokens=whole_number(completion.get("audio_tokens")),
+        output_image_tokens=whole_number(completion.get("image_tokens")),
+        web_searches=whole_number(
+            _part(usage, "server_tool_use").get("web_search_requests") or usage.get("num_search_queries")
+        ),
+        cost=stated_cost(usage),
+        service_tier=tier,
+        requests=1,
+    )
+
+
+def read_response_usage(response: Mapping[str, Any]) -> Usage:
+    """Return the usage of a response object; OpenAI's buckets are inclusive already, and its searches stand among the items."""
+    usage = response.get("usage")
+    tier = tier_name(response.get("service_tier"))
+    if not isinstance(usage, Mapping):
+        return Usage(requests=1, service_tier=tier)
+    given, written = _part(usage, "input_tokens_details"), _part(usage, "output_tokens_details")
+    read, wrote = whole_number(usage.get("input_tokens")), whole_number(usage.get("output_tokens"))
+    reasoning = whole_number(written.get("reasoning_tokens"))
+    rest = max(whole_number(usage.get("total_tokens")) - read - wrote, 0)
+    output = response.get("output")
+    return Usage(
+        input_tokens=read,
+        output_tokens=wrote + rest,
+        cache_read_tokens=whole_number(given.get("cached_tokens") or given.get("cache_read_input_tokens")),
+        cache_write_tokens=whole_number(given.get("cache_write_tokens")),
+        reasoning_tokens=max(reasoning, rest),
+        input_audio_tokens=whole_number(given.get("audio_tokens")),
+        input_image_tokens=whole_number(given.get("image_tokens")),
+        output_audio_tokens=whole_number(written.get("audio_tokens")),
+        output_image_tokens=whole_number(written.get("image_tokens")),
+        web_searches=_count(output, "web_search_call"),
+        file_searches=_count(output, "file_search_call"),
+        cost=stated_cost(usage),
+        service_tier=tier,
+        requests=1,
+    )
+
+
+def read_embedding_usage(answer: Mapping[str, Any]) -> Usage:
+    """Return the usage of vectors; Voyage gives nothing but a total."""
+    usage = answer.get("usage")
+    if not isinstance(usage, Mapping):
+        return Usage(requests=1)
+    read = whole_number(usage.get("prompt_tokens") or usage.get("input_tokens") or usage.get("total_tokens"))
+    return Usage(input_tokens=read, cost=stated_cost(usage), requests=1)
+
+
+def _prompt(usage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the details of the input; Mistral has written them in two ways."""
+    return _part(usage, "prompt_tokens_details") or _part(usage, "prompt_token_details")
+
+
+def _cached(usage: Mapping[str, Any], prompt: Mapping[str, Any]) -> int:
+    """Return the tokens read from a cache: of OpenAI, Mistral, DeepSeek, Moonshot, Databricks and LiteLLM."""
+    names = ("num_cached_tokens", "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens")
+    return whole_number(prompt.get("cached_tokens") or next(filter(None, map(usage.get, names)), 0))
+
+
+def _stored(usage: Mapping[str, Any], prompt: Mapping[str, Any]) -> int:
+    """Return the tokens written to a cache: of OpenAI, OpenRouter and LiteLLM."""
+    names = ("cache_write_tokens", "cache_creation_tokens")
+    stated = next(filter(None, map(prompt.get, names)), None)
+    return whole_number(stated or usage.get("cache_creation_input_tokens"))
+
+
+def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = usage.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _count(output: Any, kind: str) -> int:
+    """Return how many calls of a built-in tool are billed: pages that are opened or looked through are no searches."""
+    items: Sequence[Any] = output if isinstance(output, list) else ()
+    return sum(
+        isinstance(item, Mapping)
+        and item.get("type") == kind
+        and _part(item, "action").get("type") in (None, "search")
+        for item in items
+    )

@@ -1,0 +1,615 @@
+"""What vendors state, and what it costs: one line for each statement, whole and streamed, held against `genai-prices`' own reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import genai_prices
+import pytest
+from genai_prices.data_snapshot import get_snapshot
+
+from llm_client.engine.engine import ExecutionEngine
+from llm_client.engine.retry import RetryConfig
+from llm_client.errors import ProviderError
+from llm_client.pricing import PriceBook
+from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.provider import OpenAIProvider
+from llm_client.providers.presets import PRESETS
+from llm_client.usage import Usage
+from support.conversations import complete, spec
+from support.engine import collect
+from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
+from support.wire import anthropic as anthropic_wire
+from support.wire import data_events, google, named_events, openai_chat, openai_responses
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SOURCE = f"genai-prices {genai_prices.__version__}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A vendor's statement, and what it means."""
+
+    vendor: str
+    model: str
+    usage: dict[str, Any]
+    counts: dict[str, int]
+    """What is counted, of what is not 0."""
+    cost: str | None
+    """Dollars."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """Fields of the answer beside its usage."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What was asked for."""
+    tier: str | None = None
+    source: str = SOURCE
+    name: str = "openai"
+    """Of a server that speaks OpenAI's API."""
+    context: dict[str, str] | None = None
+    """Under what conditions the oracle is asked; it is not asked where it reads less than we do."""
+
+
+def plain(read: int, written: int, **details: Any) -> dict[str, Any]:
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        **details,
+    }
+
+
+def messages(read: int, written: int, **details: Any) -> dict[str, Any]:
+    return {"input_tokens": read, "output_tokens": written, "service_tier": "standard", **details}
+
+
+def iteration(kind: str, read: int, written: int, **details: Any) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "input_tokens": read,
+        "output_tokens": written,
+        "cache_read_input_tokens": 0,
+        "cache_creation_input_tokens": 0,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+        **details,
+    }
+
+
+def by_kind(**counts: int) -> list[dict[str, Any]]:
+    return [{"modality": kind, "tokenCount": count} for kind, count in counts.items()]
+
+
+def search(action: str) -> dict[str, Any]:
+    return {
+        "type": "web_search_call",
+        "id": f"ws_{action}",
+        "status": "completed",
+        "action": {"type": action},
+    }
+
+
+SMALL = {"input_tokens": 1000, "output_tokens": 100}
+CASES = {
+    # ---------------------------------------------------------------- service tiers
+    "chat: the standard tier": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100), counts=SMALL,
+        beside={"service_tier": "default"}, tier="standard", cost="0.00315", context={"service_tier": "default"},
+    ),
+    "chat: priority was served although nobody asked": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100), counts=SMALL,
+        beside={"service_tier": "priority"}, tier="priority", cost="0.0063", context={"service_tier": "priority"},
+    ),
+    "chat: priority was asked for and refused": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100), counts=SMALL, extra={"service_tier": "priority"},
+        beside={"service_tier": "default"}, tier="standard", cost="0.00315", context={"service_tier": "default"},
+    ),
+    "chat: flex was asked for, and nothing is said": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100), counts=SMALL, extra={"service_tier": "flex"},
+        beside={"service_tier": None}, tier="flex", cost="0.001575", context={"service_tier": "flex"},
+    ),
+    "responses: priority": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100,
+               "input_tokens_details": {"cached_tokens": 400, "cache_write_tokens": 0},
+               "output_tokens_details": {"reasoning_tokens": 60}},
+        counts={**SMALL, "cache_read_tokens": 400, "reasoning_tokens": 60},
+        beside={"service_tier": "priority"}, tier="priority", cost="0.00504", context={"service_tier": "priority"},
+    ),
+    "chat: a dearer tier whose price nobody knows": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100), counts=SMALL,
+        beside={"service_tier": "ultrafast"}, tier="ultrafast", cost=None,
+    ),
+    "anthropic: fast": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, speed="fast"), counts=SMALL,
+        extra={"speed": "fast"}, tier="fast", cost="0.015", context={"speed": "fast"},
+    ),
+    "anthropic: fast was asked for and refused": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, speed="standard"), counts=SMALL,
+        extra={"speed": "fast"}, tier="standard", cost="0.0075", context={},
+    ),
+    "anthropic: fast without a known price": Case(
+        vendor="anthropic", model="claude-haiku-4-5", usage=messages(1000, 100, speed="fast"), counts=SMALL,
+        tier="fast", cost=None,
+    ),
+    "anthropic: capacity that was bought in advance": Case(
+        vendor="anthropic", model="claude-opus-5", usage={**messages(1000, 100), "service_tier": "priority"},
+        counts=SMALL, tier="priority", cost="0.0075", context={},
+    ),
+    "google: priority": Case(
+        vendor="google", model="gemini-3.8-flash-tts",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100,
+               "serviceTier": "priority"},
+        counts=SMALL, tier="priority", cost="0.00252", context={"service_tier": "priority"},
+    ),
+    "google: Vertex's traffic type": Case(
+        vendor="google", model="gemini-3.8-flash-tts",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100,
+               "trafficType": "ON_DEMAND_PRIORITY"},
+        counts=SMALL, tier="priority", cost="0.00252", context={"service_tier": "priority"},
+    ),
+    "google: Vertex's plain traffic": Case(
+        vendor="google", model="gemini-2.5-flash",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100,
+               "trafficType": "ON_DEMAND"},
+        counts=SMALL, tier="standard", cost="0.00055", context={},
+    ),
+    # ---------------------------------------------------------------- caches and iterations
+    "anthropic: cache writes of five minutes and of an hour": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, cache_read_input_tokens=5000, cache_creation_input_tokens=3000,
+                       cache_creation={"ephemeral_5m_input_tokens": 1000, "ephemeral_1h_input_tokens": 2000}),
+        counts={"input_tokens": 9000, "output_tokens": 100, "cache_read_tokens": 5000,
+                "cache_write_tokens": 3000, "cache_write_1h_tokens": 2000},
+        tier="standard", cost="0.03625", context={},
+    ),
+    "anthropic: iterations that say no more than the totals": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, iterations=[iteration("message", 1000, 100)]),
+        counts=SMALL, tier="standard", cost="0.0075", context={},
+    ),
+    "anthropic: a conversation was compacted": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, iterations=[
+            iteration("compaction", 180_000, 3500), iteration("message", 1000, 100)]),
+        counts={"input_tokens": 181_000, "output_tokens": 3600},
+        tier="standard", cost="0.995",
+    ),
+    "anthropic: an adviser with a model of its own": Case(
+        vendor="anthropic", model="claude-haiku-4-5",
+        usage=messages(3000, 150, iterations=[
+            iteration("message", 1000, 50),
+            iteration("advisor_message", 1500, 200, model="claude-opus-5"),
+            iteration("message", 2000, 100)]),
+        counts={"input_tokens": 4500, "output_tokens": 350},
+        tier="standard", cost="0.01625",  # 0.003 + 0.00075 of haiku, 0.0075 + 0.005 of opus
+    ),
+    "anthropic: each iteration is as long as itself": Case(
+        vendor="anthropic", model="claude-sonnet-4-5",  # above 200,000 tokens it costs twice as much
+        usage=messages(300_000, 200, iterations=[
+            iteration("message", 150_000, 100), iteration("message", 150_000, 100)]),
+        counts={"input_tokens": 300_000, "output_tokens": 200},
+        tier="standard", cost="0.903",
+    ),
+    "anthropic: another model has taken over": Case(
+        vendor="anthropic", model="claude-haiku-4-5",
+        usage=messages(2000, 100, iterations=[
+            iteration("message", 1000, 0, model="claude-opus-5"),
+            iteration("fallback_message", 1000, 100, model="claude-haiku-4-5")]),
+        counts={"input_tokens": 2000, "output_tokens": 100},
+        tier="standard", cost="0.0065",
+    ),
+    "anthropic: iterations that leave something out": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, iterations=[iteration("compaction", 100, 10)]),
+        counts={"input_tokens": 1100, "output_tokens": 110}, tier="standard", cost="0.00825",
+    ),
+    # ---------------------------------------------------------------- sound and pictures
+    "chat: sound in and out": Case(
+        vendor="chat", model="gpt-audio",
+        usage=plain(1000, 300, prompt_tokens_details={"audio_tokens": 800, "cached_tokens": 0},
+                    completion_tokens_details={"audio_tokens": 250, "reasoning_tokens": 0}),
+        counts={"input_tokens": 1000, "output_tokens": 300, "input_audio_tokens": 800, "output_audio_tokens": 250},
+        beside={"service_tier": None}, cost="0.0426", context={},
+    ),
+    "google: sound, partly cached": Case(
+        vendor="google", model="gemini-2.5-flash",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1150,
+               "thoughtsTokenCount": 50, "cachedContentTokenCount": 500,
+               "promptTokensDetails": by_kind(TEXT=200, AUDIO=800),
+               "cacheTokensDetails": by_kind(TEXT=100, AUDIO=400)},
+        counts={"input_tokens": 1000, "output_tokens": 150, "reasoning_tokens": 50, "cache_read_tokens": 500,
+                "input_audio_tokens": 800, "cache_read_audio_tokens": 400},
+        cost="0.000848", context={},
+    ),
+    "google: a picture comes out": Case(
+        vendor="google", model="gemini-3.1-flash-image-preview",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 1400, "totalTokenCount": 2400,
+               "promptTokensDetails": by_kind(TEXT=740, IMAGE=260),
+               "candidatesTokensDetails": by_kind(IMAGE=1290, TEXT=110)},
+        counts={"input_tokens": 1000, "output_tokens": 1400, "input_image_tokens": 260, "output_image_tokens": 1290},
+        cost="0.07823", context={},
+    ),
+    "google: pages of a document, and of a tool's results": Case(
+        vendor="google", model="gemini-2.5-flash",
+        usage={"promptTokenCount": 1000, "toolUsePromptTokenCount": 500, "candidatesTokenCount": 100,
+               "totalTokenCount": 1600, "promptTokensDetails": by_kind(TEXT=480, DOCUMENT=520),
+               "toolUsePromptTokensDetails": by_kind(TEXT=300, AUDIO=200)},
+        counts={"input_tokens": 1500, "output_tokens": 100, "input_image_tokens": 520, "input_audio_tokens": 200},
+        cost="0.00084", context={},
+    ),
+    # ---------------------------------------------------------------- the vendor's own word
+    "openrouter: its charge": Case(
+        vendor="chat", name="openrouter", model="anthropic/claude-sonnet-4.5",
+        usage=plain(1000, 100, cost=0.00014, is_byok=False, cost_details={"upstream_inference_cost": 0.00014}),
+        counts=SMALL, cost="0.00014", beside={"service_tier": None}, source="vendor",
+    ),
+    "openrouter: its share, and the upstream's charge to one's own key": Case(
+        vendor="chat", name="openrouter", model="anthropic/claude-sonnet-4.5",
+        usage=plain(1000, 100, cost=0.000225, is_byok=True, cost_details={"upstream_inference_cost": 0.0045}),
+        counts=SMALL, cost="0.004725", beside={"service_tier": None}, source="vendor",
+    ),
+    "openrouter: one's own key, as its page shows it": Case(
+        vendor="chat", name="openrouter", model="anthropic/claude-sonnet-4.5",
+        usage=plain(1000, 100, cost=0.95, cost_details={"upstream_inference_cost": 19}),
+        counts=SMALL, cost="19.95", beside={"service_tier": None}, source="vendor",
+    ),
+    "openrouter: a free model": Case(
+        vendor="chat", name="openrouter", model="anthropic/claude-sonnet-4.5",
+        usage=plain(1000, 100, cost=0, is_byok=False), counts=SMALL, cost="0",
+        beside={"service_tier": None}, source="vendor",
+    ),
+    "openrouter: one's own key, and nobody says what the upstream takes": Case(
+        vendor="chat", name="openrouter", model="anthropic/claude-sonnet-4.5",
+        usage=plain(1000, 100, cost=0, is_byok=True), counts=SMALL, cost="0.0045",
+        beside={"service_tier": None}, context={},
+    ),
+    "xai: ticks, and reasoning beside the answer": Case(
+        vendor="chat", name="x-ai", model="grok-4",
+        usage={"prompt_tokens": 198, "completion_tokens": 9, "total_tokens": 297, "cost_in_usd_ticks": 2709000,
+               "completion_tokens_details": {"reasoning_tokens": 90}},
+        counts={"input_tokens": 198, "output_tokens": 99, "reasoning_tokens": 90}, cost="0.0002709",
+        beside={"service_tier": None}, source="vendor",
+    ),
+    "perplexity: an object with a total": Case(
+        vendor="chat", name="perplexity", model="sonar",
+        usage=plain(1000, 100, cost={"total_cost": 0.0061, "request_cost": 0.005}, num_search_queries=1),
+        counts={**SMALL, "web_searches": 1}, cost="0.0061", beside={"service_tier": None}, source="vendor",
+    ),
+    "chat: what no cost can be is none": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100, cost="free", cost_in_usd_ticks=-5), counts=SMALL,
+        beside={"service_tier": None}, cost="0.00315", context={},
+    ),
+    "chat: a charge of nothing by a server that knows no prices": Case(
+        vendor="chat", model="gpt-5.2", usage=plain(1000, 100, cost=0.0), counts=SMALL,
+        beside={"service_tier": None}, cost="0.00315", context={},
+    ),
+    # ---------------------------------------------------------------- searches
+    "anthropic: searches": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, server_tool_use={"web_search_requests": 3, "web_fetch_requests": 1}),
+        counts={**SMALL, "web_searches": 3}, tier="standard", cost="0.0375", context={},
+    ),
+    "anthropic: searches and iterations": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, server_tool_use={"web_search_requests": 2},
+                       iterations=[iteration("message", 400, 40), iteration("message", 600, 60)]),
+        counts={**SMALL, "web_searches": 2}, tier="standard", cost="0.0275", context={},
+    ),
+    "responses: searches, in the web and in files": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"output": [search("search"), search("open_page"), search("find_in_page"), search("search"),
+                           {"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": ["a"]},
+                           openai_responses.MESSAGE]},
+        counts={**SMALL, "web_searches": 2, "file_searches": 1}, cost="0.02565",
+    ),
+    "responses: a search that has no price": Case(
+        vendor="responses", model="gpt-audio",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"output": [search("search"), openai_responses.MESSAGE]},
+        counts={**SMALL, "web_searches": 1}, cost=None,
+    ),
+    "google: each search of a new model": Case(
+        vendor="google", model="gemini-3.8-flash",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},
+        beside={"groundingMetadata": {"webSearchQueries": ["", "Köln", "Bonn", "Köln"]}},
+        counts={**SMALL, "web_searches": 2}, cost="0.029125",
+    ),
+    "google: an older model's searches count once": Case(
+        vendor="google", model="gemini-2.5-flash",
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},
+        beside={"groundingMetadata": {"webSearchQueries": ["Köln", "Bonn"]}},
+        counts={**SMALL, "web_searches": 1}, cost="0.03555",
+    ),
+    # ---------------------------------------------------------------- servers' own names
+    "mistral: num_cached_tokens": Case(
+        vendor="chat", name="mistral", model="mistral-medium-latest", usage=plain(1000, 100, num_cached_tokens=768),
+        counts={**SMALL, "cache_read_tokens": 768}, beside={"service_tier": None}, cost="0.0012132",
+    ),
+    "mistral: prompt_token_details": Case(
+        vendor="chat", name="mistral", model="mistral-medium-latest",
+        usage=plain(1000, 100, prompt_token_details={"cached_tokens": 768}),
+        counts={**SMALL, "cache_read_tokens": 768}, beside={"service_tier": None}, cost="0.0012132",
+    ),
+    "mistral: prompt_tokens_details": Case(
+        vendor="chat", name="mistral", model="mistral-medium-latest",
+        usage=plain(1000, 100, prompt_tokens_details={"cached_tokens": 768}),
+        counts={**SMALL, "cache_read_tokens": 768}, beside={"service_tier": None}, cost="0.0012132", context={},
+    ),
+    "gemini through a chat interface: thoughts show in the total alone": Case(
+        vendor="chat", name="google", model="gemini-2.5-flash",
+        usage={"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623},
+        counts={"input_tokens": 20, "output_tokens": 603, "reasoning_tokens": 405},
+        beside={"service_tier": None}, cost="0.0015135",
+    ),
+    "a gateway that counts cached tokens beside the prompt": Case(
+        vendor="chat", name="anthropic", model="claude-haiku-4-5",
+        usage={"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 1015,
+               "prompt_tokens_details": {"cached_tokens": 1000}},
+        counts={"input_tokens": 1010, "output_tokens": 5, "cache_read_tokens": 1000},
+        beside={"service_tier": None}, cost="0.000135",
+    ),
+    "litellm: cache writes": Case(
+        vendor="chat", name="anthropic", model="claude-haiku-4-5",
+        usage=plain(1000, 100, cache_creation_input_tokens=600, cache_read_input_tokens=300),
+        counts={**SMALL, "cache_read_tokens": 300, "cache_write_tokens": 600},
+        beside={"service_tier": None}, cost="0.00138",
+    ),
+}  # fmt: skip
+
+
+def provider(case: Case, server: LoopbackServer) -> Any:
+    if case.vendor == "anthropic":
+        return AnthropicProvider(case.model, api_key="k", base_url=server.url)
+    if case.vendor == "google":
+        return GoogleProvider(case.model, api_key="k", base_url=server.url)
+    preset = PRESETS.get(case.name)
+    return OpenAIProvider(
+        case.model,
+        api_key="k",
+        base_url=server.url + "/v1",
+        api="responses" if case.vendor == "responses" else "chat",
+        name=case.name,
+        dialect=preset.dialect if preset else None,
+    )
+
+
+def answer(case: Case) -> dict[str, Any]:
+    if case.vendor == "anthropic":
+        return anthropic_wire.message([anthropic_wire.TEXT_BLOCK], model=case.model, usage=case.usage)
+    if case.vendor == "google":
+        whole = google.answer([{"text": "Hi"}], usageMetadata=case.usage, modelVersion=case.model)
+        whole["candidates"][0].update(case.beside)
+        return whole
+    if case.vendor == "responses":
+        fields = {"output": [openai_responses.MESSAGE], **case.beside}
+        return openai_responses.response(model=case.model, usage=case.usage, **fields)
+    return openai_chat.completion({"content": "Hi"}, model=case.model, usage=case.usage, **case.beside)
+
+
+def streamed(case: Case) -> Reply:
+    whole = answer(case)
+    if case.vendor == "anthropic":
+        begun = {name: value for name, value in case.usage.items() if name != "iterations"}
+        start = {**whole, "content": [], "stop_reason": None, "usage": {**begun, "output_tokens": 1}}
+        last = {"speed", "service_tier", "cache_creation"}
+        return sse_reply(
+            *named_events(
+                [
+                    {"type": "message_start", "message": start},
+                    {
+                        "type": "content_block_start",
+                        "index": 0,
+                        "content_block": {"type": "text", "text": ""},
+                    },
+                    {
+                        "type": "content_block_delta",
+                        "index": 0,
+                        "delta": {"type": "text_delta", "text": "Hi"},
+                    },
+                    {"type": "content_block_stop", "index": 0},
+                    {
+                        "type": "message_delta",
+                        "delta": {"stop_reason": "end_turn"},
+                        "usage": {name: value for name, value in case.usage.items() if name not in last},
+                    },
+                    {"type": "message_stop"},
+                ]
+            )
+        )
+    if case.vendor == "google":
+        first = google.answer(
+            [{"text": "H"}],
+            None,
+            usageMetadata={
+                name: value
+                for name, value in case.usage.items()
+                if name in ("promptTokenCount", "trafficType")
+            },
+            modelVersion=case.model,
+        )
+        whole["usageMetadata"] = {name: value for name, value in case.usage.items() if name != "trafficType"}
+        return sse_reply(*data_events([first, whole]))
+    if case.vendor == "responses":
+        events = [
+            {"type": "response.created", "response": {**whole, "output": [], "usage": None}},
+            {"type": "response.completed", "response": whole},
+        ]
+        return sse_reply(*named_events(events))
+    chunks = [
+        openai_chat.chunk({"content": "Hi"}, model=case.model, **case.beside),
+        openai_chat.chunk({}, "stop", model=case.model, **case.beside),
+        openai_chat.chunk(None, model=case.model, usage=case.usage, service_tier=None),
+    ]
+    return sse_reply(*data_events(chunks, done=True))
+
+
+async def usage_of(case: Case, *, stream: bool) -> Usage:
+    async with LoopbackServer(streamed(case) if stream else json_reply(answer(case))) as server:
+        asked = provider(case, server)
+        engine = ExecutionEngine(asked, prices=PriceBook(clock=lambda: NOW), retry=RetryConfig(attempts=1))
+        request = spec(extra=case.extra)
+        if stream:
+            usage = (await collect(engine.stream(request)))[-1].usage
+        else:
+            usage = (await engine.complete(request)).usage
+        await asked.aclose()
+    assert usage is not None
+    return usage
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("name", CASES)
+async def test_what_a_vendor_states_costs_what_it_does(name: str, stream: bool) -> None:
+    case = CASES[name]
+    usage = await usage_of(case, stream=stream)
+
+    assert {name: count for name, count in usage.counts().items() if count} == case.counts
+    assert usage.cost == (None if case.cost is None else Decimal(case.cost))
+    assert usage.price_source == (case.source if case.cost is not None else None)
+    assert usage.service_tier == case.tier
+    assert usage.is_partial_cost == (case.cost is None)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.context is not None])
+def test_the_price_tables_own_reader_says_the_same(name: str) -> None:
+    case = CASES[name]
+    vendor = case.vendor if case.vendor in ("anthropic", "google") else case.name
+    flavors = {"chat": "chat", "responses": "responses", "anthropic": "default", "google": "default"}
+    theirs = next(each for each in get_snapshot().providers if each.id == vendor)
+    flavor = (
+        flavors[case.vendor]
+        if any(each.api_flavor == flavors[case.vendor] for each in theirs.extractors or ())
+        else "default"
+    )
+    _, extracted = theirs.extract_usage(answer(case), api_flavor=flavor)
+    model = theirs.find_model(case.model)
+
+    assert model is not None
+    price = model.calc_price(
+        extracted, theirs, genai_request_timestamp=NOW, price_context=case.context or None
+    )
+    assert case.cost is not None
+    assert price.total_price == Decimal(case.cost)
+
+
+BILLED = {
+    "chat": plain(1000, 100, prompt_tokens_details={"cached_tokens": 400}),
+    "responses": {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100,
+                  "input_tokens_details": {"cached_tokens": 400}},
+    "anthropic": messages(600, 100, cache_read_input_tokens=400),
+    "google": {"promptTokenCount": 1000, "candidatesTokenCount": 100, "cachedContentTokenCount": 400},
+}  # fmt: skip
+MODELS = {
+    "chat": "gpt-5.2",
+    "responses": "gpt-5.2",
+    "anthropic": "claude-opus-5",
+    "google": "gemini-2.5-flash",
+}
+WRONG = {"message": "no", "code": "content_filter", "type": "content_filter"}
+
+
+def failed(vendor: str) -> dict[str, Any]:
+    """Return a failure with the usage beside it, as it stands in a stream or alone."""
+    usage = {"usageMetadata": BILLED["google"]} if vendor == "google" else {"usage": BILLED[vendor]}
+    return {"type": "error", "error": WRONG, **usage}
+
+
+def failure_reply(vendor: str, form: str) -> Reply:
+    if form != "streamed":
+        return json_reply(failed(vendor), status=400 if form == "with a status" else 200)
+    begun: dict[str, list[dict[str, Any]]] = {
+        "chat": [openai_chat.chunk({"content": "Hi"})],
+        "responses": [{"type": "response.created", "response": {"id": "r"}}],
+        "anthropic": [
+            {
+                "type": "message_start",
+                "message": anthropic_wire.message([], usage={"input_tokens": 600, "output_tokens": 1}),
+            }
+        ],
+        "google": [google.answer([{"text": "H"}], None, usageMetadata={"promptTokenCount": 1000})],
+    }
+    return sse_reply(*data_events([*begun[vendor], failed(vendor)]))
+
+
+@pytest.mark.parametrize("form", ["streamed", "in a 200", "with a status"])
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_usage_beside_a_failure_is_on_the_error(vendor: str, form: str) -> None:
+    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
+    async with LoopbackServer(failure_reply(vendor, form)) as server:
+        asked = provider(case, server)
+        prices = PriceBook(clock=lambda: NOW)
+        engine = ExecutionEngine(asked, prices=prices, retry=RetryConfig(attempts=1))
+        call = collect(engine.stream(spec())) if form == "streamed" else engine.complete(spec())
+        with pytest.raises(ProviderError) as caught:
+            await call
+        await asked.aclose()
+
+    usage = caught.value.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
+    assert usage.cost == prices.cost(asked.name, case.model, replace(usage, cost=None))
+
+
+@pytest.mark.parametrize(
+    "body", [{"error": WRONG}, {"error": WRONG, "usage": "none"}, {"error": WRONG, "usage": {}}]
+)
+@pytest.mark.parametrize("vendor", ["chat", "responses", "anthropic"])
+async def test_a_failure_that_says_nothing_of_its_use_says_nothing(vendor: str, body: dict[str, Any]) -> None:
+    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
+    async with LoopbackServer(json_reply(body, status=400)) as server:
+        asked = provider(case, server)
+        with pytest.raises(ProviderError) as caught:
+            await complete(asked)
+
+    assert caught.value.usage is None
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "payload", "read", "cost"),
+    [
+        ("voyage", "voyage-4", {"usage": {"total_tokens": 12}}, 12, "0.00000072"),
+        (
+            "openai",
+            "text-embedding-3-small",
+            {"usage": {"prompt_tokens": 12, "total_tokens": 12}},
+            12,
+            "0.00000024",
+        ),
+        ("google", "gemini-embedding-001", {"usageMetadata": {"promptTokenCount": 12}}, 12, "0.0000018"),
+    ],
+)
+async def test_vectors_cost_what_was_read_for_them(
+    name: str, model: str, payload: dict[str, Any], read: int, cost: str | None
+) -> None:
+    vectors = {
+        "data": [{"index": 0, "embedding": [0.5, 0.5]}],
+        "embeddings": [{"values": [0.5, 0.5]}],
+    }
+    async with LoopbackServer(json_reply({**vectors, **payload})) as server:
+        asked = (
+            GoogleProvider(model, api_key="k", base_url=server.url, embedding_model=model)
+            if name == "google"
+            else OpenAIProvider(
+                model, api_key="k", base_url=server.url + "/v1", name=name, embedding_model=model
+            )
+        )
+        engine = ExecutionEngine(asked, prices=PriceBook(clock=lambda: NOW))
+        answered = await engine.embed(["a text that is longer than it is counted here"])
+        await asked.aclose()
+
+    assert answered.usage.input_tokens == read
+    assert answered.usage.cost == (None if cost is None else Decimal(cost))
+
+
+async def test_iterations_say_which_model_cost_what() -> None:
+    usage = await usage_of(CASES["anthropic: an adviser with a model of its own"], stream=False)
+
+    assert [(each.model, each.total_tokens, each.cost) for each in usage.iterations] == [
+        (None, 1050, Decimal("0.00125")),
+        (None, 2100, Decimal("0.0025")),
+        ("claude-opus-5", 1700, Decimal("0.0125")),
+    ]
