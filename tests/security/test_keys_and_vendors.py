@@ -74,9 +74,9 @@ async def test_no_presets_key_is_sent_to_a_strange_address(
     provider = create_provider(f"{vendor}:m", base_url=STRANGE)
     if PRESETS[vendor].key_required:
         with pytest.raises(AuthenticationError, match="only sent to"):
-            await provider._key()
+            await provider._endpoint.key()
     else:
-        assert await provider._key() is None
+        assert await provider._endpoint.key() is None
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ async def test_an_address_that_looks_like_the_vendors_is_strange(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(AuthenticationError):
-        await OpenAIProvider("m", base_url=look_alike)._key()
+        await OpenAIProvider("m", base_url=look_alike)._endpoint.key()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ async def test_an_address_that_looks_like_the_vendors_is_strange(
 )
 async def test_the_vendors_own_addresses_get_its_key(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert await OpenAIProvider("m", base_url=own)._key() == KEY
+    assert await OpenAIProvider("m", base_url=own)._endpoint.key() == KEY
 
 
 async def test_the_address_of_the_environment_gets_the_key_of_the_environment(

@@ -103,14 +103,16 @@ class Chance:
         status = choose((JobStatus.QUEUED,) * 4 + (JobStatus.SUCCEEDED, JobStatus.SLEEPING))
         ended = {"completed_at": NOW} if status.is_terminal else {}
         before = self.one_of("jobs", JOB_IDS) if self.some(0.1) else None
+        job_id = self.new(JOB_IDS, "jobs")
+        parent = self.job_id() if self.some(0.4) else None
         record = job(
-            job_id=self.new(JOB_IDS, "jobs"),
+            job_id=job_id,
             scope_id=choose(SCOPES),
             operator=choose(("op", "op", None)),
             status=status,
             idempotency_key=choose(KEYS),
             request_hash=choose(("h1", "h1", "h2")),
-            parent_job_id=self.job_id() if self.some(0.4) else None,
+            parent_job_id=None if parent == job_id else parent,
             on_parent_end=choose(("cancel", "cancel", "keep")),
             predecessor_id=before,
             priority=choose((0, 1)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,17 @@ class Origin:
         said = repr(error.__cause__)
         if self.scrub(said) != said:
             error.__cause__ = None  # it repeats more than our own sentence does
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Say in errors who was asked, where they do not know it yet."""
+        try:
+            yield
+        except ProviderError as error:
+            error.provider = error.provider or self.provider
+            error.model = error.model or self.model
+            self.clean(error)
+            raise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
 from llm_client.errors import (
-    AuthenticationError,
     ConfigurationError,
     InvalidResponse,
     ProviderError,
@@ -20,8 +16,8 @@ from llm_client.errors import (
 from llm_client.json_text import TooManyParts, dumps, loads
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
-from llm_client.network import is_private
 from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.endpoint import Endpoint
 from llm_client.providers.event_stream import read_stream
 from llm_client.providers.failures import (
     Origin,
@@ -30,105 +26,52 @@ from llm_client.providers.failures import (
     request_id,
 )
 from llm_client.providers.response import events_of, well_formed
-from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import (
-    AnswerLimits,
-    HttpRequest,
     HttpResponse,
-    Timeouts,
-    Transport,
-    TransportOptions,
     read_body,
-    whole_time,
 )
 from llm_client.providers.wire import UNREADABLE, WireFormat, readable
-from llm_client.redaction import kind_of_name
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
-
-ApiKey = str | Callable[[], str | Awaitable[str]]
-"""A key, or a function that returns a fresh one for each request (short-lived tokens)."""
 
 _MAX_ERROR_BYTES = 1024 * 1024
 _ERROR_SECONDS = 10.0
 """How long an error's body may take; its status alone says what happened."""
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
-"""Headers that carry keys: one that the caller gives is sent instead of a key from elsewhere."""
 
 
 class HttpProvider:
     """What all vendors' providers share.
 
     Args:
-        name: Vendor name as price tables know it.
+        endpoint: Where the vendor's API is.
         model: Model asked when a request names none.
-        base_url: Where the vendor's API begins.
         wire: How the vendor writes requests and answers.
-        api_key: The key; without it the first set one of `key_variables` is read at each call.
-        key_variables: Environment variables that hold the key, the usual one first.
-        is_foreign: Whether the address is not the vendor's own, so that its environment variables are not for it.
-        plain_http: Whether a key may be sent unencrypted to another machine.
-        key_required: Whether the vendor refuses requests without a key.
-        key_header: Header that carries the key, and what stands before the key in it.
-        headers: Further headers of each request.
-        transport: How to send; the caller closes it. By default each provider has its own.
-        transport_options: Proxy, certificates and limits of that own transport.
-        timeouts: Seconds per phase of a request.
-        limits: How long, large and many-handed an answer may be.
         capabilities: What the vendor can do.
         embedding_model: Model that `embed` asks by default.
     """
 
     def __init__(
         self,
+        endpoint: Endpoint,
         *,
-        name: str,
         model: str,
-        base_url: str,
         wire: WireFormat,
-        api_key: ApiKey | None = None,
-        key_variables: Sequence[str] = (),
-        is_foreign: bool = False,
-        plain_http: bool = False,
-        key_required: bool = True,
-        key_header: tuple[str, str] = ("authorization", "Bearer "),
-        headers: Mapping[str, str] | None = None,
-        transport: Transport | None = None,
-        transport_options: TransportOptions | None = None,
-        timeouts: Timeouts | None = None,
-        limits: AnswerLimits | None = None,
         capabilities: Capabilities | None = None,
         embedding_model: str = "",
     ) -> None:
         if not model:
             raise ConfigurationError("a provider needs the name of a model")
-        _check_address(base_url)
-        self._name = name
+        self._endpoint = endpoint
+        self._limits = endpoint.limits
         self._model = model
-        self._base_url = base_url.rstrip("/")
         self._wire = wire
-        self._api_key = api_key
-        self._key_variables = tuple(key_variables)
-        self._is_foreign = is_foreign
-        self._may_send_keys = plain_http or is_private(base_url)
-        self._limits = limits or AnswerLimits()
-        self._key_required = key_required
-        self._key_header = key_header
-        self._headers = {
-            "content-type": "application/json",
-            "user-agent": "agent-runtime",
-            **_lowered(headers),
-        }
-        self._owns_transport = transport is None
-        self._transport = transport or HttpcoreTransport(transport_options)
-        self._timeouts = timeouts or Timeouts()
         self._capabilities = capabilities or Capabilities()
         self._embedding_model = embedding_model
 
     @property
     def name(self) -> str:
         """Vendor name as price tables know it."""
-        return self._name
+        return self._endpoint.vendor.name
 
     @property
     def model(self) -> str:
@@ -138,7 +81,7 @@ class HttpProvider:
     @property
     def base_url(self) -> str:
         """Where requests go."""
-        return self._base_url
+        return self._endpoint.base_url
 
     @property
     def capabilities(self) -> Capabilities:
@@ -151,9 +94,7 @@ class HttpProvider:
         return self._capabilities
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(name={self._name!r}, model={self._model!r}, base_url={self._base_url!r})"
-        )
+        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
 
     async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
         """Ask the model and return its whole answer."""
@@ -161,7 +102,7 @@ class HttpProvider:
         model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
-        with _blamed(origin), readable(origin, request_id(headers)):
+        with origin.blamed(), readable(origin, request_id(headers)):
             result = well_formed(self._wire.decode(payload, origin, request_id(headers)), model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
@@ -182,7 +123,7 @@ class HttpProvider:
             self._wire.path(model, stream=True), body, model, accept="text/event-stream"
         )
         try:
-            with _blamed(origin):
+            with origin.blamed():
                 await self._refuse_failure(response, origin)
                 if _is_json(response):
                     result = await self._read_unstreamed(response, origin)
@@ -207,19 +148,19 @@ class HttpProvider:
 
     async def embed(self, texts: Sequence[str], *, model: str | None = None) -> Embeddings:
         """Return one vector per text. Raises `ConfigurationError` where the vendor has no embeddings."""
-        raise ConfigurationError(f"{self._name} has no embeddings")
+        raise ConfigurationError(f"{self.name} has no embeddings")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; a transport that was passed in stays open."""
-        if self._owns_transport:
-            await self._transport.aclose()
+        if self._endpoint.owns_transport:
+            await self._endpoint.transport.aclose()
 
     async def _post(
         self, path: str, body: dict[str, Any], model: str, *, vectors: bool = False
     ) -> tuple[Origin, Mapping[str, str], Any]:
         """Send a body and return the decoded JSON of a successful answer, which may hold `vectors` of numbers."""
         origin, response = await self._send(path, body, model, accept="application/json")
-        with _blamed(origin):
+        with origin.blamed():
             await self._refuse_failure(response, origin)
             content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
             return origin, response.headers, self._loads(content, response, origin, vectors=vectors)
@@ -227,48 +168,13 @@ class HttpProvider:
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
     ) -> tuple[Origin, HttpResponse]:
-        key = None if _CREDENTIALS & self._headers.keys() else await self._key()
-        given = [value for name, value in self._headers.items() if kind_of_name(name)]
-        secrets = (*given, *([key] if key else ()))
-        origin = Origin(provider=self._name, model=model, secrets=secrets)
-        if secrets and not self._may_send_keys:
-            raise ConfigurationError(
-                f"a key is not sent unencrypted: use https for {self._base_url}, or plain_http=True if nobody can read along"
-            )
-        headers = {**self._headers, **self._headers_for(body), "accept": accept}
-        if key:
-            headers[self._key_header[0]] = self._key_header[1] + key
-        if accept == "application/json":
-            headers["accept-encoding"] = "gzip, deflate"
-        request = HttpRequest(
-            url=self._base_url + path, headers=headers, body=_dumps(body), timeouts=self._timeouts
-        )
-        with _blamed(origin):
-            async with whole_time(self._limits.max_seconds):
-                return origin, await self._transport.send(request)
+        headers = self._headers_for(body)
+        return await self._endpoint.send(path, _dumps(body), model, accept=accept, headers=headers)
 
     def _headers_for(self, body: Mapping[str, Any]) -> Mapping[str, str]:
         """Return headers that depend on what is asked."""
         del body
         return {}
-
-    async def _key(self) -> str | None:
-        key = self._api_key
-        if callable(key):
-            fresh = key()
-            key = await fresh if inspect.isawaitable(fresh) else fresh
-        if key is None and not self._is_foreign:
-            key = next(filter(None, map(os.environ.get, self._key_variables)), None)
-        key = key.strip() if key else None
-        if not key and self._key_required:
-            variables = " or ".join(self._key_variables)
-            remedy = f"set {variables} or pass api_key="
-            if self._is_foreign:
-                remedy = (
-                    f"{variables} is only sent to the vendor's own address; pass api_key= or key_variables="
-                )
-            raise AuthenticationError(f"no API key for {self._name}: {remedy}", provider=self._name)
-        return key
 
     async def _read_unstreamed(self, response: HttpResponse, origin: Origin) -> CompletionResult:
         """Read the whole answer of a server that was asked for a stream and did not give one."""
@@ -343,15 +249,6 @@ def _is_json(response: HttpResponse) -> bool:
     return "json" in media_type or "html" in media_type
 
 
-def _check_address(base_url: str) -> None:
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError(f"base_url must begin with http:// or https:// and a host, not {base_url!r}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        # It would show up in representations and errors, so it is not repeated here either.
-        raise ConfigurationError("base_url must hold no credentials and no query; use api_key= or headers=")
-
-
 def _dumps(body: dict[str, Any]) -> bytes:
     """Write a request; halves of surrogate pairs, which file names and prompts may hold, are replaced."""
     try:
@@ -370,19 +267,3 @@ def _culprit(body: dict[str, Any]) -> str:
                 role = message.get("role") or message.get("type") if isinstance(message, dict) else "?"
                 return f"message {number} of the request ({role})"
     return "the request"
-
-
-@contextmanager
-def _blamed(origin: Origin) -> Iterator[None]:
-    """Add who was asked to errors that do not know it yet."""
-    try:
-        yield
-    except ProviderError as error:
-        error.provider = error.provider or origin.provider
-        error.model = error.model or origin.model
-        origin.clean(error)
-        raise
-
-
-def _lowered(headers: Mapping[str, str] | None) -> dict[str, str]:
-    return {name.lower(): value for name, value in (headers or {}).items()}

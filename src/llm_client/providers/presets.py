@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from llm_client.providers.openai.chat_dialect import (
-    COMPATIBLE,
     DEEPSEEK,
     GROQ,
     LOCAL,
@@ -13,39 +10,18 @@ from llm_client.providers.openai.chat_dialect import (
     OLLAMA,
     OPENAI,
     OPENROUTER,
-    ChatDialect,
 )
-from llm_client.providers.openai.provider import DEFAULT_EMBEDDING_MODEL
+from llm_client.providers.openai.provider import CompatibleServer
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """How to reach one compatible server."""
-
-    name: str
-    """Vendor name as price tables know it."""
-    base_url: str | None
-    """Its address; `None` where every customer has their own."""
-    url_variables: tuple[str, ...]
-    """Environment variables that replace the address."""
-    key_variables: tuple[str, ...]
-    key_required: bool = True
-    key_header: tuple[str, str] = ("authorization", "Bearer ")
-    url_suffix: str = ""
-    """Path that belongs behind an address from the environment."""
-    dialect: ChatDialect = COMPATIBLE
-    embedding_model: str = DEFAULT_EMBEDDING_MODEL
-
-
-PRESETS: dict[str, Preset] = {
-    "openrouter": Preset(
+PRESETS: dict[str, CompatibleServer] = {
+    "openrouter": CompatibleServer(
         name="openrouter",
         base_url="https://openrouter.ai/api/v1",
         url_variables=("OPENROUTER_BASE_URL",),
         key_variables=("OPENROUTER_API_KEY",),
         dialect=OPENROUTER,
     ),
-    "azure": Preset(
+    "azure": CompatibleServer(
         name="azure",
         base_url=None,
         url_variables=("AZURE_OPENAI_ENDPOINT",),
@@ -54,7 +30,7 @@ PRESETS: dict[str, Preset] = {
         key_header=("api-key", ""),
         dialect=OPENAI,
     ),
-    "ollama": Preset(
+    "ollama": CompatibleServer(
         name="ollama",
         base_url="http://localhost:11434/v1",
         url_variables=("OLLAMA_BASE_URL",),
@@ -63,7 +39,7 @@ PRESETS: dict[str, Preset] = {
         dialect=OLLAMA,
         embedding_model="nomic-embed-text",
     ),
-    "vllm": Preset(
+    "vllm": CompatibleServer(
         name="vllm",
         base_url="http://localhost:8000/v1",
         url_variables=("VLLM_BASE_URL",),
@@ -71,7 +47,7 @@ PRESETS: dict[str, Preset] = {
         key_required=False,
         dialect=LOCAL,
     ),
-    "lmstudio": Preset(
+    "lmstudio": CompatibleServer(
         name="lmstudio",
         base_url="http://localhost:1234/v1",
         url_variables=("LMSTUDIO_BASE_URL",),
@@ -79,14 +55,14 @@ PRESETS: dict[str, Preset] = {
         key_required=False,
         dialect=LOCAL,
     ),
-    "groq": Preset(
+    "groq": CompatibleServer(
         name="groq",
         base_url="https://api.groq.com/openai/v1",
         url_variables=("GROQ_BASE_URL",),
         key_variables=("GROQ_API_KEY",),
         dialect=GROQ,
     ),
-    "mistral": Preset(
+    "mistral": CompatibleServer(
         name="mistral",
         base_url="https://api.mistral.ai/v1",
         url_variables=("MISTRAL_BASE_URL",),
@@ -94,32 +70,32 @@ PRESETS: dict[str, Preset] = {
         dialect=MISTRAL,
         embedding_model="mistral-embed",
     ),
-    "deepseek": Preset(
+    "deepseek": CompatibleServer(
         name="deepseek",
         base_url="https://api.deepseek.com/v1",
         url_variables=("DEEPSEEK_BASE_URL",),
         key_variables=("DEEPSEEK_API_KEY",),
         dialect=DEEPSEEK,
     ),
-    "xai": Preset(
+    "xai": CompatibleServer(
         name="x-ai",
         base_url="https://api.x.ai/v1",
         url_variables=("XAI_BASE_URL",),
         key_variables=("XAI_API_KEY",),
     ),
-    "together": Preset(
+    "together": CompatibleServer(
         name="together",
         base_url="https://api.together.xyz/v1",
         url_variables=("TOGETHER_BASE_URL",),
         key_variables=("TOGETHER_API_KEY",),
     ),
-    "fireworks": Preset(
+    "fireworks": CompatibleServer(
         name="fireworks",
         base_url="https://api.fireworks.ai/inference/v1",
         url_variables=("FIREWORKS_BASE_URL",),
         key_variables=("FIREWORKS_API_KEY",),
     ),
-    "litellm": Preset(
+    "litellm": CompatibleServer(
         name="litellm",
         base_url="http://localhost:4000/v1",
         url_variables=("LITELLM_BASE_URL", "LITELLM_PROXY_URL"),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Callable
 from typing import Any
 
 from llm_client.errors import ConfigurationError
-from llm_client.providers.addresses import is_own
 from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.google.provider import GoogleProvider
 from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.openai.provider import OpenAIProvider
-from llm_client.providers.presets import PRESETS, Preset
+from llm_client.providers.presets import PRESETS
 
 _OWN: dict[str, Callable[..., HttpProvider]] = {
     "openai": OpenAIProvider,
@@ -45,43 +43,9 @@ def create_provider(model: str, **options: Any) -> HttpProvider:
     try:
         if vendor in _OWN:
             return _OWN[vendor](name, **options)
-        return _from_preset(vendor, PRESETS[vendor], name, options)
+        return OpenAIProvider(name, **{"server": PRESETS[vendor], **options})
     except TypeError as error:
         raise ConfigurationError(f"{vendor} does not take these options: {error}") from error
-
-
-def _from_preset(vendor: str, preset: Preset, model: str, options: dict[str, Any]) -> OpenAIProvider:
-    address = options.get("base_url") or _address(vendor, preset)
-    defaults = {
-        "base_url": address,
-        "name": preset.name,
-        "dialect": preset.dialect,
-        "key_variables": preset.key_variables,
-        "key_required": preset.key_required,
-        "key_header": preset.key_header,
-        "embedding_model": preset.embedding_model,
-    }
-    if "key_variables" not in options:
-        options = {
-            "is_foreign": not is_own(address, preset.base_url, preset.url_variables),
-            **options,
-        }
-    return OpenAIProvider(
-        model, **{**options, **{key: options.get(key) or value for key, value in defaults.items()}}
-    )
-
-
-def _address(vendor: str, preset: Preset) -> str:
-    for variable in preset.url_variables:
-        address = os.environ.get(variable)
-        if address:
-            address = address.rstrip("/")
-            return address if address.endswith(preset.url_suffix) else address + preset.url_suffix
-    if preset.base_url is None:
-        raise ConfigurationError(
-            f"{vendor} needs an address: set {' or '.join(preset.url_variables)} or pass base_url="
-        )
-    return preset.base_url
 
 
 def _unknown(model: str, vendor: str | None) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Unpack
 
 from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
-from llm_client.providers.addresses import is_own
 from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.endpoint import Endpoint, EndpointOptions, Vendor
 from llm_client.providers.failures import request_id
 from llm_client.providers.google.request import GenerateContentFormat, takes_tools_with_schema
 from llm_client.providers.google.usage import read_embedding_usage
-from llm_client.providers.http_provider import ApiKey, HttpProvider
-from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
+from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.wire import readable
 
-DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
+GOOGLE = Vendor(
+    name="google",
+    base_url="https://generativelanguage.googleapis.com",
+    url_variables=("GEMINI_BASE_URL",),
+    key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    key_header=("x-goog-api-key", ""),
+)
 DEFAULT_EMBEDDING_MODEL = "gemini-embedding-001"
 
 
@@ -26,52 +30,25 @@ class GoogleProvider(HttpProvider):
 
     Args:
         model: Model asked when a request names none, such as `gemini-3-pro`.
-        api_key: The key, or a function that returns one; without it `GEMINI_API_KEY`, then `GOOGLE_API_KEY` is read
-            at each call.
-        base_url: Where the API begins, without a version path, as Google's own SDK takes it; without it
-            `GEMINI_BASE_URL`, then Google itself.
         api_version: Version path: `v1`, or `v1beta` for features that are not stable yet.
         embedding_model: Model that `embed` asks by default.
-        headers: Further headers of each request.
-        transport: How to send; the caller closes it.
-        transport_options: Proxy, certificates and limits of the default transport.
-        timeouts: Seconds per phase of a request.
-        limits: How long, large and many-handed an answer may be.
-        plain_http: Whether a key may be sent unencrypted to another machine.
+        **options: See `EndpointOptions`; the key is `GEMINI_API_KEY` or else `GOOGLE_API_KEY`, the address `GEMINI_BASE_URL`,
+            without a version path.
     """
 
     def __init__(
         self,
         model: str,
         *,
-        api_key: ApiKey | None = None,
-        base_url: str | None = None,
         api_version: str = "v1",
         embedding_model: str = DEFAULT_EMBEDDING_MODEL,
-        headers: Mapping[str, str] | None = None,
-        transport: Transport | None = None,
-        transport_options: TransportOptions | None = None,
-        timeouts: Timeouts | None = None,
-        limits: AnswerLimits | None = None,
-        plain_http: bool = False,
+        **options: Unpack[EndpointOptions],
     ) -> None:
         self._version = api_version
-        url = base_url or os.environ.get("GEMINI_BASE_URL") or DEFAULT_BASE_URL
         super().__init__(
-            name="google",
+            Endpoint.of(GOOGLE, **options),
             model=model,
-            base_url=url,
             wire=GenerateContentFormat(api_version),
-            api_key=api_key,
-            key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-            is_foreign=not is_own(url, DEFAULT_BASE_URL, ("GEMINI_BASE_URL",)),
-            key_header=("x-goog-api-key", ""),
-            headers=headers,
-            transport=transport,
-            transport_options=transport_options,
-            timeouts=timeouts,
-            limits=limits,
-            plain_http=plain_http,
             embedding_model=embedding_model,
         )
 

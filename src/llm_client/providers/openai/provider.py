@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Unpack
 
 from llm_client.errors import ConfigurationError
 from llm_client.messages import Embeddings
-from llm_client.providers.addresses import is_own
 from llm_client.providers.capabilities import Capabilities
+from llm_client.providers.endpoint import Endpoint, EndpointOptions, Vendor
 from llm_client.providers.failures import request_id
-from llm_client.providers.http_provider import ApiKey, HttpProvider
+from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.openai.chat_request import ChatFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.providers.openai.usage import read_embedding_usage
-from llm_client.providers.transport.port import AnswerLimits, Timeouts, Transport, TransportOptions
 from llm_client.providers.wire import WireFormat, readable
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-DEFAULT_EMBEDDING_MODEL = "text-embedding-3-small"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompatibleServer(Vendor):
+    """Who serves models behind OpenAI's API."""
+
+    dialect: ChatDialect = COMPATIBLE
+    """How it differs from OpenAI."""
+    embedding_model: str = "text-embedding-3-small"
+    """What `embed` asks by default."""
+
+
+OPENAI_ITSELF = CompatibleServer(
+    name="openai",
+    base_url="https://api.openai.com/v1",
+    url_variables=("OPENAI_BASE_URL",),
+    key_variables=("OPENAI_API_KEY",),
+)
+"""OpenAI; another address for it is taken for a compatible server's."""
 
 
 class OpenAIProvider(HttpProvider):
@@ -30,72 +46,51 @@ class OpenAIProvider(HttpProvider):
 
     Args:
         model: Model asked when a request names none, such as `gpt-5.2`.
-        api_key: The key, or a function that returns one; without it `key_variables` are read at each call.
-        base_url: Where the API begins, `/v1` included, as OpenAI's own SDK takes it; without it `OPENAI_BASE_URL`,
-            then OpenAI itself.
         api: `responses`, `chat`, or `auto`: the Responses API at OpenAI itself, Chat Completions anywhere else.
-        name: Vendor name as price tables know it.
-        dialect: How a compatible server differs; by default it follows from `base_url`.
-        key_variables: Environment variables that hold the key for this address; without it `OPENAI_API_KEY`, which is read
-            for OpenAI's own address and that of `OPENAI_BASE_URL` alone.
-        is_foreign: Whether `key_variables` are not for this address and so are not read; by default that follows from both.
+        server: Who serves the models: their name, address and keys; OpenAI by default.
+        name: Vendor name as price tables know it, where it is not the server's.
+        dialect: How a compatible server differs; by default it follows from the server and its address.
+        key_variables: Environment variables that hold the key for this address, where it is not the server's own.
         key_required: Whether calls without a key are refused here.
         key_header: Header that carries the key, and what stands before the key in it.
         organization: OpenAI organisation; without it `OPENAI_ORG_ID`.
         project: OpenAI project; without it `OPENAI_PROJECT_ID`.
         embedding_model: Model that `embed` asks by default.
-        headers: Further headers of each request.
-        transport: How to send; the caller closes it.
-        transport_options: Proxy, certificates and limits of the default transport.
-        timeouts: Seconds per phase of a request.
-        limits: How long, large and many-handed an answer may be.
-        plain_http: Whether a key may be sent unencrypted to another machine.
+        **options: See `EndpointOptions`; OpenAI's key is `OPENAI_API_KEY`, its address `OPENAI_BASE_URL`, `/v1` included.
     """
 
     def __init__(
         self,
         model: str,
         *,
-        api_key: ApiKey | None = None,
-        base_url: str | None = None,
         api: OpenAIApi = "auto",
-        name: str = "openai",
+        server: CompatibleServer | None = None,
+        name: str | None = None,
         dialect: ChatDialect | None = None,
         key_variables: Sequence[str] | None = None,
-        is_foreign: bool | None = None,
-        key_required: bool = True,
-        key_header: tuple[str, str] = ("authorization", "Bearer "),
+        key_required: bool | None = None,
+        key_header: tuple[str, str] | None = None,
         organization: str | None = None,
         project: str | None = None,
-        embedding_model: str = DEFAULT_EMBEDDING_MODEL,
-        headers: Mapping[str, str] | None = None,
-        transport: Transport | None = None,
-        transport_options: TransportOptions | None = None,
-        timeouts: Timeouts | None = None,
-        limits: AnswerLimits | None = None,
-        plain_http: bool = False,
+        embedding_model: str | None = None,
+        **options: Unpack[EndpointOptions],
     ) -> None:
-        url = base_url or os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-        at_openai = url.rstrip("/") == DEFAULT_BASE_URL
-        dialect = dialect or (OPENAI if at_openai else COMPATIBLE)
-        account = _account_headers(organization, project) if at_openai else {}
+        server = server or OPENAI_ITSELF
+        given = {"name": name, "key_required": key_required, "key_header": key_header}
+        changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+        if key_variables is not None:
+            changes |= {"key_variables": tuple(key_variables), "keys_for_any_address": True}
+        endpoint = Endpoint.of(replace(server, **changes), **options)
+        at_openai = endpoint.base_url == OPENAI_ITSELF.base_url
+        if at_openai:
+            account = _account_headers(organization, project)
+            endpoint = replace(endpoint, headers={**account, **endpoint.headers})
+        dialect = dialect or (OPENAI if at_openai else server.dialect)
         super().__init__(
-            name=name,
+            endpoint,
             model=model,
-            base_url=url,
-            wire=_wire(api, name, dialect, at_openai=at_openai),
-            api_key=api_key,
-            key_variables=("OPENAI_API_KEY",) if key_variables is None else key_variables,
-            is_foreign=_is_foreign(url, key_variables) if is_foreign is None else is_foreign,
-            key_required=key_required,
-            key_header=key_header,
-            headers={**account, **(headers or {})},
-            transport=transport,
-            transport_options=transport_options,
-            timeouts=timeouts,
-            limits=limits,
-            plain_http=plain_http,
-            embedding_model=embedding_model,
+            wire=_wire(api, endpoint.vendor.name, dialect, at_openai=at_openai),
+            embedding_model=embedding_model or server.embedding_model,
             capabilities=Capabilities(
                 supports_output_schema=dialect.output_schema,
                 supports_tools_with_output_schema=dialect.tools_with_output_schema,
@@ -117,10 +112,6 @@ class OpenAIProvider(HttpProvider):
             return Embeddings(
                 (row["embedding"] for row in rows), model=payload.get("model") or model, usage=usage
             )
-
-
-def _is_foreign(url: str, key_variables: Sequence[str] | None) -> bool:
-    return key_variables is None and not is_own(url, DEFAULT_BASE_URL, ("OPENAI_BASE_URL",))
 
 
 def _wire(api: OpenAIApi, name: str, dialect: ChatDialect, *, at_openai: bool) -> WireFormat:

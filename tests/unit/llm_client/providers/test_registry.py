@@ -124,6 +124,15 @@ async def test_key_and_address_come_from_the_environment(
     )
 
 
+async def test_what_is_said_of_a_server_counts_more_than_what_is_known_of_it() -> None:
+    async with LoopbackServer(json_reply(chat_wire.TEXT)) as server:
+        own = {"key_required": False, "name": "mine", "embedding_model": "e"}
+        provider = create_provider("groq:m", base_url=server.url, **own)
+        await complete(provider)
+    assert "authorization" not in server.requests[0].headers
+    assert (provider.name, provider.embedding_model) == ("mine", "e")
+
+
 async def test_azure_speaks_the_openai_api_under_its_own_path_and_header(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
