@@ -88,7 +88,8 @@ def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> It
             raise
         raise _interrupted(reader, origin, str(error)) from error
     except ProviderError as error:
-        error.usage = error.usage or reader.draft.usage
+        if error.usage is None:
+            error.usage, error.usage_is_final = reader.draft.usage, reader.usage_is_final
         raise
 
 
@@ -104,6 +105,7 @@ def _read_event(
         for each in events:
             if each.text is not None:
                 check_text(each.text)
+            reader.usage_is_final = each.type == "usage"
     except UNREADABLE as error:
         raise unreadable(origin, error, reader.draft.request_id) from error
     return events
@@ -141,5 +143,5 @@ def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInt
         request_id=reader.draft.request_id,
         usage=reader.draft.usage,
     )
-    error.partial = partial
+    error.partial, error.usage_is_final = partial, reader.usage_is_final
     return error

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
-from llm_client.errors import InvalidResponse
+from llm_client.errors import InvalidResponse, ProviderError
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.failures import Origin
+from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.response import ResponseDraft
 from llm_client.spec import RequestSpec
 from llm_client.usage import Usage
@@ -34,11 +34,20 @@ class StreamReader(ABC):
         """What has arrived."""
         self.complete = False
         """Whether the vendor's end marker has been seen."""
+        self.usage_is_final = True
+        """Whether nothing of the answer has come after the usage in the draft."""
         self._origin = origin
 
     @abstractmethod
     def read(self, payload: Any) -> list[StreamEvent]:
         """Take the JSON of one event. Raises `ProviderError` when it reports a failure; unknown events give nothing."""
+
+    def failure(self, payload: Any, *, usage: bool) -> ProviderError:
+        """Return what an error event means, with the draft's usage if the event itself states it."""
+        failure = failure_of_event(payload, self._origin, request_id=self.draft.request_id)
+        if usage and self.draft.usage is not None and not self.draft.usage.is_nothing:
+            failure.usage = self.draft.usage
+        return failure
 
     def read_done_mark(self) -> list[StreamEvent]:
         """Take the literal `[DONE]`, which ends some vendors' streams, and which proxies add to others'."""

@@ -214,11 +214,12 @@ def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
 def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
     """Return what a failed attempt is billed with, and whether that is only an upper bound.
 
-    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code –
-    may have cost all that was set aside.
+    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code, or that
+    went on after the vendor had last counted it – may have cost all that was set aside.
     """
     if isinstance(error, ProviderError) and error.usage is not None:
-        return (error.usage, False) if error.usage.is_plausible else (bound.usage(), True)
+        is_known = error.usage.is_plausible and error.usage_is_final
+        return (error.usage, False) if is_known else (bound.usage(), True)
     if isinstance(error, ProviderError):
         refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
         never_sent = error.code in _NEVER_SENT

@@ -14,7 +14,7 @@ from llm_client.providers.anthropic.response import (
     read_stop,
 )
 from llm_client.providers.anthropic.usage import read_usage
-from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.failures import Origin
 from llm_client.providers.wire import StreamReader
 
 
@@ -117,7 +117,7 @@ class MessagesStreamReader(StreamReader):
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         self._count(event.get("usage"))
-        raise failure_of_event(event, self._origin, request_id=self.draft.request_id)
+        raise self.failure(event, usage=bool(event.get("usage")))
 
     def _count(self, usage: Mapping[str, Any] | None) -> list[StreamEvent]:
         """Take a usage object; later ones are cumulative and may leave out what has not changed."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import StreamEvent
-from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import check_prompt, read_finish, read_part
 from llm_client.providers.google.usage import billed_searches, queries_of, read_usage
 from llm_client.providers.wire import StreamReader
@@ -39,7 +39,7 @@ class GenerateContentReader(StreamReader):
         candidates = (chunk.get("candidates") or ())[:1]
         self._count(usage, candidates)
         if failed:
-            raise failure_of_event(payload, self._origin, request_id=draft.request_id)
+            raise self.failure(payload, usage=bool(usage))
         check_prompt(chunk, self._origin, draft.request_id, draft.usage or Usage(requests=1))
         events: list[StreamEvent] = []
         for candidate in candidates:

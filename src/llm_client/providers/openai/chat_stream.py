@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.failures import Origin
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
     beside,
@@ -46,8 +46,7 @@ class ChatStreamReader(StreamReader):
         """Take one chunk."""
         self._tier = payload.get("service_tier") or self._tier
         if payload.get("error"):
-            self._count(payload)
-            raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
+            raise self.failure(payload, usage=bool(self._count(payload)))
         draft = self.draft
         events: list[StreamEvent] = []
         choices = payload.get("choices")

@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_client.json_text import HalfWaits
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.failures import Origin
 from llm_client.providers.openai.responses_response import (
     check_status,
     read_answer,
@@ -107,7 +107,7 @@ class ResponsesStreamReader(StreamReader):
         if event.get("usage"):
             self.draft.usage = read_response_usage(event)
         payload = event if event.get("error") else {"error": {k: v for k, v in event.items() if k != "type"}}
-        raise failure_of_event(payload, self._origin, request_id=self.draft.request_id)
+        raise self.failure(payload, usage=bool(event.get("usage")))
 
     def _end(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         response = event["response"]
