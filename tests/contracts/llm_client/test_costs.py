@@ -312,6 +312,31 @@ CASES = {
         beside={"output": [search("search"), openai_responses.MESSAGE]},
         counts={**SMALL, "web_searches": 1}, cost=None,
     ),
+    "responses: searches that are said to be billed": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"output": [search("search"), search("search"), openai_responses.MESSAGE],
+                "tool_usage": {"web_search": {"num_requests": 1}, "image_gen": {
+                    "input_tokens": 0, "output_tokens": 0, "total_tokens": 0}}},
+        counts={**SMALL, "web_searches": 1}, cost="0.01315",
+    ),
+    "responses: another model has painted": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"tools": [{"type": "image_generation", "model": "gpt-image-1.5"}],
+                "tool_usage": {"web_search": {"num_requests": 0}, "image_gen": {
+                    "input_tokens": 300, "input_tokens_details": {"text_tokens": 100, "image_tokens": 200},
+                    "output_tokens": 1000, "output_tokens_details": {"text_tokens": 0, "image_tokens": 1000},
+                    "total_tokens": 1300}}},
+        counts={"input_tokens": 1300, "output_tokens": 1100, "input_image_tokens": 200, "output_image_tokens": 1000},
+        cost="0.03725",  # 0.00315 of gpt-5.2, 0.0005 + 0.0016 + 0.032 of gpt-image-1.5
+    ),
+    "responses: nobody says which model has painted": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"tool_usage": {"image_gen": {"input_tokens": 300, "output_tokens": 1000, "total_tokens": 1300}}},
+        counts={"input_tokens": 1300, "output_tokens": 1100, "output_image_tokens": 1000}, cost=None,
+    ),
     "google: each search of a new model": Case(
         vendor="google", model="gemini-3.8-flash",
         usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},

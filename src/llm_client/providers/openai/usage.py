@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llm_client.providers.response import whole_number
@@ -50,7 +51,10 @@ def read_usage(answer: Mapping[str, Any]) -> Usage:
 
 
 def read_response_usage(response: Mapping[str, Any]) -> Usage:
-    """Return the usage of a response object; OpenAI's buckets are inclusive already, and its searches stand among the items."""
+    """Return the usage of a response object; OpenAI's buckets are inclusive already.
+
+    What its own tools used stands beside: searches, which older answers tell by their items alone, and pictures, which another model makes.
+    """
     usage = response.get("usage")
     tier = tier_name(response.get("service_tier"))
     if not isinstance(usage, Mapping):
@@ -59,8 +63,9 @@ def read_response_usage(response: Mapping[str, Any]) -> Usage:
     read, wrote = whole_number(usage.get("input_tokens")), whole_number(usage.get("output_tokens"))
     reasoning = whole_number(written.get("reasoning_tokens"))
     rest = max(whole_number(usage.get("total_tokens")) - read - wrote, 0)
-    output = response.get("output")
-    return Usage(
+    output, tools = response.get("output"), _part(response, "tool_usage")
+    searches = _part(tools, "web_search").get("num_requests")
+    own = Usage(
         input_tokens=read,
         output_tokens=wrote + rest,
         cache_read_tokens=whole_number(given.get("cached_tokens") or given.get("cache_read_input_tokens")),
@@ -70,12 +75,36 @@ def read_response_usage(response: Mapping[str, Any]) -> Usage:
         input_image_tokens=whole_number(given.get("image_tokens")),
         output_audio_tokens=whole_number(written.get("audio_tokens")),
         output_image_tokens=whole_number(written.get("image_tokens")),
-        web_searches=_count(output, "web_search_call"),
+        web_searches=_count(output, "web_search_call") if searches is None else whole_number(searches),
         file_searches=_count(output, "file_search_call"),
-        cost=stated_cost(usage),
-        service_tier=tier,
         requests=1,
     )
+    painted = _painted(_part(tools, "image_gen"), response.get("tools"))
+    total = own if painted is None else replace(own + painted, iterations=(own, painted))
+    return replace(total, cost=stated_cost(usage), service_tier=tier, requests=1)
+
+
+def _painted(usage: Mapping[str, Any], tools: Any) -> Usage | None:
+    """Return what the model behind the image tool used, if it was called; its price is not known where its name is not."""
+    given, made = _part(usage, "input_tokens_details"), _part(usage, "output_tokens_details")
+    cached, written = _part(usage, "cached_tokens_details"), whole_number(usage.get("output_tokens"))
+    painted = Usage(
+        input_tokens=whole_number(usage.get("input_tokens")),
+        output_tokens=written,
+        cache_read_tokens=whole_number(usage.get("cached_tokens")),
+        cache_read_image_tokens=whole_number(cached.get("cached_image_tokens")),
+        input_image_tokens=whole_number(given.get("image_tokens")),
+        output_image_tokens=whole_number(made.get("image_tokens")) if made else written,
+        model=next(filter(None, map(_painter, tools if isinstance(tools, list) else ())), "image_generation"),
+        requests=1,
+    )
+    return painted if painted.total_tokens else None
+
+
+def _painter(tool: Any) -> str | None:
+    is_painter = isinstance(tool, Mapping) and tool.get("type") == "image_generation"
+    model = tool.get("model") if is_painter else None
+    return model if isinstance(model, str) else None
 
 
 def read_embedding_usage(answer: Mapping[str, Any]) -> Usage:
