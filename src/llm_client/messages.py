@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from llm_client.usage import Usage
 
@@ -17,6 +17,14 @@ FinishReason = Literal[
 StreamEventType = Literal[
     "token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end", "usage", "meta", "done"
 ]
+
+
+MAX_PIXELS: Final = 100_000
+"""Of one side of an image; what is declared to be longer has no size that costs could be reckoned from."""
+
+
+def _is_length(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,13 @@ class MediaPart:
     """The vendor that made it, whose `vendor_data` this is."""
     vendor_data: dict[str, Any] = field(default_factory=dict)
     """What the vendor wants back with the medium (signatures), opaque to everybody else."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height, where both are declared and can be those of an image: whoever sends messages writes them."""
+        if _is_length(self.width) and _is_length(self.height):
+            return self.width, self.height
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

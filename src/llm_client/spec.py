@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from llm_client.errors import InvalidRequest
 from llm_client.json_text import dumps
 from llm_client.messages import Message
 
@@ -42,6 +43,9 @@ class RequestSpec:
     """One request to a model. Unset fields are left to the vendor.
 
     `extra` goes into the vendor's request body as it is, for what this class does not name.
+
+    Raises:
+        InvalidRequest: `max_tokens` is no number of tokens.
     """
 
     messages: Sequence[Message]
@@ -64,6 +68,11 @@ class RequestSpec:
     timeout: float | None = None
     """Seconds for all attempts together."""
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bound: Any = self.max_tokens  # what budgets and rates reckon with: less than nothing would make room
+        if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
+            raise InvalidRequest("max_tokens is a whole number of tokens, and not negative")
 
     def evolve(self, **changes: Any) -> RequestSpec:
         """Return a copy with some fields changed."""

@@ -42,9 +42,8 @@ def media_tokens(message: Message) -> int:
     total = 0
     for part in message.content:
         if isinstance(part, MediaPart):
-            total += (
-                (part.width * part.height) // PIXELS_PER_TOKEN if part.width and part.height else MEDIA_TOKENS
-            )
+            size = part.size
+            total += MEDIA_TOKENS if size is None else size[0] * size[1] // PIXELS_PER_TOKEN
     return total
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart
+from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart, RefusalPart, TextPart
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 from llm_client.unseen import normalized
@@ -50,6 +50,13 @@ _HARMLESS_EXTRAS: Final = frozenset(
     }
 )
 """Fields of a vendor's request body that bring no further input and no second answer."""
+
+_BLOCKS: Final = ("block", "part", "item")
+"""Under which a vendor's own block is carried as it came."""
+_THOUGHTS: Final = ("thinking", "redacted_thinking", "reasoning")
+"""Types of vendors' own blocks that hold all they say; others may name a file, an address or something stored."""
+_THOUGHT_FIELDS: Final = frozenset({"text", "thought", "thoughtSignature"})
+"""Likewise fields of blocks that have no type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +110,11 @@ def _bytes(text: str) -> int:
 
 
 def _json_bytes(value: Any) -> int:
-    """Return the length of a value's JSON at its longest: escaped, with blanks."""
-    return len(json.dumps(_plain(value), indent=2, default=str))
+    """Return the length of a value's JSON at its longest: with blanks, and escaped or in its longest normal form."""
+    escaped = json.dumps(_plain(value), indent=2, default=str)
+    if "\\u" not in escaped:
+        return len(escaped)
+    return max(len(escaped), text_bytes(json.dumps(_plain(value), indent=2, default=str, ensure_ascii=False)))
 
 
 def _plain(value: Any) -> Any:
@@ -112,35 +122,59 @@ def _plain(value: Any) -> Any:
 
 
 def _message(message: Message, model: str) -> int | Unbounded:
-    total = PER_MESSAGE * (1 + len(message.tool_calls)) + text_bytes(message.name or "")
+    total = PER_MESSAGE * (1 + len(message.tool_calls))
+    total += text_bytes(message.name or "") + text_bytes(message.tool_call_id or "")
     total += sum(
-        text_bytes(call.name) + _json_bytes(call.arguments) + text_bytes(call.malformed or "")
+        text_bytes(call.id)
+        + text_bytes(call.name)
+        + _json_bytes(call.arguments)
+        + text_bytes(call.malformed or "")
+        + text_bytes(call.signature or "")
         for call in message.tool_calls
     )
     if isinstance(message.content, str):
         return total + text_bytes(message.content)
     for part in message.content:
-        if isinstance(part, MediaPart):
-            tokens = _image(part, model)
-            if isinstance(tokens, Unbounded):
-                return tokens
-            total += tokens
-        elif isinstance(part, ReasoningPart):
-            total += text_bytes(part.text) + _json_bytes(part.data)
-        elif isinstance(part, CallPart):
-            total += _json_bytes(part.data)
-        else:
-            total += text_bytes(part.text) + (_json_bytes(part.data) if part.data else 0)
+        tokens = _image(part, model) if isinstance(part, MediaPart) else _said(part)
+        if isinstance(tokens, Unbounded):
+            return tokens
+        total += tokens
     return total
+
+
+def _said(part: TextPart | ReasoningPart | RefusalPart | CallPart) -> int | Unbounded:
+    """Bound a part that is text, and what its vendor wants back with it, which may name what is read besides."""
+    data = part.data
+    if data:
+        named = map(data.get, _BLOCKS) if isinstance(part, ReasoningPart) else (data, data.get("item"))
+        blocks = [block for block in named if isinstance(block, Mapping)]
+        allowed = _is_thought if isinstance(part, ReasoningPart) else _keeps_its_type
+        if not all(map(allowed, blocks)):
+            return Unbounded("what a vendor wants back with an answer may bring input of any size")
+    text = "" if isinstance(part, CallPart) else part.text
+    return text_bytes(text) + (_json_bytes(data) if data else 0)
+
+
+def _is_thought(block: Mapping[str, Any]) -> bool:
+    """Whether a vendor's own block holds all that it says."""
+    kind = block.get("type")
+    return kind in _THOUGHTS if "type" in block else block.keys() <= _THOUGHT_FIELDS
+
+
+def _keeps_its_type(beside: Mapping[str, Any]) -> bool:
+    """Whether what goes beside a text or a call leaves it one."""
+    return "type" not in beside
 
 
 def _image(part: MediaPart, model: str) -> int | Unbounded:
     """Bound an image of declared size by the dearest of the vendors' published formulas."""
+    if part.vendor_data:
+        return Unbounded("what a vendor wants back with an image may bring input of any size")
     if not part.media_type.startswith("image/"):
         return Unbounded(f"{part.media_type} has no bound on its tokens")
-    if not part.width or not part.height:
+    if part.size is None:
         return Unbounded("an image without a declared width and height has no bound on its tokens")
-    width, height = part.width, part.height
+    width, height = part.size
     tokens = 2833 + 5667 * _tiles(width, 512) * _tiles(height, 512) if "4o-mini" in model else 0
     patches = (5 * _tiles(width, 32) * _tiles(height, 32) + 1) // 2
     tiles = 258 * _tiles(width, 256) * _tiles(height, 256)

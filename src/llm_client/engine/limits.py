@@ -8,8 +8,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from llm_client.errors import ConfigurationError
+from llm_client.pausing import Slots
 
 MINUTE = 60.0
+SHORTEST_NAP, LONGEST_NAP = 0.001, 1.0
+"""Seconds after which whoever is next looks again: what is missing may be too little for a clock to tell, and others may have given
+back what they did not use."""
+MOST_MINUTES = 10
+"""Minutes that the tokens of one request can keep others waiting, whatever its vendor says that it has used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +35,8 @@ class RateLimits:
 class TokenBucket:
     """A bucket that fills steadily and can be overdrawn: whoever takes more than there is waits until it is paid back.
 
-    Taking lowers the level at once, so those who wait are served in the order they came, without a queue.
+    Who waits is served in the order they came. Nothing is taken before it is somebody's turn: how long the first one waits is
+    seen from the level as it is then, with what others have given back meanwhile.
 
     Args:
         per_minute: How much flows in, and the most the bucket holds.
@@ -49,29 +56,24 @@ class TokenBucket:
         self._clock = clock
         self._sleep = sleep
         self._filled = clock()
+        self._turn = Slots(1)
 
     @property
     def level(self) -> float:
-        """What could be taken now without waiting; below 0 while others wait."""
+        """What could be taken now without waiting; below 0 while a debt is paid back."""
         self._fill()
         return self._level
 
     async def take(self, amount: float) -> None:
-        """Take an amount, waiting until it is there. More than the bucket holds waits for a full one.
-
-        A wait that is cancelled gives the amount back.
-        """
-        self._fill()
-        before = self._level
-        self._level -= amount
-        missing = min(amount, self._capacity) - before
-        if missing <= 0:
-            return
+        """Take an amount, waiting until it is there. More than the bucket holds waits for a full one."""
+        await self._turn.take()
         try:
-            await self._sleep(missing / self._capacity * MINUTE)
-        except BaseException:
-            self._level += amount
-            raise
+            while (missing := min(amount, self._capacity) - self.level) > 0:
+                seconds = missing / self._capacity * MINUTE
+                await self._sleep(min(max(seconds, SHORTEST_NAP), LONGEST_NAP))
+            self._level -= amount
+        finally:
+            self._turn.give()
 
     def correct(self, difference: float) -> None:
         """Take a further amount without waiting, or give some back if it is negative."""
@@ -91,6 +93,7 @@ class RateGate:
         self._requests = (
             None if limits.requests_per_minute is None else TokenBucket(limits.requests_per_minute)
         )
+        self._most = limits.tokens_per_minute or 0.0
         self._tokens = None if limits.tokens_per_minute is None else TokenBucket(limits.tokens_per_minute)
 
     @property
@@ -103,9 +106,14 @@ class RateGate:
         if self._requests is not None:
             await self._requests.take(1)
         if self._tokens is not None:
-            await self._tokens.take(tokens)
+            await self._tokens.take(self._set_aside(tokens))
 
     def settle(self, estimated: int, used: int) -> None:
         """Replace a request's estimate by its real usage."""
         if self._tokens is not None:
-            self._tokens.correct(used - estimated)
+            counted = min(used, MOST_MINUTES * self._most)
+            self._tokens.correct(counted - self._set_aside(estimated))
+
+    def _set_aside(self, tokens: int) -> float:
+        """Return what of an estimate is taken in advance: a minute's worth at most, for anybody can ask for any length."""
+        return min(max(tokens, 0), self._most)

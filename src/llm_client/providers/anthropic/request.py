@@ -61,7 +61,7 @@ class MessagesFormat:
             spec = spec.evolve(messages=told_in_prompt(spec.messages, spec.output_schema))
         body: dict[str, Any] = {
             "model": model,
-            "max_tokens": spec.max_tokens or self._default_max_tokens,
+            "max_tokens": self._default_max_tokens if spec.max_tokens is None else spec.max_tokens,
             "messages": _messages(spec.messages),
         }
         system = _system(spec.messages)

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from agent_runtime.ledger.token_bounds import Unbounded, bound_input, text_bytes
 from llm_client import Message, RequestSpec, tool
-from llm_client.messages import MediaPart, ReasoningPart, TextPart, ToolCall
+from llm_client.messages import CallPart, MediaPart, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.spec import OutputSchema
+from llm_client.tokens import TokenEstimator
 
 
 def bound(*messages: Message, model: str = "m", **values: object) -> int:
@@ -97,3 +98,67 @@ def test_media_without_a_bound_are_named(part: MediaPart, reason: str) -> None:
 def test_a_field_that_may_bring_more_input_has_no_bound() -> None:
     assert "previous_response_id" in why(Message.user("x"), extra={"previous_response_id": "r"})
     assert bound(Message.user("x"), extra={"service_tier": "flex"}) > 0
+
+
+def test_arguments_and_schemas_are_counted_in_their_longest_form_too() -> None:
+    long = "\ufdfa" * 100  # three bytes each, six escaped, 33 in NFKC
+    called = Message.assistant("", [ToolCall("1", "look", {"where": long})])
+
+    assert bound(called) > text_bytes(long)
+    assert bound(output_schema=OutputSchema(name="s", schema={"title": long})) > text_bytes(long)
+
+
+def test_ids_and_signatures_are_counted() -> None:
+    called = Message.assistant("", [ToolCall("i" * 1000, "look", signature="s" * 1000)])
+    answered = Message(role="tool", content="ok", tool_call_id="i" * 1000)
+
+    assert bound(called) > 2000
+    assert bound(answered) > 1000
+
+
+THOUGHTS: list[Part] = [
+    ReasoningPart(
+        provider="anthropic", data={"block": {"type": "thinking", "thinking": "hm", "signature": "s"}}
+    ),
+    ReasoningPart(provider="google", data={"part": {"text": "hm", "thought": True, "thoughtSignature": "s"}}),
+    ReasoningPart(
+        provider="openai", data={"item": {"type": "reasoning", "id": "r", "encrypted_content": "x"}}
+    ),
+    ReasoningPart(provider="any", data={"extra_content": {"google": {"thought_signature": "s"}}}),
+    TextPart(
+        text="hi", provider="openai", data={"item": {"id": "m"}, "number": 0, "annotations": [{"url": "u"}]}
+    ),
+    CallPart(call_id="1", provider="openai", data={"item": {"id": "f"}}),
+]
+ELSEWHERE: list[Part] = [
+    ReasoningPart(provider="anthropic", data={"block": {"type": "document", "source": {"type": "url", "url": "u"}}}),
+    ReasoningPart(provider="google", data={"part": {"fileData": {"mimeType": "video/mp4", "fileUri": "u"}}}),
+    ReasoningPart(provider="openai", data={"item": {"type": "item_reference", "id": "m"}}),
+    TextPart(text="hi", provider="anthropic", data={"type": "document", "source": {"type": "url", "url": "u"}}),
+    TextPart(text="hi", provider="openai", data={"number": 0, "item": {"id": "m", "type": "item_reference"}}),
+    CallPart(call_id="1", provider="openai", data={"item": {"type": "item_reference", "id": "m"}}),
+    MediaPart(
+        media_type="image/png", url="u", width=1, height=1, provider="google",
+        vendor_data={"source": {"mimeType": "video/mp4", "fileUri": "v"}},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", THOUGHTS)
+def test_what_a_vendor_wants_back_with_its_thoughts_is_counted(part: Part) -> None:
+    assert bound(Message.assistant([part])) > bound(Message.assistant(""))
+
+
+@pytest.mark.parametrize("part", ELSEWHERE)
+def test_what_is_said_to_be_a_vendors_and_may_name_other_input_has_no_bound(part: Part) -> None:
+    assert "wants back" in why(Message.assistant([part]))
+
+
+@pytest.mark.parametrize(
+    "size", [(-(10**9), 1), (-5, -5), (0, 5), (0.5, 0.5), (10**15, 10**15), (True, 5), ("9", 9)]
+)
+def test_a_size_that_no_image_has_is_none(size: tuple[int, int]) -> None:
+    image = MediaPart(media_type="image/png", url="u", width=size[0], height=size[1])
+
+    assert "without a declared width" in why(Message.user([image]))
+    assert TokenEstimator().estimate([Message.user([image])]) >= 1000

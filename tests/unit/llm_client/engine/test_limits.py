@@ -43,35 +43,68 @@ async def test_an_empty_bucket_makes_one_wait_until_it_has_filled() -> None:
     await empty.take(1)
     await empty.take(2)
 
-    assert sleeper.naps == pytest.approx([1, 2])
+    assert sleeper.naps == pytest.approx([1, 1, 1])
 
 
 async def test_more_than_a_bucket_holds_waits_for_a_full_one_and_leaves_a_debt() -> None:
     small, sleeper = bucket(60)
     await small.take(30)
     await small.take(180)
+    full = sum(sleeper.naps)
     await small.take(1)
 
-    assert sleeper.naps == pytest.approx([30, 121])
+    assert (full, sum(sleeper.naps) - full) == pytest.approx((30, 121))
 
 
-async def test_a_cancelled_wait_gives_back_what_it_had_taken() -> None:
+async def test_who_stops_waiting_has_taken_nothing_and_lets_the_next_one_wait() -> None:
     time = FakeTime()
-    waiting = asyncio.Event()
+    naps: asyncio.Queue[asyncio.Event] = asyncio.Queue()
 
     async def sleep(_seconds: float) -> None:
-        waiting.set()
-        await asyncio.Event().wait()
+        await naps.put(nap := asyncio.Event())
+        await nap.wait()
 
     shared = TokenBucket(60, clock=time, sleep=sleep)
     await shared.take(60)
-    task = asyncio.create_task(shared.take(40))
-    await waiting.wait()
+    first, second = (asyncio.create_task(shared.take(amount)) for amount in (60, 1))
+    await naps.get()
+    first.cancel()
+    nap = await naps.get()  # the second one's turn
     owed = shared.level
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    time.now += 1
+    nap.set()
+    await second
 
-    assert (owed, shared.level) == (-40, 0)
+    assert (owed, shared.level, first.cancelled()) == (0, 0, True)
+
+
+async def test_who_waits_goes_on_when_others_give_back_what_they_did_not_use() -> None:
+    time = FakeTime()
+    gate = RateGate(RateLimits(tokens_per_minute=1000))
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        time.now += seconds
+        gate.settle(10**9, 10)
+
+    gate._tokens = TokenBucket(1000, clock=time, sleep=sleep)
+    await gate.enter(10**9)  # a request may name any bound
+    await gate.enter(100)
+
+    assert naps == pytest.approx([1])
+
+
+@pytest.mark.parametrize(
+    ("estimated", "used", "minutes"), [(-(10**9), 0, 0), (10**9, 0, 0), (0, 10**12, 10), (10**12, 10**12, 10)]
+)
+async def test_no_request_keeps_others_waiting_for_ever(estimated: int, used: int, minutes: int) -> None:
+    gate = RateGate(RateLimits(tokens_per_minute=1000))
+    await gate.enter(estimated)
+    gate.settle(estimated, used)
+
+    assert gate._tokens is not None
+    assert gate._tokens.level == pytest.approx(1000 - 1000 * minutes, abs=1)
 
 
 async def test_an_estimate_is_replaced_by_the_real_usage() -> None:

@@ -1,0 +1,107 @@
+"""Nothing that a stranger writes makes room in a budget or a rate: neither numbers that no request has, nor what hides its size."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from agent_runtime import (
+    Budget,
+    BudgetExceededError,
+    BudgetSpec,
+    ExecutionRequest,
+    JobFailed,
+    OperatorContext,
+    RetryPolicy,
+)
+from llm_client import (
+    CompletionResult,
+    ExecutionEngine,
+    FunctionProvider,
+    Message,
+    RateLimits,
+    RequestSpec,
+    RetryConfig,
+)
+from llm_client.errors import InvalidRequest, ProviderTimeout
+from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.providers.anthropic.request import MessagesFormat
+from llm_client.usage import Usage
+from support.kernels import BOUND, kernel
+
+pytestmark = pytest.mark.timeout(BOUND * 3)
+
+PRICES = PriceBook({"function:m": ModelPrices.of(input=1000, output=1000)})
+ONCE = RetryPolicy(max_attempts=1)
+NO_BOUNDS = [-1, -(10**9), 0.5, float("nan"), True, "100"]
+
+
+async def lost(_: RequestSpec) -> Any:
+    """Give an answer that nobody sees, so that everything counts that was set aside."""
+    raise ProviderTimeout("lost")
+
+
+async def ask(context: OperatorContext, given: Any) -> str:
+    """Ask with a bound that somebody else has chosen."""
+    return (await context.model(RequestSpec(messages=[Message.user("hi")], **given))).content
+
+
+@pytest.mark.parametrize("bound", NO_BOUNDS)
+def test_a_bound_that_is_no_number_of_tokens_is_refused(bound: Any) -> None:
+    with pytest.raises(InvalidRequest, match="max_tokens"):
+        RequestSpec(messages=(), max_tokens=bound)
+
+
+@pytest.mark.parametrize("mode", ["hard", "estimate"])
+@pytest.mark.parametrize(
+    "given",
+    [{"max_tokens": -(10**6)}, {"width": -(10**9), "height": 1}, {"width": -(10**5), "height": 10**5}],
+)
+async def test_less_than_nothing_is_never_set_aside(mode: Any, given: dict[str, Any]) -> None:
+    asked: dict[str, Any] = {"operator": "ask", "input": given}
+    if "width" in given:
+        image = {"type": "media", "media_type": "image/png", "url": "https://x/y.png", **given}
+        asked = {"operator": "agent", "input": {"messages": [{"role": "user", "content": [image]}]}}
+    engine = ExecutionEngine(FunctionProvider(lost, model="m"), prices=PRICES, retry=RetryConfig(attempts=1))
+    budget = Budget(scope_id="a", max_cost_total=Decimal(10), max_tokens_total=10_000, mode=mode)
+    async with kernel(engine=engine, operators={"ask": ask}) as k:
+        k.ledger.set_budget(budget)
+        request = ExecutionRequest(scope_id="a", budgets=BudgetSpec(max_cost=10), retry=ONCE, **asked)
+        with pytest.raises((JobFailed, BudgetExceededError)):
+            await (await k.execute(request)).result()
+
+        lines = (await k.ledger.status(budget)).lines
+        assert [line.settled >= 0 and line.reserved == 0 for line in lines] == [True, True]
+        assert all(entry.total_tokens >= 0 for entry in await k.ledger.entries())
+
+
+async def test_a_request_of_any_length_keeps_nobody_else_waiting_for_ever() -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(spec: RequestSpec) -> CompletionResult:
+        if spec.max_tokens == 10**9:
+            begun.set()
+            await gate.wait()
+        return CompletionResult(content="ok", usage=Usage(input_tokens=5, output_tokens=5, requests=1))
+
+    engine = ExecutionEngine(
+        FunctionProvider(answer, model="m"), rate_limits=RateLimits(tokens_per_minute=100_000)
+    )
+
+    async def complete(most: int) -> str:
+        return (await engine.complete(RequestSpec(messages=[Message.user("hi")], max_tokens=most))).content
+
+    endless = asyncio.create_task(complete(10**9))
+    await begun.wait()
+    other = asyncio.create_task(complete(100))
+    await asyncio.sleep(0)
+    gate.set()
+
+    assert (await endless, await other) == ("ok", "ok")
+
+
+def test_a_bound_of_nothing_is_sent_as_it_is() -> None:
+    spec = RequestSpec(messages=[Message.user("hi")], max_tokens=0)
+
+    assert MessagesFormat().encode(spec, "claude-x", stream=False)["max_tokens"] == 0
