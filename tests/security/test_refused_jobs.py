@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import (
+    ConstraintPolicy,
     ExecutionRequest,
     JobFailed,
     OperatorContext,
@@ -12,6 +13,9 @@ from agent_runtime import (
     PolicyEngine,
     PolicyRule,
 )
+from llm_client import CompletionResult, ExecutionEngine, FunctionProvider, Message, RequestSpec
+from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.usage import Usage
 from support.kernels import BOUND, kernel, pending, status_becomes
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -74,3 +78,29 @@ async def test_a_job_that_nobody_has_approved_is_asked_about_again_when_it_is_re
         await retried.resolve_action(asked.action_id, {"approved": True})
         assert (await retried.result(timeout=BOUND)).content == "done"
     assert RAN == [1]
+
+
+async def test_what_was_spent_counts_for_a_job_that_is_retried() -> None:
+    asked: list[Any] = []
+
+    async def answer(spec: RequestSpec) -> CompletionResult:
+        asked.append(spec)
+        return CompletionResult(content="ok", usage=Usage(input_tokens=50, output_tokens=50, requests=1))
+
+    async def spender(context: OperatorContext, given: Any) -> str:
+        for number in range(5):
+            await context.model(RequestSpec(messages=[Message.user(str(number))], max_tokens=100))
+        return "done"
+
+    prices = PriceBook(
+        {"function:m": ModelPrices.of(input=10_000, output=10_000)}
+    )  # a dollar for each answer
+    engine = ExecutionEngine(FunctionProvider(answer, model="m"), prices=prices)
+    policy = PolicyEngine([ConstraintPolicy(max_spend=2)])
+    async with kernel(engine=engine, operators={"spender": spender}, policy_engine=policy) as k:
+        again = ExecutionRequest(operator="spender", idempotency_key="k", retry_failed=True)
+        for _ in range(3):
+            with pytest.raises(PolicyDenied, match="max_spend is 2"):
+                await (await k.execute(again)).result(timeout=BOUND)
+        assert (await k.ledger.total()).cost == 2
+    assert len(asked) == 2

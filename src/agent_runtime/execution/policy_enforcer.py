@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -82,7 +81,7 @@ class PolicyEnforcer:
         history = self._journal.history
         return context_of(
             self._journal.job,
-            spend=history.usage.cost or Decimal(0),
+            spend=history.spent,
             turns=len(history.models),
             tool_calls=len(history.tools),
             **measures,

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
-from agent_runtime.execution.journal.history import History, Step
+from agent_runtime.execution.journal.history import SPENT, History, Step
 from agent_runtime.execution.operations.effects import REPEATABLE
 from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
@@ -210,6 +210,7 @@ class _Journal:
             "children": copies.children,
             "dropped": copies.dropped,
             "repeats": copies.repeats,
+            SPENT: str(self.history.spent) if self.history.spent else None,
         }
         if asked.new_keys:
             more["new_seed"] = new_seed()

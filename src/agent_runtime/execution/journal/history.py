@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Final, Literal
 
 from agent_runtime.errors import NondeterminismError
 from agent_runtime.values.event import EPOCH, JOURNAL_FORMAT, STOP_REQUESTS, RuntimeEvent, RuntimeEventType
@@ -18,6 +19,9 @@ StepKind = Literal[
     "model", "tool", "step", "action", "timer", "timeout", "child", "message", "branches", "value"
 ]
 StepState = Literal["new", "started", "blocked", "resumed", "attempted", "unknown", "finished"]
+
+SPENT: Final = "spent"
+"""In `job.created`: what the jobs that this one retries have paid for models, in dollars."""
 
 _DECLARING: Mapping[str, StepKind] = {
     RuntimeEventType.ACTION_REQUIRED: "action",
@@ -355,6 +359,11 @@ class History:
     def created_data(self, name: str) -> Any:
         """Return what `job.created` says, `None` when it says nothing of this."""
         return None if self.created is None else self.created.data.get(name)
+
+    @property
+    def spent(self) -> Decimal:
+        """What is known to have been paid for models, by the jobs too that this one retries."""
+        return (self.usage.cost or Decimal(0)) + Decimal(self.created_data(SPENT) or 0)
 
     def match(self, operation_id: str, kind: StepKind, name: str) -> Step | None:
         """Return the recorded step at this place, if any.
