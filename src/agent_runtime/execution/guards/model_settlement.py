@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -116,7 +116,12 @@ async def settle_left(step: ModelStep) -> None:
     for number, bound in list(step.open.items()):
         if step.attempt_id(number) in run.unsent or step.heard is None:
             events, parts = lost_attempts(
-                run, step.operation_id, step.name, {number: bound}, why="the call was given up"
+                run,
+                step.operation_id,
+                step.name,
+                {number: bound},
+                why="the call was given up",
+                running=step.running,
             )
             step.open.pop(number, None)
             await run.journal.commit(events, **parts)
@@ -175,16 +180,23 @@ async def _settle(
 
 
 def lost_attempts(
-    run: JobRun, operation_id: str, name: str, open_attempts: Mapping[int, AtMost], *, why: str
+    run: JobRun,
+    operation_id: str,
+    name: str,
+    open_attempts: Mapping[int, AtMost],
+    *,
+    why: str,
+    running: Collection[int] = (),
 ) -> tuple[list[NewEvent], dict[str, Any]]:
     """Return the entries, ledger lines and charges that settle attempts whose answers nobody will see.
 
-    Those whose requests have left are billed at the most they can have cost, the others with nothing.
+    Those whose requests have left, or may yet leave because they are `running`, are billed at the most they can cost, the others
+    with nothing.
     """
     events: list[NewEvent] = []
     ledger, charges = [], []
     for number, bound in open_attempts.items():
-        sent = attempt_id(run, operation_id, number) not in run.unsent
+        sent = number in running or attempt_id(run, operation_id, number) not in run.unsent
         usage = bound.usage() if sent else Usage()
         data: dict[str, Any] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
         data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}

@@ -39,6 +39,8 @@ class ModelStep:
     """What the last attempt gave and the journal holds."""
     open: dict[int, AtMost] = field(default_factory=dict)
     """Attempts whose outcome is not written yet."""
+    running: set[int] = field(default_factory=set)
+    """Attempts under way. They go on when who asked has gone, where others have joined the call under its key."""
     budgets: tuple[ApplicableBudget, ...] = ()
     """Those that its attempt in flight is counted in."""
     ruled: set[tuple[str, str]] = field(default_factory=set)

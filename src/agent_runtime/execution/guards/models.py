@@ -107,7 +107,12 @@ class ModelGuard:
     async def _give_up(self, step: ModelStep, error: BaseException) -> None:
         """Record that the call failed for good, and settle attempts whose answer will never be known."""
         events, parts = lost_attempts(
-            step.branch.run, step.operation_id, step.name, step.open, why="the call was given up"
+            step.branch.run,
+            step.operation_id,
+            step.name,
+            step.open,
+            why="the call was given up",
+            running=step.running,
         )
         step.open.clear()
         data = {"name": step.name, "input": step.input_hash, **describe_failure(error)}
@@ -132,11 +137,19 @@ class ModelGuard:
         attempt, bound = await self._admission.admit(step, attempt, number)
         await branch.run.gate.check_alive()
         started_at = branch.run.services.clock.monotonic()
+        step.running.add(number)
         try:
             result = await proceed(attempt)
         except Exception as error:
-            await settle_failure(step, number, bound, error, started_at)
+            if number in step.open:
+                await settle_failure(step, number, bound, error, started_at)
             raise
+        finally:
+            step.running.discard(number)
+        if (
+            number not in step.open
+        ):  # given up meanwhile, and billed at its maximum: others wait for the answer
+            return result
         usage, spec = result.usage, attempt.spec
         is_believed = usage.is_plausible
         if not is_believed:  # the answer is paid for and kept; nobody knows what it has cost

@@ -31,6 +31,7 @@ from llm_client.engine.breaker import CircuitBreakerConfig
 from llm_client.engine.retry import RetryConfig
 from llm_client.errors import ProviderTimeout, RateLimited
 from llm_client.messages import CompletionResult, MediaPart, ToolCall
+from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
 from llm_client.pricing import ModelPrices, PriceBook
 from llm_client.usage import Usage
 from support.kernels import BOUND, DOOMED, journal, kernel, run_key, types
@@ -509,3 +510,57 @@ async def test_a_kernel_settles_reservations_that_were_forgotten() -> None:
             while not (entries := await k.ledger.entries()):
                 await asyncio.sleep(0.01)
         assert entries[0].uncertain
+
+
+class Held(ModelMiddleware):
+    """Holds attempts up before they leave."""
+
+    def __init__(self) -> None:
+        self.begun, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        self.begun.set()
+        await self.gate.wait()
+        return await proceed(attempt)
+
+
+@pytest.mark.parametrize("has_left", [False, True])
+async def test_a_call_that_others_have_joined_is_settled_once_when_who_began_it_gives_it_up(
+    has_left: bool,
+) -> None:
+    held = Held()
+
+    async def answer(spec: RequestSpec) -> CompletionResult:
+        if has_left:
+            held.begun.set()
+            await held.gate.wait()
+        return completion(100)
+
+    engine = ExecutionEngine(
+        FunctionProvider(answer, model="big"), prices=PRICES, middleware=[] if has_left else [held]
+    )
+
+    async def both(context: OperatorContext, given: Any) -> list[str]:
+        async def impatient() -> str:
+            with contextlib.suppress(TimeoutError):
+                async with context.timeout(1):
+                    return (await engine.complete(spec(), idempotency_key="k")).content
+            held.gate.set()
+            return "gone"
+
+        async def patient() -> str:
+            await held.begun.wait()
+            return (await engine.complete(spec(), idempotency_key="k")).content
+
+        return await context.gather(impatient(), patient())
+
+    budget = Budget(scope_id="a", max_tokens_total=1000)
+    async with kernel(operators={"both": both}) as k:
+        k.ledger.set_budget(budget)
+        handle = await k.execute(ExecutionRequest(operator="both", scope_id="a"))
+        assert (await handle.result(timeout=BOUND)).output == ["gone", "ok"]
+        (line,) = (await k.ledger.status(budget)).lines
+        (entry,) = await k.ledger.entries()
+        assert (line.reserved, line.settled) == (0, entry.total_tokens)
+        assert entry.uncertain
+        assert entry.total_tokens >= 100
