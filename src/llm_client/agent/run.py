@@ -30,7 +30,7 @@ from llm_client.errors import (
     ScriptExhausted,
     ToolError,
 )
-from llm_client.messages import CompletionResult, Message, StreamEvent
+from llm_client.messages import CompletionResult, Message, Part, StreamEvent
 from llm_client.middleware import HOST, Emit
 from llm_client.pausing import TimeLimit
 from llm_client.spec import OutputSchema, RequestContext, RequestSpec, new_id
@@ -285,14 +285,14 @@ class Run:
             return self._end("error", error=ToolError(problem))
         return None
 
-    def _shown(self, result: ToolResult) -> str:
+    def _shown(self, result: ToolResult) -> str | Sequence[Part]:
         """Return what the model reads of a result."""
         config = self.equipment.config
         if result.error is not None and not config.include_tool_errors_in_context:
             return HIDDEN_ERROR
         if config.max_tool_output_chars is not None:
             result = truncate(result, config.max_tool_output_chars)
-        return result.content
+        return result.said
 
     def _conclude(self, answer: CompletionResult) -> AgentResult | None:
         """Judge an answer that runs no tools; `None` when the model has to mend it."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from typing import NoReturn
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, NoReturn
 
 from llm_client.errors import ConfigurationError
-from llm_client.messages import MediaPart
+from llm_client.messages import MediaPart, Part
 
+_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""What every vendor takes as an image."""
 _AUDIO_FORMATS = {"wav": "wav", "x-wav": "wav", "wave": "wav", "mp3": "mp3", "mpeg": "mp3"}
 
 
@@ -42,6 +46,22 @@ def audio_format(part: MediaPart) -> str:
     """Return OpenAI's name of an audio format. Raises `ConfigurationError` for others than WAV and MP3."""
     name = _AUDIO_FORMATS.get(part.media_type.partition("/")[2])
     return name if name is not None else refuse(part, "OpenAI's API")
+
+
+def taken(parts: str | Iterable[Part], write: Callable[[MediaPart], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the media of a tool's result as an API takes them.
+
+    Those it does not take are left out, as a tool may give anything and the conversation has to go on; the result's text tells of them.
+    """
+    written = []
+    for part in () if isinstance(parts, str) else parts:
+        if not isinstance(part, MediaPart):
+            continue
+        if part.media_type.startswith("image/") and part.media_type not in _IMAGES:
+            continue
+        with suppress(ConfigurationError):
+            written.append(write(part))
+    return written
 
 
 def refuse(part: MediaPart, api: str) -> NoReturn:

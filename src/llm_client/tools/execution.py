@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from llm_client.codec import dump_part, load_part
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
 from llm_client.json_text import dumps, exact, non_finite, whole_text, whole_value
+from llm_client.messages import MediaPart, TextPart
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import kind_of, raw_text_of, text_of
 from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Tool, ToolContext, ToolResult
 
+_MEDIA_KINDS = frozenset({"image", "audio", "video"})
 NOT_SERIALIZABLE = "result_not_serializable"
 """`error_type` of a tool that ran but returned something JSON cannot hold."""
 
@@ -80,7 +83,7 @@ def failure_of(error: BaseException) -> ToolResult:
 def to_result(returned: Any) -> ToolResult:
     """Turn what a tool returned into JSON values and the text the model reads.
 
-    Text is passed on as it is, everything else is written as JSON. What JSON cannot hold is a failed result of type
+    Text is passed on as it is, a `MediaPart` (or a list of such and texts) as media with words for it, everything else is written as JSON. What JSON cannot hold is a failed result of type
     `result_not_serializable`: the function has run, so calling it again is not the answer.
     """
     if isinstance(returned, ToolResult):
@@ -88,6 +91,9 @@ def to_result(returned: Any) -> ToolResult:
     if isinstance(returned, str):
         text = whole_text(returned)
         return ToolResult(content=text, value=text)
+    pieces = _pieces(returned)
+    if pieces is not None:
+        return _with_media(returned, pieces)
     try:
         written = dumps(returned, default=_plain)
     except (TypeError, RecursionError) as error:
@@ -97,6 +103,45 @@ def to_result(returned: Any) -> ToolResult:
     plain = returned is None or isinstance(returned, bool | int)
     value = returned if plain else exact(orjson.loads(written), written)
     return ToolResult(content="" if returned is None else written.decode(), value=value)
+
+
+def label_of(part: MediaPart) -> str:
+    """Return the words for a medium that stands beside a text."""
+    kind = part.media_type.partition("/")[0]
+    kind = kind if kind in _MEDIA_KINDS else "file"
+    return f"[{kind} {part.media_type} {part.name or ''}".rstrip() + "]"
+
+
+def media_of(value: Any) -> tuple[MediaPart, ...]:
+    """Return the media of a result's value, as `to_result` writes them there."""
+    entries = value if isinstance(value, list) else [value]
+    written = [entry for entry in entries if isinstance(entry, dict) and entry.get("type") == "media"]
+    try:
+        parts = [load_part(entry) for entry in written]
+    except TypeError:  # somebody else's values, which happen to be called so
+        return ()
+    return tuple(part for part in parts if isinstance(part, MediaPart))
+
+
+def _pieces(returned: Any) -> Sequence[str | TextPart | MediaPart] | None:
+    """Return what a tool has returned as texts and media; nothing, where no media are among it."""
+    pieces = returned if isinstance(returned, list | tuple) else (returned,)
+    if not any(isinstance(piece, MediaPart) for piece in pieces):
+        return None
+    return pieces if all(isinstance(piece, str | TextPart | MediaPart) for piece in pieces) else None
+
+
+def _with_media(returned: Any, pieces: Sequence[str | TextPart | MediaPart]) -> ToolResult:
+    texts, values = [], []
+    for piece in pieces:
+        part = TextPart(text=piece) if isinstance(piece, str) else piece
+        texts.append(label_of(part) if isinstance(part, MediaPart) else whole_text(part.text))
+        values.append(whole_value(dump_part(part)))
+    return ToolResult(
+        content="\n".join(texts),
+        value=values if isinstance(returned, list | tuple) else values[0],
+        media=tuple(piece for piece in pieces if isinstance(piece, MediaPart)),
+    )
 
 
 def _not_json(returned: Any, reason: str) -> ToolResult:

@@ -14,12 +14,15 @@ import orjson
 
 from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.json_text import dumps
+from llm_client.middleware import HOST
 from llm_client.network import NETWORK, is_private
+from llm_client.public_text import kind_of, text_of
 from llm_client.redaction import kind_of_name
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer
-from llm_client.tools.mcp_connection import Connection, Made, bounding
+from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
+from llm_client.tools.mcp_content import MAX_REFUSAL, result_of, size_of
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 
@@ -35,10 +38,6 @@ MAX_TOOLS = 500
 """Tools that a server may have."""
 MAX_LIST_BYTES = 4 * 1024 * 1024
 """Of all that it says of them, as JSON."""
-MAX_RESULT_CHARACTERS = 1_000_000
-"""Of a result's text, and of its structured content as JSON."""
-MAX_REFUSAL = 4_000
-"""Characters of what a server says when it refuses a call."""
 _CLEANED_HERE = 64 * 1024
 """Characters of a result up to which it is looked through on the event loop; longer ones in a thread."""
 
@@ -114,16 +113,21 @@ class McpServer:
         self._connecting = asyncio.Lock()
 
     async def tools(self) -> list[Tool]:
-        """Return the server's tools.
+        """Return the server's tools; inside a job, what a host has on record of them, so that it goes on as it began.
 
         Raises:
             ToolError: The server cannot be reached, does not answer in time, or tells more than tools need.
             MissingDependency: The extra `mcp` is not installed.
         """
-        connection = await self._connected()
-        async with connection.listing:
-            found = await self._listed(connection)
-        return await asyncio.to_thread(self._made, found)
+        host = HOST.get()
+        if host is None:
+            _, found = await self._asked()
+        else:
+            found = _entries(await host.read(f"mcp_tools {self._prefix}".strip(), self._recordable))
+        try:
+            return await asyncio.to_thread(self._made, found)
+        except Exception as error:
+            raise _told_badly(error) from error
 
     def _made(self, found: Sequence[McpTool]) -> list[Tool]:
         """Return those of a server's tools that are wanted, each under a name of its own that every vendor accepts."""
@@ -134,6 +138,26 @@ class McpServer:
             for name, entry in entries.items()
             if self._only is None or name in self._only
         ]
+
+    async def _recordable(self) -> list[dict[str, Any]]:
+        """Return what the server tells of its tools, as JSON values."""
+        _, found = await self._asked()
+        return await asyncio.to_thread(
+            lambda: [entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in found]
+        )
+
+    async def _asked(self, *, unless_fresh: bool = False) -> tuple[Connection, Sequence[McpTool]]:
+        """Ask the server for its tools, in a new session where it has forgotten the one that was open."""
+        while True:
+            connection = await self._connected()
+            known = connection.is_known
+            try:
+                async with connection.listing:
+                    is_needed = not (unless_fresh and connection.is_fresh)
+                    return connection, await self._listed(connection) if is_needed else ()
+            except ToolError:
+                if not (known and connection.is_forgotten):
+                    raise
 
     async def _listed(self, connection: Connection) -> list[McpTool]:
         """Return what the server tells of its tools, in time, and keep what each is."""
@@ -153,6 +177,11 @@ class McpServer:
             await self._lose(client)
             why = connection.fault or _refusal(error)
             raise ToolError(f"the MCP server does not tell its tools: {why}") from error
+        except ToolError:
+            raise
+        except Exception as error:
+            await self._lose(client)
+            raise _told_badly(error) from error
         connection.told(await asyncio.to_thread(_definitions, found), at)
         return found
 
@@ -199,10 +228,7 @@ class McpServer:
 
     async def _serving(self, name: str, definition: str) -> Connection:
         """Return a connection to a server that says of a tool what it said when the tool was made."""
-        connection = await self._connected()
-        async with connection.listing:
-            if not connection.is_fresh:
-                await self._listed(connection)
+        connection, _ = await self._asked(unless_fresh=True)
         if (connection.definitions or {}).get(name) != definition:
             raise ToolError(
                 f"the MCP server now says something else of its tool {name!r} than when it was asked for its tools, so it is "
@@ -235,7 +261,7 @@ class McpServer:
         http_client = httpx2.AsyncClient(
             headers={"accept-encoding": "identity", **self._headers},
             timeout=timeout,
-            event_hooks={"response": [bounding(httpx2.AsyncByteStream)]},
+            event_hooks={"response": [bounding(httpx2.AsyncByteStream), minding(lambda: requests)]},
         )
         requests = BoundedServer(streamable_http_client(self._url, http_client=http_client))
         return Made(Client(requests, cache=None), requests, http_client=http_client)
@@ -278,14 +304,15 @@ class McpServer:
             try:
                 answer = await client.call_tool(name, arguments, meta=meta)
             except MCPError as error:
-                if error.code != CONNECTION_CLOSED:
+                if error.code != CONNECTION_CLOSED and not connection.is_forgotten:
                     raise ToolError(_refusal(error)) from error
                 await self._lose(client)
-                why = f": {connection.fault}" if connection.fault else ""
+                fault = "it has forgotten the session" if connection.is_forgotten else connection.fault
+                why = f": {fault}" if fault else ""
                 raise ConnectionError(f"the MCP server was lost during the call of {name!r}{why}") from error
-            if sum(len(getattr(block, "text", "")) for block in answer.content) <= _CLEANED_HERE:
-                return _to_result(answer)
-            return await asyncio.to_thread(_to_result, answer)
+            if size_of(answer) <= _CLEANED_HERE:
+                return result_of(answer)
+            return await asyncio.to_thread(result_of, answer)
 
         return call
 
@@ -311,35 +338,26 @@ def _definition(entry: McpTool) -> str:
     return hashlib.blake2b(written, digest_size=16).hexdigest()
 
 
+def _entries(recorded: Sequence[Any]) -> list[McpTool]:
+    """Return what a server has told of its tools from JSON values."""
+    from mcp import Tool as McpTool
+
+    return [McpTool.model_validate(entry, by_name=False) for entry in recorded]
+
+
 def _definitions(entries: Sequence[McpTool]) -> dict[str, str]:
     return {entry.name: _definition(entry) for entry in entries}
+
+
+def _told_badly(error: Exception) -> ToolError:
+    """Return what is wrong with what a server tells of its tools, or with the way to it."""
+    if isinstance(error, ToolError):
+        return error
+    return ToolError(
+        f"the MCP server does not tell its tools: {kind_of(error)}: {text_of(error)[:MAX_REFUSAL]}"
+    )
 
 
 def _refusal(error: BaseException) -> str:
     """Return what a server says when it refuses, as short and plain as a sentence has to be."""
     return plain_text(str(error)[:MAX_REFUSAL])
-
-
-def _can_be_kept(value: Any) -> bool:
-    """Whether structured content is JSON that we can write, and not too long."""
-    try:
-        return len(dumps(value)) <= MAX_RESULT_CHARACTERS
-    except TypeError:  # a number that is too long, half a character
-        return False
-
-
-def _to_result(answer: Any) -> ToolResult:
-    """Turn a server's answer into a result: text as it is, other content by its kind."""
-    texts = [
-        block.text
-        if block.type == "text"
-        else f"[{block.type} {getattr(block, 'mime_type', '') or ''}]".replace(" ]", "]")
-        for block in answer.content
-    ]
-    content = plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS])
-    if answer.is_error:
-        raise ToolError(content[:MAX_REFUSAL] or "the tool failed without saying why")
-    value = answer.structured_content
-    if value is None or not _can_be_kept(value):
-        value = content
-    return ToolResult(content=content, value=value)

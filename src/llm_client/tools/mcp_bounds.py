@@ -39,6 +39,8 @@ class BoundedServer:
         self._at = clock()
         self.fault: str | None = None
         """Why the server was given up, if it was."""
+        self.has_forgotten = False
+        """Whether the server has answered that it does not know the session any more."""
 
     async def __aenter__(self) -> tuple[Any, Any]:
         heard, told = await self._transport.__aenter__()

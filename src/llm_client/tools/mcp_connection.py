@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import httpx2
     from mcp import Client
 
+NOT_FOUND = 404
+SESSION_HEADER = "mcp-session-id"
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """Of one answer over HTTP."""
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -51,6 +53,11 @@ class Connection:
         self._stop = asyncio.Event()
         self._opened: asyncio.Future[Client] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server has told its tools on this connection before."""
+        return self.definitions is not None
 
     @property
     def is_fresh(self) -> bool:
@@ -102,8 +109,13 @@ class Connection:
 
     @property
     def lost(self) -> bool:
-        """Whether it has ended, or has never been open."""
-        return self._task is None or self._task.done()
+        """Whether it has ended, has never been open, or is of a session that the server has forgotten."""
+        return self._task is None or self._task.done() or self.is_forgotten
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the server does not know the session any more: each further request would be refused."""
+        return self._made is not None and self._made.requests.has_forgotten
 
     @property
     def fault(self) -> str | None:
@@ -177,6 +189,20 @@ def _unreachable(error: BaseException, fault: str | None) -> ToolError:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return ToolError(f"the MCP server cannot be reached: {fault or f'{type(error).__name__}: {error}'}")
+
+
+def minding(requests: Callable[[], BoundedServer]) -> Callable[[Any], Awaitable[None]]:
+    """Return a hook that takes down that a server has forgotten its session, which it says with a 404.
+
+    Args:
+        requests: Gives what it is written to.
+    """
+
+    async def mind(response: Any) -> None:
+        if response.status_code == NOT_FOUND and SESSION_HEADER in response.request.headers:
+            requests().has_forgotten = True
+
+    return mind
 
 
 async def _unchecked(name: str, result: Any) -> None:

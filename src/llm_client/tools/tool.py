@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from llm_client.messages import MediaPart, TextPart
 from llm_client.spec import RequestContext
 
 Effect = Literal["pure", "read", "idempotent", "reconcilable", "unsafe"]
@@ -58,6 +59,13 @@ class ToolResult:
     error: str | None = None
     error_type: str | None = None
     """Stable code of the failure: `timeout`, `invalid_arguments`, `denied`, `circuit_open`, or the exception's name."""
+    media: tuple[MediaPart, ...] = ()
+    """Images, sounds and files that the model reads behind `content`, where its wire format takes them; `content` tells of each."""
+
+    @property
+    def said(self) -> str | tuple[TextPart | MediaPart, ...]:
+        """What the model reads: the text, and the media behind it."""
+        return (TextPart(text=self.content), *self.media) if self.media else self.content
 
     @property
     def success(self) -> bool:

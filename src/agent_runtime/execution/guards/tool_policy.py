@@ -172,9 +172,9 @@ def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolR
     if not kinds:
         return result
     cleaner = redactor(tuple(kinds))
-    return ToolResult(
+    return replace(
+        result,
         content=cleaner.text(result.content),
         value=cleaner.redact(result.value),
         error=cleaner.redact(result.error),
-        error_type=result.error_type,
     )

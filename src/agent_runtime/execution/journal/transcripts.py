@@ -23,6 +23,7 @@ from typing import Any, Final
 from llm_client.codec import dump_message
 from llm_client.json_text import dumps
 from llm_client.messages import Message, ToolCall
+from llm_client.messages import Part as MessagePart
 
 MAX_REQUESTS: Final = 64
 """Requests whose order of messages is remembered. Of older ones it is only known which messages they had."""
@@ -145,6 +146,6 @@ class Transcripts:
         """Learn that the journal holds an answer."""
         self._where[self.digest(message)] = (place, None)
 
-    def note_result(self, place: str, call: ToolCall, text: str) -> None:
+    def note_result(self, place: str, call: ToolCall, said: str | Sequence[MessagePart]) -> None:
         """Learn that the journal holds the result of a tool call, as the model reads it."""
-        self._where[self.digest(Message.tool(text, call.id, call.name))] = (place, call.id)
+        self._where[self.digest(Message.tool(said, call.id, call.name))] = (place, call.id)

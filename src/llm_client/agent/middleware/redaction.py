@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from llm_client.agent.middleware.result_size import truncate
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.redaction import Redactor
+from llm_client.tools.execution import media_of
 from llm_client.tools.tool import ToolResult
 
 LARGE = 20_000
@@ -37,8 +39,18 @@ class RedactionMiddleware(ToolMiddleware):
     def _redacted(self, result: ToolResult) -> ToolResult:
         redact = self._redactor.redact
         content = redact(result.content)
-        value = content if result.value == result.content else redact(result.value)
+        value = content if result.value == result.content else self._value(result)
         error = redact(result.error)
         if content is result.content and value is result.value and error is result.error:
             return result
         return replace(result, content=content, value=value, error=error)
+
+    def _value(self, result: ToolResult) -> Any:
+        """Return the value without its secrets; the data of media are no text, and long."""
+        if not result.media or media_of(result.value) != result.media:
+            return self._redactor.redact(result.value)
+        entries = result.value if isinstance(result.value, list) else [result.value]
+        cleaned = [
+            entry if entry.get("type") == "media" else self._redactor.redact(entry) for entry in entries
+        ]
+        return cleaned if isinstance(result.value, list) else cleaned[0]

@@ -20,7 +20,7 @@ from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import decode_text, refuse, require_data
+from llm_client.providers.media import decode_text, refuse, require_data, taken
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt, without_constraints
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
@@ -173,9 +173,23 @@ def _without_dangling(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _tool_result(message: Message) -> dict[str, Any]:
     content = message.content
     result: dict[str, Any] = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-    if blocks := content if isinstance(content, str) and content.strip() else _blocks(content):
+    if blocks := content if isinstance(content, str) and content.strip() else _given(content):
         result["content"] = blocks
     return result
+
+
+def _given(content: str | Sequence[Part]) -> list[dict[str, Any]]:
+    """Return what a tool has given; media that the API does not take are left out."""
+    if isinstance(content, str):
+        return _blocks(content)
+    blocks: list[dict[str, Any]] = []
+    for part in content:
+        blocks += (
+            taken((part,), lambda part: _blocks((part,))[0])
+            if isinstance(part, MediaPart)
+            else _blocks((part,))
+        )
+    return blocks
 
 
 def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:

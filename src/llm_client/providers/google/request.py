@@ -14,6 +14,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
 from llm_client.providers.google.stream import GenerateContentReader
 from llm_client.providers.google.usage import read_usage
+from llm_client.providers.media import taken
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
@@ -157,12 +158,7 @@ def _function_response(message: Message, names: dict[str, str]) -> list[dict[str
     }
     if call_id and not is_own_id(call_id):
         response["id"] = call_id
-    media = (
-        []
-        if isinstance(message.content, str)
-        else [part for part in message.content if isinstance(part, MediaPart)]
-    )
-    return [{"functionResponse": response}, *(_media(part) for part in media)]
+    return [{"functionResponse": response}, *taken(message.content, _media)]
 
 
 def _parts(content: str | Sequence[Part]) -> list[dict[str, Any]]:

@@ -25,6 +25,8 @@ class ChatDialect:
     """An assistant message has a field `refusal`; without it, what a model refused with goes back as its text."""
     short_call_ids: bool = False
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
+    takes_media: bool = True
+    """The server takes images and sounds; without it, those of tools' results are left out, of which their text tells."""
     output_schema: bool = True
     """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
     tools_with_output_schema: bool = True
@@ -44,5 +46,8 @@ GROQ = ChatDialect(tools_with_output_schema=False)
 LOCAL = ChatDialect(tools_with_output_schema=False)
 OLLAMA = ChatDialect(carried_reasoning=("reasoning",), tools_with_output_schema=False)
 DEEPSEEK = ChatDialect(
-    max_tokens_field="max_tokens", carried_reasoning=("reasoning_content",), output_schema=False
+    max_tokens_field="max_tokens",
+    carried_reasoning=("reasoning_content",),
+    takes_media=False,
+    output_schema=False,
 )

@@ -18,7 +18,7 @@ from llm_client.messages import (
     ToolCall,
 )
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import audio_format, data_url, require_data
+from llm_client.providers.media import audio_format, data_url, require_data, taken
 from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
@@ -136,7 +136,7 @@ class ChatFormat:
                         "content": message.text,
                     }
                 )
-                held += _tool_media(message)
+                held += _tool_media(message) if self._dialect.takes_media else []
             elif message.role == "assistant":
                 if turn := self._assistant(message):
                     encoded.append(turn)
@@ -263,8 +263,6 @@ def _media(part: MediaPart) -> dict[str, Any]:
 
 
 def _tool_media(message: Message) -> list[dict[str, Any]]:
-    if isinstance(message.content, str):
-        return []
-    media = [_media(part) for part in message.content if isinstance(part, MediaPart)]
+    media = taken(message.content, _media)
     label = {"type": "text", "text": f"Attached to the result of tool call {message.tool_call_id}:"}
     return [label, *media] if media else []

@@ -8,7 +8,7 @@ from typing import Any
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, TextPart
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import data_url, refuse
+from llm_client.providers.media import data_url, refuse, taken
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.responses_response import read_answer
 from llm_client.providers.openai.responses_stream import ResponsesStreamReader
@@ -118,8 +118,8 @@ def _media(part: MediaPart) -> dict[str, Any]:
 
 
 def _output(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
-    if any(isinstance(part, MediaPart) for part in parts):
-        return _parts(parts)
+    if media := taken(parts, _media):
+        return [*_parts([part for part in parts if isinstance(part, TextPart)]), *media]
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
