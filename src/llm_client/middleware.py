@@ -172,6 +172,21 @@ class Host(ModelMiddleware, ToolMiddleware):
         del stream
         return None
 
+    async def read(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what the world says to a question, as JSON values; a host may recall what it said at this place before.
+
+        Args:
+            name: What is asked, the same in every process.
+            ask: Asks; raises `ToolError`.
+        """
+        del name
+        return await ask()
+
+    async def recall_tool(self, call: ToolCall, index: int) -> ToolResult | None:
+        """Return what is on record of a call that cannot be made now, because its tool is gone or takes other arguments."""
+        del call, index
+        return None
+
     async def settled(self) -> None:
         """Return when everything that has happened is on record; awaited before results are shown."""
 

@@ -28,6 +28,12 @@ PLAYED = {
         "test_numbers_that_json_has_no_word_for_are_refused_everywhere",
     ),
     "test_long_numbers": ("test_a_paid_amount_is_what_was_asked_and_approved_to_the_last_digit",),
+    "test_recorded_tools": (
+        "test_a_server_whose_tools_change_breaks_no_replay",
+        "test_what_a_tool_gave_is_recalled_when_it_is_gone",
+        "test_a_call_that_was_refused_is_not_made_by_a_replay_that_knows_its_tool",
+        "test_images_are_recalled_as_images_and_written_once",
+    ),
     "test_exits": ("test_a_step_that_ends_the_process_has_failed_and_the_job_beside_it_goes_on",),
     "test_public_texts": (
         "test_a_failure_of_a_step_is_known_whatever_its_text_is",

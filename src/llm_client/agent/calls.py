@@ -80,7 +80,9 @@ class ToolCalls:
     async def _answer(self, call: ToolCall, index: int, turn: Turn, *, unseen: bool = False) -> ToolResult:
         invocation = self._check(call, index, turn, unseen)
         if isinstance(invocation, ToolResult):
-            return invocation
+            host = HOST.get()
+            recorded = None if host is None else await host.recall_tool(call, index)
+            return invocation if recorded is None else recorded
         host = host_for(invocation.tool)
         if host is not None:
             return await host.call_tool(invocation, self._calls)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.execution.branch import CURRENT_BRANCH, Operation, branch_here
+from agent_runtime.execution.branch import CURRENT_BRANCH, Branch, Operation, branch_here
 from agent_runtime.execution.guards.belongings import Belongings
 from agent_runtime.execution.guards.models import ModelGuard
+from agent_runtime.execution.guards.readings import recorded_reading
 from agent_runtime.execution.guards.tools import ToolGuard
 from agent_runtime.execution.operations.streams import StreamLine
 from agent_runtime.execution.operations.timeouts import RecordedLimit
+from llm_client.agent.middleware.failures import UNKNOWN_TOOL
 from llm_client.engine.event_stream import OpenStream, StreamHost
 from llm_client.governed import govern, release
-from llm_client.messages import CompletionResult
+from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import (
     Host,
     ModelAttempt,
@@ -26,10 +29,14 @@ from llm_client.middleware import (
 from llm_client.pausing import Limit, TimeLimit
 from llm_client.pricing import PriceBook
 from llm_client.tokens import TokenEstimator
+from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
+
+
+_REFUSED: Final = "not run: when the job came here first, this call could not be made"
 
 
 class Guard(Host):
@@ -83,17 +90,19 @@ class Guard(Host):
         branch = branch_here()
         if branch is None:
             return await proceed(invocation)
-        name = invocation.tool.name
-        operation = (
-            branch.reach_at(f"{branch.batch}.{invocation.index}", "tool", name)
-            if branch.batch
-            else branch.reach("tool", name)
-        )
+        name, place = invocation.tool.name, f"{branch.batch}.{invocation.index}"
+        if branch.batch and self._has_been_refused(branch, place):
+            return failure(_REFUSED, UNKNOWN_TOOL)
+        operation = branch.reach_at(place, "tool", name) if branch.batch else branch.reach("tool", name)
         result = await self._tools.call(branch, operation, invocation, proceed)
         step = branch.run.history.steps.get(operation.id)
         if step is not None and step.outcome is not None and "reconciled" not in step.outcome.data:
-            branch.run.transcripts.note_result(operation.place, invocation.call, result.content)
+            branch.run.transcripts.note_result(operation.place, invocation.call, result.said)
         return result
+
+    def _has_been_refused(self, branch: Branch, place: str) -> bool:
+        """Whether the model has been answered before without this call: its tool was not there, or took other arguments."""
+        return branch.run.operation_id(place) not in branch.run.history.steps and branch.is_recorded_ahead()
 
     async def call_tool_at(
         self, operation: Operation, invocation: ToolInvocation, proceed: ProceedTool
@@ -109,6 +118,24 @@ class Guard(Host):
         return await (
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
+
+    async def read(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+        """Recall what the world has said, or ask it and record what it says."""
+        return await (ask() if branch_here() is None else recorded_reading(name, ask))
+
+    async def recall_tool(self, call: ToolCall, index: int) -> ToolResult | None:
+        """Return the recorded result of a call whose tool is gone, or takes other arguments by now."""
+        branch = branch_here()
+        if branch is None or not branch.batch:
+            return None
+        place = f"{branch.batch}.{index}"
+        if branch.run.operation_id(place) not in branch.run.history.steps:
+            return None
+        operation = branch.reach_at(place, "tool", call.name)
+        result = await self._tools.recall(branch, operation, call)
+        if result is not None:
+            branch.run.transcripts.note_result(operation.place, call, result.said)
+        return result
 
     def loop(self) -> AbstractEventLoop | None:
         """Return the event loop of the job."""

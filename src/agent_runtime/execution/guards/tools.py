@@ -31,13 +31,17 @@ from agent_runtime.execution.operations.results import result_type
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.codec import dump_part
 from llm_client.errors import ToolError
+from llm_client.messages import MediaPart, ToolCall
 from llm_client.middleware import ProceedTool, ToolInvocation
 from llm_client.public_text import public_text
 from llm_client.tools.arguments import completed
-from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, to_result
+from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, media_of, to_result
 from llm_client.tools.tool import Tool, ToolResult
 
+_OF_VALUE = "value"
+"""Where the media of a result are, if its value holds them."""
 _CURRENT: ContextVar[JournaledEffect | None] = ContextVar("agent_runtime_tool_call", default=None)
 
 
@@ -94,6 +98,25 @@ class ToolGuard:
             raise
         finally:
             _CURRENT.reset(token)
+
+    async def recall(self, branch: Branch, operation: Operation, call: ToolCall) -> ToolResult | None:
+        """Return what is on record of a call that cannot be made any more; people say what became of one whose outcome was lost."""
+        step = operation.step
+        assert step is not None  # noqa: S101 -- its caller has looked
+        with branch.child(operation.place, is_line=False) as own:
+            await branch.admit()
+            effect = JournaledEffect(
+                own,
+                kind="tool",
+                name=call.name,
+                operation=operation,
+                effect=step.declaration.data.get("effect", "read"),
+                arguments=call.arguments,
+            )
+            recorded = await effect.recall()
+        if recorded is None:
+            return None
+        return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
 
     async def _rule(
         self,
@@ -229,8 +252,11 @@ async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: boo
 
 
 def _body(result: ToolResult) -> dict[str, Any]:
-    """Return a result as it is written: without the text that follows from the value."""
-    body = {"value": result.value}
+    """Return a result as it is written: without the text that follows from the value, and without media that are in it."""
+    body: dict[str, Any] = {"value": result.value}
+    if result.media:
+        is_said = media_of(result.value) == result.media
+        body["media"] = _OF_VALUE if is_said else [dump_part(part) for part in result.media]
     return body if to_result(result.value).content == result.content else body | {"content": result.content}
 
 
@@ -251,10 +277,18 @@ def read_tool_result(outcome: Outcome) -> ToolResult:
     error = outcome.data.get("error")
     if error is not None:
         content = body["content"] if isinstance(body, dict) else f"Error: {error}"
-        return ToolResult(content=content, error=error, error_type=outcome.data.get("error_type"))
+        kind = outcome.data.get("error_type")
+        return ToolResult(content=content, error=error, error_type=kind, media=_media(body))
     if outcome.data.get("reconciled"):
         return to_result(body)
     written: dict[str, Any] = body or {}
     value = written.get("value")
     content = written.get("content")
-    return ToolResult(content=to_result(value).content if content is None else content, value=value)
+    said = to_result(value).content if content is None else content
+    return ToolResult(content=said, value=value, media=_media(written))
+
+
+def _media(body: Any) -> tuple[MediaPart, ...]:
+    """Return the media of a result as it is written."""
+    media = body.get("media", ()) if isinstance(body, dict) else ()
+    return media_of(body["value"] if media == _OF_VALUE else list(media))
