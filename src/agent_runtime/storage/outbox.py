@@ -102,7 +102,10 @@ class Outbox:
             raise
 
     def read(self, text: str, heard: Heard) -> None:
-        """Pass on what a text says, unless it is our own."""
+        """Pass on what a text says, unless it is our own. One that is longer than any that is sent is not looked at."""
+        if len(text) > self._max_bytes:
+            heard(None)
+            return
         sender, *words = text.split(" ")
         if sender == self._sender:
             return

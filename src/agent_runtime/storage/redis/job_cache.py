@@ -203,8 +203,9 @@ class RedisJobCache:
         if not record:
             return _Look(None, token, as_text(epoch))
         job = _record(as_text(record))
-        if job is None:
+        if job is None or job.job_id != job_id:
             self._invalidations.add(job_id)
+            return _Look(None)
         return _Look(job)
 
     async def _fill(self, job: JobRecord, look: _Look) -> None:
@@ -234,7 +235,9 @@ def _values(job: JobRecord) -> dict[str, Any]:
 
 
 def _record(text: str) -> JobRecord | None:
-    """Return the job of an entry; `None` for one that another version of this program has written."""
+    """Return the job of an entry; `None` for one that another version of this program, or somebody else, has written."""
+    if len(text) > MAX_ENTRY:
+        return None
     try:
         values = orjson.loads(text)
         return rows.job_record(
