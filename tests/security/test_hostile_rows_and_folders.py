@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel, Settings
-from agent_runtime.cli.commands.costs import _plain
+from agent_runtime.cli.commands.costs import _plain, _Sum, _write_csv
 from agent_runtime.errors import ContentTooLarge
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.trust import MAX_AGENTS, TrustStore, agent_name
@@ -329,3 +329,10 @@ def test_no_cell_of_costs_begins_a_formula(name: str) -> None:
     (row,) = csv.reader(io.StringIO(written.getvalue()))
     assert row[0] == f"'{name}"
     assert _plain("job-1") == "job-1"
+
+
+def test_nor_does_one_where_a_semicolon_separates_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _write_csv("scope", [("shop;=1+1", _Sum())])
+
+    row = capsys.readouterr().out.splitlines()[1]
+    assert next(csv.reader([row], delimiter=";"))[0].startswith("shop;=1+1")

@@ -239,6 +239,20 @@ def test_recording_overwrites_nothing_that_is_no_recording(text: bytes, tmp_path
     assert path.read_bytes() == text
 
 
+@pytest.mark.parametrize("mode", ["auto", "record"])
+async def test_recording_writes_through_no_link_that_waits_for_it(mode: Any, tmp_path: Path) -> None:
+    waiting, victim = tmp_path / "calls.jsonl", tmp_path / "startup"
+    waiting.symlink_to(victim)
+    with pytest.raises(ConfigurationError, match="leads nowhere"):
+        await RecordedProvider.open(waiting, ScriptedProvider(["x"]), mode=mode)
+    waiting.unlink()
+    recorder = await RecordedProvider.open(waiting, ScriptedProvider(["x"]), mode=mode)
+    waiting.symlink_to(victim)
+    with pytest.raises(ConfigurationError, match="leads nowhere"):
+        await recorder.complete(SPEC, RequestContext())
+    assert not victim.exists()
+
+
 async def test_a_recording_is_begun_anew_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
     for reply in ("one", "two"):

@@ -88,6 +88,11 @@ def _spelled(value: Any, above: tuple[int, ...]) -> Iterator[str]:
 
 def _spelled_container(value: Any, above: tuple[int, ...]) -> Iterator[str]:
     yield type_name(value)
+    yield from _inside(value, above)
+    yield "<end>"  # what follows is not in it
+
+
+def _inside(value: Any, above: tuple[int, ...]) -> Iterator[str]:
     try:
         if isinstance(value, _BY_TEXT):
             yield str(value)
@@ -101,7 +106,7 @@ def _spelled_container(value: Any, above: tuple[int, ...]) -> Iterator[str]:
                 yield ","
         elif (parts := _parts_of(value)) is not None:
             yield from sorted(
-                f"{''.join(_spelled(key, above))}:{''.join(_spelled(item, above))}"
+                f"{''.join(_spelled(key, above))}:{''.join(_spelled(item, above))},"
                 for key, item in parts.items()
             )
     except Exception:  # noqa: BLE001 -- an object that cannot be read counts by its class

@@ -71,6 +71,8 @@ class RecordedProvider:
             (provider.name, provider.model) if provider is not None else ("recorded", "recorded")
         )
         self._answers: defaultdict[str, deque[dict[str, Any]]] = defaultdict(deque)
+        if self._path.is_symlink() and not self._path.exists():
+            raise ConfigurationError(f"{self._path} is a link that leads nowhere, and is not written through")
         if mode == "record":
             _discard(self._path)
         elif self._path.exists():
@@ -218,6 +220,8 @@ def _discard(path: Path) -> None:
 def _append(path: Path, head: dict[str, Any], entry: dict[str, Any]) -> None:
     lines = [entry] if path.exists() else [head, entry]
     make_private(path)
+    if not path.exists():  # a link that waits for whoever writes through it
+        raise ConfigurationError(f"{path} is a link that leads nowhere, and is not written through")
     with path.open("ab") as file:
         for line in lines:
             file.write(dumps(line, default=str) + b"\n")

@@ -176,7 +176,8 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
 
 
 def _write_csv(by: str, sums: Sequence[tuple[str, _Sum]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    # Where a semicolon separates cells, what follows one in a name would be a cell of its own, but for the quotes.
+    writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow([by, *_Sum().to_json()])
     writer.writerows([_plain(key), *entry.to_json().values()] for key, entry in sums)
 
