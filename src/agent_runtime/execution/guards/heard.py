@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from llm_client.codec import dump_event, load_event
 from llm_client.messages import CompletionResult, ReasoningPart, StreamEvent
 from llm_client.middleware import Emit
 from llm_client.usage import Usage
+
+_BESIDE: Final = frozenset({"usage", "meta"})
+"""Events that are no piece of an answer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,9 +28,13 @@ class Heard:
         self.emit(event)
 
     def said_usage(self) -> Usage | None:
-        """Return what the vendor said the answer has cost, if that was after the last piece of it."""
+        """Return what the vendor said the answer has cost, if that was after the last piece of it.
+
+        What is said before the first piece is only what was read: a model may have thought for long, which nobody is told.
+        """
         last = self.events[-1] if self.events else None
-        return last.usage if last is not None and last.type == "usage" else None
+        has_begun = any(event.type not in _BESIDE for event in self.events)
+        return last.usage if last is not None and last.type == "usage" and has_begun else None
 
     def partial(self, *, model: str, provider: str) -> CompletionResult:
         """Return as much of the answer as has come."""

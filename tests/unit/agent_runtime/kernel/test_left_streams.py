@@ -203,21 +203,28 @@ async def test_what_the_vendor_said_last_is_what_a_left_stream_costs() -> None:
     class Counting(FunctionProvider):
         async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
             yield StreamEvent(type="usage", usage=Usage(input_tokens=5, output_tokens=1, requests=1))
+            await thought.wait()
             yield StreamEvent(type="token", text="all of it")
             yield StreamEvent(type="usage", usage=Usage(input_tokens=5, output_tokens=3, requests=1))
             await asyncio.Event().wait()
 
-    engine = ExecutionEngine(Counting(lambda _: ""))
+    engine, thought = ExecutionEngine(Counting(lambda _: "")), asyncio.Event()
 
     async def operator(context: OperatorContext, given: Any) -> None:
         seen = 0
         async for event in engine.stream(SPEC):
             seen += event.type == "usage"
-            if seen == 2:
+            if seen == given:
                 return
 
     async with kernel(MemoryStorage(), operators={"tell": operator}) as k:
-        handle = await k.execute(ExecutionRequest(operator="tell"))
+        early = await k.execute(ExecutionRequest(operator="tell", input=1))
+        await early.result(timeout=BOUND)
+        (entry,) = await k.ledger.entries(job_id=early.job_id, type="model_usage")
+        assert entry.uncertain  # before the first piece nobody knows what the model has thought meanwhile
+        assert entry.output_tokens > 3
+        thought.set()
+        handle = await k.execute(ExecutionRequest(operator="tell", input=2))
         await handle.result(timeout=BOUND)
         (entry,) = await k.ledger.entries(job_id=handle.job_id, type="model_usage")
         order = await types(handle)
