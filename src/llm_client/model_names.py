@@ -57,6 +57,35 @@ def other_names(name: str) -> tuple[str, ...]:
     return () if last == canonical else (last,)
 
 
+@lru_cache(maxsize=512)
+def names_of_model(names: tuple[str, ...], restricts: bool) -> tuple[str, ...]:
+    """Return everything a model is called: as it was asked for, by its one name, and both with the provider before.
+
+    What restricts also counts what it could be called: `tunedModels/x` may be x.
+    """
+    base = names[0]
+    called = [folded_model(base), canonical_model(base), *(other_names(base) if restricts else ())]
+    for name in names[1:]:
+        provider = name.removesuffix(f":{base}")
+        called += (
+            [f"{provider.casefold()}:{one}" for one in called[:]]
+            if provider != name
+            else [folded_model(name)]
+        )
+    return tuple(dict.fromkeys(called))
+
+
+@lru_cache(maxsize=512)
+def pattern_of_model(pattern: str) -> str:
+    """Return a pattern as the names of models are compared: `models/gemini-*` means `gemini-*`, but `google/*` stays."""
+    folded = folded_model(pattern)
+    return (
+        folded.removeprefix("models/")
+        if not folded.startswith(("models/*", "models/[", "models/?"))
+        else folded
+    )
+
+
 def checked_model(name: str) -> str:
     """Return a name as it may leave for a vendor: what it is, and nothing that leads elsewhere in the path of a request.
 

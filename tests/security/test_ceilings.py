@@ -105,3 +105,34 @@ def test_a_bound_of_nothing_is_sent_as_it_is() -> None:
     spec = RequestSpec(messages=[Message.user("hi")], max_tokens=0)
 
     assert MessagesFormat().encode(spec, "claude-x", stream=False)["max_tokens"] == 0
+
+
+@pytest.mark.parametrize(
+    "pattern", ["gemini-2.5-pro", "gemini-*", "models/gemini-2.5-pro", "google:gemini-2.5-*"]
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gemini-2.5-pro",
+        "models/gemini-2.5-pro",
+        "google/gemini-2.5-pro",
+        "Gemini-2.5-PRO",
+        "tunedModels/gemini-2.5-pro",
+    ],
+)
+async def test_a_model_is_counted_however_its_name_is_written(pattern: str, name: str) -> None:
+    asked: list[RequestSpec] = []
+
+    async def answer(spec: RequestSpec) -> str:
+        asked.append(spec)
+        return "ok"
+
+    engine = ExecutionEngine(FunctionProvider(answer, name="google", model="other"))
+    async with kernel(engine=engine, operators={"ask": ask}) as k:
+        k.ledger.set_budget(Budget(model=pattern, max_requests_total=0))
+        refused = await k.execute(ExecutionRequest(operator="ask", input={"model": name}))
+        with pytest.raises(BudgetExceededError):
+            await refused.result(timeout=BOUND)
+        other = await k.execute(ExecutionRequest(operator="ask", input={"model": "gpt-5.2"}))
+        assert (await other.result(timeout=BOUND)).content == "ok"
+    assert len(asked) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
@@ -21,7 +20,7 @@ from agent_runtime.values.policy import (
     PolicyDecision,
     PolicySubject,
 )
-from llm_client.model_names import canonical_model, folded_model, other_names
+from llm_client.model_names import names_of_model, pattern_of_model
 
 REDACTIONS: Final = ("secrets", "email", "phone", "ssn")
 """What a rule can take out: credentials and card numbers by their shapes and names, and personal data."""
@@ -63,7 +62,7 @@ class PolicyRule:
             raise InvalidInput("a rule needs a name and something it is about")
         folds = self.action is PolicyAction.MODEL
         object.__setattr__(
-            self, "_patterns", tuple(_pattern_of_model(name) if folds else name for name in self.names)
+            self, "_patterns", tuple(pattern_of_model(name) if folds else name for name in self.names)
         )
         if self.decision is PolicyDecision.REDACT:
             object.__setattr__(self, "permits", False)
@@ -117,7 +116,7 @@ class PolicyRule:
         if subject.action is not self.action:
             return False
         given = (
-            _names_of_model(subject.names, self.restricts)
+            names_of_model(subject.names, self.restricts)
             if self.action is PolicyAction.MODEL
             else subject.names
         )
@@ -155,34 +154,6 @@ class PolicyRule:
         if not self.permits:
             data["permits"] = False
         return data
-
-
-@lru_cache(maxsize=512)
-def _names_of_model(names: tuple[str, ...], restricts: bool) -> tuple[str, ...]:
-    """Return everything a model is called: as it was asked for, by its one name, and both with the provider before.
-
-    A rule that restricts also counts what it could be called: `tunedModels/x` may be x.
-    """
-    base = names[0]
-    called = [folded_model(base), canonical_model(base), *(other_names(base) if restricts else ())]
-    for name in names[1:]:
-        provider = name.removesuffix(f":{base}")
-        called += (
-            [f"{provider.casefold()}:{one}" for one in called[:]]
-            if provider != name
-            else [folded_model(name)]
-        )
-    return tuple(dict.fromkeys(called))
-
-
-def _pattern_of_model(pattern: str) -> str:
-    """Return a pattern as the names of models are compared: `models/gemini-*` means `gemini-*`, but `google/*` stays."""
-    folded = folded_model(pattern)
-    return (
-        folded.removeprefix("models/")
-        if not folded.startswith(("models/*", "models/[", "models/?"))
-        else folded
-    )
 
 
 def as_decision(value: Any) -> PolicyDecision:

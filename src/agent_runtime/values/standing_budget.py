@@ -19,6 +19,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
 from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal, to_dollars, to_units
+from llm_client.model_names import names_of_model, pattern_of_model
 
 EACH: Final = "*"
 """As scope, principal or session: every one has a budget of its own."""
@@ -190,13 +191,14 @@ class Budget:
         return f"budget:{orjson.dumps([*parts, self.model]).decode()}"
 
     def counts_model(self, model: str | None, provider: str | None) -> bool:
-        """Whether calls of a model count; a budget of all models counts tool calls as well."""
+        """Whether calls of a model count, however it is called; a budget of all models counts tool calls as well."""
         if self.model is None:
             return True
         if model is None:
             return False
-        pattern, name = self.model.casefold(), model.casefold()
-        return fnmatchcase(name, pattern) or fnmatchcase(f"{provider or ''}:{name}".casefold(), pattern)
+        pattern = pattern_of_model(self.model)
+        called = names_of_model((model, f"{provider or ''}:{model}"), restricts=True)
+        return any(fnmatchcase(name, pattern) for name in called)
 
     def limits(self, kind: WindowKind) -> Limits | None:
         """Return the limits of one kind of window, if there are any."""
