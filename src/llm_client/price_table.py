@@ -17,7 +17,7 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from llm_client.model_names import canonical_model
+from llm_client.model_names import MAX_LENGTH, canonical_model
 from llm_client.pricing import ModelPrices, Rate, asked_tier, is_dearer, other_conditions, price_conditions
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
@@ -153,6 +153,8 @@ class PriceTable:
         return [*served, *(known.at(moment, others) for moment in known.moments(now))]
 
     def _model(self, provider: str, model: str) -> _Model | None:
+        if len(model) > MAX_LENGTH:
+            return None
         key = (provider, model)
         if key not in self._models:
             if len(self._models) >= MAX_ENTRIES:

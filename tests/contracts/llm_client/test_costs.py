@@ -13,7 +13,7 @@ from genai_prices.data_snapshot import get_snapshot
 
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig
-from llm_client.errors import ProviderError
+from llm_client.errors import InvalidResponse, ProviderError
 from llm_client.pricing import PriceBook
 from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.google.provider import GoogleProvider
@@ -142,6 +142,11 @@ CASES = {
         vendor="google", model="gemini-3.8-flash-tts",
         usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100,
                "serviceTier": "priority"},
+        counts=SMALL, tier="priority", cost="0.00252", context={"service_tier": "priority"},
+    ),
+    "google: priority was asked for, and nothing is said": Case(
+        vendor="google", model="gemini-3.8-flash-tts", extra={"serviceTier": "priority"},
+        usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},
         counts=SMALL, tier="priority", cost="0.00252", context={"service_tier": "priority"},
     ),
     "google: Vertex's traffic type": Case(
@@ -628,6 +633,19 @@ async def test_vectors_cost_what_was_read_for_them(
 
     assert answered.usage.input_tokens == read
     assert answered.usage.cost == (None if cost is None else Decimal(cost))
+
+
+async def test_more_iterations_than_anybody_makes_are_no_answer() -> None:
+    endless = Case(
+        vendor="anthropic",
+        model="claude-opus-5",
+        usage=messages(1, 1, iterations=[iteration("compaction", 1, 1)] * 1001),
+        counts={},
+        cost=None,
+    )
+
+    with pytest.raises(InvalidResponse, match="1001 iterations"):
+        await usage_of(endless, stream=False)
 
 
 async def test_iterations_say_which_model_cost_what() -> None:

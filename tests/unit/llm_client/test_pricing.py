@@ -189,6 +189,10 @@ def test_an_unknown_model_costs_none_and_is_flagged() -> None:
     assert BOOK.prices("no-such-vendor", "x") is None
 
 
+def test_a_name_that_no_model_has_is_not_remembered() -> None:
+    assert BOOK.prices("openai", "gpt-5.2" + "x" * 300) is None
+
+
 def test_tokens_without_a_price_make_the_cost_unknown_not_free() -> None:
     prices = ModelPrices.of(input=1)
 

@@ -11,6 +11,8 @@ from llm_client.usage import Usage, tier_name
 
 _BESIDE: Final = frozenset({"compaction", "advisor_message"})
 """Iterations whose tokens are not in the totals (Anthropic's reference of `usage.iterations`)."""
+_MOST_ITERATIONS: Final = 1000
+"""More requests to models than anybody makes for one answer; each has to be priced."""
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:
@@ -29,6 +31,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     )
     stated = usage.get("iterations")
     entries = [entry for entry in stated if isinstance(entry, Mapping)] if isinstance(stated, list) else []
+    if len(entries) > _MOST_ITERATIONS:
+        raise ValueError(f"{len(entries)} iterations for one answer")
     return _sum_of(total, entries) if entries else total
 
 
