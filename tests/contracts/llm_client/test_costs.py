@@ -482,11 +482,13 @@ async def usage_of(case: Case, *, stream: bool) -> Usage:
         asked = provider(case, server)
         engine = ExecutionEngine(asked, prices=PriceBook(clock=lambda: NOW), retry=RetryConfig(attempts=1))
         request = spec(extra=case.extra)
-        if stream:
-            usage = (await collect(engine.stream(request)))[-1].usage
-        else:
-            usage = (await engine.complete(request)).usage
-        await asked.aclose()
+        try:
+            if stream:
+                usage = (await collect(engine.stream(request)))[-1].usage
+            else:
+                usage = (await engine.complete(request)).usage
+        finally:
+            await asked.aclose()
     assert usage is not None
     return usage
 
