@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import AlreadySettled, BudgetRejected
-from agent_runtime.ports.commit import ActionChange, Commit, StoredPolicy, Timer
+from agent_runtime.ports.commit import ActionChange, Commit, NewEvent, StoredPolicy, Timer
 from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, action, commit, job
 from agent_runtime.values.action import ActionStatus
@@ -105,6 +105,20 @@ class MoneyContract:
         assert await found(type="tool_usage") == ["e0", "e2", "e4"]
         assert await found(principal_id="ann") == ["e2"]
         assert await found(job_id="j", scope_id="b") == ["e3"]
+
+    async def test_entries_of_one_commit_are_read_in_its_order(self, storage: Storage) -> None:
+        owner = job()
+        await storage.commit(commit(create=[(owner, [])]))
+        await storage.claim(owner.job_id, owner="w", at=NOW)
+        for events in ([NewEvent("custom.a")], []):
+            names = [f"{name}{len(events)}" for name in ("z", "a", "m")]
+            entries = [
+                LedgerEntry(entry_id=name, type="tool_usage", scope_id="a", timestamp=NOW) for name in names
+            ]
+            whose: dict[str, Any] = {"job_id": owner.job_id, "fence": 1} if events else {}
+            await storage.commit(commit(**whose, events=events, ledger=entries))
+        found = await storage.ledger_entries(LedgerFilter())
+        assert [entry.entry_id for entry in found] == ["z1", "a1", "m1", "z0", "a0", "m0"]
 
     async def test_two_scopes_may_give_their_ledger_entries_the_same_id(self, storage: Storage) -> None:
         mine, theirs, later = (

@@ -282,9 +282,10 @@ def _bill() -> str:
     arrays = [f"${n}::{_type(name, LEDGER)}[]" for n, name in enumerate(LEDGER, _BILLED_FIRST)]
     return f""", billed AS (
   INSERT INTO runtime_ledger ({columns}) SELECT {values}
-  FROM unnest({", ".join(arrays)}, ${_BILLED_FIRST + len(arrays)}::int8[]) AS l({columns}, commit)
+  FROM unnest({", ".join(arrays)}, ${_BILLED_FIRST + len(arrays)}::int8[])
+    WITH ORDINALITY AS l({columns}, commit, place)
   JOIN extended AS x ON x.commit = l.commit
-  ORDER BY l.event_id, l.scope_id ON CONFLICT (event_id, scope_id) DO NOTHING
+  ORDER BY l.place ON CONFLICT (event_id, scope_id) DO NOTHING
 )"""  # noqa: S608
 
 
