@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from agent_runtime.errors import BudgetExceededError, BudgetRejected
 from agent_runtime.execution.options import KernelOptions
-from agent_runtime.ledger.budget_book import Spender, run_budget
-from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.ledger.accounts import BudgetAccounts
+from agent_runtime.ledger.budget_registry import Spender, run_budget
 from agent_runtime.ledger.reservations import (
     ApplicableBudget,
     Demand,
@@ -68,7 +68,7 @@ class RunBudgets:
 
     Args:
         job: The run's job.
-        ledger: Knows the standing budgets, and where counters were when last seen.
+        accounts: What this process knows of standing budgets and counters.
         clock: In which windows calls fall.
         options: How long to wait for other calls' reservations.
         read: How the storage is asked.
@@ -78,7 +78,7 @@ class RunBudgets:
     def __init__(
         self,
         job: JobRecord,
-        ledger: Ledger,
+        accounts: BudgetAccounts,
         clock: Clock,
         options: KernelOptions,
         *,
@@ -87,7 +87,7 @@ class RunBudgets:
     ) -> None:
         self._read = read
         self._stand_by = stand_by
-        self._ledger = ledger
+        self._accounts = accounts
         self._clock = clock
         self._options = options
         self._spender = Spender(
@@ -97,11 +97,11 @@ class RunBudgets:
 
     async def refresh(self) -> None:
         """Learn of standing budgets that others have stored or changed."""
-        await self._read(lambda: self._ledger.book.refresh(self._ledger.storage))
+        await self._read(self._accounts.refresh)
 
     def applicable(self, *, model: str | None = None, provider: str | None = None) -> list[ApplicableBudget]:
         """Return what a call of a model spends from now; without a model, a tool call."""
-        standing = self._ledger.book.applicable(
+        standing = self._accounts.registry.applicable(
             self._spender, self._clock.now(), model=model, provider=provider
         )
         return [*self._own, *standing] if standing else self._own
@@ -133,7 +133,7 @@ class RunBudgets:
         Raises:
             BudgetExceededError: A budget has no room.
         """
-        line = self._ledger.line
+        line = self._accounts.line
         ticket = line.ticket()
         try:
             return await self._reserve(ticket, model, provider, demand, commit, degraded)
@@ -149,7 +149,7 @@ class RunBudgets:
         commit: Callable[[Plan], Awaitable[Any]],
         degraded: Callable[[str, Shortage], Awaitable[None]],
     ) -> Granted | None:
-        loop, line = asyncio.get_running_loop(), self._ledger.line
+        loop, line = asyncio.get_running_loop(), self._accounts.line
         give_up_at = loop.time() + self._options.reservation_wait
         tried, fresh = {model}, False
         while True:
@@ -188,7 +188,7 @@ class RunBudgets:
             try:
                 await commit(plan)
             except BudgetRejected:
-                self._ledger.seen.forget(counted)
+                self._accounts.forget(budgets)
                 continue
             return Granted(plan=plan, budgets=tuple(budget for budget in budgets if budget.counted))
 
@@ -231,33 +231,29 @@ class RunBudgets:
     async def _wait(self, ticket: Ticket, key: Key, seconds: float) -> None:
         """Stand in a line, without a concurrency slot; somebody may have raised a limit meanwhile."""
         async with paused():
-            await self._ledger.line.wait(ticket, key, seconds)
+            await self._accounts.line.wait(ticket, key, seconds)
         await self.refresh()
 
     async def _seen(self, budgets: Sequence[ApplicableBudget], *, fresh: bool = False) -> list[Counters]:
-        keys = [budget.key for budget in budgets if budget.counted]
-        ledger = self._ledger
-        known = None if fresh else ledger.seen.known(keys)
+        known = None if fresh else self._accounts.known(budgets)
         if known is None:
-            known = await self._read(lambda: ledger.seen.read(ledger.storage, keys, fresh=fresh))
-        counters = iter(known)
-        return [next(counters) if budget.counted else Counters() for budget in budgets]
+            known = await self._read(lambda: self._accounts.read(budgets, fresh=fresh))
+        return known
 
     async def crossings(self, budgets: Sequence[ApplicableBudget]) -> list[Crossing]:
         """Return the stages that settled spending has come to and that nobody here has told of yet.
 
         Where others spend too, only the counters themselves know.
         """
-        told = self._ledger.told
         waiting = [budget for budget in budgets if budget.counted]
         if not waiting:
             return []
-        seen = await self._seen(waiting, fresh=self._ledger.storage.is_shared)
+        seen = await self._seen(waiting, fresh=self._accounts.storage.is_shared)
         return [
             crossing
             for budget, counters in zip(waiting, seen, strict=True)
             for crossing in crossings(budget, counters.settled)
-            if crossing.key not in told
+            if not self._accounts.was_told(crossing.key)
         ]
 
     @property
@@ -284,4 +280,4 @@ class RunBudgets:
 
     def note_told(self, crossing: Crossing) -> None:
         """Remember that people have been told of a crossing."""
-        self._ledger.note_told(crossing.key)
+        self._accounts.note_told(crossing.key)

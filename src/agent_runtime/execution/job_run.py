@@ -48,7 +48,7 @@ class JobRun:
         self.signals = SignalDrain(self.journal, self.waiters, self.idleness, self.wake)
         self.budgets = RunBudgets(
             job,
-            services.ledger,
+            services.ledger.accounts,
             services.clock,
             services.options,
             read=self.journal.retry,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final, Unpack
 
-from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected, InvalidInput
+from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected
+from agent_runtime.ledger.accounts import BudgetAccounts
 from agent_runtime.ledger.assessment import Assessment, assess
-from agent_runtime.ledger.budget_book import BudgetBook, Spender, run_budget
+from agent_runtime.ledger.budget_registry import Spender, run_budget
 from agent_runtime.ledger.corrections import correction
-from agent_runtime.ledger.counter_cache import MAX_KEYS, CounterCache
+from agent_runtime.ledger.entries import PAGE, EntryFilters, entry_of, page_of, totals_of
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
 from agent_runtime.ledger.opening import added_up, openings
 from agent_runtime.ledger.recording import (
@@ -23,25 +24,23 @@ from agent_runtime.ledger.recording import (
     units_of,
     usage_fields,
 )
-from agent_runtime.ledger.reservations import ApplicableBudget, Hold, Key, reserve, settle, spend
+from agent_runtime.ledger.reservations import ApplicableBudget, Hold, reserve, settle, spend
 from agent_runtime.ledger.room import BUDGET_TIMER, with_room
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
-from agent_runtime.ledger.waiting_line import WaitingLine
 from agent_runtime.ledger.windows import check_zone, load_zones
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.storage import Storage
-from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, LedgerFilter, run_budget_id
+from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
 from llm_client.usage import Usage
 
-_PAGE = 1000
 _FLOORS: Final = 100
 """Counters that one commit lifts to what the ledger has: others wait for it."""
 
@@ -61,19 +60,13 @@ class Ledger:
     def __init__(self, writer: LedgerWriter, *, clock: Clock | None = None) -> None:
         self.writer = writer
         self._clock = clock or clock_of(writer.storage)
-        self.book = BudgetBook(self._clock)
-        self.seen = CounterCache()
-        self.line = WaitingLine()
-        """Calls that wait for what others have reserved."""
-        self.told: dict[Key, None] = {}
-        """Stages of limits of which people have been told."""
+        self.accounts = BudgetAccounts(writer.storage, self._clock)
+        """What this process knows of budgets."""
 
     @property
     def storage(self) -> Storage:
         """Where everything is kept."""
         return self.writer.storage
-
-    # -- budgets -------------------------------------------------------------------------------------------------
 
     def set_budget(self, budget: Budget) -> None:
         """Let a budget hold in this process from now on; what counts against it is shared with all others.
@@ -82,13 +75,13 @@ class Ledger:
             ConfigurationError: Its time zone is not known here.
         """
         check_zone(budget.timezone)
-        self.book.set(budget)
-        self.line.call_everybody()
+        self.accounts.registry.set(budget)
+        self.accounts.line.call_everybody()
 
     def drop_budget(self, budget_id: str) -> bool:
         """Forget a budget that was set in this process; return whether there was one."""
-        dropped = self.book.drop(budget_id)
-        self.line.call_everybody()
+        dropped = self.accounts.registry.drop(budget_id)
+        self.accounts.line.call_everybody()
         return dropped
 
     async def save_budget(self, budget: Budget) -> None:
@@ -115,15 +108,14 @@ class Ledger:
         for first in range(0, len(floors), _FLOORS):
             await self._commit(floors=floors[first : first + _FLOORS])
         await self._commit(budgets=save, drop_budgets=delete, openings=begun)
-        self.seen.forget_all()
-        self.book.forget_stored()
-        self.line.call_everybody()
+        self.accounts.changed()
 
     async def budgets(self, *, scope_id: str | None = None) -> Sequence[Budget]:
         """Return the budgets that hold here: set in this process, or stored; of one scope if asked."""
-        self.book.forget_stored()
-        await self.book.refresh(self.storage)
-        return [budget for budget in self.book.all() if scope_id in (None, budget.scope_id)]
+        registry = self.accounts.registry
+        registry.forget_stored()
+        await registry.refresh(self.storage)
+        return [budget for budget in registry.all() if scope_id in (None, budget.scope_id)]
 
     async def status(self, budget: Budget, context: ExecutionContext | None = None) -> BudgetStatus:
         """Return where a budget stands; `context` says whose, where each one has a budget of their own.
@@ -133,8 +125,6 @@ class Ledger:
         """
         await load_zones([budget.timezone])
         return await status_of(budget, self.storage, self._clock.now(), context)
-
-    # -- questions -----------------------------------------------------------------------------------------------
 
     async def check_budget(
         self,
@@ -195,31 +185,24 @@ class Ledger:
             cost = max(1, units_of(pending_cost))
             pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1, turns=1)
         budgets = await self._applicable(context, model, provider)
-        counters = await self._counters(budgets)
+        counters = await self.accounts.read(budgets, fresh=True)
         return assess(zip(budgets, counters, strict=True), pending)
 
     async def _applicable(
         self, context: ExecutionContext, model: str | None, provider: str | None
     ) -> list[ApplicableBudget]:
-        await self.book.refresh(self.storage)
+        await self.accounts.refresh()
         execution = execution_of(context)
         spender = Spender(
             scope_id=execution.scope_id,
             principal_id=execution.principal_id,
             session_id=execution.session_id,
         )
-        found = self.book.applicable(spender, self._clock.now(), model=model, provider=provider)
+        found = self.accounts.registry.applicable(spender, self._clock.now(), model=model, provider=provider)
         run = execution.job_id or execution.run_id
         if execution.budgets is not None and run is not None:
             found.append(run_budget(run_budget_id(execution.scope_id, run), execution.budgets))
         return found
-
-    async def _counters(self, budgets: Sequence[ApplicableBudget]) -> list[Counters]:
-        keys = [budget.key for budget in budgets if budget.counted]
-        read = iter(await self.storage.counters(keys)) if keys else iter(())
-        return [next(read) if budget.counted else Counters() for budget in budgets]
-
-    # -- spending by hand ----------------------------------------------------------------------------------------
 
     async def record_model_usage(
         self,
@@ -287,7 +270,7 @@ class Ledger:
         try:
             await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         except AlreadySettled:
-            return await self._entry(made.entry_id, made.scope_id)
+            return await entry_of(self.storage, made.entry_id, made.scope_id)
         return made
 
     async def reserve(
@@ -382,8 +365,8 @@ class Ledger:
         waiting = await self.storage.timers_named(BUDGET_TIMER)
         if not waiting:
             return []
-        await self.book.refresh(self.storage)
-        return await with_room(waiting, self.book, self.storage, self._clock.now())
+        await self.accounts.refresh()
+        return await with_room(waiting, self.accounts.registry, self.storage, self._clock.now())
 
     async def expire_reservations(self) -> int:
         """Settle every reservation that has expired; a running kernel does this by itself. Returns how many."""
@@ -444,52 +427,21 @@ class Ledger:
             AlreadySettled: It was corrected before.
         """
         check_usage(usage)
-        made, charges = correction(await self._entry(entry_id, scope_id), usage, self._clock.now())
+        made, charges = correction(await entry_of(self.storage, entry_id, scope_id), usage, self._clock.now())
         await self._commit(ledger=[made], charges=charges, unique_ledger=True)
         return made
-
-    def note_told(self, key: Key) -> None:
-        """Remember that people have been told of a stage."""
-        if len(self.told) > MAX_KEYS:
-            self.told.clear()
-        self.told[key] = None
-
-    def note(self, charges: Sequence[Charge]) -> None:
-        """Learn of charges that have been committed here."""
-        self.seen.note(charges)
-        self.line.given_back(
-            (charge.budget_id, charge.window)
-            for charge in charges
-            if min(*charge.reserve, *charge.settle) < 0
-        )
-
-    async def _entry(self, entry_id: str, scope_id: str | None) -> LedgerEntry:
-        wanted = LedgerFilter(scope_id=scope_id, entry_id=entry_id, limit=2)
-        found = await self.storage.ledger_entries(wanted)
-        if not found:
-            raise InvalidInput(f"no ledger entry {entry_id!r}")
-        if len(found) > 1:
-            raise InvalidInput(f"several scopes have a ledger entry {entry_id!r}; say which one's is meant")
-        return found[0]
 
     async def _commit(self, **parts: Unpack[CommitFields]) -> None:
         commit = Commit(at=self._clock.now(), **parts)
         await self.storage.commit(commit)
-        self.note(commit.charges)
-
-    # -- reading -------------------------------------------------------------------------------------------------
+        self.accounts.charged(commit.charges)
 
     async def entries(
         self,
         *,
-        scope_id: str | None = None,
-        job_id: str | None = None,
-        principal_id: str | None = None,
-        type: str | None = None,  # noqa: A002 -- the documented name
-        since: datetime | None = None,
-        until: datetime | None = None,
         after: LedgerEntry | str | None = None,
-        limit: int = _PAGE,
+        limit: int = PAGE,
+        **filters: Unpack[EntryFilters],
     ) -> Sequence[LedgerEntry]:
         """Return entries in the order they were written; `after` is the last entry of the page before, or its id.
 
@@ -497,26 +449,16 @@ class Ledger:
             InvalidInput: There is no entry with the id in `after`, or several scopes have one and none is named.
         """
         if isinstance(after, str):
-            after = await self._entry(after, scope_id)
-        wanted = LedgerFilter(
-            scope_id=scope_id,
-            job_id=job_id,
-            principal_id=principal_id,
-            type=type,
-            since=since,
-            until=until,
-            after=None if after is None else after.key,
-            limit=limit,
-        )
-        return await self.storage.ledger_entries(wanted)
+            after = await entry_of(self.storage, after, filters.get("scope_id"))
+        return await page_of(self.storage, filters, after, limit)
 
-    async def total(self, **filters: Any) -> UsageTotal:
+    async def total(self, **filters: Unpack[EntryFilters]) -> UsageTotal:
         """Add up the entries that match the filters of `entries`."""
-        totals = await self._totals(lambda _: "", filters)
+        totals = await totals_of(self.storage, filters, lambda _: "")
         return totals.get("", UsageTotal())
 
     async def costs(
-        self, by: str = "model", *, timezone: str = "UTC", **filters: Any
+        self, by: str = "model", *, timezone: str = "UTC", **filters: Unpack[EntryFilters]
     ) -> Mapping[str, UsageTotal]:
         """Add up the entries that match the filters of `entries`, group by group.
 
@@ -529,22 +471,7 @@ class Ledger:
             InvalidInput: Nothing can be grouped by this.
         """
         await load_zones([timezone])
-        return dict(sorted((await self._totals(grouping(by, timezone), filters)).items()))
-
-    async def _totals(self, group: Any, filters: Mapping[str, Any]) -> dict[str, UsageTotal]:
-        totals: dict[str, UsageTotal] = {}
-        after: LedgerEntry | None = None
-        while page := await self.entries(**filters, after=after, limit=_PAGE):
-            grouped: dict[str, list[LedgerEntry]] = {}
-            for one in page:
-                if one.type != CHECK:
-                    grouped.setdefault(group(one), []).append(one)
-            for name, entries in grouped.items():
-                totals[name] = totals.get(name, UsageTotal()).plus(entries)
-            after = page[-1]
-            if len(page) < _PAGE:
-                break
-        return totals
+        return dict(sorted((await totals_of(self.storage, filters, grouping(by, timezone))).items()))
 
 
 def _new_id(prefix: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.ledger.budget_book import BudgetBook, Spender
+from agent_runtime.ledger.budget_registry import BudgetRegistry, Spender
 from agent_runtime.ledger.reservations import FAR, ApplicableBudget, Key
 from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.readers import LedgerReader
@@ -51,7 +51,7 @@ class RoomWanted:
 
 
 async def with_room(
-    timers: Iterable[Timer], book: BudgetBook, ledger: LedgerReader, at: datetime
+    timers: Iterable[Timer], book: BudgetRegistry, ledger: LedgerReader, at: datetime
 ) -> Sequence[Timer]:
     """Return the waits that standing budgets have room for, as many as fit together, first come first served.
 
@@ -83,7 +83,7 @@ async def with_room(
     return found
 
 
-def _applicable(data: Mapping[str, Any], book: BudgetBook, at: datetime) -> list[ApplicableBudget] | None:
+def _applicable(data: Mapping[str, Any], book: BudgetRegistry, at: datetime) -> list[ApplicableBudget] | None:
     scope_id, principal_id, session_id = data["spender"]
     spender = Spender(scope_id=scope_id, principal_id=principal_id, session_id=session_id)
     try:

@@ -171,7 +171,7 @@ class JournalWriter:
                 raise cancelled from error
             raise
         self._last_seq = max(self._last_seq, first_seq + len(commit.events) - 1)
-        self.services.ledger.note(commit.charges)
+        self.services.ledger.accounts.charged(commit.charges)
         if absolution is not None:
             self.suspicion.absolved(absolution)
         for seq, event in enumerate(events, first_seq + len(held.events)):

@@ -71,7 +71,7 @@ async def test_a_tool_call_waits_as_well(storage: Storage) -> None:
     limits = Budget(scope_id="c", max_tool_calls_daily=5, model=None, timezone="Mars/Olympus")
     async with kernel(storage, agent=Agent(ExecutionEngine(provider), tools=[pay]), dispatch="local") as k:
         await storage.commit(commit(budgets=[limits]))
-        k.ledger.book.forget_stored()
+        k.ledger.accounts.registry.forget_stored()
         handle = await start(k, "c")
         await status_becomes(handle, "blocked")
         assert ran == []

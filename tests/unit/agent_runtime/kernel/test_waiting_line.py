@@ -76,7 +76,7 @@ async def test_a_hundred_waiting_calls_ask_as_often_as_one_and_get_their_turn_in
             await begin(name)
 
             async def waits(number: int = number) -> bool:
-                return len(k.ledger.line) == number
+                return len(k.ledger.accounts.line) == number
 
             await until(waits)
         before, began = storage.asked, asyncio.get_running_loop().time()
@@ -94,7 +94,7 @@ async def test_a_hundred_waiting_calls_ask_as_often_as_one_and_get_their_turn_in
             await handle.result(timeout=BOUND)
         await k.ledger.release(held)
         assert model.order == ["first", *names]
-        assert len(k.ledger.line) == 0
+        assert len(k.ledger.accounts.line) == 0
         assert (await k.ledger.status(BUDGET)).reserved == 0
 
 
@@ -111,7 +111,7 @@ async def test_a_small_call_does_not_overtake_and_one_that_gives_up_makes_way() 
         large = await k.execute(ExecutionRequest(operator="ask", input="large"))
 
         async def waiting(number: int) -> bool:
-            return len(k.ledger.line) == number
+            return len(k.ledger.accounts.line) == number
 
         await until(lambda: waiting(1))
         little = await k.execute(ExecutionRequest(operator="small", input="small"))
@@ -132,7 +132,7 @@ async def test_a_raised_limit_lets_those_in_who_wait() -> None:
         handle = await k.execute(ExecutionRequest(operator="ask", input="x"))
 
         async def waits() -> bool:
-            return len(k.ledger.line) == 1
+            return len(k.ledger.accounts.line) == 1
 
         await until(waits)
         k.ledger.set_budget(Budget(scope_id="default", max_tokens_total=20_000, mode="estimate"))
@@ -152,7 +152,7 @@ async def test_what_another_process_gives_back_is_found() -> None:
         handle = await k.execute(ExecutionRequest(operator="ask", input="x"))
 
         async def waits() -> bool:
-            return len(k.ledger.line) == 1
+            return len(k.ledger.accounts.line) == 1
 
         await until(waits)
         await other.ledger.release(held)

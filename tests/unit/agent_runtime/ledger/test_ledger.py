@@ -197,7 +197,7 @@ async def test_old_minutes_leave_no_rows_behind(ledger: Ledger, clock: SetClock,
     keys = []
     for _ in range(150):
         await ledger.record_model_usage(ANN, usage())
-        (window,) = ledger.book.applicable(_spender(), clock.now(), model="m")
+        (window,) = ledger.accounts.registry.applicable(_spender(), clock.now(), model="m")
         keys.append(window.key)
         clock.move(minutes=1)
 
@@ -206,7 +206,7 @@ async def test_old_minutes_leave_no_rows_behind(ledger: Ledger, clock: SetClock,
 
 
 def _spender() -> Any:
-    from agent_runtime.ledger.budget_book import Spender
+    from agent_runtime.ledger.budget_registry import Spender
 
     return Spender(scope_id="a", principal_id="ann")
 

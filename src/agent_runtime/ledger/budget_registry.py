@@ -32,7 +32,7 @@ class Spender:
     session_id: str | None = None
 
 
-class BudgetBook:
+class BudgetRegistry:
     """Standing budgets: those set in this process, and those that are stored for everybody.
 
     Where both have the same id, the one set here holds here. Counters are shared either way.
