@@ -61,8 +61,7 @@ BLOCKING_CALLS: ContextVar[BlockingCalls | None] = ContextVar("llm_client_blocki
 
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the loop that a blocking call belongs to: the job's, else that of the background thread."""
-    host = HOST.get()
-    loop = None if host is None else host.loop()
+    loop = HOST.get().loop()
     if loop is not None:
         return loop
     with _starting:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from llm_client.errors import ConfigurationError, UngovernedCall
-from llm_client.middleware import HOST, Host
+from llm_client.middleware import HOST, NO_HOST, Host
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
@@ -39,17 +39,14 @@ def release(host: Host) -> None:
         _GOVERNING.discard(host)
 
 
-def host_for(called: ExecutionEngine | Tool) -> Host | None:
-    """Return the host that a call of an engine or a tool goes through; `None` where none governs.
+def host_for(called: ExecutionEngine | Tool) -> Host:
+    """Return the host that a call of an engine or a tool goes through.
 
     Raises:
         UngovernedCall: There is no host here, and one that runs jobs calls this its own.
     """
     host = HOST.get()
-    if host is not None:
-        host.adopt(called)
-        return host
-    if _GOVERNING and _REASON.get() is None:
+    if host is NO_HOST and _GOVERNING and _REASON.get() is None:
         with _changing:
             governing = list(_GOVERNING)
         if any(one.owns(called) for one in governing):
@@ -60,7 +57,8 @@ def host_for(called: ExecutionEngine | Tool) -> Host | None:
                 "`asyncio.to_thread`), use another engine for what belongs to no job, or write "
                 "`with llm_client.ungoverned('why'):` around it"
             )
-    return None
+    host.adopt(called)
+    return host
 
 
 def _name(called: ExecutionEngine | Tool) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llm_client.messages import CompletionResult, StreamEvent, ToolCall
 from llm_client.pausing import Limit, TimeLimit
@@ -146,7 +146,10 @@ class ToolMiddleware:
 
 
 class Host(ModelMiddleware, ToolMiddleware):
-    """What a runtime puts around every model and tool call made in its context."""
+    """What a runtime puts around every model and tool call made in its context; the base class changes nothing."""
+
+    asks_people: ClassVar[bool] = False
+    """Whether it asks for the approvals that tools require, so that nobody else has to."""
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
@@ -191,5 +194,7 @@ class Host(ModelMiddleware, ToolMiddleware):
         """Return when everything that has happened is on record; awaited before results are shown."""
 
 
-HOST: ContextVar[Host | None] = ContextVar("llm_client_host", default=None)
-"""The host of the current task, outermost at all four gates; `None` outside a runtime."""
+NO_HOST: Final = Host()
+"""What stands around calls outside of every runtime."""
+HOST: ContextVar[Host] = ContextVar("llm_client_host", default=NO_HOST)
+"""The host of the current task, outermost at all four gates."""

@@ -84,11 +84,13 @@ class ToolCalls:
             recorded = None if host is None else await host.recall_tool(call, index)
             return invocation if recorded is None else recorded
         host = host_for(invocation.tool)
-        if host is not None:
-            return await host.call_tool(invocation, self._calls)
-        if invocation.tool.requires_approval and not await self._is_approved(invocation):
+        if (
+            not host.asks_people
+            and invocation.tool.requires_approval
+            and not await self._is_approved(invocation)
+        ):
             return failure(f"nobody approved the call of {call.name!r}", DENIED)
-        return await self._calls(invocation)
+        return await host.call_tool(invocation, self._calls)
 
     def _check(self, call: ToolCall, index: int, turn: Turn, unseen: bool) -> ToolInvocation | ToolResult:
         """Return the call as an invocation, or the result that tells the model why it is none."""
@@ -139,10 +141,7 @@ class ToolCalls:
         return await answer if inspect.isawaitable(answer) else answer
 
     async def _attempt(self, invocation: ToolInvocation) -> ToolResult:
-        host = HOST.get()
-        if host is None:
-            return await self._attempts(invocation)
-        return await host.attempt_tool(invocation, self._attempts)
+        return await HOST.get().attempt_tool(invocation, self._attempts)
 
 
 def _nearest(name: str, names: Sequence[str]) -> str | None:

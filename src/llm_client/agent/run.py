@@ -32,7 +32,6 @@ from llm_client.errors import (
 )
 from llm_client.messages import CompletionResult, Message, Part, StreamEvent
 from llm_client.middleware import HOST, Emit
-from llm_client.pausing import TimeLimit
 from llm_client.spec import OutputSchema, RequestContext, RequestSpec, new_id
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.tool import Tool, ToolResult
@@ -103,12 +102,11 @@ class Run:
             RunAborted: A host or middleware ended the run.
         """
         result = await (self._answered() if timeout is None else self._in_time(timeout))
-        await _settled()
+        await HOST.get().settled()
         return result
 
     async def _in_time(self, timeout: float) -> AgentResult:
-        host = HOST.get()
-        limit = TimeLimit(timeout) if host is None else host.time_limit(timeout)
+        limit = HOST.get().time_limit(timeout)
         try:
             async with limit:
                 return await self._answered()
@@ -248,7 +246,7 @@ class Run:
         limit = config.max_tokens - config.reserve_tokens - self.estimator.estimate((), self.tools)
         if measure(self.messages) <= limit:
             return self.messages
-        await _settled()  # a window may be anybody's code
+        await HOST.get().settled()  # a window may be anybody's code
         return await self.equipment.window.fit(self.conversation, self.messages, limit=limit, measure=measure)
 
     async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
@@ -358,10 +356,3 @@ class Run:
         if event.type.startswith("tool_call") and not self.equipment.config.stream_tool_calls:
             return
         self.emit(event)
-
-
-async def _settled() -> None:
-    """Let a host record what has happened, before anybody but the model sees it."""
-    host = HOST.get()
-    if host is not None:
-        await host.settled()

@@ -203,9 +203,8 @@ class Attempts:
         progress.number += 1
         attempt = ModelAttempt(call=call, spec=spec, provider=provider, number=progress.number)
         gate = self._send if call.embeds else self._gate  # middleware is about conversations
-        host = HOST.get()
         try:
-            result = await (gate(attempt) if host is None else host.attempt(attempt, gate))
+            result = await HOST.get().attempt(attempt, gate)
         except asyncio.CancelledError:
             breaker.abandon(ticket)
             raise
@@ -260,9 +259,8 @@ class Attempts:
         self, attempt: ModelAttempt, loading: asyncio.Future[None] | None
     ) -> CompletionResult:
         """Ask the provider while the prices load, if they have to."""
-        emit, host = attempt.call.emit, HOST.get()
-        if host is not None:
-            host.sending()
+        emit = attempt.call.emit
+        HOST.get().sending()
         if emit is None:
             result = await attempt.provider.complete(attempt.spec, attempt.call.context)
         else:

@@ -236,8 +236,7 @@ class ExecutionEngine:
             estimator=self.estimator,
             embeds=True,
         )
-        host = host_for(self)
-        result = await (self._embed(call) if host is None else host.call(call, self._embed))
+        result = await host_for(self).call(call, self._embed)
         return Embeddings(result.vectors, model=result.model, usage=result.usage)
 
     async def _embed(self, call: ModelCall) -> CompletionResult:
@@ -298,8 +297,7 @@ class ExecutionEngine:
             prices=self.prices,
             estimator=self.estimator,
         )
-        host = host_for(self)
-        return await (self._chain(call) if host is None else host.call(call, self._chain))
+        return await host_for(self).call(call, self._chain)
 
     async def _observed(self, call: ModelCall) -> CompletionResult:
         """Tell the hooks how a call begins and ends."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextvars import Context
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from llm_client.background import CLEAN_UP_SECONDS, begin, leave
 from llm_client.exits import contained
@@ -21,29 +21,31 @@ from llm_client.middleware import HOST
 T = TypeVar("T")
 
 
-class StreamHost(Protocol):
-    """What a durable runtime knows of a stream that is read inside it."""
+class StreamHost:
+    """Who is told what the reader of a stream does; the base class ends a stream at once that nobody reads."""
 
-    @property
-    def context(self) -> Context:
-        """The context variables of the stream's task."""
-        ...
+    context: Context | None = None
+    """The context variables of the stream's task; `None` for those of its reader."""
 
     def reader_waits(self) -> None:
         """Learn that the reader has seen every event there is, and waits for the next one."""
-        ...
 
-    def reader_left(self, *, waiting: bool) -> None:
+    def reader_left(self, stream: OpenStream[Any], *, waiting: bool) -> None:
         """Learn that nobody reads any more, and end the task when that does no harm.
 
         Args:
+            stream: What was read.
             waiting: Whether the reader was cancelled while it waited for an event.
         """
-        ...
+        del waiting
+        if stream.task is not None:
+            leave(stream.task, again=CLEAN_UP_SECONDS)
 
     def ended(self) -> None:
         """Learn that the stream's task has ended."""
-        ...
+
+
+NO_STREAM_HOST: Final = StreamHost()
 
 
 class OpenStream(Generic[T]):
@@ -59,7 +61,7 @@ class OpenStream(Generic[T]):
         self._waiter: asyncio.Future[None] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self._closed = False
-        self._host: StreamHost | None = None
+        self._host = NO_STREAM_HOST
         self._refusal: Exception | None = None
         self.task: asyncio.Task[None] | None = None
         self.left = False
@@ -87,10 +89,8 @@ class OpenStream(Generic[T]):
 
     def start(self, produce: Callable[[OpenStream[T]], Coroutine[Any, Any, None]]) -> None:
         """Begin the call, where and how a host wants it."""
-        host = HOST.get()
-        self._host = None if host is None else host.open_stream(self)
-        context = None if self._host is None else self._host.context
-        self.task = begin(contained(produce(self)), context=context)
+        self._host = HOST.get().open_stream(self) or NO_STREAM_HOST
+        self.task = begin(contained(produce(self)), context=self._host.context)
         self.task.add_done_callback(self._close)
 
     async def next(self) -> T:
@@ -106,8 +106,7 @@ class OpenStream(Generic[T]):
             self._waiter = asyncio.get_running_loop().create_future()
             if self._emptied is not None and not self._emptied.done():
                 self._emptied.set_result(None)
-            if self._host is not None:
-                self._host.reader_waits()
+            self._host.reader_waits()
             await self._waiter
         return self._events.popleft()
 
@@ -122,10 +121,7 @@ class OpenStream(Generic[T]):
         if self.left or not self.is_running:
             return
         self.left = True
-        if self._host is not None:
-            self._host.reader_left(waiting=waiting)
-        elif self.task is not None:
-            leave(self.task, again=CLEAN_UP_SECONDS)
+        self._host.reader_left(self, waiting=waiting)
 
     def refuse(self, error: Exception) -> None:
         """Leave the stream, and let a reader who comes back be told why there is nothing more to read."""
@@ -134,8 +130,7 @@ class OpenStream(Generic[T]):
 
     def _close(self, task: asyncio.Task[None]) -> None:
         self._closed = True
-        if self._host is not None:
-            self._host.ended()
+        self._host.ended()
         self._wake()
         if not task.cancelled():
             task.exception()  # a failure that nobody wants to hear of is not reported as forgotten

@@ -40,13 +40,15 @@ _REFUSED: Final = "not run: when the job came here first, this call could not be
 
 
 class Guard(Host):
-    """Journals and bounds the calls of the job that the current task works for. One per kernel.
+    """Journals and bounds the calls of the job that the current task works for, and asks people. One per kernel.
 
     Args:
         prices: What calls cost, whichever engine makes them; without, every engine's own prices hold.
         estimator: How many tokens a request's input takes.
         belongings: What is called in jobs alone while the kernel executes.
     """
+
+    asks_people = True
 
     def __init__(self, prices: PriceBook | None, estimator: TokenEstimator, belongings: Belongings) -> None:
         self._prices = prices

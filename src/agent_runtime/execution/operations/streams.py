@@ -16,6 +16,7 @@ from agent_runtime.errors import ConcurrentSteps, NondeterminismError
 from agent_runtime.execution.branch import CURRENT_BRANCH, Branch
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.engine.event_stream import StreamHost
 
 if TYPE_CHECKING:
     from llm_client.engine.event_stream import OpenStream
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _NAME: Final = "stream"
 
 
-class StreamLine:
+class StreamLine(StreamHost):
     """The line of work of one stream, seen from its reader's.
 
     Args:
@@ -81,8 +82,9 @@ class StreamLine:
         """Learn that the reader has seen everything there is."""
         self.branch.run.idleness.check()
 
-    def reader_left(self, *, waiting: bool) -> None:
+    def reader_left(self, stream: OpenStream[Any], *, waiting: bool) -> None:
         """Cut off a model's answer, or a wait; an effect in flight is let finish, and nothing new begins after it."""
+        del stream
         self._waited = waiting
         run = self.branch.run
         if not run.lifecycle.is_running:
