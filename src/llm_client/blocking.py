@@ -2,27 +2,25 @@
 
 Clients keep connections that belong to an event loop, so every blocking call of a process must use the same loop;
 `asyncio.run` per call would leave their connections behind in a dead one. That is a loop in a thread of its own, except
-inside a host's job: what a job does belongs to the loop it runs on, so calls of its threads are brought there.
+inside a host's job: what a job does belongs to the loop it runs on, so calls of its threads are brought there. A process that
+was forked has a loop and a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from llm_client.errors import ConfigurationError
-from llm_client.middleware import HOST
+from llm_client.middleware import HOST, NO_HOST
 
 T = TypeVar("T")
-
-
-_starting = threading.Lock()
 
 
 class BlockingCalls:
@@ -64,16 +62,43 @@ def _loop() -> asyncio.AbstractEventLoop:
     loop = HOST.get().loop()
     if loop is not None:
         return loop
-    with _starting:
-        return _started_loop()
+    return _BACKGROUND.loop()
 
 
-@cache
-def _started_loop() -> asyncio.AbstractEventLoop:
-    """Return the loop of the background thread, which ends with the process."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="llm-client-blocking", daemon=True).start()
-    return loop
+class _BackgroundThread:
+    """The thread that runs blocking calls, and its loop, which ends with the process."""
+
+    def __init__(self) -> None:
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left: list[asyncio.AbstractEventLoop] = []
+
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop; the first call starts it."""
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._loop.run_forever, name="llm-client-blocking", daemon=True
+                ).start()
+            return self._loop
+
+    def forked(self) -> None:
+        """Begin anew in a process that was forked: of all threads it has only the one that forked it.
+
+        The loop there was is kept: whoever closes it here closes what the parent waits for. And whatever the forking thread worked
+        for, such as a job, runs in the parent.
+        """
+        self._starting = threading.Lock()
+        if self._loop is not None:
+            self._left.append(self._loop)
+            self._loop = None
+        HOST.set(NO_HOST)
+
+
+_BACKGROUND: Final = _BackgroundThread()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BACKGROUND.forked)
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T], instead: str) -> T:

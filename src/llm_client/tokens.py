@@ -1,19 +1,21 @@
 """Estimates of token counts, calibrated by what responses report.
 
-No vendor but OpenAI publishes a tokenizer, so characters per token are learned per model from each response's usage.
+No vendor but OpenAI publishes a tokenizer, so letters per token are learned per model from each response's usage. A letter is what a
+Latin one takes: a Cyrillic, Greek, Arabic or Hebrew one takes two to three times as much, a Chinese, Japanese, Korean or Indian one
+about a token of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llm_client.json_text import dumps
 from llm_client.messages import CallPart, MediaPart, Message
 from llm_client.tools.tool import Tool
 
-DEFAULT_CHARACTERS_PER_TOKEN = 4.0
+DEFAULT_LETTERS_PER_TOKEN = 4.0
 MESSAGE_OVERHEAD = 12
-"""Characters counted for the role and the separators of a message."""
+"""Letters counted for the role and the separators of a message."""
 MEDIA_TOKENS = 1_000
 """Tokens counted for an image of unknown size, and for any other medium."""
 PIXELS_PER_TOKEN = 750
@@ -23,15 +25,24 @@ SLOWEST, FASTEST = 1.0, 8.0
 MAX_MODELS = 1_000
 
 
-def message_characters(message: Message) -> int:
-    """Return the characters of a message that a model reads as text."""
+def letters(text: str) -> int:
+    """Return how many Latin letters take as many tokens as a text: 2.5 for a character of two bytes in UTF-8, 4 for one of three."""
+    if text.isascii():
+        return len(text)
+    return (3 * len(text.encode("utf-8", "surrogatepass")) - len(text)) // 2
+
+
+def message_letters(message: Message) -> int:
+    """Return the letters of a message that a model reads as text."""
     size = MESSAGE_OVERHEAD
     if isinstance(message.content, str):
-        size += len(message.content)
+        size += letters(message.content)
     else:
-        size += sum(len(part.text) for part in message.content if not isinstance(part, MediaPart | CallPart))
+        size += sum(
+            letters(part.text) for part in message.content if not isinstance(part, MediaPart | CallPart)
+        )
     for call in message.tool_calls:
-        size += len(call.name) + len(dumps(call.arguments, default=str))
+        size += len(call.name) + _letters_of_json(call.arguments)
     return size
 
 
@@ -47,35 +58,48 @@ def media_tokens(message: Message) -> int:
     return total
 
 
-def tool_characters(tool: Tool) -> int:
-    """Return the characters of a tool's description."""
-    return len(tool.name) + len(tool.description) + len(dumps(tool.parameters, default=str))
+def tool_letters(tool: Tool) -> int:
+    """Return the letters of a tool's description."""
+    return len(tool.name) + letters(tool.description) + _letters_of_json(tool.parameters)
+
+
+def _letters_of_json(value: object) -> int:
+    return letters(dumps(value, default=str).decode("utf-8"))
+
+
+def checked_ratio(value: float) -> float:
+    """Return a stored number of letters per token, within bounds. Raises `TypeError` for what is no number."""
+    return min(max(value, SLOWEST), FASTEST)
 
 
 class TokenEstimator:
-    """Characters per token, by model, learned from usage."""
+    """Letters per token, by model, learned from usage.
 
-    def __init__(self) -> None:
-        self._ratios: dict[str, float] = {}
+    Args:
+        known: What has been learned before.
+    """
+
+    def __init__(self, known: Mapping[str, float] | None = None) -> None:
+        self._ratios = dict(known or {})
 
     def ratio(self, model: str) -> float:
-        """Return how many characters of text make one token of a model."""
-        return self._ratios.get(model, DEFAULT_CHARACTERS_PER_TOKEN)
+        """Return how many letters of text make one token of a model."""
+        return self._ratios.get(model, DEFAULT_LETTERS_PER_TOKEN)
 
     def estimate(self, messages: Iterable[Message], tools: Iterable[Tool] = (), *, model: str = "") -> int:
         """Return roughly how many tokens a request's input takes."""
-        characters, media = _measure(messages, tools)
-        return round(characters / self.ratio(model)) + media
+        size, media = _measure(messages, tools)
+        return round(size / self.ratio(model)) + media
 
     def learn(
         self, messages: Iterable[Message], tools: Iterable[Tool], *, model: str, input_tokens: int
     ) -> None:
         """Correct the estimate of a model with what a response reported."""
-        characters, media = _measure(messages, tools)
+        size, media = _measure(messages, tools)
         text_tokens = input_tokens - media
-        if characters < 1 or text_tokens < 1:
+        if size < 1 or text_tokens < 1:
             return
-        seen = min(max(characters / text_tokens, SLOWEST), FASTEST)
+        seen = checked_ratio(size / text_tokens)
         known = self._ratios.get(model)
         if known is None and len(self._ratios) >= MAX_MODELS:
             return
@@ -83,8 +107,8 @@ class TokenEstimator:
 
 
 def _measure(messages: Iterable[Message], tools: Iterable[Tool]) -> tuple[int, int]:
-    characters = media = 0
+    size = media = 0
     for message in messages:
-        characters += message_characters(message)
+        size += message_letters(message)
         media += media_tokens(message)
-    return characters + sum(tool_characters(tool) for tool in tools), media
+    return size + sum(tool_letters(tool) for tool in tools), media

@@ -15,6 +15,7 @@ from llm_client.codec import dump_message, load_message
 from llm_client.errors import ConfigurationError
 from llm_client.json_text import dumps, exact
 from llm_client.messages import Message
+from llm_client.tokens import checked_ratio
 
 FORMAT = 1
 
@@ -41,6 +42,8 @@ class Conversation:
         self._messages = list(messages)
         self.summary: ConversationSummary | None = None
         """What a context window has noted about the oldest messages."""
+        self.letters_per_token: float | None = None
+        """What answers have taught about the size of its messages."""
         self.lock = asyncio.Lock()
         """Held by the run that extends the conversation."""
 
@@ -68,6 +71,7 @@ class Conversation:
         """Return a copy that goes its own way."""
         copy = Conversation(self._messages)
         copy.summary = self.summary
+        copy.letters_per_token = self.letters_per_token
         return copy
 
     def dump(self) -> bytes:
@@ -76,6 +80,7 @@ class Conversation:
             "format": FORMAT,
             "messages": [dump_message(message) for message in self._messages],
             "summary": self._dump_summary(),
+            "letters_per_token": self.letters_per_token,
         }
         return dumps(data, default=str)
 
@@ -100,6 +105,8 @@ class Conversation:
                     f"the conversation has format {data['format']}; this version reads {FORMAT}"
                 )
             conversation = cls(load_message(entry) for entry in data["messages"])
+            taught = data.get("letters_per_token")
+            conversation.letters_per_token = None if taught is None else checked_ratio(taught)
             summary = data.get("summary")
             if summary is not None:
                 covers = [conversation.messages[position] for position in summary["covers"]]

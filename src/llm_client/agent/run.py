@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from llm_client.agent.calls import ToolCalls, Turn
 from llm_client.agent.config import AgentConfig
@@ -20,6 +20,7 @@ from llm_client.engine.streams import events_of
 from llm_client.errors import (
     ConfigurationError,
     ContentFiltered,
+    ContextLengthExceeded,
     InvalidResponse,
     LLMClientError,
     MalformedToolCall,
@@ -64,6 +65,10 @@ class Equipment:
     """Whether tools and an output schema go together in one request."""
 
 
+_KEPT: Final = 0.6
+"""Share of a request that was too long which is kept: how long it may be is not said in a form that can be trusted."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Run:
     """The state of one run.
@@ -85,12 +90,18 @@ class Run:
     tool_calls: int = 0
     """Tool calls made so far."""
     usage: Usage = field(default_factory=Usage)
+    sent: Sequence[Message] = ()
+    """What the last request held."""
     mistakes: int = 0
     repairs: int = 0
     empty: int = 0
     """Answers that said nothing."""
-    estimator: TokenEstimator = field(default_factory=TokenEstimator)
-    """Per run: a run that is replayed learns the same and so cuts the same."""
+    room: int | None = None
+    """Tokens that a request may have, where a model has said that one was too long."""
+    too_long: ContextLengthExceeded | None = None
+    """What the model has said then."""
+    refused: Sequence[Message] = ()
+    """What the request held that was too long."""
     has_called_tools: bool = False
     is_forming: bool = False
     """Whether the tools have done their part, and the answer is asked for in its form."""
@@ -132,6 +143,8 @@ class Run:
                 answer = await self._ask()
             except MalformedToolCall as error:
                 ended = self._correct(error)
+            except ContextLengthExceeded as error:
+                ended = self._shorten(error)
             else:
                 ended = await self._take(answer)
             if ended is not None:
@@ -167,6 +180,18 @@ class Run:
         self.messages.append(Message.user(text))
         return None
 
+    def _shorten(self, error: ContextLengthExceeded) -> AgentResult | None:
+        """Send less from now on, once, where a model says that it was too much."""
+        if self.too_long is not None:
+            return self._end("error", error=error)
+        if error.usage is not None:
+            self.usage += error.usage
+        self.turns -= 1  # nothing was answered
+        self.too_long = error
+        self.room = int(self._size(self.sent) * _KEPT)
+        self.refused = self.sent
+        return None
+
     def _ask_again(self) -> AgentResult | None:
         """Ask a model once more that has answered nothing."""
         self.empty += 1
@@ -179,20 +204,28 @@ class Run:
         """Make one model call."""
         self.turns += 1
         equipment = self.equipment
-        spec = self._spec(await self._fitting())
+        self.sent = await self._fitting()
+        spec = self._spec(self.sent)
         self._tell(StreamEvent(type="meta", text="turn_start"))
         if self.emit is None:
             answer = await equipment.engine.complete(spec, context=self.context)
         else:
             answer = await self._ask_aloud(spec)
         self.usage += answer.usage
-        if (
-            equipment.config.max_tokens is not None
-            and answer.usage.input_tokens
-            and not answer.usage.iterations
-        ):
-            self.estimator.learn(spec.messages, spec.tools, model="", input_tokens=answer.usage.input_tokens)
+        is_bounded, counted = equipment.config.max_tokens is not None, answer.usage.input_tokens
+        if is_bounded and counted and not answer.usage.iterations:
+            estimator = self._estimator()
+            estimator.learn(spec.messages, spec.tools, model="", input_tokens=counted)
+            self.conversation.letters_per_token = estimator.ratio("")
         return answer
+
+    def _estimator(self) -> TokenEstimator:
+        """Return what the conversation has taught so far: a run that is replayed learns the same, and so cuts the same."""
+        known = self.conversation.letters_per_token
+        return TokenEstimator({} if known is None else {"": known})
+
+    def _size(self, messages: Sequence[Message]) -> int:
+        return self._estimator().estimate(messages)
 
     async def _ask_aloud(self, spec: RequestSpec) -> CompletionResult:
         """Make one model call and pass its events on; an answer that was only remembered gets events here."""
@@ -236,18 +269,24 @@ class Run:
 
     async def _fitting(self) -> Sequence[Message]:
         """Return the messages that fit the context window."""
-        config = self.equipment.config
-        if config.max_tokens is None:
-            return self.messages
-
-        def measure(messages: Sequence[Message]) -> int:
-            return self.estimator.estimate(messages)
-
-        limit = config.max_tokens - config.reserve_tokens - self.estimator.estimate((), self.tools)
-        if measure(self.messages) <= limit:
+        limit = self._limit()
+        if limit is None or self._size(self.messages) <= limit:
             return self.messages
         await HOST.get().settled()  # a window may be anybody's code
-        return await self.equipment.window.fit(self.conversation, self.messages, limit=limit, measure=measure)
+        fitting = await self.equipment.window.fit(
+            self.conversation, self.messages, limit=limit, measure=self._size
+        )
+        if self.too_long is not None and self._size(fitting) >= self._size(self.refused):
+            raise self.too_long
+        return fitting
+
+    def _limit(self) -> int | None:
+        """Return how many tokens the messages may have, as far as anybody has said."""
+        config = self.equipment.config
+        if config.max_tokens is None:
+            return self.room
+        limit = config.max_tokens - config.reserve_tokens - self._estimator().estimate((), self.tools)
+        return limit if self.room is None else min(limit, self.room)
 
     async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
         """Answer the model's tool calls, all of them that the run may still make."""

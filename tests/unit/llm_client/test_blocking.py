@@ -1,12 +1,19 @@
 """Blocking calls over one background loop."""
 
 import asyncio
+import os
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from llm_client import ConfigurationError
 from llm_client.blocking import run_blocking
+from support.loopback import LoopbackServer, json_reply
+from support.wire import openai_chat
+
+TESTS = Path(__file__).parents[2]
 
 
 async def where() -> tuple[asyncio.AbstractEventLoop, str]:
@@ -49,3 +56,23 @@ def test_what_is_raised_comes_out() -> None:
 async def test_inside_a_loop_it_says_what_to_write_instead() -> None:
     with pytest.raises(ConfigurationError, match="await it"):
         run_blocking(where(), "await it")
+
+
+async def test_a_process_that_forks_may_ask_before_it_in_every_child_and_after_it() -> None:
+    async with LoopbackServer(json_reply(openai_chat.TEXT)) as server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "support.pre_forking", server.url,
+            env={**os.environ, "PYTHONPATH": str(TESTS)}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(45):
+                said, complained = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert said.decode().splitlines() == [
+        f"{where} success"
+        for where in (
+            "parent", "child", "second child", "grandchild", "pool", "child of a tool", "tool", "parent again",
+        )
+    ], complained.decode()  # fmt: skip

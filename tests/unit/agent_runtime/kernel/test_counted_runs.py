@@ -16,6 +16,8 @@ from agent_runtime.storage.memory import MemoryStorage
 from llm_client import (
     Agent,
     AgentConfig,
+    ContextLengthExceeded,
+    Conversation,
     FunctionProvider,
     Message,
     RequestSpec,
@@ -184,3 +186,32 @@ async def test_a_tool_goes_on_in_the_attempt_in_which_it_stood_still() -> None:
     assert "still out of order" in str(output)
     assert len(questions) == 1
     assert len(attempts) == 3, "the first, the second, and the second again after its wait"
+
+
+async def test_a_resumed_run_cuts_a_conversation_where_it_had_cut_it() -> None:
+    requests: list[int] = []
+
+    def answer(spec: RequestSpec) -> str | ToolCall:
+        requests.append(len(spec.messages))
+        if sum(len(message.text) for message in spec.messages) > 6_000:
+            raise ContextLengthExceeded("too long", status=400)
+        return "done" if spec.messages[-1].role == "tool" else ToolCall("1", "look", {})
+
+    @tool(effect="read")
+    async def look() -> str:
+        """Look."""
+        await current_context().action(ActionSpec(type=ActionType.CONFIRM))
+        return "seen"
+
+    agent = Agent(provider=FunctionProvider(answer), tools=[look])
+
+    async def operator(context: OperatorContext, given: Any) -> str:
+        said = [Message.user("x" * 1_500), Message.assistant("yes")] * 5
+        return (await agent.run("go", conversation=Conversation(said))).content
+
+    async with kernel(MemoryStorage(), operators={"look": operator}) as k:
+        handle = await k.execute(ExecutionRequest(operator="look"))
+        await resume(k, handle)
+        assert (await handle.result(timeout=BOUND)).output == "done"
+    assert len(requests) == 3
+    assert requests[0] > requests[1]

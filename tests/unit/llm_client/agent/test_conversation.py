@@ -11,6 +11,7 @@ from llm_client import (
     Agent,
     AgentConfig,
     ConfigurationError,
+    ContextLengthExceeded,
     Conversation,
     DropOldest,
     ExecutionEngine,
@@ -250,3 +251,64 @@ async def test_learned_ratios_survive_odd_usage() -> None:
 
     assert estimator.ratio("") >= 1
     assert Usage().total_tokens == 0
+
+
+CHINESE, JAPANESE, KOREAN, RUSSIAN = (
+    "今天天气很好我们去公园",
+    "今日はとても良い天気です",
+    "오늘은날씨가아주좋습니다",
+    "сегодня хорошая погода",
+)
+
+
+@pytest.mark.parametrize("text", [CHINESE, JAPANESE, KOREAN, RUSSIAN])
+def test_other_scripts_take_more_tokens_than_latin_letters(text: str) -> None:
+    size = TokenEstimator().estimate([Message.user(text * 50)])
+    assert size >= len(text) * 50 * (0.5 if text is RUSSIAN else 0.9)
+    assert TokenEstimator().estimate([Message.user("a" * 400)]) <= 110
+
+
+async def test_what_answers_taught_stays_with_the_conversation() -> None:
+    usage = Usage(input_tokens=4_000, output_tokens=1)  # four times what such a text usually takes
+    provider = ScriptedProvider(["a", "b", "c"], usage=usage)
+    agent = Agent(provider=provider, config=AgentConfig(max_tokens=10_000, reserve_tokens=100))
+    conversation = Conversation()
+    await agent.run("x" * 4_000, conversation=conversation)
+    loaded = Conversation.parse(conversation.dump())
+    tight = Agent(provider=provider, config=AgentConfig(max_tokens=4_500, reserve_tokens=100))
+    for talk in (conversation.fork(), loaded):
+        await tight.run("y" * 1_000, conversation=talk)
+        assert [message.text[:1] for message in provider.requests[-1].messages] == ["y"]
+
+
+async def test_a_request_that_was_too_long_is_cut_and_asked_again_once() -> None:
+    def reply(request: RequestSpec) -> str:
+        if sum(len(message.text) for message in request.messages) > 6_000:
+            raise ContextLengthExceeded("too long", status=400)
+        return "fine"
+
+    provider = FunctionProvider(reply)
+    agent = Agent(provider=provider, system_message="s")
+    conversation = Conversation()
+    for number in range(5):
+        conversation.extend([Message.user(f"{number}" * 1_500), Message.assistant("yes")])
+    result = await agent.run("and now?", conversation=conversation)
+    assert (result.status, result.content, result.turns) == ("success", "fine", 1)
+    sent = provider.requests[-1].messages
+    assert sent[0].role == "system"
+    assert sent[-1].text == "and now?"
+    assert len(provider.requests) == 2
+    assert len(conversation) == 12
+
+
+@pytest.mark.parametrize("prompt", ["x" * 10_000, "short"])
+async def test_what_cannot_be_cut_is_not_asked_again_for_ever(prompt: str) -> None:
+    def reply(request: RequestSpec) -> str:
+        raise ContextLengthExceeded("too long", status=400)
+
+    provider = FunctionProvider(reply)
+    conversation = Conversation([Message.user("y" * 10_000), Message.assistant("yes")] * (prompt == "short"))
+    result = await Agent(provider=provider).run(prompt, conversation=conversation)
+    assert result.status == "error"
+    assert isinstance(result.error, ContextLengthExceeded)
+    assert len(provider.requests) == 1 + (prompt == "short")
