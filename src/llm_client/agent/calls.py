@@ -80,9 +80,7 @@ class ToolCalls:
     async def _answer(self, call: ToolCall, index: int, turn: Turn, *, unseen: bool = False) -> ToolResult:
         invocation = self._check(call, index, turn, unseen)
         if isinstance(invocation, ToolResult):
-            host = HOST.get()
-            recorded = None if host is None else await host.recall_tool(call, index)
-            return invocation if recorded is None else recorded
+            return await HOST.get().recall_tool(call, index) or invocation
         host = host_for(invocation.tool)
         if (
             not host.asks_people

@@ -119,11 +119,8 @@ class McpServer:
             ToolError: The server cannot be reached, does not answer in time, or tells more than tools need.
             MissingDependency: The extra `mcp` is not installed.
         """
-        host = HOST.get()
-        if host is None:
-            _, found = await self._asked()
-        else:
-            found = _entries(await host.read(f"mcp_tools {self._prefix}".strip(), self._recordable))
+        name = f"mcp_tools {self._prefix}".strip()
+        found = _entries(await HOST.get().read(name, self._recordable))
         try:
             return await asyncio.to_thread(self._made, found)
         except Exception as error:
