@@ -11,7 +11,7 @@ from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 from llm_client import CircuitBreakerConfig, CompletionResult
-from llm_client.engine.breaker import MAX_BREAKERS, BreakerBoard
+from llm_client.engine.breaker import MAX_BREAKERS, CircuitBreakers
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome
 from llm_client.unseen import as_seen
 from support.kernels import kernel, opened
@@ -73,32 +73,32 @@ async def test_ids_of_any_shape_get_the_same_refusal_on_every_store(
 
 
 def test_a_flood_of_models_forgets_no_failure() -> None:
-    board = BreakerBoard(CircuitBreakerConfig(failure_threshold=3))
-    counting, opened_circuit = board.of("openai", "counting"), board.of("openai", "down")
+    breakers = CircuitBreakers(CircuitBreakerConfig(failure_threshold=3))
+    counting, opened_circuit = breakers.of("openai", "counting"), breakers.of("openai", "down")
     for _ in range(2):
         counting.fail(counting.enter())
     for _ in range(3):
         opened_circuit.fail(opened_circuit.enter())
 
     for number in range(MAX_BREAKERS * 2):
-        board.of("openai", f"made-up-{number}")
+        breakers.of("openai", f"made-up-{number}")
 
-    assert len(board) <= MAX_BREAKERS
-    assert board.of("openai", "down").state == "open"
-    again = board.of("openai", "counting")
+    assert len(breakers) <= MAX_BREAKERS
+    assert breakers.of("openai", "down").state == "open"
+    again = breakers.of("openai", "counting")
     again.fail(again.enter())
     assert again.state == "open"
 
 
 def test_when_every_circuit_has_failed_new_ones_share_one() -> None:
-    board = BreakerBoard(CircuitBreakerConfig(failure_threshold=2))
+    breakers = CircuitBreakers(CircuitBreakerConfig(failure_threshold=2))
     for number in range(MAX_BREAKERS):
-        breaker = board.of("openai", f"m{number}")
+        breaker = breakers.of("openai", f"m{number}")
         breaker.fail(breaker.enter())
 
-    assert board.of("openai", "new") is board.of("openai", "newer")
-    assert len(board) == MAX_BREAKERS
-    first = board.of("openai", "m0")
+    assert breakers.of("openai", "new") is breakers.of("openai", "newer")
+    assert len(breakers) == MAX_BREAKERS
+    first = breakers.of("openai", "m0")
     first.fail(first.enter())
     assert first.state == "open"
 

@@ -11,7 +11,7 @@ from llm_client.agent.config import AgentConfig
 from llm_client.agent.conversation import Conversation
 from llm_client.agent.middleware.defaults import default_middleware
 from llm_client.agent.result import AgentResult
-from llm_client.agent.run import Equipment, Run
+from llm_client.agent.run import Run, RunDependencies
 from llm_client.agent.structured import OutputType
 from llm_client.agent.window import ContextWindow, DropOldest
 from llm_client.blocking import run_blocking
@@ -78,7 +78,7 @@ class Agent:
         template = request or RequestSpec(messages=())
         template = template if asked is None else template.evolve(model=asked)
         self.middleware = [*middleware, *_inner_middleware(self.config, use_middleware)]
-        self._equipment = Equipment(
+        self._dependencies = RunDependencies(
             engine=self.engine,
             calls=ToolCalls(self.tools, self.middleware, self.config, approve),
             config=self.config,
@@ -92,7 +92,7 @@ class Agent:
     @property
     def output_type(self) -> OutputType | None:
         """The type its answers have; `None` when they are text."""
-        return self._equipment.output
+        return self._dependencies.output
 
     def add_tool(self, tool: Tool | Callable[..., Any]) -> Tool:
         """Add a tool for the runs that start from now on."""
@@ -192,7 +192,7 @@ class Agent:
 
     def _system_messages(self, text: str | None) -> tuple[Message, ...]:
         """Return the system message as one object that all runs share, or none."""
-        output, model = self._equipment.output, self._equipment.template.model
+        output, model = self._dependencies.output, self._dependencies.template.model
         if output is not None and not _can(self.engine, model, "supports_output_schema"):
             text = f"{text}\n\n{output.instruction}" if text else output.instruction
         return (Message.system(text),) if text else ()
@@ -230,7 +230,7 @@ class Agent:
         if prompt is None and not earlier:
             raise ConfigurationError("there is nothing to answer: give a prompt, messages or a conversation")
         return Run(
-            equipment=self._equipment,
+            dependencies=self._dependencies,
             tools=tuple(self.tools),
             messages=history if prompt is None else [*history, _as_message(prompt)],
             conversation=conversation,

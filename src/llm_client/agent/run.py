@@ -51,7 +51,7 @@ PROGRAM_MISTAKES = (ConfigurationError, NetworkBlocked, ScriptExhausted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Equipment:
+class RunDependencies:
     """What all runs of an agent share."""
 
     engine: ExecutionEngine
@@ -76,7 +76,7 @@ class Run:
     The messages only grow, and a message is the same object from turn to turn, so that a host can tell what is new.
     """
 
-    equipment: Equipment
+    dependencies: RunDependencies
     tools: Sequence[Tool]
     messages: list[Message]
     conversation: Conversation
@@ -172,7 +172,7 @@ class Run:
         if error.usage is not None:
             self.usage += error.usage
         self.mistakes += 1
-        if self.mistakes > self.equipment.config.max_tool_corrections:
+        if self.mistakes > self.dependencies.config.max_tool_corrections:
             return self._end("error", error=error)
         text = (
             MALFORMED if not error.failed_generation else f"{MALFORMED}\nYou wrote: {error.failed_generation}"
@@ -203,16 +203,16 @@ class Run:
     async def _ask(self) -> CompletionResult:
         """Make one model call."""
         self.turns += 1
-        equipment = self.equipment
+        dependencies = self.dependencies
         self.sent = await self._fitting()
         spec = self._spec(self.sent)
         self._tell(StreamEvent(type="meta", text="turn_start"))
         if self.emit is None:
-            answer = await equipment.engine.complete(spec, context=self.context)
+            answer = await dependencies.engine.complete(spec, context=self.context)
         else:
             answer = await self._ask_aloud(spec)
         self.usage += answer.usage
-        is_bounded, counted = equipment.config.max_tokens is not None, answer.usage.input_tokens
+        is_bounded, counted = dependencies.config.max_tokens is not None, answer.usage.input_tokens
         if is_bounded and counted and not answer.usage.iterations:
             estimator = self._estimator()
             estimator.learn(spec.messages, spec.tools, model="", input_tokens=counted)
@@ -236,14 +236,14 @@ class Run:
             spoken = True
             self._tell(event)
 
-        answer = await self.equipment.engine.complete(spec, context=self.context, emit=emit)
+        answer = await self.dependencies.engine.complete(spec, context=self.context, emit=emit)
         for event in () if spoken else events_of(answer):
             self._tell(event)
         return answer
 
     def _spec(self, messages: Sequence[Message]) -> RequestSpec:
-        equipment = self.equipment
-        template = equipment.template
+        dependencies = self.dependencies
+        template = dependencies.template
         choice = template.tool_choice
         is_plain = self.has_called_tools and choice not in {"auto", "none"}
         return template.evolve(
@@ -251,19 +251,19 @@ class Run:
             tools=() if self.is_forming else self.tools,
             tool_choice=None if is_plain or self.is_forming else choice,
             output_schema=None if self._forms_later() else self._schema(),
-            max_tokens=equipment.config.max_output_tokens or template.max_tokens,
+            max_tokens=dependencies.config.max_output_tokens or template.max_tokens,
         )
 
     def _schema(self) -> OutputSchema | None:
-        output = self.equipment.output
-        return output.schema if output else self.equipment.template.output_schema
+        output = self.dependencies.output
+        return output.schema if output else self.dependencies.template.output_schema
 
     def _forms_later(self) -> bool:
         """Whether the answer's form is asked for in a turn of its own, when the model calls no tool any more."""
         return bool(
             self.tools
             and self._schema() is not None
-            and not self.equipment.schema_with_tools
+            and not self.dependencies.schema_with_tools
             and not self.is_forming
         )
 
@@ -273,7 +273,7 @@ class Run:
         if limit is None or self._size(self.messages) <= limit:
             return self.messages
         await HOST.get().settled()  # a window may be anybody's code
-        fitting = await self.equipment.window.fit(
+        fitting = await self.dependencies.window.fit(
             self.conversation, self.messages, limit=limit, measure=self._size
         )
         if self.too_long is not None and self._size(fitting) >= self._size(self.refused):
@@ -282,7 +282,7 @@ class Run:
 
     def _limit(self) -> int | None:
         """Return how many tokens the messages may have, as far as anybody has said."""
-        config = self.equipment.config
+        config = self.dependencies.config
         if config.max_tokens is None:
             return self.room
         limit = config.max_tokens - config.reserve_tokens - self._estimator().estimate((), self.tools)
@@ -291,7 +291,7 @@ class Run:
     async def _call_tools(self, answer: CompletionResult) -> AgentResult | None:
         """Answer the model's tool calls, all of them that the run may still make."""
         self.has_called_tools = True
-        config = self.equipment.config
+        config = self.dependencies.config
         calls = answer.tool_calls[: config.max_tool_calls - self.tool_calls]
         turn = Turn(
             run_id=self.run_id,
@@ -300,7 +300,7 @@ class Run:
             is_watched=self.emit is not None,
             calls_before=self.tool_calls,
         )
-        results = await self.equipment.calls.answer(calls, turn)
+        results = await self.dependencies.calls.answer(calls, turn)
         self.tool_calls += min(len(calls), config.max_tool_calls_per_turn)
         for call, result in zip(calls, results, strict=True):
             self.messages.append(Message.tool(self._shown(result), call.id, call.name))
@@ -313,18 +313,18 @@ class Run:
     def _judge(self, results: Sequence[ToolResult]) -> AgentResult | None:
         """End the run for failures of its tools, where they are too many; `None` when the model goes on."""
         failed = [result for result in results if result.error is not None]
-        if failed and self.equipment.config.stop_on_tool_error:
+        if failed and self.dependencies.config.stop_on_tool_error:
             return self._end("error", error=ToolError(failed[0].error))
         mistaken = [result for result in failed if result.error_type in MODEL_MISTAKES]
         self.mistakes = self.mistakes + 1 if mistaken else 0
-        if self.mistakes > self.equipment.config.max_tool_corrections:
+        if self.mistakes > self.dependencies.config.max_tool_corrections:
             problem = f"the model called tools wrongly in {self.mistakes} turns in a row: {mistaken[0].error}"
             return self._end("error", error=ToolError(problem))
         return None
 
     def _shown(self, result: ToolResult) -> str | Sequence[Part]:
         """Return what the model reads of a result."""
-        config = self.equipment.config
+        config = self.dependencies.config
         if result.error is not None and not config.include_tool_errors_in_context:
             return HIDDEN_ERROR
         if config.max_tool_output_chars is not None:
@@ -341,23 +341,23 @@ class Run:
             return self._end("error", error=InvalidResponse("the provider ended the answer with an error"))
         if self._forms_later():
             return self._form(answer)
-        output = self.equipment.output
+        output = self.dependencies.output
         if output is None:
             return self._end("success", output=answer.content)
         try:
             return self._end("success", output=output.parse(answer.content))
         except OutputInvalid as error:
             self.repairs += 1
-            if self.repairs > self.equipment.config.max_output_repairs:
+            if self.repairs > self.dependencies.config.max_output_repairs:
                 return self._end("error", error=error)
             self.messages.append(Message.user(REPAIR.format(problems=error)))
             return None
 
     def _form(self, answer: CompletionResult) -> AgentResult | None:
         """Take an answer that has its form already, else ask for it in that form."""
-        if self.equipment.output is not None:
+        if self.dependencies.output is not None:
             with suppress(OutputInvalid):
-                return self._end("success", output=self.equipment.output.parse(answer.content))
+                return self._end("success", output=self.dependencies.output.parse(answer.content))
         self.is_forming = True
         self.messages.append(Message.user(FORM))
         return None
@@ -392,6 +392,6 @@ class Run:
     def _tell(self, event: StreamEvent) -> None:
         if self.emit is None:
             return
-        if event.type.startswith("tool_call") and not self.equipment.config.stream_tool_calls:
+        if event.type.startswith("tool_call") and not self.dependencies.config.stream_tool_calls:
             return
         self.emit(event)

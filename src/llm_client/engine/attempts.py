@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from llm_client.engine.breaker import BreakerBoard, CircuitBreaker, is_outage
+from llm_client.engine.breaker import CircuitBreaker, CircuitBreakers, is_outage
 from llm_client.engine.hooks import Hooks
-from llm_client.engine.limits import RateGate
+from llm_client.engine.limits import RateLimiter
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, may_fail_over
 from llm_client.engine.streams import closing
@@ -75,8 +75,8 @@ class Attempts:
         *,
         router: Router,
         retry: RetryConfig,
-        breakers: BreakerBoard,
-        rates: RateGate | None,
+        breakers: CircuitBreakers,
+        rates: RateLimiter | None,
         estimator: TokenEstimator,
         prices: PriceBook,
         hooks: Hooks,
@@ -107,7 +107,7 @@ class Attempts:
             watched = _Watched(call.emit)
             call = call.evolve(emit=watched)
         if seconds is None:
-            return await self._fall_over(call, _Progress(watched, None))
+            return await self._failover(call, _Progress(watched, None))
         progress = _Progress(watched, TimeLimit(seconds))
         return await self._in_time(call, progress, seconds)
 
@@ -117,7 +117,7 @@ class Attempts:
         limit = cast("TimeLimit", progress.limit)
         try:
             async with limit:
-                return await self._fall_over(call, progress)
+                return await self._failover(call, progress)
         except TimeoutError:
             if not limit.expired:
                 raise
@@ -129,17 +129,17 @@ class Attempts:
             model=call.spec.model or call.provider.model,
         ) from progress.error
 
-    async def _fall_over(self, call: ModelCall, progress: _Progress) -> tuple[CompletionResult, bool]:
+    async def _failover(self, call: ModelCall, progress: _Progress) -> tuple[CompletionResult, bool]:
         """Ask one provider after the other. A request's own model name means only the first choice's."""
         chosen = () if call.embeds else self._router.select(call.spec)  # vectors of two models do not compare
         others = [provider for provider in chosen if provider is not call.provider]
         if not others:
-            return await self._repeat(call, call.spec, call.provider, progress), True
+            return await self._with_retries(call, call.spec, call.provider, progress), True
         foreign = call.spec if call.spec.model is None else call.spec.evolve(model=None)
         candidates = [(call.provider, call.spec), *((provider, foreign) for provider in others)]
         for position, (provider, spec) in enumerate(candidates):
             try:
-                return await self._repeat(call, spec, provider, progress), position == 0
+                return await self._with_retries(call, spec, provider, progress), position == 0
             except LLMClientError as error:
                 if progress.started or position == len(others) or not may_fail_over(error):
                     raise
@@ -153,7 +153,7 @@ class Attempts:
                 )
         raise AssertionError("unreachable: the last candidate returns or raises")
 
-    async def _repeat(
+    async def _with_retries(
         self, call: ModelCall, spec: RequestSpec, provider: Provider, progress: _Progress
     ) -> CompletionResult:
         """Ask one provider until it answers or the retry rules say stop."""
@@ -264,12 +264,12 @@ class Attempts:
         if emit is None:
             result = await attempt.provider.complete(attempt.spec, attempt.call.context)
         else:
-            result = await self._pump(attempt, emit, loading)
+            result = await self._consume(attempt, emit, loading)
         if loading is not None:
             await loading
         return replace(result, usage=self._price(attempt, result.model, result.usage))
 
-    async def _enter_rates(self, rates: RateGate, attempt: ModelAttempt) -> int:
+    async def _enter_rates(self, rates: RateLimiter, attempt: ModelAttempt) -> int:
         """Wait for the rate limits; returns the tokens that were counted in advance."""
         spec, estimate = attempt.spec, 0
         if rates.counts_tokens:
@@ -279,7 +279,7 @@ class Attempts:
         await rates.enter(estimate)
         return estimate
 
-    async def _pump(
+    async def _consume(
         self, attempt: ModelAttempt, emit: Emit, loading: asyncio.Future[None] | None
     ) -> CompletionResult:
         """Stream an answer: pass its events on and return what its last event carries."""

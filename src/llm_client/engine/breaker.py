@@ -126,7 +126,7 @@ class CircuitBreaker:
         self._probing = False
 
 
-class BreakerBoard:
+class CircuitBreakers:
     """The breakers of all circuits, one per provider and model.
 
     Names of models come from callers, so there are at most `MAX_BREAKERS` circuits. Whoever floods it with names makes others forget

@@ -15,14 +15,14 @@ from typing import Any
 
 from llm_client.engine.attempts import Attempts
 from llm_client.engine.batch import run_batch
-from llm_client.engine.breaker import BreakerBoard, CircuitBreakerConfig
+from llm_client.engine.breaker import CircuitBreakerConfig, CircuitBreakers
 from llm_client.engine.cache.base import Cache
 from llm_client.engine.embedding import EmbeddingProvider, embedding_spec
 from llm_client.engine.event_stream import EventStream, OpenStream
 from llm_client.engine.hooks import Hook, Hooks
 from llm_client.engine.idempotency import IdempotencyTracker
 from llm_client.engine.keys import request_hash, scoped_key
-from llm_client.engine.limits import RateGate, RateLimits
+from llm_client.engine.limits import RateLimiter, RateLimits
 from llm_client.engine.retry import RetryConfig
 from llm_client.engine.router import Router, StaticRouter
 from llm_client.engine.streams import events_of
@@ -94,8 +94,8 @@ class ExecutionEngine:
         self._attempts = Attempts(
             router=self._router,
             retry=retry or RetryConfig(),
-            breakers=BreakerBoard(breaker_config or CircuitBreakerConfig()),
-            rates=RateGate(rate_limits) if rate_limits else None,
+            breakers=CircuitBreakers(breaker_config or CircuitBreakerConfig()),
+            rates=RateLimiter(rate_limits) if rate_limits else None,
             estimator=self.estimator,
             prices=self.prices,
             hooks=self._hooks,

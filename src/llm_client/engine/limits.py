@@ -86,7 +86,7 @@ class TokenBucket:
         self._filled = now
 
 
-class RateGate:
+class RateLimiter:
     """The buckets of one engine."""
 
     def __init__(self, limits: RateLimits) -> None:

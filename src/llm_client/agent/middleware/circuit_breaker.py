@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from llm_client.agent.middleware.failures import CIRCUIT_OPEN, is_malfunction
-from llm_client.engine.breaker import BreakerBoard, CircuitBreakerConfig
+from llm_client.engine.breaker import CircuitBreakerConfig, CircuitBreakers
 from llm_client.errors import CircuitOpen
 from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.pausing import enclosing_time_limit
@@ -21,12 +21,14 @@ class CircuitBreakerMiddleware(ToolMiddleware):
     """
 
     def __init__(self, config: CircuitBreakerConfig | None = None) -> None:
-        self._board = BreakerBoard(config or CircuitBreakerConfig(failure_threshold=5, recovery_timeout=60.0))
+        self._breakers = CircuitBreakers(
+            config or CircuitBreakerConfig(failure_threshold=5, recovery_timeout=60.0)
+        )
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Run the call if the circuit is closed, and note how it ended."""
         name = invocation.tool.name
-        breaker = self._board.of("tool", name)
+        breaker = self._breakers.of("tool", name)
         try:
             ticket = breaker.enter()
         except CircuitOpen as error:

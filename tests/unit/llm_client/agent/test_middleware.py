@@ -258,7 +258,7 @@ async def test_a_cancellation_after_a_long_durable_wait_is_not_taken_for_a_time_
 
     assert task.cancelled()
     assert (await step.call_tool(invoke(fine), execute)).success
-    assert step._board.of("tool", "ask").state == "closed"
+    assert step._breakers.of("tool", "ask").state == "closed"
 
 
 async def test_an_aborted_run_says_nothing_about_a_tool() -> None:

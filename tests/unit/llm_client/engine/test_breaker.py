@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from llm_client import CircuitBreakerConfig, CircuitOpen, ConfigurationError
-from llm_client.engine.breaker import BreakerBoard, CircuitBreaker, is_outage
+from llm_client.engine.breaker import CircuitBreaker, CircuitBreakers, is_outage
 from llm_client.errors import (
     ConnectionFailed,
     InvalidRequest,
@@ -128,12 +128,12 @@ def test_only_outages_count(error: Exception, counts: bool) -> None:
 
 
 def test_each_provider_and_model_has_its_own_circuit() -> None:
-    board = BreakerBoard(CircuitBreakerConfig(failure_threshold=1))
-    breaker = board.of("openai", "a")
+    breakers = CircuitBreakers(CircuitBreakerConfig(failure_threshold=1))
+    breaker = breakers.of("openai", "a")
     breaker.fail(breaker.enter())
 
-    assert board.of("openai", "a").state == "open"
-    assert board.of("openai", "b").state == board.of("azure", "a").state == "closed"
+    assert breakers.of("openai", "a").state == "open"
+    assert breakers.of("openai", "b").state == breakers.of("azure", "a").state == "closed"
 
 
 def test_impossible_thresholds_are_refused() -> None:

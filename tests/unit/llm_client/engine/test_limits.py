@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_client import ConfigurationError, ExecutionEngine, FunctionProvider, Message, RateLimits, RequestSpec
-from llm_client.engine.limits import RateGate, TokenBucket
+from llm_client.engine.limits import RateLimiter, TokenBucket
 from llm_client.testing.cache_contract import FakeTime
 
 
@@ -108,7 +108,7 @@ async def test_no_request_keeps_others_waiting_for_ever(estimated: int, used: in
 
 
 async def test_an_estimate_is_replaced_by_the_real_usage() -> None:
-    gate = RateGate(RateLimits(tokens_per_minute=1000))
+    gate = RateLimiter(RateLimits(tokens_per_minute=1000))
     await gate.enter(400)
     gate.settle(400, 100)
     gate.settle(0, 50)
