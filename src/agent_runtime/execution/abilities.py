@@ -41,7 +41,7 @@ class Abilities:
         own = () if self.code_version is None else (self.code_version,)
         return Ability(operators=frozenset(self.operators()), versions=(*own, self.process))
 
-    def setting_aside(self, job: JobRecord, reason: str, code: str, at: datetime) -> JobChange:
+    def blocking(self, job: JobRecord, reason: str, code: str, at: datetime) -> JobChange:
         """Return the change that blocks a job, so that nobody like this process tries it again."""
         failed, retry_at = job.failed_versions, None
         if code != UnknownOperator.code:  # that says nothing of the code that knows it

@@ -22,7 +22,7 @@ from agent_runtime.ledger.reservations import (
     spend,
 )
 from agent_runtime.ledger.room import RoomWanted, window_end
-from agent_runtime.ledger.stages import Crossing, crossings
+from agent_runtime.ledger.stages import ThresholdCrossing, crossings
 from agent_runtime.ledger.waiting_line import Ticket
 from agent_runtime.ports.clock import Clock
 from agent_runtime.values.budget import Amount, Charge, Counters, run_budget_id
@@ -240,7 +240,7 @@ class RunBudgets:
             known = await self._read(lambda: self._accounts.read(budgets, fresh=fresh))
         return known
 
-    async def crossings(self, budgets: Sequence[ApplicableBudget]) -> list[Crossing]:
+    async def crossings(self, budgets: Sequence[ApplicableBudget]) -> list[ThresholdCrossing]:
         """Return the stages that settled spending has come to and that nobody here has told of yet.
 
         Where others spend too, only the counters themselves know.
@@ -261,9 +261,9 @@ class RunBudgets:
         """Whether any budget bounds the number of tool calls."""
         return any(budget.limits.tool_calls is not None for budget in self.applicable())
 
-    def said(self, budget_id: str) -> str:
+    def display_name(self, budget_id: str) -> str:
         """Return how messages name a budget."""
-        found = (budget.said for budget in self.applicable() if budget.budget_id == budget_id)
+        found = (budget.display_name for budget in self.applicable() if budget.budget_id == budget_id)
         return next(found, repr(budget_id))
 
     def charge_tool_call(self) -> list[Charge]:
@@ -278,6 +278,6 @@ class RunBudgets:
                 return budget
         return None
 
-    def note_told(self, crossing: Crossing) -> None:
+    def note_told(self, crossing: ThresholdCrossing) -> None:
         """Remember that people have been told of a crossing."""
         self._accounts.note_told(crossing.key)

@@ -135,7 +135,7 @@ class Executor:
             await self._run(claim)
         except Exception as error:
             logger.exception("job %s cannot be run here; it is set aside", job_id)
-            await self._set_aside(claim.job, f"{kind_of(error)}: {text_of(error)}", "INTERNAL_ERROR")
+            await self._block(claim.job, f"{kind_of(error)}: {text_of(error)}", "INTERNAL_ERROR")
 
     async def _claim(self, job_id: str, *, is_listed: bool) -> Claim | None:
         """Take a job; one that may be what kills its processes only when no other such job runs here."""
@@ -161,7 +161,7 @@ class Executor:
                 f"{JOURNAL_FORMAT}: let newer workers run it"
             )
             logger.error("job %s is blocked: %s", claim.job.job_id, reason)
-            await self._set_aside(claim.job, reason, "JOURNAL_FORMAT")
+            await self._block(claim.job, reason, "JOURNAL_FORMAT")
             return
         run, job_id = JobRun(claim.job, await History.of(claim.events), self._services), claim.job.job_id
         if self._draining:
@@ -201,11 +201,11 @@ class Executor:
         await asyncio.sleep(self._services.options.suspect_patience)
         await run.journal.leave_suspects_place()
 
-    async def _set_aside(self, job: JobRecord, reason: str, code: str) -> None:
+    async def _block(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""
         now = self._services.clock.now()
         change = replace(
-            self._services.abilities.setting_aside(job, reason, code, now),
+            self._services.abilities.blocking(job, reason, code, now),
             expect=frozenset({JobStatus.RUNNING}),  # not after its end
         )
         data = {"reason": reason, "code": code}

@@ -116,7 +116,7 @@ async def park(run: JobRun, reason: str, code: str) -> None:
     async with run.journal.final_turn():
         await run.journal.final_commit(
             [NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code})],
-            job=services.abilities.setting_aside(run.job, reason, code, services.clock.now()),
+            job=services.abilities.blocking(run.job, reason, code, services.clock.now()),
         )
 
 

@@ -21,7 +21,7 @@ from llm_client.public_text import public_text, text_of
 logger = logger_of(__name__)
 
 
-async def set_aside(run: JobRun, task: asyncio.Task[Any]) -> bool:
+async def block_or_retry(run: JobRun, task: asyncio.Task[Any]) -> bool:
     """Give a job up that is to go on later, with the operation that failed done anew; return whether it is.
 
     It is not when what failed is the job's own failure, or cannot be done anew because effects have followed it.
@@ -50,7 +50,7 @@ async def _block(run: JobRun, what: str, code: str, cut: Reopening) -> None:
         NewEvent(RuntimeEventType.JOB_BLOCKED, None, {"reason": reason, "code": code}),
     ]
     services = run.services
-    change = services.abilities.setting_aside(run.job, reason, code, services.clock.now())
+    change = services.abilities.blocking(run.job, reason, code, services.clock.now())
     timers = list(sleeps_again(run.history, cut.timers, run.job_id))
     async with run.journal.final_turn():
         await run.journal.final_commit(events, job=change, set_timers=timers, require_no_signals=True)

@@ -11,7 +11,7 @@ from agent_runtime.execution.completion import Completion, end_of, finish
 from agent_runtime.execution.leaving import park, release, suspend, wait_for_room
 from agent_runtime.execution.lifecycle import RunState
 from agent_runtime.execution.operations.bare_timeouts import has_bare_timeout
-from agent_runtime.execution.retrying import set_aside
+from agent_runtime.execution.retrying import block_or_retry
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
@@ -84,7 +84,7 @@ class Supervisor:
         ):  # it stands before something that this process does not begin any more
             return await release(self._root, is_left=True)
         try:
-            if not await set_aside(self._run, self._task):
+            if not await block_or_retry(self._run, self._task):
                 await finish(self._run, end_of(self._run, self._task))
         except SignalsPending:
             await self._run.signals.drain()

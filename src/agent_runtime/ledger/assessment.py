@@ -43,7 +43,7 @@ def _assess(budget: ApplicableBudget, used: Amount, pending: Amount) -> Assessme
         limit = getattr(budget.limits, exceeded)
         return Assessment(
             decision=_DECISIONS[budget.on_exceed],
-            reason=f"budget {budget.said}: its limit of {limit} {_unit(exceeded)} would be passed",
+            reason=f"budget {budget.display_name}: its limit of {limit} {_unit(exceeded)} would be passed",
             budget_id=budget.budget_id,
             degrade_to=budget.degrade_to,
         )
@@ -52,7 +52,7 @@ def _assess(budget: ApplicableBudget, used: Amount, pending: Amount) -> Assessme
         return Assessment()
     return Assessment(
         decision=BudgetDecision.WARN,
-        reason=f"budget {budget.said}: most of its {_unit(name)} is used",
+        reason=f"budget {budget.display_name}: most of its {_unit(name)} is used",
         budget_id=budget.budget_id,
     )
 

@@ -315,7 +315,7 @@ class Ledger:
         for budget in budgets:
             enforced = None if budget.counted else budget.enforced
             if enforced is not None and enforced.exceeded_by(Amount(), amount):
-                raise BudgetExceededError(f"budget {budget.said} allows no call of this size")
+                raise BudgetExceededError(f"budget {budget.display_name} allows no call of this size")
         counted = [budget for budget in budgets if budget.counted]
         made = Reservation(
             reservation_id=_new_id("rsv"),
@@ -328,7 +328,7 @@ class Ledger:
         try:
             await self._commit(charges=charges, set_timers=[made.timer])
         except BudgetRejected as error:
-            said = next(budget.said for budget in counted if budget.budget_id == error.budget_id)
+            said = next(budget.display_name for budget in counted if budget.budget_id == error.budget_id)
             raise BudgetExceededError(f"budget {said} has no room for this call") from error
         return made
 

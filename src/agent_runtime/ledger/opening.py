@@ -11,14 +11,14 @@ from agent_runtime.ledger.windows import window_at
 from agent_runtime.ports.readers import LedgerReader
 from agent_runtime.values.budget import NOTHING
 from agent_runtime.values.event import EPOCH
-from agent_runtime.values.opening import Opening, SpentBy
+from agent_runtime.values.opening import OpeningBalance, SpentBy
 from agent_runtime.values.standing_budget import Budget, WindowKind
 
 PAGE: Final = 50_000
 """Entries that are added up by one query: nobody waits long for the connection that asks."""
 
 
-async def added_up(openings: Sequence[Opening], ledger: LedgerReader) -> list[Opening]:
+async def added_up(openings: Sequence[OpeningBalance], ledger: LedgerReader) -> list[OpeningBalance]:
     """Add up what the ledger has by now, outside of any transaction that others would have to wait for."""
     if not openings:
         return []
@@ -36,7 +36,7 @@ async def added_up(openings: Sequence[Opening], ledger: LedgerReader) -> list[Op
     ]
 
 
-def openings(budgets: Iterable[Budget], stored: Mapping[str, Budget], at: datetime) -> list[Opening]:
+def openings(budgets: Iterable[Budget], stored: Mapping[str, Budget], at: datetime) -> list[OpeningBalance]:
     """Return one for each window that these budgets limit and that their stored versions did not.
 
     Where a limit of the kind is stored, its counters have run since then, with what the ledger does not have.
@@ -50,5 +50,7 @@ def openings(budgets: Iterable[Budget], stored: Mapping[str, Budget], at: dateti
             )
             if kind is not WindowKind.REQUEST and budget.limits(kind) is not None and not known:
                 window = window_at(kind, at, budget.timezone)
-                found.append(Opening(budget=budget, window=window.key, since=window.starts_at or EPOCH))
+                found.append(
+                    OpeningBalance(budget=budget, window=window.key, since=window.starts_at or EPOCH)
+                )
     return found

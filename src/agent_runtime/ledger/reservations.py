@@ -53,7 +53,7 @@ class ApplicableBudget:
         return (self.budget_id, self.window)
 
     @property
-    def said(self) -> str:
+    def display_name(self) -> str:
         """How messages name it."""
         return repr(self.label or self.budget_id) + (f" ({self.window})" if self.window else "")
 
@@ -127,7 +127,7 @@ class Shortage:
     @property
     def message(self) -> str:
         """What is wrong, in a sentence."""
-        return f"budget {self.budget.said}: {self.reason}"
+        return f"budget {self.budget.display_name}: {self.reason}"
 
 
 def plan_model_call(budgets: Sequence[tuple[ApplicableBudget, Counters]], demand: Demand) -> Plan | Shortage:

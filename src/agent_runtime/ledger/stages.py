@@ -15,7 +15,7 @@ _ONCE: Final = Amount(requests=1)
 _NEVER_AGAIN: Final = Limits(requests=1)
 
 
-class Crossing(NamedTuple):
+class ThresholdCrossing(NamedTuple):
     """A stage that the spending of a limit has come to."""
 
     budget: ApplicableBudget
@@ -36,7 +36,7 @@ class Crossing(NamedTuple):
         return Charge(budget_id=budget_id, window=window, settle=_ONCE, limits=_NEVER_AGAIN)
 
 
-def crossings(budget: ApplicableBudget, spent: Amount) -> Iterator[Crossing]:
+def crossings(budget: ApplicableBudget, spent: Amount) -> Iterator[ThresholdCrossing]:
     """Yield the stages that settled spending has come to, limit by limit."""
     for name, limit, used in zip(DIMENSIONS, budget.limits, spent, strict=True):
         if limit is None or not used:
@@ -48,4 +48,4 @@ def crossings(budget: ApplicableBudget, spent: Amount) -> Iterator[Crossing]:
         }
         for stage, is_reached in reached.items():
             if is_reached:
-                yield Crossing(budget, stage, name, used, limit)
+                yield ThresholdCrossing(budget, stage, name, used, limit)

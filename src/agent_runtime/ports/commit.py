@@ -20,7 +20,7 @@ from agent_runtime.values.deaths import Absolution
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.message import Address, InboxMessage, Receiver
-from agent_runtime.values.opening import Floor, Opening
+from agent_runtime.values.opening import Floor, OpeningBalance
 from agent_runtime.values.public_data import public_data, public_error, public_name
 from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet
@@ -227,7 +227,7 @@ class Commit:
     """Ids of standing budgets to delete. Their counters stay."""
     floors: Sequence[Floor] = ()
     """What counters settle at least; what they have reserved stays as it is."""
-    openings: Sequence[Opening] = ()
+    openings: Sequence[OpeningBalance] = ()
     """Counters that settle at least what the ledger has since the window began; what they have reserved stays as it is."""
     policies: Sequence[StoredPolicy] = ()
     """Versions of policies to keep; one that is there is left as it is."""
@@ -272,7 +272,7 @@ class CommitParts(TypedDict, total=False):
     budgets: Sequence[Budget]
     drop_budgets: Sequence[str]
     floors: Sequence[Floor]
-    openings: Sequence[Opening]
+    openings: Sequence[OpeningBalance]
     policies: Sequence[StoredPolicy]
     messages: Sequence[InboxMessage]
     inbox_bound: int | None

@@ -19,7 +19,7 @@ from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilte
 from agent_runtime.values.context import PolicyRef
 from agent_runtime.values.job import JobStatus
 from agent_runtime.values.money import to_dollars
-from agent_runtime.values.opening import Floor, Opening
+from agent_runtime.values.opening import Floor, OpeningBalance
 from agent_runtime.values.standing_budget import Budget
 
 
@@ -269,8 +269,8 @@ class MoneyContract:
         await storage.commit(commit(ledger=entries, charges=[known]))
 
         begun = [
-            Opening(budget=each, window="day", since=NOW),
-            Opening(budget=some, window="", since=NOW - timedelta(days=1)),
+            OpeningBalance(budget=each, window="day", since=NOW),
+            OpeningBalance(budget=some, window="", since=NOW - timedelta(days=1)),
         ]
         for _ in range(2):  # the second time everything is there
             await storage.commit(commit(budgets=[each, some], openings=begun))
@@ -295,7 +295,7 @@ class MoneyContract:
     ) -> None:
         budget = Budget(scope_id="a", max_cost_daily=Decimal(1))
         key = (budget.budget_id, "day")
-        begins = {"budgets": [budget], "openings": [Opening(budget=budget, window="day", since=NOW)]}
+        begins = {"budgets": [budget], "openings": [OpeningBalance(budget=budget, window="day", since=NOW)]}
 
         def entry(entry_id: str, units: int) -> LedgerEntry:
             cost = to_dollars(units)
@@ -324,7 +324,7 @@ class MoneyContract:
 
     async def test_nothing_is_lost_or_counted_twice_while_a_budget_begins(self, storage: Storage) -> None:
         budget = Budget(scope_id="a", max_cost_daily=Decimal(1))
-        opening = Opening(budget=budget, window="day", since=NOW)
+        opening = OpeningBalance(budget=budget, window="day", since=NOW)
         charge = Charge(budget_id=budget.budget_id, window="day", settle=Amount(cost=1, requests=1, turns=1))
 
         async def spend(worker: int) -> None:

@@ -31,7 +31,7 @@ class Floor(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class OpeningBalance:
     """A budget that begins, or begins again, to count in one window.
 
     The ledger may have a million entries of the window. They are added up before, while others write; the commit that

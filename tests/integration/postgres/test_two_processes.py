@@ -16,7 +16,7 @@ from agent_runtime.values.budget import Amount, Charge, LedgerEntry, Limits
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
-from agent_runtime.values.opening import Opening
+from agent_runtime.values.opening import OpeningBalance
 from agent_runtime.values.standing_budget import Budget
 from support.kernels import until
 
@@ -209,7 +209,7 @@ async def test_a_budget_that_begins_loses_nothing_that_another_process_counts_me
     first, second = pair
     budget = Budget(scope_id="a", max_tokens_daily=1)
     key = (budget.budget_id, "day")
-    begins = commit(budgets=[budget], openings=[Opening(budget=budget, window="day", since=NOW)])
+    begins = commit(budgets=[budget], openings=[OpeningBalance(budget=budget, window="day", since=NOW)])
     counted = Charge(budget_id=key[0], window="day", settle=Amount(tokens=1))
 
     def entry(entry_id: str) -> LedgerEntry:

@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
-from agent_runtime.execution.guards.model_policy import rule_on_model
+from agent_runtime.execution.guards.model_policy import judge_model
 from agent_runtime.execution.guards.model_step import ModelStep
 from agent_runtime.execution.guards.money import AtMost
 from agent_runtime.execution.guards.pinning import new_pins
@@ -60,7 +60,7 @@ class ModelAdmission:
         if not branch.run.enforcer.governs_models:
             return spec, model
         tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
-        ruling = await rule_on_model(branch, branch.batch, provider, model, context_tokens=tokens)
+        ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
         step.ruled |= {(provider, model), (provider, ruling.model)}
         bounds = ruling.constraints
         if bounds.drop_tools:

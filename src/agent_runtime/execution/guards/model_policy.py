@@ -25,7 +25,7 @@ from llm_client.spec import RequestSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class ModelVerdict:
     """What was decided about a model call: which model, within which bounds."""
 
     model: str
@@ -48,9 +48,9 @@ class Ruling:
         return spec
 
 
-async def rule_on_model(
+async def judge_model(
     branch: Branch, place: str, provider: str, model: str, *, context_tokens: int
-) -> Ruling:
+) -> ModelVerdict:
     """Ask the policy about a model, and about the one it forces instead, if it does; wait for a yes that it wants.
 
     Raises:
@@ -74,7 +74,7 @@ async def rule_on_model(
         bounds.append(result.constraints)
         forced = result.constraints.model
         if forced is None or forced == asked[-1]:
-            return Ruling(model=asked[-1], constraints=Constraints.tightest(bounds))
+            return ModelVerdict(model=asked[-1], constraints=Constraints.tightest(bounds))
         if forced in asked:
             raise PolicyDenied(f"rules force models in a circle: {' → '.join([*asked, forced])}")
         asked.append(forced)

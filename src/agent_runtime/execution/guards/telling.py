@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from agent_runtime.errors import BudgetRejected
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.reservations import ApplicableBudget
-from agent_runtime.ledger.stages import Crossing
+from agent_runtime.ledger.stages import ThresholdCrossing
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.logs import logger_of
@@ -30,7 +30,7 @@ async def tell(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudge
         run.budgets.note_told(crossing)
 
 
-def _about(crossing: Crossing) -> dict[str, str | int]:
+def _about(crossing: ThresholdCrossing) -> dict[str, str | int]:
     budget = crossing.budget
     return {
         "budget": budget.label or budget.budget_id,

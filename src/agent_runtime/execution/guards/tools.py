@@ -141,7 +141,9 @@ class ToolGuard:
             if is_dropped(invocation.tool.name, dropped):
                 return failure("this tool may not be used here", DENIED)
             if (budget := own.run.budgets.refuses_tool_call(invocation.index)) is not None:
-                return failure(f"budget {budget.said}: not run, one answer may not call more tools", DENIED)
+                return failure(
+                    f"budget {budget.display_name}: not run, one answer may not call more tools", DENIED
+                )
             result = rule_on_tool(own.run, effect.operation_id, invocation)
             if isinstance(result, ToolResult):
                 return result
@@ -218,7 +220,7 @@ async def _intend(effect: JournaledEffect) -> None:
             break
         except BudgetRejected as rejected:
             error = rejected
-        said = budgets.said(error.budget_id)
+        said = budgets.display_name(error.budget_id)
         reason = f"budget {said}: its limit of tool calls is reached"
         if await budgets.wait_for_tool_call(error.budget_id, reason):
             continue

@@ -12,7 +12,7 @@ from agent_runtime.values.budget import EntryKey
 from agent_runtime.values.capacity import QueueBounds
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.message import Address
-from agent_runtime.values.opening import Floor, Opening
+from agent_runtime.values.opening import Floor, OpeningBalance
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Needs:
     counters: set[Key] = field(default_factory=set)
     """(budget, window) pairs."""
     floors: list[Floor] = field(default_factory=list)
-    openings: list[Opening] = field(default_factory=list)
+    openings: list[OpeningBalance] = field(default_factory=list)
     mail: MailNeeds = field(default_factory=MailNeeds)
 
     def add(self, commit: Commit) -> None:

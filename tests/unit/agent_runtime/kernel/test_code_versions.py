@@ -83,7 +83,7 @@ def test_without_a_version_tries_become_rarer() -> None:
     record, waits = job(), []
     for number in range(30):
         process = Abilities(operators=tuple, code_version=None, process=f"process-{number}")
-        change = process.setting_aside(record, "why", NondeterminismError.code, NOW)
+        change = process.blocking(record, "why", NondeterminismError.code, NOW)
         assert change.failed_versions is not None
         assert change.retry_at is not None
         record = replace(record, failed_versions=change.failed_versions)
@@ -97,9 +97,9 @@ async def test_what_a_deploy_of_the_same_version_may_mend_is_tried_by_each_proce
     """A key, a package or a policy that is missing has nothing to do with the version of the code."""
     now = datetime.now(UTC)
     process = Abilities(operators=tuple, code_version="v1", process="p1")
-    change = process.setting_aside(job(), "why", "MISSING_DEPENDENCY", now)
+    change = process.blocking(job(), "why", "MISSING_DEPENDENCY", now)
     assert change.failed_versions == ("p1",)
-    change = process.setting_aside(job(), "why", NondeterminismError.code, now)
+    change = process.blocking(job(), "why", NondeterminismError.code, now)
     assert (change.failed_versions, change.retry_at) == (("v1",), None)
 
 
