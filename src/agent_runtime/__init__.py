@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         PostgresLedgerWriter,
     )
     from agent_runtime.storage.redis.actions import RedisActionStore
-    from agent_runtime.storage.redis.announcements import RedisAnnouncements
+    from agent_runtime.storage.redis.change_notifier import RedisChangeNotifier
     from agent_runtime.storage.redis.job_cache import RedisJobCache
     from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
@@ -140,7 +140,7 @@ _HOMES = {
     "storage.postgres.storage": "PostgresStorage",
     "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
     "storage.redis.actions": "RedisActionStore",
-    "storage.redis.announcements": "RedisAnnouncements",
+    "storage.redis.change_notifier": "RedisChangeNotifier",
     "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
@@ -234,7 +234,7 @@ __all__ = [
     "QueueFull",
     "RedactionPolicy",
     "RedisActionStore",
-    "RedisAnnouncements",
+    "RedisChangeNotifier",
     "RedisJobCache",
     "RedisSignalChannel",
     "Reservation",

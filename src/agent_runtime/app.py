@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.store import LedgerWriter
     from agent_runtime.policy.engine import PolicyEngine
-    from agent_runtime.ports.announcements import Announcements
+    from agent_runtime.ports.change_notifier import ChangeNotifier
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
@@ -83,20 +83,20 @@ def open_storage(
         with optional_packages():
             from agent_runtime.storage.postgres.storage import PostgresStorage
 
-        return PostgresStorage(url, announcements=_announcements(redis_url))
+        return PostgresStorage(url, notifier=_notifier(redis_url))
     raise ConfigurationError(
         f"storage {scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
     )
 
 
-def _announcements(redis_url: str | None) -> Announcements | None:
+def _notifier(redis_url: str | None) -> ChangeNotifier | None:
     """Return what carries news between the processes of a Postgres database, `None` for the database itself."""
     if redis_url is None:
         return None
     with optional_packages():
-        from agent_runtime.storage.redis.announcements import RedisAnnouncements
+        from agent_runtime.storage.redis.change_notifier import RedisChangeNotifier
 
-    return RedisAnnouncements(redis_url)
+    return RedisChangeNotifier(redis_url)
 
 
 def url_parts(url: str) -> SplitResult:

@@ -13,7 +13,7 @@ from agent_runtime import BudgetSpec, ExecutionRequest, RuntimeKernel, StorageEr
 from agent_runtime.errors import FenceLost, InvalidInput
 from agent_runtime.ports.commit import Commit, NewEvent, Signal
 from agent_runtime.ports.ids import new_commit_id
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter
@@ -49,7 +49,7 @@ class Recorder:
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Hear of folded signals, of which there are none."""
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Hear of other processes' changes."""
 
 

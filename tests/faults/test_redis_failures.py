@@ -19,7 +19,7 @@ from agent_runtime import (
     JobSpec,
     OperatorContext,
     RedisActionStore,
-    RedisAnnouncements,
+    RedisChangeNotifier,
     RedisJobCache,
     RedisSignalChannel,
     RuntimeKernel,
@@ -51,7 +51,7 @@ async def ask(context: OperatorContext, given: object) -> str:
 @asynccontextmanager
 async def pair_of(database: str, url: str) -> AsyncIterator[tuple[RuntimeKernel, RuntimeKernel]]:
     """Run a worker and a process that submits and follows."""
-    storages = [PostgresStorage(database, announcements=RedisAnnouncements(url)) for _ in range(2)]
+    storages = [PostgresStorage(database, notifier=RedisChangeNotifier(url)) for _ in range(2)]
     worker = RuntimeKernel(storage=storages[0], operators=[ask], options=LOOKING)
     front = RuntimeKernel(storage=storages[1], operators=[ask], options=LOOKING, worker=False)
     async with worker, front:
@@ -64,7 +64,7 @@ async def listening(kernel: RuntimeKernel, *, yes: bool = True) -> None:
     """Wait until a kernel hears others, or no longer does."""
     storage = kernel.storage
     assert isinstance(storage, PostgresStorage)
-    await until(lambda: asyncio.sleep(0, storage._announcements.listening.is_set() is yes))
+    await until(lambda: asyncio.sleep(0, storage._notifier.listening.is_set() is yes))
 
 
 async def answered_from_afar(front: RuntimeKernel) -> list[str]:

@@ -11,11 +11,11 @@ from agent_runtime import (
     InMemoryJobStore,
     JobManager,
     JobSpec,
-    RedisAnnouncements,
+    RedisChangeNotifier,
     RedisJobCache,
     RedisSignalChannel,
 )
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
 from support.kernels import BOUND, until
 from support.redis_clients import client_of, unique
@@ -32,17 +32,17 @@ async def client(redis_url: str) -> AsyncIterator[Redis]:
 async def test_an_announcement_that_nobody_can_have_sent_is_not_read(client: Redis) -> None:
     channel = unique("changes")
     heard: list[object] = []
-    announcements = RedisAnnouncements(client, channel=channel)
-    announcements.start(heard.append)
-    await announcements.listening.wait()
+    notifier = RedisChangeNotifier(client, channel=channel)
+    notifier.start(heard.append)
+    await notifier.listening.wait()
     heard.clear()
 
     await client.publish(channel, "s-1 " + "gjob " * 20_000)
     await client.publish(channel, "s-1 gjob-1")
     await until(lambda: asyncio.sleep(0, len(heard) > 1))
-    await announcements.stop()
+    await notifier.stop()
 
-    assert heard == [None, [ForeignChange("grown", "job-1")]]  # anything may have happened: it is looked at
+    assert heard == [None, [RemoteChange("appended", "job-1")]]  # anything may have happened: it is looked at
 
 
 async def test_a_signal_that_nobody_can_have_sent_is_not_read(client: Redis) -> None:

@@ -63,7 +63,7 @@ class EventBus(Protocol):
         """Whether anybody would receive an event of this job."""
         ...
 
-    def poke(self, job_id: str | None = None) -> None:
+    def notify(self, job_id: str | None = None) -> None:
         """Tell the subscribers to a job, or to any single job, that they may have missed something."""
         ...
 
@@ -140,7 +140,7 @@ class Subscription:
             return RuntimeEvent(type=GAP, job_id=self.job_id, data={"missed": missed})
         return self._queue.popleft()
 
-    def poke(self) -> None:
+    def notify(self) -> None:
         """Wake the reader with a `gap` event: something may have happened that was not sent here."""
         self._missed += 1
         self._arrived.set()
@@ -238,12 +238,12 @@ class InMemoryEventBus:
         """Whether anybody would receive an event of this job."""
         return bool(self._all) or job_id in self._by_job
 
-    def poke(self, job_id: str | None = None) -> None:
+    def notify(self, job_id: str | None = None) -> None:
         """Tell the subscribers to a job, or to any single job, that they may have missed something."""
         groups = tuple(self._by_job.values()) if job_id is None else (self._by_job.get(job_id, ()),)
         for group in groups:
             for subscription in tuple(group):
-                subscription.poke()
+                subscription.notify()
 
     async def aclose(self) -> None:
         """End every subscription."""

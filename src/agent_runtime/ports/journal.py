@@ -26,7 +26,7 @@ class Claim:
     """Its whole journal, signals that had waited already folded in."""
 
 
-ChangeKind = Literal["created", "woken", "grown", "ended", "timer"]
+ChangeKind = Literal["created", "signalled", "appended", "ended", "timer"]
 
 
 class DueJob(NamedTuple):
@@ -37,11 +37,11 @@ class DueJob(NamedTuple):
     scope_id: str
 
 
-class ForeignChange(NamedTuple):
+class RemoteChange(NamedTuple):
     """What another process has done to a job."""
 
     kind: ChangeKind
-    """`woken`: a signal or a message waits for it; `grown`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
+    """`signalled`: a signal or a message waits for it; `appended`: its journal has new entries; `ended`: or is blocked; `timer`: one was set."""
     job_id: str
 
 
@@ -60,7 +60,7 @@ class Listener(Protocol):
         """Learn of jobs for which a commit made through this storage object has left messages, in memory or suspended."""
         ...
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Learn that another process has written something; without `changes`, anything may have happened."""
         ...
 

@@ -14,7 +14,7 @@ from agent_runtime.errors import AlreadySettled, DuplicateMessage, FenceLost, In
 from agent_runtime.ports.commit import Commit, JobChange, NewEvent
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.ports.journal import Claim, ForeignChange
+from agent_runtime.ports.journal import Claim, RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.content import COMPRESS_ASIDE, encode
@@ -43,7 +43,7 @@ class _Woken:
         """Remember."""
         self.jobs.extend(job_ids)
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Nothing to remember."""
 
 

@@ -25,7 +25,7 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, Timer
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.ability_contract import AbilityContract
@@ -61,7 +61,7 @@ class Recorder:
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Nothing to remember."""
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Nothing to remember."""
 
 

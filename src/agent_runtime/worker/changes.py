@@ -12,7 +12,7 @@ from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.commit import Commit, NewEvent, placed
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import DueJob, ForeignChange
+from agent_runtime.ports.journal import DueJob, RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.event import RuntimeEvent
@@ -113,7 +113,7 @@ class ChangeRouter:
             if commit.job.status is JobStatus.RUNNING:  # given up in the middle; another process may go on
                 self._become_due(commit.job_id or "")
         if commit.set_timers:
-            self._timers.hear(commit.set_timers)
+            self._timers.were_set(commit.set_timers)
 
     def _created(self, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
         if self._bus.has_listeners(job.job_id):
@@ -151,26 +151,26 @@ class ChangeRouter:
         for job_id in job_ids:
             self.wake(job_id)
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """React to another process's commits; without `changes`, anything may have happened."""
         if changes is None:
             self._sweeping.wake()
-            self._bus.poke()
-            self._timers.look()
+            self._bus.notify()
+            self._timers.poll()
             return
         for kind, job_id in changes:
             match kind:
                 case "created" if self._queue is None:
                     self._become_due(job_id)
-                case "woken" if self._queue is None or job_id in self._executor.busy:
+                case "signalled" if self._queue is None or job_id in self._executor.busy:
                     self.wake(job_id)
                 case "timer":
-                    self._timers.look()
-                case "grown":
-                    self._bus.poke(job_id)
+                    self._timers.poll()
+                case "appended":
+                    self._bus.notify(job_id)
                 case "ended":
-                    self._bus.poke(job_id)
-                    self._ends.hear(job_id)
+                    self._bus.notify(job_id)
+                    self._ends.on_remote_change(job_id)
 
     @property
     def _passes_on(self) -> bool:
@@ -201,9 +201,9 @@ class ChangeRouter:
                 await self._submit_due()
             for job_id in await self._storage.jobs_with_signals(self._services.owner):
                 self.wake(job_id)
-        await self._ends.look()
+        await self._ends.poll()
         if self._storage.is_shared:
-            self._bus.poke()  # what another process has written and not announced is found by looking
+            self._bus.notify()  # what another process has written and not announced is found by looking
 
     async def _submit_due(self) -> None:
         due = await self._first_due(self._services.abilities.now())

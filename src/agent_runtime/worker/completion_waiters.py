@@ -15,7 +15,7 @@ from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
 
-LOOK_LIMIT: Final = 1000
+POLL_LIMIT: Final = 1000
 """Jobs asked for at once."""
 
 
@@ -29,9 +29,9 @@ class CompletionWaiters:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._ends: WeakValueDictionary[str, asyncio.Future[RuntimeEvent]] = WeakValueDictionary()
-        self._heard: dict[str, None] = {}
+        self._changed: dict[str, None] = {}
         self._loop = BackgroundLoop(
-            self._look_at_heard,
+            self._read_changed,
             name="looking at ended jobs",
             logger=logger,
             failures=(StorageError,),  # not tried again: the sweep finds them
@@ -68,23 +68,23 @@ class CompletionWaiters:
         if end is not None and not end.done():
             end.set_result(event)
 
-    def hear(self, job_id: str) -> None:
+    def on_remote_change(self, job_id: str) -> None:
         """Learn that a job has stopped in another process: only that one is looked at, however many are awaited."""
         if job_id in self._ends:
-            self._heard[job_id] = None
+            self._changed[job_id] = None
             self._loop.wake()
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """See which of all awaited jobs have ended: one question for a thousand, for most of them wait for long."""
         awaited = list(self._ends)
-        for first in range(0, len(awaited), LOOK_LIMIT):
-            await self._look_at(await self._storage.stopped_jobs(awaited[first : first + LOOK_LIMIT]))
+        for first in range(0, len(awaited), POLL_LIMIT):
+            await self._read(await self._storage.stopped_jobs(awaited[first : first + POLL_LIMIT]))
 
-    async def _look_at_heard(self) -> None:
-        heard, self._heard = list(self._heard), {}
-        await self._look_at(heard)
+    async def _read_changed(self) -> None:
+        changed, self._changed = list(self._changed), {}
+        await self._read(changed)
 
-    async def _look_at(self, job_ids: Iterable[str]) -> None:
+    async def _read(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:
             for event in await self._storage.tail(job_id, 1):
                 if event.is_stop:

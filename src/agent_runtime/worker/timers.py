@@ -40,7 +40,7 @@ class TimerService:
         self._clock = clock
         self._sweep_interval = sweep_interval
         self._loop = BackgroundLoop(
-            self._fire_and_look,
+            self._fire_and_poll,
             name="firing timers",
             logger=logger,
             failures=(StorageError,),
@@ -52,12 +52,12 @@ class TimerService:
         """Begin."""
         self._loop.start(after=0)
 
-    def hear(self, timers: Sequence[Timer]) -> None:
+    def were_set(self, timers: Sequence[Timer]) -> None:
         """Learn of timers that were set, in case one is due before all others."""
         if any(self._next is None or timer.due_at < self._next for timer in timers):
             self._loop.wake()
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Look at the table now."""
         self._loop.wake()
 
@@ -65,7 +65,7 @@ class TimerService:
         """Fire nothing more."""
         await self._loop.stop()
 
-    async def _fire_and_look(self) -> float:
+    async def _fire_and_poll(self) -> float:
         """Fire what is due; return after how many seconds the next timer is."""
         self._next = None  # until the table has been read, any timer that is set may be the next
         looked_at = self._clock.now()

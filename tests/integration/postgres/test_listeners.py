@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agent_runtime.ports.commit import NewEvent
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.postgres import PostgresStorage
-from agent_runtime.storage.redis import RedisAnnouncements
+from agent_runtime.storage.redis import RedisChangeNotifier
 from agent_runtime.testing.storage_contract import commit, job
 from support.kernels import BOUND
 from support.redis_clients import unique
@@ -22,7 +22,7 @@ class Ear:
         self.created: set[str] = set()
         self.heard = asyncio.Event()
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         self.created.update(change.job_id for change in changes or () if change.kind == "created")
         self.heard.set()
 
@@ -35,12 +35,12 @@ class Ear:
 async def test_a_listener_that_comes_as_the_last_one_goes_hears_on(
     carrier: str, turns: int, database: str, redis_url: str
 ) -> None:
-    def announcements() -> Any:
-        return None if carrier == "postgres" else RedisAnnouncements(redis_url, channel=channel)
+    def notifier() -> Any:
+        return None if carrier == "postgres" else RedisChangeNotifier(redis_url, channel=channel)
 
     channel = unique("changes")
-    here = PostgresStorage(database, announcements=announcements())
-    elsewhere = PostgresStorage(database, announcements=announcements())
+    here = PostgresStorage(database, notifier=notifier())
+    elsewhere = PostgresStorage(database, notifier=notifier())
     ear = Ear()
     await here.open()
     await elsewhere.open()

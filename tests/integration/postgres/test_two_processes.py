@@ -8,7 +8,7 @@ import pytest
 
 from agent_runtime.errors import BudgetRejected, FenceLost
 from agent_runtime.ports.commit import Commit, JobChange, NewEvent, Signal
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.storage_contract import NOW, commit, job
@@ -46,7 +46,7 @@ class Ear:
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Not of interest."""
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         self.anything += changes is None
         self.heard.update((change.kind, change.job_id) for change in changes or ())
 
@@ -65,22 +65,22 @@ async def test_what_one_process_writes_the_other_hears(pair: Pair) -> None:
     ear, own = Ear(), Ear()
     second.listen(ear)
     first.listen(own)
-    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
+    await until(lambda: asyncio.sleep(0, second._notifier.listening.is_set()))
     parent, child = job(), job()
     await first.commit(commit(create=[(parent, [NewEvent("job.created")])]))
     await hears(ear, "created", parent.job_id)
     await first.claim(parent.job_id, owner="w", at=NOW)
-    await hears(ear, "grown", parent.job_id)
+    await hears(ear, "appended", parent.job_id)
     child = job(parent_job_id=parent.job_id)
     await first.commit(commit(create=[(child, [])], signals=[Signal("s", parent.job_id, "custom.s")]))
-    await hears(ear, "woken", parent.job_id)
+    await hears(ear, "signalled", parent.job_id)
     change = JobChange(status=JobStatus.FAILED, release=True)
     ended = [NewEvent("job.failed")]
     await first.commit(
         commit(job_id=parent.job_id, fence=1, events=ended, job=change, cancel_children_of=parent.job_id)
     )
     await hears(ear, "ended", parent.job_id)
-    await hears(ear, "woken", child.job_id)
+    await hears(ear, "signalled", child.job_id)
     assert own.heard == set()
 
 
@@ -90,7 +90,7 @@ async def test_a_listener_whose_connection_was_cut_looks_at_everything_again(
     _, second = pair
     ear = Ear()
     second.listen(ear)
-    await until(lambda: asyncio.sleep(0, second._announcements.listening.is_set()))
+    await until(lambda: asyncio.sleep(0, second._notifier.listening.is_set()))
     ear.anything = 0
     administrator = await asyncpg.connect(database)
     await administrator.execute(

@@ -301,7 +301,7 @@ async def test_commits_of_a_kernel_in_another_process_reach_the_cache(
         RuntimeKernel(storage=worker, operators=[greet], options=QUICK) as kernel,
         RedisJobCache(client, PostgresJobStore(front), prefix) as cache,
     ):
-        await until(lambda: asyncio.sleep(0, front._announcements.listening.is_set()))
+        await until(lambda: asyncio.sleep(0, front._notifier.listening.is_set()))
         for _ in range(5):
             handle = await kernel.execute(ExecutionRequest(operator="greet", input="hello"))
             assert await cache.get(handle.job_id) is not None

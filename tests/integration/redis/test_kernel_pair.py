@@ -14,7 +14,7 @@ from agent_runtime import (
     ExecutionRequest,
     JobCancelled,
     OperatorContext,
-    RedisAnnouncements,
+    RedisChangeNotifier,
     Runtime,
     RuntimeKernel,
     Settings,
@@ -47,15 +47,14 @@ def channel() -> str:
 async def pair(database: str, redis_url: str, channel: str) -> AsyncIterator[Pair]:
     """A worker that keeps its jobs in memory, and a process that only submits and follows."""
     storages = [
-        PostgresStorage(database, announcements=RedisAnnouncements(redis_url, channel=channel))
-        for _ in range(2)
+        PostgresStorage(database, notifier=RedisChangeNotifier(redis_url, channel=channel)) for _ in range(2)
     ]
     worker = RuntimeKernel(storage=storages[0], operators=[ask, wait], options=PATIENT)
     front = RuntimeKernel(storage=storages[1], operators=[ask, wait], options=PATIENT, worker=False)
     async with worker, front:
         async with asyncio.timeout(BOUND):
             for storage in storages:
-                await storage._announcements.listening.wait()
+                await storage._notifier.listening.wait()
         yield worker, front
     for storage in storages:
         await storage.aclose()
@@ -135,7 +134,7 @@ def settings(database: str, redis_url: str) -> Settings:
 async def test_a_process_with_the_setting_and_one_with_the_code_hear_each_other(
     settings: Settings, database: str, redis_url: str
 ) -> None:
-    by_code = PostgresStorage(database, announcements=RedisAnnouncements(redis_url))
+    by_code = PostgresStorage(database, notifier=RedisChangeNotifier(redis_url))
     patient = settings.model_copy(update={"sweep_interval": NEVER, "suspend_after": NEVER})
     async with (
         Runtime(patient, operators=[ask]) as runtime,
@@ -144,7 +143,7 @@ async def test_a_process_with_the_setting_and_one_with_the_code_hear_each_other(
         async with asyncio.timeout(BOUND):
             for storage in (runtime.kernel.storage, by_code):
                 assert isinstance(storage, PostgresStorage)
-                await storage._announcements.listening.wait()
+                await storage._notifier.listening.wait()
         handle = await runtime.kernel.execute(ExecutionRequest(operator="ask", input="?"))
         action = await pending(handle)
         await front.actions.resolve_by_id(action.action_id, {"value": 3}, resolved_by="eve")
@@ -163,8 +162,8 @@ async def test_an_application_uses_redis_when_its_settings_name_one(
         async with asyncio.timeout(BOUND):
             for one in (runtime, front):
                 assert isinstance(one.kernel.storage, PostgresStorage)
-                assert isinstance(one.kernel.storage._announcements, RedisAnnouncements)
-                await one.kernel.storage._announcements.listening.wait()
+                assert isinstance(one.kernel.storage._notifier, RedisChangeNotifier)
+                await one.kernel.storage._notifier.listening.wait()
         handle = await runtime.kernel.execute(ExecutionRequest(operator="ask", input="?"))
         followed = front.kernel.handle(handle.job_id)
         await followed.resolve_action((await pending(followed)).action_id, {"value": 2}, resolved_by="bob")

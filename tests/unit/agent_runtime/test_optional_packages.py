@@ -21,7 +21,7 @@ except MissingDependency as error:
 
 
 @pytest.mark.parametrize(
-    "name", ["RedisActionStore", "RedisAnnouncements", "RedisJobCache", "RedisSignalChannel"]
+    "name", ["RedisActionStore", "RedisChangeNotifier", "RedisJobCache", "RedisSignalChannel"]
 )
 def test_a_missing_redis_package_is_said_with_the_extra_that_brings_it(name: str) -> None:
     assert name in agent_runtime.__all__

@@ -17,10 +17,10 @@ from agent_runtime.cli.questions import Questions
 from agent_runtime.errors import StorageClosed, StorageError
 from agent_runtime.execution.abilities import Abilities
 from agent_runtime.ports.commit import Commit
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.memory import MemoryStorage
-from agent_runtime.storage.outbox import Outbox
-from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
+from agent_runtime.storage.notifications import Notifications
+from agent_runtime.storage.postgres.change_notifier import PostgresChangeNotifier
 from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.writer import Writer
 from agent_runtime.storage.redis.invalidations import Invalidations
@@ -69,7 +69,7 @@ async def completion_waiters(stubborn: Stubborn) -> Stop:
     ends = CompletionWaiters(SimpleNamespace(tail=stubborn))  # type: ignore[arg-type]
     ends.start()
     keep.append(ends.end_of("job-1"))
-    ends.hear("job-1")
+    ends.on_remote_change("job-1")
     return ends.stop
 
 
@@ -140,20 +140,20 @@ async def detached_subscription(stubborn: Stubborn) -> Stop:
     return detach
 
 
-async def outbox(stubborn: Stubborn) -> Stop:
+async def notifications(stubborn: Stubborn) -> Stop:
     async def send(text: str) -> None:
         if not stubborn.inside.is_set():
             await stubborn()
 
-    box = Outbox(send, failures=(OSError,), max_bytes=1000)
-    box.tell(ForeignChange("woken", "job-1"))
-    return box.stop
+    gathered = Notifications(send, failures=(OSError,), max_bytes=1000)
+    gathered.publish(RemoteChange("signalled", "job-1"))
+    return gathered.stop
 
 
-async def postgres_announcements(stubborn: Stubborn) -> Stop:
-    announcements = PostgresAnnouncements(SimpleNamespace(acquire=stubborn))  # type: ignore[arg-type]
-    announcements.start(lambda _: None)
-    return announcements.stop
+async def postgres_notifier(stubborn: Stubborn) -> Stop:
+    notifier = PostgresChangeNotifier(SimpleNamespace(acquire=stubborn))  # type: ignore[arg-type]
+    notifier.start(lambda _: None)
+    return notifier.stop
 
 
 async def postgres_writer(stubborn: Stubborn) -> Stop:
@@ -251,8 +251,8 @@ SERVICES: dict[str, Begin] = {
         dispatcher,
         subscription,
         detached_subscription,
-        outbox,
-        postgres_announcements,
+        notifications,
+        postgres_notifier,
         postgres_writer,
         redis_invalidations,
         redis_subscriber,
@@ -326,7 +326,7 @@ async def _ignored(work: Awaitable[object]) -> None:
         await work
 
 
-GO_ON = [timers, sweep, heartbeat, outbox, postgres_announcements, redis_invalidations, redis_subscriber]
+GO_ON = [timers, sweep, heartbeat, notifications, postgres_notifier, redis_invalidations, redis_subscriber]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("unheard of"), StorageError("away"), StorageClosed()])

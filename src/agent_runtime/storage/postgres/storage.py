@@ -9,18 +9,18 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.announcements import Announcements
+from agent_runtime.ports.change_notifier import ChangeNotifier
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.commit import Commit, StoredPolicy, Timer
-from agent_runtime.ports.journal import Claim, DueJob, ForeignChange, Listener
+from agent_runtime.ports.journal import Claim, DueJob, Listener, RemoteChange
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage import rows
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.announcements import PostgresAnnouncements
 from agent_runtime.storage.postgres.apply import Claimed
+from agent_runtime.storage.postgres.change_notifier import PostgresChangeNotifier
 from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
@@ -85,7 +85,7 @@ class PostgresStorage:
         source: The address of the database, `postgresql://user@host/name`, or an `asyncpg` pool of the caller's, which
             the caller closes.
         patience: Seconds to find out what became of a commit during which the connection was lost.
-        announcements: How processes hear of each other's changes, the same for all of them; by default LISTEN and NOTIFY.
+        notifier: How processes hear of each other's changes, the same for all of them; by default LISTEN and NOTIFY.
     """
 
     is_durable = True
@@ -96,12 +96,12 @@ class PostgresStorage:
         source: str | asyncpg.Pool[Any],
         *,
         patience: float = 30.0,
-        announcements: Announcements | None = None,
+        notifier: ChangeNotifier | None = None,
     ) -> None:
         self._dsn = source if isinstance(source, str) else None
         self._connections = Connections(source)
         self._writer = Writer(self._connections, patience=patience)
-        self._announcements = announcements or PostgresAnnouncements(self._connections)
+        self._notifier = notifier or PostgresChangeNotifier(self._connections)
         self._claims = ClaimReader(self._connections)
         self._lock = ExecutorLock(self._connections)
         self._listeners: list[Listener] = []
@@ -151,7 +151,7 @@ class PostgresStorage:
             self._writer.start()
             self._is_open = True
             if self._listeners:
-                self._announcements.start(self._changed_elsewhere)
+                self._notifier.start(self._on_remote_change)
             self._writer.rest(resting=self._dsn is None and not self._listeners)
 
     async def acquire_executor(self) -> bool:
@@ -174,7 +174,7 @@ class PostgresStorage:
         waited for.
         """  # noqa: D205 -- one thought
         was_open, self._is_open = self._is_open, False
-        using = (self._rested, self._writer.stop, self._announcements.stop, self._lock.release)
+        using = (self._rested, self._writer.stop, self._notifier.stop, self._lock.release)
         if not await stopped(*(using if was_open else ()), self._connections.aclose, seconds=CLOSE_SECONDS):
             logger.warning("the Postgres server does not answer; the storage is closed without it")
 
@@ -182,7 +182,7 @@ class PostgresStorage:
         """Tell `listener` of every later commit."""
         self._listeners.append(listener)
         if self._is_open and len(self._listeners) == 1:
-            self._announcements.start(self._changed_elsewhere)
+            self._notifier.start(self._on_remote_change)
             self._writer.rest(resting=False)
 
     def unlisten(self, listener: Listener) -> None:
@@ -195,7 +195,7 @@ class PostgresStorage:
     async def _rest(self) -> None:
         """Hear of nobody and execute nothing, unless somebody listens again by now."""
         if not self._listeners:
-            await self._announcements.stop()
+            await self._notifier.stop()
         if not self._listeners:
             await self._lock.release()
 
@@ -204,9 +204,9 @@ class PostgresStorage:
         if self._resting is not None:
             await drained((self._resting,))
 
-    def _changed_elsewhere(self, changes: Sequence[ForeignChange] | None) -> None:
+    def _on_remote_change(self, changes: Sequence[RemoteChange] | None) -> None:
         for listener in tuple(self._listeners):
-            listener.changed_elsewhere(changes)
+            listener.on_remote_change(changes)
 
     async def commit(self, commit: Commit) -> int:
         """Write all of `commit` or nothing."""
@@ -228,19 +228,19 @@ class PostgresStorage:
                 listener.mailed(operation.mailed)
 
     def _announce(self, commit: Commit, woken: Sequence[str]) -> None:
-        tell = self._announcements.tell
+        tell = self._notifier.publish
         for job, _ in commit.create:
             if job.operator is not None:
-                tell(ForeignChange("created", job.job_id))
+                tell(RemoteChange("created", job.job_id))
         for job_id in (*(signal.job_id for signal in commit.signals), *woken):
-            tell(ForeignChange("woken", job_id))
+            tell(RemoteChange("signalled", job_id))
         status = None if commit.job is None else commit.job.status
         if status is not None and (status.is_terminal or status is JobStatus.BLOCKED):
-            tell(ForeignChange("ended", commit.job_id or ""))
+            tell(RemoteChange("ended", commit.job_id or ""))
         elif commit.events:
-            tell(ForeignChange("grown", commit.job_id or ""))
+            tell(RemoteChange("appended", commit.job_id or ""))
         for timer in commit.set_timers:
-            tell(ForeignChange("timer", timer.job_id))
+            tell(RemoteChange("timer", timer.job_id))
 
     async def claim(
         self,
@@ -293,7 +293,7 @@ class PostgresStorage:
 
     def _tell_folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         if events:
-            self._announcements.tell(ForeignChange("grown", job_id))
+            self._notifier.publish(RemoteChange("appended", job_id))
             for listener in tuple(self._listeners):
                 listener.folded(job_id, events)
 

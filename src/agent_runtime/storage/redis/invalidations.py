@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.ids import new_id
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.redis.server import Server
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import BackgroundLoop, Backoff
@@ -94,13 +94,13 @@ class Invalidations:
         """Learn of a claim or a fold of this process."""
         self.add(job_id)
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Learn of another process's commits."""
         if changes is None:
             self.add_everything()
             return
         for change in changes:
-            if change.kind in ("grown", "ended"):
+            if change.kind in ("appended", "ended"):
                 self.add(change.job_id)
 
     def start(self) -> None:

@@ -39,7 +39,7 @@ class Checkpoints:
         """Have a log that was begun anew cut to its limit."""
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
 
-    def look(self, db: sqlite3.Connection) -> None:
+    def poll(self, db: sqlite3.Connection) -> None:
         """Begin the log anew if it has become large; outside a transaction."""
         try:
             size = self._wal.stat().st_size

@@ -76,7 +76,7 @@ class SQLiteStorage:
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
         # Once: the current folder may be another one later. To ask for it takes no look at a disk.
         self._path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109 -- `Path.cwd` is taken for a blocking call
-        self._writer = Writer(self._path, durability=durability, on_foreign_change=self._changed_elsewhere)
+        self._writer = Writer(self._path, durability=durability, on_remote_change=self._on_remote_change)
         self._reader = Reader(self._path)
         self._lock = ExecutorLock(self._path)
         self._listeners: list[Listener] = []
@@ -216,9 +216,9 @@ class SQLiteStorage:
             for listener in tuple(self._listeners):
                 listener.folded(job_id, events)
 
-    def _changed_elsewhere(self) -> None:
+    def _on_remote_change(self) -> None:
         for listener in tuple(self._listeners):
-            listener.changed_elsewhere()
+            listener.on_remote_change()
 
     async def events(
         self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000

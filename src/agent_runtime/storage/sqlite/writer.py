@@ -41,10 +41,10 @@ class _Operation(Handed):
 class Writer:
     """Runs write operations in batches, in the order they were handed in."""
 
-    def __init__(self, path: Path, *, durability: Durability, on_foreign_change: Callable[[], None]) -> None:
+    def __init__(self, path: Path, *, durability: Durability, on_remote_change: Callable[[], None]) -> None:
         self._path = path
         self._durability: Durability = durability
-        self._on_foreign_change = on_foreign_change
+        self._on_foreign_change = on_remote_change
         self._queue: queue.SimpleQueue[_Operation | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -126,7 +126,7 @@ class Writer:
             if batch:
                 self._write(db, batch)
                 self._tell(deliver, batch)
-                checkpoints.look(db)
+                checkpoints.poll(db)
                 self._check_foreign(db)
             if stopping:
                 return

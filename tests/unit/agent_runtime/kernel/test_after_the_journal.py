@@ -68,7 +68,7 @@ NO_SERVICES = {
     "PostgresDispatcher": "is a port's, below the kernel",
     "PostgresStorage": "is a port's, below the services",
     "RedisActionStore": "is a port's, below `ActionManager`",
-    "RedisAnnouncements": "is a port's, below the kernel",
+    "RedisChangeNotifier": "is a port's, below the kernel",
     "RedisJobCache": "keeps what is on disk",
     "Runtime": "only closes",
     "Subscription": "changes only memory",

@@ -70,7 +70,7 @@ async def test_of_many_awaited_jobs_only_the_ended_one_is_looked_at(
     job_id = await ended(storage)
     end = ends.end_of(job_id)
 
-    ends.hear(job_id)
+    ends.on_remote_change(job_id)
 
     async with asyncio.timeout(BOUND):
         assert (await end).type == RuntimeEventType.JOB_SUCCEEDED
@@ -84,8 +84,8 @@ async def test_a_job_that_nobody_waits_for_is_not_looked_at(
     unawaited, awaited = await ended(storage), await ended(storage)
     end = ends.end_of(awaited)
 
-    ends.hear(unawaited)
-    ends.hear(awaited)
+    ends.on_remote_change(unawaited)
+    ends.on_remote_change(awaited)
 
     async with asyncio.timeout(BOUND):
         await end
@@ -96,7 +96,7 @@ async def test_a_look_finds_an_end_that_was_not_announced(ends: CompletionWaiter
     job_id = await ended(storage)
     end = ends.end_of(job_id)
 
-    await ends.look()
+    await ends.poll()
 
     assert end.done()
     assert job_id not in ends
@@ -118,10 +118,10 @@ async def test_a_journal_that_cannot_be_read_does_not_keep_others_from_hearing_o
     storage.unexpected.append(bad)
     lost, end = ends.end_of(bad), ends.end_of(good)
 
-    ends.hear(bad)
+    ends.on_remote_change(bad)
     async with asyncio.timeout(BOUND):
         while bad not in storage.asked:
             await asyncio.sleep(0)
-        ends.hear(good)
+        ends.on_remote_change(good)
         assert (await end).type == RuntimeEventType.JOB_SUCCEEDED
     assert not lost.done()

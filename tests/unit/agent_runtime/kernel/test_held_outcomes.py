@@ -20,7 +20,7 @@ from agent_runtime import (
 )
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.commit import Commit
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import commit_of
 from llm_client import (
@@ -55,7 +55,7 @@ class Commits:
     def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         pass
 
-    def changed_elsewhere(self, changes: Sequence[ForeignChange] | None = None) -> None:
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         pass
 
     def having(self, type_: str) -> list[list[str]]:

@@ -215,7 +215,7 @@ async def test_another_process_writing_is_noticed(storage: SQLiteStorage) -> Non
     told = asyncio.Event()
 
     class Ear(Recorder):
-        def changed_elsewhere(self, changes: object = None) -> None:
+        def on_remote_change(self, changes: object = None) -> None:
             told.set()
 
     storage.listen(Ear())
@@ -231,7 +231,7 @@ async def test_our_own_commits_are_not_taken_for_anothers(storage: SQLiteStorage
     told: list[str] = []
 
     class Ear(Recorder):
-        def changed_elsewhere(self, changes: object = None) -> None:
+        def on_remote_change(self, changes: object = None) -> None:
             told.append("elsewhere")
 
     storage.listen(Ear())

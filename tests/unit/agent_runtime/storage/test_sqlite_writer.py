@@ -18,7 +18,7 @@ Write = Callable[[sqlite3.Connection], Any]
 
 
 def opened(path: Path) -> Writer:
-    return Writer(path, durability="power", on_foreign_change=lambda: None)
+    return Writer(path, durability="power", on_remote_change=lambda: None)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ async def test_who_stops_waiting_has_taken_nothing_and_lets_the_next_one_wait() 
 
 async def test_who_waits_goes_on_when_others_give_back_what_they_did_not_use() -> None:
     time = FakeTime()
-    gate = RateGate(RateLimits(tokens_per_minute=1000))
+    gate = RateLimiter(RateLimits(tokens_per_minute=1000))
     naps: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -99,7 +99,7 @@ async def test_who_waits_goes_on_when_others_give_back_what_they_did_not_use() -
     ("estimated", "used", "minutes"), [(-(10**9), 0, 0), (10**9, 0, 0), (0, 10**12, 10), (10**12, 10**12, 10)]
 )
 async def test_no_request_keeps_others_waiting_for_ever(estimated: int, used: int, minutes: int) -> None:
-    gate = RateGate(RateLimits(tokens_per_minute=1000))
+    gate = RateLimiter(RateLimits(tokens_per_minute=1000))
     await gate.enter(estimated)
     gate.settle(estimated, used)
 

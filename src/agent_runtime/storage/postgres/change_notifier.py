@@ -10,9 +10,9 @@ import asyncio
 from typing import Any, Final, NoReturn
 
 from agent_runtime.errors import StorageClosed
-from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.journal import ForeignChange
-from agent_runtime.storage.outbox import Outbox
+from agent_runtime.ports.change_notifier import OnChange
+from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.storage.notifications import Notifications
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
 from llm_client.background import BackgroundLoop, Backoff
@@ -30,7 +30,7 @@ LONGEST_DELAY: Final = 5.0
 """Seconds between two attempts to listen: at first, and at most."""
 
 
-class PostgresAnnouncements:
+class PostgresChangeNotifier:
     """Sends this process's changes and receives those of others, through the database itself.
 
     Args:
@@ -39,8 +39,10 @@ class PostgresAnnouncements:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._outbox = Outbox(self._notify, failures=(*DRIVER_ERRORS, StorageClosed), max_bytes=MAX_PAYLOAD)
-        self._heard: Heard | None = None
+        self._notifications = Notifications(
+            self._notify, failures=(*DRIVER_ERRORS, StorageClosed), max_bytes=MAX_PAYLOAD
+        )
+        self._on_change: OnChange | None = None
         self._loop = BackgroundLoop(
             self._listen,
             name="hearing of changes of other processes",
@@ -50,19 +52,19 @@ class PostgresAnnouncements:
         )
         self.listening = asyncio.Event()
 
-    def start(self, heard: Heard) -> None:
+    def start(self, on_change: OnChange) -> None:
         """Begin to listen. Idempotent."""
-        self._heard = heard
+        self._on_change = on_change
         self._loop.start(after=0)
 
-    def tell(self, change: ForeignChange) -> None:
+    def publish(self, change: RemoteChange) -> None:
         """Announce a change, soon."""
-        self._outbox.tell(change)
+        self._notifications.publish(change)
 
     async def stop(self) -> None:
         """Send what is left, and hear nothing more."""
         await self._loop.stop()
-        await self._outbox.stop()
+        await self._notifications.stop()
 
     async def _notify(self, text: str) -> None:
         await self._connections.run(
@@ -71,11 +73,11 @@ class PostgresAnnouncements:
 
     async def _listen(self) -> None:
         """Keep a connection listening until it is lost. Whatever happened while there was none is treated as: anything."""
-        heard = self._heard
-        assert heard is not None  # noqa: S101 -- given with the start
+        on_change = self._on_change
+        assert on_change is not None  # noqa: S101 -- given with the start
 
         def receive(*notification: object) -> None:  # connection, process id, channel, payload
-            self._outbox.read(str(notification[-1]), heard)
+            self._notifications.read(str(notification[-1]), on_change)
 
         connection = await self._connections.acquire()
         try:
@@ -84,7 +86,7 @@ class PostgresAnnouncements:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await connection.add_listener(CHANNEL, receive)
             self.listening.set()
-            heard(None)
+            on_change(None)
             self._loop.works()
             await _while_alive(connection, lost)
         finally:  # it is closed in any case: nobody else has a use for one that listens

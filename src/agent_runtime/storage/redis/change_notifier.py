@@ -10,9 +10,9 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import StorageError
-from agent_runtime.ports.announcements import Heard
-from agent_runtime.ports.journal import ForeignChange
-from agent_runtime.storage.outbox import Outbox
+from agent_runtime.ports.change_notifier import OnChange
+from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.storage.notifications import Notifications
 from agent_runtime.storage.redis.server import Server, client_at
 from agent_runtime.storage.redis.subscriber import Subscriber
 from agent_runtime.storage.redis.text import escaped
@@ -25,10 +25,10 @@ MAX_MESSAGE: Final = 64 * 1024
 """Bytes of one message; beyond it, others are told that anything may have happened."""
 
 
-class RedisAnnouncements:
+class RedisChangeNotifier:
     """Sends this process's changes and receives those of others.
 
-    Give the same to every process of a database: `PostgresStorage(dsn, announcements=RedisAnnouncements(url))`, or set
+    Give the same to every process of a database: `PostgresStorage(dsn, notifier=RedisChangeNotifier(url))`, or set
     `AGENT_RUNTIME_REDIS_URL`.
 
     Args:
@@ -43,35 +43,35 @@ class RedisAnnouncements:
         self._owns_client = isinstance(source, str)
         self._server = Server(client_at(source) if isinstance(source, str) else source)
         self._channel = channel
-        self._outbox = Outbox(self._publish, failures=(StorageError,), max_bytes=MAX_MESSAGE)
+        self._notifications = Notifications(self._publish, failures=(StorageError,), max_bytes=MAX_MESSAGE)
         self._subscriber: Subscriber | None = None
         self.listening = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"RedisAnnouncements(channel={self._channel!r})"
+        return f"RedisChangeNotifier(channel={self._channel!r})"
 
-    def start(self, heard: Heard) -> None:
+    def start(self, on_change: OnChange) -> None:
         """Begin to listen. Idempotent."""
         if self._subscriber is None:
             self._subscriber = Subscriber(
                 self._server.client,
                 escaped(self._channel),
-                heard=lambda text: self._outbox.read(text, heard),
-                subscribed=lambda: heard(None),
+                heard=lambda text: self._notifications.read(text, on_change),
+                subscribed=lambda: on_change(None),
             )
         self.listening = self._subscriber.listening
         self._subscriber.start()
 
-    def tell(self, change: ForeignChange) -> None:
+    def publish(self, change: RemoteChange) -> None:
         """Announce a change, soon."""
-        self._outbox.tell(change)
+        self._notifications.publish(change)
 
     async def stop(self) -> None:
         """Send what is left and stop."""
         subscriber, self._subscriber = self._subscriber, None
         if subscriber is not None:
             await subscriber.stop()
-        await self._outbox.stop()
+        await self._notifications.stop()
         if self._owns_client:
             await self._server.client.aclose()
 

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from agent_runtime.ports.announcements import Heard
+from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.ids import new_id
-from agent_runtime.ports.journal import ChangeKind, ForeignChange
+from agent_runtime.ports.journal import ChangeKind, RemoteChange
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -22,13 +22,13 @@ GATHER_SECONDS: Final = 0.02
 """How long the growth of journals is gathered before it is announced. Wake-ups go out at once."""
 RETRY_SECONDS: Final = 1.0
 _KINDS: Final[Mapping[str, ChangeKind]] = {
-    "c": "created", "w": "woken", "g": "grown", "e": "ended", "t": "timer",
+    "c": "created", "w": "signalled", "g": "appended", "e": "ended", "t": "timer",
 }  # fmt: skip
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 _EVERYTHING: Final = "*"
 
 
-class Outbox:
+class Notifications:
     """Gathers changes and sends them.
 
     Args:
@@ -59,7 +59,7 @@ class Outbox:
             backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
         )
 
-    def tell(self, change: ForeignChange) -> None:
+    def publish(self, change: RemoteChange) -> None:
         """Announce a change, soon."""
         word = _LETTERS[change.kind] + change.job_id
         if " " in word:
@@ -69,7 +69,7 @@ class Outbox:
             self._length += len(word.encode()) + 1
             if word == _EVERYTHING or len(self._sender) + self._length > self._max_bytes:
                 self._words = {_EVERYTHING: None}
-        self._urgent |= change.kind != "grown"
+        self._urgent |= change.kind != "appended"
         self._loop.start()
         self._loop.wake()
 
@@ -101,19 +101,19 @@ class Outbox:
             self._urgent = True
             raise
 
-    def read(self, text: str, heard: Heard) -> None:
+    def read(self, text: str, on_change: OnChange) -> None:
         """Pass on what a text says, unless it is our own. One that is longer than any that is sent is not looked at."""
         if len(text) > self._max_bytes:
-            heard(None)
+            on_change(None)
             return
         sender, *words = text.split(" ")
         if sender == self._sender:
             return
         if _EVERYTHING in words:
-            heard(None)
+            on_change(None)
             return
-        changes: Sequence[ForeignChange] = [
-            ForeignChange(_KINDS[word[0]], word[1:]) for word in words if word[:1] in _KINDS
+        changes: Sequence[RemoteChange] = [
+            RemoteChange(_KINDS[word[0]], word[1:]) for word in words if word[:1] in _KINDS
         ]
         if changes:
-            heard(changes)
+            on_change(changes)

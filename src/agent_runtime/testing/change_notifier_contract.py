@@ -1,4 +1,4 @@
-"""What every `Announcements` must do. Subclass `AnnouncementsContract` and supply the fixture `pair`.
+"""What every `ChangeNotifier` must do. Subclass `ChangeNotifierContract` and supply the fixture `pair`.
 
 The same suite judges LISTEN and NOTIFY of Postgres, and Redis.
 """
@@ -11,28 +11,28 @@ from typing import Final
 
 import pytest
 
-from agent_runtime.ports.announcements import Announcements
-from agent_runtime.ports.journal import ForeignChange
+from agent_runtime.ports.change_notifier import ChangeNotifier
+from agent_runtime.ports.journal import RemoteChange
 
 BOUND: Final = 20.0
 """Seconds after which a test that waits has failed."""
-Pair = tuple[Announcements, Announcements]
+Pair = tuple[ChangeNotifier, ChangeNotifier]
 
 
 class Ear:
     """Remembers what was heard, and lets a test wait for it."""
 
     def __init__(self) -> None:
-        self.heard: list[ForeignChange] = []
+        self.heard: list[RemoteChange] = []
         self.anything = 0
         self._arrived = asyncio.Event()
 
-    def __call__(self, changes: Sequence[ForeignChange] | None) -> None:
+    def __call__(self, changes: Sequence[RemoteChange] | None) -> None:
         self.anything += changes is None
         self.heard += changes or ()
         self._arrived.set()
 
-    async def hears(self, *changes: ForeignChange) -> None:
+    async def hears(self, *changes: RemoteChange) -> None:
         """Wait until all of these were heard."""
         async with asyncio.timeout(BOUND):
             while not set(changes) <= set(self.heard):
@@ -47,7 +47,7 @@ class Ear:
                 await self._arrived.wait()
 
 
-class AnnouncementsContract:
+class ChangeNotifierContract:
     """The suite. `pair` is what two processes of one database have, not started; the fixture stops them."""
 
     @pytest.fixture
@@ -64,19 +64,19 @@ class AnnouncementsContract:
     async def test_what_one_tells_the_other_hears_and_it_does_not_itself(
         self, pair: Pair, ears: tuple[Ear, Ear]
     ) -> None:
-        kinds: list[ForeignChange] = [
-            ForeignChange("created", "job-1"),
-            ForeignChange("woken", "job-1"),
-            ForeignChange("grown", "job-1"),
-            ForeignChange("timer", ""),
-            ForeignChange("ended", "job-ü"),
+        kinds: list[RemoteChange] = [
+            RemoteChange("created", "job-1"),
+            RemoteChange("signalled", "job-1"),
+            RemoteChange("appended", "job-1"),
+            RemoteChange("timer", ""),
+            RemoteChange("ended", "job-ü"),
         ]
         for change in kinds:
-            pair[0].tell(change)
+            pair[0].publish(change)
         await ears[1].hears(*kinds)
-        pair[1].tell(ForeignChange("woken", "job-2"))
-        await ears[0].hears(ForeignChange("woken", "job-2"))
-        assert ears[0].heard == [ForeignChange("woken", "job-2")]
+        pair[1].publish(RemoteChange("signalled", "job-2"))
+        await ears[0].hears(RemoteChange("signalled", "job-2"))
+        assert ears[0].heard == [RemoteChange("signalled", "job-2")]
 
     async def test_who_begins_to_listen_is_told_that_anything_may_have_happened(
         self, pair: Pair, ears: tuple[Ear, Ear]
@@ -90,42 +90,42 @@ class AnnouncementsContract:
         pair[1].start(second)
         async with asyncio.timeout(BOUND):
             await pair[1].listening.wait()
-        pair[0].tell(ForeignChange("ended", "early"))
+        pair[0].publish(RemoteChange("ended", "early"))
         pair[0].start(first)
-        await second.hears(ForeignChange("ended", "early"))
+        await second.hears(RemoteChange("ended", "early"))
 
     async def test_more_than_fits_a_message_is_told_as_anything(
         self, pair: Pair, ears: tuple[Ear, Ear]
     ) -> None:
         before = ears[1].anything
         for number in range(20_000):
-            pair[0].tell(ForeignChange("grown", f"job-{number:032}"))
+            pair[0].publish(RemoteChange("appended", f"job-{number:032}"))
         await ears[1].hears_anything(before + 1)
 
     async def test_a_job_with_a_name_that_no_message_can_carry_is_told_as_anything(
         self, pair: Pair, ears: tuple[Ear, Ear]
     ) -> None:
         before = ears[1].anything
-        pair[0].tell(ForeignChange("woken", "a job with spaces"))
+        pair[0].publish(RemoteChange("signalled", "a job with spaces"))
         await ears[1].hears_anything(before + 1)
 
     async def test_growth_is_gathered(self, pair: Pair, ears: tuple[Ear, Ear]) -> None:
         for _ in range(100):
-            pair[0].tell(ForeignChange("grown", "job-1"))
-        pair[0].tell(ForeignChange("grown", "last"))
-        await ears[1].hears(ForeignChange("grown", "last"))
-        assert ears[1].heard.count(ForeignChange("grown", "job-1")) == 1
+            pair[0].publish(RemoteChange("appended", "job-1"))
+        pair[0].publish(RemoteChange("appended", "last"))
+        await ears[1].hears(RemoteChange("appended", "last"))
+        assert ears[1].heard.count(RemoteChange("appended", "job-1")) == 1
 
     async def test_what_was_told_last_still_goes_out_on_stop(self, pair: Pair, ears: tuple[Ear, Ear]) -> None:
-        pair[0].tell(ForeignChange("grown", "late"))
+        pair[0].publish(RemoteChange("appended", "late"))
         await pair[0].stop()
-        await ears[1].hears(ForeignChange("grown", "late"))
+        await ears[1].hears(RemoteChange("appended", "late"))
         await pair[0].stop()
 
     async def test_one_that_has_stopped_hears_nothing_more(self, pair: Pair, ears: tuple[Ear, Ear]) -> None:
         await pair[1].stop()
         assert not pair[1].listening.is_set()
         heard = len(ears[1].heard)
-        pair[0].tell(ForeignChange("woken", "job-9"))
+        pair[0].publish(RemoteChange("signalled", "job-9"))
         await pair[0].stop()
         assert len(ears[1].heard) == heard
