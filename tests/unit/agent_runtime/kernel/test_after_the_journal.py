@@ -428,7 +428,7 @@ async def test_the_runtimes_own_tasks_work_for_no_job() -> None:
     async with kernel(operators=[operator, child]) as k:
         result = await (await k.execute(ExecutionRequest(operator="operator"))).result(timeout=BOUND)
     assert result.output is True
-    assert heard == [(None, None)]
+    assert set(heard) == {(None, None)}  # more than once where the job has left the memory meanwhile
 
 
 async def test_a_kernel_that_a_job_has_opened_is_closed_when_the_job_leaves_the_memory() -> None:
