@@ -151,7 +151,7 @@ def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
         worker_timeout=options.worker_timeout,
         caps=options.caps,
         across_scopes=options.priority_across_scopes,
-        spare_place=options.spare_place,
+        spare_slot=options.spare_slot,
     )
 
 
@@ -280,7 +280,7 @@ def _choose_dispatcher(storage: Storage, options: KernelOptions, dispatch: Dispa
     return LocalDispatcher(
         max_concurrency=options.max_concurrency,
         across_scopes=options.priority_across_scopes,
-        spare_place=options.spare_place,
+        spare_slot=options.spare_slot,
     )
 
 

@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     app: str | None = None
     """The application that commands work with, as `module:attribute`."""
     max_concurrency: int = _DEFAULTS.max_concurrency
-    spare_place: bool = _DEFAULTS.spare_place
+    spare_slot: bool = _DEFAULTS.spare_slot
     max_concurrency_per_scope: int | None = _DEFAULTS.max_concurrency_per_scope
     scope_concurrency: dict[str, int] = Field(default_factory=dict)
     max_queued: int | None = _DEFAULTS.max_queued

@@ -215,7 +215,7 @@ async def test_a_tenant_whose_long_jobs_have_all_places_keeps_no_other_from_begi
         gated.everyone.set()
 
 
-async def test_the_spare_place_is_free_again_when_another_job_has_ended(kind: str, tmp_path: Path) -> None:
+async def test_the_spare_slot_is_free_again_when_another_job_has_ended(kind: str, tmp_path: Path) -> None:
     """Whoever has it keeps an ordinary place from then on, so that a third scope can begin as well."""
     gated = Gated()
     options = replace(ONE, max_concurrency=2)
@@ -242,9 +242,9 @@ async def test_the_spare_place_is_free_again_when_another_job_has_ended(kind: st
         gated.everyone.set()
 
 
-async def test_the_spare_place_can_be_turned_off(kind: str, tmp_path: Path) -> None:
+async def test_the_spare_slot_can_be_turned_off(kind: str, tmp_path: Path) -> None:
     gated = Gated()
-    options = replace(ONE, max_concurrency=2, spare_place=False)
+    options = replace(ONE, max_concurrency=2, spare_slot=False)
     async with opened(kind, tmp_path) as storage, kernel(storage, operators=[gated], options=options) as k:
         handles = {
             who: await k.execute(ExecutionRequest(operator="gated", input=who, scope_id=who))

@@ -210,7 +210,7 @@ class Chance:
             "events": [self.event() for _ in range(self.random.randrange(3))],
             "job": change,
             "progress": 0.5 if self.some(0.1) else None,
-            "absolution": self.random.choice(("deaths", "place")) if self.some(0.1) else None,
+            "absolution": self.random.choice(("deaths", "slot")) if self.some(0.1) else None,
             "require_no_signals": self.some(0.15),
             "waits": self.few(
                 lambda: WaitSet(

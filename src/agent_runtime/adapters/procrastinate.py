@@ -26,7 +26,7 @@ from agent_runtime.adapters.queue_entries import (
     entry_queue,
     entry_queues,
 )
-from agent_runtime.adapters.queue_places import Places
+from agent_runtime.adapters.worker_slots import Slots
 from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.extras import import_optional
 from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
@@ -90,9 +90,9 @@ class PostgresDispatcher:
         max_concurrency: Jobs advanced at the same time in this process.
         heartbeat_interval: Seconds between signs of life of this process to the queue.
         worker_timeout: Seconds without one after which the queue takes a process for dead.
-        caps: How many jobs of a scope may run; what has no place gets no entry until it has.
+        caps: How many jobs of a scope may run; what has no slot gets no entry until it has.
         across_scopes: Whether priority counts across scopes; otherwise it counts within a scope, and scopes take turns.
-        spare_place: Whether one job more may be advanced here if none of its scope is being executed anywhere; with a
+        spare_slot: Whether one job more may be advanced here if none of its scope is being executed anywhere; with a
             `max_concurrency` of one, or with `across_scopes`, never.
     """
 
@@ -106,7 +106,7 @@ class PostgresDispatcher:
         worker_timeout: float = 7.0,
         caps: ScopeCaps = NO_CAPS,
         across_scopes: bool = False,
-        spare_place: bool = True,
+        spare_slot: bool = True,
     ) -> None:
         self._dsn = dsn
         self._queues = tuple(queues)
@@ -122,9 +122,9 @@ class PostgresDispatcher:
         self._connections: QueueConnections | None = None
         self._advance: Advance | None = None
         self._own_share = max_concurrency // 2
-        self._places = Places(max_concurrency, has_spare=spare_place and not across_scopes)
+        self._slots = Slots(max_concurrency, has_spare=spare_slot and not across_scopes)
         self._spare_runs: dict[str, asyncio.Task[None]] = {}
-        """Runs that began in the spare place."""
+        """Runs that began in the spare slot."""
         self._spare_served = BackgroundLoop(
             self._serve_idle,
             name="looking for jobs of scopes of which none runs",
@@ -133,7 +133,7 @@ class PostgresDispatcher:
             backoff=Backoff(LISTED_SECONDS, LISTED_SECONDS),
         )
         self._idle_after = ""
-        """The scope that was given the spare place last."""
+        """The scope that was given the spare slot last."""
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._worker = BackgroundLoop(
             self._work, name="reading the queue", logger=logger, backoff=Backoff(*WORKER_DELAYS)
@@ -204,7 +204,7 @@ class PostgresDispatcher:
         await self.open()
         self._advance = advance
         self._worker.start(after=0)
-        if self._places.has_spare:
+        if self._slots.has_spare:
             self._spare_served.start(after=LISTED_SECONDS)
 
     def list_operators(self, operators: Callable[[], tuple[str, ...]]) -> None:
@@ -253,7 +253,7 @@ class PostgresDispatcher:
             await self._query(MOVE_UP, job_ids=list(first))
 
     async def _next_ready(self) -> list[str]:
-        """Return the jobs that come next in the round of all that are ready; those that need a place under a cap are left out."""
+        """Return the jobs that come next in the round of all that are ready; those that need a slot under a cap are left out."""
         found = await self._query(NEXT_READY, **self._looked_at._asdict(), limit=LOOKED_AT)
         last = found[-1] if len(found) == LOOKED_AT else None
         self._looked_at = _START if last is None else _Place(last["operator"], last["queue"], last["job_id"])
@@ -296,7 +296,7 @@ class PostgresDispatcher:
 
     async def _end_runs(self, drain: float) -> None:
         """Let what runs end; what becomes due by that is left to others, too."""
-        # A job may have both: in the spare place, and for an entry that waits for another one.
+        # A job may have both: in the spare slot, and for an entry that waits for another one.
         runs, self._released = (
             [*self._runs.values(), *self._spare_runs.values()],
             [*self._runs, *self._spare_runs],
@@ -455,7 +455,7 @@ class PostgresDispatcher:
 
     async def _advance_one(self, advance: Advance, job_id: str) -> None:
         try:
-            await self._places.take()
+            await self._slots.take()
             await self._advance_in_place(advance, job_id)
         finally:
             del self._runs[job_id]
@@ -466,16 +466,16 @@ class PostgresDispatcher:
         except Exception:
             logger.exception("job %s: advancing it failed unexpectedly", job_id)
         finally:
-            self._places.leave()
+            self._slots.leave()
 
     async def _serve_idle(self) -> float:
-        """While all places are taken, look for a job of a scope of which none is being executed, and give it the spare one.
+        """While all slots are taken, look for a job of a scope of which none is being executed, and give it the spare one.
 
         No entry brings it: procrastinate's worker fetches none while it is busy, and what it has fetched may itself wait here.
         """
-        if self._advance is not None and self._places.spare_is_next:
+        if self._advance is not None and self._slots.spare_is_next:
             job_id = await self._find_idle()
-            if job_id is not None and job_id not in self._spare_runs and self._places.take_spare():
+            if job_id is not None and job_id not in self._spare_runs and self._slots.take_spare():
                 run = in_background(self._advance_in_spare(self._advance, job_id), name=f"advance {job_id}")
                 self._spare_runs[job_id] = run
         return LISTED_SECONDS

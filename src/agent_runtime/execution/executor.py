@@ -188,7 +188,7 @@ class Executor:
     @contextlib.asynccontextmanager
     async def _patience(self, run: JobRun) -> AsyncIterator[None]:
         """Let a suspect that lives on give up its place, although it writes no outcome: perhaps it never will."""
-        if not run.journal.suspicion.has_place:
+        if not run.journal.suspicion.has_slot:
             yield
             return
         leaving = in_background(self._leave_in_time(run), name=f"patience with {run.job_id}")
@@ -199,7 +199,7 @@ class Executor:
 
     async def _leave_in_time(self, run: JobRun) -> None:
         await asyncio.sleep(self._services.options.suspect_patience)
-        await run.journal.leave_suspects_place()
+        await run.journal.leave_suspects_slot()
 
     async def _block(self, job: JobRecord, reason: str, code: str) -> None:
         """Park a job that this process fails to run at all, an undecodable entry for one, so that people see it."""

@@ -25,7 +25,7 @@ class KernelOptions:
 
     max_concurrency: int = 100
     """Jobs executed at the same time in this process."""
-    spare_place: bool = True
+    spare_slot: bool = True
     """Whether one job more may be executed, if none of its scope is: so that a tenant whose long jobs have all places does not
     keep others from beginning. With a `max_concurrency` of one, or with `priority_across_scopes`, there is none."""
     max_concurrency_per_scope: int | None = None
@@ -114,7 +114,7 @@ def check_option(name: str, value: Any) -> None:
         InvalidInput: It names the option.
     """
     match name:
-        case "strict" | "priority_across_scopes" | "spare_place":
+        case "strict" | "priority_across_scopes" | "spare_slot":
             if not isinstance(value, bool):
                 raise InvalidInput(f"{name} is true or false")
         case "queues":

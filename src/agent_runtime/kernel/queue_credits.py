@@ -82,10 +82,10 @@ class QueueCredits:
             yield bounds
             return
         grant = self._grant(job.scope_id)
-        has_place = await self._take(grant, job, bound)
+        has_slot = await self._take(grant, job, bound)
         grant.writing += 1
         try:
-            yield replace(bounds, per_scope=None) if has_place else bounds
+            yield replace(bounds, per_scope=None) if has_slot else bounds
         finally:
             grant.writing -= 1
 

@@ -22,7 +22,7 @@ async def added_up(openings: Sequence[OpeningBalance], ledger: LedgerReader) -> 
     """Add up what the ledger has by now, outside of any transaction that others would have to wait for."""
     if not openings:
         return []
-    first, last = await ledger.ledger_places()
+    first, last = await ledger.ledger_positions()
     totals: dict[datetime, dict[SpentBy, SpentBy]] = {opening.since: {} for opening in openings}
     for after in range(first - 1, last, PAGE):
         for since, spent in totals.items():

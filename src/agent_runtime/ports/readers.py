@@ -81,7 +81,7 @@ class LedgerReader(Protocol):
         """Return one entry of a scope, or `None`."""
         ...
 
-    async def ledger_places(self) -> tuple[int, int]:
+    async def ledger_positions(self) -> tuple[int, int]:
         """Return the places of the first and the last ledger entry, (0, 0) when there is none.
 
         Everything up to the last one can be read: no entry that is being written can come to stand before it.

@@ -88,7 +88,7 @@ class DeathsContract:
         owned = await self.begun(storage)
         for _ in range(2):
             owned = await self.dies(storage, owned.job_id)
-        owned = await self.writes(storage, owned, absolution="place")
+        owned = await self.writes(storage, owned, absolution="slot")
         assert owned.counted == (2, 0, OpenClaim.PLAIN)
         assert (await self.dies(storage, owned.job_id)).counted == (3, 0, OpenClaim.LONE_SUSPECT)
 

@@ -363,7 +363,7 @@ class MoneyContract:
         assert [await storage.forget("ledger", before=before, limit=1) for _ in range(3)] == [1, 1, 0]
         left = [one.entry_id for one in await storage.ledger_entries(LedgerFilter())]
         assert left == ["corrected", "corrected~truth", "new"]
-        first, last = await storage.ledger_places()
+        first, last = await storage.ledger_positions()
         spent = await storage.spent(NOW - timedelta(days=9), after=first - 1, upto=last)
         assert sum(one.amount.requests for one in spent) == 2
 

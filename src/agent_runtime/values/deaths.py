@@ -16,8 +16,8 @@ SUSPECT_AFTER: Final = 2
 CRASH_LOOP: Final = "CRASH_LOOP"
 """Why a job is blocked that has killed its processes."""
 
-Absolution = Literal["place", "deaths"]
-"""`deaths`: those of earlier claims are forgotten. `place`: the job is the only suspect of its process no more."""
+Absolution = Literal["slot", "deaths"]
+"""`deaths`: those of earlier claims are forgotten. `slot`: the job is the only suspect of its process no more."""
 
 
 class OpenClaim(IntEnum):
@@ -56,6 +56,6 @@ class Deaths(NamedTuple):
         stands = self
         if absolution == "deaths":
             stands = Deaths(open_claim=OpenClaim.PLAIN)
-        elif absolution == "place":
+        elif absolution == "slot":
             stands = self._replace(open_claim=OpenClaim.PLAIN)
         return stands._replace(open_claim=OpenClaim.NONE) if good_bye else stands

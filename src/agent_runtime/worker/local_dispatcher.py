@@ -92,14 +92,12 @@ class LocalDispatcher:
     Args:
         max_concurrency: Jobs advanced at the same time.
         across_scopes: Whether priority counts across scopes instead.
-        spare_place: Whether one job more may be advanced if none of its scope is; with a `max_concurrency` of one, never.
+        spare_slot: Whether one job more may be advanced if none of its scope is; with a `max_concurrency` of one, never.
     """
 
-    def __init__(
-        self, *, max_concurrency: int, across_scopes: bool = False, spare_place: bool = True
-    ) -> None:
+    def __init__(self, *, max_concurrency: int, across_scopes: bool = False, spare_slot: bool = True) -> None:
         self._limit = max_concurrency
-        self._limit_for_idle = max_concurrency + (spare_place and max_concurrency > 1)
+        self._limit_for_idle = max_concurrency + (spare_slot and max_concurrency > 1)
         self._advance: Advance | None = None
         self._waiting = _Lines(across_scopes=across_scopes)
         self._queued: set[str] = set()
@@ -137,7 +135,7 @@ class LocalDispatcher:
     def _fill(self) -> None:
         if self._advance is None or self._stopping:
             return
-        while self._queued and self._has_place():
+        while self._queued and self._has_slot():
             job_id, line = self._waiting.take()
             self._queued.discard(job_id)
             task = in_background(self._run(self._advance, job_id, line), name=f"advance {job_id}")
@@ -145,7 +143,7 @@ class LocalDispatcher:
         if len(self._queued) <= LOW and self.on_low is not None:
             self.on_low()
 
-    def _has_place(self) -> bool:
+    def _has_slot(self) -> bool:
         """Whether the next job may begin. There must be one."""
         running = len(self._running)
         return running < self._limit or (running < self._limit_for_idle and self._waiting.is_for_idle())

@@ -41,10 +41,10 @@ class Suspicion:
         self._history = history
         self._open = history.open_operations() if job.deaths else frozenset()
         """What was begun and not ended when the last process died: perhaps that is what killed it."""
-        self.has_place = job.open_claim == OpenClaim.LONE_SUSPECT
+        self.has_slot = job.open_claim == OpenClaim.LONE_SUSPECT
         """Whether the death of this process would be held against the job."""
         self.on_left: Callable[[], None] | None = None
-        """Called when the job has left the suspects' place."""
+        """Called when the job has left the suspects' slot."""
 
     @property
     def is_suspect(self) -> bool:
@@ -66,7 +66,7 @@ class Suspicion:
             return None
         if all(self._history.has_ended(operation_id) for operation_id in self._open - ended):
             return "deaths"
-        return "place" if ended and self.has_place else None
+        return "slot" if ended and self.has_slot else None
 
     def absolved(self, absolution: Absolution) -> None:
         """Learn that a commit is written that forgives."""
@@ -76,9 +76,9 @@ class Suspicion:
         self.leave()
 
     def leave(self) -> None:
-        """Leave the suspects' place, if the run still has it."""
-        if self.has_place:
-            self.has_place = False
+        """Leave the suspects' slot, if the run still has it."""
+        if self.has_slot:
+            self.has_slot = False
             if self.on_left is not None:
                 self.on_left()
 
@@ -87,7 +87,7 @@ class SuspectsPlace:
     """The one place of a process for a suspect. A job that finds it taken waits, and holds up nothing else.
 
     Args:
-        resubmit: Called with a job for which the place has become free.
+        resubmit: Called with a job for which the slot has become free.
     """
 
     def __init__(self, resubmit: Callable[[str], None]) -> None:
@@ -96,11 +96,11 @@ class SuspectsPlace:
         self._waiting: dict[str, None] = {}
 
     def must_wait(self, job_id: str) -> bool:
-        """Whether a job is known to wait for the place, and it is taken."""
+        """Whether a job is known to wait for the slot, and it is taken."""
         return self._holder is not None and job_id in self._waiting
 
     def take(self, job_id: str) -> bool:
-        """Take the place for a job, or have the job wait for it."""
+        """Take the slot for a job, or have the job wait for it."""
         if self._holder is not None:
             self._waiting[job_id] = None
             return False
@@ -109,7 +109,7 @@ class SuspectsPlace:
         return True
 
     def leave(self, job_id: str) -> None:
-        """Free the place, if this job has it, for the job that has waited longest."""
+        """Free the slot, if this job has it, for the job that has waited longest."""
         if self._holder != job_id:
             return
         self._holder = None

@@ -180,10 +180,10 @@ class JournalWriter:
             raise cancelled
         return first_seq
 
-    async def leave_suspects_place(self) -> None:
+    async def leave_suspects_slot(self) -> None:
         """Let another suspect run beside this job: from here on no death of the process is held against it."""
-        if self.suspicion.has_place and not self.lifecycle.is_over:
-            await self.commit([], absolution="place")
+        if self.suspicion.has_slot and not self.lifecycle.is_over:
+            await self.commit([], absolution="slot")
 
     def record(
         self,

@@ -378,7 +378,7 @@ class MemoryStorage:
         """Return one entry of a scope, or `None`."""
         return self._state.ledger.get(EntryKey(scope_id, entry_id))
 
-    async def ledger_places(self) -> tuple[int, int]:
+    async def ledger_positions(self) -> tuple[int, int]:
         """Return the places of the first and the last ledger entry."""
         state = self._state
         return (state.forgotten + 1, state.last_place) if state.ledger else (0, 0)

@@ -260,7 +260,7 @@ def apply_claim(
     if not due and not (job.status in SUSPENDED and job_id in rows.woken):
         return None
     cap = caps.of(job.scope_id)
-    if cap is not None and not stops and not rows.places.has_room(job.scope_id, cap, job_id):
+    if cap is not None and not stops and not rows.slots.has_room(job.scope_id, cap, job_id):
         return None
     retry = RuntimeEventType.JOB_RETRY_REQUESTED
     pardoned = any(event.type == retry for _, event in rows.signals.get(job_id, ()))

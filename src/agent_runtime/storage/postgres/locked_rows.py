@@ -14,7 +14,7 @@ from typing import Any
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import rules
 from agent_runtime.storage.postgres.inbox import Mail
-from agent_runtime.storage.postgres.places import PlaceNeeds, Places
+from agent_runtime.storage.postgres.slots import SlotNeeds, Slots
 from agent_runtime.storage.postgres.values import from_json
 from agent_runtime.storage.rules import Key
 from agent_runtime.values.ability import Ability
@@ -33,7 +33,7 @@ class Needs(rules.Needs):
 
     woken: set[str] = field(default_factory=set)
     """Jobs of which it counts whether the signals that wait for them wake them."""
-    places: PlaceNeeds = field(default_factory=PlaceNeeds)
+    slots: SlotNeeds = field(default_factory=SlotNeeds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,7 +136,7 @@ class LockedRows:
     counters: dict[Key, Counters] = field(default_factory=dict)
     empty_counters: set[Key] = field(default_factory=set)
     """Counters that were inserted to be locked, or forgotten, and in which nothing has been counted since: they do not stay."""
-    places: Places = field(default_factory=Places)
+    slots: Slots = field(default_factory=Slots)
     opened: dict[Key, Amount] = field(default_factory=dict)
     """What the ledger has of the windows of budgets that begin, and their counters had not."""
     mail: Mail = field(default_factory=Mail)
@@ -193,7 +193,7 @@ class LockedRows:
 
     def waiting(self, scope_id: str | None, most: int) -> int:
         """Return how many jobs wait, counted as far as the widest bound of the batch."""
-        return self.places.waiting[scope_id]
+        return self.slots.waiting[scope_id]
 
     def action(self, action_id: str) -> tuple[str, int] | None:
         """Return a question."""
@@ -258,4 +258,4 @@ class LockedRows:
         """Count a job where it stands now."""
         before, job.placed = job.placed, job.standing()
         (ran, waited), (runs, waits) = before, job.placed
-        self.places.move(job.scope_id, running=runs - ran, waiting=waits - waited)
+        self.slots.move(job.scope_id, running=runs - ran, waiting=waits - waited)

@@ -135,8 +135,8 @@ class ClaimOperation(Operation):
         needs.signals_of.add(self.job_id)
         needs.woken.add(self.job_id)
         if self.caps:
-            needs.places.claims[self.job_id] = self.caps
-            needs.places.ability = self.ability
+            needs.slots.claims[self.job_id] = self.caps
+            needs.slots.ability = self.ability
 
     def apply(self, rows: LockedRows) -> Any:
         """Apply the claim."""

@@ -188,7 +188,7 @@ LEFT JOIN LATERAL (
 WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY} LIMIT $1) AS waiting"  # noqa: S608
 
 SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'", "$2", "$3")
-LEDGER_PLACES: Final = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM runtime_ledger"
+LEDGER_POSITIONS: Final = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM runtime_ledger"
 LEDGER_WRITERS: Final = """
 SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND relation = 'runtime_ledger'::regclass AND mode = 'RowExclusiveLock' AND granted

@@ -25,7 +25,7 @@ from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
-from agent_runtime.storage.postgres.places import able_parameters
+from agent_runtime.storage.postgres.slots import able_parameters
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
 from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
@@ -545,12 +545,12 @@ class PostgresStorage:
         found = await self._select(lambda queries: queries.list_ledger(filter))
         return [_entry(row) for row in found]
 
-    async def ledger_places(self) -> tuple[int, int]:
+    async def ledger_positions(self) -> tuple[int, int]:
         """Return the places of the first and the last ledger entry.
 
         Places are given before they are committed. Those who may have one below the last are waited for.
         """
-        ((first, last),) = await self._connections.fetch(sql.LEDGER_PLACES)
+        ((first, last),) = await self._connections.fetch(sql.LEDGER_POSITIONS)
         writing = {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
         give_up_at = asyncio.get_running_loop().time() + LEDGER_PATIENCE
         while writing:

@@ -10,7 +10,7 @@ from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
 from agent_runtime.storage.postgres.operations import CommitOperation
-from agent_runtime.storage.postgres.places import count_places, lock_scopes
+from agent_runtime.storage.postgres.slots import count_slots, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
 from agent_runtime.storage.spent import LAST_PLACE, spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey
@@ -80,7 +80,7 @@ def _lock_place(operation: CommitOperation) -> tuple[int, str]:
 async def lock(connection: Connection, needs: Needs) -> LockedRows:
     """Lock and read the rows, in the order that all batches keep: scopes, counters, jobs, inboxes, actions, timers."""
     rows = LockedRows()
-    capped = await lock_scopes(connection, needs.places, needs.queues)
+    capped = await lock_scopes(connection, needs.slots, needs.queues)
     if needs.floors or needs.openings:
         await _read_openings(connection, rows, needs)
     if needs.counters:
@@ -90,7 +90,7 @@ async def lock(connection: Connection, needs: Needs) -> LockedRows:
             for counter, amount in rows.opened.items()
         }
     await _lock_families(connection, rows, needs)
-    rows.places = await count_places(connection, needs.places, needs.queues, capped)
+    rows.slots = await count_slots(connection, needs.slots, needs.queues, capped)
     if needs.keys:
         for found in await connection.fetch(sql.JOBS_BY_KEY, *_pairs(needs.keys)):
             scope_id, key, job_id, request_hash = (None if v is None else from_text(v) for v in found)

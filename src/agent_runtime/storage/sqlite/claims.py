@@ -37,7 +37,7 @@ def able(ability: Ability | None) -> dict[str, str | None]:
     return {"operators": orjson.dumps(operators).decode(), "versions": orjson.dumps(versions).decode()}
 
 
-def has_place(db: sqlite3.Connection, job_id: str, caps: ScopeCaps, ability: Ability | None) -> bool:
+def has_slot(db: sqlite3.Connection, job_id: str, caps: ScopeCaps, ability: Ability | None) -> bool:
     """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
     row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
     cap = None if row is None else caps.of(row[0])

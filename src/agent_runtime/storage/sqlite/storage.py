@@ -24,7 +24,7 @@ from agent_runtime.storage.forgetting import LEDGER, forget
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import inbox
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, due_in_turns, fold, has_place, next_jobs
+from agent_runtime.storage.sqlite.claims import EVENTS, able, claim, due_in_turns, fold, has_slot, next_jobs
 from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
@@ -162,7 +162,7 @@ class SQLiteStorage:
         """Take a job that is due and unowned, if its scope has a place."""
 
         def take(db: sqlite3.Connection) -> Any:
-            if caps and not has_place(db, job_id, caps, ability):
+            if caps and not has_slot(db, job_id, caps, ability):
                 return None
             return claim(db, job_id, owner, at, suspects=suspects, ability=ability)
 
@@ -420,7 +420,7 @@ class SQLiteStorage:
         )
         return rows.ledger_entry(decode(rows.LEDGER, found[0])) if found else None
 
-    async def ledger_places(self) -> tuple[int, int]:
+    async def ledger_positions(self) -> tuple[int, int]:
         """Return the places of the first and the last ledger entry; with one writer, nothing comes in between later."""
         ((first, last),) = await self._reader.rows("SELECT min(id), max(id) FROM runtime_ledger")
         return (first or 0, last or 0)

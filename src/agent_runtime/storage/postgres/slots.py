@@ -1,7 +1,7 @@
 """How many jobs of a scope run and wait, as far as a batch has to know: for caps and for bounded queues.
 
 Who counts takes the scope's lock first, for as long as the transaction lasts, so that no two transactions count the same
-free place. The locks come before all rows, in one order everywhere.
+free slot. The locks come before all rows, in one order everywhere.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Capped = dict[tuple[str, str], int]
 
 
 @dataclass(slots=True)
-class PlaceNeeds:
+class SlotNeeds:
     """What the claims of a batch have to count."""
 
     claims: dict[str, ScopeCaps] = field(default_factory=dict)
@@ -44,14 +44,14 @@ class PlaceNeeds:
 
 
 @dataclass(slots=True)
-class Places:
+class Slots:
     """The counts, as the operations of the batch leave them. Scopes that nobody asked about are missing."""
 
     running: dict[str, int] = field(default_factory=dict)
     waiting: dict[str | None, int] = field(default_factory=dict)
     """By scope; that of `None` is the number in all scopes."""
     first: set[str] = field(default_factory=set)
-    """The jobs that come first for the places there were when the batch began."""
+    """The jobs that come first for the slots there were when the batch began."""
 
     def has_room(self, scope_id: str, cap: int, job_id: str) -> bool:
         """Whether a job of a scope with a cap may be claimed. What is not known is tried again later."""
@@ -66,7 +66,7 @@ class Places:
                 self.waiting[key] += waiting
 
 
-async def lock_scopes(connection: Connection, needs: PlaceNeeds, queues: Mapping[str, QueueBounds]) -> Capped:
+async def lock_scopes(connection: Connection, needs: SlotNeeds, queues: Mapping[str, QueueBounds]) -> Capped:
     """Take the locks of everything that is counted; return the scopes and queues of the claims under a cap."""
     capped: Capped = {}
     if needs.claims:
@@ -84,28 +84,28 @@ async def lock_scopes(connection: Connection, needs: PlaceNeeds, queues: Mapping
     return capped
 
 
-async def count_places(
-    connection: Connection, needs: PlaceNeeds, queues: Mapping[str, QueueBounds], capped: Capped
-) -> Places:
+async def count_slots(
+    connection: Connection, needs: SlotNeeds, queues: Mapping[str, QueueBounds], capped: Capped
+) -> Slots:
     """Count, under the locks and after the batch's jobs are locked, so that nothing counted can change but by us."""
-    places = Places(running=dict.fromkeys((scope_id for scope_id, _ in capped), 0))
+    slots = Slots(running=dict.fromkeys((scope_id for scope_id, _ in capped), 0))
     if capped:
-        found = await connection.fetch(sql.RUNNING_IN, list(map(to_text, places.running)))
-        places.running.update((from_text(scope_id), number) for scope_id, number in found)
+        found = await connection.fetch(sql.RUNNING_IN, list(map(to_text, slots.running)))
+        slots.running.update((from_text(scope_id), number) for scope_id, number in found)
     for (scope_id, queue), cap in capped.items():
         first = await connection.fetch(
             sql.NEXT_JOBS, to_text(scope_id), cap, [to_text(queue)], *able_parameters(needs.ability)
         )
-        places.first.update(from_text(row[0]) for row in first)
+        slots.first.update(from_text(row[0]) for row in first)
     bounded = [scope for scope, bounds in queues.items() if bounds.per_scope is not None]
     if bounded:
         most = max(queues[scope].per_scope or 0 for scope in bounded)
         for scope, number in await connection.fetch(sql.WAITING_IN, list(map(to_text, bounded)), most):
-            places.waiting[from_text(scope)] = number
+            slots.waiting[from_text(scope)] = number
     totals = [bounds.total for bounds in queues.values() if bounds.total is not None]
     if totals:
-        places.waiting[None] = await connection.fetchval(sql.WAITING, max(totals))
-    return places
+        slots.waiting[None] = await connection.fetchval(sql.WAITING, max(totals))
+    return slots
 
 
 def _lock_number(name: str) -> int:

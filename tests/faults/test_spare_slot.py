@@ -1,4 +1,4 @@
-"""The spare place of a worker: while the worker is stopped, and where several workers see the same job for theirs."""
+"""The spare slot of a worker: while the worker is stopped, and where several workers see the same job for theirs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.timeout(BOUND * 6)
 TWO = replace(QUICK, max_concurrency=2, drain_timeout=BOUND * 2, sweep_interval=600.0, unlisted_after=30.0)
 
 SWEPT = replace(TWO, sweep_interval=0.2)
-"""An entry that waits at a worker whose places are taken gets a second one, for others."""
+"""An entry that waits at a worker whose slots are taken gets a second one, for others."""
 
 
 class Watched(PostgresDispatcher):
-    """A shared queue that a test lets look for the spare place's job, and holds between the look and what follows."""
+    """A shared queue that a test lets look for the spare slot's job, and holds between the look and what follows."""
 
     def __init__(self, dsn: str, **options: Any) -> None:
         super().__init__(dsn, max_concurrency=2, **options)
@@ -41,12 +41,12 @@ class Watched(PostgresDispatcher):
 
     @property
     def free(self) -> int:
-        """How many places are free, the spare one included."""
-        return 3 - self._places._taken
+        """How many slots are free, the spare one included."""
+        return 3 - self._slots._taken
 
     @property
     def is_waiting_for(self) -> set[str]:
-        """The jobs that entries have brought and that have no place yet, or one of the two."""
+        """The jobs that entries have brought and that have no slot yet, or one of the two."""
         return set(self._runs)
 
 
@@ -73,7 +73,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("database")) if request.param == "postgres" else str(request.param)
 
 
-async def test_the_job_in_the_spare_place_ends_its_step_when_the_worker_is_stopped_and_goes_on_elsewhere(
+async def test_the_job_in_the_spare_slot_ends_its_step_when_the_worker_is_stopped_and_goes_on_elsewhere(
     kind: str, tmp_path: Path
 ) -> None:
     gated, successor = Gated(), Gated()
@@ -94,7 +94,7 @@ async def test_the_job_in_the_spare_place_ends_its_step_when_the_worker_is_stopp
             gated.everyone.set()
             await stopping
         assert "quiet" in gated.order
-        assert len(gated.order) == 3  # nothing has come into a place that became free
+        assert len(gated.order) == 3  # nothing has come into a slot that became free
         assert advancing() == []
         successor.everyone.set()
         async with kernel(storage, operators=[successor], options=TWO) as k:
@@ -111,7 +111,7 @@ async def begin_elsewhere(storage: Any, who: str, scope_id: str) -> ExecutionHan
 
 @asynccontextmanager
 async def workers(dsn: str, number: int) -> AsyncIterator[list[tuple[RuntimeKernel, Gated, Watched]]]:
-    """Run workers with two places each, both of which a loud tenant has."""
+    """Run workers with two slots each, both of which a loud tenant has."""
     async with AsyncExitStack() as stack:
         started = []
         for _ in range(number):
@@ -121,8 +121,8 @@ async def workers(dsn: str, number: int) -> AsyncIterator[list[tuple[RuntimeKern
             await stack.enter_async_context(k)
             stack.callback(gated.everyone.set)
             started.append((k, gated, queue))
-        for place in range(2 * number):
-            await begin(started[0][0], f"loud {place}", "loud")
+        for slot in range(2 * number):
+            await begin(started[0][0], f"loud {slot}", "loud")
         await are_inside(2 * number, *(gated for _, gated, _ in started))
         yield started
 
@@ -164,7 +164,7 @@ async def test_two_workers_that_see_the_same_new_scope_run_its_job_once_and_leav
 
 
 @pytest.mark.parametrize("drain", [0.0, BOUND])
-async def test_a_job_in_the_spare_place_whose_entry_waits_for_another_is_left_with_it(
+async def test_a_job_in_the_spare_slot_whose_entry_waits_for_another_is_left_with_it(
     database: str, drain: float
 ) -> None:
     """The queue brings an entry of the job to the worker that has it already: both end when the worker is stopped."""

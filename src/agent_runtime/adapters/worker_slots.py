@@ -1,4 +1,4 @@
-"""The places of a queue's worker, and the one that is kept for scopes of which no job runs."""
+"""The slots of a queue's worker, and the one that is kept for scopes of which no job runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections import deque
 
 
-class Places:
-    """Counts what is advanced; who comes first gets the next place.
+class Slots:
+    """Counts what is advanced; who comes first gets the next slot.
 
     Args:
         number: How many there are.
@@ -31,7 +31,7 @@ class Places:
         return self.has_spare and self._taken == self._number
 
     async def take(self) -> None:
-        """Wait for a place."""
+        """Wait for a slot."""
         if not self.is_full:
             self._taken += 1
             return
@@ -45,13 +45,13 @@ class Places:
             raise
 
     def take_spare(self) -> bool:
-        """Take the place that is left when all are taken; return whether there was one."""
+        """Take the slot that is left when all are taken; return whether there was one."""
         was_left = self.spare_is_next
         self._taken += was_left
         return was_left
 
     def leave(self) -> None:
-        """Leave a place. Whoever has the spare one stays, and has an ordinary one when another has left."""
+        """Leave a slot. Whoever has the spare one stays, and has an ordinary one when another has left."""
         self._taken -= 1
         while self._waiting and not self.is_full:
             given = self._waiting.popleft()
