@@ -261,6 +261,16 @@ class RunBudgets:
         """Whether any budget bounds the number of tool calls."""
         return any(budget.limits.tool_calls is not None for budget in self.applicable())
 
+    @property
+    def bounds_input(self) -> bool:
+        """Whether any budget refuses a model call on whose input there is no bound."""
+        return any(
+            budget.hard
+            and budget.on_exceed != "warn"
+            and (budget.limits.tokens is not None or budget.limits.cost is not None)
+            for budget in self.applicable()
+        )
+
     def display_name(self, budget_id: str) -> str:
         """Return how messages name a budget."""
         found = (budget.display_name for budget in self.applicable() if budget.budget_id == budget_id)

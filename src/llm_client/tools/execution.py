@@ -12,6 +12,7 @@ import orjson
 from llm_client.codec import dump_part, load_part
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
+from llm_client.image_size import sized
 from llm_client.json_text import dumps, exact, non_finite, whole_text, whole_value
 from llm_client.messages import MediaPart, TextPart
 from llm_client.middleware import ToolInvocation
@@ -132,15 +133,17 @@ def _pieces(returned: Any) -> Sequence[str | TextPart | MediaPart] | None:
 
 
 def _with_media(returned: Any, pieces: Sequence[str | TextPart | MediaPart]) -> ToolResult:
-    texts, values = [], []
+    texts, values, media = [], [], []
     for piece in pieces:
-        part = TextPart(text=piece) if isinstance(piece, str) else piece
+        part: TextPart | MediaPart = TextPart(text=piece) if isinstance(piece, str) else piece
+        if isinstance(part, MediaPart):
+            media.append(part := sized(part))
         texts.append(label_of(part) if isinstance(part, MediaPart) else whole_text(part.text))
         values.append(whole_value(dump_part(part)))
     return ToolResult(
         content="\n".join(texts),
         value=values if isinstance(returned, list | tuple) else values[0],
-        media=tuple(piece for piece in pieces if isinstance(piece, MediaPart)),
+        media=tuple(media),
     )
 
 

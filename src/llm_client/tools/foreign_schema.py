@@ -22,14 +22,27 @@ MAX_SCHEMA_BYTES: Final = 64 * 1024
 """Of one tool's schema as JSON."""
 MAX_DESCRIPTION: Final = 4_096
 """Characters of a tool's description that the model is shown."""
-MAX_STEPS: Final = 20_000
-"""Keywords of a schema that are applied to the arguments of one call."""
+MAX_STEPS: Final = 25_000
+"""Keywords of a schema that are applied to the arguments of one call. One that is long, that looks at much, or whose complaint quotes much
+counts for several."""
 MAX_UNIQUE_ITEMS: Final = 200
 """Longest list that is looked through for duplicates: that takes time with the square of its length."""
+MAX_UNIQUE_VALUES: Final = 2_000
+"""Values in such a list, which are compared one by one."""
 
 _SHOWN: Final = frozenset({"description", "title", "$comment"})
 _UNCHECKED: Final = frozenset({"pattern", "patternProperties", "unevaluatedProperties", "unevaluatedItems"})
 """Keywords that run regular expressions or look through everything once more."""
+_DEEP: Final = frozenset({"const", "enum", "dependentRequired", "dependencies"})
+"""Keywords that are gone through value by value, and not only entry by entry."""
+_WALKING: Final = frozenset(
+    {"items", "prefixItems", "additionalItems", "contains", "additionalProperties", "propertyNames"}
+)
+"""Keywords that look at each entry of what they are applied to."""
+_ENTRIES_A_STEP: Final = 4
+_QUOTED_A_STEP: Final = 8
+_TEXT_A_VALUE: Final = 64
+"""Characters of a text that are quoted about as quickly as one value."""
 
 logger = logger_of(__name__)
 
@@ -76,14 +89,13 @@ def bounded_validator(schema: Mapping[str, Any]) -> Validate:
     a reference to nothing – checks nothing, which is logged once: the server knows what it takes.
     """
     validators = importlib.import_module("jsonschema.validators")
-    registry = importlib.import_module("referencing").Registry()
     steps = _Steps()
     known = _of_its_draft(schema)
     counted = {
         name: _ignored if name in _UNCHECKED else steps.counting(name, check)
         for name, check in known.VALIDATORS.items()
     }
-    validator = validators.extend(known, counted)(dict(schema), registry=registry)
+    validator = validators.extend(known, counted)(dict(schema), registry=_registry(schema, known))
 
     told: list[bool] = []
     is_hostile = _refers_elsewhere(schema)
@@ -134,6 +146,17 @@ def _of_its_draft(schema: Mapping[str, Any]) -> Any:
         return newest
 
 
+def _registry(schema: Mapping[str, Any], known: Any) -> Any:
+    """Return a registry that holds nothing but the schema and knows all names in it, which are else looked for at each reference."""
+    registry = importlib.import_module("referencing").Registry()
+    drafts = importlib.import_module("referencing.jsonschema")
+    try:
+        resource = drafts.specification_with(known.META_SCHEMA["$schema"]).create_resource(dict(schema))
+        return registry.with_resource(resource.id() or "", resource).crawl()
+    except Exception:  # noqa: BLE001 -- what a foreign schema makes of being read; whoever checks with it sees it again
+        return registry
+
+
 class _Steps:
     """How many keywords may still be applied."""
 
@@ -141,21 +164,57 @@ class _Steps:
         self.left = MAX_STEPS
 
     def counting(self, name: str, check: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a keyword's check that counts how often it is applied."""
+        """Return a keyword's check that counts how often it is applied, and how much it has to do."""
 
         def apply(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            self.left -= 1
-            if self.left < 0:
-                raise _TooManySteps
+            entries = _values_in(value) if name in _DEEP else _length(value)
+            if name in _WALKING and not isinstance(instance, str):
+                entries += _length(instance)
+            self._take(1 + entries // _ENTRIES_A_STEP)
             if name == "additionalProperties" and "patternProperties" in schema:
                 return  # what those allow is not looked at
             if name in _BOUNDS and isinstance(value, bool):  # as the fourth draft writes it
                 return
-            if name == "uniqueItems" and isinstance(instance, list) and len(instance) > MAX_UNIQUE_ITEMS:
+            if name == "uniqueItems" and not _is_quickly_compared(instance):
                 return
-            yield from check(validator, value, instance, schema) or ()
+            for problem in check(validator, value, instance, schema) or ():
+                self._take(1 + (_values_in(instance) + _values_in(value)) // _QUOTED_A_STEP)
+                yield problem
 
         return apply
+
+    def _take(self, steps: int) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise _TooManySteps
+
+
+def _length(value: Any) -> int:
+    """Return how many entries a list or an object has, or characters a text."""
+    return len(value) if isinstance(value, list | dict | str) else 0
+
+
+def _is_quickly_compared(instance: Any) -> bool:
+    """Whether each entry of a list may be compared with each other one."""
+    if not isinstance(instance, list):
+        return True
+    return len(instance) <= MAX_UNIQUE_ITEMS and _values_in(instance) <= MAX_UNIQUE_VALUES
+
+
+def _values_in(value: Any) -> int:
+    """Return how many values there are in one, and itself; long texts count for several. It stops where they are too many in any case."""
+    count, below = 0, [value]
+    while below and count <= MAX_STEPS * _QUOTED_A_STEP:
+        item = below.pop()
+        count += 1
+        if isinstance(item, str):
+            count += len(item) // _TEXT_A_VALUE
+        elif isinstance(item, dict):
+            count += len(item)
+            below += item.values()
+        elif isinstance(item, list):
+            below += item
+    return count
 
 
 def _ignored(*_keyword: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm_client.errors import ToolError
+from llm_client.image_size import sized
 from llm_client.json_text import dumps
 from llm_client.messages import MediaPart
 from llm_client.tools.execution import failure, label_of
@@ -90,7 +91,7 @@ def _medium(kind: str, data: str, name: str | None = None) -> tuple[str, MediaPa
         b64decode(data, validate=True)
     except (binascii.Error, ValueError):  # no vendor would take it, and the conversation could not go on
         return f"{label_of(part)} that cannot be read", None
-    return label_of(part), part
+    return label_of(part), sized(part)
 
 
 def _short(text: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from agent_runtime.errors import (
@@ -28,6 +29,7 @@ from agent_runtime.execution.guards.tool_policy import (
 )
 from agent_runtime.execution.operations.effects import WITHOUT_INTENT, JournaledEffect, Outcome
 from agent_runtime.execution.operations.results import result_type
+from agent_runtime.ledger.token_bounds import has_bound
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
@@ -40,6 +42,7 @@ from llm_client.tools.arguments import completed
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, media_of, to_result
 from llm_client.tools.tool import Tool, ToolResult
 
+_LEFT_OUT = "[media of unknown size are left out, as a budget bounds what may be read]"
 _OF_VALUE = "value"
 """Where the media of a result are, if its value holds them."""
 _CURRENT: ContextVar[JournaledEffect | None] = ContextVar("agent_runtime_tool_call", default=None)
@@ -181,7 +184,7 @@ class ToolGuard:
             repeated = effect.effect == "idempotent"
             result = await proceed(invocation)
         result = redacted_result(result, effect.run, effect.operation_id)
-        return await _record(effect, result, with_next=invocation.unseen)
+        return await _record(effect, _bounded(effect, result), with_next=invocation.unseen)
 
     async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Write the intent, then let the function run in a branch of its own."""
@@ -230,6 +233,18 @@ async def _intend(effect: JournaledEffect) -> None:
         raise BudgetExceededError(reason) from error
     bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]
     await tell(effect.run, effect.operation_id, bounding)
+
+
+def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:
+    """Return a result without media that no budget could bound: the model's next call would be refused for them."""
+    if not result.media or not effect.run.budgets.bounds_input:
+        return result
+    left = tuple(filter(has_bound, result.media))
+    return (
+        result
+        if left == result.media
+        else replace(result, content=f"{result.content}\n{_LEFT_OUT}", media=left)
+    )
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:

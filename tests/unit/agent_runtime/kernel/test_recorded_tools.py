@@ -1,6 +1,7 @@
 """Lists of tools that change between two starts of a job, and results with images: a job goes on as it began."""
 
 import base64
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import ActionSpec, ActionType, ExecutionRequest, OperatorContext
+from agent_runtime import ActionSpec, ActionType, BudgetSpec, ExecutionRequest, OperatorContext
 from agent_runtime.storage.memory import MemoryStorage
 from llm_client import Agent, McpServer, MediaPart, ScriptedProvider, Tool, ToolCall, ToolError, tool
 from llm_client.messages import Message
@@ -190,3 +191,29 @@ async def test_images_are_recalled_as_images_and_written_once() -> None:
         written = b"".join(event.content or b"" for event in await journal(handle))
     assert result.output == ["Here:\n[image image/png shot.png]", True]
     assert written.count(PNG.encode()) == 1
+
+
+PIXELS = struct.pack(">I4sII5x", 13, b"IHDR", 64, 48)
+SMALL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + PIXELS).decode()
+
+
+@pytest.mark.parametrize(
+    "budgets", [BudgetSpec(max_tokens=1_000_000, mode="hard"), None], ids=["bounded", "free"]
+)
+async def test_a_tools_media_do_not_end_a_job_whose_budget_cannot_bound_them(budgets: Any) -> None:
+    @tool(effect="read")
+    async def record() -> list[Any]:
+        """Record."""
+        return [MediaPart(media_type="audio/wav", data="AAAA"), MediaPart(media_type="image/png", data=SMALL)]
+
+    async def op(context: OperatorContext, _: Any) -> Any:
+        model = ScriptedProvider([[ToolCall("1", "record")], "Done."])
+        result = await Agent(provider=model, tools=[record]).run("Record.")
+        content = result.messages[2].content
+        media = [part.media_type for part in content if isinstance(part, MediaPart)]
+        return [result.status, media, "left out" in result.messages[2].text]
+
+    async with kernel(operators={"op": op}) as k:
+        result = await (await k.execute(ExecutionRequest(operator="op", budgets=budgets))).result()
+    bounded = ["success", ["image/png"], True]
+    assert result.output == (bounded if budgets else ["success", ["audio/wav", "image/png"], False])

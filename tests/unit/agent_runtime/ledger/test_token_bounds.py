@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agent_runtime.ledger.token_bounds import Unbounded, bound_input, text_bytes
 from llm_client import Message, RequestSpec, tool
+from llm_client.json_text import LongFloat
 from llm_client.messages import CallPart, MediaPart, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.spec import OutputSchema
 from llm_client.tokens import TokenEstimator
@@ -59,6 +60,8 @@ def test_tools_calls_schemas_and_thoughts_are_counted() -> None:
     assert bound(plain, tools=[look]) > bound(plain) + 1024 + len("Look somewhere.")
     assert bound(plain, called) > bound(plain) + 600  # every ü may be written as \\u00fc
     assert bound(plain, thought) > bound(plain) + 600
+    digits = Message.assistant(tool_calls=[ToolCall("1", "f", {"a": LongFloat("0." + "1" * 600)})])
+    assert bound(plain, digits) > bound(plain) + 600  # as they are sent
     schema = OutputSchema(name="s", schema={"type": "object", "title": "t" * 300})
     assert bound(plain, output_schema=schema) > bound(plain) + 300
 
