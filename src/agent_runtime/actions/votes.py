@@ -12,6 +12,7 @@ from typing import Any, Final
 from agent_runtime.actions.resolution import agrees, hash_of_answer
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.content import json_text
 from agent_runtime.values.person import check_person, find_person, person_key
 
 Vote = Mapping[str, Any]
@@ -19,6 +20,10 @@ Vote = Mapping[str, Any]
 
 MAX_VOTES: Final = 50
 """How often one person may answer one question anew."""
+MAX_VOTES_BYTES: Final = 256 * 1024
+"""Bytes of JSON of all that one person answers a question that wants several: it is kept with the question, and read with it."""
+
+_SHORT: Final = 1024
 
 
 def voter_of(action: ActionRecord, resolved_by: str | None) -> str | None:
@@ -54,9 +59,25 @@ def cast(action: ActionRecord, voter: str | None, answer: dict[str, Any]) -> tup
             raise InvalidInput(f"{voter} has answered already, and just so; another answer would replace it")
         if len(mine) >= MAX_VOTES:
             raise InvalidInput(f"{voter} has answered already, {MAX_VOTES} times")
+        if action.quorum > 1:
+            _check_length(answer, mine)
     votes = (*action.votes, {"by": voter, "hash": wanted, "resolution": answer})
     supporters = [vote for vote in standing(votes) if vote["hash"] == wanted]
     return votes, not agrees(answer) or len(supporters) >= action.quorum
+
+
+def _check_length(answer: Mapping[str, Any], before: Sequence[Vote]) -> None:
+    """Refuse what makes the answers of one person too long; a short one is taken however long the others were.
+
+    Raises:
+        InvalidInput: It does.
+    """
+    size = len(json_text(answer, exact=True))
+    said = size + sum(len(json_text(vote["resolution"], exact=True)) for vote in before)
+    if size > _SHORT and said > MAX_VOTES_BYTES:
+        raise InvalidInput(
+            f"where several decide, the answers of one person have {MAX_VOTES_BYTES:,} bytes at most, all together"
+        )
 
 
 def standing(votes: Sequence[Vote]) -> list[Vote]:

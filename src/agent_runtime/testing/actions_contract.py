@@ -311,6 +311,20 @@ class ActionsContract:
         done = await manager.resolve_by_id(asked.action_id, less, resolved_by="bob")
         assert (done.status, done.resolution) == (ActionStatus.RESOLVED, less)
 
+    async def test_what_one_person_answers_fills_no_question(self, manager: ActionManager) -> None:
+        asked = await self._payment(manager)
+        for number in range(2):
+            told = {"approved": True, "arguments": {"amount": number, "to": "acme"}, "reason": "x" * 100_000}
+            await manager.resolve_by_id(asked.action_id, told, resolved_by="ann")
+        with pytest.raises(InvalidInput, match="bytes at most"):
+            await manager.resolve_by_id(
+                asked.action_id, {"approved": True, "reason": "x" * 100_000}, resolved_by="ann"
+            )
+        told = {"approved": True, "reason": "x" * 10_000}
+        assert (await manager.resolve_by_id(asked.action_id, told, resolved_by="bob")).is_pending
+        done = await manager.resolve_by_id(asked.action_id, {"approved": True}, resolved_by="ann")
+        assert done.status is ActionStatus.RESOLVED
+
     async def test_whoever_races_for_a_quorum_never_gets_what_too_few_want(
         self, manager: ActionManager
     ) -> None:
