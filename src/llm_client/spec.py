@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from llm_client.errors import InvalidRequest
 from llm_client.json_text import dumps
 from llm_client.messages import Message
+from llm_client.model_names import MAX_LENGTH
 
 if TYPE_CHECKING:
     from llm_client.tools.tool import Tool
@@ -45,7 +46,7 @@ class RequestSpec:
     `extra` goes into the vendor's request body as it is, for what this class does not name.
 
     Raises:
-        InvalidRequest: `max_tokens` is no number of tokens.
+        InvalidRequest: `model` is no name of a model, or `max_tokens` is no number of tokens.
     """
 
     messages: Sequence[Message]
@@ -73,6 +74,9 @@ class RequestSpec:
         bound: Any = self.max_tokens  # what budgets and rates reckon with: less than nothing would make room
         if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
             raise InvalidRequest("max_tokens is a whole number of tokens, and not negative")
+        model: Any = self.model  # remembered by breakers, budgets and rules, before a vendor can refuse it
+        if model is not None and (not isinstance(model, str) or len(model) > MAX_LENGTH):
+            raise InvalidRequest(f"model is a name of at most {MAX_LENGTH} characters")
 
     def evolve(self, **changes: Any) -> RequestSpec:
         """Return a copy with some fields changed."""

@@ -10,9 +10,10 @@ from agent_runtime import InvalidInput, RuntimeKernel
 from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
-from llm_client import CircuitBreakerConfig, CompletionResult
+from llm_client import CircuitBreakerConfig, CompletionResult, RequestSpec
 from llm_client.engine.breaker import MAX_BREAKERS, CircuitBreakers
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome
+from llm_client.errors import InvalidRequest
 from llm_client.unseen import as_seen
 from support.kernels import kernel, opened
 
@@ -101,6 +102,12 @@ def test_when_every_circuit_has_failed_new_ones_share_one() -> None:
     first = breakers.of("openai", "m0")
     first.fail(first.enter())
     assert first.state == "open"
+
+
+@pytest.mark.parametrize("name", ["m" * 257, "m" * 1_000_000, 5, b"m"])
+def test_a_name_of_any_length_is_no_models_and_remembered_nowhere(name: Any) -> None:
+    with pytest.raises(InvalidRequest, match="model is a name"):
+        RequestSpec(messages=(), model=name)
 
 
 async def test_dead_claims_and_old_outcomes_make_room_before_those_that_count() -> None:
