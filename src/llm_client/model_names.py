@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Final
 from unicodedata import normalize
 
 from llm_client.errors import ConfigurationError
+from llm_client.spec import MAX_MODEL_NAME
 from llm_client.unseen import IGNORABLE
-
-MAX_LENGTH: Final = 256
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@+~=-]*", re.ASCII)
 _HYPHENS = dict.fromkeys(
@@ -92,7 +90,7 @@ def checked_model(name: str) -> str:
     Raises:
         ConfigurationError: It is no model's name.
     """
-    fits = len(name) <= MAX_LENGTH and _NAME.fullmatch(name)
+    fits = len(name) <= MAX_MODEL_NAME and _NAME.fullmatch(name)
     if not fits or any(part in ("", ".", "..") for part in name.split("/")):
         raise ConfigurationError(
             f"{name[:80]!r} is no model's name: letters, digits and . _ - : / @ + ~ = only, and no part that is empty or a dot"

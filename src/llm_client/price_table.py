@@ -17,8 +17,9 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from llm_client.model_names import MAX_LENGTH, canonical_model
+from llm_client.model_names import canonical_model
 from llm_client.pricing import ModelPrices, Rate, asked_tier, is_dearer, other_conditions, price_conditions
+from llm_client.spec import MAX_MODEL_NAME
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
 MAX_ENTRIES = 10_000
@@ -153,7 +154,7 @@ class PriceTable:
         return [*served, *(known.at(moment, others) for moment in known.moments(now))]
 
     def _model(self, provider: str, model: str) -> _Model | None:
-        if len(model) > MAX_LENGTH:
+        if len(model) > MAX_MODEL_NAME:
             return None
         key = (provider, model)
         if key not in self._models:

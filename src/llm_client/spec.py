@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llm_client.errors import InvalidRequest
 from llm_client.json_text import dumps
 from llm_client.messages import Message
-from llm_client.model_names import MAX_LENGTH
 
 if TYPE_CHECKING:
     from llm_client.tools.tool import Tool
+
+MAX_MODEL_NAME: Final = 256
+"""Characters of a model's name."""
 
 CacheMode = Literal["use", "bypass", "refresh"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -75,8 +77,8 @@ class RequestSpec:
         if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int) or bound < 0):
             raise InvalidRequest("max_tokens is a whole number of tokens, and not negative")
         model: Any = self.model  # remembered by breakers, budgets and rules, before a vendor can refuse it
-        if model is not None and (not isinstance(model, str) or len(model) > MAX_LENGTH):
-            raise InvalidRequest(f"model is a name of at most {MAX_LENGTH} characters")
+        if model is not None and (not isinstance(model, str) or len(model) > MAX_MODEL_NAME):
+            raise InvalidRequest(f"model is a name of at most {MAX_MODEL_NAME} characters")
 
     def evolve(self, **changes: Any) -> RequestSpec:
         """Return a copy with some fields changed."""

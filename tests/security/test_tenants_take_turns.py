@@ -1,17 +1,22 @@
 """A tenant that queues as much as it can, as urgently as it can, keeps nobody else from being next."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from agent_runtime import ExecutionRequest
+from agent_runtime import Budget, ExecutionRequest, Ledger
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.kernel.stores import StorageView
+from agent_runtime.ledger.budget_book import Spender
+from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
+from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
+from agent_runtime.values.budget import Amount
 from support.gated import Gated
 from support.kernels import BOUND, QUICK, kernel, opened, pending, status_becomes, until
 from support.operators import ask
@@ -254,3 +259,28 @@ async def test_the_spare_slot_can_be_turned_off(kind: str, tmp_path: Path) -> No
             gated.let_go(who)
             await handle.result(timeout=BOUND)
         assert gated.most <= 2
+
+
+async def test_jobs_that_wait_for_a_budget_hide_nobody_elses_from_those_who_wake_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of them there are: those of the other one are looked at next."""
+    monkeypatch.setattr("agent_runtime.ledger.ledger.MOST_WAITS", 2)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def waits(scope_id: str, number: int, due_at: datetime) -> Timer:
+        wanted = RoomWanted(
+            spender=Spender(scope_id=scope_id), model="m", provider="p", need=Amount(requests=1), reason="", until=None
+        )  # fmt: skip
+        data = wanted.to_dict(now.isoformat())
+        return Timer(f"{scope_id}-{number}", BUDGET_TIMER, due_at, "job.retry_requested", None, data)
+
+    loud = [waits("loud", number, now + timedelta(days=1)) for number in range(3)]
+    async with opened(kind, tmp_path) as storage:
+        ledger = Ledger(StorageView(storage))
+        ledger.set_budget(Budget(scope_id="loud", max_requests_total=0, exceed_strategy="wait"))
+        ledger.set_budget(Budget(scope_id="quiet", max_requests_total=9, exceed_strategy="wait"))
+        await storage.commit(commit(set_timers=[*loud, waits("quiet", 0, NEVER)]))
+        found = [[timer.job_id for timer in await ledger.waits_with_room()] for _ in range(4)]
+    assert found.count(["quiet-0"]) == 1
+    assert found.count([]) == 3

@@ -25,7 +25,7 @@ from agent_runtime.ledger.recording import (
     usage_fields,
 )
 from agent_runtime.ledger.reservations import ApplicableBudget, Hold, reserve, settle, spend
-from agent_runtime.ledger.room import BUDGET_TIMER, with_room
+from agent_runtime.ledger.room import BUDGET_TIMER, MOST_WAITS, with_room
 from agent_runtime.ledger.statement import status_of
 from agent_runtime.ledger.store import LedgerWriter
 from agent_runtime.ledger.totals import CHECK, UsageTotal, grouping
@@ -62,6 +62,8 @@ class Ledger:
         self._clock = clock or clock_of(writer.storage)
         self.accounts = BudgetAccounts(writer.storage, self._clock)
         """What this process knows of budgets."""
+        self._looked_at: tuple[datetime, str] | None = None
+        """Where the last look at what waits for room has ended."""
 
     @property
     def storage(self) -> Storage:
@@ -361,8 +363,13 @@ class Ledger:
             return
 
     async def waits_with_room(self) -> Sequence[Timer]:
-        """Return the waits of jobs that budgets have room for by now, as many as fit, first come first served."""
-        waiting = await self.storage.timers_named(BUDGET_TIMER)
+        """Return the waits of jobs that budgets have room for by now, as many as fit, first come first served.
+
+        Where more wait than are looked at together, the next look goes on behind them, so that nobody's are never seen.
+        """
+        waiting = await self.storage.timers_named(BUDGET_TIMER, limit=MOST_WAITS, after=self._looked_at)
+        last = waiting[-1] if len(waiting) == MOST_WAITS else None
+        self._looked_at = None if last is None else (last.due_at, last.job_id)
         if not waiting:
             return []
         await self.accounts.refresh()

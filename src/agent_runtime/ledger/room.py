@@ -16,6 +16,8 @@ from agent_runtime.values.budget import NOTHING, Amount
 
 BUDGET_TIMER: Final = "budget"
 """Key of the timer of a job that waits for room in a budget."""
+MOST_WAITS: Final = 10_000
+"""Waits that are looked at together."""
 NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """When the timer of a wait is due that no window ends."""
 

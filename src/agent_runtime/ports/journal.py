@@ -229,8 +229,10 @@ class Journal(Protocol):
         """Return a timer that has not been cleared, or `None`."""
         ...
 
-    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
-        """Return the timers of a key, of all jobs, those that fall due first."""
+    async def timers_named(
+        self, key: str, *, limit: int = 10_000, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Timer]:
+        """Return the timers of a key, of all jobs, those that fall due first; `after` a moment and a job, where a page ended."""
         ...
 
     async def next_timer(self) -> datetime | None:

@@ -172,6 +172,8 @@ class MoneyContract:
         assert await storage.timers_named("budget") == [timers[1], timers[0]]
         assert await storage.timers_named("budget", limit=1) == [timers[1]]
         assert await storage.timers_named("none") == []
+        first = timers[1]
+        assert await storage.timers_named("budget", after=(first.due_at, first.job_id)) == [timers[0]]
 
     async def test_old_windows_without_reservations_are_forgotten_when_a_new_one_begins(
         self, storage: Storage

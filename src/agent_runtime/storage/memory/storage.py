@@ -277,10 +277,14 @@ class MemoryStorage:
         due = sorted((t for t in self._state.timers.values() if t.due_at <= now), key=lambda t: t.due_at)
         return due[:limit]
 
-    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+    async def timers_named(
+        self, key: str, *, limit: int = 10_000, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Timer]:
         """Return the timers of a key, of all jobs."""
-        found = [timer for timer in self._state.timers.values() if timer.key == key]
-        return sorted(found, key=lambda timer: timer.due_at)[:limit]
+        found = sorted(
+            ((timer.due_at, timer.job_id), timer) for timer in self._state.timers.values() if timer.key == key
+        )
+        return [timer for place, timer in found if after is None or place > after][:limit]
 
     async def next_timer(self) -> datetime | None:
         """Return when the next timer falls due."""

@@ -44,7 +44,7 @@ from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
-from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.event import EPOCH, RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
@@ -412,10 +412,16 @@ class PostgresStorage:
         statement = f"SELECT {_TIMER} FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2"  # noqa: S608
         return [timer_record(tuple(row)) for row in await self._connections.fetch(statement, now, limit)]
 
-    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+    async def timers_named(
+        self, key: str, *, limit: int = 10_000, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Timer]:
         """Return the timers of a key, of all jobs."""
-        statement = f"SELECT {_TIMER} FROM runtime_timers WHERE key = $1 ORDER BY due_at LIMIT $2"  # noqa: S608
-        found = await self._connections.fetch(statement, to_text(key), limit)
+        due_at, job_id = after or (EPOCH, "")
+        statement = (
+            f"SELECT {_TIMER} FROM runtime_timers WHERE key = $1 AND (due_at, job_id) > ($2, $3) "  # noqa: S608
+            "ORDER BY due_at, job_id LIMIT $4"
+        )
+        found = await self._connections.fetch(statement, to_text(key), due_at, to_text(job_id), limit)
         return [timer_record(tuple(row)) for row in found]
 
     async def get_timer(self, job_id: str, key: str) -> Timer | None:

@@ -45,7 +45,7 @@ from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
-from agent_runtime.values.event import RuntimeEvent
+from agent_runtime.values.event import EPOCH, RuntimeEvent
 from agent_runtime.values.job import JobFilter, JobRecord
 from agent_runtime.values.message import Address, InboxMessage
 from agent_runtime.values.opening import SpentBy
@@ -308,11 +308,15 @@ class SQLiteStorage:
         )
         return [timer_record(row) for row in found]
 
-    async def timers_named(self, key: str, *, limit: int = 10_000) -> Sequence[Timer]:
+    async def timers_named(
+        self, key: str, *, limit: int = 10_000, after: tuple[datetime, str] | None = None
+    ) -> Sequence[Timer]:
         """Return the timers of a key, of all jobs."""
+        due_at, job_id = after or (EPOCH, "")
         found = await self._reader.rows(
-            f"SELECT {_TIMER} FROM runtime_timers WHERE key = ? ORDER BY due_at LIMIT ?",  # noqa: S608
-            (key, limit),
+            f"SELECT {_TIMER} FROM runtime_timers WHERE key = ? AND (due_at, job_id) > (?, ?) "  # noqa: S608
+            "ORDER BY due_at, job_id LIMIT ?",
+            (key, from_time(due_at), job_id, limit),
         )
         return [timer_record(row) for row in found]
 
