@@ -6,8 +6,10 @@ user has agreed to the file as it is (`agent-runtime trust`).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -96,7 +98,7 @@ def settings_in_use() -> SettingsInUse | None:
     """
     path = Path(SETTINGS_FILE).absolute()
     try:
-        content = path.read_bytes()
+        content = file_content(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -107,6 +109,21 @@ def settings_in_use() -> SettingsInUse | None:
         guarded = ()
     counting = {name: value for name, value in values.items() if name not in guarded}
     return SettingsInUse(path=path, values=counting, ignored=guarded)
+
+
+def file_content(path: Path) -> bytes:
+    """Return what stands in a settings file, and no more of it than shows that it is too long. Raises `OSError`.
+
+    Where a folder has a link in its place, to a device that never ends, or a pipe that nobody writes into, it is none.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(_MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def file_values(content: bytes) -> dict[str, Any]:

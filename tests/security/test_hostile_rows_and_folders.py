@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import stat
 import zlib
 from pathlib import Path
@@ -280,6 +281,21 @@ async def test_a_settings_file_that_means_harm_costs_a_sentence(cli: CommandLine
         assert len(ended.err) < 2_000
         if command[0] == "jobs":
             assert ended.code == 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["/dev/zero", "pipe", "."])
+async def test_a_settings_file_that_never_ends_costs_a_sentence(cli: CommandLine, place: str) -> None:
+    """A repository may hold a link to anything."""
+    if place == "pipe":
+        os.mkfifo(cli.folder / "agent-runtime.toml")
+    else:
+        (cli.folder / "agent-runtime.toml").symlink_to(place)
+    for command in (["jobs", "list"], ["trust"]):
+        ended = await cli.run(*command)
+        assert ended.code == 2
+        assert "cannot be read" in ended.err
+        assert "Traceback" not in ended.err
 
 
 def test_a_row_that_becomes_huge_when_it_is_read_is_refused() -> None:

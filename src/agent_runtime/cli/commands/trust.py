@@ -9,7 +9,7 @@ import click
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import ConfigurationError
-from agent_runtime.settings import GUARDED, SETTINGS_FILE, file_values
+from agent_runtime.settings import GUARDED, SETTINGS_FILE, file_content, file_values
 from agent_runtime.trust import TrustStore, place_of
 from llm_client.redaction import redact
 
@@ -28,7 +28,7 @@ def trust(file: Path, forget: bool) -> int:
         say(f"{file}: {'no longer trusted' if store.forget(file) else 'was not trusted'}")
         return OK
     try:
-        content = file.read_bytes()
+        content = file_content(file)
     except OSError as error:
         raise ConfigurationError(f"{str(file)!r} cannot be read: {error.strerror}") from error
     values = file_values(content)
