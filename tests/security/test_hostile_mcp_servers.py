@@ -20,7 +20,9 @@ from llm_client import (
     ToolResult,
 )
 from llm_client.tools import mcp_stdio
+from llm_client.tools.arguments import with_defaults
 from llm_client.tools.execution import execute
+from llm_client.tools.foreign_schema import bounded_validator
 from llm_client.tools.mcp_bounds import MAX_OPEN, MAX_PER_SECOND, BoundedServer
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 
@@ -76,6 +78,81 @@ async def test_references_that_multiply_are_given_up(name: str, tools: dict[str,
     with pytest.raises(ToolError, match="cannot be checked"):
         await asyncio.to_thread(validate, {"x": 1})
     assert time.process_time() - started < BOUND, "2 ** 40 references would take years"
+
+
+NAMES = [f"{number:x}" for number in range(4_000)]
+ZEROS = [[0] * 1_000] * 300
+
+
+def each(length: int, value: Any, **schema: Any) -> dict[str, Any]:
+    """Return a schema that brings the list along that it is slow with."""
+    return {
+        "type": "object",
+        "properties": {"x": {"type": "array", "default": [value] * length, "items": schema}},
+    }
+
+
+def one(**schema: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": {"x": schema}}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    return {"a": deep(levels - 1)} if levels else {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (each(6_000, {}, anyOf=[{"required": NAMES}, {}]), {}),
+        (each(6_000, 5_000, enum=list(range(5_000))), {}),
+        (each(6_000, 1, enum=[[0] * 15_000, 1]), {"x": [[[0] * 14_999 + [1]]] * 30 + [1] * 6_000}),
+        (each(9_000, 1, type=["string"] * 3_000 + ["integer"]), {}),
+        (each(4_000, {"a": 1}, dependentRequired={"a": ["a"] * 6_000}), {}),
+        ({**each(4_000, 1, **{"$ref": "#/$defs" + "/a" * 200}), "$defs": deep(200)}, {}),
+        (one(anyOf=[{"type": "string"}] * 2_000 + [{}]), {"x": ZEROS}),
+        (one(allOf=[{"items": {}}] * 2_000), {"x": [0] * 400_000}),
+        (
+            one(allOf=[{"additionalProperties": {}}] * 2_000),
+            {"x": dict.fromkeys(map(str, range(200_000)), 0)},
+        ),
+    ],
+    ids=["required", "enum", "values", "types", "needs", "reference", "quoted", "items", "entries"],
+)
+def test_a_step_that_takes_long_counts_for_many(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Each of these takes a minute, or hours, when keywords alone are counted."""
+    validate = bounded_validator(schema)
+    started = time.process_time()
+    with pytest.raises(ToolError, match="cannot be checked"):
+        validate(with_defaults(schema, arguments))
+    assert time.process_time() - started < BOUND
+
+
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [
+        (
+            {**each(4_000, 1, **{"$ref": "#x3"}), "$defs": {n: {"$anchor": f"x{n}"} for n in NAMES[:1_000]}},
+            {},
+        ),
+        (one(uniqueItems=True), {"x": [{**dict.fromkeys(NAMES[:2_000], 0), "y": n} for n in range(200)]}),
+    ],
+    ids=["anchors", "alike"],
+)
+def test_names_and_twins_are_not_looked_for_again_and_again(
+    schema: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    validate = bounded_validator(schema)
+    started = time.process_time()
+    assert validate(with_defaults(schema, arguments))
+    assert time.process_time() - started < BOUND
+
+
+def test_a_long_list_of_an_ordinary_schema_is_checked() -> None:
+    item = one(name={"type": "string"}, kind={"enum": ["a", "b"]})
+    arguments = {"x": [{"x": {"name": "n"}}, {"kind": "b", "more": [1, 2, 3]}] * 900}
+    assert bounded_validator(one(type="array", items={**item, "required": []}))(arguments)
+    with pytest.raises(ToolError, match="is not one of"):
+        bounded_validator(one(type="array", items={"enum": NAMES[:100]}))({"x": [*NAMES[:100], "none"]})
 
 
 async def test_a_reference_to_an_address_is_not_fetched(tools: dict[str, Tool], away: LoopbackServer) -> None:
