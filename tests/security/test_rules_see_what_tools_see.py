@@ -26,6 +26,7 @@ from llm_client import (
     ScriptedProvider,
     tool,
 )
+from llm_client.json_text import loads
 from llm_client.messages import ToolCall
 from llm_client.model_names import canonical_model, checked_model
 from llm_client.providers.google.provider import GoogleProvider
@@ -150,6 +151,30 @@ async def test_any_match_is_enough_to_refuse(to: list[str]) -> None:
     )
 
     assert "theirs" in await run({"to": to}, theirs, tools=(send,))
+
+
+async def ordered(what: dict[str, Any]) -> str:
+    PAID.append(what["account"] == 12345)
+    return "ordered"
+
+
+order = Tool(
+    name="order", description="Order.", parameters={"type": "object"}, handler=ordered, effect="read"
+)
+
+
+async def test_no_digits_behind_a_number_make_it_another_one_to_a_rule() -> None:
+    """What a tool compares, adds or sends on is the nearest float."""
+    account = "what.account"
+    blocked = ToolPolicy(
+        tool_patterns="order", arguments={account: {"in": [12345]}}, decision="deny", name="blocked"
+    )
+    others = ToolPolicy(tool_patterns="order", arguments={account: {"!=": 12345}}, name="others")
+    given = loads('{"what": {"account": 12345.000000000000000000001}}')
+
+    assert "blocked" in await run(given, blocked, tools=(order,))
+    assert "no rule permits it" in await run(given, others, default="deny", tools=(order,))
+    assert PAID == []
 
 
 async def test_what_is_missing_cannot_be_told() -> None:

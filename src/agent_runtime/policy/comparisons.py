@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
+from llm_client.json_text import LongFloat
 from llm_client.unseen import as_seen, without_unseen
 
 Answer = bool | None
@@ -26,6 +27,10 @@ MAX_VALUES: Final = 5_000
 """Values that a path may lead to; what it has of more cannot be told, since a model must not hold everybody up."""
 _MAX_DIGITS: Final = 1_000
 """Characters of a text that is read as a number."""
+_MOST_EXACT: Final = 2**53
+"""Whole numbers up to here are read alike by everybody."""
+_MOST_CHARACTERS: Final = 15
+"""Characters of a number that any float holds."""
 _MAX_LEVELS: Final = 5
 """Levels of a list or an object in which a single value is looked for."""
 
@@ -114,10 +119,11 @@ class Comparison:
         return same(one, self.expected)
 
     def _is_ordered(self, value: Any) -> Answer:
-        number, exact = _number(value), _exact(value)
-        if number is None or not exact:
+        number, exact, expected = _number(value), _exact(value), _number(self.expected)
+        if number is None or expected is None or not exact:
             return None
-        return _ORDERINGS[self.operator](number, _number(self.expected))
+        answer, rounded = _ORDERINGS[self.operator](number, expected), _rounded(value)
+        return answer if rounded is None or answer == _ORDERINGS[self.operator](rounded, expected) else None
 
 
 def comparisons(tests: Tests) -> tuple[Comparison, ...]:
@@ -188,12 +194,17 @@ def _chosen(value: Any, step: str) -> Iterable[Any]:
 def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
     """Whether two JSON values are the same; cannot tell when they only would be after a conversion, or only look the same.
 
+    Of a number with more digits than a float holds, most tools read the nearest float.
+
     A list or an object that holds the value may be taken for it: what a tool makes of `["x"]` where it also takes `"x"` nobody here knows.
     """
     if isinstance(value, str) and isinstance(expected, str) and value != expected:
         return None if _as_read(value) == _as_read(expected) else False
     if _exact(value) and _exact(expected):
-        return _number(value) == _number(expected)
+        number, rounded = _number(expected), _rounded(value)
+        if _number(value) == number:
+            return True
+        return None if rounded is not None and rounded == (_rounded(expected) or number) else False
     if type(value) is type(expected) or value is None or expected is None:
         return bool(value == expected)
     if isinstance(value, (list, tuple)) and isinstance(expected, (list, tuple)):
@@ -206,7 +217,7 @@ def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
     if isinstance(value, str) and len(value) > _MAX_DIGITS:
         return None if isinstance(expected, (bool, int, float, Decimal)) else False
     number, other = _number(value), _number(expected)
-    if number is not None and number == other:
+    if number is not None and other in (number, _rounded(value)):
         return None
     return None if str(value).strip().casefold() == str(expected).strip().casefold() else False
 
@@ -222,6 +233,15 @@ def _as_read(text: str) -> str:
 def _exact(value: Any) -> bool:
     """Whether a value is a number, and not merely reads like one."""
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _rounded(value: Any) -> Decimal | None:
+    """Return what a tool makes of a number, or of a text that reads as one, that takes it for a float; `None` where that is the number itself."""
+    is_long = isinstance(value, LongFloat) or (isinstance(value, str) and len(value) > _MOST_CHARACTERS)
+    if not is_long and (type(value) is not int or abs(value) <= _MOST_EXACT):
+        return None
+    number = _number(value)
+    return None if number is None else Decimal(repr(float(number)))
 
 
 def _number(value: Any) -> Decimal | None:

@@ -17,6 +17,7 @@ from agent_runtime.policy.comparisons import (
     comparisons,
     same,
 )
+from llm_client.json_text import loads
 
 json_scalars = st.one_of(
     st.none(),
@@ -233,6 +234,42 @@ def test_more_values_than_can_be_looked_at_cannot_be_told() -> None:
 def test_a_number_of_more_digits_than_anybody_means_cannot_be_told(tests: Any) -> None:
     assert answer("n", tests, {"n": "0" * 2_000 + "5"}) is None
     assert answer("n", {">": 5}, {"n": 10**5_000}) is None
+
+
+LONG = "0.000000000000000000001"
+
+
+@pytest.mark.parametrize(
+    ("tests", "number"),
+    [
+        (12345, f"12345{LONG[1:]}"),
+        ({"!=": 12345}, f"12345{LONG[1:]}"),
+        ({"in": [5, 12345]}, f"12345{LONG[1:]}"),
+        ({"not_in": [5, 12345]}, f"12345{LONG[1:]}"),
+        ({">=": 100}, "99.99999999999999999999"),
+        ({"<": 100}, "99.99999999999999999999"),
+        ({">": 0.1}, f"0.1{LONG[2:]}"),
+        (9007199254740992, "9007199254740993"),
+        ({"!=": 9007199254740992}, "9007199254740993"),
+        ({">": 9007199254740992}, "9007199254740993"),
+        (0, "1.00000000000000000001e-390"),
+    ],
+)
+def test_what_a_float_would_make_another_number_of_cannot_be_told(tests: Any, number: str) -> None:
+    """A tool that reads floats pays 12345, whatever stands behind the twentieth digit."""
+    assert answer("x", tests, loads(f'{{"x": {number}}}')) is None
+    if not isinstance(tests, dict):
+        assert answer("x", tests, {"x": number}) is None
+        assert answer("x", tests, {"x": [number]}) is None
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "1" * 300, "0.10000000000000000001", "-1" + "0" * 30])
+def test_a_long_number_is_itself(number: str) -> None:
+    given = loads(f'{{"x": {number}}}')
+    expected = given["x"] if isinstance(given["x"], int) else Decimal(number)
+    assert answer("x", {"==": expected}, given) is True
+    assert answer("x", {"!=": expected}, given) is False
+    assert answer("x", {">": 5}, given) is (Decimal(number) > 5)
 
 
 @pytest.mark.timeout(20)  # a pattern that backtracks would take longer than the universe has existed
