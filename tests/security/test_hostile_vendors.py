@@ -255,6 +255,92 @@ async def test_a_call_that_is_named_with_each_of_its_pieces_is_not_read_again_fo
     assert call.arguments == {"a": "x" * 2_002_000}
 
 
+LONG_TEXT = "x" * 12_000_000
+MANY = 25_000
+
+
+def thinking(text: str) -> dict[str, Any]:
+    delta = {"type": "signature_delta", "signature": text}
+    return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+
+@pytest.mark.timeout(60)  # for minutes all of it was copied for each piece
+@pytest.mark.parametrize(
+    ("kind", "first", "then", "last"),
+    [
+        (
+            OpenAIProvider,
+            {"choices": [{"delta": {"reasoning_content": LONG_TEXT}, "index": 0}]},
+            {"choices": [{"delta": {"reasoning_content": "x"}, "index": 0}]},
+            chat(finish_reason="stop"),
+        ),
+        (
+            OpenAIProvider,
+            {"choices": [{"delta": {"reasoning_details": [{"index": 0, "text": LONG_TEXT}]}, "index": 0}]},
+            {"choices": [{"delta": {"reasoning_details": [{"index": 0, "text": "x"}]}, "index": 0}]},
+            chat(finish_reason="stop"),
+        ),
+        (
+            AnthropicProvider,
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {"type": "thinking", "signature": LONG_TEXT, "thinking": ""},
+            },
+            thinking("x"),
+            {"type": "content_block_stop", "index": 0},
+        ),
+    ],
+    ids=["reasoning", "details", "signature"],
+)
+async def test_a_long_text_is_not_copied_for_each_of_its_pieces(
+    kind: Any, first: dict[str, Any], then: dict[str, Any], last: dict[str, Any]
+) -> None:
+    events = [first, *[then] * MANY, last]
+    text = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    ends = ("data: [DONE]\n\n", 'data: {"type": "message_stop"}\n\n')
+    options: dict[str, Any] = {"api": "chat"} if kind is OpenAIProvider else {}
+    async with LoopbackServer(sse_reply(text, *ends)) as server:
+        provider = kind("m", api_key="k", base_url=server.url, limits=FULL, **options)
+        result = await ask(provider, streamed=True)
+        await provider.aclose()
+    assert len(json.dumps(dump_result(result))) > len(LONG_TEXT) + MANY
+
+
+@pytest.mark.timeout(60)  # each was looked up and priced on its own
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_of_countless_iterations_is_refused(streamed: bool) -> None:
+    iterations = [{"type": "advisor_message", "model": f"m{number}"} for number in range(100_000)]
+    usage = {"input_tokens": 5, "output_tokens": 1, "iterations": iterations}
+    whole = {"content": [], "usage": usage, "stop_reason": "end_turn"}
+    reply = Reply(pieces=(json.dumps(whole).encode(),), headers={"content-type": "application/json"})
+    if streamed:
+        reply = sse_reply(f"data: {json.dumps({'type': 'message_delta', 'usage': usage})}\n\n")
+    async with LoopbackServer(reply) as server:
+        provider = AnthropicProvider("m", api_key="k", base_url=server.url)
+        with pytest.raises(InvalidResponse, match="more than 100 iterations"):
+            await ask(provider, streamed=streamed)
+        await provider.aclose()
+
+
+@pytest.mark.timeout(60)  # all that had been said was read again with each chunk
+async def test_what_was_searched_for_and_read_is_not_counted_again_with_each_chunk() -> None:
+    details = [{"modality": "AUDIO", "tokenCount": 1}] * 100_000
+    queries = {"webSearchQueries": [f"q{number}" for number in range(100_000)]}
+    first = {
+        "usageMetadata": {"promptTokenCount": 9, "promptTokensDetails": details},
+        "candidates": [{"groundingMetadata": queries}],
+    }
+    chunks = [first, *[{"usageMetadata": {"promptTokenCount": 9}}] * 3_000]
+    last = {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 9}}
+    text = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in (*chunks, last))
+    async with LoopbackServer(sse_reply(text)) as server:
+        provider = GoogleProvider("gemini-3-pro", api_key="k", base_url=server.url)
+        result = await ask(provider, streamed=True)
+        await provider.aclose()
+    assert (result.usage.web_searches, result.usage.input_tokens) == (100_000, 9)
+
+
 @pytest.mark.timeout(40)  # the rest was copied for each of them
 async def test_arguments_that_are_said_countless_times_are_none() -> None:
     pieces = [chat(piece("{}" * 240_000, id="a")), chat(finish_reason="tool_calls")]

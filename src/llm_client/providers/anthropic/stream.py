@@ -25,6 +25,7 @@ class MessagesStreamReader(StreamReader):
         super().__init__(origin, request_id)
         self._usage: dict[str, Any] = {}
         self._blocks: dict[int, dict[str, Any]] = {}  # open blocks that are neither text nor a tool call
+        self._growing: dict[int, dict[str, list[str]]] = {}  # their texts, by field
         self._input: dict[int, list[str]] = {}
         self._thoughts: dict[int, HalfWaits] = {}
         self._citations: dict[int, list[Any]] = {}
@@ -62,6 +63,7 @@ class MessagesStreamReader(StreamReader):
                 events += self.draft.add_arguments(index, block["input"])
             return events
         self._blocks[index] = block = dict(block)
+        self._growing.pop(index, None)
         self._thoughts[index] = HalfWaits()
         return [StreamEvent(type="reasoning", text=block["thinking"])] if block.get("thinking") else []
 
@@ -83,10 +85,10 @@ class MessagesStreamReader(StreamReader):
 
     def _grow_other(self, index: int, delta: Mapping[str, Any]) -> list[StreamEvent]:
         """Let a block grow that is carried as it is: each text of a delta continues the field of the same name."""
-        block = self._blocks[index]
+        block, growing = self._blocks[index], self._growing.setdefault(index, {})
         for name, value in delta.items():
             if name != "type" and isinstance(value, str):
-                block[name] = (block.get(name) or "") + value
+                growing.setdefault(name, [block.get(name) or ""]).append(value)
         if delta.get("type") != "thinking_delta":
             return []
         shown = self._thoughts[index].take(delta["thinking"])
@@ -98,6 +100,7 @@ class MessagesStreamReader(StreamReader):
             return self.draft.close_call(index)
         block = self._blocks.pop(index, None)
         if block is not None:
+            block |= {name: "".join(pieces) for name, pieces in self._growing.pop(index, {}).items()}
             if index in self._input:
                 block["input"] = loads("".join(self._input.pop(index)) or "{}")
             self.draft.add_part(read_other_block(whole_value(block)))
@@ -106,7 +109,7 @@ class MessagesStreamReader(StreamReader):
     def _message_delta(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         delta = event.get("delta") or {}
         self.draft.finish_reason = read_stop(delta.get("stop_reason")) or self.draft.finish_reason
-        refusal = read_refusal(delta, self.draft.text)
+        refusal = read_refusal(delta, "".join(self.draft.refusal) or self.draft.text)
         if refusal:
             self.draft.refusal[:] = [refusal]
         return self._count(event.get("usage"))

@@ -11,15 +11,15 @@ from llm_client.usage import Usage, tier_name
 
 _BESIDE: Final = frozenset({"compaction", "advisor_message"})
 """Iterations whose tokens are not in the totals (Anthropic's reference of `usage.iterations`)."""
-_MOST_ITERATIONS: Final = 1000
-"""More requests to models than anybody makes for one answer; each has to be priced."""
+MAX_ITERATIONS: Final = 100
+"""More than any answer takes; each is priced on its own, at its own model's price."""
 
 
 def read_usage(usage: Mapping[str, Any]) -> Usage:
     """Return usage in inclusive buckets; Anthropic counts cached tokens beside the other input.
 
     Where it tells of iterations, the answer is their sum: what a conversation's compaction took, and what a model of its own was asked as
-    an adviser, is billed but stands in no total.
+    an adviser, is billed but stands in no total. Raises `ValueError` when there are more of them than anybody has meant.
     """
     total = _read_one(usage)
     tier = tier_name(usage.get("service_tier"))
@@ -30,9 +30,9 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
         service_tier="fast" if usage.get("speed") == "fast" else tier,
     )
     stated = usage.get("iterations")
+    if isinstance(stated, list) and len(stated) > MAX_ITERATIONS:
+        raise ValueError(f"its usage has more than {MAX_ITERATIONS} iterations")
     entries = [entry for entry in stated if isinstance(entry, Mapping)] if isinstance(stated, list) else []
-    if len(entries) > _MOST_ITERATIONS:
-        raise ValueError(f"{len(entries)} iterations for one answer")
     return _sum_of(total, entries) if entries else total
 
 

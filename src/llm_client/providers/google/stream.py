@@ -58,4 +58,4 @@ class GenerateContentReader(StreamReader):
         for candidate in candidates:
             self._queries.update(dict.fromkeys(queries_of(candidate)))
         if self._usage or self._queries:
-            self.draft.usage = read_usage(self._usage, billed_searches(self._queries, self.draft.model))
+            self.draft.usage = read_usage(self._usage, billed_searches(len(self._queries), self.draft.model))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from llm_client.providers.response import whole_number
@@ -11,6 +11,8 @@ from llm_client.usage import Usage, tier_name
 
 _BY_PROMPT: Final = re.compile(r"gemini-(1|2)\b")
 """Models whose searches are billed once for a request; newer ones are billed for each query (Google's page of prices, November 2026)."""
+_MOST_KINDS: Final = 64
+"""Entries that are read of a list with one for each kind of content."""
 
 
 def read_usage(usage: Any, searches: int = 0) -> Usage:
@@ -50,7 +52,7 @@ def read_answer_usage(answer: Mapping[str, Any], asked: str) -> Usage:
     """Return the usage of a whole answer of a model, or of the one that was asked where it names none."""
     candidates = answer.get("candidates")
     queries = queries_of(candidates[0]) if candidates else ()
-    searches = billed_searches(queries, answer.get("modelVersion") or asked)
+    searches = billed_searches(len(set(queries)), answer.get("modelVersion") or asked)
     return read_usage(answer.get("usageMetadata"), searches)
 
 
@@ -69,9 +71,8 @@ def queries_of(candidate: Mapping[str, Any]) -> list[str]:
     return [query for query in stated if isinstance(query, str) and query.strip()]
 
 
-def billed_searches(queries: Iterable[str], model: str) -> int:
-    """Return how many searches a model's answer is billed for."""
-    different = len(set(queries))
+def billed_searches(different: int, model: str) -> int:
+    """Return how many searches a model's answer is billed for that has made so many different ones."""
     return min(different, 1) if _BY_PROMPT.search(model) else different
 
 
@@ -80,7 +81,7 @@ def _by_kind(usage: Mapping[str, Any], *names: str) -> dict[str, int]:
     counts = dict.fromkeys(("AUDIO", "IMAGE", "DOCUMENT", "VIDEO"), 0)
     for name in names:
         details = usage.get(name)
-        for detail in details if isinstance(details, list) else ():
+        for detail in details[:_MOST_KINDS] if isinstance(details, list) else ():
             kind = detail.get("modality") if isinstance(detail, Mapping) else None
             if kind in counts:
                 counts[kind] += whole_number(detail.get("tokenCount"))

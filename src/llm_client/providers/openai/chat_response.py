@@ -40,6 +40,8 @@ class CarriedFields:
         self._draft = draft
         self._names = tuple(dict.fromkeys((*_CARRIED, *names)))
         self._fields: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._details: dict[str, _Details] = {}
 
     def take(self, message: Mapping[str, Any]) -> list[StreamEvent]:
         """Take a message, or a piece of one."""
@@ -56,17 +58,27 @@ class CarriedFields:
 
     def end(self) -> None:
         """Put what has come with the reasoning."""
-        if self._fields:
-            self._draft.note(self._fields, self, "reasoning")
+        fields = {
+            **self._fields,
+            **{name: "".join(pieces) for name, pieces in self._texts.items()},
+            **{name: details.whole() for name, details in self._details.items()},
+        }
+        if fields:
+            self._draft.note(fields, self, "reasoning")
 
     def _join(self, name: str, value: Any) -> None:
-        present = self._fields.get(name)
+        """Take a field, or a piece of it: texts and lists grow, anything else takes the place of what was there."""
+        kinds: tuple[dict[str, Any], ...] = (self._texts, self._details, self._fields)
+        kind = kinds[0 if isinstance(value, str) else 1 if isinstance(value, list) else 2]
+        for other in kinds:
+            if other is not kind:
+                other.pop(name, None)
         if isinstance(value, str):
-            self._fields[name] = present + value if isinstance(present, str) else value
+            self._texts.setdefault(name, []).append(value)
         elif isinstance(value, list):
-            details = self._fields[name] = present if isinstance(present, list) else []
+            details = self._details.setdefault(name, _Details())
             for detail in value:
-                _join_detail(details, detail)
+                details.add(detail)
         else:
             self._fields[name] = value
 
@@ -118,20 +130,40 @@ def check_choice(payload: Mapping[str, Any], origin: Origin, request_id: str | N
     return choice
 
 
-def _join_detail(details: list[Any], piece: Any) -> None:
-    """Add a piece of OpenRouter's reasoning; pieces of one block carry the same index and type."""
-    last = details[-1] if details else None
-    if (
-        isinstance(last, dict)
-        and isinstance(piece, dict)
-        and last.get("index") == piece.get("index")
-        and last.get("type") == piece.get("type")
-        and piece.get("index") is not None
-    ):
+class _Details:
+    """OpenRouter's pieces of reasoning, put together; pieces of one block carry the same index and type."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Any] = []
+        self._growing: dict[str, list[str]] = {}
+        """Texts of the last block, by field."""
+
+    def add(self, piece: Any) -> None:
+        """Take a piece."""
+        last = self._blocks[-1] if self._blocks else None
+        if not (
+            isinstance(last, dict)
+            and isinstance(piece, dict)
+            and last.get("index") == piece.get("index")
+            and last.get("type") == piece.get("type")
+            and piece.get("index") is not None
+        ):
+            self._end_block()
+            self._blocks.append(dict(piece) if isinstance(piece, dict) else piece)
+            return
         for name, value in piece.items():
             if name in ("text", "summary", "data") and isinstance(value, str):
-                last[name] = (last.get(name) or "") + value
+                self._growing.setdefault(name, [last.get(name) or ""]).append(value)
             elif value is not None:
+                self._growing.pop(name, None)
                 last[name] = value
-        return
-    details.append(dict(piece) if isinstance(piece, dict) else piece)
+
+    def whole(self) -> list[Any]:
+        """Return the blocks."""
+        self._end_block()
+        return self._blocks
+
+    def _end_block(self) -> None:
+        for name, pieces in self._growing.items():
+            self._blocks[-1][name] = "".join(pieces)
+        self._growing.clear()
