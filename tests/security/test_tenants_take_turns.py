@@ -10,7 +10,7 @@ import pytest
 from agent_runtime import Budget, ExecutionRequest, Ledger
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
 from agent_runtime.kernel.stores import StorageView
-from agent_runtime.ledger.budget_book import Spender
+from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
 from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.ports.storage import Storage

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from llm_client.json_text import dumps, has_long_floats
 from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart, RefusalPart, TextPart
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
@@ -88,6 +89,11 @@ def foreign_extras(extra: Mapping[str, Any]) -> list[str]:
     return sorted(extra.keys() - _HARMLESS_EXTRAS)
 
 
+def has_bound(part: MediaPart) -> bool:
+    """Whether there is a bound on what a medium can cost."""
+    return not isinstance(_image(part, ""), Unbounded)
+
+
 def has_media(messages: Iterable[Message]) -> bool:
     """Whether anything but text goes in."""
     return any(
@@ -112,6 +118,8 @@ def _bytes(text: str) -> int:
 def _json_bytes(value: Any) -> int:
     """Return the length of a value's JSON at its longest: with blanks, and escaped or in its longest normal form."""
     escaped = json.dumps(_plain(value), indent=2, default=str)
+    if has_long_floats(value):  # which Python writes with fewer digits than they are sent with
+        escaped += dumps(value, default=str).decode()
     if "\\u" not in escaped:
         return len(escaped)
     return max(len(escaped), text_bytes(json.dumps(_plain(value), indent=2, default=str, ensure_ascii=False)))
