@@ -257,7 +257,6 @@ async def test_a_permit_is_for_the_model_and_not_for_one_whose_name_ends_alike()
         "x\\y",
         "gemini\u2011pro",
         "%2e%2e/x",
-        "a" * 300,
     ],
 )
 async def test_a_name_that_leads_elsewhere_never_reaches_the_wire(name: str) -> None:

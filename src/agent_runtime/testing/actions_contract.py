@@ -74,7 +74,6 @@ WRONG: list[tuple[str, Any]] = [
     ("choose", {"choice": ["a"]}),
     ("input", {"text": "x"}),
     ("input", {"value": object()}),
-    ("input", {"value": 2**70}),
     ("input", {"value": 1, "valeu": 2}),
     ("reconcile", {"outcome": "maybe"}),
     ("reconcile", {"outcome": ["done"]}),

@@ -12,11 +12,11 @@ import orjson
 from llm_client.codec import dump_part, load_part
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
-from llm_client.image_size import sized
 from llm_client.json_text import dumps, exact, non_finite, whole_text, whole_value
 from llm_client.messages import MediaPart, TextPart
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import kind_of, raw_text_of, text_of
+from llm_client.tools.image_size import sized
 from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Tool, ToolContext, ToolResult
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm_client.errors import ToolError
-from llm_client.image_size import sized
 from llm_client.json_text import dumps
 from llm_client.messages import MediaPart
 from llm_client.tools.execution import failure, label_of
 from llm_client.tools.foreign_schema import plain_text
+from llm_client.tools.image_size import sized
 from llm_client.tools.tool import ToolResult
 
 MAX_RESULT_CHARACTERS: Final = 1_000_000

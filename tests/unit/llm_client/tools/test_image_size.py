@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_client.image_size import image_size
+from llm_client.tools.image_size import image_size
 
 
 def png(width: int, height: int) -> bytes:
