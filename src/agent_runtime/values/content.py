@@ -30,6 +30,8 @@ MAX_VALUES_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON that one entry may hold beside its long texts."""
 LONG_TEXT: Final = 64 * 1024
 """Bytes from which a text is long."""
+MAX_EXACT_VALUES: Final = 300_000
+"""Values beside a number that 64 bits do not hold: all of them are then written and read one by one, digit for digit."""
 LARGE: Final = 64 * 1024
 """About so many bytes of JSON are written and read in a thread."""
 _PER_ITEM: Final = 8
@@ -92,7 +94,7 @@ def json_text(value: Any, *, exact: bool = False) -> bytes:
         exact: Whether numbers may be longer than 64 bits.
 
     Raises:
-        ResultNotSerializable: The value is not made of JSON values; NaN and infinities are none.
+        ResultNotSerializable: The value is not made of JSON values; NaN and infinities are none, nor are long numbers among very many values.
     """
     try:
         text = orjson.dumps(value, option=_OPTIONS)
@@ -107,10 +109,27 @@ def json_text(value: Any, *, exact: bool = False) -> bytes:
 
 def _exact_text(value: Any, refused: Exception) -> bytes:
     """Write what orjson refuses, if that is long numbers alone."""
+    if _has_more_values(value, MAX_EXACT_VALUES):
+        raise ResultNotSerializable(
+            f"not JSON: {refused}; beside more than {MAX_EXACT_VALUES:,} values no number may have more than 64 bits"
+        ) from refused
     try:
         return _EXACT_MARK + orjson.dumps(long_numbers_written(value), option=_OPTIONS)
     except (TypeError, RecursionError):
         raise ResultNotSerializable(f"not JSON: {refused}") from refused
+
+
+def _has_more_values(value: Any, most: int) -> bool:
+    """Whether there are more values in one than so many; looks at no more than it takes to tell."""
+    count, below = 0, [value]
+    while below and count <= most:
+        item = below.pop()
+        count += 1
+        if isinstance(item, Mapping | list | tuple):
+            if len(item) > most:
+                return True
+            below += item.values() if isinstance(item, Mapping) else item
+    return count > most
 
 
 def is_compressed(content: bytes) -> bool:

@@ -32,7 +32,7 @@ def hash_of(value: Any) -> str:
     except (
         TypeError,
         RecursionError,
-    ):  # keys that are no texts, large integers, circles, halves of surrogates
+    ):  # keys that are no texts, long numbers, circles, halves of surrogates
         text = "".join(_spelled(value, ())).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
@@ -45,7 +45,7 @@ def type_name(value: Any) -> str:
 def _described(value: Any) -> Any:
     """Return JSON for what is none."""
     if isinstance(value, LongFloat):
-        return f"{type_name(value)}{value}"
+        raise TypeError  # as a text it would be like one that reads so
     if isinstance(value, _BY_TEXT):
         return f"{type_name(value)}{value}"
     if isinstance(value, bytes | bytearray):
@@ -72,8 +72,8 @@ def _parts_of(value: Any) -> Mapping[Any, Any] | None:
 
 def _spelled(value: Any, above: tuple[int, ...]) -> Iterator[str]:
     """Spell a value that JSON cannot hold, piece by piece."""
-    if isinstance(value, Enum) or value is None:
-        yield f"{type_name(value)}{getattr(value, 'name', '')}"
+    if isinstance(value, Enum | bool) or value is None:
+        yield f"{type_name(value)}{value if isinstance(value, bool) else getattr(value, 'name', '')}"
     elif isinstance(value, str):
         yield repr(str.__str__(value))
     elif isinstance(value, int):

@@ -1,10 +1,11 @@
 """The JSON of an answer that was asked for JSON alone: between thoughts, fences, greetings and explanations.
 
-Not by regular expressions, and with a bound on what is looked at: an answer is text from outside.
+With a bound on what is looked at: an answer is text from outside.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final
@@ -15,6 +16,10 @@ from llm_client.json_text import check_parts, loads, number_of, refuse_constant,
 
 _DECODER: Final = JSONDecoder(strict=False, parse_float=number_of, parse_constant=refuse_constant)
 _FENCE: Final = "```"
+_FENCE_COSTS: Final = 100
+"""Characters that are read while a fence is looked at."""
+_LANGUAGE: Final = re.compile(r"(?:[^\W_]|\s){0,1000}")
+"""What stands behind a fence before the object that it holds."""
 _THOUGHTS: Final = ("think", "thinking", "thought", "reasoning")
 _BYTE_ORDER_MARK: Final = "\ufeff"
 MAX_OBJECTS: Final = 64
@@ -74,6 +79,7 @@ def _objects(text: str) -> Iterator[Any]:
         at = start
         while len(tried) < MAX_OBJECTS and looked_at < _LOOKED_AT:
             at = _after_fence(text, at) if fenced else text.find("{", at)
+            looked_at += _FENCE_COSTS if fenced else 0
             if at < 0:
                 break
             if at in tried or not text.startswith("{", at):
@@ -83,7 +89,7 @@ def _objects(text: str) -> Iterator[Any]:
             try:
                 value, end = _DECODER.raw_decode(text, at)
             except (ValueError, RecursionError) as error:
-                looked_at += error.pos - at if isinstance(error, JSONDecodeError) else len(text) - at
+                looked_at += _read_until(error, text) - at
                 at += 1
                 continue
             looked_at += end - at
@@ -92,12 +98,14 @@ def _objects(text: str) -> Iterator[Any]:
                 yield value
 
 
+def _read_until(error: Exception, text: str) -> int:
+    """Return how far an object was read that is none."""
+    if not isinstance(error, JSONDecodeError) or error.msg.startswith("Unterminated"):
+        return len(text)  # for a text without an end it says where that begins
+    return error.pos
+
+
 def _after_fence(text: str, at: int) -> int:
     """Return where the first fence from here on holds something; its first line may name a language."""
     fence = text.find(_FENCE, at)
-    if fence < 0:
-        return -1
-    at = fence + len(_FENCE)
-    while at < len(text) and (text[at].isalnum() or text[at].isspace()):
-        at += 1
-    return at
+    return -1 if fence < 0 else _LANGUAGE.match(text, fence + len(_FENCE)).end()  # type: ignore[union-attr]  # it matches nothing as well

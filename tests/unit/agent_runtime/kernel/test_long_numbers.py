@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, ActionType, ExecutionHandle, ExecutionRequest, OperatorContext
+from agent_runtime.errors import ResultNotSerializable
 from agent_runtime.storage.memory import MemoryStorage
-from agent_runtime.values.content import decode, encode
+from agent_runtime.values.content import MAX_EXACT_VALUES, decode, encode
 from agent_runtime.values.digest import digest
 from agent_runtime.values.fingerprint import hash_of
 from llm_client import Agent, ScriptedProvider, tool
@@ -76,11 +77,22 @@ def test_content_keeps_digits_and_types() -> None:
     assert type(decode(encode([1e300]))[0]) is float
 
 
+def test_long_numbers_are_refused_among_so_many_values_that_reading_them_holds_everybody_up() -> None:
+    many = [0] * MAX_EXACT_VALUES
+    assert decode(encode({"b": many})) == {"b": many}
+    assert decode(encode({"a": HUGE, "b": many[:1_000]}))["a"] == HUGE
+    for long in (HUGE, LongFloat(PRICE)):
+        with pytest.raises(ResultNotSerializable, match="300,000 values"):
+            ExecutionRequest(operator="x", input={"a": long, "b": many}).encoded_input()
+
+
 def test_two_amounts_that_are_one_float_are_two_for_votes_and_approvals() -> None:
     one, other = LongFloat(PRICE), LongFloat(EDITED)
     assert float(one) == float(other)
     for name in (digest, hash_of):
         assert name({"price": one}) != name({"price": other})
         assert name({"price": HUGE}) != name({"price": HUGE + 1})
+    assert hash_of({"price": one}) != hash_of({"price": f"<LongFloat>{PRICE}"})
+    assert hash_of({"price": HUGE, "sure": True}) != hash_of({"price": HUGE, "sure": 1})
     assert digest(1e300) == digest(10**300)
     assert digest(10) == digest(10.0)

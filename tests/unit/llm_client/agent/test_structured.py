@@ -129,6 +129,22 @@ def test_an_endless_answer_is_given_up_soon(answer: str) -> None:
     assert time.process_time() - started < 20, "each place would be read to the end, again and again"
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"a":' * 64 + '"' + "\\n" * 20_000_000,
+        "{ " + FENCE + " " * 25_000_000,
+        "{ " + f"{FENCE}\n" * 6_000_000,
+    ],
+    ids=["text without an end", "fence before blanks", "fences"],
+)
+def test_an_answer_is_not_read_to_its_end_again_and_again(answer: str) -> None:
+    started = time.process_time()
+    with pytest.raises(OutputInvalid):
+        OutputType(Typed).parse(answer)
+    assert time.process_time() - started < 5
+
+
 class Exact(BaseModel):
     whole: int
     price: Decimal
