@@ -188,7 +188,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
         RedactionRule(
             "private_key",
             r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----[^-]*+(?:-(?!----END )[^-]*+)*+"
-            r"(?:-----END [A-Z0-9 ]{0,60}KEY(?: BLOCK)?-----|\Z)",
+            r"(?:-----END [A-Z0-9 ]{0,60}KEY(?: BLOCK)?-----|(?=-----END )|\Z)",
             ("-----BEGIN",),
         ),
         RedactionRule(

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_client.errors import ProviderError
@@ -365,7 +365,16 @@ def test_no_surrounding_hides_a_secret_that_stands_alone(before: str, name: str,
     assert SECRETS[name] not in redact(f"{before} {SECRETS[name]} {after}")
 
 
+@pytest.mark.parametrize("end", ["-----END CERTIFICATE-----", "-----END ", "-----END PRIVATE-----"])
+def test_a_private_key_ends_at_any_end_at_the_latest(end: str) -> None:
+    begun = "-----BEGIN PRIVATE KEY-----\nabc"
+    mark = "<REDACTED:private_key>"
+    assert redact([begun, end]) == [mark, end]
+    assert redact(f"{begun}\n{end} x") == f"{mark}{end} x"
+
+
 @given(st.lists(mixed, max_size=8))
+@example(["-----BEGIN PRIVATE KEY-----", "-----END CERTIFICATE-----"])
 def test_looking_at_many_texts_at_once_finds_what_looking_at_each_finds(parts: list[str]) -> None:
     assert redact(parts) == [redact(part) for part in parts]
 
