@@ -126,6 +126,7 @@ class Branch:
         "streams",
         "task",
         "timeouts",
+        "to_open",
         "wait_set",
         "waiting",
     )
@@ -161,6 +162,8 @@ class Branch:
         self.deciding = False
         """A branch inside has ended in a way that decides for all of them, and this line is about to go on: although the others
         wait, the run does not."""
+        self.to_open: set[int] = set()
+        """Branches inside whose turn to begin has not come yet."""
         self.timeouts: list[Bound] = []
         """Bounds on time that this line is inside of, the innermost last."""
         self.dropped_tools: Sequence[str] = ()
@@ -494,6 +497,8 @@ class Branch:
             raise asyncio.CancelledError(why)
         waiter = run.waiters.add(operation_id, self, kind)
         run.idleness.check()
+        if run.gate.room_wanted:  # the last line that did not stand yet may be this one
+            run.lifecycle.attention.set()
         if kind == "message":
             run.mail.want()
         try:
@@ -532,6 +537,8 @@ class Branch:
 
     def is_quiet(self) -> bool:
         """Whether no step is in flight below, which is all there is: every line waits, or stands before its next step."""
+        if self.is_opening():
+            return False
         leaves = self.leaves()
         return self.run.gate.waiting + sum(1 for leaf in leaves if leaf.waiting) >= len(leaves)
 
@@ -539,11 +546,15 @@ class Branch:
         """Whether nothing in this branch or below can go on without a signal."""
         if self.line is not None and not self.line.waits_for_the_line:
             return False
-        if self.deciding:
+        if self.deciding or self.to_open:
             return False
         if self.children:
             return all(child.is_blocked() for child in self.children)
         return self.waiting is not None
+
+    def is_opening(self) -> bool:
+        """Whether there are branches in or below this one whose turn to begin has not come yet."""
+        return bool(self.to_open) or any(child.is_opening() for child in self.children)
 
     def leaves(self) -> list[Branch]:
         """Return the branches at the ends, where work is done."""

@@ -233,7 +233,12 @@ def _start(
     """
 
     async def work() -> Any:
-        await members.run.services.turns.give()  # a thousand branches begin in one turn of the loop otherwise
+        try:
+            await (
+                members.run.services.turns.give()
+            )  # a thousand branches begin in one turn of the loop otherwise
+        finally:
+            members.parent.to_open.discard(number)
         if (error := members.refused.get(number)) is not None:
             raise error
         branch = members.branches.get(number) or members.open(number)
@@ -251,7 +256,12 @@ def _start(
             CURRENT_BRANCH.reset(token)
             members.close(number)
 
-    return begin(contained(work()))
+    members.parent.to_open.add(
+        number
+    )  # others may stand before it begins: the job must not leave the memory without it
+    task = begin(contained(work()))
+    task.add_done_callback(lambda _: members.parent.to_open.discard(number))  # it may end before it begins
+    return task
 
 
 async def _results(

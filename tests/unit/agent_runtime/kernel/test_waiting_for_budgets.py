@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -21,9 +22,10 @@ from agent_runtime import (
 from agent_runtime.ports.storage import Storage
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, tool
 from llm_client.messages import CompletionResult, ToolCall
+from llm_client.tokens import TokenEstimator
 from llm_client.usage import Usage
 from support.clocks import SetClock
-from support.kernels import BOUND, journal, kernel, opened, status_becomes
+from support.kernels import BOUND, journal, kernel, opened, status_becomes, types
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -160,6 +162,30 @@ async def test_other_branches_go_on_and_the_call_is_made_where_it_stood(storage:
         async with asyncio.timeout(BOUND):
             while not await rested():
                 await asyncio.sleep(0.01)
+        clock.move(days=1)
+        assert (await handle.result(timeout=BOUND)).output == ["ok", "rested"]
+
+
+class SlowEstimator(TokenEstimator):
+    """Takes longer than a slice of the loop's time, so that whoever comes next has to wait for a turn."""
+
+    def estimate(self, *args: Any, **options: Any) -> int:
+        until = perf_counter() + 0.03
+        while perf_counter() < until:
+            pass
+        return super().estimate(*args, **options)
+
+
+async def test_a_branch_whose_turn_has_not_come_yet_is_waited_for(storage: Storage) -> None:
+    """A call that waits for room leaves the memory with its job: not before all branches stand where something wakes them."""
+    model, clock = Model(), SetClock()
+    model.engine.estimator = SlowEstimator()
+    async with working(storage, model, clock=clock) as k:
+        await k.ledger.save_budget(daily())
+        await (await start(k, "first")).result(timeout=BOUND)
+        handle = await start(k, "second", "both")
+        await status_becomes(handle, "waiting")
+        assert "timer.set" in await types(handle)
         clock.move(days=1)
         assert (await handle.result(timeout=BOUND)).output == ["ok", "rested"]
 
