@@ -23,9 +23,12 @@ _INVISIBLE = re.compile(rf"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202f{IGNORABLE}]+"
 _PREFIXES = ("models/", "google/", "publishers/")
 
 
-@lru_cache(maxsize=1024)
 def folded_model(name: str) -> str:
     """Return a name as a person reads it: small letters, plain hyphens, no blanks, and no detours of a path."""
+    return _remembered(name) if len(name) <= MAX_MODEL_NAME else _folded(name)
+
+
+def _folded(name: str) -> str:
     text = _INVISIBLE.sub("", normalize("NFKC", name.translate(_HYPHENS)).translate(_HYPHENS)).casefold()
     text = text.replace("\\", "/").replace("%2f", "/").replace("%2e", ".")
     parts: list[str] = []
@@ -37,12 +40,16 @@ def folded_model(name: str) -> str:
     return "/".join(parts)
 
 
+_remembered: Final = lru_cache(maxsize=1024)(_folded)
+
+
 def canonical_model(name: str) -> str:
     """Return the one name of a model: folded, and without the prefixes that a vendor writes or leaves out."""
     text = folded_model(name)
-    while text.startswith(_PREFIXES):
-        text = text.partition("/")[2]
-    return text
+    begin = 0
+    while text.startswith(_PREFIXES, begin):
+        begin = text.index("/", begin) + 1
+    return text[begin:]
 
 
 def other_names(name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import pytest
 
 from llm_client import (
     AnthropicProvider,
+    ExecutionEngine,
     GoogleProvider,
     InvalidResponse,
     LLMClientError,
@@ -30,6 +31,7 @@ from llm_client import (
 )
 from llm_client.codec import dump_result
 from llm_client.messages import CompletionResult
+from llm_client.model_names import canonical_model
 from llm_client.providers import http_provider
 from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.transport.aiohttp import AiohttpTransport
@@ -321,6 +323,30 @@ async def test_an_answer_of_countless_iterations_is_refused(streamed: bool) -> N
         with pytest.raises(InvalidResponse, match="more than 100 iterations"):
             await ask(provider, streamed=streamed)
         await provider.aclose()
+
+
+@pytest.mark.timeout(30)  # it was compared with the names of all models, after a walk through its parts
+@pytest.mark.parametrize("name", ["é" * 8_000_000, "models/" * 500_000], ids=["letters", "parts"])
+async def test_a_models_name_without_an_end_is_none(name: str) -> None:
+    answer = {
+        "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
+        "model": name,
+        "id": "i" * 100_000,
+        "usage": {"prompt_tokens": 1_000, "completion_tokens": 0},
+    }
+    body = json.dumps(answer, ensure_ascii=False).encode()
+    reply = Reply(pieces=(body,), headers={"content-type": "application/json"})
+    async with LoopbackServer(reply) as server:
+        provider = OpenAIProvider("gpt-5", api="chat", api_key="k", base_url=server.url)
+        result = await ExecutionEngine(provider).complete(SPEC)
+        await provider.aclose()
+    assert (result.model, result.request_id) == ("gpt-5", None)
+    assert result.usage.cost is not None
+
+
+@pytest.mark.timeout(20)
+def test_a_name_of_many_prefixes_is_read_once() -> None:
+    assert canonical_model("models/" * 500_000 + "gpt-5") == "gpt-5"
 
 
 @pytest.mark.timeout(60)  # all that had been said was read again with each chunk

@@ -20,10 +20,13 @@ from llm_client.messages import (
     ToolCall,
 )
 from llm_client.providers.tool_calls import CallAssembler, OpenCall, written
+from llm_client.spec import MAX_MODEL_NAME
 from llm_client.usage import Usage
 
 _MOST: Final = 2**50
 """More tokens than anybody has; a few of such numbers together are still exact everywhere."""
+_MAX_ID: Final = 512
+"""Characters of a request's id; vendors' have some dozens."""
 
 
 @dataclass(slots=True)
@@ -295,7 +298,7 @@ def check_text(value: object) -> None:
 def well_formed(result: CompletionResult, asked: str) -> CompletionResult:
     """Return an answer whose fields are what they say they are: a vendor may have written anything anywhere.
 
-    An id or a model's name that is no text says nothing, and is left out; of what the answer itself is made, all must be right.
+    An id or a model's name that is no text, or a very long one, says nothing, and is left out; of what the answer itself is made, all must be right.
 
     Args:
         result: What was read.
@@ -311,8 +314,8 @@ def well_formed(result: CompletionResult, asked: str) -> CompletionResult:
         check_text(text)
     model: object = result.model
     request_id: object = result.request_id
-    if not isinstance(model, str):
+    if not isinstance(model, str) or len(model) > MAX_MODEL_NAME:
         result = replace(result, model=asked)
-    if not isinstance(request_id, str | None):
+    if not isinstance(request_id, str | None) or len(request_id or "") > _MAX_ID:
         result = replace(result, request_id=None)
     return result

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from llm_client.providers.response import whole_number
+from llm_client.spec import MAX_MODEL_NAME
 from llm_client.usage import Usage, tier_name
 
 _BESIDE: Final = frozenset({"compaction", "advisor_message"})
@@ -69,7 +70,7 @@ def _read_one(usage: Mapping[str, Any]) -> Usage:
         cache_read_tokens=read,
         cache_write_tokens=written,
         cache_write_1h_tokens=hourly,
-        model=model if isinstance(model, str) and model else None,
+        model=model if isinstance(model, str) and 0 < len(model) <= MAX_MODEL_NAME else None,
         requests=1,
     )
 
