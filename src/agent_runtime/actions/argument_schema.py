@@ -20,6 +20,7 @@ MAX_STEPS: Final = 20_000
 """Values that are compared with a schema: one that refers to itself, or forks at every level, ends here."""
 MAX_DEPTH: Final = 100
 """Levels, likewise."""
+_NAMES_A_STEP: Final = 8
 
 _SCALARS = str | int | float | bool | None
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -53,10 +54,14 @@ class _Check:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
         self._steps = 0
+        self._digests: dict[int, str] = {}
+        self._allowed: dict[int, frozenset[str]] = {}
+        self._targets: dict[str, Any] = {}
+        """What was worked out once, of values and parts of the schema, which live as long as this."""
 
     def problems(self, value: Any, schema: Any, place: str = "", depth: int = 0) -> Iterator[str]:
         """Yield what is wrong with a value at a place."""
-        self._steps += 1
+        self._steps += 1 + _work(schema)
         if self._steps > MAX_STEPS or depth > MAX_DEPTH:
             return
         if schema is False:
@@ -72,10 +77,14 @@ class _Check:
         if isinstance(value, Mapping):
             yield from self._of_object(value, schema, place, depth)
             return
+        if isinstance(value, _SCALARS):
+            yield from self._not_allowed(value, schema, place)
         yield from _out_of_bounds(value, schema, place)
         if isinstance(value, list | tuple):
             first, rest = _listed(schema.get("prefixItems")), schema.get("items", True)
             for number, inner in enumerate(value):
+                if self._steps > MAX_STEPS:
+                    return
                 wanted = first[number] if number < len(first) else rest
                 yield from self.problems(inner, wanted, _below(place, str(number)), depth + 1)
 
@@ -83,12 +92,31 @@ class _Check:
         """Return what a reference inside the schema leads to."""
         if not isinstance(reference, str) or not reference.startswith("#/"):
             return None
-        found: Any = self._root
-        for name in reference[2:].split("/"):
-            found = (
-                found.get(name.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-            )
-        return found
+        if reference not in self._targets:
+            found: Any = self._root
+            for name in reference[2:].split("/"):
+                if not isinstance(found, Mapping):
+                    break
+                found = found.get(name.replace("~1", "/").replace("~0", "~"))
+            self._targets[reference] = found if isinstance(found, Mapping | bool) else None
+        return self._targets[reference]
+
+    def _not_allowed(self, value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
+        allowed = schema.get("enum")
+        if isinstance(allowed, list) and self._digest(value) not in self._digests_of(allowed):
+            yield f"{_said(place)}: none of the values that are allowed"
+        if "const" in schema and self._digest(value) != self._digest(schema["const"]):
+            yield f"{_said(place)}: not the one value that is allowed"
+
+    def _digests_of(self, allowed: list[Any]) -> frozenset[str]:
+        if id(allowed) not in self._allowed:
+            self._allowed[id(allowed)] = frozenset(map(digest, allowed))
+        return self._allowed[id(allowed)]
+
+    def _digest(self, value: Any) -> str:
+        if id(value) not in self._digests:
+            self._digests[id(value)] = digest(value)
+        return self._digests[id(value)]
 
     def _combined(self, value: Any, schema: Mapping[str, Any], place: str, depth: int) -> Iterator[str]:
         for part in _listed(schema.get("allOf")):
@@ -108,6 +136,8 @@ class _Check:
             if name not in value:
                 yield f"{_below(place, str(name))}: is missing"
         for name, inner in value.items():
+            if self._steps > MAX_STEPS:
+                return
             below = _below(place, name)
             if name in known:
                 yield from self.problems(inner, known[name], below, depth + 1)
@@ -115,6 +145,13 @@ class _Check:
                 yield from self.problems(inner, others, below, depth + 1)
             elif not schema.get("patternProperties"):
                 yield f"{below}: there is no such argument"
+
+
+def _work(schema: Any) -> int:
+    """Return how many values a schema has that are looked at one by one, beside its parts."""
+    if not isinstance(schema, Mapping):
+        return 0
+    return (len(_listed(schema.get("type"))) + len(_listed(schema.get("required")))) // _NAMES_A_STEP
 
 
 def _kinds(schema: Mapping[str, Any]) -> list[str]:
@@ -125,12 +162,6 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _out_of_bounds(value: Any, schema: Mapping[str, Any], place: str) -> Iterator[str]:
-    if isinstance(value, _SCALARS):
-        allowed = schema.get("enum")
-        if isinstance(allowed, list) and digest(value) not in map(digest, allowed):
-            yield f"{_said(place)}: none of the values that are allowed"
-        if "const" in schema and digest(value) != digest(schema["const"]):
-            yield f"{_said(place)}: not the one value that is allowed"
     if _TYPES["number"](value):
         for name, (holds, words) in _BOUNDS.items():
             bound = schema.get(name)
