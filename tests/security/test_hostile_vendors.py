@@ -344,6 +344,19 @@ async def test_a_models_name_without_an_end_is_none(name: str) -> None:
     assert result.usage.cost is not None
 
 
+@either_way
+async def test_a_tools_name_without_an_end_is_cut(streamed: bool) -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "tool" * 100_000, "arguments": "{}"}}
+    whole = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    reply = Reply(pieces=(json.dumps(whole).encode(),), headers={"content-type": "application/json"})
+    if streamed:
+        reply = streamed_events(chat(call), chat(finish_reason="tool_calls"))
+    async with LoopbackServer(reply) as server:
+        result = await ask_at(server, HttpcoreTransport, streamed=streamed, limits=FULL)
+    (made,) = result.tool_calls
+    assert (made.name, made.arguments) == ("tool" * 64, {})
+
+
 @pytest.mark.timeout(20)
 def test_a_name_of_many_prefixes_is_read_once() -> None:
     assert canonical_model("models/" * 500_000 + "gpt-5") == "gpt-5"

@@ -27,6 +27,8 @@ _MOST: Final = 2**50
 """More tokens than anybody has; a few of such numbers together are still exact everywhere."""
 _MAX_ID: Final = 512
 """Characters of a request's id; vendors' have some dozens."""
+_MAX_NAME: Final = 256
+"""Characters of a name by which a model calls a tool: four times as many as any tool's name has. What is longer is no tool's, cut or not."""
 
 
 @dataclass(slots=True)
@@ -298,7 +300,7 @@ def check_text(value: object) -> None:
 def well_formed(result: CompletionResult, asked: str) -> CompletionResult:
     """Return an answer whose fields are what they say they are: a vendor may have written anything anywhere.
 
-    An id or a model's name that is no text, or a very long one, says nothing, and is left out; of what the answer itself is made, all must be right.
+    An id or a model's name that is no text, or a very long one, says nothing, and is left out; a tool's name that is too long for one is cut; of what the answer itself is made, all must be right.
 
     Args:
         result: What was read.
@@ -312,6 +314,9 @@ def well_formed(result: CompletionResult, asked: str) -> CompletionResult:
     perhaps = [result.refusal, *(call.signature for call in result.tool_calls)]
     for text in (*texts, *(text for text in perhaps if text is not None)):
         check_text(text)
+    if any(len(call.name) > _MAX_NAME for call in result.tool_calls):
+        named = (replace(call, name=call.name[:_MAX_NAME]) for call in result.tool_calls)
+        result = replace(result, tool_calls=tuple(named))
     model: object = result.model
     request_id: object = result.request_id
     if not isinstance(model, str) or len(model) > MAX_MODEL_NAME:
