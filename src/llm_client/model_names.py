@@ -40,7 +40,7 @@ def _folded(name: str) -> str:
     return "/".join(parts)
 
 
-_remembered: Final = lru_cache(maxsize=1024)(_folded)
+_remembered = lru_cache(maxsize=1024)(_folded)
 
 
 def canonical_model(name: str) -> str:

@@ -15,7 +15,9 @@ from agent_runtime import (
     OperatorContext,
     RetryPolicy,
 )
+from agent_runtime.operators.operator import MAX_PIECES
 from llm_client import (
+    Agent,
     CompletionResult,
     ExecutionEngine,
     FunctionProvider,
@@ -23,6 +25,7 @@ from llm_client import (
     RateLimits,
     RequestSpec,
     RetryConfig,
+    ScriptedProvider,
 )
 from llm_client.errors import InvalidRequest, ProviderTimeout
 from llm_client.pricing import ModelPrices, PriceBook
@@ -136,3 +139,25 @@ async def test_a_model_is_counted_however_its_name_is_written(pattern: str, name
         other = await k.execute(ExecutionRequest(operator="ask", input={"model": "gpt-5.2"}))
         assert (await other.result(timeout=BOUND)).content == "ok"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "user", "content": "x"}] * (MAX_PIECES + 1),
+        [{"role": "assistant", "tool_calls": [{"id": "a", "name": "b", "arguments": {}}] * MAX_PIECES}],
+        [{"role": "user", "content": [{"type": "text", "text": "x"}] * MAX_PIECES}],
+    ],
+    ids=["messages", "calls", "parts"],
+)
+async def test_no_conversation_of_countless_pieces_is_begun(messages: list[dict[str, Any]]) -> None:
+    """Each piece is looked at some dozen times: a hundred thousand hold everybody else up for seconds."""
+    agent = Agent(provider=ScriptedProvider(["done"]))
+    async with kernel(agent=agent) as k:
+        handle = await k.execute(ExecutionRequest(input={"messages": messages}))
+        with pytest.raises(JobFailed, match="10,000 pieces"):
+            await handle.result(timeout=BOUND)
+        allowed = [{"role": "user", "content": "x"}] * 500
+        assert (
+            await (await k.execute(ExecutionRequest(input={"messages": allowed}))).result()
+        ).content == "done"

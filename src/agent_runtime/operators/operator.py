@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from agent_runtime.errors import InvalidInput, UnknownOperator
 from agent_runtime.operators.result import OperatorResult
@@ -60,6 +60,11 @@ class _Executable(Protocol):
     async def execute(self, input_data: Any, context: OperatorContext) -> Any: ...
 
 
+MAX_PIECES: Final = 10_000
+"""Messages, parts and tool calls that an agent is given with a job: each is looked at by rules, budgets and the journal, before anybody else's
+turn comes."""
+
+
 class FunctionOperator(Operator):
     """An async function as an operator, under the function's name."""
 
@@ -103,12 +108,16 @@ class AgentOperator(Operator):
         """Run the agent to its end; anything but success is a failure of the job, with the agent's own status.
 
         Raises:
+            InvalidInput: There are more messages, parts and tool calls than anybody means.
             LLMClientError: The model or what is around it failed, as it does to code that calls a model itself.
         """
         from llm_client.codec import load_message
 
         given = input_data or {}
-        messages = [load_message(message) for message in given.get("messages") or ()]
+        asked = given.get("messages") or ()
+        if _pieces_of(asked) > MAX_PIECES:
+            raise InvalidInput(f"messages have more than {MAX_PIECES:,} pieces, parts and tool calls counted")
+        messages = [load_message(message) for message in asked]
         result = await self.agent.run(
             given.get("prompt"),
             messages=messages or None,
@@ -131,6 +140,12 @@ class AgentOperator(Operator):
         """Return what the agent answered as JSON values, as its own type writes them."""
         kind = getattr(self.agent, "output_type", None)
         return output if kind is None else kind.dump(output)
+
+
+def _pieces_of(messages: Sequence[Any]) -> int:
+    """Return how many messages there are, with their parts and their tool calls."""
+    lists = (entry for message in messages if isinstance(message, Mapping) for entry in message.values())
+    return len(messages) + sum(len(entry) for entry in lists if isinstance(entry, list))
 
 
 class OperatorRegistry:
