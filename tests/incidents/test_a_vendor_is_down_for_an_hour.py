@@ -23,6 +23,8 @@ from support.soak.virtual import LoopClock, run_in_virtual_time
 
 pytestmark = pytest.mark.timeout(BOUND * 9)
 HOUR = 3600.0
+DOWN = HOUR - 0.001
+"""The last attempt is made after an hour, which a clock of microseconds may have over a moment before the loop's has."""
 JOBS = 100
 
 
@@ -38,7 +40,7 @@ class Vendor:
     async def answer(self, spec: RequestSpec) -> str:
         now = asyncio.get_running_loop().time()
         self.began = now if self.began is None else self.began
-        if now - self.began < HOUR:
+        if now - self.began < DOWN:
             self.refused.append(now)
             raise ProviderUnavailable("down", status=503)
         self.in_flight += 1
