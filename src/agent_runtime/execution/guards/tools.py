@@ -85,7 +85,7 @@ class ToolGuard:
         )
         recorded = await effect.recall()
         if recorded is not None:
-            return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+            return _as_recorded(effect, recorded)
         if branch.line is not None and effect.step is None:
             await branch.line.admit()
         ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
@@ -119,7 +119,7 @@ class ToolGuard:
             recorded = await effect.recall()
         if recorded is None:
             return None
-        return redacted_result(read_tool_result(recorded), branch.run, effect.operation_id)
+        return _as_recorded(effect, recorded)
 
     async def _rule(
         self,
@@ -178,7 +178,7 @@ class ToolGuard:
         while result.error_type == "timeout" and _intent_is_open(effect) and not repeated:
             settled = await effect.settle_lost()
             if settled is not None:
-                return redacted_result(read_tool_result(settled), effect.run, effect.operation_id)
+                return _as_recorded(effect, settled)
             if effect.effect == "reconcilable":
                 break
             repeated = effect.effect == "idempotent"
@@ -245,6 +245,11 @@ def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:
         if left == result.media
         else replace(result, content=f"{result.content}\n{_LEFT_OUT}", media=left)
     )
+
+
+def _as_recorded(effect: JournaledEffect, recorded: Outcome) -> ToolResult:
+    """Return what the journal has of a call, as the model is shown it."""
+    return redacted_result(read_tool_result(recorded), effect.run, effect.operation_id)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:

@@ -33,10 +33,9 @@ _LEVELS = {
 }
 _BUDGET_MODEL = re.compile(r"gemini-2\.5")
 """Gemini 2.5 thinks within a budget; Gemini 3 and later take a level."""
-_UNSIGNED_MODEL = re.compile(r"gemini-[12]|gemma")
-"""Models that take function calls without a thought signature; Gemini 3 refuses them."""
-_APART_MODEL = re.compile(r"gemini-[12]|gemma")
-"""Models that refuse function calling together with an answer in JSON; Gemini 3 takes both."""
+_BEFORE_GEMINI_3 = re.compile(r"gemini-[12]|gemma")
+"""Models that take function calls without a thought signature, and refuse them together with an answer in JSON; with Gemini 3 both are the
+other way round."""
 _FOREIGN_SIGNATURE = b64encode(b"skip_thought_signature_validator").decode()
 """What Google's guide on thought signatures asks for on calls that another model has made."""
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -94,7 +93,7 @@ class GenerateContentFormat:
 
 def takes_tools_with_schema(model: str) -> bool:
     """Whether a model may be given tools and an output schema in one request."""
-    return _APART_MODEL.search(model) is None
+    return _BEFORE_GEMINI_3.search(model) is None
 
 
 def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
@@ -123,7 +122,9 @@ def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
 
 def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    foreign = all(call.signature is None for call in message.tool_calls) and not _UNSIGNED_MODEL.search(model)
+    foreign = all(call.signature is None for call in message.tool_calls) and not _BEFORE_GEMINI_3.search(
+        model
+    )
     for block in blocks_of(message, PROVIDER):
         if isinstance(block, PlacedCall):
             parts.append(_function_call(block.call, foreign=foreign))
