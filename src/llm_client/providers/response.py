@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -289,6 +289,12 @@ def merge_extra(body: dict[str, Any], extra: Any) -> dict[str, Any]:
 def whole_number(value: Any) -> int:
     """Return a token count, 0 where a vendor left it out; one that cannot be meant is cut to what every storage holds."""
     return min(int(value), _MOST) if isinstance(value, int | float) and value > 0 else 0
+
+
+def part_of(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the details of this name in a usage; nothing where there are none, or no object."""
+    part = usage.get(name)
+    return part if isinstance(part, Mapping) else {}
 
 
 def check_text(value: object) -> None:

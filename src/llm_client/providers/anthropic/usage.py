@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from llm_client.providers.response import whole_number
+from llm_client.providers.response import part_of, whole_number
 from llm_client.spec import MAX_MODEL_NAME
 from llm_client.usage import Usage, tier_name
 
@@ -26,8 +26,8 @@ def read_usage(usage: Mapping[str, Any]) -> Usage:
     tier = tier_name(usage.get("service_tier"))
     total = replace(
         total,
-        reasoning_tokens=whole_number(_part(usage, "output_tokens_details").get("thinking_tokens")),
-        web_searches=whole_number(_part(usage, "server_tool_use").get("web_search_requests")),
+        reasoning_tokens=whole_number(part_of(usage, "output_tokens_details").get("thinking_tokens")),
+        web_searches=whole_number(part_of(usage, "server_tool_use").get("web_search_requests")),
         service_tier="fast" if usage.get("speed") == "fast" else tier,
     )
     stated = usage.get("iterations")
@@ -58,7 +58,7 @@ def _sum_of(total: Usage, entries: list[Mapping[str, Any]]) -> Usage:
 
 def _read_one(usage: Mapping[str, Any]) -> Usage:
     """Return what one request to a model took."""
-    created = _part(usage, "cache_creation")
+    created = part_of(usage, "cache_creation")
     hourly = whole_number(created.get("ephemeral_1h_input_tokens"))
     stated = whole_number(usage.get("cache_creation_input_tokens"))
     written = max(stated, hourly + whole_number(created.get("ephemeral_5m_input_tokens")))
@@ -73,8 +73,3 @@ def _read_one(usage: Mapping[str, Any]) -> Usage:
         model=model if isinstance(model, str) and 0 < len(model) <= MAX_MODEL_NAME else None,
         requests=1,
     )
-
-
-def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = usage.get(name)
-    return part if isinstance(part, Mapping) else {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llm_client.providers.response import whole_number
+from llm_client.providers.response import part_of, whole_number
 from llm_client.providers.stated_cost import stated_cost
 from llm_client.usage import Usage, tier_name
 
@@ -21,7 +21,7 @@ def read_usage(answer: Mapping[str, Any]) -> Usage:
     tier = tier_name(answer.get("service_tier"))
     if not isinstance(usage, Mapping):
         return Usage(requests=1, service_tier=tier)
-    prompt, completion = _prompt(usage), _part(usage, "completion_tokens_details")
+    prompt, completion = _prompt(usage), part_of(usage, "completion_tokens_details")
     cached, stored = _cached(usage, prompt), _stored(usage, prompt)
     read, written = whole_number(usage.get("prompt_tokens")), whole_number(usage.get("completion_tokens"))
     reasoning = whole_number(completion.get("reasoning_tokens") or usage.get("reasoning_tokens"))
@@ -42,7 +42,7 @@ def read_usage(answer: Mapping[str, Any]) -> Usage:
         output_audio_tokens=whole_number(completion.get("audio_tokens")),
         output_image_tokens=whole_number(completion.get("image_tokens")),
         web_searches=whole_number(
-            _part(usage, "server_tool_use").get("web_search_requests") or usage.get("num_search_queries")
+            part_of(usage, "server_tool_use").get("web_search_requests") or usage.get("num_search_queries")
         ),
         cost=stated_cost(usage),
         service_tier=tier,
@@ -59,12 +59,12 @@ def read_response_usage(response: Mapping[str, Any]) -> Usage:
     tier = tier_name(response.get("service_tier"))
     if not isinstance(usage, Mapping):
         return Usage(requests=1, service_tier=tier)
-    given, written = _part(usage, "input_tokens_details"), _part(usage, "output_tokens_details")
+    given, written = part_of(usage, "input_tokens_details"), part_of(usage, "output_tokens_details")
     read, wrote = whole_number(usage.get("input_tokens")), whole_number(usage.get("output_tokens"))
     reasoning = whole_number(written.get("reasoning_tokens"))
     rest = max(whole_number(usage.get("total_tokens")) - read - wrote, 0)
-    output, tools = response.get("output"), _part(response, "tool_usage")
-    searches = _part(tools, "web_search").get("num_requests")
+    output, tools = response.get("output"), part_of(response, "tool_usage")
+    searches = part_of(tools, "web_search").get("num_requests")
     own = Usage(
         input_tokens=read,
         output_tokens=wrote + rest,
@@ -79,15 +79,15 @@ def read_response_usage(response: Mapping[str, Any]) -> Usage:
         file_searches=_count(output, "file_search_call"),
         requests=1,
     )
-    painted = _painted(_part(tools, "image_gen"), response.get("tools"))
+    painted = _painted(part_of(tools, "image_gen"), response.get("tools"))
     total = own if painted is None else replace(own + painted, iterations=(own, painted))
     return replace(total, cost=stated_cost(usage), service_tier=tier, requests=1)
 
 
 def _painted(usage: Mapping[str, Any], tools: Any) -> Usage | None:
     """Return what the model behind the image tool used, if it was called; its price is not known where its name is not."""
-    given, made = _part(usage, "input_tokens_details"), _part(usage, "output_tokens_details")
-    cached, written = _part(usage, "cached_tokens_details"), whole_number(usage.get("output_tokens"))
+    given, made = part_of(usage, "input_tokens_details"), part_of(usage, "output_tokens_details")
+    cached, written = part_of(usage, "cached_tokens_details"), whole_number(usage.get("output_tokens"))
     painted = Usage(
         input_tokens=whole_number(usage.get("input_tokens")),
         output_tokens=written,
@@ -118,7 +118,7 @@ def read_embedding_usage(answer: Mapping[str, Any]) -> Usage:
 
 def _prompt(usage: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the details of the input; Mistral has written them in two ways."""
-    return _part(usage, "prompt_tokens_details") or _part(usage, "prompt_token_details")
+    return part_of(usage, "prompt_tokens_details") or part_of(usage, "prompt_token_details")
 
 
 def _cached(usage: Mapping[str, Any], prompt: Mapping[str, Any]) -> int:
@@ -134,17 +134,12 @@ def _stored(usage: Mapping[str, Any], prompt: Mapping[str, Any]) -> int:
     return whole_number(stated or usage.get("cache_creation_input_tokens"))
 
 
-def _part(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = usage.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _count(output: Any, kind: str) -> int:
     """Return how many calls of a built-in tool are billed: pages that are opened or looked through are no searches."""
     items: Sequence[Any] = output if isinstance(output, list) else ()
     return sum(
         isinstance(item, Mapping)
         and item.get("type") == kind
-        and _part(item, "action").get("type") in (None, "search")
+        and part_of(item, "action").get("type") in (None, "search")
         for item in items
     )
