@@ -102,8 +102,13 @@ class HttpProvider:
         model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
         origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
-        with origin.blamed(), readable(origin, request_id(headers)):
-            result = well_formed(self._wire.decode(payload, origin, request_id(headers)), model)
+        with origin.blamed():
+            return self._read_answer(payload, origin, headers)
+
+    def _read_answer(self, payload: Any, origin: Origin, headers: Mapping[str, str]) -> CompletionResult:
+        """Read a whole answer."""
+        with readable(origin, request_id(headers)):
+            result = well_formed(self._wire.decode(payload, origin, request_id(headers)), origin.model)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
 
@@ -180,11 +185,7 @@ class HttpProvider:
         """Read the whole answer of a server that was asked for a stream and did not give one."""
         content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
         payload = self._loads(content, response, origin)
-        with readable(origin, request_id(response.headers)):
-            result = self._wire.decode(payload, origin, request_id(response.headers))
-            result = well_formed(result, origin.model)
-        self._check_calls(len(result.tool_calls), result.usage)
-        return result
+        return self._read_answer(payload, origin, response.headers)
 
     async def _refuse_failure(self, response: HttpResponse, origin: Origin) -> None:
         """Raise the error that a status means, unless it is one of success."""
