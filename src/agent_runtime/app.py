@@ -222,8 +222,8 @@ class RuntimeKernel(Kernel):
         ledger: Ledger | None = None,
         policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
         event_bus: EventBus | None = None,
-        operators: Iterable[Any] | Mapping[str, Any] = (),
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        operators: Iterable[object] | Mapping[str, object] = (),
+        tools: Iterable[Tool | Callable[..., object]] = (),
         dispatcher: Dispatcher | None = None,
         dispatch: Dispatch = "auto",
         clock: Clock | None = None,
@@ -309,8 +309,8 @@ class Runtime:
         *,
         engine: ExecutionEngine | None = None,
         agent: Agent | None = None,
-        operators: Iterable[Any] | Mapping[str, Any] = (),
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        operators: Iterable[object] | Mapping[str, object] = (),
+        tools: Iterable[Tool | Callable[..., object]] = (),
         dispatcher: Dispatcher | None = None,
         worker: bool = True,
     ) -> None:
@@ -403,7 +403,7 @@ def _make_default_folder(url: str) -> None:
         ) from error
 
 
-def import_object(path: str) -> Any:
+def import_object(path: str) -> object:
     """Return what `module:attribute` names; the current folder is searched first, as `python -m` does.
 
     Raises:

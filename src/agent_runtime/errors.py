@@ -50,7 +50,7 @@ AgentRuntimeError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from llm_client.errors import ConfigurationError, HostSignal, MissingDependency, RunAborted
 
@@ -416,7 +416,7 @@ class BudgetRejected(AgentRuntimeError):
 
     code = "BUDGET_REJECTED"
 
-    def __init__(self, budget_id: str, *, settled: Any, reserved: Any) -> None:
+    def __init__(self, budget_id: str, *, settled: object, reserved: object) -> None:
         super().__init__(f"budget {budget_id!r} has no room")
         self.budget_id = budget_id
         self.settled = settled

@@ -30,6 +30,7 @@ from pydantic_settings import (
 from agent_runtime.errors import ConfigurationError, InvalidInput
 from agent_runtime.execution.options import KernelOptions, check_option
 from agent_runtime.trust import TrustStore, data_folder
+from llm_client.json_text import JsonValue
 from llm_client.logs import logger_of
 
 _log = logger_of("agent_runtime.settings")
@@ -126,7 +127,7 @@ def file_content(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def file_values(content: bytes) -> dict[str, Any]:
+def file_values(content: bytes) -> dict[str, JsonValue]:
     """Return what a settings file says. Raises `ConfigurationError` if it is not TOML, or longer than settings are.
 
     A folder comes from anywhere, and reading a name of many parts takes a time that grows with the square of their number.

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.private_files import make_private_folder
 
 MAX_AGENTS: Final = 1_000
@@ -58,7 +59,7 @@ class TrustStore:
         entry.unlink(missing_ok=True)
         return there
 
-    def remember_agent(self, parts: Mapping[str, Any]) -> str:
+    def remember_agent(self, parts: JsonObject) -> str:
         """Keep what an agent is made of, or an audit of the demo, and return the name by which it is found again."""
         name = agent_name(parts)
         self._write("agents", name, dict(parts))
@@ -67,7 +68,7 @@ class TrustStore:
             old.unlink(missing_ok=True)
         return name
 
-    def agent(self, name: object) -> dict[str, Any] | None:
+    def agent(self, name: object) -> dict[str, JsonValue] | None:
         """Return what the agent of this name is made of, or `None` if this user has never run it here."""
         if not (isinstance(name, str) and name.isalnum() and len(name) == 64):
             return None
@@ -102,7 +103,7 @@ def place_of(file: Path) -> Path:
     return file.absolute().parent.resolve() / file.name
 
 
-def agent_name(parts: Mapping[str, Any]) -> str:
+def agent_name(parts: JsonObject) -> str:
     """Return the name of an agent that is made of these parts: a hash of them."""
     return _digest(json.dumps(parts, sort_keys=True).encode())
 

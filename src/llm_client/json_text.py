@@ -1,4 +1,7 @@
-"""What JSON text and Python's values cannot both hold: halves of surrogate pairs, NaN and the infinities, and long numbers.
+"""JSON: its types, and what its text and Python's values cannot both hold: halves of surrogate pairs, NaN and the infinities, and long numbers.
+
+What has been read, or is made to be written, is a `JsonObject` or a `JsonValue`. What somebody gives us that nobody has looked at is a
+`Mapping[str, object]` or an `object`: whoever wants more of it checks first, and a caller's `dict` of mixed values fits.
 
 Halves come from vendors who cut a text between two events, and from file names and prompts that are no Unicode. Pairs are
 joined, halves become U+FFFD. For numbers that are none, JSON has no word. Numbers that 64 bits do not hold are read and written
@@ -10,13 +13,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import orjson
+
+JsonValue: TypeAlias = "Mapping[str, JsonValue] | Sequence[JsonValue] | str | int | float | bool | None"
+"""A value that JSON has a word for. Numbers are exact: a float may be a `LongFloat`."""
+JsonObject: TypeAlias = Mapping[str, JsonValue]
+"""Names and values. What is made and given away is a `dict[str, JsonValue]`, which its new owner may change.
+
+Not for fields of values that a step may return: pydantic reads those, and cannot follow a type that contains itself.
+"""
 
 MAX_PARTS: Final = 500_000
 """Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the

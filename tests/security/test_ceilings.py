@@ -11,6 +11,7 @@ from agent_runtime import (
     BudgetExceededError,
     BudgetSpec,
     ExecutionRequest,
+    InvalidInput,
     JobFailed,
     OperatorContext,
     RetryPolicy,
@@ -161,3 +162,25 @@ async def test_no_conversation_of_countless_pieces_is_begun(messages: list[dict[
         assert (
             await (await k.execute(ExecutionRequest(input={"messages": allowed}))).result()
         ).content == "done"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "a text",
+        ["a text"],
+        {"messages": 5},
+        {"messages": {"role": "user"}},
+        {"messages": [5]},
+        {"messages": [{}]},
+        {"messages": [{"role": "user", "content": 5}]},
+        {"messages": [{"role": "user", "content": [5]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [5]}]},
+    ],
+)
+async def test_what_is_no_conversation_is_refused_as_input(given: Any) -> None:
+    async with kernel(agent=Agent(provider=ScriptedProvider([]))) as k:
+        handle = await k.execute(ExecutionRequest(input=given))
+        with pytest.raises(JobFailed) as failed:
+            await handle.result(timeout=BOUND)
+    assert failed.value.error_code == InvalidInput.code

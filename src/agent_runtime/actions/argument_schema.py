@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.values.digest import digest
+from llm_client.json_text import JsonObject
 
 MAX_PROBLEMS: Final = 5
 """Problems that are told; the first ones lead to the others."""
@@ -43,7 +44,7 @@ _BOUNDS: Final[Mapping[str, tuple[Callable[[float, float], bool], str]]] = {
 }
 
 
-def problems_of(arguments: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
+def problems_of(arguments: JsonObject, schema: JsonObject) -> list[str]:
     """Return what is wrong with arguments, a few sentences at most; nothing where nothing can be told."""
     return list(islice(_Check(schema).problems(arguments, schema), MAX_PROBLEMS))
 

@@ -121,7 +121,7 @@ class ActionManager:
         )
 
     async def resolve(
-        self, resume_token: str, resolution: Mapping[str, Any], resolved_by: str | None = None
+        self, resume_token: str, resolution: Mapping[str, object], resolved_by: str | None = None
     ) -> ActionRecord:
         """Answer the action that a resume token belongs to.
 
@@ -145,7 +145,7 @@ class ActionManager:
     async def resolve_by_id(
         self,
         action_id: str,
-        resolution: Mapping[str, Any],
+        resolution: Mapping[str, object],
         *,
         resolved_by: str | None = None,
         scope_id: str | None = None,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.votes import Vote, votes_told
 from agent_runtime.errors import InvalidInput
-from agent_runtime.ports.commit import ActionChange, Signal, Timer
+from agent_runtime.ports.commit import ActionChange, CommitParts, Signal, Timer
 from agent_runtime.ports.ids import new_id, new_token
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.json_text import JsonObject, JsonValue
 
 _EVENT_OF = {
     ActionStatus.RESOLVED: RuntimeEventType.ACTION_RESOLVED,
@@ -97,7 +97,7 @@ def expiry_timer(action: ActionRecord) -> list[Timer]:
     ]
 
 
-def vote(action: ActionRecord, votes: Sequence[Vote]) -> dict[str, Any]:
+def vote(action: ActionRecord, votes: Sequence[Vote]) -> CommitParts:
     """Return the parts of the commit that adds a vote which decides nothing yet."""
     change = ActionChange(
         action_id=action.action_id,
@@ -112,11 +112,11 @@ def end(
     action: ActionRecord,
     status: ActionStatus,
     *,
-    resolution: Mapping[str, Any] | None = None,
+    resolution: JsonObject | None = None,
     resolved_by: str | None = None,
     votes: Sequence[Vote] | None = None,
     reason: str | None = None,
-) -> dict[str, Any]:
+) -> CommitParts:
     """Return the parts of the commit that ends a pending action and tells the job that waits for it."""
     change = ActionChange(
         action_id=action.action_id,
@@ -128,7 +128,7 @@ def end(
     )
     signals = []
     if action.job_id is not None and action.operation_id is not None:
-        data: dict[str, Any] = {
+        data: dict[str, JsonValue] = {
             "action_id": action.action_id,
             "type": action.type,
             "resolved_by": resolved_by,
@@ -152,7 +152,7 @@ def end(
     return {"action_changes": [change], "signals": signals, "clear_timers": timers}
 
 
-def expiry(action: ActionRecord) -> tuple[ActionStatus, dict[str, Any]]:
+def expiry(action: ActionRecord) -> tuple[ActionStatus, CommitParts]:
     """Return what becomes of an action that nobody has answered in time, and the parts of the commit that does it.
 
     It is answered with its default, if it has one.

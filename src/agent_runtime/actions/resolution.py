@@ -11,7 +11,7 @@ from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSeriali
 from agent_runtime.values.action import ActionRecord, ActionType
 from agent_runtime.values.checks import check_json
 from agent_runtime.values.digest import digest
-from llm_client.json_text import number_of
+from llm_client.json_text import JsonObject, JsonValue, number_of
 
 Answer = dict[str, Any]
 
@@ -22,7 +22,7 @@ _COMMENTS: Final = frozenset({"reason", "error"})
 """What an answer says besides what shall be done; two who differ only in this agree."""
 
 
-def check_resolution(action: ActionRecord, resolution: Any) -> Answer:
+def check_resolution(action: ActionRecord, resolution: object) -> Answer:
     """Return an answer in the form of its action's type.
 
     Raises:
@@ -54,12 +54,12 @@ def hash_of_answer(action: ActionRecord, answer: Answer) -> str:
     return digest(said)
 
 
-def agrees(answer: Mapping[str, Any]) -> bool:
+def agrees(answer: JsonObject) -> bool:
     """Whether an answer is not a no; one no decides."""
     return bool(answer.get("approved", True))
 
 
-def read_object(text: str) -> dict[str, Any]:
+def read_object(text: str) -> dict[str, JsonValue]:
     """Read a JSON object that was written as text.
 
     Raises:

@@ -14,6 +14,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import json_text
 from agent_runtime.values.person import check_person, find_person, person_key
+from llm_client.json_text import JsonValue
 
 Vote = Mapping[str, Any]
 """`by`, the `hash` of what shall be done, and the whole `resolution`."""
@@ -46,7 +47,9 @@ def voter_of(action: ActionRecord, resolved_by: str | None) -> str | None:
     return voter
 
 
-def cast(action: ActionRecord, voter: str | None, answer: dict[str, Any]) -> tuple[tuple[Vote, ...], bool]:
+def cast(
+    action: ActionRecord, voter: str | None, answer: dict[str, JsonValue]
+) -> tuple[tuple[Vote, ...], bool]:
     """Return the votes with one more, and whether that decides: a no does, and a quorum for one and the same thing.
 
     Raises:
@@ -85,7 +88,7 @@ def standing(votes: Sequence[Vote]) -> list[Vote]:
     return list({vote["by"]: vote for vote in votes}.values())
 
 
-def votes_told(votes: Sequence[Vote]) -> list[dict[str, Any]]:
+def votes_told(votes: Sequence[Vote]) -> list[dict[str, JsonValue]]:
     """Return who stands behind the last vote's answer, without what else they said, which is private content.
 
     Behind a yes stand those who want the same done; a no is told with everybody's vote.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from agent_runtime.actions.resolution import read_object
 from agent_runtime.cli.output.printable import printable
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord, ActionType
+from llm_client.json_text import JsonValue
 
 _YES: Final = frozenset({"y", "yes", "approve", "accept"})
 _NO: Final = frozenset({"n", "no", "deny", "reject"})
 
 
-def choices_of(action: ActionRecord) -> list[Any]:
+def choices_of(action: ActionRecord) -> list[object]:
     """Return what may be chosen, of an action that gives a choice."""
     choices = action.payload.get("choices")
     return choices if isinstance(choices, list) else []
@@ -65,7 +66,7 @@ def prompt_for(action: ActionRecord) -> str:
             return "your answer, as JSON: "
 
 
-def understand(action: ActionRecord, text: str) -> dict[str, Any]:
+def understand(action: ActionRecord, text: str) -> dict[str, object]:
     """Return the resolution that a typed line means.
 
     Raises:
@@ -85,7 +86,7 @@ def understand(action: ActionRecord, text: str) -> dict[str, Any]:
                     return {"outcome": outcome}
             raise InvalidInput("answer done, retry or fail")
         case _:
-            return from_json(text)
+            return dict(from_json(text))
 
 
 def is_yes(text: str) -> bool:
@@ -101,12 +102,12 @@ def is_yes(text: str) -> bool:
     raise InvalidInput("answer y or n")
 
 
-def choice_from(action: ActionRecord, text: str) -> Any:
+def choice_from(action: ActionRecord, text: str) -> object:
     """Return the choice that is written as `text`; choices need not be text themselves."""
     return next((choice for choice in choices_of(action) if str(choice) == text), text)
 
 
-def from_json(text: str) -> dict[str, Any]:
+def from_json(text: str) -> dict[str, JsonValue]:
     """Return a resolution written as JSON.
 
     Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.values.standing_budget import Budget
+from llm_client.json_text import JsonValue
 
 _WHOSE = ("name", "scope_id", "principal_id", "session_id", "model")
 
@@ -60,7 +61,7 @@ class BudgetChanges:
             *(f"- {before.label}: {_said(_terms(before))}" for before in self.removed),
         ]
 
-    def to_json(self, *, dry_run: bool) -> dict[str, Any]:
+    def to_json(self, *, dry_run: bool) -> dict[str, JsonValue]:
         """Return it as JSON values."""
         return {
             "added": [after.to_dict() for after in self.added],

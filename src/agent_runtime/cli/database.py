@@ -30,7 +30,7 @@ def db_option(command: Command) -> Command:
     )(command)
 
 
-def settings_for(db: str | None, **values: Any) -> Settings:
+def settings_for(db: str | None, **values: object) -> Settings:
     """Return the settings, with the database that `--db` names.
 
     Raises:
@@ -114,7 +114,7 @@ async def reading(settings: Settings) -> AsyncIterator[RuntimeKernel]:
 async def opened(
     settings: Settings,
     *,
-    operators: Mapping[str, Any] | None = None,
+    operators: Mapping[str, object] | None = None,
     dispatcher: Dispatcher | None = None,
     worker: bool = True,
     application: Runtime | RuntimeKernel | None = None,

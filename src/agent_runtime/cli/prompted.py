@@ -17,6 +17,7 @@ from agent_runtime.errors import ConfigurationError
 from agent_runtime.operators.operator import AgentOperator, Operator
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.trust import TrustStore, agent_name
+from llm_client.json_text import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext
@@ -57,11 +58,11 @@ class ChosenAgent:
         )
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, JsonValue]:
         """What it is made of, as JSON values."""
         return {**asdict(self), "tools": list(self.tools)}
 
-    def input(self, prompt: str) -> dict[str, Any]:
+    def input(self, prompt: str) -> dict[str, JsonValue]:
         """Return the input of a job that lets this agent answer: names only."""
         return {"prompt": prompt, "model": self.model, "agent": agent_name(self.parts)}
 
@@ -96,7 +97,7 @@ class ChosenAgent:
             )
 
 
-def agent_for(job_input: Mapping[str, Any], *, settings: Settings | None = None) -> ChosenAgent:
+def agent_for(job_input: JsonObject, *, settings: Settings | None = None) -> ChosenAgent:
     """Return the agent that a job names, if this user has run it here or the settings describe just it.
 
     Raises:
@@ -113,7 +114,8 @@ def agent_for(job_input: Mapping[str, Any], *, settings: Settings | None = None)
             "this job was begun by an agent that you have not run on this machine; say again which model, address and tools it may use: "
             "agent-runtime jobs resume JOB --model … [--base-url …] [--tool …] [--system …]"
         )
-    known = ChosenAgent(**{**parts, "tools": tuple(parts["tools"])})
+    fields: dict[str, Any] = parts
+    known = ChosenAgent(**{**fields, "tools": tuple(fields["tools"])})
     known.check_folder()
     return known
 
@@ -133,7 +135,7 @@ class PromptedRun(Operator):
         """Registered name."""
         return OPERATOR
 
-    async def execute(self, input_data: Mapping[str, Any], context: OperatorContext) -> OperatorResult:
+    async def execute(self, input_data: JsonObject, context: OperatorContext) -> OperatorResult:
         """Build the agent and let it answer."""
         agent = await asyncio.to_thread(self._build, input_data)
         try:

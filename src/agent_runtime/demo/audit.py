@@ -12,6 +12,7 @@ from agent_runtime.errors import ConfigurationError
 from agent_runtime.operators.operator import AgentOperator, Operator
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.trust import TrustStore, agent_name
+from llm_client.json_text import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext
@@ -43,7 +44,7 @@ class AuditInput:
     think_seconds: float = 0.3
     """How long the built-in model takes for each answer."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Return it as the job's input."""
         return asdict(self)
 
@@ -64,7 +65,7 @@ class LicenceAudit(Operator):
         """Registered name."""
         return OPERATOR
 
-    async def execute(self, input_data: Mapping[str, Any], context: OperatorContext) -> OperatorResult:
+    async def execute(self, input_data: JsonObject, context: OperatorContext) -> OperatorResult:
         """Audit, and return the agent's answer."""
         engine, agent = await asyncio.to_thread(self._build, input_data)
         try:

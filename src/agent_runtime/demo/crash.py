@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import IO, Final, Self
 
 from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
@@ -112,7 +112,7 @@ class Killer:
         self._say(f"  KILL -9   pid {process.pid}, {occasion.where} (after entry {event.seq} of the journal)")
         await self._start()
 
-    async def guard(self, following: Coroutine[Any, Any, None]) -> None:
+    async def guard(self, following: Coroutine[object, None, None]) -> None:
         """Wait until the job has been followed to its end.
 
         Raises:

@@ -16,12 +16,13 @@ from agent_runtime.execution.operations.waits import answered, asked_event, reco
 from agent_runtime.execution.policies import stored
 from agent_runtime.execution.policy_enforcer import ALLOWED, context_of, decision_event, refusal_of
 from agent_runtime.policy.policy import Policy
-from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
+from llm_client.json_text import JsonObject
 from llm_client.public_text import public_text
 
 
@@ -35,7 +36,7 @@ class Admission:
     policy: Policy | None = None
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> CommitParts:
         """Further parts of the commit that creates the job."""
         timers = [timer for action in self.new_actions for timer in expiry_timer(action)]
         return {"new_actions": self.new_actions, "set_timers": timers, "policies": stored(self.policy)}
@@ -73,7 +74,12 @@ def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission
 
 def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
     error = public_text(refusal_of(result))
-    data = {"error": error, "error_code": PolicyDenied.code, "error_type": PolicyDenied.__name__, "turns": 0}
+    data: JsonObject = {
+        "error": error,
+        "error_code": PolicyDenied.code,
+        "error_type": PolicyDenied.__name__,
+        "turns": 0,
+    }
     ended = NewEvent(RuntimeEventType.JOB_FAILED, None, data)
     job = replace(
         job,

@@ -14,6 +14,7 @@ from agent_runtime.actions.resolution import NOTHING_TO_EDIT
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.person import person_key
 from agent_runtime.values.policy import Approval
+from llm_client.json_text import JsonObject
 
 if TYPE_CHECKING:
     from agent_runtime.execution.journal.history import History, Step
@@ -24,9 +25,9 @@ ADMISSION: Final = "[admission]"
 
 def approval_spec(
     approval: Approval,
-    payload: Mapping[str, Any],
+    payload: Mapping[str, object],
     *,
-    argument_schema: Mapping[str, Any] | None = NOTHING_TO_EDIT,
+    argument_schema: JsonObject | None = NOTHING_TO_EDIT,
 ) -> ActionSpec:
     """Build the question that asks for an approval."""
     return ActionSpec(

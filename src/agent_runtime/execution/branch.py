@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from agent_runtime.errors import (
     ConcurrentSteps,
@@ -351,7 +351,7 @@ class Branch:
         return task is not None and task.cancelling() > 0
 
     def left_by(
-        self, cancelled: asyncio.CancelledError, task: asyncio.Task[Any] | None = None
+        self, cancelled: asyncio.CancelledError, task: asyncio.Task[object] | None = None
     ) -> BaseException:
         """Return what an operation of this line raises that was cancelled in flight.
 

@@ -112,7 +112,7 @@ class RunBudgets:
         model: str,
         provider: str,
         demand: Callable[[str], Awaitable[Demand]],
-        commit: Callable[[Plan], Awaitable[Any]],
+        commit: Callable[[Plan], Awaitable[object]],
         degraded: Callable[[str, Shortage], Awaitable[None]],
     ) -> Granted | None:
         """Plan a call, and commit its intent together with the reservation.

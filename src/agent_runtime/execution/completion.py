@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.guards.model_settlement import lost_attempts
@@ -18,13 +17,15 @@ from agent_runtime.execution.succession import successor_job
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.context import ContinueAsNew, as_operator_result
 from agent_runtime.operators.result import OperatorResult, plain
-from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.budget import Charge, LedgerEntry
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import dump_usage, load_usage
 from llm_client.errors import LLMClientError
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.public_text import public_text, text_of
 from llm_client.usage import Usage
 
@@ -74,7 +75,7 @@ class Completion:
         )
 
 
-def end_of(run: JobRun, task: asyncio.Task[Any]) -> Completion:
+def end_of(run: JobRun, task: asyncio.Task[object]) -> Completion:
     """Return how a job ends whose operator has returned or raised."""
     if task.cancelled():
         return Completion(
@@ -132,8 +133,8 @@ async def _finish(run: JobRun, ending: Completion) -> None:
     except (ResultNotSerializable, ContentTooLarge) as error:
         ending = Completion(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
         content = _content(ending)
-    lost_events, actions, parts = _lost(run)
-    returned, mail = run.mail.leave()
+    lost_events, actions, ledger, charges = _lost(run)
+    returned, messages, receivers = run.mail.leave()
     data = _said(run, ending, lost_events)
     job, now, kinds = run.job, run.services.clock.now(), run.history.kinds
     signals: list[Signal] = []
@@ -166,17 +167,19 @@ async def _finish(run: JobRun, ending: Completion) -> None:
         or kinds & {"timer", "timeout", "action"}
         else None,
         new_actions=actions,
+        ledger=ledger,
+        charges=charges,
         require_no_signals=ending.successor is not None,
-        **parts,
-        **mail,
+        message_changes=messages,
+        drop_receivers=receivers,
     )
 
 
-def _said(run: JobRun, ending: Completion, lost: Sequence[NewEvent]) -> dict[str, Any]:
+def _said(run: JobRun, ending: Completion, lost: Sequence[NewEvent]) -> dict[str, JsonValue]:
     """Return what the terminal event says: what was used, what is settled with it included, and why it failed."""
     history = run.history
     used = [load_usage(event.data["usage"]) for event in lost if "usage" in event.data]
-    data: dict[str, Any] = {"turns": history.turns, "usage": dump_usage(sum(used, history.usage))}
+    data: dict[str, JsonValue] = {"turns": history.turns, "usage": dump_usage(sum(used, history.usage))}
     if history.children_usage != Usage():
         data["children_usage"] = dump_usage(history.children_usage)
     if history.artifacts:
@@ -194,7 +197,7 @@ def _said(run: JobRun, ending: Completion, lost: Sequence[NewEvent]) -> dict[str
     return data
 
 
-def told_to_parent(job: JobRecord, status: JobStatus, data: Mapping[str, Any]) -> list[Signal]:
+def told_to_parent(job: JobRecord, status: JobStatus, data: JsonObject) -> list[Signal]:
     """Return what tells the parent of a child how that has ended; what it gave is read from its last entry.
 
     Args:
@@ -227,8 +230,8 @@ def _content(ending: Completion) -> bytes | None:
 async def settle_lost_attempts(run: JobRun) -> None:
     """Bill the model calls whose answers died with an earlier process, at the most they can have cost."""
     events: list[NewEvent] = []
-    ledger: list[Any] = []
-    charges: list[Any] = []
+    ledger: list[LedgerEntry] = []
+    charges: list[Charge] = []
     for step in run.history.lost_model_attempts():
         more, parts = _lost_model_call(run, step)
         events += more
@@ -238,7 +241,7 @@ async def settle_lost_attempts(run: JobRun) -> None:
         await run.journal.commit(events, ledger=ledger, charges=charges)
 
 
-def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str, Any]]:
+def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], CommitParts]:
     intent = step.open_intent or {}
     attempts = {int(intent["attempt"]): AtMost.from_intent(intent)}
     return lost_attempts(
@@ -246,12 +249,12 @@ def _lost_model_call(run: JobRun, step: Step) -> tuple[list[NewEvent], dict[str,
     )
 
 
-def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, Any]]:
+def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], list[LedgerEntry], list[Charge]]:
     """Return what settles every effect that is still open when its job ends."""
     events: list[NewEvent] = []
     actions: list[ActionRecord] = []
-    ledger: list[Any] = []
-    charges: list[Any] = []
+    ledger: list[LedgerEntry] = []
+    charges: list[Charge] = []
     for step in run.history.steps.values():
         if step.open_intent is None or step.state == "blocked":
             continue
@@ -267,7 +270,7 @@ def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], dict[str, An
         )
         if effect not in REPEATABLE:
             actions.append(_question(run, step))
-    return events, actions, {"ledger": ledger, "charges": charges}
+    return events, actions, ledger, charges
 
 
 def _question(run: JobRun, step: Step) -> ActionRecord:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from agent_runtime.execution.budgets import RunBudgets
 from agent_runtime.execution.idleness import Idleness
 from agent_runtime.execution.journal.history import History
@@ -20,6 +18,7 @@ from agent_runtime.execution.waiters import Waiters
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
+from llm_client.json_text import JsonValue
 
 
 class JobRun:
@@ -122,7 +121,7 @@ class JobRun:
         self.journal.close()
         self.idleness.stop()
 
-    def publish(self, type_: str, operation_id: str | None, data: dict[str, Any]) -> None:
+    def publish(self, type_: str, operation_id: str | None, data: dict[str, JsonValue]) -> None:
         """Send a live event that is not stored."""
         self.services.bus.publish_live(
             RuntimeEvent(

@@ -12,6 +12,7 @@ from agent_runtime.ledger.room import BUDGET_TIMER, NEVER
 from agent_runtime.ports.commit import JobChange, NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobStatus
+from llm_client.json_text import JsonObject
 from llm_client.logs import logger_of
 from llm_client.public_text import public_text
 
@@ -77,7 +78,12 @@ async def wait_for_room(root: Branch) -> bool:
                 status=JobStatus.BLOCKED, error=reason, error_code=code, release=True, retry_at=NEVER
             )  # no other process or version of the code has more room
         else:
-            said = {"waits": ["budget"], "due_at": due.isoformat(), "reason": reason, "room": data}
+            said: JsonObject = {
+                "waits": ["budget"],
+                "due_at": due.isoformat(),
+                "reason": reason,
+                "room": data,
+            }
             told = NewEvent(RuntimeEventType.JOB_SUSPENDED, None, said)
             change = JobChange(status=JobStatus.WAITING, release=True)
         await run.journal.final_commit(

@@ -107,7 +107,7 @@ _BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_
 _NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval"})
 
 
-def check_option(name: str, value: Any) -> None:
+def check_option(name: str, value: object) -> None:
     """Refuse a value that an option cannot have, whatever the others are.
 
     Raises:

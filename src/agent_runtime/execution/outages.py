@@ -20,6 +20,7 @@ from llm_client.errors import (
     QuotaExceeded,
     UngovernedCall,
 )
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.public_text import attribute_of
 
 SPACING: Final = 0.1
@@ -84,13 +85,14 @@ class Outage:
     """How often the operation was done; a wait for a breaker is none."""
 
     @classmethod
-    def of(cls, data: Mapping[str, Any] | None, now: datetime) -> Outage:
+    def of(cls, data: JsonObject | None, now: datetime) -> Outage:
         """Return what an earlier wait has written, or an outage that begins now."""
         if data is None:
             return cls(now, 0, 0)
-        return cls(datetime.fromisoformat(data["since"]), data["waits"], data["attempts"])
+        given: Mapping[str, Any] = data
+        return cls(datetime.fromisoformat(given["since"]), given["waits"], given["attempts"])
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, JsonValue]:
         """Return what `job.retried` says of it."""
         return {"since": self.since.isoformat(), "waits": self.waits, "attempts": self.attempts}
 

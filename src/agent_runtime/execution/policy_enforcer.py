@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Unpack
 
 from agent_runtime.execution.journal.writer import JournalWriter
 from agent_runtime.policy.policy import Policy
@@ -12,9 +12,11 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.policy import (
+    CallMeasures,
     PolicyAction,
     PolicyContext,
     PolicyDecision,
+    PolicyMeasures,
     PolicyResult,
     PolicySubject,
 )
@@ -50,9 +52,9 @@ class PolicyEnforcer:
         action: PolicyAction,
         operation_id: str,
         *names: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         argument_hash: str | None = None,
-        **measures: Any,
+        **measures: Unpack[CallMeasures],
     ) -> PolicyResult:
         """Return the decision that was made for this operation and these arguments before, or make and record one.
 
@@ -77,7 +79,7 @@ class PolicyEnforcer:
         self._journal.record(decision_event(operation_id, asked, result, argument_hash))
         return result.enforced
 
-    def _context(self, **measures: Any) -> PolicyContext:
+    def _context(self, **measures: Unpack[CallMeasures]) -> PolicyContext:
         history = self._journal.history
         return context_of(
             self._journal.job,
@@ -88,7 +90,7 @@ class PolicyEnforcer:
         )
 
 
-def context_of(job: JobRecord, **measures: Any) -> PolicyContext:
+def context_of(job: JobRecord, **measures: Unpack[PolicyMeasures]) -> PolicyContext:
     """Return what a policy may know of a job."""
     return PolicyContext(
         scope_id=job.scope_id,

@@ -11,6 +11,7 @@ from typing import Any, Final
 from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.ports.commit import Timer
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.json_text import JsonValue
 
 _PARTS: Final = re.compile(r"\[.*?\](?=[.?!]|$)|[^.\[?!]+")
 _UNORDERED: Final = frozenset({"model", "branches"})
@@ -37,7 +38,7 @@ class Reopening:
     children: dict[str, str] = field(default_factory=dict)
     """Child jobs that were given up when it failed: each is retried itself."""
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, JsonValue]:
         """Return what `job.retried` says of it."""
         said: dict[str, Any] = {"reopens": list(self.reopened), "drops": list(self.dropped)}
         more = {"branches": list(self.branches), "timers": list(self.timers), "children": self.children}

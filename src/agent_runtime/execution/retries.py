@@ -18,7 +18,7 @@ from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
 from agent_runtime.execution.succession import in_place_of
 from agent_runtime.jobs.manager import deadline_timer
-from agent_runtime.ports.commit import ActionChange, NewEvent, Timer
+from agent_runtime.ports.commit import ActionChange, CommitParts, NewEvent, Timer
 from agent_runtime.ports.ids import new_seed
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.storage import Storage
@@ -60,7 +60,7 @@ class Retried:
     message_changes: Sequence[MessageChange]
 
     @property
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> CommitParts:
         """Parts of the commit."""
         return {
             "create": [(self.job, self.events)],

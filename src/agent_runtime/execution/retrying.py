@@ -21,7 +21,7 @@ from llm_client.public_text import public_text, text_of
 logger = logger_of(__name__)
 
 
-async def block_or_retry(run: JobRun, task: asyncio.Task[Any]) -> bool:
+async def block_or_retry(run: JobRun, task: asyncio.Task[object]) -> bool:
     """Give a job up that is to go on later, with the operation that failed done anew; return whether it is.
 
     It is not when what failed is the job's own failure, or cannot be done anew because effects have followed it.

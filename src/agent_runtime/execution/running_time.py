@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from llm_client.json_text import JsonValue
 
 if TYPE_CHECKING:
     from agent_runtime.execution.job_run import JobRun
@@ -26,7 +28,7 @@ def seconds_left(run: JobRun, now: datetime) -> float | None:
     return max(0.0, min(limits) - run.history.active_seconds(now)) if limits else None
 
 
-def handed_on(run: JobRun, now: datetime) -> dict[str, Any]:
+def handed_on(run: JobRun, now: datetime) -> dict[str, JsonValue]:
     """Return what `job.created` says to a child, or to the job that goes on in this one's place."""
     left = seconds_left(run, now)
     return {} if left is None else {_LEFT: round(left, 3)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending, UnrecordedCancellation
 from agent_runtime.execution.branch import Branch
@@ -29,7 +28,7 @@ class Supervisor:
         task: Executes its operator.
     """
 
-    def __init__(self, root: Branch, task: asyncio.Task[Any]) -> None:
+    def __init__(self, root: Branch, task: asyncio.Task[object]) -> None:
         self._root = root
         self._run = root.run
         self._task = task

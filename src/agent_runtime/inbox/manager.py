@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from agent_runtime.errors import DuplicateMessage, UnknownMessage
 from agent_runtime.ports.clock import Clock, clock_of
@@ -63,7 +63,7 @@ class InboxManager:
     async def send(
         self,
         to: str,
-        message: Any,
+        message: object,
         *,
         dedupe_key: str | None = None,
         scope_id: str = DEFAULT_SCOPE,

@@ -13,12 +13,13 @@ from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, 
 from agent_runtime.jobs.new_job import new_job
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
-from agent_runtime.ports.commit import Commit, CommitFields, JobChange, NewEvent, Signal, Timer
+from agent_runtime.ports.commit import Commit, CommitFields, CommitParts, JobChange, NewEvent, Signal, Timer
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
 from agent_runtime.values.job import SUSPENDED, TRANSITIONS, JobFilter, JobRecord, JobSpec, JobStatus
+from llm_client.json_text import JsonValue
 
 _EVENTS = {
     JobStatus.RUNNING: RuntimeEventType.JOB_RESUMED,
@@ -59,13 +60,13 @@ class JobManager:
         job = new_job(spec, self._clock.now(), parent_job_id=spec.parent_job_id)
         return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT}))
 
-    async def add(
-        self, job: JobRecord, *events: NewEvent, set_timers: Sequence[Timer] = (), **parts: Any
-    ) -> JobRecord:
+    async def add(self, job: JobRecord, /, *events: NewEvent, **parts: Unpack[CommitParts]) -> JobRecord:
         """Store a job with the first entries of its journal, the timer of its deadline, and what else belongs to it."""
-        timers = [*set_timers, *([] if job.status.is_terminal else deadline_timer(job))]
+        timers = [] if job.status.is_terminal else deadline_timer(job)
+        parts["set_timers"] = [*parts.get("set_timers", ()), *timers]
+        parts["create"] = [(job, events)]
         try:
-            await self._commit(create=[(job, events)], set_timers=timers, **parts)
+            await self._commit(**parts)
         except DuplicateJob as error:
             return await self.get(error.job_id)
         return replace(job, last_seq=len(events))
@@ -171,7 +172,9 @@ class JobManager:
         job = self._by_hand(await self.get(job_id))
         if job.status.is_terminal:
             raise InvalidTransition(f"job {job_id!r} has ended: it is {job.status}")
-        data = {"progress": progress, **({} if message is None else {"message": message})}
+        data: dict[str, JsonValue] = {"progress": progress}
+        if message is not None:
+            data["message"] = message
         await self._commit(
             job_id=job_id,
             fence=job.fence,

@@ -8,6 +8,7 @@ from typing import Any, Final
 from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.retry_policy import RetryPolicy
 
 _TAKEN: Final = (
     "scope_id",
@@ -27,7 +28,12 @@ def new_job(
     *,
     operator: str | None = None,
     job_input: bytes | None = None,
-    **more: Any,
+    parent_job_id: str | None = None,
+    seed: str = "",
+    identity: str | None = None,
+    queue: str = "default",
+    priority: int = 0,
+    retry: RetryPolicy | None = None,
 ) -> JobRecord:
     """Build the record of a new job.
 
@@ -36,7 +42,12 @@ def new_job(
         now: When it is made.
         operator: The name of what is executed, if something is.
         job_input: The input as journal content.
-        more: Further fields of the record, which not everything that asks for a job has.
+        parent_job_id: The job that it belongs to.
+        seed: Where what it draws by chance comes from.
+        identity: Whose messages it receives.
+        queue: Where it waits for a worker.
+        priority: Higher runs first.
+        retry: What outages mean to it.
     """
     values: Any = asked
     seconds = values.deadline_seconds
@@ -50,5 +61,10 @@ def new_job(
         metadata=dict(values.metadata),
         tags=dict(values.tags),
         **{name: getattr(values, name) for name in _TAKEN},
-        **more,
+        parent_job_id=parent_job_id,
+        seed=seed,
+        identity=identity,
+        queue=queue,
+        priority=priority,
+        retry=retry,
     )

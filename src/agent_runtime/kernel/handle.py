@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent_runtime.actions.manager import ActionManager
 from agent_runtime.errors import (
@@ -199,7 +199,7 @@ class ExecutionHandle:
         return await self._kernel.actions.list_pending(job_id=(await self.job()).job_id)
 
     async def resolve_action(
-        self, action_id: str, resolution: Mapping[str, Any], *, resolved_by: str | None = None
+        self, action_id: str, resolution: Mapping[str, object], *, resolved_by: str | None = None
     ) -> ActionRecord:
         """Answer one of the job's questions."""
         await self._reach()

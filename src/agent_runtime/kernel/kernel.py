@@ -41,7 +41,7 @@ from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, clock_of
-from agent_runtime.ports.commit import Commit, NewEvent
+from agent_runtime.ports.commit import Commit, CommitParts, NewEvent
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
@@ -112,8 +112,8 @@ class Kernel:
         ledger: Ledger | None = None,
         policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
         event_bus: EventBus | None = None,
-        operators: Iterable[Any] | Mapping[str, Any] = (),
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        operators: Iterable[object] | Mapping[str, object] = (),
+        tools: Iterable[Tool | Callable[..., object]] = (),
         clock: Clock | None = None,
         options: KernelOptions | None = None,
         prices: PriceBook | None = None,
@@ -330,9 +330,8 @@ class Kernel:
         end = self._changes.end_of(job.job_id)
         wanted = admission.bounded_by(self.options.queue_bounds)
         async with self._credits.admitted(admission.job, wanted) as bounds:
-            added = await self.jobs.add(
-                admission.job, *admission.events, queue_bounds=bounds, **admission.parts
-            )
+            parts: CommitParts = {**admission.parts, "queue_bounds": bounds}
+            added = await self.jobs.add(admission.job, *admission.events, **parts)
         if added.job_id != job.job_id and request.retry_failed and added.status in FAILURES:
             return await self.retry(added.job_id)
         if added.job_id != job.job_id or added.status.is_terminal:
@@ -420,7 +419,7 @@ class Kernel:
         return self.handle(job_id, scope_id=scope_id)
 
     async def send(
-        self, to: str, message: Any, *, dedupe_key: str | None = None, scope_id: str | None = None
+        self, to: str, message: object, *, dedupe_key: str | None = None, scope_id: str | None = None
     ) -> InboxMessage:
         """Send a message to an identity: to whichever job receives under that name, now or later.
 

@@ -69,7 +69,7 @@ class ExecutionRequest:
             raise InvalidInput("retry is a RetryPolicy")
         check_whole("priority", self.priority, least=-MAX_INTEGER - 1)
 
-    def job_input(self) -> Any:
+    def job_input(self) -> object:
         """Return the operator's input as JSON values."""
         if self.prompt is None and self.messages is None:
             return self.input

@@ -10,6 +10,7 @@ from typing import Any, Final
 from agent_runtime.ledger.reservations import Hold
 from agent_runtime.ports.commit import Timer
 from agent_runtime.values.budget import Amount
+from llm_client.json_text import JsonObject, JsonValue
 
 RESERVATION_EXPIRED: Final = "budget.reservation_expired"
 """Type of the timer of a reservation."""
@@ -56,7 +57,7 @@ class Reservation:
         )
 
 
-def dump_holds(holds: Iterable[Hold]) -> list[dict[str, Any]]:
+def dump_holds(holds: Iterable[Hold]) -> list[dict[str, JsonValue]]:
     """Return holds as JSON values, those of the same amount together."""
     grouped: dict[tuple[Amount, bool], list[list[str]]] = {}
     for hold in holds:
@@ -67,10 +68,11 @@ def dump_holds(holds: Iterable[Hold]) -> list[dict[str, Any]]:
     ]
 
 
-def load_holds(data: Iterable[Mapping[str, Any]]) -> tuple[Hold, ...]:
+def load_holds(data: Iterable[JsonObject]) -> tuple[Hold, ...]:
     """Read what `dump_holds` gave."""
+    groups: Iterable[Mapping[str, Any]] = data
     return tuple(
         Hold((budget_id, window), Amount(**group["amount"]), bool(group.get("hard")))
-        for group in data
+        for group in groups
         for budget_id, window in group["budgets"]
     )

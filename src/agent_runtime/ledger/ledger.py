@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Unpack
+from typing import Final, Unpack, cast
 
 from agent_runtime.errors import AlreadySettled, BudgetExceededError, BudgetRejected
 from agent_runtime.ledger.accounts import BudgetAccounts
@@ -16,6 +16,8 @@ from agent_runtime.ledger.entries import PAGE, EntryFilters, entry_of, page_of, 
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
 from agent_runtime.ledger.opening import added_up, openings
 from agent_runtime.ledger.recording import (
+    EntryFields,
+    UsageFields,
     check_amount,
     check_usage,
     entry,
@@ -39,6 +41,7 @@ from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
+from llm_client.json_text import JsonValue
 from llm_client.usage import Usage
 
 _FLOORS: Final = 100
@@ -154,15 +157,27 @@ class Ledger:
         context: ExecutionContext,
         pending_tokens: int = 0,
         pending_cost: Decimal | float | str | int = 0,
-        **pending: Any,
+        *,
+        pending_tool_calls: int = 0,
+        model: str | None = None,
+        provider: str | None = None,
     ) -> BudgetDecision:
         """Ask as `check_budget` does, record the answer in the ledger, and refuse where it is no.
 
         Raises:
             BudgetExceededError: A budget has no room.
         """
-        found = await self.assess(context, pending_tokens, pending_cost, **pending)
-        asked = {"tokens": pending_tokens, "cost": str(pending_cost), **pending}
+        found = await self.assess(
+            context,
+            pending_tokens,
+            pending_cost,
+            pending_tool_calls=pending_tool_calls,
+            model=model,
+            provider=provider,
+        )
+        asked: dict[str, JsonValue] = {"tokens": pending_tokens, "cost": str(pending_cost)}
+        further = {"pending_tool_calls": pending_tool_calls, "model": model, "provider": provider}
+        asked |= {name: value for name, value in further.items() if value}
         metadata = {"decision": found.decision.value, "reason": found.reason, "pending": asked}
         now = self._clock.now()
         check = entry(_new_id("chk"), CHECK, now, fields_of(context), metadata=metadata)
@@ -227,8 +242,8 @@ class Ledger:
             duration_ms: How long it took.
         """
         check_usage(usage)
-        values = {"model": model, "provider": provider, "duration_ms": duration_ms, **usage_fields(usage)}
-        return await self._record(context, "model_usage", entry_id, spent(usage), values)
+        about: EntryFields = {"model": model, "provider": provider, "duration_ms": duration_ms}
+        return await self._record(context, "model_usage", entry_id, spent(usage), about, usage_fields(usage))
 
     async def record_tool_usage(
         self,
@@ -241,8 +256,9 @@ class Ledger:
     ) -> LedgerEntry:
         """Write down one tool call that was not made in a job, and count it in every budget."""
         units = units_of(cost)
-        values = {"tool_name": tool_name, "cost": to_dollars(units), "duration_ms": duration_ms}
-        return await self._record(context, "tool_usage", entry_id, Amount(tool_calls=1, cost=units), values)
+        amount, used = Amount(tool_calls=1, cost=units), UsageFields(cost=to_dollars(units))
+        about: EntryFields = {"tool_name": tool_name, "duration_ms": duration_ms}
+        return await self._record(context, "tool_usage", entry_id, amount, about, used)
 
     async def record_connector_usage(
         self,
@@ -254,8 +270,8 @@ class Ledger:
     ) -> LedgerEntry:
         """Write down one use of a source of data, and count its cost in every budget."""
         units = units_of(cost)
-        values = {"cost": to_dollars(units), "metadata": {"connector": connector}}
-        return await self._record(context, "connector_usage", entry_id, Amount(cost=units), values)
+        used = UsageFields(cost=to_dollars(units), metadata={"connector": connector})
+        return await self._record(context, "connector_usage", entry_id, Amount(cost=units), {}, used)
 
     async def _record(
         self,
@@ -263,11 +279,13 @@ class Ledger:
         type_: str,
         entry_id: str | None,
         amount: Amount,
-        values: Mapping[str, Any],
+        about: EntryFields,
+        used: UsageFields,
     ) -> LedgerEntry:
         check_amount(amount)
-        budgets = await self._applicable(context, values.get("model"), values.get("provider"))
-        made = entry(entry_id or _new_id("use"), type_, self._clock.now(), fields_of(context), **values)
+        budgets = await self._applicable(context, about.get("model"), about.get("provider"))
+        whole: EntryFields = {**fields_of(context), **about}
+        made = entry(entry_id or _new_id("use"), type_, self._clock.now(), whole, **used)
         charges = spend(budgets, amount)
         try:
             await self._commit(ledger=[made], charges=charges, unique_ledger=True)
@@ -392,11 +410,12 @@ class Ledger:
         lost = usage is None
         amount = reservation.amount if usage is None else spent(usage, if_unpriced=reservation.amount.cost)
         charges = settle(reservation.holds, None if lost else amount)
-        settled: dict[str, Any] = {}
+        settled: dict[str, JsonValue] = {}
         if usage is None or usage.cost is None:
-            held = [[*hold.key, (hold.amount if lost else amount).to_dict()] for hold in reservation.holds]
-            settled["settled"] = held
-        values = (
+            settled["settled"] = [
+                [*hold.key, (hold.amount if lost else amount).to_dict()] for hold in reservation.holds
+            ]
+        values: UsageFields = (
             {
                 "input_tokens": amount.tokens,
                 "cost": to_dollars(amount.cost),
@@ -410,7 +429,7 @@ class Ledger:
             reservation.reservation_id,
             "model_usage" if reservation.amount.requests else "tool_usage",
             self._clock.now(),
-            reservation.about,
+            cast("EntryFields", reservation.about),  # it was made of them
             uncertain=lost,
             **values,
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final, TypedDict, Unpack
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_dollars, to_units
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.usage import COUNTS, Usage
 
 MAX_AMOUNT: Final = MAX_DOLLARS * UNITS_PER_DOLLAR
@@ -25,16 +25,52 @@ _BESIDE: Final = frozenset(COUNTS) - {
 """What is counted and has no column."""
 
 
-def entry(entry_id: str, type_: str, at: datetime, about: Mapping[str, Any], **values: Any) -> LedgerEntry:
+class UsageFields(TypedDict, total=False):
+    """What was used, as fields of `LedgerEntry`."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    cost: Decimal | None
+    price_source: str | None
+    metadata: JsonObject
+
+
+class EntryFields(UsageFields, total=False):
+    """What was used, by whom and for what, as fields of `LedgerEntry`."""
+
+    job_id: str | None
+    scope_id: str
+    principal_id: str | None
+    session_id: str | None
+    run_id: str | None
+    provider: str | None
+    model: str | None
+    tool_name: str | None
+    uncertain: bool
+    duration_ms: int | None
+
+
+def entry(
+    entry_id: str, type_: str, at: datetime, about: EntryFields, **values: Unpack[EntryFields]
+) -> LedgerEntry:
     """Build an entry from who it is about and what was used."""
-    return LedgerEntry(entry_id=entry_id, type=type_, timestamp=at, **{**about, **values})
+    fields: EntryFields = {**about, **values}
+    return LedgerEntry(entry_id=entry_id, type=type_, timestamp=at, **fields)
 
 
-def fields_of(context: ExecutionContext) -> dict[str, Any]:
+def fields_of(context: ExecutionContext) -> EntryFields:
     """Return who spends, as fields of an entry."""
     execution = execution_of(context)
-    names = ("job_id", "scope_id", "principal_id", "session_id", "run_id")
-    return {name: getattr(execution, name) for name in names}
+    return {
+        "job_id": execution.job_id,
+        "scope_id": execution.scope_id,
+        "principal_id": execution.principal_id,
+        "session_id": execution.session_id,
+        "run_id": execution.run_id,
+    }
 
 
 def check_amount(amount: Amount) -> None:
@@ -68,12 +104,12 @@ def units_of(cost: Decimal | float | str | int) -> int:
         raise InvalidInput("cost is an amount of dollars") from None
 
 
-def usage_fields(usage: Usage, metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def usage_fields(usage: Usage, metadata: JsonObject | None = None) -> UsageFields:
     """Return what was used, as fields of an entry. A price that is not known is `None`, never 0.
 
     What has no column of its own stands in the metadata, if there is any of it: the tier that served, sound and pictures, searches.
     """
-    beside: dict[str, Any] = {
+    beside: dict[str, JsonValue] = {
         name: count for name, count in usage.counts().items() if count and name in _BESIDE
     }
     if usage.service_tier is not None:

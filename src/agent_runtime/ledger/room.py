@@ -13,6 +13,7 @@ from agent_runtime.ledger.reservations import FAR, ApplicableBudget, Key
 from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.readers import LedgerReader
 from agent_runtime.values.budget import NOTHING, Amount
+from llm_client.json_text import JsonValue
 
 BUDGET_TIMER: Final = "budget"
 """Key of the timer of a job that waits for room in a budget."""
@@ -38,7 +39,7 @@ class RoomWanted:
     until: datetime | None
     """When the window ends that has no room; `None` where none ends, and somebody has to make room."""
 
-    def to_dict(self, since: str) -> dict[str, Any]:
+    def to_dict(self, since: str) -> dict[str, JsonValue]:
         """Return it as the data of a timer; `since` says when the job came to wait."""
         who = self.spender
         return {

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from llm_client.json_text import dumps, has_long_floats
+from llm_client.json_text import JsonObject, dumps, has_long_floats
 from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart, RefusalPart, TextPart
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
@@ -84,7 +84,7 @@ def bound_input(spec: RequestSpec, model: str) -> int | Unbounded:
     return total
 
 
-def foreign_extras(extra: Mapping[str, Any]) -> list[str]:
+def foreign_extras(extra: JsonObject) -> list[str]:
     """Return the extra fields of a request that may bring input of any size and kind."""
     return sorted(extra.keys() - _HARMLESS_EXTRAS)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
-from typing import Any
 
 from agent_runtime.operators.durable_wait import DurableWait
 from agent_runtime.operators.result import OperatorResult
@@ -38,7 +37,7 @@ class BareChildHandle(ChildHandle):
         work: What it does.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, OperatorResult]) -> None:
+    def __init__(self, work: Coroutine[object, None, OperatorResult]) -> None:
         super().__init__(None)
         self._task = begin(work)
 

@@ -50,7 +50,7 @@ def value_of(result: ToolResult, name: str) -> Any:
 class ContinueAsNew(HostSignal):
     """A control-flow signal, not an error: the operator wants to start over with a new input."""
 
-    def __init__(self, input: Any) -> None:  # noqa: A002
+    def __init__(self, input: object) -> None:  # noqa: A002
         super().__init__("the operator continues as a new job")
         self.input = input
 
@@ -98,7 +98,7 @@ class OperatorContext:
             raise InvalidInput("this context has no engine; give one to the context or to the kernel")
         return await self._engine.complete(spec, context=self.execution_ctx.to_request_context())
 
-    async def tool(self, name: str, /, **arguments: Any) -> Any:
+    async def tool(self, name: str, /, **arguments: object) -> Any:
         """Call a tool and return its value.
 
         Raises:
@@ -122,14 +122,14 @@ class OperatorContext:
 
     async def step(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         /,
-        *args: Any,
+        *args: object,
         name: str | None = None,
         effect: Effect = "unsafe",
         reconcile: Reconcile | None = None,
         key: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Call a function as a recorded step and return what it returned.
 
@@ -183,8 +183,8 @@ class OperatorContext:
 
     def child(
         self,
-        operator: Any,
-        input: Any = None,  # noqa: A002 -- the documented name
+        operator: object,
+        input: object = None,  # noqa: A002 -- the documented name
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
@@ -218,8 +218,8 @@ class OperatorContext:
 
     async def start_child(
         self,
-        operator: Any,
-        input: Any = None,  # noqa: A002 -- as `child` names it
+        operator: object,
+        input: object = None,  # noqa: A002 -- as `child` names it
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
@@ -268,14 +268,14 @@ class OperatorContext:
         below._tools = self._tools
         return below
 
-    def continue_as_new(self, input: Any = None) -> NoReturn:  # noqa: A002 -- as `child` names it
+    def continue_as_new(self, input: object = None) -> NoReturn:  # noqa: A002 -- as `child` names it
         """End this job and go on as a new one, with an empty journal and this input. For work without an end.
 
         Whoever waits for this job's result gets the last one's. Never returns.
         """
         raise ContinueAsNew(input)
 
-    async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    async def gather(self, *awaitables: Awaitable[object], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time and return their results in order.
 
         When a branch fails, the others finish what they have begun, start nothing new, and the failure is raised. Waits
@@ -283,7 +283,7 @@ class OperatorContext:
         """
         return list(await asyncio.gather(*awaitables, return_exceptions=return_exceptions))
 
-    async def wait_all(self, *waits: DurableWait[Any], return_exceptions: bool = False) -> list[Any]:
+    async def wait_all(self, *waits: DurableWait[object], return_exceptions: bool = False) -> list[Any]:
         """Wait until all of these have ended, and return what they gave, in order.
 
         Raises:
@@ -292,7 +292,7 @@ class OperatorContext:
         check_waits(waits, "wait_all")
         return list(await asyncio.gather(*waits, return_exceptions=return_exceptions))
 
-    async def wait_any(self, *waits: DurableWait[Any]) -> Won[Any]:
+    async def wait_any(self, *waits: DurableWait[object]) -> Won[Any]:
         """Wait until the first of these has ended, and return which that was and what it gave, or raise its failure.
 
         The others are withdrawn: questions are cancelled, children asked to stop. What the code holds a handle of – a
@@ -312,7 +312,7 @@ class OperatorContext:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 -- the documented name
+    async def emit(self, type: str, data: Mapping[str, object] | None = None) -> None:  # noqa: A002 -- the documented name
         """Write an event of the application (`custom.…`) to the journal."""
 
     async def progress(self, fraction: float, message: str | None = None) -> None:
@@ -351,7 +351,9 @@ def current_context() -> OperatorContext:
     return context
 
 
-async def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+async def call(
+    function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]
+) -> object:
     """Call a function: a coroutine function here, a plain one in a thread."""
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
@@ -360,7 +362,7 @@ async def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mappin
     return await returned if inspect.isawaitable(returned) else returned
 
 
-def as_operator_result(value: Any) -> OperatorResult:
+def as_operator_result(value: object) -> OperatorResult:
     """Return what an operator gave back as an `OperatorResult`."""
     if isinstance(value, OperatorResult):
         return value

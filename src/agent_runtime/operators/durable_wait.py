@@ -18,7 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 WaitKind = Literal["action", "timer", "child", "message"]
 
 
-class DurableWait(Coroutine[Any, Any, T_co]):
+class DurableWait(Coroutine[object, None, T_co]):
     """A wait that has not been awaited yet: a coroutine, with its kind.
 
     Args:
@@ -28,7 +28,7 @@ class DurableWait(Coroutine[Any, Any, T_co]):
 
     __slots__ = ("_coroutine", "kind")
 
-    def __init__(self, kind: WaitKind, coroutine: Coroutine[Any, Any, T_co]) -> None:
+    def __init__(self, kind: WaitKind, coroutine: Coroutine[object, None, T_co]) -> None:
         self.kind: WaitKind = kind
         self._coroutine = coroutine
 
@@ -37,10 +37,10 @@ class DurableWait(Coroutine[Any, Any, T_co]):
         """Whether it has been awaited."""
         return inspect.getcoroutinestate(self._coroutine) != inspect.CORO_CREATED
 
-    def __await__(self) -> Generator[Any, None, T_co]:
+    def __await__(self) -> Generator[object, None, T_co]:
         return self._coroutine.__await__()
 
-    def send(self, value: Any, /) -> Any:
+    def send(self, value: None, /) -> object:
         """Run on to the next suspension."""
         return self._coroutine.send(value)
 
@@ -50,7 +50,7 @@ class DurableWait(Coroutine[Any, Any, T_co]):
         value: BaseException | object = None,
         traceback: TracebackType | None = None,
         /,
-    ) -> Any:
+    ) -> object:
         """Raise an error where it stands."""
         return self._coroutine.throw(kind, value, traceback)
 

@@ -86,7 +86,7 @@ class FunctionOperator(Operator):
         """Whether the function exists only in this process: a lambda, or one made inside another function."""
         return self._name == "<lambda>" or "<locals>" in getattr(self.function, "__qualname__", "")
 
-    async def execute(self, input_data: Any, context: OperatorContext) -> Any:
+    async def execute(self, input_data: object, context: OperatorContext) -> Any:
         """Call the function."""
         return await self.function(context, input_data)
 
@@ -104,7 +104,7 @@ class AgentOperator(Operator):
         """Registered name."""
         return self._name
 
-    async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
+    async def execute(self, input_data: object, context: OperatorContext) -> OperatorResult:
         """Run the agent to its end; anything but success is a failure of the job, with the agent's own status.
 
         Raises:
@@ -114,10 +114,17 @@ class AgentOperator(Operator):
         from llm_client.codec import load_message
 
         given = input_data or {}
+        if not isinstance(given, Mapping):
+            raise InvalidInput('an agent is asked with an input such as {"prompt": "…"} or {"messages": […]}')
         asked = given.get("messages") or ()
+        if not isinstance(asked, list | tuple):
+            raise InvalidInput("messages is a list")
         if _pieces_of(asked) > MAX_PIECES:
             raise InvalidInput(f"messages have more than {MAX_PIECES:,} pieces, parts and tool calls counted")
-        messages = [load_message(message) for message in asked]
+        try:
+            messages = [load_message(message) for message in asked]
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise InvalidInput("messages holds what is no message") from None
         result = await self.agent.run(
             given.get("prompt"),
             messages=messages or None,
@@ -155,7 +162,7 @@ class OperatorRegistry:
         operators: Operators, agents or async functions; or a mapping from names to these.
     """
 
-    def __init__(self, operators: Iterable[Any] | Mapping[str, Any] = ()) -> None:
+    def __init__(self, operators: Iterable[object] | Mapping[str, object] = ()) -> None:
         self._operators: dict[str, Operator | _Executable] = {}
         if isinstance(operators, Mapping):
             for name, operator in operators.items():
@@ -164,7 +171,7 @@ class OperatorRegistry:
             for operator in operators:
                 self.add(operator)
 
-    def add(self, operator: Any, name: str | None = None) -> Operator | _Executable:
+    def add(self, operator: object, name: str | None = None) -> Operator | _Executable:
         """Register an operator under `name` or its own name.
 
         Raises:

@@ -31,14 +31,14 @@ class OperatorResult:
         return plain_output(self.output_data)
 
 
-def plain_output(output_data: Mapping[str, Any] | None) -> Any:
+def plain_output(output_data: Mapping[str, object] | None) -> Any:
     """Return the plain value that an operator's data stands for."""
     if not output_data:
         return None
     return output_data["output"] if output_data.keys() == {"output"} else output_data
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return JSON values for models and dataclasses, and what they hold, wherever they are; other values as they are.
 
     Raises:

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
-from llm_client.json_text import LongFloat
+from llm_client.json_text import JsonValue, LongFloat
 from llm_client.unseen import as_seen, without_unseen
 
 Answer = bool | None
@@ -72,7 +72,7 @@ class Comparison:
         if self.operator == "exists" and not isinstance(self.expected, bool):
             raise InvalidInput(f"exists needs true or false, not {self.expected!r}")
 
-    def holds(self, value: Any, *, permits: bool = False) -> Answer:
+    def holds(self, value: object, *, permits: bool = False) -> Answer:
         """Compare a value that is there; `permits` says for which kind of rule."""
         match self.operator:
             case "==":
@@ -135,13 +135,13 @@ def comparisons(tests: Tests) -> tuple[Comparison, ...]:
     return tuple(Comparison(name, expected) for name, expected in tests.items())
 
 
-def as_tests(found: Sequence[Comparison]) -> dict[str, Any]:
+def as_tests(found: Sequence[Comparison]) -> dict[str, JsonValue]:
     """Return comparisons as `{operator: expected}`."""
     return {one.operator: _json(one.expected) for one in found}
 
 
 def compare_path(
-    path: str, tests: Sequence[Comparison], arguments: Mapping[str, Any], *, permits: bool = False
+    path: str, tests: Sequence[Comparison], arguments: Mapping[str, object], *, permits: bool = False
 ) -> Answer:
     """Compare what stands at `path`: keys and list places joined by dots, `*` for any.
 
@@ -191,7 +191,7 @@ def _chosen(value: Any, step: str) -> Iterable[Any]:
     return (_HIDDEN if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else MISSING,)
 
 
-def same(value: Any, expected: Any, *, level: int = 0) -> Answer:
+def same(value: object, expected: object, *, level: int = 0) -> Answer:
     """Whether two JSON values are the same; cannot tell when they only would be after a conversion, or only look the same.
 
     Of a number with more digits than a float holds, most tools read the nearest float.

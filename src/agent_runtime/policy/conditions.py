@@ -17,6 +17,7 @@ from agent_runtime.policy.comparisons import (
     comparisons,
 )
 from agent_runtime.values.policy import PolicyContext, PolicySubject
+from llm_client.json_text import JsonObject, JsonValue
 
 Globs = str | Iterable[str]
 
@@ -31,8 +32,10 @@ MEASURES: Final = ("spend", "depth", "turns", "tool_calls", "call_index", "conte
 """Numbers of `PolicyContext` that a rule can compare."""
 
 
-def globs(given: Globs) -> tuple[str, ...]:
-    """Return patterns as a tuple; one alone may be given as text."""
+def globs(given: object) -> tuple[str, ...]:
+    """Return patterns as a tuple; one alone may be given as text. Raises `InvalidInput`."""
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise InvalidInput(f"patterns are a text or a list of texts, not {given!r}")
     found: tuple[object, ...] = (given,) if isinstance(given, str) else tuple(given)
     texts = tuple(one for one in found if isinstance(one, str) and one)
     if len(texts) < len(found):
@@ -67,7 +70,8 @@ class When:
     def __post_init__(self) -> None:
         for name in _LISTS:
             value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else globs(value))
+            nobody = () if name.startswith("except_") else None
+            object.__setattr__(self, name, nobody if value is None else globs(value))
         object.__setattr__(self, "tags", {tag: globs(value) for tag, value in self.tags.items()})
         for path in self.arguments:
             if not path or not all(path.split(".")):
@@ -107,7 +111,7 @@ class When:
             return False
         return all(test.holds(getattr(context, name)) for name, tests in self._measured for test in tests)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the conditions as JSON values."""
         data: dict[str, Any] = {
             name: list(value)
@@ -122,16 +126,17 @@ class When:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> When:
+    def from_dict(cls, data: JsonObject) -> When:
         """Build from what `to_dict` gave, or from the `when` of a policy file. Raises `InvalidInput`."""
         known = {*_LISTS, "tags", "arguments", *MEASURES}
         if unknown := sorted(data.keys() - known):
             raise InvalidInput(f"{unknown[0]!r} is no condition; use one of {', '.join(sorted(known))}")
-        values = {name: data[name] for name in (*_LISTS, "tags", "arguments") if name in data}
+        values: dict[str, Any] = {name: data[name] for name in (*_LISTS, "tags", "arguments") if name in data}
         for name in ("tags", "arguments"):
             if not isinstance(values.get(name, {}), Mapping):
                 raise InvalidInput(f"{name} maps names to what they are compared with")
-        return cls(**values, measures={name: data[name] for name in MEASURES if name in data})
+        values["measures"] = {name: data[name] for name in MEASURES if name in data}
+        return cls(**values)  # which checks them
 
 
 ALWAYS = When()

@@ -29,7 +29,7 @@ _LIMITS: Final = {
 }
 
 
-def read_policy(data: Any, *, source: str = "policy", lines: Mapping[Place, int] | None = None) -> Policy:
+def read_policy(data: object, *, source: str = "policy", lines: Mapping[Place, int] | None = None) -> Policy:
     """Build a policy from the values of its file.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.document import parse_policy, read_policy
@@ -77,7 +76,7 @@ class PolicyEngine:
         return cls.of(parse_policy(text, source=source))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PolicyEngine:
+    def from_dict(cls, data: Mapping[str, object]) -> PolicyEngine:
         """Read a policy from the values of its file. Raises `PolicyInvalid`."""
         return cls.of(read_policy(data))
 
@@ -114,7 +113,7 @@ class PolicyEngine:
         return self._policy
 
     async def check_tool(
-        self, name: str, context: Asker, arguments: Mapping[str, Any] | None = None
+        self, name: str, context: Asker, arguments: Mapping[str, object] | None = None
     ) -> PolicyResult:
         """Ask whether a tool may be called with these arguments."""
         return self.policy.decide(subject(PolicyAction.TOOL, name, context, arguments))
@@ -136,14 +135,14 @@ class PolicyEngine:
         action: PolicyAction | str,
         name: str,
         context: Asker,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> Explanation:
         """Return how the policy comes to its answer; nothing is recorded."""
         return self.policy.explain(subject(PolicyAction(action), name, context, arguments))
 
 
 def subject(
-    action: PolicyAction, name: str, context: Asker, arguments: Mapping[str, Any] | None = None
+    action: PolicyAction, name: str, context: Asker, arguments: Mapping[str, object] | None = None
 ) -> PolicySubject:
     """Build a question."""
     asker = execution_of(context)

@@ -26,6 +26,7 @@ from agent_runtime.values.policy import (
     PolicyResult,
     PolicySubject,
 )
+from llm_client.json_text import JsonValue
 
 Fallback = Literal["allow", "deny"]
 
@@ -149,7 +150,7 @@ class Policy:
             dry_run=self.dry_run,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the policy as its file would hold it."""
         data: dict[str, Any] = {"policy": self.name}
         if self.given_version is not None:
@@ -163,8 +164,8 @@ class Policy:
 
     def _fingerprint(self) -> str:
         """Return a hash of everything that matters to a decision; the order of the rules does not."""
-        data = self.to_dict()
-        data["rules"].sort(key=lambda rule: rule["name"])
+        by_name = sorted(self.rules, key=lambda rule: rule.name)
+        data = {**self.to_dict(), "rules": [rule.to_dict() for rule in by_name]}
         text = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
         return hashlib.blake2b(text, digest_size=6).hexdigest()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -20,6 +19,7 @@ from agent_runtime.values.policy import (
     PolicyDecision,
     PolicySubject,
 )
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.model_names import names_of_model, pattern_of_model
 
 REDACTIONS: Final = ("secrets", "email", "phone", "ssn")
@@ -137,7 +137,7 @@ class PolicyRule:
         """Return itself: like every rule, it can be added to an engine."""
         return (self,)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the rule as it would stand in a policy file."""
         data: dict[str, Any] = {"name": self.name, self.action.value: list(self.names)}
         if self.when != ALWAYS:
@@ -156,10 +156,10 @@ class PolicyRule:
         return data
 
 
-def as_decision(value: Any) -> PolicyDecision:
+def as_decision(value: object) -> PolicyDecision:
     """Read a decision. Raises `InvalidInput`."""
     try:
-        return PolicyDecision(value)
+        return PolicyDecision(value if isinstance(value, str) else "")
     except ValueError:
         raise InvalidInput(f"{value!r} is no decision; use one of {', '.join(PolicyDecision)}") from None
 
@@ -171,7 +171,7 @@ def _as_action(value: Any) -> PolicyAction:
         raise InvalidInput(f"{value!r} is not one of {', '.join(PolicyAction)}") from None
 
 
-def constraints_of(data: Mapping[str, Any]) -> Constraints:
+def constraints_of(data: JsonObject) -> Constraints:
     """Read the bounds that stand beside a decision in a policy file. Raises `InvalidInput`."""
     max_tokens, model = data.get("max_tokens"), data.get("force_model")
     if max_tokens is not None and (not isinstance(max_tokens, int) or isinstance(max_tokens, bool)):
@@ -186,7 +186,7 @@ def constraints_of(data: Mapping[str, Any]) -> Constraints:
     )
 
 
-def approval_of(data: Mapping[str, Any]) -> Approval | None:
+def approval_of(data: JsonObject) -> Approval | None:
     """Read who has to say yes, where a policy file names it. Raises `InvalidInput`."""
     given = {name: data[name] for name in ("timeout_seconds", "approvers", "quorum") if name in data}
     if not given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from llm_client.logs import logger_of
 
@@ -91,7 +91,7 @@ class ServerClock:
         self._seen, self._seen_at, self._doubt = seen, asked_at + doubt, doubt
 
 
-def clock_of(storage: Any) -> Clock:
+def clock_of(storage: object) -> Clock:
     """Return the clock that everybody who uses a storage goes by."""
     clock: Clock | None = getattr(storage, "clock", None)
     return clock or SystemClock()

@@ -24,6 +24,7 @@ from agent_runtime.values.opening import Floor, OpeningBalance
 from agent_runtime.values.public_data import public_data, public_error, public_name
 from agent_runtime.values.standing_budget import Budget
 from agent_runtime.values.waits import WaitSet
+from llm_client.json_text import JsonObject
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -44,7 +45,7 @@ class NewEvent(_NewEvent):
         cls,
         type: str,  # noqa: A002 -- the column's name
         operation_id: str | None = None,
-        data: Mapping[str, Any] = _NOTHING,
+        data: JsonObject = _NOTHING,
         content: bytes | None = None,
     ) -> NewEvent:
         """Make an event with data that everybody may read."""
@@ -88,7 +89,7 @@ class Signal(_Signal):
         job_id: str,
         type: str,  # noqa: A002 -- the column's name
         operation_id: str | None = None,
-        data: Mapping[str, Any] = _NOTHING,
+        data: JsonObject = _NOTHING,
         content: bytes | None = None,
     ) -> Signal:
         """Make a signal with data that everybody may read."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Unpack
 
 import pytest
 
 from agent_runtime.ports.commit import JobChange, NewEvent, Signal
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
-from agent_runtime.testing.examples import NOW, commit, job, pairs
+from agent_runtime.testing.examples import NOW, JobFields, commit, job, pairs
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -24,17 +24,17 @@ LONG = 3600.0
 class AbilityContract:
     """The part of the suite in which not everybody can run everything."""
 
-    async def waiting(self, storage: Storage, **values: Any) -> JobRecord:
+    async def waiting(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job that is due."""
         record = job(**values)
         await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
         return record
 
-    async def blocked(self, storage: Storage, *versions: str, **values: Any) -> JobRecord:
+    async def blocked(self, storage: Storage, *failed: str, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job that some versions of the code have blocked."""
         record = await self.waiting(storage, **values)
         assert await storage.claim(record.job_id, owner="w1", at=NOW) is not None
-        change = JobChange(status=JobStatus.BLOCKED, release=True, failed_versions=versions)
+        change = JobChange(status=JobStatus.BLOCKED, release=True, failed_versions=failed)
         await storage.commit(
             commit(job_id=record.job_id, fence=1, events=[NewEvent("job.blocked")], job=change)
         )

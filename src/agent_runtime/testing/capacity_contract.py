@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Unpack
 
 import pytest
 
 from agent_runtime.errors import DuplicateJob, IdempotencyConflict, QueueFull
 from agent_runtime.ports.commit import JobChange, NewEvent, Signal
 from agent_runtime.ports.storage import Storage
-from agent_runtime.testing.examples import NOW, commit, job, pairs
+from agent_runtime.testing.examples import NOW, JobFields, commit, job, pairs
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.job import JobFilter, JobRecord, JobStatus
 
@@ -20,13 +20,13 @@ CAPS = ScopeCaps(default=2, scopes={"held": 0, "large": 5})
 class CapacityContract:
     """The part of the suite that counts."""
 
-    async def queued(self, storage: Storage, **values: Any) -> JobRecord:
+    async def queued(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job that waits for a worker."""
         record = job(**values)
         await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
         return record
 
-    async def running(self, storage: Storage, **values: Any) -> JobRecord:
+    async def running(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job that has an owner."""
         record = await self.queued(storage, **values)
         claim = await storage.claim(record.job_id, owner="w", at=NOW)
@@ -224,7 +224,9 @@ class CapacityContract:
 
     # -- bounds --------------------------------------------------------------------------------------------------
 
-    async def submitted(self, storage: Storage, bounds: QueueBounds, **values: Any) -> JobRecord:
+    async def submitted(
+        self, storage: Storage, bounds: QueueBounds, **values: Unpack[JobFields]
+    ) -> JobRecord:
         """Store a job if there is room in the queue."""
         record = job(**values)
         await storage.commit(commit(create=[(record, [NewEvent("job.created")])], queue_bounds=bounds))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import pytest
 
 from agent_runtime.errors import JobSuspected
-from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.ports.journal import Claim
 from agent_runtime.ports.storage import Storage
 from agent_runtime.testing.examples import NOW, commit, job, pairs
@@ -36,7 +36,7 @@ class DeathsContract:
         await storage.remove_worker("w1", died=True)
         return (await self.again(storage, job_id)).job
 
-    async def writes(self, storage: Storage, owned: JobRecord, **parts: Any) -> JobRecord:
+    async def writes(self, storage: Storage, owned: JobRecord, **parts: Unpack[CommitParts]) -> JobRecord:
         """Write something under a claim."""
         await storage.commit(
             commit(job_id=owned.job_id, fence=owned.fence, events=[NewEvent("step.completed")], **parts)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Unpack
 
 import pytest
 
 from agent_runtime.errors import FenceLost
-from agent_runtime.ports.commit import JobChange, NewEvent, Signal
+from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.ports.storage import Storage
-from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.examples import NOW, JobFields, commit, job
 from agent_runtime.values.job import JobRecord, JobStatus
 
 
 class FamiliesContract:
     """The part of the suite in which jobs have parents."""
 
-    async def member(self, storage: Storage, parent: JobRecord | None = None, **values: Any) -> JobRecord:
+    async def member(
+        self, storage: Storage, parent: JobRecord | None = None, **values: Unpack[JobFields]
+    ) -> JobRecord:
         """Store a job, below a parent if there is one, and claim it."""
         family = {} if parent is None else {"parent_job_id": parent.job_id, "depth": parent.depth + 1}
         record = job(**family, **values)
@@ -26,16 +28,16 @@ class FamiliesContract:
         assert claim is not None
         return claim.job
 
-    async def ends(self, storage: Storage, owned: JobRecord, **parts: Any) -> None:
+    async def ends(self, storage: Storage, owned: JobRecord, **parts: Unpack[CommitParts]) -> None:
         """End a job, and have its children stopped."""
+        parts["job"] = JobChange(status=JobStatus.CANCELLED, release=True, completed_at=NOW)
+        parts["cancel_children_of"] = owned.job_id
         await storage.commit(
             commit(
                 job_id=owned.job_id,
                 fence=owned.fence,
                 depth=owned.depth,
                 events=[NewEvent("job.cancelled")],
-                job=JobChange(status=JobStatus.CANCELLED, release=True, completed_at=NOW),
-                cancel_children_of=owned.job_id,
                 **parts,
             )
         )
@@ -106,8 +108,10 @@ class FamiliesContract:
         await storage.commit(commit(signals=[Signal("stop", parent.job_id, request_)]))
         assert await self.is_stopped(storage, await self.continues(storage, child))
         born = job(parent_job_id=parent.job_id, depth=1)
-        creation = {"events": [NewEvent("child.started")], "create": [(born, [NewEvent("job.created")])]}
-        await storage.commit(commit(job_id=parent.job_id, fence=1, **creation))
+        creation = [(born, [NewEvent("job.created")])]
+        await storage.commit(
+            commit(job_id=parent.job_id, fence=1, events=[NewEvent("child.started")], create=creation)
+        )
         assert await self.is_stopped(storage, born)
 
     @pytest.mark.parametrize("status", [JobStatus.WAITING, JobStatus.BLOCKED, JobStatus.RUNNING])
@@ -130,9 +134,11 @@ class FamiliesContract:
         assert await storage.free_job(parent.job_id, fence=1)
         assert await storage.claim(parent.job_id, owner="w2", at=NOW) is not None
         born = job(parent_job_id=parent.job_id, depth=1)
-        creation = {"events": [NewEvent("child.started")], "create": [(born, [NewEvent("job.created")])]}
+        creation = [(born, [NewEvent("job.created")])]
         with pytest.raises(FenceLost):
-            await storage.commit(commit(job_id=parent.job_id, fence=1, **creation))
+            await storage.commit(
+                commit(job_id=parent.job_id, fence=1, events=[NewEvent("child.started")], create=creation)
+            )
         assert await storage.get_job(born.job_id) is None
 
     @pytest.mark.parametrize("method", ["prune", "prune_content"])

@@ -47,7 +47,9 @@ class _Woken:
         """Nothing to remember."""
 
 
-def message(body: Any = "hello", *, to: Address = DESK, **values: Any) -> InboxMessage:
+def message(
+    body: object = "hello", *, to: Address = DESK, priority: int = 0, dedupe_key: str | None = None
+) -> InboxMessage:
     """Build a message."""
     return InboxMessage(
         message_id=new_id("message"),
@@ -55,7 +57,8 @@ def message(body: Any = "hello", *, to: Address = DESK, **values: Any) -> InboxM
         identity=to.identity,
         sent_at=NOW,
         content=encode(body),
-        **values,
+        priority=priority,
+        dedupe_key=dedupe_key,
     )
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import AlreadySettled, BudgetRejected
-from agent_runtime.ports.commit import ActionChange, Commit, NewEvent, StoredPolicy, Timer
+from agent_runtime.ports.commit import ActionChange, Commit, CommitFields, NewEvent, StoredPolicy, Timer
 from agent_runtime.ports.storage import Storage
-from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.testing.examples import NOW, JobFields, action, commit, job
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits, run_budget_id
 from agent_runtime.values.context import PolicyRef
@@ -297,7 +297,10 @@ class MoneyContract:
     ) -> None:
         budget = Budget(scope_id="a", max_cost_daily=Decimal(1))
         key = (budget.budget_id, "day")
-        begins = {"budgets": [budget], "openings": [OpeningBalance(budget=budget, window="day", since=NOW)]}
+        begins: CommitFields = {
+            "budgets": [budget],
+            "openings": [OpeningBalance(budget=budget, window="day", since=NOW)],
+        }
 
         def entry(entry_id: str, units: int) -> LedgerEntry:
             cost = to_dollars(units)
@@ -390,8 +393,8 @@ class MoneyContract:
         assert await storage.get_policy("p", "2") is not None
 
     async def test_the_counters_of_a_runs_own_budget_go_with_its_chain(self, storage: Storage) -> None:
-        ended = {"status": JobStatus.SUCCEEDED, "completed_at": NOW}
-        alone, first = job(scope_id="a", **ended), job(scope_id="a", **ended)
+        ended: JobFields = {"scope_id": "a", "status": JobStatus.SUCCEEDED, "completed_at": NOW}
+        alone, first = job(**ended), job(**ended)
         last = job(scope_id="a", chain_id=first.job_id, predecessor_id=first.job_id)
         keys = [(run_budget_id("a", one.job_id), "") for one in (alone, first)]
         keys.append((run_budget_id("b", alone.job_id), ""))

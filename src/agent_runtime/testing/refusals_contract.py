@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
@@ -30,7 +30,7 @@ from agent_runtime.ports.commit import ActionChange, JobChange, NewEvent, Timer
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.ports.storage import Storage
-from agent_runtime.testing.examples import NOW, action, commit, job
+from agent_runtime.testing.examples import NOW, JobFields, action, commit, job
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import Amount, Charge, Counters, LedgerEntry, Limits
 from agent_runtime.values.capacity import QueueBounds
@@ -52,7 +52,7 @@ def _message(**values: Any) -> InboxMessage:
 class RefusalsContract:
     """The part of the suite that puts refusals side by side."""
 
-    async def owned(self, storage: Storage, **values: Any) -> JobRecord:
+    async def owned(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job and claim it."""
         record = job(**values)
         await storage.commit(commit(create=[(record, [NewEvent("job.created")])]))
@@ -77,9 +77,10 @@ class RefusalsContract:
 
     async def test_a_full_queue_is_told_before_an_answered_question(self, storage: Storage) -> None:
         change = ActionChange(action_id="act-none", status=ActionStatus.RESOLVED)
-        parts = {"queue_bounds": QueueBounds(total=0), "action_changes": [change]}
         with pytest.raises(QueueFull):
-            await storage.commit(commit(create=[(job(), [])], **parts))
+            await storage.commit(
+                commit(create=[(job(), [])], queue_bounds=QueueBounds(total=0), action_changes=[change])
+            )
 
     async def test_an_answered_question_is_told_before_a_timer_that_is_gone(self, storage: Storage) -> None:
         change = ActionChange(action_id="act-none", status=ActionStatus.RESOLVED)

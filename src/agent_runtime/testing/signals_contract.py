@@ -6,7 +6,7 @@ The same suite judges memory and Redis.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -17,15 +17,24 @@ from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.storage.memory.stores import InMemoryActionStore
 from agent_runtime.testing.examples import NOW
 from agent_runtime.values.action import ActionSpec
+from llm_client.json_text import JsonObject
 
 BOUND: Final = 20.0
 """Seconds after which a test that waits has failed."""
 Ends = tuple[SignalChannel, SignalChannel]
 
 
-def message(action_id: str, **values: Any) -> SignalMessage:
-    """Return a signal that an action was resolved."""
-    return SignalMessage(**{"action_id": action_id, "status": "resolved", "timestamp": NOW, **values})
+def message(
+    action_id: str,
+    *,
+    status: str = "resolved",
+    resolution: JsonObject | None = None,
+    error: str | None = None,
+) -> SignalMessage:
+    """Return a signal that an action was resolved, or has ended in another way."""
+    return SignalMessage(
+        action_id=action_id, status=status, resolution=resolution, timestamp=NOW, error=error
+    )
 
 
 class SignalChannelContract:

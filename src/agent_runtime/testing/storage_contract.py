@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
@@ -25,6 +25,7 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, Timer
+from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
@@ -32,7 +33,7 @@ from agent_runtime.testing.ability_contract import AbilityContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
-from agent_runtime.testing.examples import NOW, action, commit, job, pairs
+from agent_runtime.testing.examples import NOW, JobFields, action, commit, job, pairs
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.money_contract import MoneyContract
@@ -77,13 +78,13 @@ class StorageContract(
 ):
     """The suite."""
 
-    async def created(self, storage: Storage, **values: Any) -> JobRecord:
+    async def created(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job with its first event."""
         record = job(**values)
         await storage.commit(commit(create=[(record, [NewEvent("job.created", None, {"n": 1}, b'"input"')])]))
         return record
 
-    async def claimed(self, storage: Storage, **values: Any) -> JobRecord:
+    async def claimed(self, storage: Storage, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job and claim it."""
         record = await self.created(storage, **values)
         claim = await storage.claim(record.job_id, owner="w1", at=NOW)
@@ -236,13 +237,14 @@ class StorageContract(
     ) -> None:
         owned, other = await self.claimed(storage), job()
         before = await storage.events(owned.job_id)
-        events = [NewEvent("custom.good"), NewEvent("custom.bad", None, {"value": object()})]
+        bad: Any = {"value": object()}
+        events = [NewEvent("custom.good"), NewEvent("custom.bad", None, bad)]
         with pytest.raises(TypeError):
             await storage.commit(commit(job_id=owned.job_id, fence=1, events=events, create=[(other, [])]))
         with pytest.raises(TypeError):
             await storage.commit(commit(create=[(other, events)]))
         with pytest.raises(TypeError):
-            await storage.commit(commit(signals=[Signal("s", owned.job_id, "x", data={"value": object()})]))
+            await storage.commit(commit(signals=[Signal("s", owned.job_id, "x", data=bad)]))
         assert await storage.events(owned.job_id) == before
         assert await storage.get_job(other.job_id) is None
 
@@ -403,11 +405,17 @@ class StorageContract(
         owned = await self.claimed(storage)
         await storage.commit(commit(signals=[Signal("s", owned.job_id, "custom.s")]))
         change = JobChange(status=JobStatus.WAITING, release=True)
-        suspend = {"job_id": owned.job_id, "fence": 1, "events": [NewEvent("job.suspended")], "job": change}
+        suspend = commit(
+            job_id=owned.job_id,
+            fence=1,
+            events=[NewEvent("job.suspended")],
+            job=change,
+            require_no_signals=True,
+        )
         with pytest.raises(SignalsPending):
-            await storage.commit(commit(**suspend, require_no_signals=True))
+            await storage.commit(replace(suspend, commit_id=new_commit_id()))
         await storage.fold(owned.job_id, fence=1, at=NOW)
-        await storage.commit(commit(**suspend, require_no_signals=True))
+        await storage.commit(replace(suspend, commit_id=new_commit_id()))
         found = await storage.get_job(owned.job_id)
         assert found is not None
         assert (found.status, found.owner) == (JobStatus.WAITING, None)
@@ -518,7 +526,7 @@ class StorageContract(
 
     # -- retention -----------------------------------------------------------------------------------------------
 
-    async def ended(self, storage: Storage, at: datetime, **values: Any) -> JobRecord:
+    async def ended(self, storage: Storage, at: datetime, **values: Unpack[JobFields]) -> JobRecord:
         """Store a job that has ended."""
         owned = await self.claimed(storage, **values)
         change = JobChange(status=JobStatus.SUCCEEDED, release=True, completed_at=at)

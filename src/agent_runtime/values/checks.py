@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.values.content import MAX_CONTENT_BYTES, json_text
@@ -28,7 +28,7 @@ _NOT_TEXT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters, and halves of surrogate pairs."""
 
 
-def check_whole(name: str, value: Any, *, least: int = 0, most: int = MAX_INTEGER) -> None:
+def check_whole(name: str, value: object, *, least: int = 0, most: int = MAX_INTEGER) -> None:
     """Refuse what is no whole number within bounds.
 
     Raises:
@@ -38,7 +38,7 @@ def check_whole(name: str, value: Any, *, least: int = 0, most: int = MAX_INTEGE
         raise InvalidInput(f"{name} is a whole number from {least} to {most}")
 
 
-def check_seconds(name: str, value: Any, *, zero: bool = True) -> None:
+def check_seconds(name: str, value: object, *, zero: bool = True) -> None:
     """Refuse what is no duration: a finite number of seconds, up to a hundred years.
 
     Args:
@@ -49,13 +49,13 @@ def check_seconds(name: str, value: Any, *, zero: bool = True) -> None:
     Raises:
         InvalidInput: It names the field.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= MAX_SECONDS or math.isnan(value) or (value == 0 and not zero):
+    seconds = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 <= seconds <= MAX_SECONDS or (seconds == 0 and not zero):
         raise InvalidInput(f"{name} is a number of seconds {'from' if zero else 'above'} 0 to {MAX_SECONDS}")
 
 
-def check_text(name: str, value: Any) -> None:
-    """Refuse what is no id, key or name: text without control characters, of 1 to 512 bytes.
+def check_text(name: str, value: object) -> str:
+    """Return an id, key or name: text without control characters, of 1 to 512 bytes. Refuse what is none.
 
     Raises:
         InvalidInput: It names the field.
@@ -68,9 +68,10 @@ def check_text(name: str, value: Any) -> None:
         raise InvalidInput(f"{name} is a text of UTF-8 without control characters")
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise InvalidInput(f"{name} is a text of 1 to {MAX_TEXT_BYTES} bytes")
+    return value
 
 
-def can_be_id(value: Any) -> bool:
+def can_be_id(value: object) -> bool:
     """Whether anything could have this id: storages differ in what they make of one that nothing has."""
     try:
         check_text("id", value)
@@ -91,7 +92,7 @@ def check_texts(values: object, *names: str) -> None:
             check_text(name, value)
 
 
-def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
     """Refuse what is none of the words that are allowed.
 
     Raises:
@@ -101,7 +102,7 @@ def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise InvalidInput(f"{name} is one of {', '.join(allowed)}")
 
 
-def check_json(name: str, value: Any, *, limit: int = MAX_CONTENT_BYTES, exact: bool = False) -> None:
+def check_json(name: str, value: object, *, limit: int = MAX_CONTENT_BYTES, exact: bool = False) -> None:
     """Refuse what is no JSON object, or longer than so many bytes.
 
     Args:

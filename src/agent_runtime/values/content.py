@@ -45,7 +45,7 @@ _OPTIONS = (
 )
 
 
-def encode(value: Any, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
+def encode(value: object, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
     """Write JSON values as content.
 
     Raises:
@@ -86,7 +86,7 @@ def _beside_long_texts(text: bytes) -> tuple[int, int]:
     return len(text) - sum(map(len, texts)), parts
 
 
-def json_text(value: Any, *, exact: bool = False) -> bytes:
+def json_text(value: object, *, exact: bool = False) -> bytes:
     """Write JSON values as JSON.
 
     Args:
@@ -151,7 +151,7 @@ def decode(content: bytes) -> Any:
     return read_exactly(content) if content[:1] == _EXACT_MARK else orjson.loads(content)
 
 
-def is_large(value: Any) -> bool:
+def is_large(value: object) -> bool:
     """Whether a value is so large that it is written in a thread; looks at no more of it than it takes to tell."""
     size, below = 0, [value]
     while below:

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import MAX_COUNT, check_choice, check_seconds, check_texts, check_whole
 from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.spec import RequestContext
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class BudgetSpec:
         check_choice("unpriced", self.unpriced, ("deny", "flag"))
         check_choice("exceed_strategy", self.exceed_strategy, ("deny", "wait"))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return the limits that are set, as JSON values."""
         values = {name: getattr(self, name) for name in self.__slots__}
         if self.max_cost is not None:
@@ -63,9 +64,10 @@ class BudgetSpec:
         return {name: value for name, value in values.items() if value not in (None, plain.get(name))}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> BudgetSpec:
+    def from_dict(cls, data: JsonObject) -> BudgetSpec:
         """Build from what `to_dict` gave; unknown keys are ignored."""
-        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+        given: dict[str, Any] = {name: data[name] for name in cls.__slots__ if name in data}
+        return cls(**given)  # which checks them
 
 
 def _dollars(given: Any) -> Decimal:

@@ -17,7 +17,7 @@ _EXACT: Final = 2**53
 """Whole numbers up to here are the same as text, as float and in every reader of JSON."""
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Return 128 bits of a hash that nobody finds a second value for; 10 and 10.0 are one value, 1 and `true` two.
 
     Raises:

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.errors import FileInvalid, MissingDependency
+from llm_client.json_text import JsonObject
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
@@ -59,7 +60,7 @@ class Problems:
             place = place[:-1]
         self._found.append((self._lines.get(place), reason))
 
-    def check_keys(self, given: Mapping[str, Any], known: set[str], place: Place) -> bool:
+    def check_keys(self, given: JsonObject, known: set[str], place: Place) -> bool:
         """Remember each key that is not known; return whether all are."""
         unknown = [key for key in given if key not in known]
         for key in unknown:

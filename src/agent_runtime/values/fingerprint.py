@@ -25,7 +25,7 @@ _MAX_DEPTH: Final = 100
 _BY_TEXT: Final = (Decimal, Fraction, date, time, timedelta, UUID, PurePath, complex, range)
 
 
-def hash_of(value: Any) -> str:
+def hash_of(value: object) -> str:
     """Return a hash of any value, the same for the same values in any order of keys; approvals are bound to it."""
     try:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS, default=_described)
@@ -37,7 +37,7 @@ def hash_of(value: Any) -> str:
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def type_name(value: Any) -> str:
+def type_name(value: object) -> str:
     """Return a sign for a value that is not shown."""
     return f"<{type(value).__name__}>"
 

@@ -61,12 +61,11 @@ class InboxMessage:
         return None if self.content is None else decode(self.content)
 
 
-def check_identity(name: str, value: Any) -> None:
+def check_identity(name: str, value: object) -> None:
     """Refuse what cannot be an identity, or another name that stands in the journal: besides `check_text`, whatever would be hidden in the journal as a secret.
 
     Raises:
         InvalidInput: It names the field.
     """
-    check_text(name, value)
-    if public_name(value) != value:
+    if public_name(check_text(name, value)) != value:
         raise InvalidInput(f"{name} is a name that everybody may read, and looks like a secret")

@@ -6,7 +6,7 @@ Integers add up exactly on every storage; SQLite's NUMERIC does not (3 × 0.1 > 
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Final, overload
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -52,7 +52,7 @@ class Dollars:
         """Say what may be given; never called."""
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return handler.generate_schema(Decimal | None)
 
 

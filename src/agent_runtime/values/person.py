@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_text
@@ -17,14 +16,13 @@ def person_key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def check_person(field: str, value: Any) -> None:
+def check_person(field: str, value: object) -> None:
     """Refuse what is no name: text without control characters, of 1 to 512 bytes, of which something can be seen.
 
     Raises:
         InvalidInput: It names the field.
     """
-    check_text(field, value)
-    if not person_key(value):
+    if not person_key(check_text(field, value)):
         raise InvalidInput(f"{field} is a name of which something can be seen")
 
 

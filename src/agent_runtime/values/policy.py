@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from agent_runtime.values.context import DEFAULT_SCOPE, ExecutionContext, PolicyRef
+from llm_client.json_text import JsonObject, JsonValue
 
 
 class PolicyAction(StrEnum):
@@ -71,7 +72,7 @@ class Constraints:
     def __bool__(self) -> bool:
         return self != UNCONSTRAINED
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return what is set, as JSON values."""
         values: dict[str, Any] = {
             "max_tokens": self.max_tokens,
@@ -82,13 +83,14 @@ class Constraints:
         return {name: value for name, value in values.items() if value}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Constraints:
+    def from_dict(cls, data: JsonObject) -> Constraints:
         """Build from what `to_dict` gave."""
+        given: Mapping[str, Any] = data
         return cls(
-            max_tokens=data.get("max_tokens"),
-            model=data.get("model"),
-            drop_tools=tuple(data.get("drop_tools", ())),
-            redact=tuple(data.get("redact", ())),
+            max_tokens=given.get("max_tokens"),
+            model=given.get("model"),
+            drop_tools=tuple(given.get("drop_tools", ())),
+            redact=tuple(given.get("redact", ())),
         )
 
 
@@ -106,19 +108,20 @@ class Approval:
     quorum: int = 1
     """Different approvers who must want the same; above 1 it needs `approvers`."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON values."""
         approvers = None if self.approvers is None else list(self.approvers)
         return {"timeout_seconds": self.timeout_seconds, "approvers": approvers, "quorum": self.quorum}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Approval:
+    def from_dict(cls, data: JsonObject) -> Approval:
         """Build from what `to_dict` gave."""
-        approvers = data.get("approvers")
+        given: Mapping[str, Any] = data
+        approvers = given.get("approvers")
         return cls(
-            timeout_seconds=data["timeout_seconds"],
+            timeout_seconds=given["timeout_seconds"],
             approvers=None if approvers is None else tuple(approvers),
-            quorum=data["quorum"],
+            quorum=given["quorum"],
         )
 
 
@@ -153,9 +156,24 @@ class PolicyContext:
             tags=context.request.tags,
         )
 
-    def evolve(self, **changes: Any) -> PolicyContext:
+    def evolve(self, **changes: Unpack[PolicyMeasures]) -> PolicyContext:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
+
+
+class CallMeasures(TypedDict, total=False):
+    """What only the caller of an operation knows: fields of `PolicyContext`."""
+
+    call_index: int
+    context_tokens: int
+
+
+class PolicyMeasures(CallMeasures, total=False):
+    """What is known of a job beside what its row says: fields of `PolicyContext`."""
+
+    spend: Decimal
+    turns: int
+    tool_calls: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +184,7 @@ class PolicySubject:
     names: tuple[str, ...]
     """What it is called; a model is called by its own name and as `provider:model`."""
     context: PolicyContext
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -206,7 +224,7 @@ class PolicyResult:
             return self
         return PolicyResult(decision=PolicyDecision.ALLOW, rule=self.rule, policy=self.policy)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON values, for the journal."""
         data: dict[str, Any] = {"decision": self.decision.value}
         if self.reason:
@@ -224,15 +242,16 @@ class PolicyResult:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PolicyResult:
+    def from_dict(cls, data: JsonObject) -> PolicyResult:
         """Build from what `to_dict` gave."""
-        approval, policy = data.get("approval"), data.get("policy")
+        given: Mapping[str, Any] = data
+        approval, policy = given.get("approval"), given.get("policy")
         return cls(
-            decision=PolicyDecision(data["decision"]),
-            reason=data.get("reason", ""),
-            rule=data.get("rule"),
-            constraints=Constraints.from_dict(data.get("constraints", {})),
+            decision=PolicyDecision(given["decision"]),
+            reason=given.get("reason", ""),
+            rule=given.get("rule"),
+            constraints=Constraints.from_dict(given.get("constraints", {})),
             approval=None if approval is None else Approval.from_dict(approval),
             policy=None if policy is None else PolicyRef(name=policy["name"], version=policy["version"]),
-            dry_run=bool(data.get("dry_run")),
+            dry_run=bool(given.get("dry_run")),
         )

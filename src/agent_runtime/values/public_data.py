@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from llm_client.json_text import JsonObject
 from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, without_halves
 from llm_client.redaction import kind_of_name, redact
 from llm_client.redaction.redactor import MAX_DEPTH
@@ -22,7 +23,7 @@ MAX_REMEMBERED: Final = 256
 _HASH: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?")
 
 
-def public_data(type_: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+def public_data(type_: str, data: JsonObject) -> JsonObject:
     """Return the data of an event as everybody may read it; the same object when nothing had to change.
 
     Texts that the runtime writes are cut as well; an application's own are as long as it wants.

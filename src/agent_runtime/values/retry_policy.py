@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_seconds, check_text, check_whole
 from llm_client.background import doubled
+from llm_client.json_text import JsonObject, JsonValue
 
 OUTAGES: Final = (
     "circuit_open",
@@ -77,16 +78,17 @@ class RetryPolicy:
         """Whether one of an error's names is among `retry_on`."""
         return not names.isdisjoint(self.retry_on)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return what differs from the default, as JSON values."""
         plain = RetryPolicy()
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if value != getattr(plain, name)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RetryPolicy:
+    def from_dict(cls, data: JsonObject) -> RetryPolicy:
         """Build from what `to_dict` gave; unknown keys are ignored."""
-        return cls(**{name: data[name] for name in cls.__slots__ if name in data})
+        given: dict[str, Any] = {name: data[name] for name in cls.__slots__ if name in data}
+        return cls(**given)  # which checks them
 
 
 def _name(given: Any) -> str:

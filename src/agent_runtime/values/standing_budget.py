@@ -19,6 +19,7 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import Limits
 from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
 from agent_runtime.values.money import MAX_DOLLARS, NO_LIMIT, Dollars, as_decimal, to_dollars, to_units
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.model_names import names_of_model, pattern_of_model
 
 EACH: Final = "*"
@@ -209,7 +210,7 @@ class Budget:
             found["cost"] = to_units(found["cost"])
         return Limits(**found)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return what is set, as JSON values."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
@@ -219,9 +220,10 @@ class Budget:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Budget:
+    def from_dict(cls, data: JsonObject) -> Budget:
         """Build from what `to_dict` gave; unknown keys are ignored."""
-        return cls(**{field.name: data[field.name] for field in fields(cls) if field.name in data})
+        given: dict[str, Any] = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        return cls(**given)  # which checks them
 
 
 _TEXTS: Final = ("scope_id", "principal_id", "session_id", "model", "name", "degrade_to", "timezone")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from agent_runtime.cli.output.amounts import money, seconds, tokens
 from agent_runtime.cli.output.table import show_table
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.codec import load_usage
+from llm_client.json_text import JsonValue
 from llm_client.usage import Usage
 
 _KINDS: Final = frozenset({"model", "tool", "step", "action", "timer", "child"})
@@ -40,7 +41,7 @@ class Step:
         """From its first to its last entry; `None` when only its end is recorded, as of a read."""
         return None if self.ended is None or self.ended == self.began else self.ended - self.began
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, JsonValue]:
         """Return it as JSON values."""
         usage = self.usage
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agent_runtime.execution.branch import CURRENT_BRANCH, Branch, Operation, branch_here
 from agent_runtime.execution.guards.belongings import Belongings
@@ -121,7 +121,7 @@ class Guard(Host):
             proceed(invocation) if branch is None else self._tools.attempt(branch, invocation, proceed)
         )
 
-    async def read(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def read(self, name: str, ask: Callable[[], Awaitable[object]]) -> object:
         """Recall what the world has said, or ask it and record what it says."""
         return await (ask() if branch_here() is None else recorded_reading(name, ask))
 
@@ -149,7 +149,7 @@ class Guard(Host):
         branch = branch_here()
         return TimeLimit(seconds) if branch is None else RecordedLimit(branch, seconds)
 
-    def open_stream(self, stream: OpenStream[Any]) -> StreamHost | None:
+    def open_stream(self, stream: OpenStream[object]) -> StreamHost | None:
         """Give a stream a line of work of its own in the job that reads it."""
         branch = branch_here()
         return None if branch is None else StreamLine(branch, stream)

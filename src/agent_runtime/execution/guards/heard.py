@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llm_client.codec import dump_event, load_event
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult, ReasoningPart, StreamEvent
 from llm_client.middleware import Emit
 from llm_client.usage import Usage
@@ -49,7 +50,7 @@ class Heard:
             provider=provider,
         )
 
-    def dump(self, result: CompletionResult) -> list[Any]:
+    def dump(self, result: CompletionResult) -> list[JsonValue]:
         """Return the events as JSON values: pieces of the answer's text and reasoning as their lengths, below 0 for reasoning."""
         is_all = _text(self.events, "token") == result.content
         is_all = is_all and _text(self.events, "reasoning") == _thoughts(result)
@@ -61,11 +62,12 @@ class Heard:
         ]
 
 
-def recorded_events(body: Mapping[str, Any], result: CompletionResult) -> Iterator[StreamEvent]:
+def recorded_events(body: JsonObject, result: CompletionResult) -> Iterator[StreamEvent]:
     """Yield the events of a recorded answer, as they came; none if nobody listened."""
     text, thoughts = result.content, _thoughts(result)
     said = thought = 0
-    for event in body.get("events", ()):
+    events: Any = body.get("events", ())
+    for event in events:
         if not isinstance(event, int):
             yield load_event(event)
         elif event > 0:

@@ -20,6 +20,7 @@ from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message
+from llm_client.json_text import JsonValue
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.pricing import PriceBook, asked_conditions
 from llm_client.spec import RequestSpec
@@ -159,7 +160,7 @@ class ModelAdmission:
 
 def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
     """Build the entry that says a request is about to leave. Only what is new in the conversation goes into it."""
-    data = {
+    data: dict[str, JsonValue] = {
         "name": step.name,
         "input": step.input_hash,
         "attempt": number,
@@ -173,7 +174,7 @@ def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) 
     return NewEvent(RuntimeEventType.MODEL_STARTED, step.operation_id, data, content)
 
 
-def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, Any]) -> bytes:
+def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, JsonValue]) -> bytes:
     """Return what is asked, as it is written: the messages that are new, and references to the others."""
     if not step.is_conversation:
         return encode({"messages": [dump_message(message) for message in step.messages]})

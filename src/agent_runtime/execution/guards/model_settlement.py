@@ -13,11 +13,12 @@ from agent_runtime.execution.guards.telling import tell
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.failures import describe_failure
 from agent_runtime.ledger.recording import spent as spent_by
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.codec import dump_usage
 from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt
 from llm_client.usage import Usage
@@ -93,7 +94,12 @@ async def settle_failure(
         spent = None
     elif usage.requests:
         spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=False)
-    data = {"name": step.name, "attempt": number, "uncertain": uncertain, "duration_ms": duration}
+    data: dict[str, JsonValue] = {
+        "name": step.name,
+        "attempt": number,
+        "uncertain": uncertain,
+        "duration_ms": duration,
+    }
     if usage.requests:
         data["usage"] = dump_usage(usage)
     data |= describe_failure(error)
@@ -187,7 +193,7 @@ def lost_attempts(
     *,
     why: str,
     running: Collection[int] = (),
-) -> tuple[list[NewEvent], dict[str, Any]]:
+) -> tuple[list[NewEvent], CommitParts]:
     """Return the entries, ledger lines and charges that settle attempts whose answers nobody will see.
 
     Those whose requests have left, or may yet leave because they are `running`, are billed at the most they can cost, the others
@@ -198,7 +204,7 @@ def lost_attempts(
     for number, bound in open_attempts.items():
         sent = number in running or attempt_id(run, operation_id, number) not in run.unsent
         usage = bound.usage() if sent else Usage()
-        data: dict[str, Any] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
+        data: dict[str, JsonValue] = {"name": name, "attempt": number, "uncertain": sent, "error": why}
         data |= {"error_type": "lost", "usage": dump_usage(usage)} if sent else {"error_type": "never_sent"}
         events.append(NewEvent(RuntimeEventType.MODEL_ATTEMPT_FAILED, operation_id, data))
         spent = None if sent else NOTHING
@@ -214,7 +220,7 @@ def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
     hold = bound.overrun(spent)
     if hold is None:
         return []
-    data = {
+    data: JsonObject = {
         "budget": hold.key[0],
         "window": hold.key[1],
         "reserved": hold.amount.to_dict(),

@@ -16,6 +16,7 @@ from agent_runtime.execution.journal.history import Step
 from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.content import encode
 from llm_client.codec import dump_result
+from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
 from llm_client.tools.tool import Tool
@@ -113,7 +114,7 @@ def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     )
 
 
-def about(result: CompletionResult) -> dict[str, Any]:
+def about(result: CompletionResult) -> dict[str, JsonValue]:
     """Return what is public of an answer."""
     said: dict[str, Any] = {
         "model": result.model,

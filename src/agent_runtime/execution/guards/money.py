@@ -13,6 +13,7 @@ from agent_runtime.ledger.recording import usage_fields
 from agent_runtime.ledger.reservations import Hold, Plan, settle
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry
 from agent_runtime.values.money import to_dollars
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.usage import Usage
 
 
@@ -45,9 +46,9 @@ class AtMost:
         usage = Usage(input_tokens=self.input_tokens, output_tokens=self.output_tokens, requests=1)
         return usage.with_cost(None if self.cost is None else to_dollars(self.cost), "reserved maximum")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JsonValue]:
         """Return it as JSON values."""
-        data: dict[str, Any] = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        data: dict[str, JsonValue] = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
         if self.cost is not None:
             data["cost_units"] = self.cost
         if self.holds:
@@ -55,12 +56,13 @@ class AtMost:
         return data
 
     @classmethod
-    def from_intent(cls, data: Mapping[str, Any]) -> AtMost:
+    def from_intent(cls, data: JsonObject) -> AtMost:
         """Read it from the `data` of a `model.started` entry."""
-        bound = data["at_most"]
+        given: Mapping[str, Any] = data
+        bound = given["at_most"]
         return cls(
-            provider=data.get("provider", ""),
-            model=data.get("model", ""),
+            provider=given.get("provider", ""),
+            model=given.get("model", ""),
             input_tokens=bound["input_tokens"],
             output_tokens=bound["output_tokens"],
             cost=bound.get("cost_units"),
@@ -103,7 +105,7 @@ def entry_for(
     `spent` is what budgets counted, `None` all that was set aside.
     """
     job = run.job
-    metadata: dict[str, Any] = {} if request_id is None else {"request_id": request_id}
+    metadata: dict[str, JsonValue] = {} if request_id is None else {"request_id": request_id}
     never_billed = failed and not usage.requests
     if bound.holds and (uncertain or (usage.cost is None and not never_billed)):
         metadata["settled"] = [

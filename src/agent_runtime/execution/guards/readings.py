@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from agent_runtime.errors import StepFailed
 from agent_runtime.operators.context import current_context
 from llm_client.errors import ToolError
 
 
-async def recorded_reading(name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+async def recorded_reading(name: str, ask: Callable[[], Awaitable[object]]) -> object:
     """Return what is on record of a reading at this place, or read and record it: a step of the effect class `read`.
 
     A list of tools that changes between two starts of a job would let the model's recorded answers call tools that are gone, and the

@@ -124,7 +124,11 @@ class ApprovalOfCall:
         self, invocation: ToolInvocation, approval: Approval, result: PolicyResult, problem: str | None
     ) -> ActionRecord:
         tool = invocation.tool
-        payload = {"tool": tool.name, "arguments": dict(invocation.arguments), "effect": tool.effect}
+        payload: dict[str, object] = {
+            "tool": tool.name,
+            "arguments": dict(invocation.arguments),
+            "effect": tool.effect,
+        }
         reasons = [refusal_of(result)] if result.rule is not None else []
         wanted = hash_of(invocation.arguments)
         about = wanted

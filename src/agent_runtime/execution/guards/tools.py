@@ -282,7 +282,7 @@ def _body(result: ToolResult) -> dict[str, Any]:
     return body if to_result(result.value).content == result.content else body | {"content": result.content}
 
 
-def told_result(tool: Tool, given: Any) -> bytes:
+def told_result(tool: Tool, given: object) -> bytes:
     """Return what a person, or the tool itself, says that a lost call has given, if the tool can have given it."""
     returns = result_type(tool.handler)
     if returns.declared is ToolResult:

@@ -16,7 +16,7 @@ import typing_extensions
 _AWAITABLES: Final = frozenset({Awaitable, Coroutine})
 
 
-def underlying(function: Any) -> Any:
+def underlying(function: object) -> object:
     """Return the function whose annotations count, which can be remembered by: what it is bound to need not be hashable."""
     while True:
         if isinstance(function, functools.partial):
@@ -29,7 +29,7 @@ def underlying(function: Any) -> Any:
             return type(function).__call__
 
 
-def returned(function: Any) -> Any:
+def returned(function: object) -> Any:
     """Return the annotation of what a function returns, or `Any` where it says nothing that can be understood."""
     if isinstance(function, type):
         return function

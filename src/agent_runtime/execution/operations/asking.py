@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.failed_at import failure_of
 from agent_runtime.execution.operations.waits import blocking, wait
 from agent_runtime.operators.durable_wait import DurableWait, WaitKind
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.event import RuntimeEvent
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Asked(Generic[T]):
     """Turns the answer into what the code gets, or raises."""
     events: Sequence[NewEvent] = ()
     """What begins it; empty when it had begun before."""
-    parts: Mapping[str, Any] = field(default_factory=dict)
+    parts: CommitParts = field(default_factory=CommitParts)
     """What belongs to the events."""
 
     async def answered(self, branch: Branch) -> T:
@@ -66,6 +66,6 @@ class JournaledWait(DurableWait[T_co]):
 
     __slots__ = ("ask",)
 
-    def __init__(self, kind: WaitKind, coroutine: Coroutine[Any, Any, T_co], ask: Ask[T_co]) -> None:
+    def __init__(self, kind: WaitKind, coroutine: Coroutine[object, None, T_co], ask: Ask[T_co]) -> None:
         super().__init__(kind, coroutine)
         self.ask = ask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,13 +21,14 @@ from agent_runtime.execution.running_time import handed_on
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.operators.result import OperatorResult
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
+from llm_client.json_text import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +79,16 @@ class Children:
         operation_id: str,
         name: str,
         events: Sequence[NewEvent] = (),
-        parts: Mapping[str, Any] | None = None,
+        parts: CommitParts | None = None,
     ) -> Asked[OperatorResult]:
         """Return the wait for the end of the child that an operation has started."""
 
         async def read(ended: RuntimeEvent) -> OperatorResult:
             return await self._result(ended, name)
 
-        return Asked(operation_id=operation_id, kind="child", read=read, events=events, parts=parts or {})
+        return Asked(
+            operation_id=operation_id, kind="child", read=read, events=events, parts=parts or CommitParts()
+        )
 
     async def start(self, branch: Branch, operation: Operation, request: ChildRequest) -> str:
         """Start a child, unless it was started here before, and return its job's id."""
@@ -95,9 +98,7 @@ class Children:
             await self._run.journal.commit(events, **parts)
         return str(self._run.history.steps[operation.id].declaration.data["child_job_id"])
 
-    async def _begin(
-        self, operation: Operation, request: ChildRequest
-    ) -> tuple[list[NewEvent], dict[str, Any]]:
+    async def _begin(self, operation: Operation, request: ChildRequest) -> tuple[list[NewEvent], CommitParts]:
         """Return what creates a child; nothing when it is there."""
         if operation.step is not None:
             return [], {}
@@ -119,13 +120,13 @@ class Children:
             budgets=request.budgets,
             **{"on_parent_end": request.on_parent_end, **bounds},
         )
-        data: dict[str, Any] = {"name": request.operator, "child_job_id": record.job_id}
+        data: dict[str, JsonValue] = {"name": request.operator, "child_job_id": record.job_id}
         if request.held:
             data |= {"held": True, "on_parent_end": request.on_parent_end}
         policies = run.services.policies
         policy = await run.journal.retry(lambda: policies.of_job(run.job.policy_ref))
         admission = admit(record, created, policy)
-        parts = {
+        parts: CommitParts = {
             "create": [(admission.job, admission.events)],
             "signals": admission.refusal,
             **admission.parts,
@@ -135,10 +136,10 @@ class Children:
 
     async def _retry(
         self, operation: Operation, request: ChildRequest, before: JobRecord
-    ) -> tuple[list[NewEvent], dict[str, Any]]:
+    ) -> tuple[list[NewEvent], CommitParts]:
         """Return what retries a child that had failed, or had ended with its parent: it is not created afresh."""
         run, storage = self._run, self._run.services.storage
-        data: dict[str, Any] = {"name": request.operator, "child_job_id": before.job_id}
+        data: dict[str, JsonValue] = {"name": request.operator, "child_job_id": before.job_id}
         if request.held:
             data |= {"held": True, "on_parent_end": request.on_parent_end}
         if before.status is JobStatus.SUCCEEDED:  # after its parent had ended, or when somebody retried it

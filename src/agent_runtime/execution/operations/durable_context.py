@@ -105,7 +105,7 @@ class DurableContext(OperatorContext):
             raise InvalidInput("this context belongs to a job that does not run in this task")
         return branch
 
-    async def tool(self, name: str, /, **arguments: Any) -> Any:
+    async def tool(self, name: str, /, **arguments: object) -> Any:
         """Call a tool and return its value, or what it returned when it was called before."""
         branch, invocation = self.branch(), self._invocation(name, arguments)
 
@@ -118,14 +118,14 @@ class DurableContext(OperatorContext):
 
     async def step(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         /,
-        *args: Any,
+        *args: object,
         name: str | None = None,
         effect: Effect = "unsafe",
         reconcile: Reconcile | None = None,
         key: str | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Call a function as a recorded step, or return what it returned when it ran before."""
         branch = self.branch()
@@ -258,8 +258,8 @@ class DurableContext(OperatorContext):
 
     def child(
         self,
-        operator: Any,
-        input: Any = None,  # noqa: A002 -- the documented name
+        operator: object,
+        input: object = None,  # noqa: A002 -- the documented name
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
@@ -274,8 +274,8 @@ class DurableContext(OperatorContext):
 
     async def start_child(
         self,
-        operator: Any,
-        input: Any = None,  # noqa: A002 -- as `child` names it
+        operator: object,
+        input: object = None,  # noqa: A002 -- as `child` names it
         *,
         key: str | None = None,
         budgets: BudgetSpec | None = None,
@@ -299,14 +299,14 @@ class DurableContext(OperatorContext):
 
         return JournaledWait(kind, ask_here(), ask)
 
-    async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    async def gather(self, *awaitables: Awaitable[object], return_exceptions: bool = False) -> list[Any]:
         """Run branches at the same time, each with places of its own in the journal."""
         try:
             return await gather(self.branch(), awaitables, name="gather", return_exceptions=return_exceptions)
         finally:
             close_unstarted(awaitables)
 
-    async def wait_all(self, *waits: DurableWait[Any], return_exceptions: bool = False) -> list[Any]:
+    async def wait_all(self, *waits: DurableWait[object], return_exceptions: bool = False) -> list[Any]:
         """Wait until all of these have ended, and return what they gave, in order."""
         try:
             check_waits(waits, "wait_all")
@@ -314,14 +314,14 @@ class DurableContext(OperatorContext):
         finally:
             close_unstarted(waits)
 
-    async def wait_any(self, *waits: DurableWait[Any]) -> Won[Any]:
+    async def wait_any(self, *waits: DurableWait[object]) -> Won[Any]:
         """Wait until the first of these has ended."""
         try:
             return await wait_any(self.branch(), waits)
         finally:
             close_unstarted(waits)
 
-    async def emit(self, type: str, data: Mapping[str, Any] | None = None) -> None:  # noqa: A002 -- the documented name
+    async def emit(self, type: str, data: Mapping[str, object] | None = None) -> None:  # noqa: A002 -- the documented name
         """Write an event of the application to the journal, once."""
         check_text("type", type)
         if "." not in type or type.split(".", maxsplit=1)[0] in _RESERVED:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Unpack
 
 from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
@@ -22,13 +22,14 @@ from agent_runtime.execution.branch import Branch, Operation
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.waits import asked_event, await_action, blocking, open_action
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.fingerprint import hash_of, type_name
 from llm_client.exits import PASSING
+from llm_client.json_text import JsonObject
 from llm_client.logs import logger_of
 from llm_client.public_text import public_text, text_of
 from llm_client.tools.tool import Effect, Reconcile, Reconciliation
@@ -47,7 +48,7 @@ Outcome = RuntimeEvent | NewEvent
 """A `completed` or `failed` entry: recorded earlier, or just now."""
 
 
-def described(arguments: Mapping[str, Any]) -> bytes:
+def described(arguments: Mapping[str, object]) -> bytes:
     """Return arguments as far as they are JSON, as content: for the record, and for a person who has to decide."""
     try:
         return encode(dict(arguments))
@@ -59,7 +60,7 @@ def described(arguments: Mapping[str, Any]) -> bytes:
         return encode([type_name(value) for value in arguments.values()][:MAX_SHOWN])
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: object) -> bool:
     try:
         encode(value)
     except (ResultNotSerializable, ContentTooLarge):
@@ -90,9 +91,9 @@ class JournaledEffect:
         name: str,
         operation: Operation,
         effect: Effect,
-        arguments: Mapping[str, Any],
+        arguments: Mapping[str, object],
         reconcile: Reconcile | None = None,
-        write_result: Callable[[Any], bytes] = encode,
+        write_result: Callable[[object], bytes] = encode,
     ) -> None:
         self.branch = branch
         self.run = branch.run
@@ -112,6 +113,10 @@ class JournaledEffect:
         if operation.step is not None or before in (None, [self.kind, self.name, self._hash]):
             return operation.id
         return self.run.own_operation_id(operation.place)
+
+    def _shown(self) -> dict[str, object]:
+        """Return the arguments as they are recorded."""
+        return {name: self.run.tokens.hidden(value) for name, value in self.arguments.items()}
 
     @property
     def step(self) -> Step | None:
@@ -142,7 +147,7 @@ class JournaledEffect:
         if step.input_hash is not None and step.input_hash != self._hash:
             warn_changed(self.run, self.operation_id, self.kind, self.name)
 
-    async def intend(self, **parts: Any) -> None:
+    async def intend(self, **parts: Unpack[CommitParts]) -> None:
         """Write the intent, where the effect class needs one and none is open."""
         step = self.step
         if self.effect in WITHOUT_INTENT and not parts and not self.run.journal.suspicion.is_suspect:
@@ -150,7 +155,7 @@ class JournaledEffect:
         if step is not None and step.open_intent is not None:
             return
         data = {"name": self.name, "input": self._hash, "effect": self.effect}
-        content = described(self.run.tokens.hidden(self.arguments))
+        content = described(self._shown())
         event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
         await self.run.journal.commit([event], **parts)
         await self.run.gate.check_alive()
@@ -159,7 +164,7 @@ class JournaledEffect:
         self,
         *,
         ok: bool,
-        data: Mapping[str, Any],
+        data: JsonObject,
         content: bytes | None,
         charges: Sequence[Charge] = (),
         with_next: bool = False,
@@ -227,7 +232,7 @@ class JournaledEffect:
             kind=self.kind,
             name=self.name,
             operation_id=self.operation_id,
-            arguments=decode(described(self.run.tokens.hidden(self.arguments))),
+            arguments=decode(described(self._shown())),
             problem=problem,
         )
 
@@ -294,7 +299,7 @@ def unknown_effect(
     kind: str,
     name: str,
     operation_id: str,
-    arguments: Any = None,
+    arguments: object = None,
     problem: str | None = None,
 ) -> ActionSpec:
     """Build the question what became of an operation whose outcome was lost, for those who had to agree to it.

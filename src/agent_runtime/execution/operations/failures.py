@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 from agent_runtime import errors
 from agent_runtime.errors import AgentRuntimeError, StepFailed
 from llm_client import errors as client_errors
 from llm_client.errors import LLMClientError, ProviderError
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.public_text import attribute_of, kind_of, public_text, text_of
 
 MAX_DETAIL: Final = 500
@@ -19,9 +19,9 @@ _CODE: Final = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 """A code is a word; what else exceptions keep under this name is none."""
 
 
-def describe_failure(error: BaseException) -> dict[str, Any]:
+def describe_failure(error: BaseException) -> dict[str, JsonValue]:
     """Return what the journal keeps of a failure: no stack, no objects, no secrets, bounded text."""
-    data: dict[str, Any] = {"error": text_of(error), "error_type": kind_of(error)}
+    data: dict[str, JsonValue] = {"error": text_of(error), "error_type": kind_of(error)}
     code = attribute_of(error, "code")
     if isinstance(code, str) and _CODE.fullmatch(code):
         data["error_code"] = code
@@ -35,18 +35,19 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     return data
 
 
-def step_failed(name: str, data: Mapping[str, Any]) -> StepFailed:
+def step_failed(name: str, data: JsonObject) -> StepFailed:
     """Return the failure of a step, the same in the run in which it happened and in every later one."""
     kind = str(data.get("error_type", ""))
     return StepFailed(f"{kind}: {data.get('error')}", step=name, error_type=kind)
 
 
-def recorded_failure(data: Mapping[str, Any], *, step: str = "") -> Exception:
+def recorded_failure(data: JsonObject, *, step: str = "") -> Exception:
     """Return an exception like the one that was recorded: the same class for our own errors, else `StepFailed`."""
     message, kind = str(data.get("error", "")), str(data.get("error_type", ""))
     client_error = getattr(client_errors, kind, None)
     if isinstance(client_error, type) and issubclass(client_error, ProviderError):
-        return client_error(message, **data.get("provider_error", {}))
+        details: Any = data.get("provider_error", {})
+        return client_error(message, **details)
     for known in (getattr(errors, kind, None), client_error):
         if isinstance(known, type) and issubclass(known, (AgentRuntimeError, LLMClientError)):
             try:

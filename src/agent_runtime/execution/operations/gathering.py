@@ -23,6 +23,7 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.background import begin
 from llm_client.exits import contained
+from llm_client.json_text import JsonObject
 
 Name = Literal["gather", "wait_all", "wait_any"]
 
@@ -72,7 +73,7 @@ class _Members:
 
 
 async def gather(
-    parent: Branch, awaitables: Sequence[Awaitable[Any]], *, name: Name, return_exceptions: bool = False
+    parent: Branch, awaitables: Sequence[Awaitable[object]], *, name: Name, return_exceptions: bool = False
 ) -> list[Any]:
     """Run branches at the same time and return what they gave, in order. See `OperatorContext.gather`."""
     members = await _opened(parent, name, len(awaitables))
@@ -98,7 +99,7 @@ async def gather(
             close_unstarted(awaitables)
 
 
-async def wait_any(parent: Branch, waits: Sequence[DurableWait[Any]]) -> Won[Any]:
+async def wait_any(parent: Branch, waits: Sequence[DurableWait[object]]) -> Won[Any]:
     """Return the first of several waits that is satisfied. See `OperatorContext.wait_any`."""
     check_waits(waits, "wait_any")
     members = await _opened(parent, "wait_any", len(waits))
@@ -308,7 +309,7 @@ def _note_failure(members: _Members, tasks: Sequence[asyncio.Task[Any]], failed:
         if failed is None:
             return None
         if members.run.lifecycle.control_error is None:
-            data = {"name": "gather", "branch": failed}
+            data: JsonObject = {"name": "gather", "branch": failed}
             members.run.journal.record(NewEvent(RuntimeEventType.BRANCH_FAILED, members.operation.id, data))
     for number, task in enumerate(tasks):
         branch = members.branches.get(number)
@@ -368,7 +369,7 @@ def _is_below(place: str, other: str) -> bool:
     return place.startswith(f"{other}.")
 
 
-def close_unstarted(awaitables: Sequence[Awaitable[Any]]) -> None:
+def close_unstarted(awaitables: Sequence[Awaitable[object]]) -> None:
     """Close coroutines that were stopped before they began: nothing is left behind that nobody awaits."""
     for awaitable in awaitables:
         if isinstance(awaitable, DurableWait) or (

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
 
 from agent_runtime.errors import AlreadySettled, RunSuspended, StorageError
 from agent_runtime.execution.idleness import Idleness
@@ -21,6 +20,7 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.message import Address, InboxMessage, Receiver
+from llm_client.json_text import JsonObject
 from llm_client.logs import logger_of
 
 logger = logger_of(__name__)
@@ -173,12 +173,12 @@ class Receiving:
                 return False
             place = around
 
-    def leave(self) -> tuple[list[NewEvent], dict[str, Any]]:
+    def leave(self) -> tuple[list[NewEvent], list[MessageChange], list[Receiver]]:
         """Return what gives back all that the code has not seen, and ends all waits, when the job ends."""
         left = self._untouched("")
         changes = {one: change for one in left if (change := self._change_back(one)) is not None}
         events = [self._withdrawn(one) for one in changes]
-        return events, {"message_changes": list(changes.values()), "drop_receivers": self.receivers()}
+        return events, list(changes.values()), self.receivers()
 
     def receivers(self) -> list[Receiver]:
         """Return the waits for messages that are open."""
@@ -216,7 +216,7 @@ class Receiving:
 
 
 def _received(operation_id: str, message: InboxMessage) -> NewEvent:
-    data = {
+    data: JsonObject = {
         "name": message.identity,
         "message_id": message.message_id,
         "position": message.position,

@@ -54,7 +54,7 @@ class ResultType:
         declared: The annotation; `Any` when there is none.
     """
 
-    def __init__(self, declared: Any) -> None:
+    def __init__(self, declared: object) -> None:
         self.declared = declared
         self._adapter = None if declared in _UNTYPED or declared in _SCALARS else _adapter_of(declared)
         self._enums = {} if self._adapter is None else _enums_in(self._adapter.core_schema)
@@ -64,7 +64,7 @@ class ResultType:
         """Whether values are read back as a type; otherwise they are JSON values."""
         return self._adapter is not None or self.declared in _SCALARS
 
-    def write(self, value: Any) -> tuple[bytes, Any]:
+    def write(self, value: object) -> tuple[bytes, object]:
         """Return a value as content, and as it will be read on a resume.
 
         JSON values that the declared type does not take are kept as they are: the function has done its work, and JSON
@@ -86,11 +86,11 @@ class ResultType:
             return content, self.read(content)
         raise ResultNotSerializable(self._refusal(value, problem))
 
-    async def write_aside(self, value: Any) -> tuple[bytes, Any]:
+    async def write_aside(self, value: object) -> tuple[bytes, object]:
         """As `write`; a large value in a thread, so that others go on meanwhile."""
         return await asyncio.to_thread(self.write, value) if is_large(value) else self.write(value)
 
-    async def read_aside(self, content: bytes | None) -> Any:
+    async def read_aside(self, content: bytes | None) -> object:
         """As `read`; large content in a thread."""
         is_short = content is None or len(content) <= (COMPRESS_ABOVE if is_compressed(content) else LARGE)
         return self.read(content) if is_short else await asyncio.to_thread(self.read, content)
@@ -126,7 +126,7 @@ class ResultType:
             return value
         return self._adapter.dump_python(value, mode=mode, round_trip=True, by_alias=False, warnings=False)
 
-    def read(self, content: bytes | None) -> Any:
+    def read(self, content: bytes | None) -> object:
         """Return a recorded value.
 
         Raises:
@@ -137,7 +137,7 @@ class ResultType:
             return untag(written[_PLAIN])
         return self.accept(untag(written, self._enums))
 
-    def accept(self, value: Any) -> Any:
+    def accept(self, value: object) -> object:
         """Return a value as the declared type, as a person may have written it, say.
 
         Raises:
@@ -159,7 +159,7 @@ class ResultType:
                 return self._adapter.validate_json(to_json(value), by_alias=True, by_name=True)
             raise
 
-    def write_told(self, given: Any) -> bytes:
+    def write_told(self, given: object) -> bytes:
         """Return what somebody says that a lost call has returned, as content.
 
         Raises:
@@ -167,7 +167,7 @@ class ResultType:
         """
         return self.write(self.told(given))[0]
 
-    def told(self, given: Any) -> Any:
+    def told(self, given: object) -> object:
         """Return what somebody says that a lost call has returned, as the declared type; JSON is read strictly.
 
         Raises:
@@ -254,7 +254,7 @@ def _name_of(declared: Any) -> str:
     return declared.__name__ if isinstance(declared, type) else str(declared)
 
 
-def result_type(function: Callable[..., Any]) -> ResultType:
+def result_type(function: Callable[..., object]) -> ResultType:
     """Return the type that a function says it returns."""
     return _result_type(underlying(function))
 

@@ -17,6 +17,7 @@ from agent_runtime.execution.branch import CURRENT_BRANCH, Branch
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.engine.event_stream import StreamHost
+from llm_client.json_text import JsonObject
 
 if TYPE_CHECKING:
     from llm_client.engine.event_stream import OpenStream
@@ -36,7 +37,7 @@ class StreamLine(StreamHost):
         NondeterminismError: The journal records something else at this place.
     """
 
-    def __init__(self, parent: Branch, stream: OpenStream[Any]) -> None:
+    def __init__(self, parent: Branch, stream: OpenStream[object]) -> None:
         run = parent.run
         parent.check_free(_NAME)
         operation = parent.reach("branches", _NAME)
@@ -82,7 +83,7 @@ class StreamLine(StreamHost):
         """Learn that the reader has seen everything there is."""
         self.branch.run.idleness.check()
 
-    def reader_left(self, stream: OpenStream[Any], *, waiting: bool) -> None:
+    def reader_left(self, stream: OpenStream[object], *, waiting: bool) -> None:
         """Cut off a model's answer, or a wait; an effect in flight is let finish, and nothing new begins after it."""
         del stream
         self._waited = waiting
@@ -127,7 +128,11 @@ class StreamLine(StreamHost):
         run = self.branch.run
         unread = running or self._stream.left or self._stream.has_unread
         if unread and self._recorded is None and run.lifecycle.is_running:
-            data = {"name": _NAME, "ended": not running and not self._stream.left, "waiting": self._waited}
+            data: JsonObject = {
+                "name": _NAME,
+                "ended": not running and not self._stream.left,
+                "waiting": self._waited,
+            }
             run.journal.record(NewEvent(RuntimeEventType.BRANCH_LEFT, self._operation_id, data))
             self._recorded = data
 

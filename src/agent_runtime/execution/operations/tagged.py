@@ -14,12 +14,12 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from agent_runtime.errors import ResultNotSerializable
-from llm_client.json_text import LongFloat
+from llm_client.json_text import JsonValue, LongFloat
 
 _LEAST_INTEGER: Final = -(2**63)
 _MOST_INTEGER: Final = 2**64 - 1
@@ -27,7 +27,7 @@ _MOST_INTEGER: Final = 2**64 - 1
 _NO_ENUMS: Final[Mapping[str, type[Enum]]] = {}
 
 
-def tag(value: Any) -> Any:
+def tag(value: object) -> JsonValue:
     """Return JSON values that `untag` turns into the same value again.
 
     Raises:
@@ -36,7 +36,7 @@ def tag(value: Any) -> Any:
     return _Tagger(plain=False).value(value)
 
 
-def tag_plain(value: Any) -> Any:
+def tag_plain(value: object) -> JsonValue:
     """Return JSON values for JSON values; tuples become lists. What would come back as another type is refused.
 
     Raises:
@@ -51,12 +51,12 @@ class _Tagger:
     def __init__(self, *, plain: bool) -> None:
         self._plain = plain
 
-    def value(self, value: Any) -> Any:
-        kind = type(value)
+    def value(self, value: Any) -> JsonValue:
+        kind, plain = type(value), cast("JsonValue", value)
         if value is None or kind is str or kind is bool:
-            return value
+            return plain
         if kind is int:
-            return value if _LEAST_INTEGER <= value <= _MOST_INTEGER else self._rich("$int", hex(value), kind)
+            return plain if _LEAST_INTEGER <= value <= _MOST_INTEGER else self._rich("$int", hex(value), kind)
         if kind is float or kind is LongFloat:
             return finite(value)
         if kind is dict:
@@ -70,7 +70,7 @@ class _Tagger:
             return self._rich(f"${kind.__name__}", [self.value(item) for item in value], kind)
         return self._other(value)
 
-    def _other(self, value: Any) -> Any:
+    def _other(self, value: Any) -> JsonValue:
         if self._plain:
             raise _refusal(value)
         if isinstance(value, Enum):
@@ -86,14 +86,14 @@ class _Tagger:
             return self._dict(dict(value))
         return self.value(_jsonable(value))
 
-    def _dict(self, value: dict[Any, Any]) -> Any:
+    def _dict(self, value: Mapping[Any, object]) -> JsonValue:
         if all(type(key) is str for key in value) and not (len(value) == 1 and _is_tag(next(iter(value)))):
             return {key: self.value(item) for key, item in value.items()}
         if self._plain and not all(type(key) is str for key in value):
             raise ResultNotSerializable("not JSON: the keys of an object are texts")
         return {"$dict": [[self.value(key), self.value(item)] for key, item in value.items()]}
 
-    def _rich(self, name: str, written: Any, kind: type) -> Any:
+    def _rich(self, name: str, written: JsonValue, kind: type) -> JsonValue:
         if self._plain:
             raise ResultNotSerializable(
                 "an integer of more than 64 bits is not JSON" if kind is int else _said(kind)
@@ -137,7 +137,7 @@ def _is_tag(key: Any) -> bool:
     return isinstance(key, str) and key.startswith("$")
 
 
-def _write_datetime(moment: datetime) -> Any:
+def _write_datetime(moment: datetime) -> JsonValue:
     zone = moment.tzinfo
     name = zone.key if isinstance(zone, ZoneInfo) else None
     if name is None and not moment.fold:
@@ -154,7 +154,7 @@ def _read_datetime(written: Any) -> datetime:
     return moment if zone is None else moment.replace(tzinfo=ZoneInfo(zone))
 
 
-def _write_time(moment: time) -> Any:
+def _write_time(moment: time) -> JsonValue:
     return {"$time": [moment.isoformat(), moment.fold] if moment.fold else moment.isoformat()}
 
 
@@ -165,7 +165,7 @@ def _read_time(written: Any) -> time:
     return time.fromisoformat(text).replace(fold=fold)
 
 
-_WRITERS: Final[Mapping[type, Callable[[Any], Any]]] = {
+_WRITERS: Final[Mapping[type, Callable[[Any], JsonValue]]] = {
     Decimal: lambda value: {"$decimal": str(value)},
     datetime: _write_datetime,
     date: lambda value: {"$date": value.isoformat()},

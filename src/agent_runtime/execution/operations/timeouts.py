@@ -18,6 +18,7 @@ from agent_runtime.execution.operations.withdrawal import withdraw
 from agent_runtime.execution.waiters import WaitingLine
 from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.json_text import JsonObject
 from llm_client.pausing import TimeLimit
 
 _UNINTERRUPTED = frozenset({"unsafe", "reconcilable"})
@@ -121,7 +122,7 @@ class TimeoutScope:
         if self._expired or self.operation_id in self._run.history.timeouts:
             return
         self._expired = True
-        data = {"name": "timeout", "next": _end_of_body(self._branch)}
+        data: JsonObject = {"name": "timeout", "next": _end_of_body(self._branch)}
         self._run.journal.record(NewEvent(RuntimeEventType.TIMEOUT_EXPIRED, self.operation_id, data))
         self._be_patient()
         if self.has_ended_before(self._branch.next_number):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from agent_runtime.actions.records import draw_tokens
 from agent_runtime.values.action import ActionRecord, ActionToken
@@ -25,7 +24,7 @@ class ResumeTokens:
             self._drawn[token] = f"<resume token of {action.action_id} for {approver}>"
         return action, stored
 
-    def hidden(self, value: Any, depth: int = 50) -> Any:
+    def hidden(self, value: object, depth: int = 50) -> object:
         """Return arguments as they are recorded: a link with a token is the same link in the next run."""
         if not self._drawn or not depth:  # a circle, if anything
             return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from agent_runtime.actions.records import expiry_timer, new_action
 from agent_runtime.errors import ActionExpired
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.failed_at import failure_of
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
@@ -22,7 +22,7 @@ class Asking(NamedTuple):
 
     action: ActionRecord
     events: Sequence[NewEvent] = ()
-    parts: Mapping[str, Any] = {}
+    parts: CommitParts = CommitParts()
 
 
 def ask_person(
@@ -65,7 +65,7 @@ def ask_person(
         argument_hash=argument_hash,
     )
     action, tokens = run.tokens.draw(action) if held else (action, ())
-    parts = {"new_actions": [action], "new_tokens": tokens, "set_timers": expiry_timer(action)}
+    parts: CommitParts = {"new_actions": [action], "new_tokens": tokens, "set_timers": expiry_timer(action)}
     return Asking(action, [asked_event(action, held=held)], parts)
 
 

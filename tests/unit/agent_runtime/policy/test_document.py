@@ -96,6 +96,14 @@ async def test_a_file_is_read(tmp_path: Path) -> None:
             "two rules named 'a'",
         ),
         ("rules:\n  - name: a\n    tool: x\n    tool: y\n", 4, "'tool' is there twice"),
+        ("rules:\n  - {name: a, tool: {x: y}, decision: deny}\n", 2, "a text or a list of texts"),
+        ("rules:\n  - {name: a, model: x, drop_tools: 5}\n", 2, "a text or a list of texts"),
+        ("rules:\n  - {name: a, model: x, drop_tools: }\n", 2, "a text or a list of texts"),
+        (
+            "rules:\n  - {name: a, tool: x, decision: deny, when: {scopes: 5}}\n",
+            2,
+            "a text or a list of texts",
+        ),
         ("rules: [\n", 2, "expected the node content"),
         ("policy: p\nrules: {a: b}\n", 2, "`rules` is a list"),
         ("default: perhaps\n", 1, "cannot be 'perhaps'"),
@@ -134,6 +142,13 @@ def test_every_problem_is_named_and_nothing_is_used() -> None:
 def test_a_file_that_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(PolicyInvalid, match="a policy is a mapping"):
         parse_policy(text)
+
+
+async def test_an_empty_list_of_exceptions_is_none() -> None:
+    text = "rules:\n  - {name: a, tool: x, decision: deny, when: {except_scopes: , except_principals: }}\n"
+    engine = PolicyEngine.from_text(text)
+
+    assert not (await engine.check_tool("x", PolicyContext(scope_id="shop"))).allowed
 
 
 def test_a_file_cannot_exhaust_the_reader() -> None:
