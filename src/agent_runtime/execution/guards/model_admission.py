@@ -67,7 +67,8 @@ class ModelAdmission:
         if bounds.drop_tools:
             branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
         if bounds.redact:
-            step.redact(bounds.redact)
+            await step.redact(bounds.redact)
+            spec = spec.evolve(messages=await step.redacted(spec.messages, bounds.redact))
         return ruling.applied(spec, model), ruling.model
 
     async def admit(self, step: ModelStep, attempt: ModelAttempt, number: int) -> tuple[ModelAttempt, AtMost]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -11,6 +12,7 @@ from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.waits import await_action, open_action
 from agent_runtime.execution.policy_enforcer import redactor, refusal_of
+from agent_runtime.values.content import is_large
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -32,7 +34,7 @@ class ModelVerdict:
     constraints: Constraints = UNCONSTRAINED
 
     def applied(self, spec: RequestSpec, model: str) -> RequestSpec:
-        """Return the request as it may leave; `model` is the one it would have asked."""
+        """Return the request as it may leave, but for what is redacted; `model` is the one it would have asked."""
         if self.model != model:
             spec = spec.evolve(model=self.model)
         bounds = self.constraints
@@ -43,8 +45,6 @@ class ModelVerdict:
             )
         if bounds.drop_tools:
             spec = _without_tools(spec, bounds.drop_tools)
-        if bounds.redact:
-            spec = spec.evolve(messages=redacted_messages(spec.messages, bounds.redact))
         return spec
 
 
@@ -108,10 +108,18 @@ def _without_tools(spec: RequestSpec, patterns: Sequence[str]) -> RequestSpec:
     return spec.evolve(tools=left, tool_choice=choice)
 
 
-def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...]) -> tuple[Message, ...]:
-    """Return messages without some kinds of content; what a vendor signed or encoded stays as it is."""
+async def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...]) -> Sequence[Message]:
+    """Return messages without some kinds of content; what a vendor signed or encoded stays as it is.
+
+    Long ones are read in a thread, so that other jobs go on meanwhile.
+    """
     cleaner = redactor(kinds)
-    return tuple(_redacted(message, cleaner) for message in messages)
+
+    def cleaned() -> list[Message]:
+        return [_redacted(message, cleaner) for message in messages]
+
+    read = [(message.text, [call.arguments for call in message.tool_calls]) for message in messages]
+    return await asyncio.to_thread(cleaned) if is_large(read) else cleaned()
 
 
 def _redacted(message: Message, cleaner: Redactor) -> Message:

@@ -74,9 +74,13 @@ class ModelStep:
             names = [tool.name for tool in tools]
             self.branch.run.transcripts.note_request(self.place, self.messages, names)
 
-    def redact(self, kinds: tuple[str, ...]) -> None:
+    async def redact(self, kinds: tuple[str, ...]) -> None:
         """Take kinds of content out of what is written, as they are taken out of what leaves."""
-        self.messages = self.branch.run.transcripts.changed(self.messages, kinds, redacted_messages)
+        self.messages = await self.redacted(self.messages, kinds)
+
+    async def redacted(self, messages: Sequence[Message], kinds: tuple[str, ...]) -> tuple[Message, ...]:
+        """Return messages without these kinds of content; a conversation's earlier ones are not read again."""
+        return await self.branch.run.transcripts.changed(messages, kinds, redacted_messages)
 
     @property
     def answer(self) -> CompletionResult | None:

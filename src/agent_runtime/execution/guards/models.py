@@ -49,7 +49,7 @@ class ModelGuard:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)
                 elif recorded.declaration.type == RuntimeEventType.MODEL_STARTED:
-                    _note_recorded(run, step, call)
+                    await _note_recorded(run, step, call)
                 if (outcome := recorded.outcome) is not None and outcome.data.get("final", True):
                     with failure_of(step.operation_id):
                         return await _recall(step, call, outcome)
@@ -187,10 +187,10 @@ def _constraints(run: JobRun, step: ModelStep, name: str) -> list[Sequence[str]]
     return [bounds[name] for bounds in enforced if bounds.get(name)]
 
 
-def _note_recorded(run: JobRun, step: ModelStep, call: ModelCall) -> None:
+async def _note_recorded(run: JobRun, step: ModelStep, call: ModelCall) -> None:
     """Let later requests refer to a recorded one, as the policy of that time let it leave."""
     for kinds in _constraints(run, step, "redact"):
-        step.redact(tuple(kinds))
+        await step.redact(tuple(kinds))
     step.note_request(call.spec.tools)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,7 @@ from agent_runtime.execution.operations.effects import JournaledEffect
 from agent_runtime.execution.operations.waits import await_action, open_action
 from agent_runtime.execution.policy_enforcer import redactor, refusal_of
 from agent_runtime.values.action import ActionRecord
-from agent_runtime.values.content import encode
+from agent_runtime.values.content import encode, is_large
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
@@ -160,8 +161,8 @@ def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:
         return None
 
 
-def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolResult:
-    """Return a result without what the policy takes out of it."""
+async def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolResult:
+    """Return a result without what the policy takes out of it; a long one is read in a thread."""
     recorded = run.history.decisions.get(operation_id)
     if recorded is None:
         return result
@@ -175,10 +176,12 @@ def redacted_result(result: ToolResult, run: JobRun, operation_id: str) -> ToolR
     )
     if not kinds:
         return result
-    cleaner = redactor(tuple(kinds))
-    return replace(
-        result,
-        content=cleaner.text(result.content),
-        value=cleaner.redact(result.value),
-        error=cleaner.redact(result.error),
-    )
+    redact = redactor(tuple(kinds)).redact
+
+    def redacted() -> ToolResult:
+        return replace(
+            result, content=redact(result.content), value=redact(result.value), error=redact(result.error)
+        )
+
+    is_long = is_large((result.content, result.value, result.error))
+    return await asyncio.to_thread(redacted) if is_long else redacted()

@@ -85,7 +85,7 @@ class ToolGuard:
         )
         recorded = await effect.recall()
         if recorded is not None:
-            return _as_recorded(effect, recorded)
+            return await _as_recorded(effect, recorded)
         if branch.line is not None and effect.step is None:
             await branch.line.admit()
         ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
@@ -119,7 +119,7 @@ class ToolGuard:
             recorded = await effect.recall()
         if recorded is None:
             return None
-        return _as_recorded(effect, recorded)
+        return await _as_recorded(effect, recorded)
 
     async def _rule(
         self,
@@ -178,12 +178,12 @@ class ToolGuard:
         while result.error_type == "timeout" and _intent_is_open(effect) and not repeated:
             settled = await effect.settle_lost()
             if settled is not None:
-                return _as_recorded(effect, settled)
+                return await _as_recorded(effect, settled)
             if effect.effect == "reconcilable":
                 break
             repeated = effect.effect == "idempotent"
             result = await proceed(invocation)
-        result = redacted_result(result, effect.run, effect.operation_id)
+        result = await redacted_result(result, effect.run, effect.operation_id)
         return await _record(effect, _bounded(effect, result), with_next=invocation.unseen)
 
     async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
@@ -247,9 +247,9 @@ def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:
     )
 
 
-def _as_recorded(effect: JournaledEffect, recorded: Outcome) -> ToolResult:
+async def _as_recorded(effect: JournaledEffect, recorded: Outcome) -> ToolResult:
     """Return what the journal has of a call, as the model is shown it."""
-    return redacted_result(read_tool_result(recorded), effect.run, effect.operation_id)
+    return await redacted_result(read_tool_result(recorded), effect.run, effect.operation_id)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -72,22 +72,22 @@ class Transcripts:
         self._digests[id(message)] = message, digest
         return digest
 
-    def changed(
+    async def changed(
         self,
         messages: Sequence[Message],
         kinds: tuple[str, ...],
-        change: Callable[[Sequence[Message], tuple[str, ...]], Sequence[Message]],
-    ) -> list[Message]:
+        change: Callable[[Sequence[Message], tuple[str, ...]], Awaitable[Sequence[Message]]],
+    ) -> tuple[Message, ...]:
         """Return messages as `change` leaves them, each of them changed once."""
-        if len(self._changed) >= MAX_REMEMBERED:
-            self._changed.clear()
-        after = []
-        for message in messages:
-            known = self._changed.get((id(message), kinds))
-            if known is None:
-                known = self._changed[(id(message), kinds)] = message, change((message,), kinds)[0]
-            after.append(known[1])
-        return after
+        known = {id(message): self._changed.get((id(message), kinds)) for message in messages}
+        fresh = [message for message in messages if known[id(message)] is None]
+        if fresh:
+            if len(self._changed) >= MAX_REMEMBERED:
+                self._changed.clear()
+            for before, after in zip(fresh, await change(fresh, kinds), strict=True):
+                known[id(before)] = self._changed[(id(before), kinds)] = before, after
+                self._changed[(id(after), kinds)] = after, after
+        return tuple(pair[1] for message in messages if (pair := known[id(message)]) is not None)
 
     def describe(self, messages: Sequence[Message]) -> Described:
         """Return a request's messages as parts."""
