@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from agent_runtime.actions.records import (
@@ -28,6 +29,7 @@ from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text, check_whole
+from agent_runtime.values.content import read_aside
 from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.logs import logger_of
 
@@ -161,14 +163,14 @@ class ActionManager:
     async def _resolve(
         self, action: ActionRecord, resolution: Mapping[str, Any], resolved_by: str | None
     ) -> ActionRecord:
-        answer = check_resolution(action, resolution)
+        answer = await read_aside(resolution, lambda: check_resolution(action, resolution))
         while True:
             if not action.is_pending:
                 raise ActionAlreadyResolved(f"action {action.action_id!r} is {action.status}")
             if action.expires_at is not None and action.expires_at <= self._clock.now():
                 raise ActionAlreadyResolved(f"action {action.action_id!r} has expired")
             voter = voter_of(action, resolved_by)
-            votes, decided = cast(action, voter, answer)
+            votes, decided = await read_aside((answer, action.votes), partial(cast, action, voter, answer))
             told = votes if action.quorum > 1 else None
             try:
                 if decided:

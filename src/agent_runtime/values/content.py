@@ -11,9 +11,10 @@ a blank, so that everything else is read at full speed.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -39,6 +40,8 @@ _ZLIB_MARK: Final = b"x"
 """First byte of a zlib stream; no JSON text begins with it."""
 _EXACT_MARK: Final = b" "
 """First byte of JSON with numbers that are read digit for digit."""
+
+T = TypeVar("T")
 
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -151,8 +154,13 @@ def decode(content: bytes) -> Any:
     return read_exactly(content) if content[:1] == _EXACT_MARK else orjson.loads(content)
 
 
-def is_large(value: object) -> bool:
-    """Whether a value is so large that it is written in a thread; looks at no more of it than it takes to tell."""
+async def read_aside(value: object, reading: Callable[[], T]) -> T:
+    """Return what a function makes of a value: of a large one in a thread, so that others go on meanwhile."""
+    return await asyncio.to_thread(reading) if _is_large(value) else reading()
+
+
+def _is_large(value: object) -> bool:
+    """Whether a value is written and read in a thread; looks at no more of it than it takes to tell."""
     size, below = 0, [value]
     while below:
         item = below.pop()

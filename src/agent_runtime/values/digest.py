@@ -15,6 +15,7 @@ from llm_client.json_text import LongFloat, dumps
 
 _EXACT: Final = 2**53
 """Whole numbers up to here are the same as text, as float and in every reader of JSON."""
+_AS_THEY_ARE: Final = frozenset({str, int, bool, type(None)})
 
 
 def digest(value: object) -> str:
@@ -31,6 +32,8 @@ def digest(value: object) -> str:
 
 
 def _canonical(value: Any) -> Any:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, float) and math.isfinite(value):
         if abs(value) < _EXACT and not isinstance(value, LongFloat):
             return int(value) if value.is_integer() else value
@@ -38,7 +41,7 @@ def _canonical(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _canonical(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_canonical(inner) for inner in value]
+        return [inner if type(inner) in _AS_THEY_ARE else _canonical(inner) for inner in value]
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -12,7 +11,7 @@ from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.waits import await_action, open_action
 from agent_runtime.execution.policy_enforcer import redactor, refusal_of
-from agent_runtime.values.content import is_large
+from agent_runtime.values.content import read_aside
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -119,7 +118,7 @@ async def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...])
         return [_redacted(message, cleaner) for message in messages]
 
     read = [(message.text, [call.arguments for call in message.tool_calls]) for message in messages]
-    return await asyncio.to_thread(cleaned) if is_large(read) else cleaned()
+    return await read_aside(read, cleaned)
 
 
 def _redacted(message: Message, cleaner: Redactor) -> Message:

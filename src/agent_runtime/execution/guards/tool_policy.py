@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ from agent_runtime.execution.operations.effects import JournaledEffect
 from agent_runtime.execution.operations.waits import await_action, open_action
 from agent_runtime.execution.policy_enforcer import redactor, refusal_of
 from agent_runtime.values.action import ActionRecord
-from agent_runtime.values.content import encode, is_large
+from agent_runtime.values.content import encode, read_aside
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
@@ -183,5 +182,4 @@ async def redacted_result(result: ToolResult, run: JobRun, operation_id: str) ->
             result, content=redact(result.content), value=redact(result.value), error=redact(result.error)
         )
 
-    is_long = is_large((result.content, result.value, result.error))
-    return await asyncio.to_thread(redacted) if is_long else redacted()
+    return await read_aside((result.content, result.value, result.error), redacted)

@@ -27,8 +27,8 @@ from agent_runtime.values.content import (
     decode,
     encode,
     is_compressed,
-    is_large,
     json_text,
+    read_aside,
 )
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
@@ -88,7 +88,7 @@ class ResultType:
 
     async def write_aside(self, value: object) -> tuple[bytes, object]:
         """As `write`; a large value in a thread, so that others go on meanwhile."""
-        return await asyncio.to_thread(self.write, value) if is_large(value) else self.write(value)
+        return await read_aside(value, lambda: self.write(value))
 
     async def read_aside(self, content: bytes | None) -> object:
         """As `read`; large content in a thread."""
