@@ -8,12 +8,17 @@ import pytest
 from redis.asyncio import Redis
 
 from agent_runtime import (
+    ActionManager,
+    ActionSpec,
+    ActionType,
     InMemoryJobStore,
     JobManager,
     JobSpec,
+    RedisActionStore,
     RedisChangeNotifier,
     RedisJobCache,
     RedisSignalChannel,
+    StorageError,
 )
 from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.signals import MAX_SIGNAL, SignalMessage
@@ -80,3 +85,46 @@ async def test_an_entry_of_another_job_is_not_taken_for_the_one_that_is_asked_fo
         assert found.job_id == mine.job_id
         assert await cache.get(mine.job_id, scope_id="other") is None
     await store.storage.aclose()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("record", "{"),
+        ("record", "[" * 100_000),
+        ("record", "[]"),
+        ("record", '{"action_id": 1}'),
+        ("status", "allowed"),
+        ("resolution", "yes"),
+        ("resolved_at", "yesterday"),
+        ("votes", "{}x"),
+    ],
+)
+async def test_an_action_that_nobody_can_have_written_is_named(client: Redis, field: str, value: str) -> None:
+    prefix = unique("actions")
+    actions = ActionManager(RedisActionStore(client, prefix))
+    asked, other = [
+        await actions.require_action(ActionSpec(type=ActionType.INPUT, scope_id="mine")) for _ in range(2)
+    ]
+    key, beside = f"{{{prefix}}}:a:{asked.action_id}", f"{{{prefix}}}:a:{other.action_id}"
+
+    await client.hset(key, field, value)
+    with pytest.raises(StorageError, match=asked.action_id):
+        await actions.get(asked.action_id)
+    await client.copy(beside, key, replace=True)
+    with pytest.raises(StorageError, match=asked.action_id):
+        await actions.resolve_by_id(asked.action_id, {"value": 1})
+
+    assert (await actions.resolve_by_id(other.action_id, {"value": 1})).status == "resolved"
+
+
+async def test_a_token_that_nobody_can_have_written_is_refused(client: Redis) -> None:
+    prefix = unique("actions")
+    actions = ActionManager(RedisActionStore(client, prefix))
+    asked = await actions.require_action(ActionSpec(type=ActionType.INPUT, approvers=["ann"]))
+    (token,) = asked.resume_tokens.values()
+    (key,) = [key async for key in client.scan_iter(f"{{{prefix}}}:t:*")]
+    await client.hset(key, "approver", "ann, or whoever")
+
+    with pytest.raises(StorageError, match="a token"):
+        await actions.resolve(token, {"value": 1})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any, Final
 
 from llm_client.errors import ToolError
@@ -88,15 +89,8 @@ def bounded_validator(schema: Mapping[str, Any]) -> Validate:
     A server's argument may have any name, so passing them on as keywords could clash. A schema that cannot be applied – of an unknown type, with
     a reference to nothing – checks nothing, which is logged once: the server knows what it takes.
     """
-    validators = importlib.import_module("jsonschema.validators")
     steps = _Steps()
-    known = _of_its_draft(schema)
-    counted = {
-        name: _ignored if name in _UNCHECKED else steps.counting(name, check)
-        for name, check in known.VALIDATORS.items()
-    }
-    validator = validators.extend(known, counted)(dict(schema), registry=_registry(schema, known))
-
+    validator = _counting_validator(schema, steps)
     told: list[bool] = []
     is_hostile = _refers_elsewhere(schema)
 
@@ -104,7 +98,7 @@ def bounded_validator(schema: Mapping[str, Any]) -> Validate:
         steps.left = MAX_STEPS
         problems: list[str] = []
         try:
-            for problem in validator.iter_errors(dict(arguments)):
+            for problem in validator().iter_errors(dict(arguments)):
                 place = ".".join(map(str, problem.absolute_path)) or "arguments"
                 problems.append(f"- {place}: {problem.message[:500]}")
                 if len(problems) == 10:
@@ -124,6 +118,19 @@ def bounded_validator(schema: Mapping[str, Any]) -> Validate:
         return {"arguments": dict(arguments)}
 
     return validate
+
+
+def _counting_validator(schema: Mapping[str, Any], steps: _Steps) -> Callable[[], Any]:
+    """Return what gives jsonschema's validator of a schema, whose keywords take steps, or raises what the schema makes of that."""
+    validators = importlib.import_module("jsonschema.validators")
+    known = _of_its_draft(schema)
+    counted = {
+        name: _ignored if name in _UNCHECKED else steps.counting(name, check)
+        for name, check in known.VALIDATORS.items()
+    }
+    build = validators.extend(known, counted)
+    registry = _registry(schema, known)
+    return cache(lambda: build(dict(schema), registry=registry))
 
 
 def _refers_elsewhere(schema: Any) -> bool:

@@ -145,7 +145,10 @@ class RedisActionStore:
         if action_id is None:
             return None
         (action,) = await self._read([as_text(action_id)])
-        return None if action is None else replace(action, token_of=read_json(approver))
+        try:
+            return None if action is None else replace(action, token_of=read_json(approver))
+        except (TypeError, ValueError, RecursionError):
+            raise StorageError("what Redis holds as a token was not written by this store") from None
 
     async def list_actions(
         self,
@@ -222,7 +225,7 @@ class RedisActionStore:
                 return await pipeline.execute()
 
         found = await self._server.answered(read)
-        return [_record(row) for row in found]
+        return [_readable(action_id, row) for action_id, row in zip(action_ids, found, strict=True)]
 
 
 def _check(commit: Commit) -> None:
@@ -262,6 +265,19 @@ def _change(change: ActionChange) -> list[str | int]:
     return [
         change.action_id, change.status.value, change.votes_before, resolution, resolved_by, votes, votes_after,
     ]  # fmt: skip
+
+
+def _readable(action_id: str, row: Sequence[bytes | str | None]) -> ActionRecord | None:
+    """Return an action, if it is the one that was written under this id. Raises `StorageError`."""
+    try:
+        action = _record(row)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        action, is_ours = None, False
+    else:
+        is_ours = action is None or action.action_id == action_id
+    if not is_ours:
+        raise StorageError(f"what Redis holds as action {action_id!r} was not written by this store")
+    return action
 
 
 def _record(row: Sequence[bytes | str | None]) -> ActionRecord | None:

@@ -1,12 +1,14 @@
 """Schemas that strangers write: what cannot be checked here is not, and every name becomes a legal one of its own."""
 
+import contextlib
 import logging
 import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import validators
 from pydantic import BaseModel, field_validator
 
 from llm_client import Agent, ScriptedProvider, Tool, ToolCall, ToolError, tool
@@ -15,6 +17,14 @@ from llm_client.tools.decorator import check_name
 from llm_client.tools.foreign_schema import bounded_validator
 
 LEGAL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+DRAFTS = [
+    validators.Draft3Validator,
+    validators.Draft4Validator,
+    validators.Draft6Validator,
+    validators.Draft7Validator,
+    validators.Draft201909Validator,
+    validators.Draft202012Validator,
+]
 ARGUMENTS = {"a": "x", "b": 1}
 
 
@@ -33,6 +43,8 @@ UNCHECKABLE = [
     {"type": {"odd": 1}},
     object_of(b={"minimum": "x"}),
     object_of(a={"maxLength": "many"}),
+    {"$id": 5, **object_of(a={"type": "string"})},
+    {"$schema": "http://json-schema.org/draft-04/schema#", "id": 5, **object_of(a={"type": "string"})},
 ]
 
 
@@ -67,6 +79,43 @@ def test_arguments_of_a_tool_whose_schema_is_none_are_not_checked_and_that_is_lo
 )
 def test_what_other_dialects_write_passes(schema: dict[str, Any]) -> None:
     assert bounded_validator(schema)(ARGUMENTS) == {"arguments": ARGUMENTS}
+
+
+KEYWORDS = sorted(
+    {word for known in DRAFTS for word in (*known.META_SCHEMA["properties"], *known.VALIDATORS)}
+)
+ODD = [
+    None,
+    True,
+    5,
+    -1.5,
+    "x",
+    "#",
+    "http://[",
+    [],
+    [5],
+    [[]],
+    {},
+    {"x": 5},
+    {"a": {"$id": 5}},
+    {"$ref": "#"},
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYWORDS), st.sampled_from(ODD), max_size=4),
+    st.dictionaries(st.sampled_from(KEYWORDS), st.sampled_from(ODD), max_size=4),
+    st.sampled_from(
+        [None, *(known.META_SCHEMA["$schema"] for known in DRAFTS if "$schema" in known.META_SCHEMA)]
+    ),
+)
+def test_whatever_a_schema_says_arguments_pass_or_are_refused(
+    around: dict[str, Any], inside: dict[str, Any], draft: str | None
+) -> None:
+    schema = {**around, "properties": {"a": inside}} | ({} if draft is None else {"$schema": draft})
+    with contextlib.suppress(ToolError):
+        assert bounded_validator(schema)(ARGUMENTS) == {"arguments": ARGUMENTS}
 
 
 def test_what_can_be_checked_beside_it_is() -> None:
