@@ -109,15 +109,15 @@ class Usage:
     @property
     def is_negative(self) -> bool:
         """Whether a quantity or the cost is below zero, which no response has used."""
-        below = min(self.requests, *self.counts().values()) < 0
-        return below or (self.cost is not None and not math.isnan(self.cost) and self.cost < 0)
+        quantities = (self.requests, *self.counts().values(), 0 if self.cost is None else self.cost)
+        return any(_is_number(quantity) and quantity < 0 for quantity in quantities)
 
     @property
     def is_plausible(self) -> bool:
         """Whether one response can have used this much; what a broken gateway reports may be no number at all."""
         if not all(map(_is_count, (self.requests, *self.counts().values()))):
             return False
-        return self.cost is None or (not math.isnan(self.cost) and 0 <= self.cost <= MAX_COST)
+        return self.cost is None or (_is_number(self.cost) and 0 <= self.cost <= MAX_COST)
 
     @property
     def is_partial_cost(self) -> bool:
@@ -162,6 +162,10 @@ def _merged(one: str | None, other: str | None) -> str | None:
         return one
     names = [name for text in (one, other) if text for name in text.split(_AND)]
     return _AND.join(dict.fromkeys(names)) or None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _is_count(value: object) -> bool:

@@ -1,16 +1,17 @@
 """What a caller chooses fills no memory, makes nobody forget failures, and is refused alike on every store."""
 
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent_runtime import InvalidInput, RuntimeKernel
+from agent_runtime import ExecutionContext, ExecutionRequest, InvalidInput, OperatorContext, RuntimeKernel
 from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
-from llm_client import CircuitBreakerConfig, CompletionResult, RequestSpec
+from llm_client import CircuitBreakerConfig, CompletionResult, RequestSpec, Usage
 from llm_client.engine.breaker import MAX_BREAKERS, CircuitBreakers
 from llm_client.engine.outcomes import MemoryOutcomeStore, Outcome
 from llm_client.errors import InvalidRequest
@@ -71,6 +72,73 @@ async def test_ids_of_any_shape_get_the_same_refusal_on_every_store(
     for given, answer in zip(IMPOSSIBLE, answers[0], strict=False):
         assert answer.startswith(("InvalidInput", "UnknownJob", "UnknownAction")), (given, answer)
         assert not (isinstance(given, str) and len(given) > 4 and given in answer)
+
+
+WHO = ExecutionContext(scope_id="mine")
+ONE = Usage(input_tokens=1)
+
+
+async def nothing(context: OperatorContext, given: Any) -> None:
+    """Do nothing."""
+
+
+async def first_event(k: RuntimeKernel, after_seq: Any) -> int | None:
+    handle = await k.execute(ExecutionRequest(operator="nothing", idempotency_key="once"))
+    async for event in handle.events(after_seq=after_seq):
+        return event.seq
+    return None
+
+
+NAMES: dict[str, Callable[[RuntimeKernel, Any], Awaitable[Any]]] = {
+    "a tool that was used": lambda k, v: k.ledger.record_tool_usage(WHO, v),
+    "an entry": lambda k, v: k.ledger.record_tool_usage(WHO, "search", entry_id=v),
+    "a connector": lambda k, v: k.ledger.record_connector_usage(WHO, v),
+    "a model that was asked": lambda k, v: k.ledger.record_model_usage(WHO, ONE, model=v),
+    "a provider": lambda k, v: k.ledger.record_model_usage(WHO, ONE, provider=v),
+    "a model that is to be asked": lambda k, v: k.ledger.reserve(WHO, tokens=1, model=v),
+    "a model that may be asked": lambda k, v: k.ledger.check_budget(WHO, 1, model=v),
+    "an operator": lambda k, v: k.execute(ExecutionRequest(operator=v or "\x00")),
+    "a time zone": lambda k, v: k.ledger.costs("day", timezone=v),
+    "a group of costs": lambda k, v: k.ledger.costs(v),
+}
+ODD_NUMBERS: list[Any] = [-1, True, "1", math.nan, math.inf, -math.inf, 2**70, [1], {}, object()]
+COUNTS: dict[str, Callable[[RuntimeKernel, Any], Awaitable[Any]]] = {
+    "events after": first_event,
+    "tokens set aside": lambda k, v: k.ledger.reserve(WHO, tokens=v),
+    "requests set aside": lambda k, v: k.ledger.reserve(WHO, requests=v),
+    "tool calls set aside": lambda k, v: k.ledger.reserve(WHO, tool_calls=v),
+    "turns set aside": lambda k, v: k.ledger.reserve(WHO, turns=v),
+    "tokens that may be used": lambda k, v: k.ledger.check_budget(WHO, v),
+    "tool calls that may be made": lambda k, v: k.ledger.check_budget(WHO, pending_tool_calls=v),
+    "how long a tool took": lambda k, v: k.ledger.record_tool_usage(WHO, "search", duration_ms=v),
+    "how long a model took": lambda k, v: k.ledger.record_model_usage(WHO, ONE, duration_ms=v),
+    "messages after": lambda k, v: k.inbox.list_waiting("ann", after=v),
+}
+QUANTITIES: dict[str, Callable[[RuntimeKernel, Any], Awaitable[Any]]] = {
+    "how long it is set aside": lambda k, v: k.ledger.reserve(WHO, expires_in=v),
+    "what a model has cost": lambda k, v: k.ledger.record_model_usage(WHO, Usage(input_tokens=1, cost=v)),
+}
+GIVEN = (
+    [(name, call, [value for value in IMPOSSIBLE if value != ""]) for name, call in NAMES.items()]
+    + [(name, call, [*ODD_NUMBERS, 1.5]) for name, call in COUNTS.items()]
+    + [(name, call, ODD_NUMBERS) for name, call in QUANTITIES.items()]
+)
+
+
+@pytest.mark.parametrize(("name", "call", "values"), GIVEN, ids=[name for name, *_ in GIVEN])
+async def test_names_and_numbers_that_are_none_are_refused_on_every_store(
+    name: str,
+    call: Callable[[RuntimeKernel, Any], Awaitable[Any]],
+    values: list[Any],
+    tmp_path: Path,
+    module_database: str,
+) -> None:
+    for kind in ("memory", "sqlite", module_database):
+        async with opened(kind, tmp_path) as storage, kernel(storage, operators={"nothing": nothing}) as k:
+            for value in values:
+                with pytest.raises(InvalidInput) as refused:
+                    await call(k, value)
+                assert not isinstance(value, str) or len(value) < 4 or value not in str(refused.value)
 
 
 def test_a_flood_of_models_forgets_no_failure() -> None:

@@ -25,6 +25,7 @@ from agent_runtime.operators.result import plain_output
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.checks import MAX_COUNT, check_whole
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import load_usage
@@ -103,7 +104,11 @@ class ExecutionHandle:
         """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
 
         Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
+
+        Raises:
+            InvalidInput: `after_seq` is no number of an event, nor 0.
         """
+        check_whole("after_seq", after_seq, most=MAX_COUNT)
         await self._reach()
         subscription = self._kernel.bus.stream(
             job_id=self.job_id

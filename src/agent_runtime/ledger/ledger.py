@@ -16,9 +16,11 @@ from agent_runtime.ledger.entries import PAGE, EntryFilters, entry_of, page_of, 
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
 from agent_runtime.ledger.opening import added_up, openings
 from agent_runtime.ledger.recording import (
+    MAX_AMOUNT,
     EntryFields,
     UsageFields,
     check_amount,
+    check_said,
     check_usage,
     entry,
     fields_of,
@@ -38,6 +40,7 @@ from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
+from agent_runtime.values.checks import check_seconds, check_text, check_whole
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
@@ -197,10 +200,12 @@ class Ledger:
         provider: str | None = None,
     ) -> Assessment:
         """Return the decision of `check_budget` with its reason."""
+        asked = Amount(tokens=pending_tokens, cost=units_of(pending_cost), tool_calls=pending_tool_calls)
+        check_amount(asked)
+        check_said(model=model, provider=provider)
         pending = Amount(tool_calls=pending_tool_calls)
         if not pending_tool_calls or pending_tokens or pending_cost:
-            cost = max(1, units_of(pending_cost))
-            pending += Amount(tokens=max(1, pending_tokens), cost=cost, requests=1, turns=1)
+            pending += Amount(tokens=max(1, asked.tokens), cost=max(1, asked.cost), requests=1, turns=1)
         budgets = await self._applicable(context, model, provider)
         counters = await self.accounts.read(budgets, fresh=True)
         return assess(zip(budgets, counters, strict=True), pending)
@@ -242,6 +247,7 @@ class Ledger:
             duration_ms: How long it took.
         """
         check_usage(usage)
+        check_said(duration_ms=duration_ms, entry_id=entry_id, model=model, provider=provider)
         about: EntryFields = {"model": model, "provider": provider, "duration_ms": duration_ms}
         return await self._record(context, "model_usage", entry_id, spent(usage), about, usage_fields(usage))
 
@@ -255,6 +261,7 @@ class Ledger:
         duration_ms: int | None = None,
     ) -> LedgerEntry:
         """Write down one tool call that was not made in a job, and count it in every budget."""
+        check_said(duration_ms=duration_ms, entry_id=entry_id, tool_name=tool_name)
         units = units_of(cost)
         amount, used = Amount(tool_calls=1, cost=units), UsageFields(cost=to_dollars(units))
         about: EntryFields = {"tool_name": tool_name, "duration_ms": duration_ms}
@@ -269,6 +276,7 @@ class Ledger:
         entry_id: str | None = None,
     ) -> LedgerEntry:
         """Write down one use of a source of data, and count its cost in every budget."""
+        check_said(entry_id=entry_id, connector=connector)
         units = units_of(cost)
         used = UsageFields(cost=to_dollars(units), metadata={"connector": connector})
         return await self._record(context, "connector_usage", entry_id, Amount(cost=units), {}, used)
@@ -323,6 +331,9 @@ class Ledger:
             BudgetExceededError: A budget has no room.
             InvalidInput: Something is negative, or too large to be counted.
         """
+        check_whole("requests", requests, most=MAX_AMOUNT)
+        check_seconds("expires_in", expires_in, zero=False)
+        check_said(model=model, provider=provider)
         amount = Amount(
             tokens=tokens,
             cost=units_of(cost),
@@ -496,6 +507,7 @@ class Ledger:
         Raises:
             InvalidInput: Nothing can be grouped by this.
         """
+        check_text("timezone", timezone)
         await load_zones([timezone])
         return dict(sorted((await totals_of(self.storage, filters, grouping(by, timezone))).items()))
 

@@ -8,6 +8,7 @@ from typing import Final, TypedDict, Unpack
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.budget import DIMENSIONS, Amount, LedgerEntry
+from agent_runtime.values.checks import MAX_COUNT, check_text, check_whole
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import MAX_DOLLARS, UNITS_PER_DOLLAR, to_dollars, to_units
 from llm_client.json_text import JsonObject, JsonValue
@@ -80,16 +81,29 @@ def check_amount(amount: Amount) -> None:
         InvalidInput: A quantity is negative or too large.
     """
     for name, value in zip(DIMENSIONS, amount, strict=True):
-        if not 0 <= value <= MAX_AMOUNT:
-            raise InvalidInput(f"{name} cannot be reserved or recorded: it is negative or too large")
+        check_whole(name, value, most=MAX_AMOUNT)
+
+
+def check_said(*, duration_ms: int | None = None, **names: str | None) -> None:
+    """Refuse a duration that no column holds, and names that are no names.
+
+    Raises:
+        InvalidInput: It names the field.
+    """
+    if duration_ms is not None:
+        check_whole("duration_ms", duration_ms, most=MAX_COUNT)
+    for name, value in names.items():
+        if value is not None:
+            check_text(name, value)
 
 
 def check_usage(usage: Usage) -> None:
     """Refuse a usage that would make room, or that no response has. Raises `InvalidInput`."""
+    if usage.is_plausible:
+        return
     if usage.is_negative:
         raise InvalidInput("usage is negative; what was billed wrongly is corrected with `Ledger.reconcile`")
-    if not usage.is_plausible:
-        raise InvalidInput("usage is more than any response has used, or is not a number")
+    raise InvalidInput("usage is more than any response has used, or is not a number")
 
 
 def units_of(cost: Decimal | float | str | int) -> int:

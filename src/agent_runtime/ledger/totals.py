@@ -66,9 +66,9 @@ def grouping(by: str, timezone: str = "UTC") -> Callable[[LedgerEntry], str]:
     if by == "day":
         local = zone(timezone)
         return lambda entry: entry.timestamp.astimezone(local).date().isoformat()
-    field = _FIELDS.get(by)
-    if field is None:
-        raise InvalidInput(f"costs are grouped by {', '.join([*_FIELDS, 'day'])}, not by {by!r}")
+    if by not in list(_FIELDS):  # of anything, also of what has no hash
+        raise InvalidInput(f"costs are grouped by {', '.join([*_FIELDS, 'day'])}")
+    field = _FIELDS[by]
     return lambda entry: getattr(entry, field) or ""
 
 

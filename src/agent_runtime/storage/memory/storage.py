@@ -148,11 +148,12 @@ class MemoryStorage:
         self, job_id: str, *, scope_id: str | None = None, after_seq: int = 0, limit: int = 1000
     ) -> Sequence[RuntimeEvent]:
         """Return a job's entries after `after_seq`."""
-        return self._journal(job_id, scope_id)[after_seq : after_seq + limit]
+        first = max(0, after_seq)
+        return self._journal(job_id, scope_id)[first : first + limit]
 
     async def tail(self, job_id: str, limit: int, *, scope_id: str | None = None) -> Sequence[RuntimeEvent]:
         """Return a job's last entries."""
-        return self._journal(job_id, scope_id)[-limit:]
+        return self._journal(job_id, scope_id)[-limit:] if limit > 0 else []
 
     def _journal(self, job_id: str, scope_id: str | None) -> list[RuntimeEvent]:
         job = self._state.jobs.get(job_id)
