@@ -115,6 +115,7 @@ PLAYED = {
         "test_a_job_that_was_refused_is_refused_again_when_it_is_retried",
         "test_a_job_that_nobody_has_approved_is_asked_about_again_when_it_is_retried",
         "test_what_was_spent_counts_for_a_job_that_is_retried",
+        "test_what_was_spent_counts_for_a_job_that_goes_on_as_another_one",
     ),
     "test_identity": (
         "test_links_of_a_chain_have_names_of_their_own_and_share_the_chain",

@@ -80,24 +80,42 @@ async def test_a_job_that_nobody_has_approved_is_asked_about_again_when_it_is_re
     assert RAN == [1]
 
 
-async def test_what_was_spent_counts_for_a_job_that_is_retried() -> None:
-    asked: list[Any] = []
+def dollar_each(asked: list[Any]) -> ExecutionEngine:
+    """Return an engine whose model takes a dollar for each answer."""
 
     async def answer(spec: RequestSpec) -> CompletionResult:
         asked.append(spec)
         return CompletionResult(content="ok", usage=Usage(input_tokens=50, output_tokens=50, requests=1))
+
+    prices = PriceBook({"function:m": ModelPrices.of(input=10_000, output=10_000)})
+    return ExecutionEngine(FunctionProvider(answer, model="m"), prices=prices)
+
+
+async def test_what_was_spent_counts_for_a_job_that_goes_on_as_another_one() -> None:
+    asked: list[Any] = []
+
+    async def spender(context: OperatorContext, given: Any) -> None:
+        await context.model(RequestSpec(messages=[Message.user(str(given))], max_tokens=100))
+        context.continue_as_new((given or 0) + 1)
+
+    policy = PolicyEngine([ConstraintPolicy(max_spend=2)])
+    async with kernel(engine=dollar_each(asked), operators={"spender": spender}, policy_engine=policy) as k:
+        with pytest.raises(PolicyDenied, match="max_spend is 2"):
+            await (await k.execute(ExecutionRequest(operator="spender"))).result(timeout=BOUND)
+        assert (await k.ledger.total()).cost == 2
+    assert len(asked) == 2
+
+
+async def test_what_was_spent_counts_for_a_job_that_is_retried() -> None:
+    asked: list[Any] = []
 
     async def spender(context: OperatorContext, given: Any) -> str:
         for number in range(5):
             await context.model(RequestSpec(messages=[Message.user(str(number))], max_tokens=100))
         return "done"
 
-    prices = PriceBook(
-        {"function:m": ModelPrices.of(input=10_000, output=10_000)}
-    )  # a dollar for each answer
-    engine = ExecutionEngine(FunctionProvider(answer, model="m"), prices=prices)
     policy = PolicyEngine([ConstraintPolicy(max_spend=2)])
-    async with kernel(engine=engine, operators={"spender": spender}, policy_engine=policy) as k:
+    async with kernel(engine=dollar_each(asked), operators={"spender": spender}, policy_engine=policy) as k:
         again = ExecutionRequest(operator="spender", idempotency_key="k", retry_failed=True)
         for _ in range(3):
             with pytest.raises(PolicyDenied, match="max_spend is 2"):

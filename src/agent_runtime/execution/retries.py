@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
-from agent_runtime.execution.journal.history import SPENT, History, Step
+from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.effects import REPEATABLE
 from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
@@ -205,12 +205,12 @@ class _Journal:
             "operator": self._first.data.get("operator"),
             "retries": self._first.job_id,
             **asked.told,
+            **self.history.spent_so_far(),
         }
         more: dict[str, Any] = {
             "children": copies.children,
             "dropped": copies.dropped,
             "repeats": copies.repeats,
-            SPENT: str(self.history.spent) if self.history.spent else None,
         }
         if asked.new_keys:
             more["new_seed"] = new_seed()

@@ -38,8 +38,8 @@ def in_place_of(before: JobRecord, now: datetime) -> JobRecord:
 def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
     """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
 
-    The idempotency key and the budgets are those of the chain: what was spent stays spent, and what is left of the
-    running time is handed on.
+    The idempotency key and the budgets are those of the chain: what was spent stays spent, for policies too, and what is
+    left of the running time is handed on.
     """
     before, now = run.job, run.services.clock.now()
     job = in_place_of(before, now)
@@ -49,5 +49,6 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         "operator": before.operator,
         "continues": before.job_id,
         **handed_on(run, now),
+        **run.history.spent_so_far(),
     }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -63,6 +63,8 @@ class ExecutionRequest:
     def __post_init__(self) -> None:
         check_asked(self)
         check_text("queue", self.queue)
+        if self.operator:
+            check_text("operator", self.operator)
         if self.identity is not None:
             check_identity("identity", self.identity)
         if not isinstance(self.retry, RetryPolicy | None):

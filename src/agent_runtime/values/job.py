@@ -105,8 +105,6 @@ def check_asked(asked: object) -> None:
     values: Any = asked
     check_text("scope_id", values.scope_id)
     check_texts(values, *_IDS)
-    if values.operator:
-        check_text("operator", values.operator)
     if values.deadline_seconds is not None:
         check_seconds("deadline_seconds", values.deadline_seconds, zero=False)
     for name, kind in _KINDS.items():

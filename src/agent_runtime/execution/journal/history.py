@@ -20,7 +20,7 @@ StepKind = Literal[
 ]
 StepState = Literal["new", "started", "blocked", "resumed", "attempted", "unknown", "finished"]
 
-SPENT: Final = "spent"
+_SPENT: Final = "spent"
 """In `job.created`: what the jobs that this one retries have paid for models, in dollars."""
 
 _DECLARING: Mapping[str, StepKind] = {
@@ -362,8 +362,12 @@ class History:
 
     @property
     def spent(self) -> Decimal:
-        """What is known to have been paid for models, by the jobs too that this one retries."""
-        return (self.usage.cost or Decimal(0)) + Decimal(self.created_data(SPENT) or 0)
+        """What is known to have been paid for models, by the jobs too that this one retries or goes on for."""
+        return (self.usage.cost or Decimal(0)) + Decimal(self.created_data(_SPENT) or 0)
+
+    def spent_so_far(self) -> dict[str, str]:
+        """Return what `job.created` says of it to the job that goes on in this one's place."""
+        return {_SPENT: str(self.spent)} if self.spent else {}
 
     def match(self, operation_id: str, kind: StepKind, name: str) -> Step | None:
         """Return the recorded step at this place, if any.
