@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from unicodedata import normalize
 
 from llm_client.errors import ConfigurationError
 from llm_client.spec import MAX_MODEL_NAME
-from llm_client.unseen import IGNORABLE
+from llm_client.unseen import IGNORABLE, normalized
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@+~=-]*", re.ASCII)
 _HYPHENS = dict.fromkeys(
@@ -29,7 +28,7 @@ def folded_model(name: str) -> str:
 
 
 def _folded(name: str) -> str:
-    text = _INVISIBLE.sub("", normalize("NFKC", name.translate(_HYPHENS)).translate(_HYPHENS)).casefold()
+    text = _INVISIBLE.sub("", normalized("NFKC", name.translate(_HYPHENS)).translate(_HYPHENS)).casefold()
     text = text.replace("\\", "/").replace("%2f", "/").replace("%2e", ".")
     parts: list[str] = []
     for part in text.split("/"):

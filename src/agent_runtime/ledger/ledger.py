@@ -16,7 +16,6 @@ from agent_runtime.ledger.entries import PAGE, EntryFilters, entry_of, page_of, 
 from agent_runtime.ledger.held import RESERVATION_EXPIRED, Reservation
 from agent_runtime.ledger.opening import added_up, openings
 from agent_runtime.ledger.recording import (
-    MAX_AMOUNT,
     EntryFields,
     UsageFields,
     check_amount,
@@ -40,7 +39,7 @@ from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import new_commit_id
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import Amount, LedgerEntry, run_budget_id
-from agent_runtime.values.checks import check_seconds, check_text, check_whole
+from agent_runtime.values.checks import check_seconds, check_text
 from agent_runtime.values.context import ExecutionContext, execution_of
 from agent_runtime.values.money import to_dollars
 from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetStatus
@@ -331,7 +330,6 @@ class Ledger:
             BudgetExceededError: A budget has no room.
             InvalidInput: Something is negative, or too large to be counted.
         """
-        check_whole("requests", requests, most=MAX_AMOUNT)
         check_seconds("expires_in", expires_in, zero=False)
         check_said(model=model, provider=provider)
         amount = Amount(
@@ -339,7 +337,7 @@ class Ledger:
             cost=units_of(cost),
             requests=requests,
             tool_calls=tool_calls,
-            turns=min(requests, 1) if turns is None else turns,
+            turns=int(requests != 0) if turns is None else turns,
         )
         check_amount(amount)
         budgets = await self._applicable(context, model, provider)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.checks import check_text
-from llm_client.unseen import as_seen
+from llm_client.unseen import as_seen, normalized
 
 
 def person_key(name: str) -> str:
     """Return a name as names are compared: `Ann`, `ANN` and `Ａnn` are one person, and neither blanks nor what nobody sees makes another."""
     folded = as_seen(name).casefold()
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return " ".join(normalized("NFKC", folded).split())
 
 
 def check_person(field: str, value: object) -> None:
