@@ -1,5 +1,6 @@
 """What strangers make long is read beside the event loop, so that other jobs, heartbeats and cancellations go on."""
 
+import asyncio
 import threading
 from typing import Any
 
@@ -8,13 +9,22 @@ import pytest
 from agent_runtime import (
     ActionSpec,
     ActionType,
+    Budget,
     ExecutionRequest,
+    Ledger,
     OperatorContext,
     PolicyEngine,
     RedactionPolicy,
 )
 from agent_runtime.actions import votes
+from agent_runtime.kernel.stores import StorageView
+from agent_runtime.ledger.budget_registry import Spender
+from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
+from agent_runtime.ports.commit import Timer
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.examples import commit
 from agent_runtime.values.action import ActionRecord
+from agent_runtime.values.budget import Amount
 from agent_runtime.values.content import LARGE
 from llm_client import Agent, Conversation, ScriptedProvider, tool
 from llm_client.messages import ToolCall
@@ -81,3 +91,33 @@ async def test_long_answers_are_read_and_hashed_in_a_thread(monkeypatch: pytest.
             assert (await handle.result(timeout=BOUND)).output == len(answer)
             assert hashed.pop() is on_loop
     assert not hashed
+
+
+async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None:
+    wanted = RoomWanted(
+        spender=Spender(scope_id="loud"),
+        model="m",
+        provider="p",
+        need=Amount(requests=1),
+        reason="",
+        until=None,
+    )
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    storage = MemoryStorage()
+    await storage.open()
+    ledger = Ledger(StorageView(storage))
+    ledger.set_budget(Budget(scope_id="loud", max_requests_total=0, exceed_strategy="wait"))
+    data = wanted.to_dict("2026-01-01")
+    waits = [Timer(f"job-{n}", BUDGET_TIMER, NEVER, "job.retry_requested", None, data) for n in range(5_000)]
+    await storage.commit(commit(set_timers=waits))
+    counting = asyncio.create_task(others())
+    assert await ledger.waits_with_room() == []
+    counting.cancel()
+    assert turns >= 5

@@ -14,6 +14,7 @@ from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.readers import LedgerReader
 from agent_runtime.values.budget import NOTHING, Amount
 from llm_client.json_text import JsonValue
+from llm_client.turns import in_chunks
 
 BUDGET_TIMER: Final = "budget"
 """Key of the timer of a job that waits for room in a budget."""
@@ -65,24 +66,29 @@ async def with_room(
         (timer for timer in timers if not timer.data["own"]),
         key=lambda timer: (timer.data["since"], timer.job_id),
     )
-    wanted = [(timer, _applicable(timer.data, book, at)) for timer in waiting]
+    wanted = [
+        (timer, _applicable(timer.data, book, at)) async for some in in_chunks(waiting) for timer in some
+    ]
     keys = list({budget.key for _, budgets in wanted for budget in budgets or () if budget.counted})
     counters = await ledger.counters(keys) if keys else []
     used = {key: counted.settled + counted.reserved for key, counted in zip(keys, counters, strict=True)}
     full: set[Key] = set()
     found = []
-    for timer, budgets in wanted:
-        if budgets is None:
-            continue
-        need = Amount(**timer.data["need"])
-        short = {budget.key for budget in budgets if _is_short(budget, used.get(budget.key, NOTHING), need)}
-        if short or any(budget.key in full for budget in budgets):
-            full |= short
-            continue
-        found.append(timer)
-        for budget in budgets:
-            if budget.counted:
-                used[budget.key] = used[budget.key] + need
+    async for some in in_chunks(wanted):
+        for timer, budgets in some:
+            if budgets is None:
+                continue
+            need = Amount(**timer.data["need"])
+            short = {
+                budget.key for budget in budgets if _is_short(budget, used.get(budget.key, NOTHING), need)
+            }
+            if short or any(budget.key in full for budget in budgets):
+                full |= short
+                continue
+            found.append(timer)
+            for budget in budgets:
+                if budget.counted:
+                    used[budget.key] = used[budget.key] + need
     return found
 
 
