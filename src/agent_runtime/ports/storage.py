@@ -5,15 +5,26 @@ from __future__ import annotations
 from typing import Protocol
 
 from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.due import DueWork
 from agent_runtime.ports.inbox import InboxReader
-from agent_runtime.ports.journal import Journal
+from agent_runtime.ports.journal import Journal, JournalReader
 from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
 from agent_runtime.ports.retention import Retention
 from agent_runtime.ports.workers import Workers
 
 
 class Storage(
-    Journal, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention, Protocol
+    Journal,
+    JournalReader,
+    DueWork,
+    JobReader,
+    ActionReader,
+    LedgerReader,
+    RuleReader,
+    InboxReader,
+    Workers,
+    Retention,
+    Protocol,
 ):
     """Everything one database does for the runtime."""
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from agent_runtime.ports.journal import DueJob
+from agent_runtime.ports.due import DueJob
 from agent_runtime.values.capacity import ScopeCaps
 
 LEAST_SCOPES: Final = 256

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TypedDict, Unpack
 
 from agent_runtime.ports.commit import Commit, CommitFields
+from agent_runtime.ports.due import DueJob
 from agent_runtime.ports.ids import new_id
-from agent_runtime.ports.journal import DueJob
 from agent_runtime.values.action import ActionRecord, ActionStatus
 from agent_runtime.values.context import BudgetSpec, PolicyRef, RunVersions
 from agent_runtime.values.job import InheritedBudget, JobRecord, JobStatus, OnParentEnd

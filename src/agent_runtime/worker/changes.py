@@ -12,7 +12,8 @@ from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.commit import Commit, NewEvent, placed
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import DueJob, RemoteChange
+from agent_runtime.ports.due import DueJob
+from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.event import RuntimeEvent

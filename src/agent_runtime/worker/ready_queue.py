@@ -9,7 +9,7 @@ from __future__ import annotations
 from agent_runtime.errors import StorageError
 from agent_runtime.execution.abilities import Abilities
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
-from agent_runtime.ports.journal import DueJob
+from agent_runtime.ports.due import DueJob
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.capacity import ScopeCaps
 from llm_client.background import BackgroundLoop, Backoff

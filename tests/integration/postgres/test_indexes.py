@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialect
 from agent_runtime.adapters.queue_entries import MOVE_BACK, MOVE_UP, NEXT_READY, UNHEARD, due
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.storage import CHAIN_HEAD
+from agent_runtime.storage.postgres.jobs import CHAIN_HEAD
 from agent_runtime.testing.examples import NOW
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter

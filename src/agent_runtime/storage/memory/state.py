@@ -13,8 +13,8 @@ from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.commit import Commit, Signal, StoredPolicy, Timer
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
 from agent_runtime.ports.workers import WorkerRecord
-from agent_runtime.storage.memory.inbox import Mail
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
+from agent_runtime.storage.memory.mail import Mail
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.action import ActionRecord, ActionToken
 from agent_runtime.values.budget import Counters, EntryKey, LedgerEntry

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
 from agent_runtime.storage.postgres import statements as sql
-from agent_runtime.storage.postgres.values import encode, from_text, to_text
-from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_row, receiver_row
+from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.values import decode, encode, from_text, to_text
+from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_record, message_row, receiver_row
 from agent_runtime.storage.rules import MailNeeds
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 
@@ -157,3 +158,37 @@ def _pairs(addresses: Iterable[Address]) -> Columns:
 
 def _columns(rows: Iterable[Sequence[Any]]) -> Columns:
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+class InboxReader:
+    """Reads messages."""
+
+    _connections: Connections
+
+    async def next_message(self, address: Address) -> InboxMessage | None:
+        """Return the message that comes first, or `None`."""
+        found = await self._connections.fetch(sql.NEXT_MESSAGE, *map(to_text, address))
+        return _message(found[0]) if found else None
+
+    async def get_message(self, message_id: str, *, scope_id: str) -> InboxMessage | None:
+        """Return a message of a scope, or `None`."""
+        found = await self._connections.fetch(
+            f"{sql.MESSAGES} WHERE message_id = $1 AND scope_id = $2", to_text(message_id), to_text(scope_id)
+        )
+        return _message(found[0]) if found else None
+
+    async def list_messages(
+        self, address: Address, *, after: int = 0, limit: int = 100
+    ) -> Sequence[InboxMessage]:
+        """Return messages that wait, by position."""
+        found = await self._connections.fetch(sql.LIST_MESSAGES, *map(to_text, address), after, limit)
+        return [_message(row) for row in found]
+
+    async def count_messages(self, address: Address) -> int:
+        """Return how many messages wait."""
+        found = await self._connections.fetch(sql.COUNT_UNCLAIMED, *map(to_text, address))
+        return found[0][0] if found else 0
+
+
+def _message(row: Any) -> InboxMessage:
+    return message_record(decode(MESSAGE, tuple(row)))

@@ -12,7 +12,7 @@ import orjson
 
 from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.commit import NewEvent, placed
-from agent_runtime.ports.journal import DueJob
+from agent_runtime.ports.due import DueJob
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append

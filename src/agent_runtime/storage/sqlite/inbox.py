@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
 from agent_runtime.storage.rows import MESSAGE, RECEIVER, message_record, message_row, receiver_row
+from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import decode, encode, from_time
 from agent_runtime.values.message import Address, InboxMessage
 
@@ -88,3 +90,29 @@ def woken_by_mail(db: sqlite3.Connection, commit: Commit) -> list[str]:
 def read_messages(db: sqlite3.Connection, statement: str, *parameters: object) -> list[InboxMessage]:
     """Return the messages that a statement finds."""
     return [message_record(decode(MESSAGE, row)) for row in db.execute(statement, parameters)]
+
+
+class InboxReader:
+    """Reads messages."""
+
+    _reader: Reader
+
+    async def next_message(self, address: Address) -> InboxMessage | None:
+        """Return the message that comes first, or `None`."""
+        found = await self._reader.run(lambda db: read_messages(db, NEXT, *address))
+        return found[0] if found else None
+
+    async def get_message(self, message_id: str, *, scope_id: str) -> InboxMessage | None:
+        """Return a message of a scope, or `None`."""
+        found = await self._reader.run(lambda db: read_messages(db, ONE, message_id, scope_id))
+        return found[0] if found else None
+
+    async def list_messages(
+        self, address: Address, *, after: int = 0, limit: int = 100
+    ) -> Sequence[InboxMessage]:
+        """Return messages that wait, by position."""
+        return await self._reader.run(lambda db: read_messages(db, LIST, *address, after, limit))
+
+    async def count_messages(self, address: Address) -> int:
+        """Return how many messages wait."""
+        return await self._reader.run(lambda db: unclaimed(db, address))

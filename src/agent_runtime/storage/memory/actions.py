@@ -1,0 +1,46 @@
+"""Questions to people, as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent_runtime.storage.memory.state import State
+from agent_runtime.values.action import ActionRecord, ActionStatus
+
+
+class ActionReader:
+    """Reads actions."""
+
+    _state: State
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        action = self._state.actions.get(action_id)
+        return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action one of whose resume tokens has this hash."""
+        token = self._state.tokens.get(token_hash)
+        action = None if token is None else self._state.actions.get(token.action_id)
+        return None if token is None or action is None else replace(action, token_of=token.approver)
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first."""
+        found = [
+            action
+            for action in self._state.actions.values()
+            if scope_id in (None, action.scope_id)
+            and job_id in (None, action.job_id)
+            and status in (None, action.status)
+            and (before is None or action.action_id < before)
+        ]
+        return sorted(found, key=lambda action: action.action_id, reverse=True)[:limit]

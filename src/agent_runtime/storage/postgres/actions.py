@@ -1,0 +1,62 @@
+"""Questions to people, as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from agent_runtime.storage import rows
+from agent_runtime.storage.postgres import statements as sql
+from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.values import (
+    decode,
+    from_text,
+    to_text,
+)
+from agent_runtime.values.action import ActionRecord, ActionStatus
+
+_ACTION = ", ".join(rows.ACTION)
+
+
+class ActionReader:
+    """Reads actions."""
+
+    _connections: Connections
+
+    async def get_action(self, action_id: str, *, scope_id: str | None = None) -> ActionRecord | None:
+        """Return an action, or `None`."""
+        statement = f"SELECT {_ACTION} FROM runtime_actions WHERE action_id = $1"  # noqa: S608 -- names of ours
+        found = await self._connections.fetch(statement, to_text(action_id))
+        action = _action(found[0]) if found else None
+        return action if action is not None and scope_id in (None, action.scope_id) else None
+
+    async def find_action(self, token_hash: str) -> ActionRecord | None:
+        """Return the action one of whose resume tokens has this hash."""
+        found = await self._connections.fetch(sql.ACTION_BY_HASH, to_text(token_hash))
+        if not found:
+            return None
+        action_id, approver = (None if value is None else from_text(value) for value in found[0])
+        action = await self.get_action(action_id or "")
+        return None if action is None else replace(action, token_of=approver)
+
+    async def list_actions(
+        self,
+        *,
+        scope_id: str | None = None,
+        job_id: str | None = None,
+        status: ActionStatus | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> Sequence[ActionRecord]:
+        """Return actions, newest first."""
+        found = await self._connections.select(
+            lambda queries: queries.list_actions(
+                scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
+            )
+        )
+        return [_action(row) for row in found]
+
+
+def _action(row: Any) -> ActionRecord:
+    return rows.action_record(decode(rows.ACTION, tuple(row)))
