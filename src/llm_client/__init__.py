@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from llm_client.llm import LLM
     from llm_client.messages import (
         CallPart,
+        Citation,
         CompletionResult,
         Embeddings,
         MediaPart,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
         RefusalPart,
         StreamEvent,
         TextPart,
+        TokenLogprob,
         ToolCall,
     )
     from llm_client.middleware import (
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from llm_client.tools.decorator import tool
     from llm_client.tools.mcp import McpServer
     from llm_client.tools.registry import ToolRegistry
+    from llm_client.tools.server import CodeExecution, FileSearch, ImageGeneration, ServerTool, WebSearch
     from llm_client.tools.tool import Reconciliation, Tool, ToolContext, ToolResult
     from llm_client.usage import Usage
 
@@ -124,6 +127,8 @@ __all__ = [
     "CircuitBreakerConfig",
     "CircuitBreakerMiddleware",
     "CircuitOpen",
+    "Citation",
+    "CodeExecution",
     "CompletionResult",
     "ConcurrencyMiddleware",
     "ConfigurationError",
@@ -137,12 +142,14 @@ __all__ = [
     "Embeddings",
     "EventStream",
     "ExecutionEngine",
+    "FileSearch",
     "FunctionProvider",
     "GoogleProvider",
     "HookEvent",
     "Host",
     "IdempotencyConflict",
     "IdempotencyTracker",
+    "ImageGeneration",
     "InvalidRequest",
     "InvalidResponse",
     "LLMClientError",
@@ -191,6 +198,7 @@ __all__ = [
     "SQLiteCache",
     "ScriptExhausted",
     "ScriptedProvider",
+    "ServerTool",
     "StaticRouter",
     "StreamEvent",
     "StreamInterrupted",
@@ -198,6 +206,7 @@ __all__ = [
     "TelemetryMiddleware",
     "TextPart",
     "TimeoutMiddleware",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolContext",
@@ -208,6 +217,7 @@ __all__ = [
     "ToolResult",
     "UngovernedCall",
     "Usage",
+    "WebSearch",
     "block_network",
     "create_provider",
     "default_middleware",
@@ -258,7 +268,8 @@ _HOMES = {
     "governed": "ungoverned",
     "llm": "LLM",
     "messages": (
-        "CallPart CompletionResult Embeddings MediaPart Message ReasoningPart RefusalPart StreamEvent TextPart ToolCall"
+        "CallPart Citation CompletionResult Embeddings MediaPart Message ReasoningPart RefusalPart StreamEvent TextPart "
+        "TokenLogprob ToolCall"
     ),
     "middleware": "HOST Host ModelAttempt ModelCall ModelMiddleware ToolInvocation ToolMiddleware",
     "network": "block_network",
@@ -276,6 +287,7 @@ _HOMES = {
     "tools.decorator": "tool",
     "tools.mcp": "McpServer",
     "tools.registry": "ToolRegistry",
+    "tools.server": "CodeExecution FileSearch ImageGeneration ServerTool WebSearch",
     "tools.tool": "Reconciliation Tool ToolContext ToolResult",
     "usage": "Usage",
 }

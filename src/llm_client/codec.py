@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from llm_client.messages import (
     CallPart,
+    Citation,
     CompletionResult,
     MediaPart,
     Message,
@@ -23,9 +24,11 @@ from llm_client.messages import (
     RefusalPart,
     StreamEvent,
     TextPart,
+    TokenLogprob,
     ToolCall,
 )
 from llm_client.spec import OutputSchema, RequestSpec
+from llm_client.tools.server import dump_server_tool
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -44,6 +47,7 @@ _PART_NAMES = {kind: name for name, kind in _PART_TYPES.items()}
 
 _VALUES: tuple[type[Any], ...] = (
     CallPart,
+    Citation,
     CompletionResult,
     MediaPart,
     Message,
@@ -151,6 +155,10 @@ def dump_result(result: CompletionResult) -> Json:
         data["reasoning"] = [dump_part(part) for part in result.reasoning]
     if result.parts:
         data["parts"] = [dump_part(part) for part in result.parts]
+    if result.citations:
+        data["citations"] = [_dump(citation) for citation in result.citations]
+    if result.logprobs:
+        data["logprobs"] = [list(entry) for entry in result.logprobs]
     if result.vectors:
         data["vectors"] = [_dump_vector(vector) for vector in result.vectors]
     return data
@@ -167,8 +175,20 @@ def load_result(data: Mapping[str, Any]) -> CompletionResult:
         tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
         reasoning=tuple(_load(ReasoningPart, part) for part in data.get("reasoning", ())),
         parts=tuple(load_part(part) for part in data.get("parts", ())),
+        citations=tuple(map(_load_citation, data.get("citations", ()))),
+        logprobs=tuple(map(_load_logprob, data.get("logprobs", ()))),
         vectors=tuple(_load_vector(vector) for vector in data.get("vectors", ())),
     )
+
+
+def _load_citation(data: Mapping[str, Any]) -> Citation:
+    pages = data.get("pages")
+    return _load(Citation, data, pages=None if pages is None else tuple(pages))
+
+
+def _load_logprob(entry: Sequence[Any]) -> TokenLogprob:
+    token, logprob, alternatives = entry
+    return TokenLogprob(token, logprob, tuple((other, likely) for other, likely in alternatives))
 
 
 def _dump_vector(vector: Sequence[float]) -> str:
@@ -224,6 +244,8 @@ def dump_spec(spec: RequestSpec) -> Json:
     data["messages"] = [dump_message(message) for message in spec.messages]
     if spec.tools:
         data["tools"] = [dump_tool(tool) for tool in spec.tools]
+    if spec.server_tools:
+        data["server_tools"] = [dump_server_tool(tool) for tool in spec.server_tools]
     if spec.stop:
         data["stop"] = list(spec.stop)
     if spec.output_schema is not None:

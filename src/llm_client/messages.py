@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeGuard
+from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from llm_client.usage import Usage
 
@@ -58,20 +58,24 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPart:
-    """An image, a sound or a file: by URL, or as base64 data with its media type."""
+    """An image, a sound or a file: by URL, as base64 data with its media type, or by the id it has at a vendor."""
 
     media_type: str
     """MIME type such as `image/png`, `audio/wav` or `application/pdf`."""
     url: str | None = None
     data: str | None = None
     """Base64, without a `data:` prefix."""
+    file_id: str | None = None
+    """The vendor's id of a file that was uploaded to it; `provider` says whose, where a conversation may go to several."""
     name: str | None = None
     width: int | None = None
-    """Pixels; declared sizes bound what an image can cost."""
+    """Pixels; declared sizes bound what an image can cost, unless it is named by an id."""
     height: int | None = None
     cache: bool = False
+    cite: bool = False
+    """Ask the vendor to cite it, where it has such a control."""
     provider: str = ""
-    """The vendor that made it, whose `vendor_data` this is."""
+    """The vendor that made it, whose `vendor_data` this is, and whose `file_id`."""
     vendor_data: dict[str, Any] = field(default_factory=dict)
     """What the vendor wants back with the medium (signatures), opaque to everybody else."""
 
@@ -159,6 +163,36 @@ def _parts(content: str | Sequence[Part]) -> str | tuple[Part, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """What a passage of an answer rests on: a page, a file, or a document of the request."""
+
+    start: int | None = None
+    """The passage is `content[start:end]` of the answer; `None` where the vendor names a source and no passage."""
+    end: int | None = None
+    url: str | None = None
+    title: str | None = None
+    """The page's or the document's."""
+    quote: str | None = None
+    """The source's own words."""
+    file_id: str | None = None
+    """The vendor's id of the file."""
+    document: int | None = None
+    """Which of the request's documents, or of a tool's results, counted as the vendor does: from 0."""
+    pages: tuple[int, int] | None = None
+    """The first and the last of the pages, counted from 1."""
+
+
+class TokenLogprob(NamedTuple):
+    """How likely a token of an answer was. An answer has thousands of them: a tuple is made several times as fast as another value."""
+
+    token: str
+    logprob: float
+    """Natural logarithm of its probability."""
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens at its place, with theirs; it may be among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
     """A model's whole answer."""
 
@@ -181,6 +215,12 @@ class CompletionResult:
     vectors: Sequence[Sequence[float]] = ()
     """One per text, when embeddings were asked for."""
 
+    citations: tuple[Citation, ...] = ()
+    """What the answer rests on, as far as the vendor says so."""
+
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """How likely each token of the answer was, when that was asked for."""
+
     parts: tuple[Part, ...] = ()
     """The answer in the vendor's order and with its boundaries, where `reasoning`, `content` and `tool_calls`, one after
     the other, are not all there is to say. It counts as long as they still say the same."""
@@ -188,13 +228,12 @@ class CompletionResult:
     @property
     def is_empty(self) -> bool:
         """Whether the model has said nothing: no text, no medium, no tool call and no refusal; it may have thought."""
-        return not (
-            self.content.strip()
-            or self.tool_calls
-            or self.refusal
-            or self.vectors
-            or any(isinstance(part, MediaPart) for part in self.parts)
-        )
+        return not (self.content.strip() or self.tool_calls or self.refusal or self.vectors or self.media)
+
+    @property
+    def media(self) -> tuple[MediaPart, ...]:
+        """The pictures, sounds and files that the model has made."""
+        return tuple(part for part in self.parts if isinstance(part, MediaPart))
 
     def message(self) -> Message:
         """Return the assistant message that continues the conversation."""

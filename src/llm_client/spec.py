@@ -12,10 +12,13 @@ from llm_client.json_text import dumps
 from llm_client.messages import Message
 
 if TYPE_CHECKING:
+    from llm_client.tools.server import ServerTool
     from llm_client.tools.tool import Tool
 
 MAX_MODEL_NAME: Final = 256
 """Characters of a model's name."""
+MAX_LOGPROBS: Final = 20
+"""Alternatives to a token that any vendor tells of."""
 
 CacheMode = Literal["use", "bypass", "refresh"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -48,13 +51,15 @@ class RequestSpec:
     `extra` goes into the vendor's request body as it is, for what this class does not name.
 
     Raises:
-        InvalidRequest: `model` is no name of a model, or `max_tokens` is no number of tokens.
+        InvalidRequest: `model` is no name of a model, `max_tokens` or `logprobs` no such number, or two tools have one name.
     """
 
     messages: Sequence[Message]
     model: str | None = None
     """Overrides the provider's model for this request."""
     tools: Sequence[Tool] = ()
+    server_tools: Sequence[ServerTool] = ()
+    """What runs at the vendor, beside `tools`: `WebSearch()`, `CodeExecution()`, …."""
     tool_choice: str | None = None
     """`auto`, `none`, `required`, or the name of one tool."""
     parallel_tool_calls: bool | None = None
@@ -68,6 +73,8 @@ class RequestSpec:
     reasoning_effort: ReasoningEffort | None = None
     reasoning_tokens: int | None = None
     """Upper bound for thinking, in tokens, where the vendor has one."""
+    logprobs: int | None = None
+    """Ask how likely each token was, and this many others at its place: 0 to 20."""
     timeout: float | None = None
     """Seconds for all attempts together."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -79,6 +86,18 @@ class RequestSpec:
         model: Any = self.model  # remembered by breakers, budgets and rules, before a vendor can refuse it
         if model is not None and (not isinstance(model, str) or len(model) > MAX_MODEL_NAME):
             raise InvalidRequest(f"model is a name of at most {MAX_MODEL_NAME} characters")
+        likely: Any = self.logprobs
+        if likely is not None and (type(likely) is not int or not 0 <= likely <= MAX_LOGPROBS):
+            raise InvalidRequest(f"logprobs is a whole number from 0 to {MAX_LOGPROBS}")
+        if self.server_tools:
+            self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse two tools of one name, of which neither a model nor a rule could tell which is meant."""
+        names = [tool.name for tool in (*self.server_tools, *self.tools)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidRequest(f"there are two tools named {twice!r}, one of which runs at the vendor")
 
     def evolve(self, **changes: Any) -> RequestSpec:
         """Return a copy with some fields changed."""

@@ -17,7 +17,7 @@ DEFAULT_LETTERS_PER_TOKEN = 4.0
 MESSAGE_OVERHEAD = 12
 """Letters counted for the role and the separators of a message."""
 MEDIA_TOKENS = 1_000
-"""Tokens counted for an image of unknown size, and for any other medium."""
+"""Tokens counted for an image of unknown size, for a file that is named by its id, and for any other medium."""
 PIXELS_PER_TOKEN = 750
 """As Anthropic documents for images; others are of the same order."""
 LEARNING_RATE = 0.3
@@ -53,7 +53,7 @@ def media_tokens(message: Message) -> int:
     total = 0
     for part in message.content:
         if isinstance(part, MediaPart):
-            size = part.size
+            size = None if part.file_id else part.size
             total += MEDIA_TOKENS if size is None else size[0] * size[1] // PIXELS_PER_TOKEN
     return total
 

@@ -7,6 +7,7 @@ import pytest
 
 from llm_client import (
     Agent,
+    AnthropicProvider,
     ExecutionEngine,
     IdempotencyTracker,
     ModelPrices,
@@ -16,12 +17,13 @@ from llm_client import (
     RequestSpec,
     RetryConfig,
     ScriptedProvider,
+    WebSearch,
     create_provider,
     tool,
 )
 from llm_client.messages import Message
 from support.loopback import LoopbackServer, json_reply, sse_reply
-from support.wire import data_events
+from support.wire import anthropic_answers, data_events, named_events
 from support.wire import openai_chat as wire
 
 KEY = "sk-test-000"
@@ -159,3 +161,27 @@ def test_the_documented_provider_needs_no_key_to_be_made(monkeypatch: pytest.Mon
     agent = Agent(engine=engine, use_middleware=True)
 
     assert agent.engine.provider is provider
+
+
+async def test_an_agent_searches_at_its_vendor_beside_its_own_tools_and_says_what_its_answer_rests_on() -> (
+    None
+):
+    searched = [anthropic_answers.SEARCH, anthropic_answers.FOUND, anthropic_answers.CITED]
+    wants = [*searched, anthropic_answers.use("t1", "lookup", order_id="17")]
+    first = anthropic_answers.streamed(wants, "tool_use")
+    last = anthropic_answers.streamed(
+        [anthropic_answers.text("It was sent. "), anthropic_answers.CITED], "end_turn"
+    )
+    async with LoopbackServer(sse_reply(*named_events(first)), sse_reply(*named_events(last))) as server:
+        provider = AnthropicProvider("claude-sonnet-4-6", api_key=KEY, base_url=server.url)
+        async with Agent(provider=provider, tools=[lookup], server_tools=[WebSearch(max_uses=2)]) as agent:
+            events = [event async for event in agent.stream("Where is Köln, and order 17?")]
+
+    result = events[-1].result
+    assert result.status == "success"
+    (citation,) = result.answer.citations
+    assert result.content[citation.start : citation.end] == "Köln lies on the Rhine."
+    assert (citation.url, citation.quote) == ("https://k.example", "Rhine")
+    told, sent = (request.json for request in server.requests)
+    assert [entry["name"] for entry in told["tools"]] == ["lookup", "web_search"]
+    assert sent["messages"][1] == {"role": "assistant", "content": wants}

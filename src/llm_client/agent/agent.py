@@ -24,6 +24,7 @@ from llm_client.middleware import Emit, ToolMiddleware
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.tools.registry import ToolRegistry
+from llm_client.tools.server import ServerTool
 from llm_client.tools.tool import Tool
 
 Prompt = str | Message | Sequence[Part]
@@ -39,6 +40,7 @@ class Agent:
         provider: A provider, or a string such as `openai:gpt-5.2`.
         model: `vendor:model` when it is all there is, else the model to ask the engine for.
         tools: Tools, or functions to make tools of.
+        server_tools: What runs at the vendor beside them, such as `WebSearch()`; by default those of `request`.
         system_message: The instruction every run begins with.
         use_middleware: Whether tools run through the default middleware; by default as `config` says, which is yes.
         middleware: Further steps around tool calls, outside the default ones, the first one outermost.
@@ -60,6 +62,7 @@ class Agent:
         provider: Provider | str | None = None,
         model: str | None = None,
         tools: Iterable[Tool | Callable[..., Any]] = (),
+        server_tools: Sequence[ServerTool] = (),
         system_message: str | None = None,
         use_middleware: bool | None = None,
         middleware: Sequence[ToolMiddleware] = (),
@@ -77,6 +80,11 @@ class Agent:
         self.engine, asked = _engine(engine, provider, model)
         template = request or RequestSpec(messages=())
         template = template if asked is None else template.evolve(model=asked)
+        template = template.evolve(server_tools=tuple(server_tools)) if server_tools else template
+        if twice := [tool.name for tool in template.server_tools if tool.name in self.tools]:
+            raise ConfigurationError(
+                f"there are two tools named {twice[0]!r}, one of which runs at the vendor"
+            )
         self.middleware = [*middleware, *_inner_middleware(self.config, use_middleware)]
         self._dependencies = RunDependencies(
             engine=self.engine,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llm_client.errors import LLMClientError
-from llm_client.messages import Message
+from llm_client.messages import CompletionResult, Message
 from llm_client.usage import Usage
 
 RunStatus = Literal["success", "max_turns", "max_tool_calls", "timeout", "truncated", "refused", "error"]
@@ -22,6 +22,8 @@ class AgentResult:
     """The last answer's text."""
     output: Any = None
     """The answer as the agent's output type; the text when it has none."""
+    answer: CompletionResult | None = None
+    """The last answer with all there is to it: citations, media, how likely its tokens were."""
     turns: int = 0
     """Model calls made."""
     total_usage: Usage = field(default_factory=Usage)

@@ -90,6 +90,8 @@ class Run:
     tool_calls: int = 0
     """Tool calls made so far."""
     usage: Usage = field(default_factory=Usage)
+    answer: CompletionResult | None = None
+    """The model's last one."""
     sent: Sequence[Message] = ()
     """What the last request held."""
     mistakes: int = 0
@@ -161,6 +163,7 @@ class Run:
         if answer.is_empty and answer.finish_reason in _FINISHED:
             return self._ask_again()
         self.messages.append(answer.message())
+        self.answer = answer
         if answer.finish_reason == "pause":
             return None
         if answer.tool_calls and answer.finish_reason in _FINISHED and answer.refusal is None:
@@ -249,6 +252,7 @@ class Run:
         return template.evolve(
             messages=tuple(messages),
             tools=() if self.is_forming else self.tools,
+            server_tools=() if self.is_forming else template.server_tools,
             tool_choice=None if is_plain or self.is_forming else choice,
             output_schema=None if self._forms_later() else self._schema(),
             max_tokens=dependencies.config.max_output_tokens or template.max_tokens,
@@ -261,7 +265,7 @@ class Run:
     def _forms_later(self) -> bool:
         """Whether the answer's form is asked for in a turn of its own, when the model calls no tool any more."""
         return bool(
-            self.tools
+            (self.tools or self.dependencies.template.server_tools)
             and self._schema() is not None
             and not self.dependencies.schema_with_tools
             and not self.is_forming
@@ -383,6 +387,7 @@ class Run:
             status=status,
             content=last.text if last is not None and self.turns else "",
             output=output,
+            answer=self.answer,
             turns=self.turns,
             total_usage=self.usage,
             messages=tuple(self.messages),

@@ -27,9 +27,18 @@ def require_data(part: MediaPart) -> str:
     """Return the part's base64 data. Raises `ConfigurationError` when it has none."""
     if part.data is None:
         raise ConfigurationError(
-            f"a {part.media_type} part needs its data here; a URL is not enough for this API"
+            f"a {part.media_type} part needs its data here; a URL or an id is not enough for this API"
         )
     return part.data
+
+
+def own_file(part: MediaPart, provider: str) -> str | None:
+    """Return the id of a file at this vendor; `None` where the part names none. Raises `ConfigurationError` for another vendor's."""
+    if part.file_id and part.provider not in ("", provider):
+        raise ConfigurationError(
+            f"the file {part.file_id!r} is at {part.provider}; {provider} cannot read it"
+        )
+    return part.file_id
 
 
 def decode_text(part: MediaPart) -> str:

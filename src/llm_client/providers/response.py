@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from llm_client.json_text import HalfWaits, whole_value
 from llm_client.messages import (
     CallPart,
+    Citation,
     CompletionResult,
     FinishReason,
     MediaPart,
@@ -17,6 +18,7 @@ from llm_client.messages import (
     RefusalPart,
     StreamEvent,
     TextPart,
+    TokenLogprob,
     ToolCall,
 )
 from llm_client.providers.tool_calls import CallAssembler, OpenCall, written
@@ -29,6 +31,9 @@ _MAX_ID: Final = 512
 """Characters of a request's id; vendors' have some dozens."""
 _MAX_NAME: Final = 256
 """Characters of a name by which a model calls a tool: four times as many as any tool's name has. What is longer is no tool's, cut or not."""
+
+MAX_CITATIONS: Final = 5_000
+"""Of one answer; further ones are still in what goes back to the vendor."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class ResponseDraft:
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     calls: CallAssembler = field(default_factory=CallAssembler)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    _cited: list[tuple[_Writing | None, Citation]] = field(default_factory=list)
     _slots: list[_Slot] = field(default_factory=list)
     _writing: dict[Hashable, _Writing] = field(default_factory=dict)
     _keyed: dict[Hashable, OpenCall] = field(default_factory=dict)
@@ -106,6 +113,17 @@ class ResponseDraft:
         """Keep what the vendor wants back with a block of text."""
         slot = self._slot(kind, key)
         slot.data.update(data)
+
+    def cite(self, citation: Citation, key: Hashable = None, *, block: bool = True) -> None:
+        """Keep what a passage rests on.
+
+        Args:
+            citation: Its positions are those in its block; without any, the block is the passage.
+            key: The block of text.
+            block: Whether it is about a block of text; else its positions are those in the whole answer.
+        """
+        if len(self._cited) < MAX_CITATIONS:
+            self._cited.append((self._slot("text", key) if block else None, citation))
 
     def end_block(self) -> None:
         """Let the next piece begin a block of its own."""
@@ -203,7 +221,24 @@ class ResponseDraft:
             provider=self.provider,
             request_id=self.request_id,
             refusal=refusal or None,
+            citations=self._citations(),
+            logprobs=tuple(self.logprobs),
             parts=() if _is_plain(parts) else tuple(parts),
+        )
+
+    def _citations(self) -> tuple[Citation, ...]:
+        """Return what was cited, with positions in the whole answer."""
+        if not self._cited:
+            return ()
+        bounds: dict[int, tuple[int, int]] = {}
+        position = 0
+        for slot in self._slots:
+            if isinstance(slot, _Writing) and slot.kind == "text":
+                begin, position = position, position + sum(map(len, slot.pieces))
+                bounds[id(slot)] = begin, position
+        return tuple(
+            citation if slot is None else _moved(citation, *bounds[id(slot)])
+            for slot, citation in self._cited
         )
 
     def _write(
@@ -238,6 +273,45 @@ class ResponseDraft:
                         StreamEvent(type="token" if slot.kind == "text" else "reasoning", text=rest)
                     )
         return events
+
+
+def _moved(citation: Citation, begin: int, end: int) -> Citation:
+    """Return a citation of a block of text as one of the whole answer."""
+    if citation.start is None or citation.end is None:
+        return replace(citation, start=begin, end=end)
+    return replace(citation, start=min(begin + citation.start, end), end=min(begin + citation.end, end))
+
+
+def text_of(value: Any) -> str | None:
+    """Return what a vendor has written where a text may stand; `None` where it is none, or empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def index_of(value: Any) -> int | None:
+    """Return a place in a list or a text; `None` where it is none."""
+    return value if type(value) is int and 0 <= value <= _MOST else None
+
+
+def span_of(start: Any, end: Any) -> tuple[int | None, int | None]:
+    """Return the bounds of a passage; twice `None` where they are none."""
+    begin, behind = index_of(start), index_of(end)
+    return (begin, behind) if begin is not None and behind is not None and begin <= behind else (None, None)
+
+
+def token_logprob(token: Any, logprob: Any, alternatives: Iterable[tuple[Any, Any]]) -> TokenLogprob | None:
+    """Return how likely a token was; `None` where it is not said."""
+    if not isinstance(token, str) or not _is_likelihood(logprob):
+        return None
+    told = (
+        (other, float(likely))
+        for other, likely in alternatives
+        if isinstance(other, str) and _is_likelihood(likely)
+    )
+    return TokenLogprob(token, float(logprob), tuple(told))
+
+
+def _is_likelihood(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_plain(parts: Sequence[Part]) -> bool:

@@ -23,7 +23,7 @@ from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.spec import RequestSpec
 from support.wire import anthropic_answers, chat_answers, google_answers, responses_answers
 
-CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "chain_of_thought")
+CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "chain_of_thought", "annotations")
 FORMATS: dict[str, Any] = {
     "anthropic": MessagesFormat(),
     "google": GenerateContentFormat("v1beta"),
@@ -160,6 +160,8 @@ _ANTHROPIC = st.one_of(
     st.text("ab", max_size=3).map(anthropic_answers.thinking),
     st.just(anthropic_answers.REDACTED),
     st.just(anthropic_answers.COMPACTION),
+    st.just(anthropic_answers.PAGES),
+    st.just(anthropic_answers.CITED),
     _NUMBERS.map(lambda number: anthropic_answers.use(f"t{number}", n=number)),
 )
 _GOOGLE = st.one_of(
@@ -190,7 +192,8 @@ def test_any_parts_of_google_come_back_in_order(parts: list[Any], stream: bool) 
 
 @given(data=st.data(), stream=st.booleans())
 def test_any_items_of_openai_come_back_in_order(data: st.DataObject, stream: bool) -> None:
-    kinds = data.draw(st.lists(st.sampled_from(["thought", "message", "call", "search", "code"]), max_size=8))
+    names = ["thought", "message", "call", "search", "code", "picture", "cited"]
+    kinds = data.draw(st.lists(st.sampled_from(names), max_size=8))
     items = [
         {
             "thought": responses_answers.thought(number),
@@ -200,6 +203,12 @@ def test_any_items_of_openai_come_back_in_order(data: st.DataObject, stream: boo
             "call": responses_answers.call(number, namespace="n"),
             "search": {**responses_answers.SEARCH, "id": f"ws_{number}"},
             "code": {**responses_answers.CODE, "id": f"ci_{number}"},
+            "picture": {**responses_answers.DRAWN, "id": f"ig_{number}"},
+            "cited": responses_answers.message(
+                number,
+                responses_answers.part(f"text {number}", annotations=[responses_answers.CITATION]),
+                phase="commentary",
+            ),
         }[kind]
         for number, kind in enumerate(kinds, 1)
     ]

@@ -63,6 +63,24 @@ CITED = text(
     "Köln lies on the Rhine.",
     citations=[{"type": "web_search_result_location", "url": "https://k.example", "cited_text": "Rhine"}],
 )
+PAGES = text(
+    "It rains.",
+    citations=[
+        {
+            "type": "page_location", "cited_text": "Rain.", "document_index": 0, "document_title": "W", "file_id": None,
+            "start_page_number": 2, "end_page_number": 4,
+        },
+        {"type": "char_location", "cited_text": "Wet.", "document_index": 1, "start_char_index": 0, "end_char_index": 4},
+    ],
+)  # fmt: skip
+BASH: Block = {
+    "type": "bash_code_execution_tool_result",
+    "tool_use_id": "srv_2",
+    "content": {
+        "type": "bash_code_execution_result", "stdout": "", "stderr": "", "return_code": 0,
+        "content": [{"type": "bash_code_execution_output", "file_id": "file_9"}],
+    },
+}  # fmt: skip
 
 SHAPES: dict[str, list[Block] | tuple[list[Block], list[Block]]] = {
     "a text": [text("Yes.")],
@@ -114,6 +132,8 @@ SHAPES: dict[str, list[Block] | tuple[list[Block], list[Block]]] = {
     "compaction": [COMPACTION, text("And on.")],
     "compaction and a call": [COMPACTION, thinking("a"), text("And on."), use("t1")],
     "citations": [SEARCH, FOUND, CITED, text(" That is all.")],
+    "citations of documents": [text("Well: "), PAGES, text(" Take care.")],
+    "code that made a file": [CODE, BASH, text("There.")],
     "a block nobody knows": [{"type": "brand_new", "value": {"deep": [1, None]}}, text("Yes.")],
     "a picture of letters": [text("Grüße 🎉 你好"), use("t1", city="Łódź 🎉")],
 }  # fmt: skip

@@ -26,6 +26,17 @@ TWO_DETAILS = [
     *({**each, "index": 1} for each in DETAILS),
 ]
 
+SOUND = {"id": "audio_1", "data": "UklGRiQAAABXQVZF", "expires_at": 1764500000, "transcript": "Yes, indeed."}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/webp;base64,UklGRg=="}}
+PAGE = {
+    "type": "url_citation",
+    "url_citation": {"url": "https://k.example", "title": "K", "start_index": 0, "end_index": 4},
+}
+READ_FILE = {
+    "type": "file",
+    "file": {"hash": "h", "name": "a.pdf", "content": [{"type": "text", "text": "K"}]},
+}
+
 SHAPES: dict[str, Message | tuple[Message, Message | None]] = {
     "a text": said("Yes."),
     "an empty text": (said(""), None),
@@ -83,6 +94,25 @@ SHAPES: dict[str, Message | tuple[Message, Message | None]] = {
     ),
     "a channel behind a name": (called(call("a", "x<|channel|>y")), called(call("a", "x_channel_y"))),
     "a name with blanks": (called(call("a", "look at")), called(call("a", "look_at"))),
+    "a sound": (said(None, audio=SOUND), said(None, audio={"id": "audio_1"})),
+    "a sound without a transcript": (
+        said(None, audio={"id": "audio_1", "data": "UklGRg=="}),
+        said(None, audio={"id": "audio_1"}),
+    ),
+    "a sound and a call": (
+        called(call("a"), audio=SOUND),
+        called(call("a"), audio={"id": "audio_1"}),
+    ),
+    "a sound that the server does not know by an id": (
+        said(None, audio={"data": "UklGRg==", "transcript": "Yes."}),
+        said("Yes."),
+    ),
+    "a picture": (said("There.", images=[PICTURE]), said("There.")),
+    "a picture alone": (said(None, images=[PICTURE]), said("[image]")),
+    "a picture and a call": (called(call("a"), images=[PICTURE]), called(call("a"))),
+    "pages": (said("Yes.", annotations=[PAGE]), said("Yes.")),
+    "what was read in a file": said("Yes.", annotations=[READ_FILE]),
+    "pages and a file": (said("Yes.", annotations=[PAGE, READ_FILE]), said("Yes.", annotations=[READ_FILE])),
     "the oldest form of a call": (
         said("I look.", function_call={"name": "look", "arguments": "{}"}),
         said("I look.", tool_calls=[call("?")]),

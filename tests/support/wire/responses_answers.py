@@ -58,6 +58,21 @@ IMAGE: Item = {
     "result": "iVBO",
     "revised_prompt": None,
 }
+DRAWN: Item = {
+    **IMAGE,
+    "output_format": "webp",
+    "size": "1024x1536",
+    "quality": "high",
+    "revised_prompt": "a cat",
+}
+FAILED_IMAGE: Item = {**IMAGE, "status": "failed", "result": None, "error": {"message": "no"}}
+FILE_CITATION: Item = {"type": "file_citation", "file_id": "file_1", "filename": "a.pdf", "index": 1}
+LIKELY: Item = {
+    "token": "Yes",
+    "logprob": -0.1,
+    "bytes": [89],
+    "top_logprobs": [{"token": "No", "logprob": -2.5}],
+}
 CUSTOM: Item = {
     "type": "custom_tool_call",
     "id": "ct_1",
@@ -123,6 +138,13 @@ SHAPES: dict[str, list[Item] | tuple[list[Item], list[Item]]] = {
     "files": [FILES, message(1, part("Rhine."))],
     "an image": [IMAGE],
     "an image and text": [IMAGE, message(1, part("There."))],
+    "a picture of a format": [DRAWN],
+    "a picture behind reasoning": [thought(1), DRAWN, message(1, part("There."))],
+    "a picture and a call": [thought(1), DRAWN, thought(2), call(1)],
+    "two pictures": [DRAWN, {**DRAWN, "id": "ig_2", "result": "R0lG"}, message(1, part("There."))],
+    "a picture that failed": [FAILED_IMAGE, message(1, part("Sorry."))],
+    "a citation of a file": [FILES, message(1, part("K", annotations=[FILE_CITATION]))],
+    "how likely its tokens were": ([message(1, part("Yes", logprobs=[LIKELY]))], [said("Yes")]),
     "a custom call": [CUSTOM],
     "a search for tools": [TOOLS, call(1, namespace="crm")],
     "compaction": [COMPACTION, message(1, part("And on."))],

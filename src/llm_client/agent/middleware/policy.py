@@ -14,6 +14,9 @@ from llm_client.tools.tool import ToolResult
 class PolicyMiddleware(ToolMiddleware):
     """Lets through tools whose name matches an allowed pattern and no denied one.
 
+    Server tools run at the vendor, where no middleware sees their calls: what an agent is not given in `server_tools` it does not have, and
+    a durable runtime's policy rules on what is declared.
+
     Args:
         allow: Patterns such as `search_*`.
         deny: Patterns that win over `allow`.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from llm_client.errors import ConfigurationError
 from llm_client.messages import (
     CompletionResult,
     MediaPart,
@@ -20,11 +21,12 @@ from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import decode_text, refuse, require_data, taken
+from llm_client.providers.media import decode_text, own_file, refuse, require_data, taken
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt, without_constraints
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import RequestSpec
+from llm_client.tools.server import CodeExecution, ServerTool, WebSearch, lacks_tool, settings_of
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -56,6 +58,10 @@ class MessagesFormat:
 
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
+        if spec.logprobs is not None:
+            raise ConfigurationError(
+                "Anthropic's API does not say how likely its tokens were; leave logprobs out"
+            )
         output = None if spec.output_schema is None else without_constraints(spec.output_schema.schema)
         if spec.output_schema is not None and output is None:
             spec = spec.evolve(messages=told_in_prompt(spec.messages, spec.output_schema))
@@ -67,7 +73,7 @@ class MessagesFormat:
         system = _system(spec.messages)
         optional = {
             "system": system or None,
-            "tools": [_tool(tool) for tool in spec.tools] or None,
+            "tools": [*map(_tool, spec.tools), *map(_server_tool, spec.server_tools)] or None,
             "tool_choice": _tool_choice(spec),
             "temperature": spec.temperature,
             "top_p": spec.top_p,
@@ -189,7 +195,7 @@ def _given(content: str | Sequence[Part]) -> list[dict[str, Any]]:
             if isinstance(part, MediaPart)
             else _blocks((part,))
         )
-    return blocks
+    return [block for block in blocks if block["type"] != "container_upload"]
 
 
 def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:
@@ -212,10 +218,20 @@ def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:
 
 def _media(part: MediaPart) -> dict[str, Any]:
     image = part.media_type.startswith("image/")
+    file_id = own_file(part, PROVIDER)
+    if (
+        file_id
+        and not image
+        and not part.media_type.startswith("text/")
+        and part.media_type != "application/pdf"
+    ):
+        return {"type": "container_upload", "file_id": file_id}  # read by the code that is run there
     if not image and part.media_type != "application/pdf" and not part.media_type.startswith("text/"):
         refuse(part, "Anthropic's API")
     source: dict[str, Any]
-    if part.url:
+    if file_id:
+        source = {"type": "file", "file_id": file_id}
+    elif part.url:
         source = {"type": "url", "url": part.url}
     elif part.media_type.startswith("text/"):
         source = {"type": "text", "media_type": "text/plain", "data": decode_text(part)}
@@ -224,6 +240,8 @@ def _media(part: MediaPart) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "image" if image else "document", "source": source}
     if part.name and not image:
         block["title"] = part.name
+    if part.cite and not image:
+        block["citations"] = {"enabled": True}
     return block
 
 
@@ -240,8 +258,18 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return encoded
 
 
+def _server_tool(tool: ServerTool) -> dict[str, Any]:
+    """Write a tool that runs at Anthropic, in the oldest form that all models take (SDK 2.14, `ToolUnionParam`)."""
+    match tool:
+        case WebSearch():
+            return {"type": "web_search_20250305", **settings_of(tool), "name": tool.name}
+        case CodeExecution():
+            return {"type": "code_execution_20250825", "name": tool.name}
+    raise lacks_tool("Anthropic's API", tool)
+
+
 def _tool_choice(spec: RequestSpec) -> dict[str, Any] | None:
-    if not spec.tools:
+    if not spec.tools and not spec.server_tools:
         return None
     named = {"auto": "auto", "none": "none", "required": "any"}
     choice: dict[str, Any] | None = None

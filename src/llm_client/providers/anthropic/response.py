@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import CompletionResult, FinishReason, ReasoningPart
+from llm_client.providers.anthropic.citations import read_citation
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.response import ResponseDraft
@@ -46,6 +47,7 @@ def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> No
     if kind == "text":
         draft.begin("text", index, **others(block, "type", "text"))
         draft.add_text(block["text"], index)
+        cite(draft, index, block.get("citations"))
     elif kind == "tool_use":
         draft.open_call(index, block["id"], block["name"])
         draft.keep_with_call(index, others(block, "type", "id", "name", "input"))
@@ -53,6 +55,13 @@ def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> No
         draft.close_call(index)
     else:
         draft.add_part(read_other_block(block))
+
+
+def cite(draft: ResponseDraft, index: int, stated: Any) -> None:
+    """Keep what a text rests on, as its list of citations says."""
+    for citation in map(read_citation, stated if isinstance(stated, list) else ()):
+        if citation is not None:
+            draft.cite(citation, index)
 
 
 def others(block: Mapping[str, Any], *known: str) -> dict[str, Any]:

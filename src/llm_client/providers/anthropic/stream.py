@@ -8,6 +8,7 @@ from typing import Any
 from llm_client.json_text import HalfWaits, loads, whole_value
 from llm_client.messages import StreamEvent
 from llm_client.providers.anthropic.response import (
+    cite,
     others,
     read_other_block,
     read_refusal,
@@ -55,6 +56,7 @@ class MessagesStreamReader(StreamReader):
         kind = block.get("type")
         if kind == "text":
             self.draft.begin("text", index, **others(block, "type", "text"))
+            cite(self.draft, index, whole_value(block.get("citations")))
             return self.draft.add_text(block["text"], index) if block.get("text") else []
         if kind == "tool_use":
             events = [self.draft.open_call(index, block["id"], block["name"])]
@@ -75,6 +77,7 @@ class MessagesStreamReader(StreamReader):
         if kind == "citations_delta":
             self._citations.setdefault(index, []).append(delta["citation"])
             self.draft.note({"citations": self._citations[index]}, index)
+            cite(self.draft, index, [whole_value(delta["citation"])])
         elif kind == "input_json_delta":
             if self.draft.has_call(index):
                 return self.draft.add_arguments(index, delta["partial_json"])

@@ -8,17 +8,27 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.model_names import checked_model
 from llm_client.providers.failures import Origin
 from llm_client.providers.google.response import PROVIDER, is_own_id, read_response
 from llm_client.providers.google.stream import GenerateContentReader
 from llm_client.providers.google.usage import read_usage
-from llm_client.providers.media import taken
+from llm_client.providers.media import own_file, taken
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import RequestSpec
+from llm_client.tools.server import (
+    CodeExecution,
+    FileSearch,
+    ServerTool,
+    WebSearch,
+    lacks_setting,
+    lacks_tool,
+    settings_of,
+)
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -60,7 +70,8 @@ class GenerateContentFormat:
 
     def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
         """Return the request's body."""
-        if spec.output_schema is not None and spec.tools and not takes_tools_with_schema(model):
+        tools = _tools(spec, model)
+        if spec.output_schema is not None and tools and not takes_tools_with_schema(model):
             told = told_in_prompt(spec.messages, spec.output_schema)
             spec = spec.evolve(messages=told, output_schema=None)
         body: dict[str, Any] = {"contents": _contents(spec.messages, model)}
@@ -69,10 +80,12 @@ class GenerateContentFormat:
         ]
         if system:
             body["systemInstruction"] = {"parts": system}
-        if spec.tools:
-            body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in spec.tools]}]
-            if spec.tool_choice is not None:
-                body["toolConfig"] = {"functionCallingConfig": _tool_choice(spec.tool_choice)}
+        if tools:
+            body["tools"] = tools
+        if spec.tools and spec.tool_choice is not None:
+            body["toolConfig"] = {"functionCallingConfig": _tool_choice(spec.tool_choice)}
+        if spec.tools and spec.server_tools:
+            body.setdefault("toolConfig", {})["includeServerSideToolInvocations"] = True
         config = _generation_config(spec, model)
         if config:
             body["generationConfig"] = config
@@ -178,9 +191,36 @@ def _parts(content: str | Sequence[Part]) -> list[dict[str, Any]]:
 def _media(part: MediaPart) -> dict[str, Any]:
     about = part.vendor_data if part.provider == PROVIDER else {}
     source, others = about.get("source", {}), about.get("part", {})
-    if part.url:
-        return {"fileData": {"mimeType": part.media_type, "fileUri": part.url, **source}, **others}
+    if address := own_file(part, PROVIDER) or part.url:  # a file's id is the address that Google has given it
+        return {"fileData": {"mimeType": part.media_type, "fileUri": address, **source}, **others}
     return {"inlineData": {"mimeType": part.media_type, "data": part.data or "", **source}, **others}
+
+
+def _tools(spec: RequestSpec, model: str) -> list[dict[str, Any]]:
+    """Return the tools that run here and those that run at Google, which Gemini takes together from the third on.
+
+    Their calls and results come with the answer then (Google's page on the combination of tools, November 2026).
+    """
+    if spec.tools and spec.server_tools and _BEFORE_GEMINI_3.search(model):
+        raise ConfigurationError(
+            f"{model} takes tools of Google's or tools of yours, not both; Gemini 3 takes both"
+        )
+    functions = [{"functionDeclarations": [_tool(tool) for tool in spec.tools]}] if spec.tools else []
+    return [*functions, *map(_server_tool, spec.server_tools)]
+
+
+def _server_tool(tool: ServerTool) -> dict[str, Any]:
+    """Write a tool that runs at Google (python-genai 3.6, `types.Tool`)."""
+    match tool:
+        case WebSearch():
+            lacks_setting("the Gemini API", tool, *settings_of(tool))
+            return {"googleSearch": {}}
+        case CodeExecution():
+            return {"codeExecution": {}}
+        case FileSearch():
+            most = {} if tool.max_results is None else {"topK": tool.max_results}
+            return {"fileSearch": {"fileSearchStoreNames": list(tool.stores), **most}}
+    raise lacks_tool("the Gemini API", tool)
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -200,6 +240,8 @@ def _generation_config(spec: RequestSpec, model: str) -> dict[str, Any]:
         "stopSequences": list(spec.stop) or None,
         "seed": spec.seed,
         "thinkingConfig": _thinking_config(spec, model),
+        "responseLogprobs": None if spec.logprobs is None else True,
+        "logprobs": spec.logprobs or None,
     }
     config: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
     if spec.output_schema is not None:

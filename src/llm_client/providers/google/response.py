@@ -8,6 +8,7 @@ from typing import Any
 from llm_client.errors import ContentFiltered
 from llm_client.messages import CompletionResult, FinishReason, MediaPart, ReasoningPart, StreamEvent
 from llm_client.providers.failures import Origin
+from llm_client.providers.google.grounding import Grounding
 from llm_client.providers.google.usage import read_answer_usage
 from llm_client.providers.response import ResponseDraft
 from llm_client.spec import new_id
@@ -45,9 +46,15 @@ def read_response(payload: Mapping[str, Any], origin: Origin, request_id: str | 
         request_id=request_id or payload.get("responseId"),
         usage=usage,
     )
+    starts, length = [], 0
     for part in (candidate.get("content") or {}).get("parts") or ():
+        starts.append(length)
         read_part(draft, part)
+        length += len(part.get("text") or "") if _is_said(part) else 0
         draft.end_block()
+    grounding = Grounding()
+    grounding.take(draft, candidate)
+    grounding.end(draft, starts)
     draft.finish_reason = read_finish(candidate.get("finishReason"))
     return draft.result()
 
@@ -73,6 +80,11 @@ def read_part(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEvent
     events = draft.add_text(text)
     draft.end_block()
     return events
+
+
+def _is_said(part: Mapping[str, Any]) -> bool:
+    """Whether a part is text of the answer."""
+    return "functionCall" not in part and not part.get("thought")
 
 
 def _opaque(part: Mapping[str, Any]) -> ReasoningPart:

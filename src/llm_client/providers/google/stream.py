@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_client.messages import StreamEvent
+from llm_client.json_text import whole_value
+from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin
+from llm_client.providers.google.grounding import Grounding
 from llm_client.providers.google.response import check_prompt, read_finish, read_part
 from llm_client.providers.google.usage import billed_searches, queries_of, read_usage
 from llm_client.providers.wire import StreamReader
@@ -23,6 +25,7 @@ class GenerateContentReader(StreamReader):
         super().__init__(origin, request_id)
         self._usage: dict[str, Any] = {}
         self._queries: dict[str, None] = {}
+        self._grounding = Grounding()
 
     def may_end(self) -> bool:
         """Whether the stream may end here: after a finish reason."""
@@ -45,12 +48,18 @@ class GenerateContentReader(StreamReader):
         for candidate in candidates:
             for part in (candidate.get("content") or {}).get("parts") or ():
                 events += read_part(draft, part)
+            self._grounding.take(draft, whole_value(_without_content(candidate)))
             draft.finish_reason = read_finish(candidate.get("finishReason")) or draft.finish_reason
             if candidate.get("finishReason"):
                 events += draft.close_open_calls()
         if usage and draft.finish_reason:
             events.append(StreamEvent(type="usage", usage=draft.usage))
         return events
+
+    def result(self, *, partial: bool = False) -> CompletionResult:
+        """Return the whole answer, or what has arrived of it."""
+        self._grounding.end(self.draft)
+        return super().result(partial=partial)
 
     def _count(self, usage: Mapping[str, Any] | None, candidates: Any) -> None:
         """Take what a chunk says of the use; later numbers are cumulative and may leave out what has not changed."""
@@ -59,3 +68,7 @@ class GenerateContentReader(StreamReader):
             self._queries.update(dict.fromkeys(queries_of(candidate)))
         if self._usage or self._queries:
             self.draft.usage = read_usage(self._usage, billed_searches(len(self._queries), self.draft.model))
+
+
+def _without_content(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in candidate.items() if name != "content"}

@@ -27,6 +27,8 @@ class ChatDialect:
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
     takes_media: bool = True
     """The server takes images and sounds; without it, those of tools' results are left out, of which their text tells."""
+    web_search: Literal["options", "openrouter"] | None = None
+    """How the server is asked to search the web: by OpenAI's `web_search_options`, or by OpenRouter's tool of its own."""
     output_schema: bool = True
     """The server enforces a JSON Schema; without it, it only promises JSON and the schema goes into the prompt."""
     tools_with_output_schema: bool = True
@@ -34,11 +36,15 @@ class ChatDialect:
     their answers by a grammar never call a tool under one, others refuse."""
 
 
-OPENAI = ChatDialect(max_tokens_field="max_completion_tokens", takes_refusals=True)
+OPENAI = ChatDialect(max_tokens_field="max_completion_tokens", takes_refusals=True, web_search="options")
 COMPATIBLE = ChatDialect()
 OPENROUTER = ChatDialect(
-    max_tokens_field="max_tokens", reasoning="object", carried_reasoning=("reasoning_details",)
+    max_tokens_field="max_tokens",
+    reasoning="object",
+    carried_reasoning=("reasoning_details", "annotations"),
+    web_search="openrouter",
 )
+"""Annotations of a file hold what it says: it is not read again where they come back (OpenRouter's page on PDF inputs)."""
 MISTRAL = ChatDialect(
     seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final, TypeGuard
 
+from llm_client.errors import ConfigurationError
 from llm_client.json_text import dumps
 from llm_client.messages import (
     CompletionResult,
@@ -18,8 +20,9 @@ from llm_client.messages import (
     ToolCall,
 )
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import audio_format, data_url, require_data, taken
+from llm_client.providers.media import audio_format, data_url, own_file, require_data, taken
 from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
+from llm_client.providers.openai.chat_media import SPOKEN, MadeMedia
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
     beside,
@@ -29,16 +32,23 @@ from llm_client.providers.openai.chat_response import (
     tool_calls,
 )
 from llm_client.providers.openai.chat_stream import ChatStreamReader
+from llm_client.providers.openai.citations import StatedSources
+from llm_client.providers.openai.logprobs import read_logprobs
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft, merge_extra
+from llm_client.providers.response import ResponseDraft, merge_extra, part_of
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
-from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
+from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
+from llm_client.tools.server import ServerTool, WebSearch, lacks_setting, lacks_tool, settings_of
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
+_LABELS: Final = {"image": "[image]", "audio": "[audio]", "video": "[video]"}
+"""What stands for a turn of nothing but media, which no chat server takes back."""
+_OPENROUTERS: Final = {"blocked_domains": "excluded_domains"}
+"""What settings of a web search are called in OpenRouter's `WebSearchServerToolConfig`."""
 
 
 class ChatFormat:
@@ -67,6 +77,8 @@ class ChatFormat:
         body: dict[str, Any] = {"model": model, "messages": self._messages(spec.messages)}
         if spec.tools:
             body["tools"] = [_tool(tool) for tool in spec.tools]
+        for tool in spec.server_tools:
+            self._put_server_tool(body, tool)
         if spec.tool_choice is not None:
             body["tool_choice"] = self._tool_choice(spec.tool_choice)
         optional = {
@@ -76,6 +88,8 @@ class ChatFormat:
             self._max_tokens_field(model): spec.max_tokens,
             "stop": list(spec.stop) or None,
             dialect.seed_field: spec.seed,
+            "logprobs": None if spec.logprobs is None else True,
+            "top_logprobs": spec.logprobs or None,
         }
         body.update((name, value) for name, value in optional.items() if value is not None)
         self._put_reasoning(body, spec)
@@ -97,10 +111,16 @@ class ChatFormat:
             request_id=request_id or payload.get("id"),
             usage=read_usage(payload),
         )
-        carried = CarriedFields(draft, self._dialect.carried_reasoning)
+        carried, media = CarriedFields(draft, self._dialect.carried_reasoning), MadeMedia(draft)
+        sources = StatedSources(draft)
         carried.take(message)
         read_content(draft, carried, message.get("content"))
         carried.end()
+        media.take(message)
+        media.end()
+        sources.take(payload, message)
+        sources.end()
+        read_logprobs(draft, part_of(choice, "logprobs").get("content"))
         if message.get("refusal"):
             draft.add_refusal(message["refusal"])
         for key, call in enumerate(tool_calls(message)):
@@ -119,6 +139,20 @@ class ChatFormat:
         """Return the reader of a new stream."""
         return ChatStreamReader(origin, request_id, self._dialect.carried_reasoning)
 
+    def _put_server_tool(self, body: dict[str, Any], tool: ServerTool) -> None:
+        """Write a tool that runs at the server, where the server has it."""
+        how = self._dialect.web_search if isinstance(tool, WebSearch) else None
+        if how is None:
+            raise lacks_tool(f"the chat interface of {self._provider}", tool)
+        if how == "options":
+            lacks_setting(f"the chat interface of {self._provider}", tool, *settings_of(tool))
+            body["web_search_options"] = {}
+            return
+        lacks_setting(self._provider, tool, "max_uses")
+        told = {_OPENROUTERS.get(name, name): value for name, value in settings_of(tool).items()}
+        entry = {"type": "openrouter:web_search"} | ({"parameters": told} if told else {})
+        body.setdefault("tools", []).append(entry)
+
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         encoded: list[dict[str, Any]] = []
         held: list[
@@ -136,7 +170,7 @@ class ChatFormat:
                         "content": message.text,
                     }
                 )
-                held += _tool_media(message) if self._dialect.takes_media else []
+                held += _tool_media(message, self._provider) if self._dialect.takes_media else []
             elif message.role == "assistant":
                 if turn := self._assistant(message):
                     encoded.append(turn)
@@ -145,7 +179,7 @@ class ChatFormat:
                 encoded.append(
                     {
                         "role": message.role,
-                        "content": content if isinstance(content, str) else _parts(content),
+                        "content": content if isinstance(content, str) else _parts(content, self._provider),
                     }
                 )
                 if message.name:
@@ -160,7 +194,12 @@ class ChatFormat:
         refusal: list[str] = []
         calls: list[dict[str, Any]] = []
         carried: dict[str, Any] = {}
-        for block in blocks_of(message, self._provider):
+        blocks = blocks_of(message, self._provider)
+        sound = next((block.vendor_data["audio"] for block in blocks if _is_sound(block)), None)
+        if sound is not None:
+            carried["audio"] = {"id": sound["id"]}
+            blocks = [block for block in blocks if not (isinstance(block, TextPart) and SPOKEN in block.data)]
+        for block in blocks:
             if isinstance(block, PlacedCall):
                 calls.append({**_call(block.call, self._call_id(block.call.id)), **block.data})
             elif isinstance(block, ReasoningPart):
@@ -171,8 +210,11 @@ class ChatFormat:
                 text.append(block.text)
         said = "".join(text)
         if not (said or refusal or calls or carried):
+            said = next((_LABELS[kind] for kind in map(_kind, blocks) if kind in _LABELS), "")
+        if not (said or refusal or calls or carried):
             return {}
-        encoded: dict[str, Any] = {"role": "assistant", "content": said or (None if calls or refusal else "")}
+        needless = calls or refusal or sound is not None
+        encoded: dict[str, Any] = {"role": "assistant", "content": said or (None if needless else "")}
         if message.name:
             encoded["name"] = message.name
         if refusal:
@@ -240,17 +282,31 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def _is_sound(block: Block) -> TypeGuard[MediaPart]:
+    """Whether a block is a sound that the server knows by an id."""
+    sound = block.vendor_data.get("audio") if isinstance(block, MediaPart) else None
+    return isinstance(sound, Mapping) and "id" in sound
+
+
+def _kind(block: Block) -> str:
+    return block.media_type.partition("/")[0] if isinstance(block, MediaPart) else ""
+
+
+def _parts(parts: Sequence[Part], provider: str) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, TextPart):
             encoded.append({"type": "text", "text": part.text})
         elif isinstance(part, MediaPart):
-            encoded.append(_media(part))
+            encoded.append(_media(part, provider))
     return encoded
 
 
-def _media(part: MediaPart) -> dict[str, Any]:
+def _media(part: MediaPart, provider: str) -> dict[str, Any]:
+    if file_id := own_file(part, provider):
+        if part.media_type.startswith(("image/", "audio/", "video/")):
+            raise ConfigurationError(f"Chat Completions takes no {part.media_type} by its id; send its data")
+        return {"type": "file", "file": {"file_id": file_id}}
     if part.media_type.startswith("image/"):
         return {"type": "image_url", "image_url": {"url": data_url(part)}}
     if part.media_type.startswith("audio/"):
@@ -262,7 +318,7 @@ def _media(part: MediaPart) -> dict[str, Any]:
     return {"type": "file", "file": {"filename": part.name or "file", "file_data": data_url(part)}}
 
 
-def _tool_media(message: Message) -> list[dict[str, Any]]:
-    media = taken(message.content, _media)
+def _tool_media(message: Message, provider: str) -> list[dict[str, Any]]:
+    media = taken(message.content, partial(_media, provider=provider))
     label = {"type": "text", "text": f"Attached to the result of tool call {message.tool_call_id}:"}
     return [label, *media] if media else []

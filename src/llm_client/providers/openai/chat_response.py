@@ -47,6 +47,8 @@ class CarriedFields:
         """Take a message, or a piece of one."""
         for name in self._names:
             value = message.get(name)
+            if name == "annotations" and isinstance(value, list):
+                value = [each for each in value if not _is_page(each)]
             if value:
                 self._join(name, value)
         thought = message.get("reasoning_content") or message.get("reasoning")
@@ -81,6 +83,11 @@ class CarriedFields:
                 details.add(detail)
         else:
             self._fields[name] = value
+
+
+def _is_page(annotation: Any) -> bool:
+    """Whether an annotation cites a page, which no server wants back; others hold what a server has read in a file."""
+    return isinstance(annotation, Mapping) and annotation.get("type") == "url_citation"
 
 
 def read_content(draft: ResponseDraft, carried: CarriedFields, content: Any) -> list[StreamEvent]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llm_client.json_text import whole_value
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin
+from llm_client.providers.openai.chat_media import MadeMedia
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
     beside,
@@ -15,7 +17,10 @@ from llm_client.providers.openai.chat_response import (
     read_finish,
     tool_calls,
 )
+from llm_client.providers.openai.citations import StatedSources
+from llm_client.providers.openai.logprobs import read_logprobs
 from llm_client.providers.openai.usage import read_usage
+from llm_client.providers.response import part_of
 from llm_client.providers.wire import StreamReader
 
 
@@ -31,6 +36,7 @@ class ChatStreamReader(StreamReader):
     def __init__(self, origin: Origin, request_id: str | None, carried: Iterable[str] = ()) -> None:
         super().__init__(origin, request_id)
         self._carried = CarriedFields(self.draft, carried)
+        self._media, self._sources = MadeMedia(self.draft), StatedSources(self.draft)
         self._tier: Any = None
 
     def may_end(self) -> bool:
@@ -55,6 +61,9 @@ class ChatStreamReader(StreamReader):
             delta = choice.get("delta")
             if delta:
                 self._read_delta(delta, events)
+            self._sources.take(payload, delta or {})
+            if choice.get("logprobs"):
+                read_logprobs(draft, whole_value(part_of(choice, "logprobs").get("content")))
             if choice.get("finish_reason"):
                 draft.finish_reason = read_finish(choice["finish_reason"])
                 events += draft.close_open_calls()
@@ -68,6 +77,8 @@ class ChatStreamReader(StreamReader):
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return the whole answer, or what has arrived of it."""
         self._carried.end()
+        self._media.end()
+        self._sources.end()
         return super().result(partial=partial)
 
     def _count(self, payload: Mapping[str, Any]) -> list[StreamEvent]:
@@ -86,6 +97,7 @@ class ChatStreamReader(StreamReader):
         events += self._carried.take(delta)
         if content:
             events += read_content(draft, self._carried, content)
+        events += self._media.take(delta)
         if delta.get("refusal"):
             draft.add_refusal(delta["refusal"])
         for piece in tool_calls(delta):

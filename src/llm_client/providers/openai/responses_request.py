@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, TextPart
 from llm_client.providers.failures import Origin
-from llm_client.providers.media import data_url, refuse, taken
+from llm_client.providers.media import data_url, own_file, refuse, taken
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.responses_response import read_answer
 from llm_client.providers.openai.responses_stream import ResponsesStreamReader
@@ -17,6 +18,15 @@ from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import RequestSpec
+from llm_client.tools.server import (
+    CodeExecution,
+    FileSearch,
+    ImageGeneration,
+    ServerTool,
+    WebSearch,
+    lacks_setting,
+    settings_of,
+)
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -42,13 +52,16 @@ class ResponsesFormat:
         if spec.stop:
             raise ConfigurationError("OpenAI's Responses API has no stop sequences; use api='chat'")
         body: dict[str, Any] = {"model": model, "input": self._input(spec.messages), "store": False}
-        if reasons(model):
-            body["include"] = ["reasoning.encrypted_content"]
-        if spec.tools:
-            body["tools"] = [_tool(tool) for tool in spec.tools]
+        include = ["reasoning.encrypted_content"] if reasons(model) else []
+        if spec.logprobs is not None:
+            include.append("message.output_text.logprobs")
+            body["top_logprobs"] = spec.logprobs
+        if include:
+            body["include"] = include
+        if spec.tools or spec.server_tools:
+            body["tools"] = [*map(_tool, spec.tools), *map(_server_tool, spec.server_tools)]
         if spec.tool_choice is not None:
-            choice = spec.tool_choice
-            body["tool_choice"] = choice if choice in _CHOICES else {"type": "function", "name": choice}
+            body["tool_choice"] = _tool_choice(spec)
         optional = {
             "parallel_tool_calls": spec.parallel_tool_calls if spec.tools else None,
             "temperature": spec.temperature,
@@ -87,39 +100,43 @@ class ResponsesFormat:
         for message in messages:
             content = message.content
             if message.role == "tool":
-                output = content if isinstance(content, str) else _output(content)
+                output = content if isinstance(content, str) else _output(content, self._provider)
                 items.append(
                     {"type": "function_call_output", "call_id": message.tool_call_id, "output": output}
                 )
             elif message.role == "assistant":
                 items += turn_items(message, self._provider)
             else:
-                parts = content if isinstance(content, str) else _parts(content)
+                parts = content if isinstance(content, str) else _parts(content, self._provider)
                 items.append({"role": message.role, "content": parts})
         return items
 
 
-def _parts(parts: Sequence[Part]) -> list[dict[str, Any]]:
+def _parts(parts: Sequence[Part], provider: str) -> list[dict[str, Any]]:
     return [
-        {"type": "input_text", "text": part.text} if isinstance(part, TextPart) else _media(part)
+        {"type": "input_text", "text": part.text} if isinstance(part, TextPart) else _media(part, provider)
         for part in parts
         if isinstance(part, TextPart | MediaPart)
     ]
 
 
-def _media(part: MediaPart) -> dict[str, Any]:
+def _media(part: MediaPart, provider: str) -> dict[str, Any]:
+    file_id = own_file(part, provider)
     if part.media_type.startswith("image/"):
-        return {"type": "input_image", "detail": "auto", "image_url": data_url(part)}
+        source = {"file_id": file_id} if file_id else {"image_url": data_url(part)}
+        return {"type": "input_image", "detail": "auto", **source}
     if part.media_type.startswith(("audio/", "video/")):
         refuse(part, "OpenAI's Responses API")
+    if file_id:
+        return {"type": "input_file", "file_id": file_id}
     if part.url:
         return {"type": "input_file", "file_url": part.url}
     return {"type": "input_file", "filename": part.name or "file", "file_data": data_url(part)}
 
 
-def _output(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
-    if media := taken(parts, _media):
-        return [*_parts([part for part in parts if isinstance(part, TextPart)]), *media]
+def _output(parts: Sequence[Part], provider: str) -> str | list[dict[str, Any]]:
+    if media := taken(parts, partial(_media, provider=provider)):
+        return [*_parts([part for part in parts if isinstance(part, TextPart)], provider), *media]
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
@@ -133,3 +150,34 @@ def _tool(tool: Tool) -> dict[str, Any]:
         "parameters": parameters,
         "strict": strict,
     }
+
+
+def _server_tool(tool: ServerTool) -> dict[str, Any]:
+    """Write a tool that runs at OpenAI (openai-python 3.57, `responses.ToolParam`)."""
+    match tool:
+        case WebSearch():
+            lacks_setting("OpenAI's Responses API", tool, "max_uses", "blocked_domains")
+            filters = (
+                {"filters": {"allowed_domains": list(tool.allowed_domains)}} if tool.allowed_domains else {}
+            )
+            return {"type": "web_search", **filters}
+        case CodeExecution():
+            return {"type": "code_interpreter", "container": {"type": "auto"}}
+        case FileSearch():
+            most = {} if tool.max_results is None else {"max_num_results": tool.max_results}
+            return {"type": "file_search", "vector_store_ids": list(tool.stores), **most}
+        case ImageGeneration():
+            return {"type": "image_generation", **settings_of(tool)}
+
+
+def _tool_choice(spec: RequestSpec) -> str | dict[str, Any]:
+    """Return which tool must be called; one that runs at OpenAI is named by what it is."""
+    choice = spec.tool_choice or "auto"
+    if choice in _CHOICES:
+        return choice
+    at_openai = next((tool for tool in spec.server_tools if tool.name == choice), None)
+    return (
+        {"type": "function", "name": choice}
+        if at_openai is None
+        else {"type": _server_tool(at_openai)["type"]}
+    )

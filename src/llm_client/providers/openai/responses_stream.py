@@ -13,7 +13,7 @@ from llm_client.providers.openai.responses_response import (
     read_answer,
     read_finish,
 )
-from llm_client.providers.openai.responses_turn import opaque_part
+from llm_client.providers.openai.responses_turn import item_part
 from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.wire import StreamReader
 
@@ -100,7 +100,7 @@ class ResponsesStreamReader(StreamReader):
             self._ids[key] = self.draft.call_id(key)
             return [*events, *self.draft.close_call(key)]
         if kind and kind != "message":
-            self.draft.add_part(opaque_part(item, self._origin.provider))
+            self.draft.add_part(item_part(item, self._origin.provider))
         return []
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:

@@ -7,15 +7,27 @@ If the turn has been changed since, it goes back without reasoning and ids inste
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from llm_client.json_text import dumps
 from llm_client.messages import MediaPart, Message, ReasoningPart, RefusalPart, TextPart, ToolCall
+from llm_client.providers.openai.citations import read_annotation
+from llm_client.providers.openai.logprobs import read_logprobs
 from llm_client.providers.response import ResponseDraft
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 
 _REASONING: Final = frozenset({"reasoning"})
+_PICTURE: Final = "image_generation_call"
+_PICTURES: Final = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "svg": "image/svg+xml",
+}
+"""The formats in which pictures are drawn (openai-python 3.57, `ImageGenerationCall`)."""
 _Item = tuple[dict[str, Any], Mapping[str, Any]]
 
 
@@ -43,7 +55,7 @@ def read_items(draft: ResponseDraft, output: Sequence[Mapping[str, Any]], ids: M
             draft.close_call(number)
         else:
             following = output[number + 1] if number + 1 < len(output) else {}
-            draft.add_part(opaque_part(item, draft.provider, following=following.get("id"), said=said))
+            draft.add_part(item_part(item, draft.provider, following=following.get("id"), said=said))
 
 
 def _read_message(draft: ResponseDraft, number: int, item: Mapping[str, Any], *, plain: bool) -> None:
@@ -56,6 +68,11 @@ def _read_message(draft: ResponseDraft, number: int, item: Mapping[str, Any], *,
             )
             draft.begin("text", key, **data)
             draft.add_text(part.get("text") or "", key)
+            annotations = part.get("annotations")
+            for citation in map(read_annotation, annotations if isinstance(annotations, list) else ()):
+                if citation is not None:
+                    draft.cite(citation, key)
+            read_logprobs(draft, part.get("logprobs"))
         elif kind == "refusal":
             draft.begin("refusal", key, item=about, number=number)
             draft.add_refusal(part["refusal"], key)
@@ -89,10 +106,12 @@ def _is_plain(output: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def opaque_part(
+def item_part(
     item: Mapping[str, Any], provider: str, *, following: str | None = None, said: list[int] | None = None
-) -> ReasoningPart:
-    """Carry an item that is neither text nor a function call: reasoning, or the work of a built-in tool."""
+) -> MediaPart | ReasoningPart:
+    """Carry an item that is neither text nor a function call: reasoning, a picture, or the work of a built-in tool."""
+    if item.get("type") == _PICTURE and item.get("result") and isinstance(item["result"], str):
+        return _picture(item, provider)
     is_reasoning = item.get("type") == "reasoning"
     pieces = (item.get("summary") or item.get("content") or ()) if is_reasoning else ()
     text = "\n\n".join(piece.get("text", "") for piece in pieces if isinstance(piece, Mapping))
@@ -102,6 +121,20 @@ def opaque_part(
     if is_reasoning and said:
         data |= {"following": following, "said": said}
     return ReasoningPart(provider=provider, text=text, data=data)
+
+
+def _picture(item: Mapping[str, Any], provider: str) -> MediaPart:
+    """Return a picture that was drawn; beside its data goes back what else the item says."""
+    drawn = item.get("output_format")
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(item.get("size")))
+    return MediaPart(
+        media_type=_PICTURES.get(drawn, "image/png") if isinstance(drawn, str) else "image/png",
+        data=item["result"],
+        width=int(size[1]) if size else None,
+        height=int(size[2]) if size else None,
+        provider=provider,
+        vendor_data={"item": {name: value for name, value in item.items() if name != "result"}},
+    )
 
 
 def turn_items(message: Message, provider: str) -> list[dict[str, Any]]:
@@ -161,8 +194,10 @@ def _items(message: Message, provider: str) -> list[_Item]:
         elif isinstance(block, ReasoningPart):
             if "item" in block.data:
                 items.append((block.data["item"], block.data))
-        elif isinstance(block, MediaPart):
-            continue  # a model's own media have no place in its turns here
+        elif isinstance(
+            block.vendor_data.get("item"), dict
+        ):  # other media have no place in a model's turns here
+            items.append(({**block.vendor_data["item"], "result": block.data}, {}))
     return items
 
 

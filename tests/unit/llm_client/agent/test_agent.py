@@ -10,6 +10,7 @@ from llm_client import (
     Agent,
     AgentConfig,
     AuthenticationError,
+    Citation,
     CompletionResult,
     ConfigurationError,
     Conversation,
@@ -32,6 +33,7 @@ from llm_client import (
     ToolInvocation,
     ToolResult,
     Usage,
+    WebSearch,
     block_network,
     tool,
 )
@@ -324,3 +326,26 @@ def test_a_tool_without_a_schema_check_is_still_a_tool() -> None:
     agent, _ = scripted([call("raw", b=1, a=2)], "done", tools=[raw])
 
     assert texts(agent.run_sync("go"))[2] == ("tool", "['a', 'b']")
+
+
+def test_a_tool_of_ours_and_one_of_the_vendors_have_different_names() -> None:
+    @tool
+    async def web_search(query: str) -> str:
+        """Search."""
+        return query
+
+    with pytest.raises(
+        ConfigurationError, match="two tools named 'web_search', one of which runs at the vendor"
+    ):
+        Agent(provider=ScriptedProvider([]), tools=[web_search], server_tools=[WebSearch()])
+
+
+async def test_a_result_holds_the_last_answer_with_all_there_is_to_it() -> None:
+    cited = CompletionResult(content="Yes.", citations=(Citation(url="https://k.example"),))
+    request = RequestSpec(messages=(), server_tools=[WebSearch()])
+    provider = ScriptedProvider([call(), cited])
+    result = await Agent(provider=provider, tools=[add], request=request).run("?")
+
+    assert result.answer is not None
+    assert result.answer.citations == cited.citations
+    assert [spec.server_tools for spec in provider.requests] == [request.server_tools] * 2

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from llm_client import Agent, AgentConfig, OutputSchema, RequestSpec, ScriptedProvider
+from llm_client import Agent, AgentConfig, OutputSchema, RequestSpec, ScriptedProvider, WebSearch
 from support.agents import add, call
 
 
@@ -94,3 +94,13 @@ async def test_without_tools_the_schema_is_asked_for_at_once() -> None:
     await Agent(provider=provider, output_type=Sum).run("Add.")
 
     assert asked(provider) == [(0, True)]
+
+
+async def test_tools_of_the_vendors_own_are_left_out_of_the_turn_for_the_form_too() -> None:
+    provider = ScriptedProvider(["Three.", '{"total": 3}'])
+    provider.capabilities = Apart()
+    result = await Agent(provider=provider, server_tools=[WebSearch()], output_type=Sum).run("Add.")
+
+    assert (result.output, result.turns) == (Sum(total=3), 2)
+    asked = [(len(request.server_tools), request.output_schema is not None) for request in provider.requests]
+    assert asked == [(1, False), (0, True)]

@@ -1,0 +1,162 @@
+"""Server tools: what a vendor lets its model do on its own machines, beside the tools that run here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final
+
+from llm_client.errors import ConfigurationError, InvalidRequest
+from llm_client.json_text import JsonValue
+
+_SAME: Final = {
+    "websearch": "web_search",
+    "websearchpreview": "web_search",
+    "googlesearch": "web_search",
+    "googlesearchretrieval": "web_search",
+    "enterprisewebsearch": "web_search",
+    "browsersearch": "web_search",
+    "web": "web_search",
+    "codeexecution": "code_execution",
+    "codeinterpreter": "code_execution",
+    "filesearch": "file_search",
+    "imagegeneration": "image_generation",
+}
+"""What vendors call what rules and journals know by one name, as small letters alone."""
+_NO_LETTER: Final = re.compile(r"[^a-z]+")
+_DATE: Final = re.compile(r"(_\d+)+$")
+_NAMED_FREELY: Final = (None, "", "function", "custom")
+"""Types of tools that go by the name somebody has given them; of all others it counts what they do."""
+_LISTS: Final = ("tools", "plugins")
+"""Fields of vendors' bodies that hold tools, one an entry."""
+_OPTIONS: Final = {
+    "web_search_options": "web_search",
+    "search_parameters": "web_search",
+    "mcp_servers": "mcp",
+}
+"""Fields of vendors' bodies that are a tool each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSearch:
+    """Let the vendor's model search the web."""
+
+    name: ClassVar[str] = "web_search"
+    max_uses: int | None = None
+    """Searches of one answer at most."""
+    allowed_domains: Sequence[str] = ()
+    """Only results from these, such as `example.com`."""
+    blocked_domains: Sequence[str] = ()
+    """No results from these."""
+
+    def __post_init__(self) -> None:
+        if self.allowed_domains and self.blocked_domains:
+            raise InvalidRequest(
+                "a web search has domains that are allowed or domains that are blocked, not both"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeExecution:
+    """Let the vendor's model run code in the vendor's sandbox."""
+
+    name: ClassVar[str] = "code_execution"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSearch:
+    """Let the vendor's model search files that were uploaded to the vendor."""
+
+    name: ClassVar[str] = "file_search"
+    stores: Sequence[str]
+    """The vendor's names of what is searched: vector stores at OpenAI, file search stores at Google."""
+    max_results: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.stores:
+            raise InvalidRequest("a file search needs the name of a store")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageGeneration:
+    """Let the vendor's model have another one draw pictures, which come as `MediaPart`s."""
+
+    name: ClassVar[str] = "image_generation"
+    model: str | None = None
+    """The model that draws; the vendor's default otherwise."""
+    size: str | None = None
+    """Such as `1024x1024`."""
+    quality: str | None = None
+    """`low`, `medium` or `high`."""
+
+
+ServerTool = WebSearch | CodeExecution | FileSearch | ImageGeneration
+"""One of the tools that run at the vendor."""
+
+
+def settings_of(tool: ServerTool) -> dict[str, JsonValue]:
+    """Return what a declared tool is told, as JSON values; what is not set is left out."""
+    values = {field.name: getattr(tool, field.name) for field in fields(tool)}
+    return {
+        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in values.items()
+        if value is not None and value != ()
+    }
+
+
+def lacks_tool(api: str, tool: ServerTool) -> ConfigurationError:
+    """Return what says that a vendor has no such tool."""
+    return ConfigurationError(
+        f"{api} has no {tool.name.replace('_', ' ')} of its own; leave {type(tool).__name__} out"
+    )
+
+
+def lacks_setting(api: str, tool: ServerTool, *names: str) -> None:
+    """Refuse settings that a vendor's tool does not have. Raises `ConfigurationError`."""
+    told = settings_of(tool)
+    if name := next((name for name in names if name in told), None):
+        raise ConfigurationError(f"the {tool.name.replace('_', ' ')} of {api} has no {name}")
+
+
+def dump_server_tool(tool: ServerTool) -> dict[str, JsonValue]:
+    """Return a declared tool as JSON values."""
+    return {"name": tool.name, **settings_of(tool)}
+
+
+def declared_in(extra: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the tools that a request's `extra` declares in a vendor's own words, each with what it is told.
+
+    The name is that of a `ServerTool` where it is such a tool, else what the vendor or the caller calls it.
+    """
+    for field in _LISTS:
+        entries = extra.get(field)
+        for entry in entries if isinstance(entries, list | tuple) else ():
+            yield from _named(entry) if isinstance(entry, Mapping) else [(_common_name(str(entry)), {})]
+    for field, name in _OPTIONS.items():
+        if extra.get(field) is not None:
+            told = extra[field]
+            yield name, told if isinstance(told, Mapping) else {field: told}
+
+
+def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what one entry of a list of tools declares: it says so in a field, or by its fields, as Google has it."""
+    kind, function = entry.get("type"), entry.get("function")
+    named = function.get("name") if isinstance(function, Mapping) else entry.get("name")
+    stated = (named, kind, entry.get("id")) if kind in _NAMED_FREELY else (kind,)
+    name = next((each for each in stated if isinstance(each, str) and each), None)
+    if name is not None:
+        yield name if name == named else _common_name(name), entry
+        return
+    for field, told in entry.items():
+        if field in ("functionDeclarations", "function_declarations"):
+            for declared in told if isinstance(told, list | tuple) else ():
+                yield str(declared.get("name")) if isinstance(declared, Mapping) else field, {}
+        else:
+            yield _common_name(field), told if isinstance(told, Mapping) else {}
+
+
+def _common_name(stated: str) -> str:
+    undated = _DATE.sub("", stated)
+    bare = _NO_LETTER.sub("", undated.rpartition(":")[2].lower())
+    return _SAME.get(bare, undated)
