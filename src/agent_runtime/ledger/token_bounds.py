@@ -60,6 +60,10 @@ _THOUGHT_FIELDS: Final = frozenset({"text", "thought", "thoughtSignature"})
 """Likewise fields of blocks that have no type."""
 
 
+_READ_FILES: Final = "annotations"
+"""Where a chat server puts what it has read in files, pictures by their addresses among it; beside a text, what the text rests on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unbounded:
     """Why no bound exists."""
@@ -71,6 +75,10 @@ def bound_input(spec: RequestSpec, model: str) -> int | Unbounded:
     """Return the most tokens that the input of a request to a model can take."""
     if foreign := foreign_extras(spec.extra):
         return Unbounded(f"extra field {foreign[0]!r} may bring input of any size")
+    if spec.server_tools:
+        return Unbounded(
+            f"{spec.server_tools[0].name} reads at the vendor, and what it reads is input of any size"
+        )
     total = PER_REQUEST
     for message in spec.messages:
         tokens = _message(message, model)
@@ -157,7 +165,8 @@ def _said(part: TextPart | ReasoningPart | RefusalPart | CallPart) -> int | Unbo
         named = map(data.get, _BLOCKS) if isinstance(part, ReasoningPart) else (data, data.get("item"))
         blocks = [block for block in named if isinstance(block, Mapping)]
         allowed = _is_thought if isinstance(part, ReasoningPart) else _keeps_its_type
-        if not all(map(allowed, blocks)):
+        has_files = isinstance(part, ReasoningPart) and _READ_FILES in data
+        if has_files or not all(map(allowed, blocks)):
             return Unbounded("what a vendor wants back with an answer may bring input of any size")
     text = "" if isinstance(part, CallPart) else part.text
     return text_bytes(text) + (_json_bytes(data) if data else 0)
@@ -178,6 +187,10 @@ def _image(part: MediaPart, model: str) -> int | Unbounded:
     """Bound an image of declared size by the dearest of the vendors' published formulas."""
     if part.vendor_data:
         return Unbounded("what a vendor wants back with an image may bring input of any size")
+    if part.file_id is not None:
+        return Unbounded(
+            "a file that is named by its id has no bound on its tokens, whatever is declared of it"
+        )
     if not part.media_type.startswith("image/"):
         return Unbounded(f"{part.media_type} has no bound on its tokens")
     if part.size is None:

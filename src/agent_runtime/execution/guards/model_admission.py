@@ -7,8 +7,12 @@ from functools import cache, partial
 from typing import Any, Final
 
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
-from agent_runtime.execution.guards.model_policy import judge_model
-from agent_runtime.execution.guards.model_step import ModelStep
+from agent_runtime.execution.guards.model_policy import (
+    judge_model,
+    judge_server_tool,
+    server_tools_of,
+)
+from agent_runtime.execution.guards.model_step import ModelStep, offered_tools
 from agent_runtime.execution.guards.money import AtMost
 from agent_runtime.execution.guards.pinning import new_pins
 from agent_runtime.execution.job_run import JobRun
@@ -18,6 +22,7 @@ from agent_runtime.ledger.token_bounds import bound_input, foreign_extras, has_m
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message
 from llm_client.json_text import JsonValue
@@ -58,26 +63,37 @@ class ModelAdmission:
     ) -> tuple[RequestSpec, str]:
         """Return a request as the policy lets it leave, and the model it may ask. Raises `PolicyDenied`."""
         branch = step.branch
-        if not branch.run.enforcer.governs_models:
-            return spec, model
-        tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
-        ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
-        step.ruled |= {(provider, model), (provider, ruling.model)}
-        bounds = ruling.constraints
-        if bounds.drop_tools:
-            branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
-        if bounds.redact:
-            await step.redact(bounds.redact)
-            spec = spec.evolve(messages=await step.redacted(spec.messages, bounds.redact))
-        return ruling.applied(spec, model), ruling.model
+        if branch.run.enforcer.governs_models:
+            tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
+            ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
+            step.ruled |= {(provider, model), (provider, ruling.model)}
+            bounds = ruling.constraints
+            if bounds.drop_tools:
+                branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
+            if bounds.redact:
+                await step.redact(bounds.redact)
+                spec = spec.evolve(messages=await step.redacted(spec.messages, bounds.redact))
+            spec, model = ruling.applied(spec, model), ruling.model
+        return await self._rule_on_server_tools(step, spec), model
+
+    async def _rule_on_server_tools(self, step: ModelStep, spec: RequestSpec) -> RequestSpec:
+        """Ask the policy about tools that run at the vendor, where nobody sees their calls; once for each way to declare one."""
+        for name, told in server_tools_of(spec):
+            about = (name, hash_of(told))
+            if about in step.ruled_tools:
+                continue
+            kinds = await judge_server_tool(step.branch, step.branch.batch, name, told)
+            step.ruled_tools.add(about)
+            if kinds:
+                await step.redact(kinds)
+                spec = spec.evolve(messages=await step.redacted(spec.messages, kinds))
+        return spec
 
     async def admit(self, step: ModelStep, attempt: ModelAttempt, number: int) -> tuple[ModelAttempt, AtMost]:
         """Commit the intent and the reservation; return the attempt as it was granted."""
         run, provider = step.branch.run, attempt.provider.name
         await run.budgets.refresh()
-        if (provider, attempt.model) not in step.ruled:
-            spec, _ = await self.rule(step, attempt.spec, provider, attempt.model, attempt.call.estimator)
-            attempt = attempt.evolve(spec=spec)
+        attempt = await self._ruled(step, attempt)
 
         async def commit(plan: Plan) -> None:
             bound = AtMost.of(plan, provider)
@@ -94,7 +110,7 @@ class ModelAdmission:
                     run.unsent.discard(step.attempt_id(number))
                 raise
             if number == 1:
-                step.note_request(attempt.spec.tools)
+                step.note_request(attempt.spec)
 
         async def demand(model: str) -> Demand:
             return await self._demand(run, attempt, model)
@@ -127,6 +143,16 @@ class ModelAdmission:
             attempt = attempt.evolve(spec=attempt.spec.evolve(max_tokens=plan.max_tokens, model=model))
         return attempt, step.open[number]
 
+    async def _ruled(self, step: ModelStep, attempt: ModelAttempt) -> ModelAttempt:
+        """Ask the policy about what a fallback or a middleware has changed since the call was ruled on."""
+        if (attempt.provider.name, attempt.model) in step.ruled:
+            spec = await self._rule_on_server_tools(step, attempt.spec)
+        else:
+            spec, _ = await self.rule(
+                step, attempt.spec, attempt.provider.name, attempt.model, attempt.call.estimator
+            )
+        return attempt if spec is attempt.spec else attempt.evolve(spec=spec)
+
     async def _demand(self, run: JobRun, attempt: ModelAttempt, model: str) -> Demand:
         """Return what an attempt wants of a model."""
         prices = attempt.call.prices or self._prices
@@ -148,7 +174,8 @@ class ModelAdmission:
     def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
         prices, provider = attempt.call.prices or self._prices, attempt.provider.name
         extra = attempt.spec.extra
-        media = has_media(attempt.spec.messages) or bool(foreign_extras(extra))
+        spec = attempt.spec
+        media = has_media(spec.messages) or bool(spec.server_tools) or bool(foreign_extras(extra))
         conditions = asked_conditions(extra) if extra else None
 
         @cache
@@ -185,7 +212,7 @@ def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, JsonValue])
     given: dict[str, Any] = {"messages": [dump_message(message) for message in described.fresh]}
     if len(described.fresh) < len(step.messages):
         given["request"] = described.parts
-    tools = [tool.name for tool in attempt.spec.tools]
+    tools = offered_tools(attempt.spec)
     if tools != list(transcripts.tools_of(described)):
         given["tools"] = tools
     return encode(given)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from agent_runtime.errors import ActionExpired, PolicyDenied
 from agent_runtime.execution.approvals import Verdict, approval_spec
@@ -12,6 +13,7 @@ from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.waits import await_action, open_action
 from agent_runtime.execution.policy_enforcer import redactor, refusal_of
 from agent_runtime.values.content import read_aside
+from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
     Approval,
@@ -23,6 +25,7 @@ from agent_runtime.values.policy import (
 from llm_client.messages import Message, Part, RefusalPart, TextPart
 from llm_client.redaction import Redactor
 from llm_client.spec import RequestSpec
+from llm_client.tools.server import declared_in, settings_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,8 @@ async def judge_model(
         if result.decision is PolicyDecision.DENY:
             raise PolicyDenied(f"model {asked[-1]!r}: {refusal_of(result)}")
         if result.approval is not None:
-            await _approve(branch, place, asked[-1], provider, result)
+            payload = {"model": asked[-1], "provider": provider}
+            await _approve(branch, place, f"{provider}:{asked[-1]}", f"model {asked[-1]!r}", payload, result)
         bounds.append(result.constraints)
         forced = result.constraints.model
         if forced is None or forced == asked[-1]:
@@ -79,18 +83,55 @@ async def judge_model(
         asked.append(forced)
 
 
-async def _approve(branch: Branch, place: str, model: str, provider: str, result: PolicyResult) -> None:
-    """Ask a person whether a model may be asked."""
-    payload = {"model": model, "provider": provider, "reason": refusal_of(result)}
-    spec = approval_spec(result.approval or Approval(), payload)
+async def judge_server_tool(
+    branch: Branch, place: str, name: str, told: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Ask the policy about a tool that the vendor runs, before it is offered: its calls are seen by nobody here.
+
+    Args:
+        branch: Where it waits for a yes that the policy wants.
+        place: The model call's.
+        name: The tool's.
+        told: What the request tells it, which rules see as its arguments.
+
+    Returns:
+        Kinds of content to take out of the request: what the tool is asked, the vendor makes of it.
+
+    Raises:
+        PolicyDenied: The policy, or a person it asks, says no.
+    """
+    run, about, what = branch.run, hash_of(told), f"server tool {name!r}"
+    operation_id = run.operation_id(place)
+    result = run.enforcer.decide(PolicyAction.TOOL, operation_id, name, arguments=told, argument_hash=about)
+    if result.decision is PolicyDecision.DENY:
+        raise PolicyDenied(f"{what}: {refusal_of(result)}")
+    if result.approval is not None:
+        payload = {"tool": name, "arguments": dict(told)}
+        await _approve(branch, place, f"tool:{name}:{about}", what, payload, result)
+    return result.constraints.redact
+
+
+def server_tools_of(spec: RequestSpec) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the tools that a request has the vendor run, with what they are told; also those that its `extra` declares."""
+    declared: list[tuple[str, Mapping[str, Any]]] = [
+        (tool.name, settings_of(tool)) for tool in spec.server_tools
+    ]
+    return [*declared, *declared_in(spec.extra)] if spec.extra else declared
+
+
+async def _approve(
+    branch: Branch, place: str, about: str, what: str, payload: Mapping[str, Any], result: PolicyResult
+) -> None:
+    """Ask a person whether a model may be asked, or be offered a tool."""
+    spec = approval_spec(result.approval or Approval(), {**payload, "reason": refusal_of(result)})
     with branch.child(place, is_line=False) as own:
-        action = await open_action(own, f"{branch.run.operation_id(place)}?{provider}:{model}", spec)
+        action = await open_action(own, f"{branch.run.operation_id(place)}?{about}", spec)
         try:
             verdict = Verdict.of(await await_action(own, action))
         except ActionExpired as error:
-            raise PolicyDenied(f"model {model!r}: {error}") from error
+            raise PolicyDenied(f"{what}: {error}") from error
     if not verdict.approved:
-        raise PolicyDenied(verdict.refusal(f"model {model!r}"))
+        raise PolicyDenied(verdict.refusal(what))
 
 
 def is_dropped(name: str, patterns: Sequence[str]) -> bool:
@@ -99,12 +140,20 @@ def is_dropped(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _without_tools(spec: RequestSpec, patterns: Sequence[str]) -> RequestSpec:
+    """Return a request without some tools. Raises `PolicyDenied` for one that its `extra` declares: that is the vendor's to read."""
+    for name, _ in declared_in(spec.extra):
+        if is_dropped(name, patterns):
+            raise PolicyDenied(
+                f"server tool {name!r}: it may not be used here, and a request's extra declares it"
+            )
     left = tuple(tool for tool in spec.tools if not is_dropped(tool.name, patterns))
+    at_vendor = tuple(tool for tool in spec.server_tools if not is_dropped(tool.name, patterns))
     choice = spec.tool_choice
     named = choice is not None and choice not in ("auto", "none", "required")
-    if (named and choice not in {tool.name for tool in left}) or not left:
+    names = {tool.name for tool in (*left, *at_vendor)}
+    if (named and choice not in names) or not names:
         choice = None
-    return spec.evolve(tools=left, tool_choice=choice)
+    return spec.evolve(tools=left, server_tools=at_vendor, tool_choice=choice)
 
 
 async def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...]) -> Sequence[Message]:

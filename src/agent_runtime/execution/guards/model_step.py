@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.heard import Heard
-from agent_runtime.execution.guards.model_policy import redacted_messages
+from agent_runtime.execution.guards.model_policy import redacted_messages, server_tools_of
 from agent_runtime.execution.guards.money import AtMost, attempt_id
 from agent_runtime.execution.journal.history import Step
 from agent_runtime.ledger.reservations import ApplicableBudget
@@ -19,7 +19,7 @@ from llm_client.codec import dump_result
 from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
-from llm_client.tools.tool import Tool
+from llm_client.spec import RequestSpec
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +46,8 @@ class ModelStep:
     """Those that its attempt in flight is counted in."""
     ruled: set[tuple[str, str]] = field(default_factory=set)
     """Providers and models the policy has been asked about."""
+    ruled_tools: set[tuple[str, str]] = field(default_factory=set)
+    """Names of tools that run at the vendor, and hashes of what they are told, which the policy has been asked about."""
 
     @property
     def recorded(self) -> Step | None:
@@ -68,11 +70,10 @@ class ModelStep:
             body["events"] = self.heard.dump(result)
         return encode(body)
 
-    def note_request(self, tools: Sequence[Tool]) -> None:
+    def note_request(self, spec: RequestSpec) -> None:
         """Let later requests refer to this one, which is written."""
         if self.is_conversation:
-            names = [tool.name for tool in tools]
-            self.branch.run.transcripts.note_request(self.place, self.messages, names)
+            self.branch.run.transcripts.note_request(self.place, self.messages, offered_tools(spec))
 
     async def redact(self, kinds: tuple[str, ...]) -> None:
         """Take kinds of content out of what is written, as they are taken out of what leaves."""
@@ -92,6 +93,11 @@ class ModelStep:
 
 CURRENT_CALL: ContextVar[ModelStep | None] = ContextVar("agent_runtime_model_call", default=None)
 """The model call that the current task is inside of."""
+
+
+def offered_tools(spec: RequestSpec) -> list[str]:
+    """Return the names of the tools that a model is offered: those that run here, then those that run at the vendor."""
+    return [*(tool.name for tool in spec.tools), *(name for name, _ in server_tools_of(spec))]
 
 
 def step_name(call: ModelCall) -> str:

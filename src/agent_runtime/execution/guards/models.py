@@ -191,7 +191,7 @@ async def _note_recorded(run: JobRun, step: ModelStep, call: ModelCall) -> None:
     """Let later requests refer to a recorded one, as the policy of that time let it leave."""
     for kinds in _constraints(run, step, "redact"):
         await step.redact(tuple(kinds))
-    step.note_request(call.spec.tools)
+    step.note_request(call.spec)
 
 
 async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> CompletionResult:

@@ -10,6 +10,7 @@ from llm_client.json_text import LongFloat
 from llm_client.messages import CallPart, MediaPart, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.spec import OutputSchema
 from llm_client.tokens import TokenEstimator
+from llm_client.tools.server import CodeExecution
 
 
 def bound(*messages: Message, model: str = "m", **values: object) -> int:
@@ -103,6 +104,14 @@ def test_a_field_that_may_bring_more_input_has_no_bound() -> None:
     assert bound(Message.user("x"), extra={"service_tier": "flex"}) > 0
 
 
+def test_what_a_vendor_reads_by_itself_has_no_bound() -> None:
+    named = MediaPart(media_type="image/png", file_id="file_1", width=1, height=1)
+
+    assert "named by its id" in why(Message.user([named]))
+    assert TokenEstimator().estimate([Message.user([named])]) >= 1000
+    assert "code_execution" in why(Message.user("x"), server_tools=[CodeExecution()])
+
+
 def test_arguments_and_schemas_are_counted_in_their_longest_form_too() -> None:
     long = "\ufdfa" * 100  # three bytes each, six escaped, 33 in NFKC
     called = Message.assistant("", [ToolCall("1", "look", {"where": long})])
@@ -134,6 +143,10 @@ THOUGHTS: list[Part] = [
     CallPart(call_id="1", provider="openai", data={"item": {"id": "f"}}),
 ]
 ELSEWHERE: list[Part] = [
+    ReasoningPart(
+        provider="openrouter",
+        data={"annotations": [{"type": "file", "file": {"content": [{"type": "image_url", "image_url": {"url": "u"}}]}}]},
+    ),
     ReasoningPart(provider="anthropic", data={"block": {"type": "document", "source": {"type": "url", "url": "u"}}}),
     ReasoningPart(provider="google", data={"part": {"fileData": {"mimeType": "video/mp4", "fileUri": "u"}}}),
     ReasoningPart(provider="openai", data={"item": {"type": "item_reference", "id": "m"}}),
