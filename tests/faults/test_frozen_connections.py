@@ -36,7 +36,7 @@ CALLS: dict[str, Callable[[PostgresStorage], Awaitable[Any]]] = {
     "due_jobs": lambda storage: storage.due_jobs(caps=NO_CAPS),
     "commit": lambda storage: storage.commit(commit(create=[(job(), [])])),
     "claim": lambda storage: storage.claim("job", owner="w", at=NOW),
-    "fold": lambda storage: storage.fold("job", fence=1, at=NOW),
+    "drain_signals": lambda storage: storage.drain_signals("job", fence=1, at=NOW),
     "register_worker": lambda storage: storage.register_worker(WORKER),
     "remove_worker": lambda storage: storage.remove_worker("w"),
     "expire_workers": lambda storage: storage.expire_workers(7.0),

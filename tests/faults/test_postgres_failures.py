@@ -46,8 +46,8 @@ class Recorder:
     def committed(self, commit: Commit, first_seq: int) -> None:
         self.first_seqs.append(first_seq)
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
-        """Hear of folded signals, of which there are none."""
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Hear of drained signals, of which there are none."""
 
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
         """Hear of other processes' changes."""
@@ -170,7 +170,7 @@ async def test_who_waits_together_for_a_server_that_is_gone_is_told_together(dat
         assert 1 <= proxy.tries < 20
         proxy.gone = False
         await asyncio.gather(*(storage.commit(one) for one in signals))
-        assert [len(await storage.fold(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 50
+        assert [len(await storage.drain_signals(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 50
         await storage.aclose()
 
 
@@ -190,7 +190,7 @@ async def test_what_can_never_be_stored_is_its_callers_error_and_nobody_elses(
     assert isinstance(refused, InvalidInput)
     assert "secret" not in str(refused)
     assert not any(isinstance(answer, BaseException) for answer in written)
-    assert [len(await storage.fold(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 5
+    assert [len(await storage.drain_signals(job_id, fence=1, at=NOW)) for job_id in jobs] == [1] * 5
     await storage.aclose()
 
 

@@ -24,7 +24,7 @@ KILL_COMMIT = "KILL_COMMIT"
 
 
 class KillingStorage(SQLiteStorage):
-    """Kills its process at a chosen commit, or at a fold that makes it."""
+    """Kills its process at a chosen commit, or at a drain of signals that makes it."""
 
     async def commit(self, commit: Commit) -> int:
         hit = _is_hit(commit)
@@ -33,9 +33,11 @@ class KillingStorage(SQLiteStorage):
             _die()
         return seq
 
-    async def fold(self, job_id: str, *, held: Commit | None = None, **given: Any) -> Sequence[RuntimeEvent]:
+    async def drain_signals(
+        self, job_id: str, *, held: Commit | None = None, **given: Any
+    ) -> Sequence[RuntimeEvent]:
         hit = held is not None and _is_hit(held)
-        events = await super().fold(job_id, held=held, **given)
+        events = await super().drain_signals(job_id, held=held, **given)
         if hit:
             _die()
         return events

@@ -316,7 +316,8 @@ class World:
             held_ = held if chance.some(0.5) else None
             chance.number += 1
             await self.all(
-                f"fold {job_id} {held_}", lambda one: one.fold(job_id, fence=fence, at=NOW, held=held_)
+                f"drain {job_id} {held_}",
+                lambda one: one.drain_signals(job_id, fence=fence, at=NOW, held=held_),
             )
         elif chance.some(0.03) and chance.fences:
             job_id = chance.random.choice(sorted(chance.fences))

@@ -58,9 +58,11 @@ class ArmedStorage(PostgresStorage):
         _die_at(hit, "after:")
         return seq
 
-    async def fold(self, job_id: str, *, held: Commit | None = None, **given: Any) -> Sequence[RuntimeEvent]:
+    async def drain_signals(
+        self, job_id: str, *, held: Commit | None = None, **given: Any
+    ) -> Sequence[RuntimeEvent]:
         hit = [] if held is None else _hit(held)
-        events = await super().fold(job_id, held=held, **given)
+        events = await super().drain_signals(job_id, held=held, **given)
         _die_at(hit, "after:")
         return events
 

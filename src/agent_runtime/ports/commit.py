@@ -186,7 +186,7 @@ class Commit:
     absolution: Absolution | None = None
     """What is forgiven with an outcome, of what counts against the job."""
     require_no_signals: bool = False
-    """Refuse with `SignalsPending` when signals for the job wait to be folded."""
+    """Refuse with `SignalsPending` when signals for the job wait to be drained."""
     create: Sequence[tuple[JobRecord, Sequence[NewEvent]]] = ()
     """New jobs, each with the first events of its journal.
 

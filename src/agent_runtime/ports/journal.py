@@ -23,7 +23,7 @@ class Claim:
 
     job: JobRecord
     events: Sequence[RuntimeEvent]
-    """Its whole journal, signals that had waited already folded in."""
+    """Its whole journal, signals that had waited already drained into it."""
 
 
 ChangeKind = Literal["created", "signalled", "appended", "ended", "timer"]
@@ -44,8 +44,8 @@ class Listener(Protocol):
         """Learn of a commit made through this storage object; `first_seq` is the place of its first event."""
         ...
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
-        """Learn of entries that a claim or a fold has added to a journal."""
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Learn of entries that a claim or a drain has added to a journal."""
         ...
 
     def mailed(self, job_ids: Sequence[str]) -> None:
@@ -114,10 +114,10 @@ class Journal(Protocol):
         suspects: bool = True,
         ability: Ability | None = None,
     ) -> Claim | None:
-        """Take a job that is due and unowned: its fence grows, waiting signals are folded, its status is `running`.
+        """Take a job that is due and unowned: its fence grows, waiting signals are drained, its status is `running`.
 
         Due means queued, or left running by a dead owner, or suspended with a signal waiting. Returns `None` for any
-        other job. Appends `job.started` the first time and `job.resumed` later, before the folded signals.
+        other job. Appends `job.started` the first time and `job.resumed` later, before the entries of the signals.
 
         A job is turned away, also with `None`, while as many jobs of its scope as `caps` allows have an owner, and
         while others of its scope and queue come first for the places that are left: the order is that of `due_jobs`.
@@ -134,7 +134,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def fold(
+    async def drain_signals(
         self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
     ) -> Sequence[RuntimeEvent]:
         """Append the signals that wait for a job to its journal, for its owner, and return them.
@@ -143,7 +143,7 @@ class Journal(Protocol):
             job_id: The job.
             fence: Its owner's.
             at: When.
-            held: What the owner has not written yet: made first, once, and with the fold or not at all.
+            held: What the owner has not written yet: made first, once, and with the signals or not at all.
 
         Raises:
             FenceLost: Another worker owns the job now. What `commit` raises, for `held`.

@@ -75,19 +75,19 @@ class FamiliesContract:
         grandchild = await self.member(storage, living)
         await self.ends(storage, ended)
         await self.ends(storage, parent)
-        (event,) = await storage.fold(living.job_id, fence=1, at=NOW)
+        (event,) = await storage.drain_signals(living.job_id, fence=1, at=NOW)
         assert event.type == "job.cancel_requested"
-        assert await storage.fold(ended.job_id, fence=1, at=NOW) == []
-        assert await storage.fold(grandchild.job_id, fence=1, at=NOW) == []
+        assert await storage.drain_signals(ended.job_id, fence=1, at=NOW) == []
+        assert await storage.drain_signals(grandchild.job_id, fence=1, at=NOW) == []
         await self.ends(storage, living)
-        (event,) = await storage.fold(grandchild.job_id, fence=1, at=NOW)
+        (event,) = await storage.drain_signals(grandchild.job_id, fence=1, at=NOW)
         assert event.type == "job.cancel_requested"
 
     async def test_a_job_that_goes_on_after_its_parents_end_is_cancelled(self, storage: Storage) -> None:
         parent = await self.member(storage)
         child = await self.member(storage, parent)
         await self.ends(storage, parent)
-        await storage.fold(child.job_id, fence=1, at=NOW)
+        await storage.drain_signals(child.job_id, fence=1, at=NOW)
         assert await self.is_stopped(storage, await self.continues(storage, child))
 
     async def test_a_job_that_goes_on_without_its_parent_is_cancelled(self, storage: Storage) -> None:
@@ -95,7 +95,7 @@ class FamiliesContract:
         parent = await self.member(storage)
         child = await self.member(storage, parent)
         await self.ends(storage, parent)
-        await storage.fold(child.job_id, fence=1, at=NOW)
+        await storage.drain_signals(child.job_id, fence=1, at=NOW)
         assert await storage.prune(before=NOW.replace(year=NOW.year + 1)) == 1
         assert await self.is_stopped(storage, await self.continues(storage, child))
 

@@ -107,13 +107,13 @@ class DyingStorage:
             job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
         )
 
-    async def fold(
+    async def drain_signals(
         self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
     ) -> Sequence[RuntimeEvent]:
         """Fold signals while alive."""
         if self.died.is_set():
             await self._gone()
-        return await self._inner.fold(job_id, fence=fence, at=at, held=held)
+        return await self._inner.drain_signals(job_id, fence=fence, at=at, held=held)
 
     async def register_worker(self, worker: WorkerRecord) -> bool:
         """Register while alive."""

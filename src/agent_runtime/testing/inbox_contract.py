@@ -36,7 +36,7 @@ class _Woken:
     def committed(self, commit: Commit, first_seq: int) -> None:
         """Nothing to remember."""
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Nothing to remember."""
 
     def mailed(self, job_ids: Sequence[str]) -> None:

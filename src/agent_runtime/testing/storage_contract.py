@@ -55,8 +55,8 @@ class Recorder:
         """Remember the commit's events with their places."""
         self.types.extend((event.type, seq) for seq, event in enumerate(commit.events, first_seq))
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
-        """Remember folded events."""
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Remember the entries of drained signals."""
         self.types.extend((event.type, event.seq or 0) for event in events if event.job_id == job_id)
 
     def mailed(self, job_ids: Sequence[str]) -> None:
@@ -195,7 +195,7 @@ class StorageContract(
                 )
             )
         with pytest.raises(FenceLost):
-            await storage.fold(owned.job_id, fence=1, at=NOW)
+            await storage.drain_signals(owned.job_id, fence=1, at=NOW)
         assert await storage.events(owned.job_id) == before
         assert await storage.ledger_entries(LedgerFilter()) == []
         assert await storage.list_actions() == []
@@ -363,10 +363,10 @@ class StorageContract(
         await storage.commit(commit(signals=[signal]))
         await storage.commit(commit(signals=[signal]))
         assert await storage.jobs_with_signals("w1") == [owned.job_id]
-        (event,) = await storage.fold(owned.job_id, fence=1, at=NOW)
+        (event,) = await storage.drain_signals(owned.job_id, fence=1, at=NOW)
         assert (event.type, event.operation_id, event.data, event.content) == signal[2:]
         assert event.seq == 3
-        assert await storage.fold(owned.job_id, fence=1, at=NOW) == []
+        assert await storage.drain_signals(owned.job_id, fence=1, at=NOW) == []
         assert await storage.jobs_with_signals("w1") == []
 
     async def test_what_is_held_is_written_before_the_signals_that_are_folded_with_it(
@@ -378,7 +378,7 @@ class StorageContract(
         charge = Charge("held", settle=Amount(tool_calls=1))
         held = commit(job_id=owned.job_id, fence=1, events=values, charges=[charge])
         for _ in range(2):  # asked again, since the first answer was lost: nothing is written twice
-            (event,) = await storage.fold(owned.job_id, fence=1, at=NOW, held=held)
+            (event,) = await storage.drain_signals(owned.job_id, fence=1, at=NOW, held=held)
             assert (event.type, event.seq) == ("timer.fired", 5)
         written = [event.type for event in await storage.events(owned.job_id, after_seq=2)]
         assert written == ["value.recorded", "value.recorded", "timer.fired"]
@@ -388,7 +388,7 @@ class StorageContract(
     async def test_what_is_held_is_written_without_signals_too(self, storage: Storage) -> None:
         owned = await self.claimed(storage)
         held = commit(job_id=owned.job_id, fence=1, events=[NewEvent("value.recorded", "op")])
-        assert await storage.fold(owned.job_id, fence=1, at=NOW, held=held) == []
+        assert await storage.drain_signals(owned.job_id, fence=1, at=NOW, held=held) == []
         (event,) = await storage.events(owned.job_id, after_seq=2)
         assert event.type == "value.recorded"
 
@@ -397,7 +397,7 @@ class StorageContract(
         await storage.commit(commit(signals=[Signal("s1", owned.job_id, "timer.fired")]))
         held = commit(job_id=owned.job_id, fence=0, events=[NewEvent("value.recorded", "op")])
         with pytest.raises(FenceLost):
-            await storage.fold(owned.job_id, fence=0, at=NOW, held=held)
+            await storage.drain_signals(owned.job_id, fence=0, at=NOW, held=held)
         assert len(await storage.events(owned.job_id)) == 2
         assert await storage.jobs_with_signals("w1") == [owned.job_id]
 
@@ -414,7 +414,7 @@ class StorageContract(
         )
         with pytest.raises(SignalsPending):
             await storage.commit(replace(suspend, commit_id=new_commit_id()))
-        await storage.fold(owned.job_id, fence=1, at=NOW)
+        await storage.drain_signals(owned.job_id, fence=1, at=NOW)
         await storage.commit(replace(suspend, commit_id=new_commit_id()))
         found = await storage.get_job(owned.job_id)
         assert found is not None

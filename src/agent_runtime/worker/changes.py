@@ -140,8 +140,8 @@ class ChangeRouter:
             if last.is_stop:
                 self._ends.came(last)
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
-        """React to entries that a claim or a fold has written."""
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """React to entries that a claim or a drain has written."""
         for event in events:
             self._bus.publish_live(event)
             if event.is_terminal:

@@ -43,7 +43,7 @@ class Ear:
     def committed(self, commit: Commit, first_seq: int) -> None:
         """Not of interest."""
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         """Not of interest."""
 
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:

@@ -96,8 +96,10 @@ class TroubledStorage(DyingStorage):
         self._life.take(claim)
         return claim
 
-    async def fold(self, job_id: str, **options: Any) -> Sequence[RuntimeEvent]:
-        events: Sequence[RuntimeEvent] = await self._write(lambda: self._inner.fold(job_id, **options))
+    async def drain_signals(self, job_id: str, **options: Any) -> Sequence[RuntimeEvent]:
+        events: Sequence[RuntimeEvent] = await self._write(
+            lambda: self._inner.drain_signals(job_id, **options)
+        )
         return events
 
     async def register_worker(self, worker: WorkerRecord) -> bool:

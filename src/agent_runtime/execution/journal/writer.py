@@ -122,7 +122,7 @@ class JournalWriter:
 
     async def drain_signals(self) -> Sequence[RuntimeEvent]:
         """Append the signals that wait for the job to its journal, after all that is held back, and return them."""
-        drain, job_id, fence = self.services.storage.fold, self.job.job_id, self.job.fence
+        drain, job_id, fence = self.services.storage.drain_signals, self.job.job_id, self.job.fence
         drained: Sequence[RuntimeEvent] = ()
 
         async def write(commit: Commit) -> int:

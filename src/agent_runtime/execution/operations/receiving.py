@@ -1,7 +1,7 @@
 """Messages in a run: asking for one, taking it in the commit that records it, and giving back what nobody gets to see.
 
 A message stays in its inbox until a commit of the job's owner both writes `message.received` and takes it, so it is in one
-place only, whoever dies. Only the run's supervisor takes messages, in turn with folding signals: whatever is satisfied
+place only, whoever dies. Only the run's supervisor takes messages, in turn with draining signals: whatever is satisfied
 first is first in the journal. What was taken for a wait that the code does not come back from – another one was faster, a
 sibling failed, the time was up, the job ends – goes back with the commit that records that.
 """

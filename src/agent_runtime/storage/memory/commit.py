@@ -234,7 +234,7 @@ def append(state: State, job_id: str, events: Sequence[NewEvent], at: datetime) 
     return job.last_seq + 1 if events else 0
 
 
-def fold_signals(state: State, job_id: str, at: datetime) -> Sequence[RuntimeEvent]:
+def drain_signals(state: State, job_id: str, at: datetime) -> Sequence[RuntimeEvent]:
     """Move waiting signals into the journal."""
     waiting = state.signals.pop(job_id, {})
     before = state.jobs[job_id].last_seq

@@ -13,7 +13,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.memory.actions import ActionReader
-from agent_runtime.storage.memory.commit import append, apply, check, fold_signals
+from agent_runtime.storage.memory.commit import append, apply, check, drain_signals
 from agent_runtime.storage.memory.due import DueWork
 from agent_runtime.storage.memory.inbox import InboxReader
 from agent_runtime.storage.memory.jobs import JobReader
@@ -115,12 +115,12 @@ class MemoryStorage(
         )
         start = RuntimeEventType.JOB_STARTED if first else RuntimeEventType.JOB_RESUMED
         append(state, job_id, [NewEvent(start)], at)
-        fold_signals(state, job_id, at)
+        drain_signals(state, job_id, at)
         journal = state.journals[job_id]
         self._announce(job_id, journal[job.last_seq :])
         return Claim(job=state.jobs[job_id], events=tuple(journal))
 
-    async def fold(
+    async def drain_signals(
         self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
     ) -> Sequence[RuntimeEvent]:
         """Append what is held, then the waiting signals, to the journal of a job that is ours."""
@@ -132,11 +132,11 @@ class MemoryStorage(
             await self.commit(held)
         if job is None or job.fence != fence:
             raise FenceLost
-        folded = fold_signals(state, job_id, at)
-        if folded:
-            self._announce(job_id, folded)
-        return folded
+        drained = drain_signals(state, job_id, at)
+        if drained:
+            self._announce(job_id, drained)
+        return drained
 
     def _announce(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         for listener in tuple(self._listeners):
-            listener.folded(job_id, events)
+            listener.signals_drained(job_id, events)

@@ -1,4 +1,4 @@
-"""What a writer is asked to do: make a commit, claim a job, fold its signals. Each knows which rows it needs locked."""
+"""What a writer is asked to do: make a commit, claim a job, drain its signals. Each knows which rows it needs locked."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class ClaimOperation(Operation):
 
 
 @dataclass(slots=True, eq=False)
-class FoldOperation(Operation):
+class DrainOperation(Operation):
     """Takes the waiting signals into a journal, after what its owner has not written yet."""
 
     job_id: str = field(kw_only=True)
@@ -169,7 +169,7 @@ class FoldOperation(Operation):
         needs.signals_of.add(self.job_id)
 
     def apply(self, rows: LockedRows) -> Any:
-        """Apply the commit, then the fold, which the same fence lets through."""
+        """Apply the commit, then drain the signals, which the same fence lets through."""
         if self.held is not None:
             self.held_seq = self.held.apply(rows)
         return apply_fold(rows, self.job_id, self.fence, self.at)

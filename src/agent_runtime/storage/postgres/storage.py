@@ -24,7 +24,7 @@ from agent_runtime.storage.postgres.inbox import InboxReader
 from agent_runtime.storage.postgres.jobs import JobReader
 from agent_runtime.storage.postgres.journal import JournalReader
 from agent_runtime.storage.postgres.ledger import LedgerReader, RuleReader
-from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, FoldOperation
+from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, DrainOperation
 from agent_runtime.storage.postgres.retention import Retention
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
 from agent_runtime.storage.postgres.workers import Workers
@@ -227,7 +227,7 @@ class PostgresStorage(
 
         def tell(claimed: Claimed | None) -> None:
             if claimed is not None:
-                self._tell_folded(job_id, claimed.new_events)
+                self._tell_drained(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
         operation = ClaimOperation(
@@ -236,7 +236,7 @@ class PostgresStorage(
         claimed: Claimed | None = await self._writer.run(operation)
         return None if claimed is None else await self._claims.read(claimed, owner=owner)
 
-    async def fold(
+    async def drain_signals(
         self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
     ) -> Sequence[RuntimeEvent]:
         """Append what is held, then the waiting signals, to the journal of a job that is ours."""
@@ -246,9 +246,9 @@ class PostgresStorage(
         def tell(events: Sequence[RuntimeEvent]) -> None:
             if operation.held is not None:
                 self._tell_committed(operation.held, operation.held_seq)
-            self._tell_folded(job_id, events)
+            self._tell_drained(job_id, events)
 
-        operation = FoldOperation(
+        operation = DrainOperation(
             future,
             tell,
             job_id=job_id,
@@ -256,14 +256,14 @@ class PostgresStorage(
             at=at,
             held=CommitOperation(future, commit=first) if first else None,
         )
-        folded: Sequence[RuntimeEvent] | int = await self._writer.run(operation)
-        if not isinstance(folded, int):
-            return folded
+        written: Sequence[RuntimeEvent] | int = await self._writer.run(operation)
+        if not isinstance(written, int):
+            return written
         assert first is not None  # noqa: S101 -- only a commit is found to have been made before
-        return await self.events(job_id, after_seq=folded + len(first.events) - 1, limit=_ALL)
+        return await self.events(job_id, after_seq=written + len(first.events) - 1, limit=_ALL)
 
-    def _tell_folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+    def _tell_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         if events:
             self._notifier.publish(RemoteChange("appended", job_id))
             for listener in tuple(self._listeners):
-                listener.folded(job_id, events)
+                listener.signals_drained(job_id, events)

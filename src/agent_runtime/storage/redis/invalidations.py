@@ -90,8 +90,8 @@ class Invalidations:
     def mailed(self, job_ids: Sequence[str]) -> None:
         """Do nothing: a message changes no job's row."""
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
-        """Learn of a claim or a fold of this process."""
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Learn of signals that this process has drained, with a claim too."""
         self.add(job_id)
 
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:

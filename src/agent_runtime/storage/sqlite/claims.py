@@ -106,7 +106,7 @@ def claim(
     before = job.last_seq - 1
     start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
     append(db, job_id, job.last_seq, [start], at)
-    new = [placed(start, job_id, job.scope_id, job.last_seq, at), *fold(db, job_id, job.fence, at)]
+    new = [placed(start, job_id, job.scope_id, job.last_seq, at), *drain_signals(db, job_id, job.fence, at)]
     job = replace(job, last_seq=before + len(new))
     if before > INLINE_HISTORY:
         return job, new, new
@@ -114,7 +114,7 @@ def claim(
     return job, [*(event_record(job_id, job.scope_id, row) for row in older), *new], new
 
 
-def fold(db: sqlite3.Connection, job_id: str, fence: int, at: datetime) -> list[RuntimeEvent]:
+def drain_signals(db: sqlite3.Connection, job_id: str, fence: int, at: datetime) -> list[RuntimeEvent]:
     """Append the waiting signals to a journal; return the new entries."""
     waiting = db.execute(sql.WAITING_SIGNALS, (job_id,)).fetchall()
     if not waiting:

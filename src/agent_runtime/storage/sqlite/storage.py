@@ -16,7 +16,7 @@ from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.actions import ActionReader
-from agent_runtime.storage.sqlite.claims import EVENTS, claim, fold, has_slot
+from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, has_slot
 from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.due import DueWork
@@ -163,7 +163,7 @@ class SQLiteStorage(
             events = [*older, *new]
         return Claim(job=job, events=events)
 
-    async def fold(
+    async def drain_signals(
         self, job_id: str, *, fence: int, at: datetime, held: Commit | None = None
     ) -> Sequence[RuntimeEvent]:
         """Append what is held, then the waiting signals, to the journal of a job that is ours."""
@@ -175,13 +175,13 @@ class SQLiteStorage(
             if first is not None:
                 first_seq = apply(db, first)
                 woken[:] = woken_by_mail(db, first)
-            return first_seq, fold(db, job_id, fence, at)
+            return first_seq, drain_signals(db, job_id, fence, at)
 
         def tell(written: tuple[int, list[RuntimeEvent]]) -> None:
-            first_seq, folded = written
+            first_seq, drained = written
             if first is not None:
                 self._tell_committed(first, first_seq, woken)
-            self._tell_folded(job_id, folded)
+            self._tell_drained(job_id, drained)
 
         written: tuple[int, list[RuntimeEvent]] | int = await self._writer.run(write, tell)
         if not isinstance(written, int):
@@ -191,12 +191,12 @@ class SQLiteStorage(
 
     def _tell_claimed(self, claimed: tuple[JobRecord, Any, list[RuntimeEvent]] | None) -> None:
         if claimed is not None:
-            self._tell_folded(claimed[0].job_id, claimed[2])
+            self._tell_drained(claimed[0].job_id, claimed[2])
 
-    def _tell_folded(self, job_id: str, events: list[RuntimeEvent]) -> None:
+    def _tell_drained(self, job_id: str, events: list[RuntimeEvent]) -> None:
         if events:
             for listener in tuple(self._listeners):
-                listener.folded(job_id, events)
+                listener.signals_drained(job_id, events)
 
     def _on_remote_change(self) -> None:
         for listener in tuple(self._listeners):

@@ -52,7 +52,7 @@ class Commits:
     def committed(self, commit: Commit, first_seq: int) -> None:
         self.written.append([str(event.type) for event in commit.events])
 
-    def folded(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
         pass
 
     def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:

@@ -86,7 +86,7 @@ async def test_a_resolution_that_arrives_while_the_job_suspends_wakes_it() -> No
 
 
 async def test_an_answer_folded_while_the_job_turns_idle_is_not_suspended_upon() -> None:
-    """The idle clock runs out while the signals are being folded: the answered branch is live again at once."""
+    """The idle clock runs out while the signals are being drained: the answered branch is live again at once."""
     storage = SlowFolding()
     async with kernel(storage, operators=[ask]) as k:
         handle = await k.execute(ExecutionRequest(operator="ask"))
@@ -95,11 +95,11 @@ async def test_an_answer_folded_while_the_job_turns_idle_is_not_suspended_upon()
 
 
 class SlowFolding(MemoryStorage):
-    """A storage that takes longer to fold than a job may idle in memory."""
+    """A storage that takes longer to drain signals than a job may idle in memory."""
 
-    async def fold(self, job_id: str, **given: Any) -> Any:
+    async def drain_signals(self, job_id: str, **given: Any) -> Any:
         await asyncio.sleep(QUICK.suspend_after * 3)
-        return await super().fold(job_id, **given)
+        return await super().drain_signals(job_id, **given)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

@@ -120,7 +120,7 @@ def has_events(answer: Sequence[RuntimeEvent]) -> bool:
 
 def test_an_answer_that_was_taken_into_the_journal_unnoticed_still_arrives() -> None:
     async def main() -> None:
-        storage = FailingStorage("fold", written=True, counts=has_events)
+        storage = FailingStorage("drain_signals", written=True, counts=has_events)
         async with kernel(storage, operators=[ask], clock=LoopClock()) as k:
             handle = await k.execute(ExecutionRequest(operator="ask"))
             question = await pending(handle)
@@ -133,7 +133,7 @@ def test_an_answer_that_was_taken_into_the_journal_unnoticed_still_arrives() -> 
 
 def test_a_request_to_stop_that_was_taken_into_the_journal_unnoticed_still_stops_the_job() -> None:
     async def main() -> None:
-        storage = FailingStorage("fold", written=True, counts=has_events)
+        storage = FailingStorage("drain_signals", written=True, counts=has_events)
         async with kernel(storage, operators=[ask], clock=LoopClock()) as k:
             handle = await k.execute(ExecutionRequest(operator="ask"))
             await pending(handle)

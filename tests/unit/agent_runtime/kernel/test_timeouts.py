@@ -473,7 +473,7 @@ async def test_a_model_call_that_is_cut_off_before_its_intent_is_written_gives_b
         async with asyncio.timeout(BOUND):
             while not await storage.jobs_with_signals(
                 k.worker_id
-            ):  # it is folded after what is being written
+            ):  # it is drained after what is being written
                 await asyncio.sleep(0.005)
             for _ in range(20):
                 await asyncio.sleep(0)
