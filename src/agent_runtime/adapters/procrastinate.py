@@ -88,7 +88,7 @@ class PostgresDispatcher:
         dsn: Address of the database that also holds the jobs; procrastinate brings its own driver.
         queues: Queues to execute jobs of; none for all.
         max_concurrency: Jobs advanced at the same time in this process.
-        heartbeat_interval: Seconds between signs of life of this process to the queue.
+        heartbeat_interval: Seconds between heartbeats of this process to the queue.
         worker_timeout: Seconds without one after which the queue takes a process for dead.
         caps: How many jobs of a scope may run; what has no slot gets no entry until it has.
         across_scopes: Whether priority counts across scopes; otherwise it counts within a scope, and scopes take turns.

@@ -62,7 +62,7 @@ class StreamOfLine(Protocol):
     async def admit(self) -> None:
         """Let a step begin of which the journal holds no end, unless the reader had left by then: then none does."""
 
-    async def stand_still(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait in the line for its reader to leave where he had left."""
 
 

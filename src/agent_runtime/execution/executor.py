@@ -27,7 +27,7 @@ from agent_runtime.execution.guards import Guard
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import History, newer_format
 from agent_runtime.execution.journal.suspicion import SuspectsPlace
-from agent_runtime.execution.leaving import park
+from agent_runtime.execution.leaving import block
 from agent_runtime.execution.operations.durable_context import DurableContext
 from agent_runtime.execution.policy_enforcer import PolicyEnforcer
 from agent_runtime.execution.running_time import seconds_left
@@ -244,7 +244,7 @@ class Executor:
             run.drain()
 
     def release_runs(self) -> None:
-        """Release what runs now, because this worker was taken for dead; later claims are not concerned."""
+        """Release what runs now, because this worker was evicted; later claims are not concerned."""
         for run in self.runs.values():
             run.drain(evicted=True)
 
@@ -257,7 +257,7 @@ class Executor:
                 f"its process has died {run.job.lone_deaths} times while this job was the only suspect in it"
             )
             if request is None:
-                await park(run, died, CRASH_LOOP)
+                await block(run, died, CRASH_LOOP)
             else:  # what it would clean up with has killed all the others
                 await finish(run, Completion.of_request(request, no_clean_up=died))
             return
@@ -272,7 +272,7 @@ class Executor:
             )
         except (UnknownOperator, UnknownPolicy, PolicyInvalid) as error:
             if request is None:
-                await park(run, text_of(error), error.code)
+                await block(run, text_of(error), error.code)
             else:
                 await finish(run, Completion.of_request(request, no_clean_up=text_of(error)))
             return

@@ -101,7 +101,7 @@ class JobRun:
         self.lifecycle.attention.set()
 
     def drain(self, *, evicted: bool = False) -> None:
-        """Begin no further step: the process is going to stop, or this worker was taken for dead."""
+        """Begin no further step: the process is going to stop, or this worker was evicted."""
         self.lifecycle.advance(RunState.EVICTED if evicted else RunState.DRAINING)
         self.lifecycle.attention.set()
         self.idleness.check()

@@ -115,7 +115,7 @@ def _standing_still(root: Branch) -> list[NewEvent]:
     return list(events.values())
 
 
-async def park(run: JobRun, reason: str, code: str) -> None:
+async def block(run: JobRun, reason: str, code: str) -> None:
     """Set a job aside until a worker can go on with it; nothing is lost."""
     logger.error("job %s is blocked: %s", run.job_id, reason)
     services = run.services

@@ -2,7 +2,7 @@
 
     RUNNING ──▶ DRAINING ──▶ STOPPING ──▶ EVICTED ──▶ GIVEN_UP ──▶ LOST ──▶ ENDED
        │            │            │            │            the journal is closed: nothing is written any more
-       │            │            │            └ this worker was taken for dead: not even what is asked for begins
+       │            │            │            └ this worker was evicted: not even what is asked for begins
        │            │            └ the job is asked to end: what begins cleans up, in a bounded time, whoever drains
        │            └ the process is going to stop: no step begins, and the run is given up when those in flight have ended
        └ steps begin

@@ -73,7 +73,7 @@ class KernelOptions:
     """Queues that this process executes jobs of, where jobs come from a shared queue; none for all."""
     heartbeat_interval: float = 2.0
     worker_timeout: float = 7.0
-    """How long a worker that shows no sign of life keeps its jobs, where several may execute; at least twice
+    """How long a worker that has no heartbeat keeps its jobs, where several may execute; at least twice
     `heartbeat_interval`. Others wait this long, and as long as they would themselves."""
     sweep_interval: float = 5.0
     """How often timers and due jobs are looked for, besides being told."""
@@ -83,7 +83,7 @@ class KernelOptions:
             check_option(option.name, getattr(self, option.name))
         if self.worker_timeout < 2 * self.heartbeat_interval:
             raise InvalidInput(
-                "worker_timeout is at least twice heartbeat_interval: one sign of life may be late"
+                "worker_timeout is at least twice heartbeat_interval: one heartbeat may be late"
             )
 
     @property

@@ -21,7 +21,7 @@ from llm_client.turns import Turns
 
 
 class Lease(Protocol):
-    """The worker's sign of life, as its runs see it."""
+    """The worker's heartbeat, as its runs see it."""
 
     def is_fresh(self) -> bool:
         """Whether nobody can have taken this worker for dead yet."""

@@ -7,7 +7,7 @@ import asyncio
 from agent_runtime.errors import NondeterminismError, RunSuspended, SignalsPending, UnrecordedCancellation
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.completion import Completion, end_of, finish
-from agent_runtime.execution.leaving import park, release, suspend, wait_for_room
+from agent_runtime.execution.leaving import block, release, suspend, wait_for_room
 from agent_runtime.execution.lifecycle import RunState
 from agent_runtime.execution.operations.bare_timeouts import has_bare_timeout
 from agent_runtime.execution.retrying import block_or_retry
@@ -159,7 +159,7 @@ class Supervisor:
         assert error is not None  # noqa: S101 -- the caller's condition
         await self._cut_off()
         if isinstance(error, NondeterminismError) or run.job.fence > 1:
-            await park(run, text_of(error), error.code)
+            await block(run, text_of(error), error.code)
             return
         ending = Completion(
             JobStatus.FAILED,

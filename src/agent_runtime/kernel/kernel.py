@@ -207,7 +207,7 @@ class Kernel:
         )
 
     def _heartbeat(self, dispatcher: Dispatcher) -> Heartbeat:
-        """Return the sign of life of this process as a worker."""
+        """Return the heartbeat of this process as a worker."""
         return Heartbeat(
             self.storage,
             self.clock,

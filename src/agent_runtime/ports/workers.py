@@ -18,7 +18,7 @@ class WorkerRecord:
     started_at: datetime
     heartbeat_at: datetime
     info: Mapping[str, Any] = field(default_factory=dict)
-    """What people may want to know. `timeout` counts: so many seconds without a sign of life the worker has at least."""
+    """What people may want to know. `timeout` counts: so many seconds without a heartbeat the worker has at least."""
 
 
 class Workers(Protocol):
@@ -55,7 +55,7 @@ class Workers(Protocol):
     async def expire_workers(self, older_than: float) -> Sequence[str]:
         """Delete the rows of workers that have not renewed them for `older_than` seconds, or their own `timeout`.
 
-        The longer of the two counts: a worker trusts its own sign of life by its own time-out.
+        The longer of the two counts: a worker trusts its own heartbeat by its own time-out.
 
         The jobs of all workers that have no row are freed and returned. Nothing happens where only one process can
         execute: there, taking the executor's place frees what a dead one has left.

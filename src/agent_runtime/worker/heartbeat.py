@@ -1,8 +1,8 @@
-"""A worker's sign of life, and whether the worker itself may still trust it.
+"""A worker's heartbeat, and whether the worker itself may still trust it.
 
-Other workers free the jobs of one whose sign of life has become old. A process that was paused – SIGSTOP, a suspended
+Other workers free the jobs of one whose heartbeat has become old. A process that was paused – SIGSTOP, a suspended
 laptop, a stalled virtual machine – must not go on as if nothing had happened: before an effect begins it asks whether
-its own sign of life is fresh, by a clock that runs on while the machine sleeps.
+its own heartbeat is fresh, by a clock that runs on while the machine sleeps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
 
 FRESH_SHARE: Final = 0.7
-"""Share of the time-out for which a sign of life counts as fresh to its own worker: well before others give it up."""
+"""Share of the time-out for which a heartbeat counts as fresh to its own worker: well before others give it up."""
 
 
 class Heartbeat:

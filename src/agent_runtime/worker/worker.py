@@ -111,7 +111,7 @@ class Worker:
         self._changes.executes = False
 
     async def _drain(self) -> None:
-        """Let the steps in flight end. Signs of life go on meanwhile, or others would take their jobs over."""
+        """Let the steps in flight end. Heartbeats go on meanwhile, or others would take their jobs over."""
         options = self._services.options
         await self._dispatcher.stop(drain=options.drain_timeout * STEPS_SHARE)
 
@@ -151,7 +151,7 @@ class Worker:
             await self._storage.commit(commit)
             after = page[-1]
 
-    async def _set_unlisted_aside(self) -> None:
+    async def _block_unlisted(self) -> None:
         """Block due jobs whose operator nobody knows, and end those of them that are asked to stop."""
         services = self._services
         if not self._changes.executes:
@@ -162,7 +162,7 @@ class Worker:
             await self._executor.advance_unlisted(job_id)
 
     async def _keep_up(self) -> float:
-        """Show that this worker lives. Sweeps are no part of it: a slow one would have the worker taken for dead."""
+        """Show that this worker lives. Sweeps are no part of it: a slow one would have the worker evicted."""
         await self._keep_executing()
         return self._interval
 
@@ -170,7 +170,7 @@ class Worker:
         """Look for what others have left behind."""
         if not self._stopping:
             await self._free_forgotten()
-            await self._set_unlisted_aside()
+            await self._block_unlisted()
             await self._wake_those_with_room()
             self._changes.sweep_soon()
         return self._services.options.sweep_interval
@@ -228,5 +228,5 @@ class Worker:
 
     def _taken_for_dead(self) -> None:
         """Give up the jobs in memory: others have freed them. The worker itself is registered again."""
-        logger.warning("this worker was taken for dead, perhaps because it was paused; its jobs are given up")
+        logger.warning("this worker was evicted, perhaps because it was paused; its jobs are given up")
         self._executor.release_runs()

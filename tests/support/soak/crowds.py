@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[2]
 _ENDS = (0, -signal.SIGKILL, -signal.SIGTERM)
 """How workers end: drained, killed, or told to stop before they had begun."""
 PAUSE_SECONDS = 2.0
-"""Longer than a worker that shows no sign of life keeps its jobs."""
+"""Longer than a worker that has no heartbeat keeps its jobs."""
 SKEWS = (0.0, 0.0, 3 * 3600.0, 62 * 60.0, -3 * 86400.0)
 """Seconds that machines' clocks are off."""
 

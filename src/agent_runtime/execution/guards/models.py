@@ -210,7 +210,7 @@ async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> Co
         for event in recorded_events(body, result):
             call.emit(event)
     if outcome.type == RuntimeEventType.MODEL_LEFT and step.branch.line is not None:
-        await step.branch.line.stand_still()
+        await step.branch.line.wait_for_release()
     return result
 
 

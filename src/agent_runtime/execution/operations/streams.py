@@ -50,7 +50,7 @@ class StreamLine(StreamHost):
         """How the reader left in the run before, if he did."""
         self._stream = stream
         self._waited = False
-        self._stands_still = False
+        self._waits_for_release = False
         """What goes on inside waits for the reader to leave where he had left."""
         self.branch = Branch(run, operation.place, parent)
         self.branch.line = self
@@ -92,7 +92,7 @@ class StreamLine(StreamHost):
             self._cancel()
         elif self._recorded is None or self.was_left:
             self.branch.abandoned = True
-            if self._stands_still or not self.branch.children:
+            if self._waits_for_release or not self.branch.children:
                 self._cancel()
             else:
                 run.idleness.left_streams.add(self)
@@ -141,15 +141,15 @@ class StreamLine(StreamHost):
         if self.branch.abandoned:  # left in this very run, while the step was on its way
             raise asyncio.CancelledError("the reader of the stream has left")
         if self.was_left:
-            await self.stand_still()
+            await self.wait_for_release()
 
-    async def stand_still(self) -> None:
+    async def wait_for_release(self) -> None:
         """Wait until the reader leaves where he had left. One who was cancelled while he waited for more waits again.
 
         Raises:
             NondeterminismError: He reads on.
         """
-        self._stands_still = True
+        self._waits_for_release = True
         if self._recorded is not None and self._recorded["waiting"]:
             await asyncio.get_running_loop().create_future()
         await self._stream.emptied()

@@ -420,7 +420,7 @@ WHERE seen_at < clock_timestamp() - greatest($1::interval, CASE jsonb_typeof(inf
     WHEN 'number' THEN make_interval(secs => (info ->> 'timeout')::float8) END)
 RETURNING worker_id
 """
-"""Who trusts its own sign of life for longer than the one who looks is not dead yet."""
+"""Who trusts its own heartbeat for longer than the one who looks is not dead yet."""
 DELETE_LOCAL_WORKERS: Final = """
 DELETE FROM runtime_workers WHERE info ->> 'dispatch' = 'local'
 """

@@ -37,7 +37,7 @@ class Subscriber:
         heard: Called on the loop with each message.
         subscribed: Called on the loop each time a subscription has come about: before that, anything may have been
             missed.
-        alive_seconds: How often a silent server is asked for a sign of life.
+        alive_seconds: How often a silent server is pinged.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Subscriber:
                 asked = False
                 self._take(message)
             elif asked:
-                raise TimeoutError  # neither the subscription nor the question for a sign of life was answered
+                raise TimeoutError  # neither the subscription nor the ping was answered
             else:
                 asked = True
                 async with asyncio.timeout(ANSWER_SECONDS):
