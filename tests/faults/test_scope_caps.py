@@ -42,7 +42,7 @@ async def test_killed_workers_neither_keep_places_nor_let_others_have_too_many(
             handles = [await k.execute(request) for _ in range(60)]
 
             async def a_busy_worker(finished: int) -> int | None:
-                """Return the process of a living worker that has a place, once so many jobs have ended."""
+                """Return the process of a living worker that has a slot, once so many jobs have ended."""
                 ended = [handle for handle in handles if await handle.status() == "succeeded"]
                 owners = {row[0] for row in await connection.fetch(OWNED)}
                 pids = [w.info["pid"] for w in await storage.list_workers() if w.worker_id in owners]

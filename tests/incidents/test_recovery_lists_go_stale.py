@@ -2,7 +2,7 @@
 the limit of its queue.
 
 Here a list only says whom to look at. The claim decides, in one transaction with what the job is by then, whether there
-is anything to do and whether its scope has a place.
+is anything to do and whether its scope has a slot.
 """
 
 import asyncio

@@ -193,7 +193,7 @@ ORDER BY a.operator, a.queue, a.job_id LIMIT %(limit)s
 def due(*, capped: bool, across_scopes: bool = False) -> str:
     """Return the query for those of some jobs that are due and have no entry, with the priority of that.
 
-    Of a scope with a cap it gives as many as have a place. Jobs that are asked to stop need none. Places are counted for each
+    Of a scope with a cap it gives as many as have a free slot. Jobs that are asked to stop need none. Slots are counted for each
     queue and operator: what waits for one that nobody serves holds up nobody else, and the claim counts exactly.
     """
     if not capped:

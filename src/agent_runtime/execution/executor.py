@@ -187,7 +187,7 @@ class Executor:
 
     @contextlib.asynccontextmanager
     async def _patience(self, run: JobRun) -> AsyncIterator[None]:
-        """Let a suspect that lives on give up its place, although it writes no outcome: perhaps it never will."""
+        """Let a suspect that lives on give up its slot, although it writes no outcome: perhaps it never will."""
         if not run.journal.suspicion.has_slot:
             yield
             return

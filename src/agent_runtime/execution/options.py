@@ -26,7 +26,7 @@ class KernelOptions:
     max_concurrency: int = 100
     """Jobs executed at the same time in this process."""
     spare_slot: bool = True
-    """Whether one job more may be executed, if none of its scope is: so that a tenant whose long jobs have all places does not
+    """Whether one job more may be executed, if none of its scope is: so that a tenant whose long jobs have all slots does not
     keep others from beginning. With a `max_concurrency` of one, or with `priority_across_scopes`, there is none."""
     max_concurrency_per_scope: int | None = None
     """Jobs of one scope executed at the same time by all processes together; `None` for any number."""

@@ -1,8 +1,8 @@
-"""Room in the queues of scopes, granted to this process some places at a time: so that not each submission counts what waits.
+"""Room in the queues of scopes, granted to this process some credits at a time: so that not each submission counts what waits.
 
 A bound that is counted in the commit is exact, and costs as much as there are jobs to count, under a lock for which others
 wait. So a large one is counted outside of commits, and while there is much room a process takes a share of it at once. Those
-places are its own for some seconds, whatever others submit meanwhile: so several processes may pass the bound by their shares.
+credits are its own for some seconds, whatever others submit meanwhile: so several processes may pass the bound by their shares.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXACT_ROOM: Final = 1_000
 SHARES: Final = 16
 """A process takes one of so many parts of the room at once."""
 GRANT_SECONDS: Final = 10.0
-"""How long places that were granted and not taken are kept."""
+"""How long credits that were granted and not taken are kept."""
 MOST_SCOPES: Final = 1_024
 """Scopes of which is known what was granted; of others it is counted again."""
 
@@ -42,7 +42,7 @@ class _Count(NamedTuple):
 class _Grant:
     """What this process may submit to one scope without counting."""
 
-    places: int = 0
+    credits: int = 0
     until: float = 0.0
     writing: int = 0
     """Submissions on their way."""
@@ -99,8 +99,8 @@ class QueueCredits:
         return grant
 
     async def _take(self, grant: _Grant, job: JobRecord, bound: int) -> bool:
-        """Take a place; return whether there was one, or the commit has to count."""
-        while not (grant.places and self._clock.monotonic() < grant.until):
+        """Take a credit; return whether there was one, or the commit has to count."""
+        while not (grant.credits and self._clock.monotonic() < grant.until):
             if grant.counting is None or grant.counting.done():
                 counting = self._count(grant, job.scope_id, bound)
                 grant.counting = begin(counting, name="queue count", context=Context())
@@ -109,7 +109,7 @@ class QueueCredits:
                 raise QueueFull(limit=bound, scope_id=job.scope_id)
             if room - writing <= EXACT_ROOM:
                 return False
-        grant.places -= 1
+        grant.credits -= 1
         return True
 
     async def _count(self, grant: _Grant, scope_id: str, bound: int) -> _Count:
@@ -117,7 +117,7 @@ class QueueCredits:
         writing = grant.writing
         room = bound - await self._storage.count_waiting(scope_id, most=bound)
         if room - writing > EXACT_ROOM:
-            grant.places = (room - writing) // SHARES
+            grant.credits = (room - writing) // SHARES
             grant.until = self._clock.monotonic() + GRANT_SECONDS
         return _Count(room, writing)
 

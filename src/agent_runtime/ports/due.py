@@ -38,7 +38,7 @@ class DueWork(Protocol):
 
         Args:
             limit: How many at most.
-            caps: Of a scope with a bound only the first ones of each queue are returned, as many as have a place.
+            caps: Of a scope with a bound only the first ones of each queue are returned, as many as have a free slot.
             among: Only these.
             ability: Only what it covers.
             across_scopes: Whether priority and age count across scopes instead.
@@ -48,7 +48,7 @@ class DueWork(Protocol):
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
-        """Return the first due jobs of one scope, as many as have a place under `cap`.
+        """Return the first due jobs of one scope, as many as have a free slot under `cap`.
 
         Its cost does not grow with the number of jobs that wait behind them.
 

@@ -41,7 +41,7 @@ class Listener(Protocol):
     """Is told, on the event loop, of what has been written. Must be quick and must not raise."""
 
     def committed(self, commit: Commit, first_seq: int) -> None:
-        """Learn of a commit made through this storage object; `first_seq` is the place of its first event."""
+        """Learn of a commit made through this storage object; `first_seq` is the position of its first event."""
         ...
 
     def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
@@ -120,7 +120,7 @@ class Journal(Protocol):
         other job. Appends `job.started` the first time and `job.resumed` later, before the entries of the signals.
 
         A job is turned away, also with `None`, while as many jobs of its scope as `caps` allows have an owner, and
-        while others of its scope and queue come first for the places that are left: the order is that of `due_jobs`.
+        while others of its scope and queue come first for the slots that are left: the order is that of `due_jobs`.
         Counting and claiming are one transaction, so that any number of claimants together keep to it. A job that is
         asked to stop is let through: it only ends.
 

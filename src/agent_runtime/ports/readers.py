@@ -82,14 +82,14 @@ class LedgerReader(Protocol):
         ...
 
     async def ledger_positions(self) -> tuple[int, int]:
-        """Return the places of the first and the last ledger entry, (0, 0) when there is none.
+        """Return the positions of the first and the last ledger entry, (0, 0) when there is none.
 
         Everything up to the last one can be read: no entry that is being written can come to stand before it.
         """
         ...
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
-        """Add up the entries at places above `after` up to `upto` whose time, or that of what they correct, is not before `since`."""
+        """Add up the entries at positions above `after` up to `upto` whose time, or that of what they correct, is not before `since`."""
         ...
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002

@@ -8,8 +8,8 @@ from typing import Any, Final
 from agent_runtime.values.budget import DIMENSIONS, Amount
 from agent_runtime.values.opening import SpentBy
 
-LAST_PLACE: Final = 2**62
-"""Above every place of a ledger."""
+LAST_POSITION: Final = 2**62
+"""Above every position of a ledger."""
 _ASKED = "l.type IN ('model_usage', 'embedding_usage') AND l.status <> 'adjusted'"
 _REFUSED = "l.status = 'failed' AND NOT l.uncertain AND l.input_tokens + l.output_tokens = 0 AND coalesce(l.cost_units, 0) = 0"
 _COUNTED: Final = {
@@ -28,8 +28,8 @@ def spent_since(moment: str, corrected: str, after: str, upto: str) -> str:
     Args:
         moment: The parameter that says since when.
         corrected: An expression for the id of the entry that `l` corrects.
-        after: The parameter that says after which place of the ledger.
-        upto: The parameter that says up to which place.
+        after: The parameter that says after which position of the ledger.
+        upto: The parameter that says up to which position.
     """
     sums = ", ".join(f"CAST(sum({_COUNTED[name]}) AS BIGINT)" for name in DIMENSIONS)
     return f"""

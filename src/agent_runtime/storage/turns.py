@@ -17,22 +17,22 @@ from agent_runtime.values.capacity import ScopeCaps
 LEAST_SCOPES: Final = 256
 """Scopes that a sweep looks at, however few jobs it is to return."""
 _BEYOND: Final = 8
-"""Jobs that are read of a scope with a cap beyond its places: the first ones may be of a queue whose places are taken."""
+"""Jobs that are read of a scope with a cap beyond its slots: the first ones may be of a queue whose slots are taken."""
 
 
 class Candidate(NamedTuple):
-    """A job that is due, if its scope has a place for it."""
+    """A job that is due, if its scope has a slot for it."""
 
     job_id: str
     priority: int
     scope_id: str
     queue: str
     stops: bool = False
-    """Whether it is asked to stop, and so needs no place."""
+    """Whether it is asked to stop, and so needs no slot."""
 
 
 def number_of_scopes(limit: int, running: Mapping[str, int], caps: ScopeCaps) -> int:
-    """Return how many scopes a sweep looks at: enough for as many jobs as it is to return, though some have no place."""
+    """Return how many scopes a sweep looks at: enough for as many jobs as it is to return, though some have no slot."""
     without_place = len(running) + len(caps.scopes) if caps else 0
     return max(LEAST_SCOPES, limit) + without_place
 
@@ -87,10 +87,10 @@ class Turns:
 
     def _most(self, scope_id: str) -> int:
         """Return how many jobs of a scope are read at most."""
-        places = self._places(scope_id)
-        return self._limit if places is None else min(self._limit, places + _BEYOND) if places else 0
+        slots = self._free_slots(scope_id)
+        return self._limit if slots is None else min(self._limit, slots + _BEYOND) if slots else 0
 
-    def _places(self, scope_id: str) -> int | None:
+    def _free_slots(self, scope_id: str) -> int | None:
         cap = self._caps.of(scope_id)
         return None if cap is None else max(0, cap - self._running.get(scope_id, 0))
 
@@ -106,7 +106,7 @@ class Turns:
         return [one for one in cut if self._running.get(one, 0) + len(lines.get(one, ())) < turn]
 
     def _lines(self) -> dict[str, list[Candidate]]:
-        """Return the jobs that have a place, in order, by scope."""
+        """Return the jobs that have a free slot, in order, by scope."""
         return {
             scope_id: line
             for scope_id in dict.fromkeys((*self._ready, *self._others))
@@ -118,18 +118,18 @@ class Turns:
         if others:
             known = {job.job_id: job for job in (*line, *others)}  # who is asked to stop is known as such
             line = sorted(known.values(), key=lambda job: (-job.priority, job.job_id))
-        places = self._places(scope_id)
-        return line if places is None else with_place(line, places)
+        slots = self._free_slots(scope_id)
+        return line if slots is None else with_slot(line, slots)
 
 
-def with_place(line: Iterable[Candidate], places: int) -> list[Candidate]:
-    """Return the jobs of one scope that have a place. Each queue counts for itself: one that nobody serves holds up no other."""
+def with_slot(line: Iterable[Candidate], slots: int) -> list[Candidate]:
+    """Return the jobs of one scope that have a free slot. Each queue counts for itself: one that nobody serves holds up no other."""
     taken: Counter[str] = Counter()
     kept: list[Candidate] = []
     for job in line:
         if not job.stops:
             taken[job.queue] += 1
-        if job.stops or taken[job.queue] <= places:
+        if job.stops or taken[job.queue] <= slots:
             kept.append(job)
     return kept
 

@@ -1,4 +1,4 @@
-"""Jobs that became due without anybody saying how urgent they are: woken ones, and those to whom a place was left.
+"""Jobs that became due without anybody saying how urgent they are: woken ones, and those to whom a slot was left.
 
 Their priorities are in the storage, not in the signal that wakes them. They are asked for together, so that a thousand
 wake-ups cost one query.
@@ -76,7 +76,7 @@ class ReadyQueue:
             self._loop.wake()
 
     def left(self, scope_id: str) -> None:
-        """Give the place that a job of a scope has left to the job that comes next."""
+        """Give the slot that a job of a scope has left to the job that comes next."""
         if self._caps.of(scope_id) is not None:
             self._left[scope_id] = None
             self._loop.wake()

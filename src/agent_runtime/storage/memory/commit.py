@@ -176,7 +176,7 @@ def _set_rules(state: State, commit: Commit) -> None:
 def _open_counters(state: State, commit: Commit) -> None:
     floors = list(commit.floors)
     for opening in commit.openings:
-        later = spent_since(state, opening.since, opening.upto, state.last_place)
+        later = spent_since(state, opening.since, opening.upto, state.last_position)
         floors += [Floor(name, opening.window, amount) for name, amount in opening.counters(later).items()]
     for budget_id, window, amount in floors:
         now = state.counters.get((budget_id, window), Counters())
@@ -185,7 +185,7 @@ def _open_counters(state: State, commit: Commit) -> None:
 
 
 def spent_since(state: State, since: datetime, after: int, upto: int) -> list[SpentBy]:
-    """Return what entries at places above `after` up to `upto` have spent, one by one."""
+    """Return what entries at positions above `after` up to `upto` have spent, one by one."""
     found = []
     for entry in islice(
         state.ledger.values(), max(0, after - state.forgotten), max(0, upto - state.forgotten)

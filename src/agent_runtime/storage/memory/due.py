@@ -11,7 +11,7 @@ from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.due import DueJob
 from agent_runtime.storage.memory.job_table import in_order
 from agent_runtime.storage.memory.state import State, may_try
-from agent_runtime.storage.turns import Candidate, Rotation, Turns, in_turns, number_of_scopes, with_place
+from agent_runtime.storage.turns import Candidate, Rotation, Turns, in_turns, number_of_scopes, with_slot
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -32,7 +32,7 @@ class DueWork:
         ability: Ability | None = None,
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
-        """Return unowned jobs that are due and have a place."""
+        """Return unowned jobs that are due and have a free slot."""
         state = self._state
         if among is None and not across_scopes:
             return self._due_in_turns(limit, caps, ability)
@@ -46,8 +46,8 @@ class DueWork:
         for job in due:
             lines.setdefault(job.scope_id, []).append(self._candidate(job))
         for scope_id, line in lines.items():
-            places = state.places(scope_id, caps)
-            lines[scope_id] = line if places is None else with_place(line, places)
+            slots = state.free_slots(scope_id, caps)
+            lines[scope_id] = line if slots is None else with_slot(line, slots)
         lines = {scope_id: line for scope_id, line in lines.items() if line}
         if across_scopes:
             found = sorted(chain(*lines.values()), key=lambda job: (-job.priority, job.job_id))[:limit]
@@ -81,7 +81,7 @@ class DueWork:
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
-        """Return the first due jobs of one scope, as many as have a place."""
+        """Return the first due jobs of one scope, as many as have a free slot."""
         found = self._state.next_jobs(scope_id, ScopeCaps(default=cap), queues, ability)
         return [(job.job_id, job.priority) for job in found]
 

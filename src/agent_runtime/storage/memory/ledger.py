@@ -37,12 +37,12 @@ class LedgerReader:
         return [entry for entry, _ in zip(found, range(filter.limit), strict=False)]
 
     async def ledger_positions(self) -> tuple[int, int]:
-        """Return the places of the first and the last ledger entry."""
+        """Return the positions of the first and the last ledger entry."""
         state = self._state
-        return (state.forgotten + 1, state.last_place) if state.ledger else (0, 0)
+        return (state.forgotten + 1, state.last_position) if state.ledger else (0, 0)
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
-        """Return what entries at some places have spent."""
+        """Return what entries at some positions have spent."""
         return spent_since(self._state, since, after, upto)
 
 

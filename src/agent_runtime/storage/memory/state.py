@@ -51,7 +51,7 @@ class State:
     """By hash."""
     ledger: dict[EntryKey, LedgerEntry] = field(default_factory=dict)
     forgotten: int = 0
-    """Ledger entries that were deleted; the first one that is left has the next place."""
+    """Ledger entries that were deleted; the first one that is left has the next position."""
     counters: dict[tuple[str, str], Counters] = field(default_factory=dict)
     budgets: dict[str, Budget] = field(default_factory=dict)
     policies: dict[tuple[str, str], StoredPolicy] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class State:
     """Ended jobs whose content was deleted."""
 
     @property
-    def last_place(self) -> int:
+    def last_position(self) -> int:
         """Place of the last ledger entry."""
         return self.forgotten + len(self.ledger)
 
@@ -154,7 +154,7 @@ class State:
             and not any(moment is not None and moment > since for moment in listed)
         )
 
-    def places(self, scope_id: str, caps: ScopeCaps) -> int | None:
+    def free_slots(self, scope_id: str, caps: ScopeCaps) -> int | None:
         """Return how many more jobs of a scope may get an owner; `None` for any number."""
         cap = caps.of(scope_id)
         if cap is None:
@@ -168,12 +168,12 @@ class State:
         queues: Collection[str] = (),
         ability: Ability | None = None,
     ) -> list[JobRecord]:
-        """Return the first due jobs of a scope with a cap, as many as have a place."""
-        places = max(0, self.places(scope_id, caps) or 0)
+        """Return the first due jobs of a scope with a cap, as many as have a free slot."""
+        slots = max(0, self.free_slots(scope_id, caps) or 0)
         woken = [job for job in self.woken() if job.scope_id == scope_id]
         due = merge(self.jobs.first(scope_id, queues), sorted(woken, key=in_order), key=in_order)
         mine = (job for job in due if (not queues or job.queue in queues) and self.covers(ability, job))
-        return list(islice(mine, places))
+        return list(islice(mine, slots))
 
     def ended(
         self, before: datetime, limit: int, max_events: int, *, but: Collection[str] = ()

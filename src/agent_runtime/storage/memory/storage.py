@@ -89,7 +89,7 @@ class MemoryStorage(
         suspects: bool = True,
         ability: Ability | None = None,
     ) -> Claim | None:
-        """Take a job that is due and unowned, if its scope has a place."""
+        """Take a job that is due and unowned, if its scope has a free slot."""
         state = self._state
         job = state.jobs.get(job_id)
         if job is None or not state.is_due(job) or not state.covers(ability, job):

@@ -249,7 +249,7 @@ def apply_claim(
     suspects: bool,
     ability: Ability | None,
 ) -> Claimed | None:
-    """Take a job that is due and unowned, if its scope has a place; `None` for any other."""
+    """Take a job that is due and unowned, if its scope has a free slot; `None` for any other."""
     job = rows.jobs.get(job_id)
     if job is None or job.owner is not None or job.operator is None:
         return None

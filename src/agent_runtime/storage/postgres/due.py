@@ -40,7 +40,7 @@ class DueWork:
         ability: Ability | None = None,
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
-        """Return unowned jobs that are due and have a place."""
+        """Return unowned jobs that are due and have a free slot."""
         if among is None and not across_scopes:
             return await self._due_in_turns(limit, caps, ability)
         parameters: list[Any] = [limit, *able_parameters(ability)]
@@ -76,7 +76,7 @@ class DueWork:
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
-        """Return the first due jobs of one scope, as many as have a place."""
+        """Return the first due jobs of one scope, as many as have a free slot."""
         names = [to_text(queue) for queue in queues]
         found = await self._connections.fetch(
             sql.NEXT_JOBS, to_text(scope_id), cap, names, *able_parameters(ability)

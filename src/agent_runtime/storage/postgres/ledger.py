@@ -51,9 +51,9 @@ class LedgerReader:
         return [_entry(row) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:
-        """Return the places of the first and the last ledger entry.
+        """Return the positions of the first and the last ledger entry.
 
-        Places are given before they are committed. Those who may have one below the last are waited for.
+        Positions are given before they are committed. Those who may have one below the last are waited for.
         """
         ((first, last),) = await self._connections.fetch(sql.LEDGER_POSITIONS)
         writing = {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
@@ -66,7 +66,7 @@ class LedgerReader:
         return first, last
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
-        """Add up the entries at some places."""
+        """Add up the entries at some positions."""
         return spent_rows(await self._connections.fetch(sql.SPENT_SINCE, since, after, upto))
 
 

@@ -154,7 +154,7 @@ class DrainOperation(Operation):
     at: datetime = field(kw_only=True)
     held: CommitOperation | None = field(kw_only=True, default=None)
     held_seq: int = field(init=False, default=0)
-    """The place of the first entry of `held`."""
+    """The position of the first entry of `held`."""
 
     @property
     def commit_id(self) -> str | None:

@@ -194,7 +194,7 @@ SELECT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND relation = 'runtime_ledger'::regclass AND mode = 'RowExclusiveLock' AND granted
   AND pid <> pg_backend_pid()
 """
-"""The transactions that write, or may write, entries: whoever inserts has this lock before it takes a place."""
+"""The transactions that write, or may write, entries: whoever inserts has this lock before it takes a position."""
 STOP_COUNTING: Final = "LOCK TABLE runtime_budget_counters IN EXCLUSIVE MODE"
 """Waits for those who have locked counters, and lets others only read them until the end of the transaction."""
 NEW_COUNTERS: Final = """

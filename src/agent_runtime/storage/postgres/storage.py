@@ -223,7 +223,7 @@ class PostgresStorage(
         suspects: bool = True,
         ability: Ability | None = None,
     ) -> Claim | None:
-        """Take a job that is due and unowned, if its scope has a place."""
+        """Take a job that is due and unowned, if its scope has a free slot."""
 
         def tell(claimed: Claimed | None) -> None:
             if claimed is not None:

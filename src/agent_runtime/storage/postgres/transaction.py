@@ -12,7 +12,7 @@ from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Ne
 from agent_runtime.storage.postgres.operations import CommitOperation
 from agent_runtime.storage.postgres.slots import count_slots, lock_scopes
 from agent_runtime.storage.postgres.values import decode, from_json, from_text, to_text
-from agent_runtime.storage.spent import LAST_PLACE, spent_by
+from agent_runtime.storage.spent import LAST_POSITION, spent_by
 from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey
 from agent_runtime.values.opening import SpentBy, uncounted
 
@@ -145,7 +145,7 @@ async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs)
     if needs.openings:
         await connection.execute(sql.STOP_COUNTING)
     for opening in needs.openings:
-        found = await connection.fetch(sql.SPENT_SINCE, opening.since, opening.upto, LAST_PLACE)
+        found = await connection.fetch(sql.SPENT_SINCE, opening.since, opening.upto, LAST_POSITION)
         for budget_id, amount in opening.counters(spent_rows(found)).items():
             rows.opened[(budget_id, opening.window)] = amount
     needs.counters.update(rows.opened)

@@ -64,7 +64,7 @@ def client_at(url: str) -> Redis:
 
 
 class Server:
-    """A client and the places for its commands: more at once than its pool has connections would be refused.
+    """A client and the slots for its commands: more at once than its pool has connections would be refused.
 
     Args:
         client: The caller's.
@@ -78,7 +78,7 @@ class Server:
     async def answered(
         self, ask: Callable[[Redis], Awaitable[Answer]], *, seconds: float = ANSWER_SECONDS
     ) -> Answer:
-        """Have a command answered within so many seconds, waiting for a place included.
+        """Have a command answered within so many seconds, waiting for a slot included.
 
         It runs in a task of its own: before Python 3.12 the client swallows a cancellation, and with it a caller's
         time-out, that comes while it sends.

@@ -38,7 +38,7 @@ def able(ability: Ability | None) -> dict[str, str | None]:
 
 
 def has_slot(db: sqlite3.Connection, job_id: str, caps: ScopeCaps, ability: Ability | None) -> bool:
-    """Whether the job's scope has a place for it; a job that is asked to stop needs none."""
+    """Whether the job's scope has a slot for it; a job that is asked to stop needs none."""
     row = db.execute(sql.SCOPE_AND_STOP, (job_id,)).fetchone()
     cap = None if row is None else caps.of(row[0])
     if row is None or row[2] or cap is None:
@@ -49,7 +49,7 @@ def has_slot(db: sqlite3.Connection, job_id: str, caps: ScopeCaps, ability: Abil
 def next_jobs(
     db: sqlite3.Connection, scope_id: str, cap: int, queues: Sequence[str], ability: Ability | None
 ) -> list[tuple[str, int]]:
-    """Return the first due jobs of a scope, as many as have a place."""
+    """Return the first due jobs of a scope, as many as have a free slot."""
     parameters = {"scope": scope_id, "cap": cap, "queues": orjson.dumps(list(queues)).decode()}
     return list(db.execute(sql.NEXT_JOBS, {**parameters, **able(ability)}))
 

@@ -25,7 +25,7 @@ from agent_runtime.storage.rows import (
     wait_rows,
 )
 from agent_runtime.storage.rules import Changes, check_owner, check_parts, is_looked_at
-from agent_runtime.storage.spent import LAST_PLACE, spent_by
+from agent_runtime.storage.spent import LAST_POSITION, spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.inbox import apply_mail
 from agent_runtime.storage.sqlite.values import encode, from_json, from_time
@@ -193,7 +193,7 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
     db.executemany(sql.KEEP_POLICY, [encode(POLICY, policy_row(one, commit.at)) for one in commit.policies])
     floors = list(commit.floors)
     for opening in commit.openings:
-        places = (from_time(opening.since), opening.upto, LAST_PLACE)
+        places = (from_time(opening.since), opening.upto, LAST_POSITION)
         later = [spent_by(row) for row in db.execute(sql.SPENT_SINCE, places)]
         floors += [Floor(name, opening.window, amount) for name, amount in opening.counters(later).items()]
     _lift_counters(db, floors)

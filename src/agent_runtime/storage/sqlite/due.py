@@ -41,7 +41,7 @@ class DueWork:
         ability: Ability | None = None,
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
-        """Return unowned jobs that are due and have a place."""
+        """Return unowned jobs that are due and have a free slot."""
         if among is None and not across_scopes:
             return await self._reader.run(lambda db: due_in_turns(db, limit, caps, ability, self._rotation))
         statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
@@ -57,7 +57,7 @@ class DueWork:
     async def next_jobs(
         self, scope_id: str, *, cap: int, queues: Sequence[str] = (), ability: Ability | None = None
     ) -> Sequence[tuple[str, int]]:
-        """Return the first due jobs of one scope, as many as have a place."""
+        """Return the first due jobs of one scope, as many as have a free slot."""
         return await self._reader.run(lambda db: next_jobs(db, scope_id, cap, queues, ability))
 
     async def blocked_jobs(

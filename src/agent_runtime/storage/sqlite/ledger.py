@@ -51,12 +51,12 @@ class LedgerReader:
         return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:
-        """Return the places of the first and the last ledger entry; with one writer, nothing comes in between later."""
+        """Return the positions of the first and the last ledger entry; with one writer, nothing comes in between later."""
         ((first, last),) = await self._reader.rows("SELECT min(id), max(id) FROM runtime_ledger")
         return (first or 0, last or 0)
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
-        """Add up the entries at some places."""
+        """Add up the entries at some positions."""
         found = await self._reader.rows(sql.SPENT_SINCE, (from_time(since), after, upto))
         return [spent_by(row) for row in found]
 

@@ -141,7 +141,7 @@ class SQLiteStorage(
         suspects: bool = True,
         ability: Ability | None = None,
     ) -> Claim | None:
-        """Take a job that is due and unowned, if its scope has a place."""
+        """Take a job that is due and unowned, if its scope has a free slot."""
 
         def take(db: sqlite3.Connection) -> Any:
             if caps and not has_slot(db, job_id, caps, ability):
