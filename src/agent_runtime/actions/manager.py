@@ -21,11 +21,10 @@ from agent_runtime.actions.records import (
 from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.store import ActionStore
 from agent_runtime.actions.votes import cast, voter_of
-from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction, UnknownJob
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields
-from agent_runtime.ports.current_job import after_the_journal
+from agent_runtime.ports.current_job import CURRENT_JOB, after_the_journal
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text, check_whole
@@ -74,9 +73,9 @@ class ActionManager:
         Raises:
             UnknownJob: The job is another scope's.
         """
-        host = ACTION_HOST.get()
-        if host is not None and spec.job_id in (None, host.job_id):
-            return await host.open_action(spec)
+        job = CURRENT_JOB.get()
+        if job is not None and spec.job_id in (None, job.context.job_id):
+            return await job.context.open_action(spec)
         action = new_action(
             spec,
             scope_id=await self._scope_of(spec),
@@ -223,9 +222,9 @@ class ActionManager:
             TimeoutError: `timeout` has passed.
         """
         action = await self.get(action_id)
-        host = ACTION_HOST.get()
-        if host is not None and action.operation_id is not None and action.job_id == host.job_id:
-            return await host.await_action(action)
+        job = CURRENT_JOB.get()
+        if job is not None and action.operation_id is not None and action.job_id == job.context.job_id:
+            return await job.context.await_action(action)
         told = False
         async with asyncio.timeout(timeout):
             while True:

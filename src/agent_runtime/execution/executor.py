@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from agent_runtime.actions.waiting import ACTION_HOST
 from agent_runtime.errors import (
     AgentRuntimeError,
     JobSuspected,
@@ -33,10 +32,9 @@ from agent_runtime.execution.policy_enforcer import PolicyEnforcer
 from agent_runtime.execution.running_time import seconds_left
 from agent_runtime.execution.services import RunServices
 from agent_runtime.execution.supervision import Supervisor
-from agent_runtime.operators.context import CURRENT_CONTEXT
 from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.ports.commit import Commit, JobChange, NewEvent
-from agent_runtime.ports.current_job import CURRENT_JOB
+from agent_runtime.ports.current_job import CURRENT_JOB, CurrentJob
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.deaths import CRASH_LOOP
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
@@ -302,14 +300,9 @@ class Executor:
             run, guard=self._guard, registry=self._registry, engine=self._engine, tools=self._tools
         )
         variables = contextvars.copy_context()
-        for variable, value in (
-            (HOST, self._guard),
-            (CURRENT_BRANCH, root),
-            (CURRENT_JOB, run.journal),
-            (CURRENT_CONTEXT, context),
-            (ACTION_HOST, context),
-        ):
-            variables.run(_set, variable, value)
+        variables.run(HOST.set, self._guard)
+        variables.run(CURRENT_BRANCH.set, root)
+        variables.run(CURRENT_JOB.set, CurrentJob(run.journal, context))
         created = run.history.created
         given = None if created is None else created.body()
 
@@ -352,10 +345,6 @@ class Executor:
                 return
             self._resubmit(run.job_id)
             return
-
-
-def _set(variable: contextvars.ContextVar[Any], value: Any) -> None:
-    variable.set(value)
 
 
 def _release_commit(run: JobRun, why: str) -> Commit:

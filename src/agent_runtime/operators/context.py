@@ -8,7 +8,6 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
@@ -18,6 +17,7 @@ from agent_runtime.operators.child_handle import BareChildHandle, ChildHandle
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.clock import Clock, SystemClock
+from agent_runtime.ports.current_job import CURRENT_JOB
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.checks import check_seconds
@@ -336,19 +336,16 @@ class OperatorContext:
         return True
 
 
-CURRENT_CONTEXT: ContextVar[OperatorContext | None] = ContextVar("agent_runtime_context", default=None)
-
-
 def current_context() -> OperatorContext:
     """Return the context of the job that the current task works for, inside tools and operators.
 
     Raises:
         InvalidInput: This does not run inside a job.
     """
-    context = CURRENT_CONTEXT.get()
-    if context is None:
+    job = CURRENT_JOB.get()
+    if job is None or not isinstance(job.context, OperatorContext):
         raise InvalidInput("this does not run inside a job")
-    return context
+    return job.context
 
 
 async def call(

@@ -12,13 +12,16 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
+
+from agent_runtime.values.action import ActionRecord, ActionSpec
 
 C = TypeVar("C", bound=type)
 
 
-class CurrentJob(Protocol):
-    """A job that runs in this process."""
+class JobJournal(Protocol):
+    """The journal of a job that runs in this process."""
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -34,21 +37,48 @@ class CurrentJob(Protocol):
         ...
 
 
+class ActionHost(Protocol):
+    """A running job that can ask and wait durably."""
+
+    @property
+    def job_id(self) -> str | None:
+        """The job."""
+        ...
+
+    async def open_action(self, spec: ActionSpec) -> ActionRecord:
+        """Ask; a resumed job gets the question it asked before."""
+        ...
+
+    async def await_action(self, action: ActionRecord) -> ActionRecord:
+        """Wait for the answer. Raises `ActionExpired`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentJob:
+    """A job that runs in this process: one variable carries all that the tasks of it find."""
+
+    journal: JobJournal
+    context: ActionHost
+    """What its operator works with."""
+
+
 CURRENT_JOB: ContextVar[CurrentJob | None] = ContextVar("agent_runtime_job", default=None)
 """The job whose context the current task has, whichever kernel runs it; `None` outside jobs."""
 
 
 async def journal_written() -> None:
-    """Inside a job, return when all that it has held back is on disk; outside, at once. Raises like `CurrentJob.written`."""
+    """Inside a job, return when all that it has held back is on disk; outside, at once. Raises like `JobJournal.written`."""
     job = CURRENT_JOB.get()
     if job is None:
         return
-    if job.loop is asyncio.get_running_loop():
-        await job.written()
-    elif job.loop.is_closed():
+    journal = job.journal
+    if journal.loop is asyncio.get_running_loop():
+        await journal.written()
+    elif journal.loop.is_closed():
         raise asyncio.CancelledError("the loop of the job is closed")
     else:  # a thread of a step or a tool, with a loop of its own
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(job.written(), job.loop))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(journal.written(), journal.loop))
 
 
 def after_the_journal(*, but: Collection[str] = ()) -> Callable[[C], C]:

@@ -415,7 +415,7 @@ async def test_the_runtimes_own_tasks_work_for_no_job() -> None:
         job = CURRENT_JOB.get()
         return (
             job is not None
-            and job is k._worker._executor.runs[str(context.job_id)].journal
+            and job.journal is k._worker._executor.runs[str(context.job_id)].journal
             and VARIABLE.get() is None
         )
 
