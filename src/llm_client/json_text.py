@@ -290,6 +290,18 @@ class HalfWaits:
         return whole_text(half)
 
 
+def referred(root: object, reference: object) -> object:
+    """Return what a reference within a document, such as `#/a/b`, leads to; `None` where that is nothing."""
+    if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
+        return None
+    found = root
+    for step in reference.split("/")[1:]:
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(step.replace("~1", "/").replace("~0", "~"))
+    return found
+
+
 def has_long_floats(value: Any) -> bool:
     """Whether JSON values hold a `LongFloat`."""
     below = [value]

@@ -54,3 +54,12 @@ async def test_what_is_worked_out_once_holds_for_the_values_it_was_worked_out_fo
     referred = {"items": {"$ref": "#/properties/x/one"}, "one": {"const": 7}}
     with pytest.raises(InvalidInput, match="not the one value"):
         await edited(referred, [7, 7, 8])
+
+
+async def test_a_schema_that_refers_to_itself_is_followed_as_far_as_the_edit_goes() -> None:
+    tree = {"$ref": "#"}
+    assert await edited(tree, {"x": {"x": {}}})
+    for bare in ({"$ref": "#/properties/x"}, {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}):
+        assert (await edited(bare, {"y": 1}))["x"] == {"y": 1}
+    with pytest.raises(InvalidInput, match="not of type object"):
+        await edited(tree, "no object")

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.values.digest import digest
-from llm_client.json_text import JsonObject
+from llm_client.json_text import JsonObject, referred
 
 MAX_PROBLEMS: Final = 5
 """Problems that are told; the first ones lead to the others."""
@@ -91,14 +91,10 @@ class _Check:
 
     def _target(self, reference: Any) -> Any:
         """Return what a reference inside the schema leads to."""
-        if not isinstance(reference, str) or not reference.startswith("#/"):
+        if not isinstance(reference, str):
             return None
         if reference not in self._targets:
-            found: Any = self._root
-            for name in reference[2:].split("/"):
-                if not isinstance(found, Mapping):
-                    break
-                found = found.get(name.replace("~1", "/").replace("~0", "~"))
+            found = referred(self._root, reference)
             self._targets[reference] = found if isinstance(found, Mapping | bool) else None
         return self._targets[reference]
 

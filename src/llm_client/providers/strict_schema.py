@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_client.json_text import dumps
+from llm_client.json_text import dumps, referred
 from llm_client.messages import Message
 from llm_client.spec import OutputSchema
 
@@ -290,14 +290,7 @@ class _Rewriter:
 
     def _resolved(self, reference: Any) -> Mapping[str, Any]:
         """Return what a reference within the schema points to. Raises `_NotStrictError` where that is nothing."""
-        target: Any = self._root
-        if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
-            raise _NotStrictError
-        for step in reference.split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
-            if not isinstance(target, Mapping) or name not in target:
-                raise _NotStrictError
-            target = target[name]
+        target = referred(self._root, reference)
         if not isinstance(target, Mapping):
             raise _NotStrictError
         return target
