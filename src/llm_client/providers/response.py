@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final, Literal
 
 from llm_client.json_text import HalfWaits, whole_value
@@ -114,16 +115,19 @@ class ResponseDraft:
         slot = self._slot(kind, key)
         slot.data.update(data)
 
-    def cite(self, citation: Citation, key: Hashable = None, *, block: bool = True) -> None:
-        """Keep what a passage rests on.
+    def cite(self, citations: Iterable[Citation | None], key: Hashable = None, *, block: bool = True) -> None:
+        """Keep what passages rest on, as many as an answer may have; further ones are not even read.
 
         Args:
-            citation: Its positions are those in its block; without any, the block is the passage.
+            citations: Their positions are those in their block; of one without any, the block is the passage.
             key: The block of text.
-            block: Whether it is about a block of text; else its positions are those in the whole answer.
+            block: Whether they are about a block of text; else their positions are those in the whole answer.
         """
-        if len(self._cited) < MAX_CITATIONS:
-            self._cited.append((self._slot("text", key) if block else None, citation))
+        room = MAX_CITATIONS - len(self._cited)
+        if room > 0:
+            read = filter(None, islice(citations, 2 * MAX_CITATIONS))  # some may be none
+            slot = self._slot("text", key) if block else None
+            self._cited += [(slot, citation) for citation in islice(read, room)]
 
     def end_block(self) -> None:
         """Let the next piece begin a block of its own."""

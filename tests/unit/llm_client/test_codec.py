@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_client import (
+    Citation,
     CompletionResult,
     MediaPart,
     Message,
@@ -18,6 +19,7 @@ from llm_client import (
     ScriptedProvider,
     StreamEvent,
     TextPart,
+    TokenLogprob,
     ToolCall,
     Usage,
     tool,
@@ -52,6 +54,8 @@ parts = (
         media_type=text,
         url=st.none() | text,
         data=st.none() | text,
+        file_id=st.none() | text,
+        cite=st.booleans(),
         width=st.none() | st.integers(0, 9),
     )
     | reasoning
@@ -73,6 +77,18 @@ used = {
     "requests": st.integers(0, 5),
 }
 usages = st.builds(Usage, **used, iterations=st.lists(st.builds(Usage, **used), max_size=2).map(tuple))
+places = st.none() | st.integers(0, 9)
+citations = st.builds(
+    Citation,
+    start=places,
+    end=places,
+    url=st.none() | text,
+    quote=st.none() | text,
+    document=places,
+    pages=st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+likely = st.floats(-100, 0)
+logprobs = st.builds(TokenLogprob, text, likely, st.lists(st.tuples(text, likely), max_size=2).map(tuple))
 results = st.builds(
     CompletionResult,
     content=text,
@@ -82,6 +98,8 @@ results = st.builds(
     finish_reason=st.sampled_from(["stop", "length", "tool_calls"]),
     model=text,
     request_id=st.none() | text,
+    citations=st.lists(citations, max_size=2).map(tuple),
+    logprobs=st.lists(logprobs, max_size=2).map(tuple),
     cached=st.booleans(),
     saved=st.none() | usages,
 )

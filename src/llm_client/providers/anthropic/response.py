@@ -59,9 +59,8 @@ def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> No
 
 def cite(draft: ResponseDraft, index: int, stated: Any) -> None:
     """Keep what a text rests on, as its list of citations says."""
-    for citation in map(read_citation, stated if isinstance(stated, list) else ()):
-        if citation is not None:
-            draft.cite(citation, index)
+    if isinstance(stated, list) and stated:
+        draft.cite(map(read_citation, stated), index)
 
 
 def others(block: Mapping[str, Any], *known: str) -> dict[str, Any]:

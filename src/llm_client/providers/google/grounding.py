@@ -107,7 +107,7 @@ def _cite(draft: ResponseDraft, passages: Sequence[tuple[Any, ...]], starts: Seq
     for source, part, start, end, words in passages:
         begin, behind = shifts.get((part, start)), shifts.get((part, end))
         known = begin is not None and behind is not None and _stands(text, begin, behind, words)
-        draft.cite(replace(source, start=begin, end=behind) if known else source, block=False)
+        draft.cite([replace(source, start=begin, end=behind) if known else source], block=False)
 
 
 def _stands(text: str, begin: int, end: int, words: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from llm_client.json_text import whole_value
 from llm_client.messages import Citation
-from llm_client.providers.response import MAX_CITATIONS, ResponseDraft, index_of, span_of, text_of
+from llm_client.providers.response import ResponseDraft, index_of, span_of, text_of
 
 
 def read_annotation(stated: Any) -> Citation | None:
@@ -54,20 +54,15 @@ class StatedSources:
         `citations` with addresses alone.
         """
         annotations = message.get("annotations")
-        for citation in map(
-            read_annotation, whole_value(annotations) if isinstance(annotations, list) else ()
-        ):
-            if citation is not None:
-                self._draft.cite(citation, block=False)
+        if isinstance(annotations, list):
+            self._draft.cite(map(read_annotation, map(whole_value, annotations)), block=False)
         listed = payload.get("search_results") or payload.get("citations")
         if isinstance(listed, list) and listed:
             self._listed = listed
 
     def end(self) -> None:
         """Put what was listed behind what was cited."""
-        for source in map(_source, whole_value(self._listed[:MAX_CITATIONS])):
-            if source is not None:
-                self._draft.cite(source, block=False)
+        self._draft.cite(map(_source, map(whole_value, self._listed)), block=False)
         self._listed = []
 
 

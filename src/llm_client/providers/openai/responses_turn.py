@@ -68,10 +68,8 @@ def _read_message(draft: ResponseDraft, number: int, item: Mapping[str, Any], *,
             )
             draft.begin("text", key, **data)
             draft.add_text(part.get("text") or "", key)
-            annotations = part.get("annotations")
-            for citation in map(read_annotation, annotations if isinstance(annotations, list) else ()):
-                if citation is not None:
-                    draft.cite(citation, key)
+            if isinstance(part.get("annotations"), list):
+                draft.cite(map(read_annotation, part["annotations"]), key)
             read_logprobs(draft, part.get("logprobs"))
         elif kind == "refusal":
             draft.begin("refusal", key, item=about, number=number)

@@ -1,5 +1,6 @@
 """Tools that run at the vendor, inside a kernel: nobody here sees their calls, so the policy and budgets see that they are declared."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,29 @@ from agent_runtime import (
     RedactionPolicy,
     ToolPolicy,
 )
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from agent_runtime.values.model_request import model_requests
 from llm_client import (
     Agent,
+    Citation,
     CodeExecution,
+    CompletionResult,
     ExecutionEngine,
     FunctionProvider,
     MediaPart,
     Message,
     ModelMiddleware,
     RequestSpec,
+    ScriptedProvider,
     TextPart,
+    TokenLogprob,
     ToolCall,
+    Usage,
     WebSearch,
     tool,
 )
-from support.kernels import BOUND, journal, kernel, opened, pending, types
+from support.kernels import BOUND, DOOMED, journal, kernel, opened, pending, types
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -227,6 +235,45 @@ async def test_an_agents_turns_are_asked_about_and_its_own_tools_still_run() -> 
     ]
     asked = list(model_requests(events).values())
     assert [request.tools for request in asked] == [("look", "web_search", "code_execution")] * 2
+
+
+CITED = CompletionResult(
+    content="Yes.",
+    citations=(Citation(start=0, end=4, url="https://k.example", pages=(2, 3)),),
+    logprobs=(TokenLogprob("Yes", -0.5, (("No", -1.0),)),),
+    parts=(TextPart(text="Yes."), MediaPart(media_type="image/png", data="iVBORw0KGgo=", provider="m")),
+    usage=Usage(web_searches=2, requests=1),
+)
+
+
+async def test_sources_pictures_and_likelihoods_of_an_answer_are_recalled() -> None:
+    seen: list[CompletionResult] = []
+
+    def operators(*replies: Any) -> Any:
+        engine = ExecutionEngine(ScriptedProvider(replies, model="m"))
+
+        async def ask(context: OperatorContext, given: Any) -> int:
+            seen.append(await context.model(RequestSpec(messages=[Message.user("?")], logprobs=1)))
+            return len(seen[-1].media)
+
+        return {"operators": {"ask": ask}, "engine": engine}
+
+    storage = MemoryStorage()
+    dying = DyingStorage(storage, commit_of("model.completed"))
+    doomed = kernel(dying, options=DOOMED, **operators(CITED))
+    handle = await doomed.execute(ExecutionRequest(operator="ask"))
+    async with asyncio.timeout(BOUND):
+        await dying.died.wait()
+    await bury(doomed, dying, storage)
+    async with kernel(storage, **operators()) as k:
+        assert (await k.handle(handle.job_id).result(timeout=BOUND)).output == 1
+    recalled = seen[-1]
+    assert (recalled.citations, recalled.logprobs, recalled.parts) == (
+        CITED.citations,
+        CITED.logprobs,
+        CITED.parts,
+    )
+    assert recalled.usage.web_searches == 2
 
 
 FILE = MediaPart(media_type="image/png", file_id="file_1", width=1, height=1)
