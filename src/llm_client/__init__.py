@@ -107,7 +107,14 @@ if TYPE_CHECKING:
     from llm_client.tools.decorator import tool
     from llm_client.tools.mcp import McpServer
     from llm_client.tools.registry import ToolRegistry
-    from llm_client.tools.server import CodeExecution, FileSearch, ImageGeneration, ServerTool, WebSearch
+    from llm_client.tools.server import (
+        CodeExecution,
+        FileSearch,
+        ImageGeneration,
+        ServerTool,
+        VendorTool,
+        WebSearch,
+    )
     from llm_client.tools.tool import Reconciliation, Tool, ToolContext, ToolResult
     from llm_client.usage import Usage
 
@@ -217,6 +224,7 @@ __all__ = [
     "ToolResult",
     "UngovernedCall",
     "Usage",
+    "VendorTool",
     "WebSearch",
     "block_network",
     "create_provider",
@@ -287,7 +295,7 @@ _HOMES = {
     "tools.decorator": "tool",
     "tools.mcp": "McpServer",
     "tools.registry": "ToolRegistry",
-    "tools.server": "CodeExecution FileSearch ImageGeneration ServerTool WebSearch",
+    "tools.server": "CodeExecution FileSearch ImageGeneration ServerTool VendorTool WebSearch",
     "tools.tool": "Reconciliation Tool ToolContext ToolResult",
     "usage": "Usage",
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
 from llm_client.errors import ConfigurationError, InvalidRequest
-from llm_client.json_text import JsonValue
+from llm_client.json_text import JsonObject, JsonValue
 
 _SAME: Final = {
     "websearch": "web_search",
@@ -28,6 +28,8 @@ _NO_LETTER: Final = re.compile(r"[^a-z]+")
 _DATE: Final = re.compile(r"(_\d+)+$")
 _NAMED_FREELY: Final = (None, "", "function", "custom")
 """Types of tools that go by the name somebody has given them; of all others it counts what they do."""
+_SAYS: Final = ("type", "name", "id", "function")
+"""Fields in which an entry says what it is, where it does not say so by its fields."""
 _LISTS: Final = ("tools", "plugins")
 """Fields of vendors' bodies that hold tools, one an entry."""
 _OPTIONS: Final = {
@@ -91,8 +93,44 @@ class ImageGeneration:
     """`low`, `medium` or `high`."""
 
 
-ServerTool = WebSearch | CodeExecution | FileSearch | ImageGeneration
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorTool:
+    """A tool of one vendor's that has no value of its own here, in the vendor's words: it stands beside the others all the same.
+
+    Rules know it by what it does, as `declared_in` tells it.
+    """
+
+    provider: str
+    """Whose it is, such as `anthropic`; other vendors refuse it."""
+    body: JsonObject
+    """What the vendor's list of tools holds for it."""
+
+    def __post_init__(self) -> None:
+        if not declarations_of(self):
+            raise InvalidRequest("a vendor's tool needs a body that says which it is")
+
+    @property
+    def name(self) -> str:
+        """What rules and journals know it by."""
+        return declarations_of(self)[0][0]
+
+
+ServerTool = WebSearch | CodeExecution | FileSearch | ImageGeneration | VendorTool
 """One of the tools that run at the vendor."""
+
+
+def declarations_of(tool: ServerTool) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the names under which rules know a declared tool, one as a rule, each with what it is told."""
+    if isinstance(tool, VendorTool):
+        return list(declared_in({"tools": [tool.body]}))
+    return [(tool.name, settings_of(tool))]
+
+
+def body_for(provider: str, tool: VendorTool) -> dict[str, Any]:
+    """Return a vendor's tool in its words. Raises `ConfigurationError` where it is another vendor's."""
+    if tool.provider != provider:
+        raise ConfigurationError(f"the tool {tool.name!r} is {tool.provider}'s; {provider} has no such tool")
+    return dict(tool.body)
 
 
 def settings_of(tool: ServerTool) -> dict[str, JsonValue]:
@@ -101,7 +139,7 @@ def settings_of(tool: ServerTool) -> dict[str, JsonValue]:
     return {
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
         for name, value in values.items()
-        if value is not None and value != ()
+        if value is not None and value != () and value != []
     }
 
 
@@ -152,7 +190,7 @@ def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if field in ("functionDeclarations", "function_declarations"):
             for declared in told if isinstance(told, list | tuple) else ():
                 yield str(declared.get("name")) if isinstance(declared, Mapping) else field, {}
-        else:
+        elif field not in _SAYS:
             yield _common_name(field), told if isinstance(told, Mapping) else {}
 
 

@@ -22,7 +22,9 @@ from llm_client.tools.server import (
     FileSearch,
     ImageGeneration,
     ServerTool,
+    VendorTool,
     WebSearch,
+    declarations_of,
     declared_in,
 )
 
@@ -159,6 +161,62 @@ SERVER_TOOLS: list[tuple[str, ServerTool, dict[str, Any]]] = [
         {"type": "openrouter:web_search", "parameters": {"excluded_domains": ["a.example"]}},
     ),
 ]
+
+
+VENDOR_TOOLS: list[tuple[str, VendorTool, list[str]]] = [
+    (
+        "anthropic",
+        VendorTool(
+            provider="anthropic", body={"type": "web_fetch_20250910", "name": "web_fetch", "max_uses": 2}
+        ),
+        ["web_fetch"],
+    ),
+    (
+        "responses",
+        VendorTool(
+            provider="openai", body={"type": "mcp", "server_label": "s", "server_url": "https://s.example"}
+        ),
+        ["mcp"],
+    ),
+    (
+        "google",
+        VendorTool(provider="google", body={"urlContext": {}, "googleMaps": {}}),
+        ["urlContext", "googleMaps"],
+    ),
+    (
+        "openrouter",
+        VendorTool(provider="openrouter", body={"type": "openrouter:datetime"}),
+        ["openrouter:datetime"],
+    ),
+    (
+        "anthropic",
+        VendorTool(provider="anthropic", body={"type": "web_search_20260318", "name": "web_search"}),
+        ["web_search"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("vendor", "declared", "names"), VENDOR_TOOLS)
+def test_a_tool_in_the_vendors_words_stands_beside_ours(
+    vendor: str, declared: VendorTool, names: list[str]
+) -> None:
+    tools = body(vendor, server_tools=[declared], tools=[look])["tools"]
+    assert len(tools) == 2
+    assert tools[1] == declared.body
+    assert [name for name, _ in declarations_of(declared)] == names
+    assert declared.name == names[0]
+
+
+@pytest.mark.parametrize("vendor", [*WIRES, "openrouter", "somebody"])
+def test_a_tool_in_another_vendors_words_is_refused(vendor: str) -> None:
+    with pytest.raises(ConfigurationError, match="the tool 'web_fetch' is elsewhere's"):
+        body(vendor, server_tools=[VendorTool(provider="elsewhere", body={"type": "web_fetch"})])
+
+
+@pytest.mark.parametrize("told", [{}, {"type": ""}, {"functionDeclarations": []}])
+def test_a_tool_that_does_not_say_which_it_is_is_refused(told: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="says which it is"):
+        VendorTool(provider="google", body=told)
 
 
 @pytest.mark.parametrize(("vendor", "declared", "right"), SERVER_TOOLS)

@@ -25,7 +25,7 @@ from agent_runtime.values.policy import (
 from llm_client.messages import Message, Part, RefusalPart, TextPart
 from llm_client.redaction import Redactor
 from llm_client.spec import RequestSpec
-from llm_client.tools.server import declared_in, settings_of
+from llm_client.tools.server import declarations_of, declared_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +113,7 @@ async def judge_server_tool(
 
 def server_tools_of(spec: RequestSpec) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the tools that a request has the vendor run, with what they are told; also those that its `extra` declares."""
-    declared: list[tuple[str, Mapping[str, Any]]] = [
-        (tool.name, settings_of(tool)) for tool in spec.server_tools
-    ]
+    declared = [each for tool in spec.server_tools for each in declarations_of(tool)]
     return [*declared, *declared_in(spec.extra)] if spec.extra else declared
 
 
@@ -147,7 +145,11 @@ def _without_tools(spec: RequestSpec, patterns: Sequence[str]) -> RequestSpec:
                 f"server tool {name!r}: it may not be used here, and a request's extra declares it"
             )
     left = tuple(tool for tool in spec.tools if not is_dropped(tool.name, patterns))
-    at_vendor = tuple(tool for tool in spec.server_tools if not is_dropped(tool.name, patterns))
+    at_vendor = tuple(
+        tool
+        for tool in spec.server_tools
+        if not any(is_dropped(name, patterns) for name, _ in declarations_of(tool))
+    )
     choice = spec.tool_choice
     named = choice is not None and choice not in ("auto", "none", "required")
     names = {tool.name for tool in (*left, *at_vendor)}

@@ -26,7 +26,15 @@ from llm_client.providers.response import merge_extra
 from llm_client.providers.strict_schema import told_in_prompt, without_constraints
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import RequestSpec
-from llm_client.tools.server import CodeExecution, ServerTool, WebSearch, lacks_tool, settings_of
+from llm_client.tools.server import (
+    CodeExecution,
+    ServerTool,
+    VendorTool,
+    WebSearch,
+    body_for,
+    lacks_tool,
+    settings_of,
+)
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -265,6 +273,8 @@ def _server_tool(tool: ServerTool) -> dict[str, Any]:
             return {"type": "web_search_20250305", **settings_of(tool), "name": tool.name}
         case CodeExecution():
             return {"type": "code_execution_20250825", "name": tool.name}
+        case VendorTool():
+            return body_for(PROVIDER, tool)
     raise lacks_tool("Anthropic's API", tool)
 
 

@@ -24,7 +24,9 @@ from llm_client.tools.server import (
     CodeExecution,
     FileSearch,
     ServerTool,
+    VendorTool,
     WebSearch,
+    body_for,
     lacks_setting,
     lacks_tool,
     settings_of,
@@ -220,6 +222,8 @@ def _server_tool(tool: ServerTool) -> dict[str, Any]:
         case FileSearch():
             most = {} if tool.max_results is None else {"topK": tool.max_results}
             return {"fileSearch": {"fileSearchStoreNames": list(tool.stores), **most}}
+        case VendorTool():
+            return body_for(PROVIDER, tool)
     raise lacks_tool("the Gemini API", tool)
 
 

@@ -40,7 +40,15 @@ from llm_client.providers.response import ResponseDraft, merge_extra, part_of
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
 from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
-from llm_client.tools.server import ServerTool, WebSearch, lacks_setting, lacks_tool, settings_of
+from llm_client.tools.server import (
+    ServerTool,
+    VendorTool,
+    WebSearch,
+    body_for,
+    lacks_setting,
+    lacks_tool,
+    settings_of,
+)
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
@@ -141,6 +149,9 @@ class ChatFormat:
 
     def _put_server_tool(self, body: dict[str, Any], tool: ServerTool) -> None:
         """Write a tool that runs at the server, where the server has it."""
+        if isinstance(tool, VendorTool):
+            body.setdefault("tools", []).append(body_for(self._provider, tool))
+            return
         how = self._dialect.web_search if isinstance(tool, WebSearch) else None
         if how is None:
             raise lacks_tool(f"the chat interface of {self._provider}", tool)

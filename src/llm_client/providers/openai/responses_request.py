@@ -23,7 +23,9 @@ from llm_client.tools.server import (
     FileSearch,
     ImageGeneration,
     ServerTool,
+    VendorTool,
     WebSearch,
+    body_for,
     lacks_setting,
     settings_of,
 )
@@ -59,9 +61,12 @@ class ResponsesFormat:
         if include:
             body["include"] = include
         if spec.tools or spec.server_tools:
-            body["tools"] = [*map(_tool, spec.tools), *map(_server_tool, spec.server_tools)]
+            body["tools"] = [
+                *map(_tool, spec.tools),
+                *(_server_tool(tool, self._provider) for tool in spec.server_tools),
+            ]
         if spec.tool_choice is not None:
-            body["tool_choice"] = _tool_choice(spec)
+            body["tool_choice"] = _tool_choice(spec, self._provider)
         optional = {
             "parallel_tool_calls": spec.parallel_tool_calls if spec.tools else None,
             "temperature": spec.temperature,
@@ -152,7 +157,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     }
 
 
-def _server_tool(tool: ServerTool) -> dict[str, Any]:
+def _server_tool(tool: ServerTool, provider: str) -> dict[str, Any]:
     """Write a tool that runs at OpenAI (openai-python 3.57, `responses.ToolParam`)."""
     match tool:
         case WebSearch():
@@ -168,9 +173,11 @@ def _server_tool(tool: ServerTool) -> dict[str, Any]:
             return {"type": "file_search", "vector_store_ids": list(tool.stores), **most}
         case ImageGeneration():
             return {"type": "image_generation", **settings_of(tool)}
+        case VendorTool():
+            return body_for(provider, tool)
 
 
-def _tool_choice(spec: RequestSpec) -> str | dict[str, Any]:
+def _tool_choice(spec: RequestSpec, provider: str) -> str | dict[str, Any]:
     """Return which tool must be called; one that runs at OpenAI is named by what it is."""
     choice = spec.tool_choice or "auto"
     if choice in _CHOICES:
@@ -179,5 +186,5 @@ def _tool_choice(spec: RequestSpec) -> str | dict[str, Any]:
     return (
         {"type": "function", "name": choice}
         if at_openai is None
-        else {"type": _server_tool(at_openai)["type"]}
+        else {"type": _server_tool(at_openai, provider).get("type", choice)}
     )

@@ -36,6 +36,7 @@ from llm_client import (
     TokenLogprob,
     ToolCall,
     Usage,
+    VendorTool,
     WebSearch,
     tool,
 )
@@ -45,7 +46,12 @@ pytestmark = pytest.mark.timeout(BOUND * 3)
 
 SEARCHING: dict[str, Any] = {"server_tools": [WebSearch(allowed_domains=["a.example"])]}
 IN_EXTRA: dict[str, Any] = {"extra": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}}
-WAYS = pytest.mark.parametrize("declared", [SEARCHING, IN_EXTRA], ids=["declared", "extra"])
+IN_ITS_WORDS: dict[str, Any] = {
+    "server_tools": [VendorTool(provider="m", body={"type": "web_search_20260318", "name": "harmless"})]
+}
+WAYS = pytest.mark.parametrize(
+    "declared", [SEARCHING, IN_EXTRA, IN_ITS_WORDS], ids=["declared", "extra", "in its words"]
+)
 NO_SEARCH = ToolPolicy(tool_patterns=["web_*"], decision="deny", reason="no web here")
 
 
@@ -163,7 +169,7 @@ async def test_a_tool_that_a_models_rule_drops_is_not_offered_and_one_in_extra_i
         return "seen"
 
     engine = PolicyEngine([ModelPolicy(model_patterns="m", drop_tools="web_*")])
-    for declared, is_refused in ((SEARCHING, False), (IN_EXTRA, True)):
+    for declared, is_refused in ((SEARCHING, False), (IN_ITS_WORDS, False), (IN_EXTRA, True)):
         model = Model()
         request = RequestSpec(messages=(), **declared)
         agent = Agent(engine=model.engine, tools=[look], request=request)
