@@ -36,8 +36,13 @@ _OPTIONS: Final = {
     "web_search_options": "web_search",
     "search_parameters": "web_search",
     "mcp_servers": "mcp",
+    "prompt": "stored_prompt",
+    "cachedContent": "cached_content",
+    "cached_content": "cached_content",
 }
-"""Fields of vendors' bodies that are a tool each."""
+"""Fields of vendors' bodies that are a tool each, or that name what is stored at the vendor with tools in it."""
+_MOST_NAME: Final = 200
+"""Characters of a name that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +200,6 @@ def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _common_name(stated: str) -> str:
-    undated = _DATE.sub("", stated)
+    undated = _DATE.sub("", stated[:_MOST_NAME])
     bare = _NO_LETTER.sub("", undated.rpartition(":")[2].lower())
     return _SAME.get(bare, undated)

@@ -324,6 +324,8 @@ def test_declared_tools_are_part_of_what_is_asked() -> None:
         ({"tools": [{"type": "shell", "name": "harmless"}]}, ["shell"]),
         ({"tools": ["web_search"], "plugins": [{"id": "web"}]}, ["web_search", "web_search"]),
         ({"web_search_options": {}, "mcp_servers": [{"url": "u"}]}, ["web_search", "mcp"]),
+        ({"prompt": {"id": "pmpt_1"}}, ["stored_prompt"]),
+        ({"cachedContent": "cachedContents/1"}, ["cached_content"]),
         ({"tools": 5, "plugins": None, "metadata": {"tools": [{"type": "shell"}]}}, []),
     ],
 )
