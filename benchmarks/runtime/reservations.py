@@ -63,7 +63,8 @@ async def _governed() -> tuple[float, float]:
     """Return the seconds of jobs without and with budgets, in turns, each the best of its rounds."""
     from agent_runtime import Budget, BudgetSpec, ExecutionRequest, RuntimeKernel
     from llm_client import ExecutionEngine, FunctionProvider
-    from llm_client.pricing import ModelPrices, PriceBook
+    from llm_client.pricing.book import PriceBook
+    from llm_client.pricing.model_prices import ModelPrices
 
     prices = PriceBook({"function:m": ModelPrices.of(input=1, output=2)})
     engine = ExecutionEngine(FunctionProvider(_answer, model="m"), prices=prices)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agent_runtime.values.retry_policy import RetryPolicy
     from llm_client.agent.agent import Agent
     from llm_client.engine.engine import ExecutionEngine
-    from llm_client.pricing import PriceBook
+    from llm_client.pricing.book import PriceBook
     from llm_client.providers.base import Provider
     from llm_client.tools.tool import Tool
 

@@ -94,7 +94,8 @@ if TYPE_CHECKING:
     )
     from llm_client.network import block_network
     from llm_client.pausing import paused
-    from llm_client.pricing import ModelPrices, PriceBook
+    from llm_client.pricing.book import PriceBook
+    from llm_client.pricing.model_prices import ModelPrices
     from llm_client.providers.anthropic.provider import AnthropicProvider
     from llm_client.providers.base import Provider
     from llm_client.providers.google.provider import GoogleProvider
@@ -282,7 +283,8 @@ _HOMES = {
     "middleware": "HOST Host ModelAttempt ModelCall ModelMiddleware ToolInvocation ToolMiddleware",
     "network": "block_network",
     "pausing": "paused",
-    "pricing": "ModelPrices PriceBook",
+    "pricing.book": "PriceBook",
+    "pricing.model_prices": "ModelPrices",
     "providers.anthropic.provider": "AnthropicProvider",
     "providers.base": "Provider",
     "providers.google.provider": "GoogleProvider",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from llm_client.engine.engine import ExecutionEngine
     from llm_client.engine.event_stream import OpenStream, StreamHost
-    from llm_client.pricing import PriceBook
+    from llm_client.pricing.book import PriceBook
     from llm_client.providers.base import Provider
     from llm_client.tokens import TokenEstimator
     from llm_client.tools.tool import Tool, ToolResult

@@ -39,7 +39,8 @@ from llm_client.errors import (
     RateLimited,
 )
 from llm_client.messages import CompletionResult
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.kernels import BOUND, DOOMED, kernel, opened, run_key
 

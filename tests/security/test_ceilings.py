@@ -29,7 +29,8 @@ from llm_client import (
     ScriptedProvider,
 )
 from llm_client.errors import InvalidRequest, ProviderTimeout
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.providers.anthropic.request import MessagesFormat
 from llm_client.usage import Usage
 from support.kernels import BOUND, kernel

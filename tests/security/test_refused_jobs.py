@@ -14,7 +14,8 @@ from agent_runtime import (
     PolicyRule,
 )
 from llm_client import CompletionResult, ExecutionEngine, FunctionProvider, Message, RequestSpec
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.kernels import BOUND, kernel, pending, status_becomes
 

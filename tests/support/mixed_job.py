@@ -12,7 +12,8 @@ from typing import Any
 from agent_runtime import ActionSpec, OperatorContext, current_context
 from llm_client import Agent, ExecutionEngine, FunctionProvider, ToolContext, tool
 from llm_client.messages import ToolCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Reconciliation
 

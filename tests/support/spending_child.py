@@ -22,7 +22,8 @@ from llm_client.engine.breaker import CircuitBreakerConfig
 from llm_client.engine.retry import RetryConfig
 from llm_client.errors import ProviderError, ProviderTimeout, ProviderUnavailable, RateLimited
 from llm_client.messages import CompletionResult
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.kernels import QUICK, kernel
 

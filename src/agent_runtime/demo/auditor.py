@@ -14,7 +14,8 @@ import orjson
 
 from agent_runtime.demo.licences import HARMLESS
 from llm_client.messages import CompletionResult, Message, ToolCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.providers.scripted import Delay, FunctionProvider
 from llm_client.spec import RequestSpec
 

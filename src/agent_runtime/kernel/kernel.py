@@ -61,7 +61,7 @@ from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
 from llm_client.background import stopped
 from llm_client.logs import logger_of
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import Tool

@@ -24,7 +24,8 @@ from llm_client.errors import (
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import HOST, Emit, ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt
 from llm_client.pausing import TimeLimit
-from llm_client.pricing import PriceBook, asked_conditions
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import asked_conditions
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator

@@ -32,7 +32,7 @@ from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.middleware import Emit, ModelCall, ModelMiddleware, ProceedCall
 from llm_client.pausing import Slots
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from llm_client.providers.base import Provider
 from llm_client.spec import CacheMode, RequestContext, RequestSpec
 from llm_client.tokens import TokenEstimator

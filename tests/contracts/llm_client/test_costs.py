@@ -14,7 +14,7 @@ from genai_prices.data_snapshot import get_snapshot
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig
 from llm_client.errors import InvalidResponse, ProviderError
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.google.provider import GoogleProvider
 from llm_client.providers.openai.provider import OpenAIProvider

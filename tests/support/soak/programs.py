@@ -24,7 +24,8 @@ from llm_client.agent.config import AgentConfig
 from llm_client.engine.retry import RetryConfig
 from llm_client.errors import ProviderUnavailable
 from llm_client.messages import Message, ToolCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.tools.tool import Effect, Reconciliation
 from support.soak.plans import ENOUGH, TOOLS, Node, told_of
 from support.soak.world import Life

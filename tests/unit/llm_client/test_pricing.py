@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_client import ConfigurationError, ModelPrices, PriceBook, Usage
-from llm_client.pricing import RATES, Rate
+from llm_client.pricing.model_prices import RATES, Rate
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MODELS = [(provider.id, model.id) for provider in providers for model in provider.models]

@@ -27,7 +27,7 @@ from llm_client.middleware import (
     ToolInvocation,
 )
 from llm_client.pausing import Limit, TimeLimit
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult

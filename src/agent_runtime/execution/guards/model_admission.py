@@ -27,7 +27,8 @@ from agent_runtime.values.money import to_units
 from llm_client.codec import dump_message
 from llm_client.json_text import JsonValue
 from llm_client.middleware import ModelAttempt, ModelCall
-from llm_client.pricing import PriceBook, asked_conditions
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import asked_conditions
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
 

@@ -26,7 +26,7 @@ from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import dump_usage, load_result
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 
 

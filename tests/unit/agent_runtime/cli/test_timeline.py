@@ -13,7 +13,8 @@ from agent_runtime.cli.output.timeline import show_steps, steps_of
 from llm_client import Agent, FunctionProvider, ProviderUnavailable, RequestSpec, ToolCall, tool
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from support.kernels import kernel, pending
 
 

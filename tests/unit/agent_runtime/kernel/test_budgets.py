@@ -32,7 +32,8 @@ from llm_client.engine.retry import RetryConfig
 from llm_client.errors import ProviderTimeout, RateLimited
 from llm_client.messages import CompletionResult, MediaPart, ToolCall
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.kernels import BOUND, DOOMED, journal, kernel, run_key, types
 

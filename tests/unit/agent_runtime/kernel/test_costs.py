@@ -18,7 +18,8 @@ from agent_runtime.storage.memory import MemoryStorage
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, tool
 from llm_client.engine.cache.memory import MemoryCache
 from llm_client.messages import CompletionResult, ToolCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.clocks import SetClock
 from support.kernels import BOUND, journal, kernel

@@ -21,7 +21,8 @@ from agent_runtime.errors import ContentTooLarge
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, Moment, bury, commit_of
 from llm_client import Embeddings, ExecutionEngine, FunctionProvider
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.kernels import BOUND, DOOMED, journal, kernel, run_key, types
 from support.operators import asking

@@ -11,7 +11,7 @@ import pytest
 from agent_runtime import BudgetExceededError, BudgetSpec, ExecutionRequest, OperatorContext
 from agent_runtime.values.money import to_dollars
 from llm_client import ExecutionEngine, Message, OpenAIProvider, RequestSpec, RetryConfig
-from llm_client.pricing import PriceBook
+from llm_client.pricing.book import PriceBook
 from support.kernels import BOUND, journal, kernel
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import data_events, openai_chat

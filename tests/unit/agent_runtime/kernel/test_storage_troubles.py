@@ -23,7 +23,8 @@ from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.values.event import RuntimeEvent
 from llm_client import Agent, ExecutionEngine, FunctionProvider, RequestSpec, ScriptedProvider, tool
 from llm_client.messages import Message, ToolCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from support.kernels import BOUND, QUICK, journal, kernel, pending, status_becomes, until
 from support.soak.virtual import LoopClock, run_in_virtual_time
 

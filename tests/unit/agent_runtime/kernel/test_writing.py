@@ -25,7 +25,8 @@ from llm_client import ExecutionEngine, FunctionProvider, RateLimits
 from llm_client.errors import ProviderTimeout
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from support.kernels import BOUND, journal, kernel, run_key, status_becomes, types, until
 from support.operators import asking, identity
 from support.slow_storage import SlowStorage

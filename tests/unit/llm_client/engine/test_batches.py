@@ -21,7 +21,8 @@ from llm_client import (
     ScriptedProvider,
 )
 from llm_client.middleware import ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt, ProceedCall
-from llm_client.pricing import ModelPrices, PriceBook
+from llm_client.pricing.book import PriceBook
+from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
 from support.engine import BOUND, FAST, SPEC
 

@@ -18,7 +18,14 @@ from genai_prices.types import (
 )
 
 from llm_client.model_names import canonical_model
-from llm_client.pricing import ModelPrices, Rate, asked_tier, is_dearer, other_conditions, price_conditions
+from llm_client.pricing.model_prices import (
+    ModelPrices,
+    Rate,
+    asked_tier,
+    is_dearer,
+    other_conditions,
+    price_conditions,
+)
 from llm_client.spec import MAX_MODEL_NAME
 
 SOURCE = f"genai-prices {genai_prices.__version__}"
