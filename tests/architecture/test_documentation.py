@@ -54,6 +54,13 @@ def test_the_page_of_incidents_names_every_file_of_them_and_their_reports() -> N
         assert all(number in told for number in re.findall(r"#\d+", report)), path
 
 
+def test_decisions_are_numbered_in_a_row_and_say_their_numbers() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        assert page.read_text(encoding="utf-8").startswith(f"# {int(page.name[:4])}. "), page.name
+
+
 def test_the_glossary_has_each_term_once_and_in_order() -> None:
     page = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     terms = re.findall(r"^\| ([^|]+?) \| [^-]", page, re.MULTILINE)[1:]
