@@ -32,7 +32,15 @@ Not for fields of values that a step may return: pydantic reads those, and canno
 MAX_PARTS: Final = 500_000
 """Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the
 interpreter for seconds, whichever thread does it. The longest answers have some hundred thousand tokens."""
+MAX_DEPTH: Final = 200
+"""Lists and objects inside each other, in JSON text from outside. What is deeper nobody means, and Python cannot go through it."""
+MAX_SEARCHED: Final = 4_000_000
+"""Characters of a text that is looked through for JSON, value by value."""
+MAX_DIMENSIONS: Final = 16_384
+"""Numbers of a vector; the longest that vendors give have some twelve thousand."""
 _HALF: Final = re.compile("[\ud800-\udfff]")
+_MOST_HALVES: Final = 10_000
+"""Halves of one text that are looked at one by one. A text with more was no text before, and they all become question marks."""
 _ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONG: Final = 17
 """Digits, with their point, from which a number may say more than a float: fifteen digits always survive one."""
@@ -41,6 +49,7 @@ _MOST_VALUES: Final = 512 * 1024
 _LEAST_EXPONENT: Final = -400
 """Below this a number is nothing, whatever its digits: a float ends at 10⁻³²⁴."""
 _DIGITS: Final = bytes(48 if chr(byte) in "0123456789." else 32 for byte in range(256))
+_UNREADABLE: Final = object()
 _LEAST_INT: Final = -(2**63)
 _MOST_INT: Final = 2**64 - 1
 """Whole numbers that orjson writes and reads."""
@@ -84,25 +93,68 @@ class LongFloat(float):
         return LongFloat, (self.text,)
 
 
-class TooManyParts(orjson.JSONDecodeError):
+class Unread(orjson.JSONDecodeError):
+    """A JSON text is not read, whatever it says: reading it, or going through it, would take too long."""
+
+
+class TooManyParts(Unread):
     """A JSON text would become more values than anybody can have meant."""
 
     def __init__(self) -> None:
         super().__init__(f"it has more than {MAX_PARTS} parts", "", 0)
 
 
-def check_parts(content: bytes | str, *, vectors: bool = False) -> None:
+class TooLong(Unread):
+    """A text is longer than anybody looks through for the JSON that it may hold."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it is no JSON, and longer than {MAX_SEARCHED} characters", "", 0)
+
+
+class TooDeep(Unread):
+    """The values of a JSON text are further inside each other than anybody can have meant."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it is deeper than {MAX_DEPTH} levels", "", 0)
+
+
+def check_parts(content: bytes | str, *, vectors: int = 0) -> None:
     """Count the parts of a JSON text before it is read. Those in its texts count as well: telling them apart would take reading it.
 
     Args:
         content: The text.
-        vectors: Whether it may have any number of numbers, which take little more room than their digits.
+        vectors: How many vectors it may have besides, of `MAX_DIMENSIONS` numbers each, which take little more room than their digits.
 
     Raises:
         TooManyParts: They are more than `MAX_PARTS`.
     """
-    if len(content) > MAX_PARTS and parts_of(content, vectors=vectors) > MAX_PARTS:
+    if len(content) <= MAX_PARTS:
+        return
+    if parts_of(content, vectors=vectors > 0) > MAX_PARTS:
         raise TooManyParts
+    if vectors and parts_of(content) > MAX_PARTS + vectors * MAX_DIMENSIONS:
+        raise TooManyParts
+
+
+def check_depth(value: Any, content: bytes | str) -> None:
+    """Refuse values that are too far inside each other. Raises `TooDeep`.
+
+    Args:
+        value: What was read.
+        content: The JSON text that it was read from.
+    """
+    if parts_of(content, vectors=True) <= MAX_DEPTH:
+        return
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for item in level for inner in _inside(item) if isinstance(inner, dict | list)]
+        if not level:
+            return
+    raise TooDeep
+
+
+def _inside(item: Any) -> Any:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
 
 
 def parts_of(content: bytes | str, *, vectors: bool = False) -> int:
@@ -114,9 +166,11 @@ def parts_of(content: bytes | str, *, vectors: bool = False) -> int:
 
 
 def whole_text(text: str) -> str:
-    """Return a text in which pairs are joined and every half is U+FFFD; the same one when it has none."""
+    """Return a text in which pairs are joined and every half is U+FFFD, or a question mark where they are very many; the same one when it has none."""
     if text.isascii() or _HALF.search(text) is None:
         return text
+    if len(text) - len(text.encode("utf-8", "ignore").decode()) > _MOST_HALVES:
+        return text.encode("utf-8", "replace").decode()
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -131,16 +185,17 @@ def whole_value(value: Any) -> Any:
     return value
 
 
-def loads(content: bytes | str, *, whole: bool = True, vectors: bool = False) -> Any:
+def loads(content: bytes | str, *, whole: bool = True, vectors: int = 0) -> Any:
     """Decode JSON text from outside.
 
     Args:
         content: The text.
         whole: Whether halves that it escapes become U+FFFD; else they are left in for whoever joins them with the next piece.
-        vectors: Whether it may have any number of numbers, which are then read as floats.
+        vectors: How many vectors it may have, of any numbers, which are then read as floats.
 
     Raises:
         TooManyParts: It has more than `MAX_PARTS` parts.
+        TooDeep: It has more than `MAX_DEPTH` levels.
         orjson.JSONDecodeError: It is no JSON.
     """
     check_parts(content, vectors=vectors)
@@ -148,15 +203,44 @@ def loads(content: bytes | str, *, whole: bool = True, vectors: bool = False) ->
         value = orjson.loads(content)
     except orjson.JSONDecodeError:
         raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
-        if _ESCAPED.search(raw) is None and (isinstance(content, bytes) or _HALF.search(content) is None):
+        if not _has_halves(content, raw):
             raise
-        try:
-            value = read_exactly(content)
-            return whole_value(value) if whole else value
-        except (ValueError, RecursionError):
-            pass
-        raise
+        value = _with_halves(content, raw)
+        if value is _UNREADABLE:
+            raise
+        check_depth(value, content)
+        return whole_value(value) if whole else value
+    check_depth(value, content)
     return value if vectors else exact(value, content)
+
+
+def _has_halves(content: bytes | str, raw: bytes) -> bool:
+    """Whether a text may hold halves of pairs, as they are or escaped."""
+    if (rb"\ud" in raw or rb"\uD" in raw) and _ESCAPED.search(raw) is not None:
+        return True
+    return isinstance(content, str) and not content.isascii() and _HALF.search(content) is not None
+
+
+def _with_halves(content: bytes | str, raw: bytes) -> Any:
+    """Decode JSON text with halves of pairs, which orjson does not read, unless it has more values than are read slowly in a moment."""
+    if len(_beside_texts(raw)) > _MOST_VALUES:
+        return _UNREADABLE
+    try:
+        return read_exactly(content)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+
+
+def decoder_of(text: str) -> json.JSONDecoder:
+    """Return what reads the JSON in a text from outside: with all digits of its numbers, unless there are so many that it takes long.
+
+    Raises:
+        TooLong: The text has more than `MAX_SEARCHED` characters.
+    """
+    if len(text) > MAX_SEARCHED:
+        raise TooLong
+    raw = text.encode("utf-8", "surrogatepass")
+    return _LENIENT if _has_long_numbers(raw) else _ROUGHLY
 
 
 def exact(value: Any, content: bytes | str) -> Any:
@@ -181,9 +265,16 @@ def _has_long_numbers(raw: bytes) -> bool:
     long = b"0" * _LONG
     if long not in raw.translate(_DIGITS):
         return False
-    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    beside_texts = b'"'.join(plain.split(b'"')[::2])
+    beside_texts = _beside_texts(raw)
     return len(beside_texts) <= _MOST_VALUES and long in beside_texts.translate(_DIGITS)
+
+
+def _beside_texts(raw: bytes) -> bytes:
+    """Return what a JSON text has beside its texts."""
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * MAX_PARTS:  # more than JSON of so many parts has, so it is none
+        return plain
+    return b'"'.join(plain.split(b'"')[::2])
 
 
 def read_exactly(content: bytes | str) -> Any:
@@ -193,17 +284,23 @@ def read_exactly(content: bytes | str) -> Any:
 
 def number_of(text: str) -> float:
     """Return a number of JSON: a `LongFloat` where a float is not what it says. Raises `ValueError` for too large ones."""
-    number = float(text)
+    number = float_of(text)
     if len(text) < _LONG or repr(number) == text:
         return number
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:20]}… is too large a number")
     try:
         said = Decimal(text)
     except InvalidOperation:  # an exponent that not even a decimal has
         return number
     is_less = said == Decimal(repr(number)) or said.adjusted() < _LEAST_EXPONENT
     return number if is_less else LongFloat(text)
+
+
+def float_of(text: str) -> float:
+    """Return a number of JSON as the nearest float. Raises `ValueError` for too large ones."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]}… is too large a number")
+    return number
 
 
 def dumps(
@@ -264,6 +361,10 @@ def _key(name: Any) -> Any:
 def refuse_constant(name: str) -> NoReturn:
     """Refuse NaN and the infinities. Raises `ValueError`."""
     raise ValueError(f"{name} is no JSON")
+
+
+_LENIENT: Final = json.JSONDecoder(strict=False, parse_float=number_of, parse_constant=refuse_constant)
+_ROUGHLY: Final = json.JSONDecoder(strict=False, parse_float=float_of, parse_constant=refuse_constant)
 
 
 class HalfWaits:

@@ -264,7 +264,8 @@ class Embeddings(list[list[float]]):
     def __init__(
         self, vectors: Iterable[Sequence[float]] = (), *, model: str = "", usage: Usage | None = None
     ) -> None:
-        super().__init__(list(array("f", vector)) for vector in vectors)
+        rounded = vectors if isinstance(vectors, Embeddings) else (list(array("f", one)) for one in vectors)
+        super().__init__(rounded)
         self.model = model
         """The model that answered, as the vendor names it."""
         self.usage = usage or Usage()

@@ -231,7 +231,7 @@ async def test_countless_calls_of_one_id_are_refused_in_no_time() -> None:
     answer = {"choices": [{"message": {"content": None, "tool_calls": calls}, "finish_reason": "tool_calls"}]}
     reply = Reply(pieces=(json.dumps(answer).encode(),), headers={"content-type": "application/json"})
     async with LoopbackServer(reply) as server:
-        with pytest.raises(InvalidResponse, match="more than 1000 tool calls"):
+        with pytest.raises(InvalidResponse, match="more than 5000 tool calls"):
             await ask_at(server, HttpcoreTransport, streamed=False, limits=FULL)
 
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecodeError
 from typing import Any, Final
 
 import orjson
 
-from llm_client.json_text import check_parts, loads, number_of, refuse_constant, whole_value
+from llm_client.json_text import TooDeep, check_depth, check_parts, decoder_of, loads, whole_value
 
-_DECODER: Final = JSONDecoder(strict=False, parse_float=number_of, parse_constant=refuse_constant)
 _FENCE: Final = "```"
 _FENCE_COSTS: Final = 100
 """Characters that are read while a fence is looked at."""
@@ -75,6 +74,7 @@ def _objects(text: str) -> Iterator[Any]:
     thoughts = _end_of_thoughts(text)
     looked_at = 0
     tried: set[int] = set()
+    decoder = decoder_of(text)
     for start, fenced in ((thoughts, True), (thoughts, False), (0, True), (0, False)):
         at = start
         while len(tried) < MAX_OBJECTS and looked_at < _LOOKED_AT:
@@ -87,15 +87,23 @@ def _objects(text: str) -> Iterator[Any]:
                 continue
             tried.add(at)
             try:
-                value, end = _DECODER.raw_decode(text, at)
+                value, end = decoder.raw_decode(text, at)
             except (ValueError, RecursionError) as error:
                 looked_at += _read_until(error, text) - at
                 at += 1
                 continue
             looked_at += end - at
-            at = end
-            if end > thoughts:
+            read, at = text[at:end], end
+            if end > thoughts and not _is_too_deep(value, read):
                 yield value
+
+
+def _is_too_deep(value: Any, text: str) -> bool:
+    try:
+        check_depth(value, text)
+    except TooDeep:
+        return True
+    return False
 
 
 def _read_until(error: Exception, text: str) -> int:

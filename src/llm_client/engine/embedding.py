@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import isfinite
+from typing import Final
 
 from llm_client.errors import ConfigurationError, InvalidResponse
 from llm_client.messages import CompletionResult, Embeddings, Message, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.tokens import TokenEstimator
+
+_LOOKED_AT_HERE: Final = 100_000
+"""Numbers of vectors up to which they are looked at on the event loop."""
 
 
 class EmbeddingProvider:
@@ -50,7 +55,8 @@ class EmbeddingProvider:
         usage = replace(answer.usage, requests=1)
         if not usage.input_tokens:
             usage = replace(usage, input_tokens=self._estimator.estimate(spec.messages))
-        wrong = _wrong(answer, len(texts))
+        is_long = sum(map(len, answer)) > _LOOKED_AT_HERE
+        wrong = await asyncio.to_thread(_wrong, answer, len(texts)) if is_long else _wrong(answer, len(texts))
         if wrong is not None:
             raise InvalidResponse(wrong, usage=usage)
         model = answer.model or spec.model or self.model

@@ -98,6 +98,7 @@ def _read_event(
 ) -> Sequence[StreamEvent]:
     if event.data == b"[DONE]":
         return reader.read_done_mark()
+    reader.draft.pieces = 0
     try:
         events = reader.read(loads(event.data, whole=False))
         if reader.draft.begun_calls > most:  # those that lack a name are told by no event

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,7 +14,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
-from llm_client.json_text import TooManyParts, dumps, loads
+from llm_client.json_text import Unread, dumps, loads
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.providers.capabilities import Capabilities
@@ -34,6 +35,8 @@ from llm_client.providers.wire import UNREADABLE, WireFormat, readable
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
+_READ_HERE = 256 * 1024
+"""Bytes of vectors up to which they are read on the event loop."""
 _MAX_ERROR_BYTES = 1024 * 1024
 _ERROR_SECONDS = 10.0
 """How long an error's body may take; its status alone says what happened."""
@@ -161,14 +164,39 @@ class HttpProvider:
             await self._endpoint.transport.aclose()
 
     async def _post(
-        self, path: str, body: dict[str, Any], model: str, *, vectors: bool = False
+        self, path: str, body: dict[str, Any], model: str
     ) -> tuple[Origin, Mapping[str, str], Any]:
-        """Send a body and return the decoded JSON of a successful answer, which may hold `vectors` of numbers."""
+        """Send a body and return the decoded JSON of a successful answer."""
+        origin, response, content = await self._answered(path, body, model)
+        with origin.blamed():
+            return origin, response.headers, self._loads(content, response, origin)
+
+    async def _post_texts(
+        self, path: str, body: dict[str, Any], model: str, *, texts: int, read: Callable[[Any], Embeddings]
+    ) -> Embeddings:
+        """Send some texts and return their vectors, as `read` finds them in the JSON of a successful answer.
+
+        Many vectors are millions of numbers, so a long answer is read in a thread.
+        """
+        origin, response, content = await self._answered(path, body, model)
+
+        def decoded() -> Embeddings:
+            payload = self._loads(content, response, origin, vectors=texts)
+            with readable(origin, request_id(response.headers)):
+                return read(payload)
+
+        with origin.blamed():
+            return decoded() if len(content) <= _READ_HERE else await asyncio.to_thread(decoded)
+
+    async def _answered(
+        self, path: str, body: dict[str, Any], model: str
+    ) -> tuple[Origin, HttpResponse, bytes]:
+        """Send a body and return a successful answer, whole."""
         origin, response = await self._send(path, body, model, accept="application/json")
         with origin.blamed():
             await self._refuse_failure(response, origin)
             content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-            return origin, response.headers, self._loads(content, response, origin, vectors=vectors)
+            return origin, response, content
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
@@ -201,7 +229,7 @@ class HttpProvider:
         failure.usage = self._usage_of(body)
         raise failure
 
-    def _loads(self, content: bytes, response: HttpResponse, origin: Origin, *, vectors: bool = False) -> Any:
+    def _loads(self, content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:
         """Decode a successful answer. Raises what an error object inside it means, with the usage that is stated beside it."""
         payload = _loads(content, response, origin, vectors=vectors)
         # A response object of OpenAI has an error of its own, which its reader knows.
@@ -226,11 +254,11 @@ class HttpProvider:
         return None if usage.is_nothing else usage
 
 
-def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: bool = False) -> Any:
+def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:
     """Decode a successful answer. Raises `InvalidResponse`."""
     try:
         return loads(content, vectors=vectors)
-    except TooManyParts as error:
+    except Unread as error:
         raise InvalidResponse(
             f"the answer is not read: {error.msg}",
             status=response.status,

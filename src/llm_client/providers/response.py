@@ -28,6 +28,10 @@ from llm_client.usage import Usage
 
 _MOST: Final = 2**50
 """More tokens than anybody has; a few of such numbers together are still exact everywhere."""
+MAX_BLOCKS: Final = 10_000
+"""Texts, thoughts, calls and media of one answer, and pieces of one event: going through more holds everybody up. An answer has some dozens."""
+MAX_CALLS: Final = 5_000
+"""Calls that are put together; they are compared with each other."""
 _MAX_ID: Final = 512
 """Characters of a request's id; vendors' have some dozens."""
 _MAX_NAME: Final = 256
@@ -78,6 +82,8 @@ class ResponseDraft:
     finish_reason: FinishReason | None = None
     calls: CallAssembler = field(default_factory=CallAssembler)
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    pieces: int = 0
+    """Pieces that have come at once: with an event of a stream, or in a whole answer."""
     _cited: list[tuple[_Writing | None, Citation]] = field(default_factory=list)
     _slots: list[_Slot] = field(default_factory=list)
     _writing: dict[Hashable, _Writing] = field(default_factory=dict)
@@ -92,7 +98,7 @@ class ResponseDraft:
 
     def begin(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable, **data: Any) -> None:
         """Begin a block of text that is known by a key."""
-        self._slots.append(slot := _Writing(kind, data=data))
+        self._add(slot := _Writing(kind, data=data))
         self._writing[key] = slot
 
     def add_text(self, text: str, key: Hashable = None) -> list[StreamEvent]:
@@ -136,7 +142,7 @@ class ResponseDraft:
     def add_part(self, part: MediaPart | ReasoningPart) -> list[StreamEvent]:
         """Take a whole block."""
         self.end_block()
-        self._slots.append(part)
+        self._add(part)
         return []
 
     def open_call(self, key: Hashable, call_id: str, name: str, signature: str | None = None) -> StreamEvent:
@@ -207,7 +213,7 @@ class ResponseDraft:
             elif not isinstance(slot, _Call):
                 parts.append(slot)
             elif not partial or slot.open.closed is not None:
-                calls.append(slot.open.finish())
+                calls.append(self.calls.finish(slot.open))
                 data = whole_value(slot.open.data)
                 parts.append(
                     CallPart(call_id=calls[-1].id, provider=self.provider if data else "", data=data)
@@ -249,6 +255,9 @@ class ResponseDraft:
         self, kind: Literal["text", "refusal", "reasoning"], text: str, key: Hashable
     ) -> list[StreamEvent]:
         check_text(text)
+        self.pieces += 1
+        if self.pieces > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} pieces at once")
         slot = self._slot(kind, key)
         shown = slot.half.take(text)
         if not shown:
@@ -265,7 +274,14 @@ class ResponseDraft:
 
     def _place(self, call: OpenCall) -> None:
         self.end_block()
-        self._slots.append(_Call(call))
+        self._add(_Call(call))
+        if len(self.calls.calls) > MAX_CALLS:
+            raise ValueError(f"more than {MAX_CALLS} tool calls")
+
+    def _add(self, slot: _Slot) -> None:
+        self._slots.append(slot)
+        if len(self._slots) > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} blocks")
 
     def _rests(self) -> list[StreamEvent]:
         events = []

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from json import JSONDecoder
 from typing import Any, Final
 
 import orjson
 
-from llm_client.json_text import TooManyParts, dumps, loads, number_of, whole_text, whole_value
+from llm_client.json_text import (
+    MAX_PARTS,
+    Unread,
+    check_depth,
+    decoder_of,
+    dumps,
+    loads,
+    parts_of,
+    whole_text,
+    whole_value,
+)
 from llm_client.messages import StreamEvent, ToolCall
 from llm_client.spec import new_id
 
-_DECODER: Final = JSONDecoder(strict=False, parse_float=number_of)
 _BLANKS: Final = re.compile(r"[ \t\n\r]*+")
 _LOOKED_AT: Final = 64 * 1024 * 1024
 """Characters of arguments that are looked at, in all, to tell calls of one answer apart. A server that says a call's name with each
 of its pieces has them looked at again and again; beyond this all pieces are taken for the open call's."""
+_A_PART: Final = 64
+"""Characters that are read in the time of one list, object or comma."""
 _REPETITIONS: Final = 1_000
 """How many objects may stand in the place of one."""
 _WRAPPINGS: Final = 3
@@ -78,7 +88,7 @@ def _decoded(text: str) -> dict[str, Any] | None:
             return {}
         try:
             value = loads(text)
-        except TooManyParts:
+        except Unread:
             return None
         except orjson.JSONDecodeError:
             return _repeated(text)
@@ -91,18 +101,22 @@ def _decoded(text: str) -> dict[str, Any] | None:
 def _repeated(text: str) -> dict[str, Any] | None:
     """Return the one object of a text that holds empty ones before it, or the same one again."""
     found: dict[str, Any] = {}
-    text = text.strip()
-    at = 0
+    text, at = text.strip(), 0
+    try:
+        decoder = decoder_of(text)
+    except Unread:
+        return None
     for _ in range(_REPETITIONS):
         if at == len(text):
             return found
         try:
-            value, at = _DECODER.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
+            check_depth(value, text[at:end])
         except (ValueError, RecursionError):
             return None
         if not isinstance(value, dict) or (found and value and value != found):
             return None
-        found, at = value or found, _end_of_blanks(text, at)
+        found, at = value or found, _end_of_blanks(text, end)
     return None
 
 
@@ -120,7 +134,7 @@ class OpenCall:
     stated_id: str = ""
     fragments: list[str] = field(default_factory=list)
     size: int = 0
-    """Characters of them."""
+    """Characters of them, parts counted as `_A_PART` more."""
     announced: bool = False
     """Whether its beginning has been told; a call without a name has none to tell."""
     closed: ToolCall | None = None
@@ -137,13 +151,6 @@ class OpenCall:
         text = self.text
         return bool(text.strip()) and _decoded(text) is not None
 
-    def finish(self) -> ToolCall:
-        """Return the call with its arguments."""
-        if self.closed is None:
-            stub = self.stub
-            self.closed = make_tool_call(stub.id, stub.name, self.text, stub.signature)
-        return self.closed
-
 
 class CallAssembler:
     """Routes the pieces of an answer's tool calls, whatever they carry, and says each step as an event."""
@@ -152,6 +159,7 @@ class CallAssembler:
         self.calls: list[OpenCall] = []
         self._ids = _DistinctIds()
         self._looked_at = 0
+        self._parts = 0
 
     def take(
         self, *, index: Any, call_id: str, name: str, arguments: Any
@@ -200,7 +208,7 @@ class CallAssembler:
         """Take a piece of a call's arguments."""
         held = not call.announced
         call.fragments.append(fragment)
-        call.size += len(fragment)
+        call.size += len(fragment) + _A_PART * parts_of(fragment)
         if held:
             return []
         return [StreamEvent(type="tool_call_delta", text=whole_text(fragment), tool_call=call.stub)]
@@ -210,7 +218,18 @@ class CallAssembler:
         if call.closed is not None:
             return []
         events = [] if call.announced else [self.announce(call)]
-        return [*events, StreamEvent(type="tool_call_end", tool_call=call.finish())]
+        return [*events, StreamEvent(type="tool_call_end", tool_call=self.finish(call))]
+
+    def finish(self, call: OpenCall) -> ToolCall:
+        """Return a call with its arguments. All calls together may have as many parts as one text: beyond, they are not read."""
+        if call.closed is None:
+            stub, text = call.stub, call.text
+            self._parts += parts_of(text)
+            if self._parts > MAX_PARTS:
+                call.closed = replace(stub, malformed=whole_text(text))
+            else:
+                call.closed = make_tool_call(stub.id, stub.name, text, stub.signature)
+        return call.closed
 
     def close_all(self) -> list[StreamEvent]:
         """End every call that has not ended yet."""

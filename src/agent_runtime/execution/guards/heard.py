@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llm_client.codec import dump_event, load_event
 from llm_client.json_text import JsonObject, JsonValue
-from llm_client.messages import CompletionResult, ReasoningPart, StreamEvent
+from llm_client.messages import CompletionResult, ReasoningPart, StreamEvent, StreamEventType, ToolCall
 from llm_client.middleware import Emit
 from llm_client.usage import Usage
 
 _BESIDE: Final = frozenset({"usage", "meta"})
 """Events that are no piece of an answer."""
+_KINDS: Final[Mapping[str, int]] = {"token": -1, "reasoning": -2}
+_OF_KIND: Final[Mapping[int, StreamEventType]] = {-1: "token", -2: "reasoning"}
+_MOST_USAGES: Final = 100
+"""Events that say what was used which are recorded one by one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,25 +55,55 @@ class Heard:
         )
 
     def dump(self, result: CompletionResult) -> list[JsonValue]:
-        """Return the events as JSON values: pieces of the answer's text and reasoning as their lengths, below 0 for reasoning."""
+        """Return the events as JSON values; what comes by the hundred thousand in little room.
+
+        Pieces of the answer's text and reasoning are their lengths, below 0 for reasoning. Where that does not tell them, they are texts that begin
+        with their kind, as further pieces of a call's arguments are, with the number of the call as their kind.
+        """
         is_all = _text(self.events, "token") == result.content
         is_all = is_all and _text(self.events, "reasoning") == _thoughts(result)
-        return [
-            (len(event.text) if event.type == "token" else -len(event.text))
-            if is_all and event.text and event.type in ("token", "reasoning")
-            else dump_event(event)
-            for event in self.events
-        ]
+        numbers: dict[int, int] = {}
+        written: list[JsonValue] = []
+        for event in self._worth_telling():
+            is_text = bool(event.text) and event.type in _KINDS
+            if is_text and is_all:
+                written.append(len(event.text) if event.type == "token" else -len(event.text))
+            elif is_text:
+                written.append(f"{_KINDS[event.type]} {event.text}")
+            elif event.type == "tool_call_delta" and id(event.tool_call) in numbers:
+                written.append(f"{numbers[id(event.tool_call)]} {event.text}")
+            else:
+                if event.type == "tool_call_delta":
+                    numbers[id(event.tool_call)] = len(numbers)
+                written.append(dump_event(event))
+        return written
+
+    def _worth_telling(self) -> Iterator[StreamEvent]:
+        """Yield the events; of very many that say what was used, which some servers say with every piece, only the last one."""
+        said = [number for number, event in enumerate(self.events) if event.type == "usage"]
+        dropped = frozenset(said[:-1]) if len(said) > _MOST_USAGES else frozenset()
+        return (event for number, event in enumerate(self.events) if number not in dropped)
 
 
 def recorded_events(body: JsonObject, result: CompletionResult) -> Iterator[StreamEvent]:
     """Yield the events of a recorded answer, as they came; none if nobody listened."""
     text, thoughts = result.content, _thoughts(result)
     said = thought = 0
+    calls: list[ToolCall | None] = []
     events: Any = body.get("events", ())
     for event in events:
-        if not isinstance(event, int):
-            yield load_event(event)
+        if isinstance(event, str):
+            kind, _, piece = event.partition(" ")
+            yield (
+                StreamEvent(type=_OF_KIND[int(kind)], text=piece)
+                if kind.startswith("-")
+                else StreamEvent(type="tool_call_delta", text=piece, tool_call=calls[int(kind)])
+            )
+        elif not isinstance(event, int):
+            told = load_event(event)
+            if told.type == "tool_call_delta":
+                calls.append(told.tool_call)
+            yield told
         elif event > 0:
             yield StreamEvent(type="token", text=text[said : said + event])
             said += event

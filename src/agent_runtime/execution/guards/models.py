@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.branch import Branch
@@ -28,6 +29,9 @@ from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
+
+_AT_ONCE: Final = 5_000
+"""Events of a recorded answer that are told before others have their turn."""
 
 
 class ModelGuard:
@@ -207,8 +211,10 @@ async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> Co
     if step.is_conversation:
         step.branch.run.transcripts.note_answer(step.place, result.message())
     if call.emit is not None:
-        for event in recorded_events(body, result):
+        for number, event in enumerate(recorded_events(body, result), 1):
             call.emit(event)
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
     if outcome.type == RuntimeEventType.MODEL_LEFT and step.branch.line is not None:
         await step.branch.line.wait_for_release()
     return result

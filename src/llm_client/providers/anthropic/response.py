@@ -36,7 +36,7 @@ def read_message(payload: Mapping[str, Any], origin: Origin, request_id: str | N
         read_block(draft, index, block)
     draft.usage = read_usage(payload.get("usage") or {})
     draft.finish_reason = read_stop(payload.get("stop_reason"))
-    if refusal := read_refusal(payload, draft.text):
+    if refusal := read_refusal(payload, draft):
         draft.refusal[:] = [refusal]
     return draft.result()
 
@@ -73,12 +73,12 @@ def read_stop(stated: Any) -> FinishReason | None:
     return _STOP.get(stated, "other") if isinstance(stated, str) else None
 
 
-def read_refusal(source: Mapping[str, Any], content: str) -> str | None:
+def read_refusal(source: Mapping[str, Any], draft: ResponseDraft) -> str | None:
     """Return the words of a refusal: the explanation where there is one, else what was said."""
     if source.get("stop_reason") != "refusal":
         return None
     details = source.get("stop_details") or {}
-    return details.get("explanation") or content or "the model refused"
+    return details.get("explanation") or "".join(draft.refusal) or draft.text or "the model refused"
 
 
 def read_other_block(block: Mapping[str, Any]) -> ReasoningPart:

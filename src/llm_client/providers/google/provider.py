@@ -9,11 +9,9 @@ from llm_client.messages import Embeddings
 from llm_client.model_names import checked_model
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.endpoint import Endpoint, EndpointOptions, Vendor
-from llm_client.providers.failures import request_id
 from llm_client.providers.google.request import GenerateContentFormat, takes_tools_with_schema
 from llm_client.providers.google.usage import read_embedding_usage
 from llm_client.providers.http_provider import HttpProvider
-from llm_client.providers.wire import readable
 
 GOOGLE = Vendor(
     name="google",
@@ -64,12 +62,13 @@ class GoogleProvider(HttpProvider):
         body: dict[str, Any] = {
             "requests": [{"model": name, "content": {"parts": [{"text": text}]}} for text in texts]
         }
-        origin, headers, payload = await self._post(
-            f"/{self._version}/{name}:batchEmbedContents", body, name, vectors=True
-        )
-        with readable(origin, request_id(headers)):
+
+        def read(payload: Any) -> Embeddings:
             vectors = [row["values"] for row in payload["embeddings"]]
             if len(vectors) != len(texts):
                 raise ValueError(f"{len(vectors)} vectors for {len(texts)} texts")
             usage = read_embedding_usage(payload)
             return Embeddings(vectors, model=name.removeprefix("models/"), usage=usage)
+
+        path = f"/{self._version}/{name}:batchEmbedContents"
+        return await self._post_texts(path, body, name, texts=len(texts), read=read)

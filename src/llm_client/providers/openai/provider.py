@@ -11,13 +11,12 @@ from llm_client.errors import ConfigurationError
 from llm_client.messages import Embeddings
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.endpoint import Endpoint, EndpointOptions, Vendor
-from llm_client.providers.failures import request_id
 from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDialect
 from llm_client.providers.openai.chat_request import ChatFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.providers.openai.usage import read_embedding_usage
-from llm_client.providers.wire import WireFormat, readable
+from llm_client.providers.wire import WireFormat
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 
@@ -101,17 +100,19 @@ class OpenAIProvider(HttpProvider):
         """Return one vector per text, in their order."""
         if not texts:
             return Embeddings()
-        model = model or self._embedding_model
-        body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
-        origin, headers, payload = await self._post("/embeddings", body, model, vectors=True)
-        with readable(origin, request_id(headers)):
+        asked = model or self._embedding_model
+        body: dict[str, Any] = {"model": asked, "input": list(texts), "encoding_format": "float"}
+
+        def read(payload: Any) -> Embeddings:
             rows = sorted(payload["data"], key=lambda row: row["index"])
             if len(rows) != len(texts):
                 raise ValueError(f"{len(rows)} vectors for {len(texts)} texts")
             usage = read_embedding_usage(payload)
             return Embeddings(
-                (row["embedding"] for row in rows), model=payload.get("model") or model, usage=usage
+                (row["embedding"] for row in rows), model=payload.get("model") or asked, usage=usage
             )
+
+        return await self._post_texts("/embeddings", body, asked, texts=len(texts), read=read)
 
 
 def _wire(api: OpenAIApi, name: str, dialect: ChatDialect, *, at_openai: bool) -> WireFormat:
