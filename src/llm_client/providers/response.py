@@ -84,6 +84,8 @@ class ResponseDraft:
     logprobs: list[TokenLogprob] = field(default_factory=list)
     pieces: int = 0
     """Pieces that have come at once: with an event of a stream, or in a whole answer."""
+    length: int = 0
+    """Characters of the text that has come."""
     _cited: list[tuple[_Writing | None, Citation]] = field(default_factory=list)
     _slots: list[_Slot] = field(default_factory=list)
     _writing: dict[Hashable, _Writing] = field(default_factory=dict)
@@ -263,6 +265,7 @@ class ResponseDraft:
         if not shown:
             return []
         slot.pieces.append(shown)
+        self.length += len(shown) if kind == "text" else 0
         return [StreamEvent(type="token" if kind == "text" else "reasoning", text=shown)]
 
     def _slot(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable) -> _Writing:

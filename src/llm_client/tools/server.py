@@ -45,6 +45,12 @@ _MOST_NAME: Final = 200
 """Characters of a name that are looked at."""
 
 
+def _check_list(name: str, value: object) -> None:
+    """Refuse one text where there should be a list of them: it is a list of letters, too."""
+    if isinstance(value, str):
+        raise InvalidRequest(f"{name} is a list of texts, not one text")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSearch:
     """Let the vendor's model search the web."""
@@ -58,6 +64,8 @@ class WebSearch:
     """No results from these."""
 
     def __post_init__(self) -> None:
+        _check_list("allowed_domains", self.allowed_domains)
+        _check_list("blocked_domains", self.blocked_domains)
         if self.allowed_domains and self.blocked_domains:
             raise InvalidRequest(
                 "a web search has domains that are allowed or domains that are blocked, not both"
@@ -81,6 +89,7 @@ class FileSearch:
     max_results: int | None = None
 
     def __post_init__(self) -> None:
+        _check_list("stores", self.stores)
         if not self.stores:
             raise InvalidRequest("a file search needs the name of a store")
 
@@ -141,11 +150,13 @@ def body_for(provider: str, tool: VendorTool) -> dict[str, Any]:
 def settings_of(tool: ServerTool) -> dict[str, JsonValue]:
     """Return what a declared tool is told, as JSON values; what is not set is left out."""
     values = {field.name: getattr(tool, field.name) for field in fields(tool)}
-    return {
-        name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-        for name, value in values.items()
-        if value is not None and value != () and value != []
-    }
+    return {name: _plain(value) for name, value in values.items() if value not in (None, (), [])}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def lacks_tool(api: str, tool: ServerTool) -> ConfigurationError:

@@ -219,6 +219,18 @@ CITED: dict[str, tuple[str, Any, Any, list[Citation]]] = {
         },
         [Citation(url="https://k.example", title="K", quote="Rhine")],
     ),
+    "chat: numbers of a tool's sources": (
+        "somebody",
+        chat_answers.said(
+            [  # type: ignore[arg-type] -- Mistral's form
+                {"type": "text", "text": "Köln"},
+                {"type": "reference", "reference_ids": [0, 2, "x"]},
+                {"type": "text", "text": "."},
+            ]
+        ),
+        None,
+        [Citation(start=4, end=4, document=0), Citation(start=4, end=4, document=2)],
+    ),
     "chat: addresses beside the answer": (
         "somebody",
         chat_answers.said("Yes."),
@@ -306,9 +318,13 @@ def test_a_source_that_is_none_harms_no_answer(odd: Any, stream: bool) -> None:
         ("google", [google_answers.text("Yes.")], {"groundingMetadata": {"groundingChunks": [*listed, WEB], "groundingSupports": listed}}),
         ("google", [google_answers.text("Yes.")], {"citationMetadata": {"citations": listed}, "logprobsResult": odd}),
         ("somebody", chat_answers.said("Yes.", annotations=listed), {"payload": {"citations": listed}, "logprobs": {"content": listed}}),
+        ("somebody", chat_answers.said("Yes."), {"logprobs": {"tokens": listed, "token_logprobs": listed, "top_logprobs": listed}}),
+        ("somebody", chat_answers.said("Yes."), {"logprobs": odd}),
     ):  # fmt: skip
         result = read(vendor, answer, beside=beside, stream=stream)
         assert result.content == "Yes."
+        references = [{"type": "text", "text": "Yes."}, {"type": "reference", "reference_ids": odd}]
+        assert read("somebody", {"content": references}, stream=False).content == "Yes."
         for citation in result.citations:
             assert citation.start is None or 0 <= citation.start <= (citation.end or 0)
 
@@ -336,6 +352,10 @@ def test_how_likely_the_tokens_were_is_a_value(stream: bool) -> None:
             ],
         }
     }
+    old = {"tokens": ["Ja"], "token_logprobs": [-0.25], "top_logprobs": [{"Ja": -0.25, "No": -2}]}
+    assert (
+        read("somebody", chat_answers.said("Ja"), beside={"logprobs": old}, stream=stream).logprobs == LIKELY
+    )
     assert chat.logprobs == LIKELY
     assert read("responses", [said], stream=stream).logprobs == LIKELY
     assert read("google", [google_answers.text("Ja")], beside=google, stream=stream).logprobs == LIKELY

@@ -296,6 +296,10 @@ def test_two_tools_of_one_name_are_refused() -> None:
         RequestSpec(messages=(), server_tools=[CodeExecution(), CodeExecution()])
     with pytest.raises(InvalidRequest, match="not both"):
         WebSearch(allowed_domains=["a"], blocked_domains=["b"])
+    with pytest.raises(InvalidRequest, match="stores is a list of texts"):
+        FileSearch(stores="vs_1")
+    with pytest.raises(InvalidRequest, match="allowed_domains is a list of texts"):
+        WebSearch(allowed_domains="a.example")
     with pytest.raises(InvalidRequest, match="needs the name of a store"):
         FileSearch(stores=())
 

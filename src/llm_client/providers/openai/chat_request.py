@@ -33,10 +33,10 @@ from llm_client.providers.openai.chat_response import (
 )
 from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.citations import StatedSources
-from llm_client.providers.openai.logprobs import read_logprobs
+from llm_client.providers.openai.logprobs import read_choice_logprobs
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft, merge_extra, part_of
+from llm_client.providers.response import ResponseDraft, merge_extra
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
 from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
@@ -128,7 +128,7 @@ class ChatFormat:
         media.end()
         sources.take(payload, message)
         sources.end()
-        read_logprobs(draft, part_of(choice, "logprobs").get("content"))
+        read_choice_logprobs(draft, choice.get("logprobs"))
         if message.get("refusal"):
             draft.add_refusal(message["refusal"])
         for key, call in enumerate(tool_calls(message)):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from llm_client.errors import InvalidResponse
-from llm_client.messages import FinishReason, StreamEvent
+from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, index_of
 
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 """Fields in which servers say what they may want back with the answer."""
@@ -91,7 +91,7 @@ def _is_page(annotation: Any) -> bool:
 
 
 def read_content(draft: ResponseDraft, carried: CarriedFields, content: Any) -> list[StreamEvent]:
-    """Take an answer's text and thoughts. Mistral's reasoning models answer with a list of both."""
+    """Take an answer's text and thoughts. Mistral's models answer with a list of both, and of references to what a tool has given."""
     if isinstance(content, str):
         return draft.add_text(content) if content else []
     events: list[StreamEvent] = []
@@ -101,7 +101,16 @@ def read_content(draft: ResponseDraft, carried: CarriedFields, content: Any) -> 
                 events += carried.think(piece.get("text", ""))
         elif part.get("type") == "text":
             events += draft.add_text(part.get("text") or "")
+        elif part.get("type") == "reference":
+            draft.cite(_references(part.get("reference_ids"), draft.length), block=False)
     return events
+
+
+def _references(numbers: Any, place: int) -> Iterator[Citation]:
+    """Yield what stands behind a place in the text: the numbers that the tool's result has given its sources (Mistral's page on citations)."""
+    for number in numbers if isinstance(numbers, list) else ():
+        if (document := index_of(number)) is not None:
+            yield Citation(start=place, end=place, document=document)
 
 
 def tool_calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -18,9 +18,8 @@ from llm_client.providers.openai.chat_response import (
     tool_calls,
 )
 from llm_client.providers.openai.citations import StatedSources
-from llm_client.providers.openai.logprobs import read_logprobs
+from llm_client.providers.openai.logprobs import read_choice_logprobs
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import part_of
 from llm_client.providers.wire import StreamReader
 
 
@@ -63,7 +62,7 @@ class ChatStreamReader(StreamReader):
                 self._read_delta(delta, events)
             self._sources.take(payload, delta or {})
             if choice.get("logprobs"):
-                read_logprobs(draft, whole_value(part_of(choice, "logprobs").get("content")))
+                read_choice_logprobs(draft, whole_value(choice["logprobs"]))
             if choice.get("finish_reason"):
                 draft.finish_reason = read_finish(choice["finish_reason"])
                 events += draft.close_open_calls()

@@ -8,6 +8,28 @@ from typing import Any
 from llm_client.providers.response import ResponseDraft, token_logprob
 
 
+def read_choice_logprobs(draft: ResponseDraft, stated: Any) -> None:
+    """Take what stands beside a message or a piece of one.
+
+    Some servers, Together among them, write it as OpenAI's first completions had it: lists of tokens and numbers side by side.
+    """
+    if not isinstance(stated, Mapping):
+        return
+    tokens, numbers, others = (stated.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    if (
+        isinstance(stated.get("content"), list)
+        or not isinstance(tokens, list)
+        or not isinstance(numbers, list)
+    ):
+        read_logprobs(draft, stated.get("content"))
+        return
+    for number, (token, logprob) in enumerate(zip(tokens, numbers, strict=False)):
+        at_place = others[number] if isinstance(others, list) and number < len(others) else None
+        told = token_logprob(token, logprob, at_place.items() if isinstance(at_place, Mapping) else ())
+        if told is not None:
+            draft.logprobs.append(told)
+
+
 def read_logprobs(draft: ResponseDraft, stated: Any) -> None:
     """Take a list of tokens, each with what else might have stood there."""
     for entry in stated if isinstance(stated, list) else ():
