@@ -305,38 +305,6 @@ def _moved(citation: Citation, begin: int, end: int) -> Citation:
     return replace(citation, start=min(begin + citation.start, end), end=min(begin + citation.end, end))
 
 
-def text_of(value: Any) -> str | None:
-    """Return what a vendor has written where a text may stand; `None` where it is none, or empty."""
-    return value if isinstance(value, str) and value else None
-
-
-def index_of(value: Any) -> int | None:
-    """Return a place in a list or a text; `None` where it is none."""
-    return value if type(value) is int and 0 <= value <= _MOST else None
-
-
-def span_of(start: Any, end: Any) -> tuple[int | None, int | None]:
-    """Return the bounds of a passage; twice `None` where they are none."""
-    begin, behind = index_of(start), index_of(end)
-    return (begin, behind) if begin is not None and behind is not None and begin <= behind else (None, None)
-
-
-def token_logprob(token: Any, logprob: Any, alternatives: Iterable[tuple[Any, Any]]) -> TokenLogprob | None:
-    """Return how likely a token was; `None` where it is not said."""
-    if not isinstance(token, str) or not _is_likelihood(logprob):
-        return None
-    told = (
-        (other, float(likely))
-        for other, likely in alternatives
-        if isinstance(other, str) and _is_likelihood(likely)
-    )
-    return TokenLogprob(token, float(logprob), tuple(told))
-
-
-def _is_likelihood(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _is_plain(parts: Sequence[Part]) -> bool:
     """Whether reasoning, one text and tool calls stand one after the other, with nothing to go back with them."""
     ranks = {ReasoningPart: 0, TextPart: 1, CallPart: 2}

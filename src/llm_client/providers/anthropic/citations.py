@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from llm_client.messages import Citation
-from llm_client.providers.response import index_of, text_of
+from llm_client.providers.stated import index_of, text_of
 
 
 def read_citation(stated: Any) -> Citation | None:

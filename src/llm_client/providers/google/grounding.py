@@ -8,15 +8,8 @@ from itertools import chain, islice
 from typing import Any
 
 from llm_client.messages import Citation
-from llm_client.providers.response import (
-    MAX_CITATIONS,
-    ResponseDraft,
-    index_of,
-    part_of,
-    span_of,
-    text_of,
-    token_logprob,
-)
+from llm_client.providers.response import MAX_CITATIONS, ResponseDraft, part_of
+from llm_client.providers.stated import index_of, span_of, text_of, token_logprob
 
 _KINDS = ("web", "retrievedContext", "maps", "image")
 """Fields of a `GroundingChunk`, one for each kind of source (python-genai 3.6)."""

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from llm_client.messages import MediaPart, StreamEvent
-from llm_client.providers.response import ResponseDraft, text_of
+from llm_client.providers.response import ResponseDraft
+from llm_client.providers.stated import text_of
 
 SPOKEN: Final = "spoken"
 """Marks the text that is the transcript of a sound."""

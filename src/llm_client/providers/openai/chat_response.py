@@ -9,7 +9,8 @@ from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft, index_of
+from llm_client.providers.response import ResponseDraft
+from llm_client.providers.stated import index_of
 
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 """Fields in which servers say what they may want back with the answer."""

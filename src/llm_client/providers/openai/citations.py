@@ -7,7 +7,8 @@ from typing import Any
 
 from llm_client.json_text import whole_value
 from llm_client.messages import Citation
-from llm_client.providers.response import ResponseDraft, index_of, span_of, text_of
+from llm_client.providers.response import ResponseDraft
+from llm_client.providers.stated import index_of, span_of, text_of
 
 
 def read_annotation(stated: Any) -> Citation | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llm_client.providers.response import ResponseDraft, token_logprob
+from llm_client.providers.response import ResponseDraft
+from llm_client.providers.stated import token_logprob
 
 
 def read_choice_logprobs(draft: ResponseDraft, stated: Any) -> None:
