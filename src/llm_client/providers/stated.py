@@ -31,11 +31,11 @@ def token_logprob(token: Any, logprob: Any, alternatives: Iterable[tuple[Any, An
     """Return how likely a token was; `None` where it is not said."""
     if not isinstance(token, str) or not _is_likelihood(logprob):
         return None
-    told = (
+    told = [
         (other, float(likely))
         for other, likely in alternatives
-        if isinstance(other, str) and _is_likelihood(likely)
-    )
+        if isinstance(other, str) and (type(likely) is float or _is_likelihood(likely))
+    ]
     return TokenLogprob(token, float(logprob), tuple(told))
 
 

@@ -36,14 +36,11 @@ def read_logprobs(draft: ResponseDraft, stated: Any) -> None:
     for entry in stated if isinstance(stated, list) else ():
         if isinstance(entry, Mapping):
             others = entry.get("top_logprobs")
-            told = token_logprob(
-                entry.get("token"),
-                entry.get("logprob"),
-                (
-                    (other.get("token"), other.get("logprob"))
-                    for other in (others if isinstance(others, list) else ())
-                    if isinstance(other, Mapping)
-                ),
-            )
+            pairs = [
+                (other.get("token"), other.get("logprob"))
+                for other in (others if isinstance(others, list) else ())
+                if isinstance(other, dict)
+            ]
+            told = token_logprob(entry.get("token"), entry.get("logprob"), pairs)
             if told is not None:
                 draft.logprobs.append(told)
