@@ -1,6 +1,7 @@
 """What strangers make long is read beside the event loop, so that other jobs, heartbeats and cancellations go on."""
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -26,10 +27,22 @@ from agent_runtime.testing.examples import commit
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.budget import Amount
 from agent_runtime.values.content import LARGE
-from llm_client import Agent, Conversation, ScriptedProvider, tool
+from llm_client import (
+    Agent,
+    CompletionResult,
+    Conversation,
+    Message,
+    OpenAIProvider,
+    RequestContext,
+    RequestSpec,
+    ScriptedProvider,
+    tool,
+)
 from llm_client.messages import ToolCall
+from llm_client.providers import http_provider
 from llm_client.redaction import Redactor
 from support.kernels import BOUND, kernel, pending
+from support.loopback import LoopbackServer, Reply, sse_reply
 
 SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
 
@@ -121,3 +134,38 @@ async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None
     assert await ledger.waits_with_room() == []
     counting.cancel()
     assert turns >= 5
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_long_answers_of_vendors_are_read_in_a_thread(
+    streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bool] = []
+    well_formed = http_provider.well_formed
+
+    def noted(result: CompletionResult, model: str) -> CompletionResult:
+        read.append(threading.current_thread() is threading.main_thread())
+        return well_formed(result, model)
+
+    def said(text: str) -> Reply:
+        piece = {"delta": {"content": text}} if streamed else {"message": {"content": text}}
+        body = json.dumps({"choices": [{"index": 0, "finish_reason": "stop", **piece}]})
+        if streamed:
+            return sse_reply(f"data: {body}\n\n", "data: [DONE]\n\n")
+        return Reply(pieces=(body.encode(),), headers={"content-type": "application/json"})
+
+    monkeypatch.setattr(http_provider, "well_formed", noted)
+    for text, on_loop in (("long " * 100_000 + ".", False), ("short", True)):
+        async with LoopbackServer(said(text)) as server:
+            provider = OpenAIProvider("m", api="chat", api_key="k", base_url=server.url)
+            spec = RequestSpec(messages=[Message.user("?")])
+            if streamed:
+                events = [event async for event in provider.stream(spec, RequestContext())]
+                result = events[-1].result
+            else:
+                result = await provider.complete(spec, RequestContext())
+            await provider.aclose()
+        assert result is not None
+        assert result.content == text
+        assert read.pop() is on_loop
+    assert not read

@@ -39,6 +39,7 @@ async def read_stream(
     with _interrupting(reader, parser, origin):
         async with aclosing(response.chunks()) as chunks:
             async for chunk in _bounded(chunks, limits):
+                reader.size += len(chunk)
                 for event in parser.feed(chunk):
                     if monotonic() - since > _IN_ONE_GO:
                         await asyncio.sleep(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -35,8 +35,9 @@ from llm_client.providers.wire import UNREADABLE, WireFormat, readable
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
+T = TypeVar("T")
 _READ_HERE = 256 * 1024
-"""Bytes of vectors up to which they are read on the event loop."""
+"""Bytes of an answer up to which it is read on the event loop. What a vendor may send takes seconds to go through, value by value."""
 _MAX_ERROR_BYTES = 1024 * 1024
 _ERROR_SECONDS = 10.0
 """How long an error's body may take; its status alone says what happened."""
@@ -104,14 +105,19 @@ class HttpProvider:
         del context  # nothing of it goes to the vendor
         model = checked_model(spec.model or self._model)
         body = self._wire.encode(spec, model, stream=False)
-        origin, headers, payload = await self._post(self._wire.path(model, stream=False), body, model)
+        origin, response, content = await self._answered(self._wire.path(model, stream=False), body, model)
         with origin.blamed():
-            return self._read_answer(payload, origin, headers)
+            return await self._read_answer(content, response, origin)
 
-    def _read_answer(self, payload: Any, origin: Origin, headers: Mapping[str, str]) -> CompletionResult:
+    async def _read_answer(self, content: bytes, response: HttpResponse, origin: Origin) -> CompletionResult:
         """Read a whole answer."""
-        with readable(origin, request_id(headers)):
-            result = well_formed(self._wire.decode(payload, origin, request_id(headers)), origin.model)
+
+        def read() -> CompletionResult:
+            payload, asked = self._loads(content, response, origin), request_id(response.headers)
+            with readable(origin, asked):
+                return well_formed(self._wire.decode(payload, origin, asked), origin.model)
+
+        result = await _read_aside(len(content), read)
         self._check_calls(len(result.tool_calls), result.usage)
         return result
 
@@ -134,7 +140,8 @@ class HttpProvider:
             with origin.blamed():
                 await self._refuse_failure(response, origin)
                 if _is_json(response):
-                    result = await self._read_unstreamed(response, origin)
+                    content = await self._content(response)
+                    result = await self._read_answer(content, response, origin)
                     for event in events_of(result):
                         yield event
                 else:
@@ -143,7 +150,7 @@ class HttpProvider:
                         async for event in events:
                             yield event
                     with readable(origin, reader.draft.request_id):
-                        result = well_formed(reader.result(), model)
+                        result = await _read_aside(reader.size, lambda: well_formed(reader.result(), model))
                     self._check_calls(len(result.tool_calls), result.usage)
         finally:
             await response.aclose()
@@ -163,21 +170,10 @@ class HttpProvider:
         if self._endpoint.owns_transport:
             await self._endpoint.transport.aclose()
 
-    async def _post(
-        self, path: str, body: dict[str, Any], model: str
-    ) -> tuple[Origin, Mapping[str, str], Any]:
-        """Send a body and return the decoded JSON of a successful answer."""
-        origin, response, content = await self._answered(path, body, model)
-        with origin.blamed():
-            return origin, response.headers, self._loads(content, response, origin)
-
     async def _post_texts(
         self, path: str, body: dict[str, Any], model: str, *, texts: int, read: Callable[[Any], Embeddings]
     ) -> Embeddings:
-        """Send some texts and return their vectors, as `read` finds them in the JSON of a successful answer.
-
-        Many vectors are millions of numbers, so a long answer is read in a thread.
-        """
+        """Send some texts and return their vectors, as `read` finds them in the JSON of a successful answer."""
         origin, response, content = await self._answered(path, body, model)
 
         def decoded() -> Embeddings:
@@ -186,7 +182,7 @@ class HttpProvider:
                 return read(payload)
 
         with origin.blamed():
-            return decoded() if len(content) <= _READ_HERE else await asyncio.to_thread(decoded)
+            return await _read_aside(len(content), decoded)
 
     async def _answered(
         self, path: str, body: dict[str, Any], model: str
@@ -195,8 +191,10 @@ class HttpProvider:
         origin, response = await self._send(path, body, model, accept="application/json")
         with origin.blamed():
             await self._refuse_failure(response, origin)
-            content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-            return origin, response, content
+            return origin, response, await self._content(response)
+
+    async def _content(self, response: HttpResponse) -> bytes:
+        return await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
@@ -208,12 +206,6 @@ class HttpProvider:
         """Return headers that depend on what is asked."""
         del body
         return {}
-
-    async def _read_unstreamed(self, response: HttpResponse, origin: Origin) -> CompletionResult:
-        """Read the whole answer of a server that was asked for a stream and did not give one."""
-        content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
-        payload = self._loads(content, response, origin)
-        return self._read_answer(payload, origin, response.headers)
 
     async def _refuse_failure(self, response: HttpResponse, origin: Origin) -> None:
         """Raise the error that a status means, unless it is one of success."""
@@ -252,6 +244,11 @@ class HttpProvider:
         except UNREADABLE:
             return None
         return None if usage.is_nothing else usage
+
+
+async def _read_aside(size: int, reading: Callable[[], T]) -> T:
+    """Return what is read of so many bytes: of many in a thread, so that others go on meanwhile."""
+    return reading() if size <= _READ_HERE else await asyncio.to_thread(reading)
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:

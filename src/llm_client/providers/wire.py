@@ -34,6 +34,8 @@ class StreamReader(ABC):
         """What has arrived."""
         self.complete = False
         """Whether the vendor's end marker has been seen."""
+        self.size = 0
+        """Bytes of the stream so far."""
         self.usage_is_final = True
         """Whether nothing of the answer has come after the usage in the draft."""
         self._origin = origin
