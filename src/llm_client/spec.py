@@ -95,8 +95,8 @@ class RequestSpec:
     def _check_names(self) -> None:
         """Refuse two tools of one name, of which neither a model nor a rule could tell which is meant."""
         names = [tool.name for tool in (*self.server_tools, *self.tools)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
             raise InvalidRequest(f"there are two tools named {twice!r}, one of which runs at the vendor")
 
     def evolve(self, **changes: Any) -> RequestSpec:
