@@ -9,7 +9,7 @@ import orjson
 from llm_client.json_text import dumps, exact
 
 
-def write_json(value: Any) -> str:
+def write_json(value: object) -> str:
     """Return JSON text. Raises `TypeError` for what is no JSON."""
     return dumps(value, option=0).decode()
 

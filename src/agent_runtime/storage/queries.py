@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
 
@@ -14,7 +13,7 @@ from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 
 
-def list_jobs(wanted: JobFilter) -> Select[Any]:
+def list_jobs(wanted: JobFilter) -> Select[object]:
     """Select jobs, newest first."""
     table = schema.jobs
     statement = select(*(table.c[name] for name in rows.JOB)).where(*_job_conditions(wanted))
@@ -23,7 +22,7 @@ def list_jobs(wanted: JobFilter) -> Select[Any]:
     return statement.order_by(table.c.job_id.desc()).limit(wanted.limit)
 
 
-def count_jobs(wanted: JobFilter) -> Select[Any]:
+def count_jobs(wanted: JobFilter) -> Select[int]:
     """Count jobs."""
     return select(func.count(literal_column("*"))).select_from(schema.jobs).where(*_job_conditions(wanted))
 
@@ -42,7 +41,7 @@ def _job_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
 
 def list_actions(
     *, scope_id: str | None, job_id: str | None, status: ActionStatus | None, limit: int, before: str | None
-) -> Select[Any]:
+) -> Select[object]:
     """Select actions, newest first."""
     table = schema.actions
     asked = {"scope_id": scope_id, "job_id": job_id, "status": None if status is None else status.value}
@@ -53,7 +52,9 @@ def list_actions(
     return statement.order_by(table.c.action_id.desc()).limit(limit)
 
 
-def list_ledger(wanted: LedgerFilter, *, as_stored: Callable[[datetime], Any] = lambda at: at) -> Select[Any]:
+def list_ledger(
+    wanted: LedgerFilter, *, as_stored: Callable[[datetime], object] = lambda at: at
+) -> Select[object]:
     """Select ledger entries in the order they were written; `as_stored` turns times into what the back end stores."""
     table = schema.ledger
     asked = {name: getattr(wanted, name) for name in ("scope_id", "job_id", "principal_id", "type")}

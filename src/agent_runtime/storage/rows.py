@@ -5,7 +5,7 @@ Back ends turn the kinds `time` and `json` into what their driver takes; everyth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal
@@ -62,7 +62,7 @@ POLICY: Columns = _columns("name version document:j created_at:t")
 WORKER: Columns = _columns("worker_id queues:j operators:j started_at:t heartbeat_at:t info:j")
 
 
-def wait_rows(job_id: str, sets: Sequence[WaitSet]) -> list[list[Any]]:
+def wait_rows(job_id: str, sets: Sequence[WaitSet]) -> list[list[object]]:
     """Return the rows of what a suspended job waits for, in the order of `WAIT`."""
     return [
         [job_id, number, position, operation_id, one.ends_with_failure]
@@ -71,22 +71,23 @@ def wait_rows(job_id: str, sets: Sequence[WaitSet]) -> list[list[Any]]:
     ]
 
 
-def message_row(message: InboxMessage) -> list[Any]:
+def message_row(message: InboxMessage) -> list[object]:
     """Return a message's column values, in the order of `MESSAGE`."""
     return [getattr(message, name) for name in MESSAGE]
 
 
-def message_record(row: Sequence[Any]) -> InboxMessage:
+def message_record(row: Iterable[object]) -> InboxMessage:
     """Build a message from its column values."""
-    return InboxMessage(**dict(zip(MESSAGE, row, strict=True)))
+    values: dict[str, Any] = dict(zip(MESSAGE, row, strict=True))
+    return InboxMessage(**values)
 
 
-def receiver_row(receiver: Receiver) -> list[Any]:
+def receiver_row(receiver: Receiver) -> list[object]:
     """Return a receiver's column values, in the order of `RECEIVER`."""
     return [receiver.job_id, receiver.operation_id, *receiver.address]
 
 
-def job_row(job: JobRecord) -> list[Any]:
+def job_row(job: JobRecord) -> list[object]:
     """Return a job's column values, in the order of `JOB`."""
     row = {name: getattr(job, name) for name in JOB}
     row["budgets"] = None if job.budgets is None else job.budgets.to_dict()
@@ -103,9 +104,9 @@ def failed_versions_text(versions: Sequence[str]) -> str | None:
     return orjson.dumps(versions).decode() if versions else None
 
 
-def job_record(row: Sequence[Any]) -> JobRecord:
+def job_record(row: Iterable[object]) -> JobRecord:
     """Build a job from its column values."""
-    values = dict(zip(JOB, row, strict=True))
+    values: dict[str, Any] = dict(zip(JOB, row, strict=True))
     values["status"] = JobStatus(values["status"])
     values["failed_versions"] = tuple(orjson.loads(values["failed_versions"] or "[]"))
     if values["budgets"] is not None:
@@ -123,29 +124,29 @@ def job_record(row: Sequence[Any]) -> JobRecord:
     return JobRecord(**values)
 
 
-def action_row(action: ActionRecord) -> list[Any]:
+def action_row(action: ActionRecord) -> list[object]:
     """Return an action's column values, in the order of `ACTION`."""
     return [getattr(action, name) for name in ACTION]
 
 
-def action_record(row: Sequence[Any]) -> ActionRecord:
+def action_record(row: Iterable[object]) -> ActionRecord:
     """Build an action from its column values."""
-    values = dict(zip(ACTION, row, strict=True))
+    values: dict[str, Any] = dict(zip(ACTION, row, strict=True))
     values["status"] = ActionStatus(values["status"])
     values["approvers"] = None if values["approvers"] is None else tuple(values["approvers"])
     values["votes"] = tuple(values["votes"])
     return ActionRecord(**values)
 
 
-def ledger_row(entry: LedgerEntry) -> list[Any]:
+def ledger_row(entry: LedgerEntry) -> list[object]:
     """Return a ledger entry's column values, in the order of `LEDGER`."""
     names = {"event_id": "entry_id", "cost_units": "units"}
     return [getattr(entry, names.get(name, name)) for name in LEDGER]
 
 
-def ledger_entry(row: Sequence[Any]) -> LedgerEntry:
+def ledger_entry(row: Iterable[object]) -> LedgerEntry:
     """Build a ledger entry from its column values."""
-    values = dict(zip(LEDGER, row, strict=True))
+    values: dict[str, Any] = dict(zip(LEDGER, row, strict=True))
     values["entry_id"] = values.pop("event_id")
     units = values.pop("cost_units")
     values["cost"] = None if units is None else to_dollars(units)
@@ -153,24 +154,24 @@ def ledger_entry(row: Sequence[Any]) -> LedgerEntry:
     return LedgerEntry(**values)
 
 
-def budget_row(budget: Budget, at: datetime) -> list[Any]:
+def budget_row(budget: Budget, at: datetime) -> list[object]:
     """Return a standing budget's column values, in the order of `BUDGET`."""
     return [budget.budget_id, budget.scope_id, budget.to_dict(), at]
 
 
-def policy_row(policy: StoredPolicy, at: datetime) -> list[Any]:
+def policy_row(policy: StoredPolicy, at: datetime) -> list[object]:
     """Return a policy version's column values, in the order of `POLICY`."""
     return [policy.name, policy.version, dict(policy.document), at]
 
 
-def worker_row(worker: WorkerRecord) -> list[Any]:
+def worker_row(worker: WorkerRecord) -> list[object]:
     """Return a worker's column values, in the order of `WORKER`."""
     return [getattr(worker, name) for name in WORKER]
 
 
-def worker_record(row: Sequence[Any]) -> WorkerRecord:
+def worker_record(row: Iterable[object]) -> WorkerRecord:
     """Build a worker from its column values."""
-    values = dict(zip(WORKER, row, strict=True))
+    values: dict[str, Any] = dict(zip(WORKER, row, strict=True))
     return WorkerRecord(
         **{**values, "queues": tuple(values["queues"]), "operators": tuple(values["operators"])}
     )

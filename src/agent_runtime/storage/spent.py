@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from agent_runtime.values.budget import DIMENSIONS, Amount
@@ -40,8 +40,9 @@ GROUP BY {_WHOSE}
 """  # noqa: S608 -- names of our own
 
 
-def spent_by(row: Sequence[Any]) -> SpentBy:
+def spent_by(row: Iterable[object]) -> SpentBy:
     """Build a sum from its row."""
-    scope_id, principal_id, session_id, model, provider, *amounts = row
+    values: Iterable[Any] = row
+    scope_id, principal_id, session_id, model, provider, *amounts = values
     amount = Amount(**dict(zip(DIMENSIONS, amounts, strict=True)))
     return SpentBy(scope_id, principal_id, session_id, model, provider, amount)

@@ -186,7 +186,11 @@ def _move_timers(rows: LockedRows, commit: Commit, encoded: EncodedCommit) -> No
     if commit.clear_timers_of is not None:
         rows.clear_timers_of.append(commit.clear_timers_of)
         for key, set_row in rows.timer_rows.items():
-            if key[0] == commit.clear_timers_of and set_row and not from_json(set_row[-1]).get("outlives"):
+            if (
+                key[0] == commit.clear_timers_of
+                and set_row
+                and not from_json(str(set_row[-1])).get("outlives")
+            ):
                 rows.timer_rows[key] = None
                 rows.timers.discard(key)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[Any]
-    Pool = asyncpg.Pool[Any]
+    Connection = PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
 
 logger = logger_of(__name__)
 T = TypeVar("T")
@@ -153,20 +153,20 @@ class Connections:
         await self.give_back(connection)
         return result
 
-    async def select(self, build: Callable[[Any], Any]) -> Sequence[Any]:
+    async def select(self, build: Callable[[Any], Any]) -> Sequence[asyncpg.Record]:
         """Run a statement that `build` makes with the module `queries`."""
         statement, parameters = await asyncio.to_thread(_compiled, build)
         return await self.fetch(statement, *parameters)
 
-    async def fetch(self, statement: str, *parameters: Any) -> Sequence[Any]:
+    async def fetch(self, statement: str, *parameters: object) -> Sequence[asyncpg.Record]:
         """Return all rows of a query; it is asked again when the connection turns out to be stale.
 
         Raises:
             StorageError: The server cannot be reached, or refuses.
         """
 
-        async def ask(connection: Connection) -> Sequence[Any]:
-            found: Sequence[Any] = await connection.fetch(statement, *parameters)
+        async def ask(connection: Connection) -> Sequence[asyncpg.Record]:
+            found: Sequence[asyncpg.Record] = await connection.fetch(statement, *parameters)
             return found
 
         try:

@@ -5,12 +5,13 @@ The lock belongs to a connection and goes with it, so it dies with its process.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections, is_closed
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
 LOCK: Final = 0x61677274
@@ -22,7 +23,7 @@ class ExecutorLock:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._connection: PoolConnectionProxy[Any] | None = None
+        self._connection: PoolConnectionProxy[asyncpg.Record] | None = None
 
     def is_held(self) -> bool:
         """Whether it is ours now; it is lost with its connection."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.inbox import MOST_WOKEN, MessageChange, mailed_inboxes
@@ -21,12 +21,13 @@ from agent_runtime.storage.rules import MailNeeds
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[Any]
+    Connection = PoolConnectionProxy[asyncpg.Record]
 
-Row = list[Any]
-Columns = list[list[Any]]
+Row = list[object]
+Columns = list[list[object]]
 
 
 @dataclass(slots=True)
@@ -156,7 +157,7 @@ def _pairs(addresses: Iterable[Address]) -> Columns:
     return _columns([[to_text(value) for value in address] for address in sorted(addresses)])
 
 
-def _columns(rows: Iterable[Sequence[Any]]) -> Columns:
+def _columns(rows: Iterable[Sequence[object]]) -> Columns:
     return [list(column) for column in zip(*rows, strict=True)]
 
 

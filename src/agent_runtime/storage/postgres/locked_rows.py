@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import rules
@@ -24,7 +23,7 @@ from agent_runtime.values.event import STOP_REQUESTS
 from agent_runtime.values.job import READY, TERMINAL
 from agent_runtime.values.message import Address
 
-Row = list[Any]
+Row = list[object]
 
 
 @dataclass(slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final, Generic, TypeVar
 
 from agent_runtime.ports.commit import Commit
 from agent_runtime.storage.handed import Handed
-from agent_runtime.storage.postgres.apply import apply_claim, apply_commit, apply_fold
+from agent_runtime.storage.postgres.apply import Claimed, apply_claim, apply_commit, apply_fold
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedRows, Needs
 from agent_runtime.storage.postgres.statements import SIGNAL
 from agent_runtime.storage.postgres.values import encode, to_json
@@ -31,7 +32,9 @@ from agent_runtime.storage.rows import (
 from agent_runtime.storage.rules import check
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
+from agent_runtime.values.event import RuntimeEvent
 
+T_co = TypeVar("T_co", covariant=True)
 _JOURNAL_ALONE: Final = {
     "commit_id",
     "at",
@@ -50,7 +53,7 @@ _more_than_journal: Final = attrgetter(
 
 
 @dataclass(slots=True, eq=False)
-class Operation(Handed, ABC):
+class Operation(Handed, ABC, Generic[T_co]):
     """One request to the writer."""
 
     @property
@@ -63,12 +66,12 @@ class Operation(Handed, ABC):
         """Say which rows are read or changed."""
 
     @abstractmethod
-    def apply(self, rows: LockedRows) -> Any:
+    def apply(self, rows: LockedRows) -> T_co:
         """Make the changes in memory and return the result; raises before anything is changed."""
 
 
 @dataclass(slots=True, eq=False)
-class CommitOperation(Operation):
+class CommitOperation(Operation[int]):
     """Makes a commit."""
 
     commit: Commit = field(kw_only=True)
@@ -119,7 +122,7 @@ class CommitOperation(Operation):
 
 
 @dataclass(slots=True, eq=False)
-class ClaimOperation(Operation):
+class ClaimOperation(Operation[Claimed | None]):
     """Takes a job."""
 
     job_id: str = field(kw_only=True)
@@ -138,7 +141,7 @@ class ClaimOperation(Operation):
             needs.slots.claims[self.job_id] = self.caps
             needs.slots.ability = self.ability
 
-    def apply(self, rows: LockedRows) -> Any:
+    def apply(self, rows: LockedRows) -> Claimed | None:
         """Apply the claim."""
         return apply_claim(
             rows, self.job_id, self.owner, self.at, self.caps, suspects=self.suspects, ability=self.ability
@@ -146,7 +149,7 @@ class ClaimOperation(Operation):
 
 
 @dataclass(slots=True, eq=False)
-class DrainOperation(Operation):
+class DrainOperation(Operation[Sequence[RuntimeEvent]]):
     """Takes the waiting signals into a journal, after what its owner has not written yet."""
 
     job_id: str = field(kw_only=True)
@@ -168,7 +171,7 @@ class DrainOperation(Operation):
         needs.jobs.add(self.job_id)
         needs.signals_of.add(self.job_id)
 
-    def apply(self, rows: LockedRows) -> Any:
+    def apply(self, rows: LockedRows) -> Sequence[RuntimeEvent]:
         """Apply the commit, then drain the signals, which the same fence lets through."""
         if self.held is not None:
             self.held_seq = self.held.apply(rows)

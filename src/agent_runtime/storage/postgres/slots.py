@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.values import from_text, to_text
@@ -17,9 +17,10 @@ from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[Any]
+    Connection = PoolConnectionProxy[asyncpg.Record]
 
 
 def able_parameters(ability: Ability | None) -> tuple[list[str] | None, list[str]]:

@@ -64,7 +64,7 @@ class PostgresStorage(
 
     def __init__(
         self,
-        source: str | asyncpg.Pool[Any],
+        source: str | asyncpg.Pool[asyncpg.Record],
         *,
         patience: float = 30.0,
         notifier: ChangeNotifier | None = None,

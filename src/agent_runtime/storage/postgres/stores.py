@@ -19,7 +19,7 @@ class _View:
 
     is_bare = False
 
-    def __init__(self, pool: asyncpg.Pool[Any] | PostgresStorage) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record] | PostgresStorage) -> None:
         if isinstance(pool, PostgresStorage):
             self._storage = pool
             return

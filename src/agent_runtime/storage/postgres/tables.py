@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import InvalidInput, SchemaMismatch
 from agent_runtime.storage.migrations import HEAD, REVISIONS, VERSION_TABLE, unknown_schema
@@ -39,7 +39,7 @@ _DROP_QUEUE: Final = (
 """Queries for the statements that remove what procrastinate has made."""
 
 
-async def schema_version(connection: Any) -> str | None:
+async def schema_version(connection: Connection) -> str | None:
     """Return the schema's revision, `None` when there are no tables of ours."""
     if await connection.fetchval("SELECT to_regclass($1)", VERSION_TABLE) is None:
         return None

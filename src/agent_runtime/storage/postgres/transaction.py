@@ -17,9 +17,10 @@ from agent_runtime.values.budget import DIMENSIONS, Amount, Counters, EntryKey
 from agent_runtime.values.opening import SpentBy, uncounted
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[Any]
+    Connection = PoolConnectionProxy[asyncpg.Record]
 
 _HALF = len(DIMENSIONS)
 
@@ -131,7 +132,8 @@ async def _lock_jobs(connection: Connection, rows: LockedRows, needs: Needs, *, 
     if not wanted:
         return
     for row in await connection.fetch(sql.LOCK_JOBS, _texts(wanted), down_to):
-        job = LockedJob(**dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, tuple(row)), strict=True)))
+        values: dict[str, Any] = dict(zip(sql.LOCKED_JOB, decode(sql.LOCKED_JOB, row), strict=True))
+        job = LockedJob(**values)
         job.fence_before = job.fence
         job.placed = job.standing()
         rows.jobs[job.job_id] = job
@@ -152,7 +154,7 @@ async def _read_openings(connection: Connection, rows: LockedRows, needs: Needs)
     needs.counters.update((budget_id, window) for budget_id, window, _ in needs.floors)
 
 
-def spent_rows(found: Iterable[Any]) -> list[SpentBy]:
+def spent_rows(found: Iterable[Iterable[object]]) -> list[SpentBy]:
     """Read what the ledger's entries have spent, added up."""
     return [spent_by([from_text(v) if isinstance(v, str) else v for v in row]) for row in found]
 

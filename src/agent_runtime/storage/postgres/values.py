@@ -7,7 +7,7 @@ that what SQLite keeps is kept here too.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from agent_runtime.ports.commit import Timer
@@ -34,7 +34,7 @@ def from_text(value: str) -> str:
     return _TEXT_ESCAPED.sub(lambda found: "\x00" if found[1] == "0" else "\x1a", value)
 
 
-def to_json(value: Any) -> str:
+def to_json(value: object) -> str:
     """Return JSON text that JSONB can hold."""
     text = write_json(value)
     if "\\u0000" not in text and "\\u001a" not in text:
@@ -51,8 +51,9 @@ def from_json(text: str) -> Any:
     return read_json(text)
 
 
-def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+def encode(columns: Columns, row: Iterable[object]) -> list[object]:
     """Turn a row of Python values into what the driver takes."""
+    values: Iterable[Any] = row
     return [
         value
         if value is None or kind == "time"
@@ -61,12 +62,13 @@ def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
         else to_text(value)
         if isinstance(value, str)
         else value
-        for kind, value in zip(columns.values(), row, strict=True)
+        for kind, value in zip(columns.values(), values, strict=True)
     ]
 
 
-def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+def decode(columns: Columns, row: Iterable[object]) -> list[object]:
     """Turn a row from the driver into Python values."""
+    values: Iterable[Any] = row
     return [
         value
         if value is None or kind == "time"
@@ -75,13 +77,14 @@ def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
         else from_text(value)
         if isinstance(value, str)
         else value
-        for kind, value in zip(columns.values(), row, strict=True)
+        for kind, value in zip(columns.values(), values, strict=True)
     ]
 
 
-def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent:
+def event_record(job_id: str, scope_id: str, row: Iterable[object]) -> RuntimeEvent:
     """Build an event from a row in the order of `EVENT`."""
-    seq, type_, at, operation_id, data, content = row
+    values: Iterable[Any] = row
+    seq, type_, at, operation_id, data, content = values
     return RuntimeEvent(
         type=from_text(type_),
         job_id=job_id,
@@ -97,8 +100,9 @@ def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent
 EVENT_COLUMNS = ", ".join(EVENT)
 
 
-def timer_record(row: Sequence[Any]) -> Timer:
+def timer_record(row: Iterable[object]) -> Timer:
     """Build a timer from its columns."""
-    job_id, key, due_at, type_, operation_id, data = row
+    values: Iterable[Any] = row
+    job_id, key, due_at, type_, operation_id, data = values
     operation = None if operation_id is None else from_text(operation_id)
     return Timer(from_text(job_id), from_text(key), due_at, from_text(type_), operation, from_json(data))

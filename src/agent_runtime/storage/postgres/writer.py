@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
 from agent_runtime.storage.handed import deliver
@@ -25,9 +25,10 @@ from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
+    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = PoolConnectionProxy[Any]
+    Connection = PoolConnectionProxy[asyncpg.Record]
 
 logger = logger_of(__name__)
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Writer:
     def __init__(self, connections: Connections, *, patience: float) -> None:
         self._connections = connections
         self._patience = patience
-        self._queue: deque[Operation] = deque()
+        self._queue: deque[Operation[object]] = deque()
         self._loop = BackgroundLoop(
             self._serve, name="writing to Postgres", logger=logger, backoff=Backoff(*DELAYS)
         )
@@ -69,13 +70,14 @@ class Writer:
         """Begin."""
         self._loop.start()
 
-    async def run(self, operation: Operation) -> Any:
+    async def run(self, operation: Operation[T]) -> T:
         """Do what an operation says and return its result once that is on disk."""
         if not self._loop.is_running:
             raise StorageClosed
         self._queue.append(operation)
         self._loop.wake()
-        return await operation.future
+        result: T = await operation.future
+        return result
 
     async def stop(self) -> None:
         """Finish what was handed in. When this is cancelled, whoever still waits learns that nobody knows."""
@@ -101,9 +103,9 @@ class Writer:
         if self._resting:
             await self._connections.return_writer()
 
-    def _next_batch(self) -> list[Operation]:
+    def _next_batch(self) -> list[Operation[object]]:
         """Take operations that do not depend on rows which only exist when an earlier one of them is written."""
-        batch: list[Operation] = []
+        batch: list[Operation[object]] = []
         signalled: set[str] = set()
         any_signalled = actions_cancelled = timers_cleared = False
         while self._queue and len(batch) < MAX_BATCH:
@@ -125,7 +127,7 @@ class Writer:
             batch.append(self._queue.popleft())
         return batch
 
-    async def _write(self, batch: list[Operation], *, careful: bool = False) -> None:
+    async def _write(self, batch: list[Operation[object]], *, careful: bool = False) -> None:
         """Write a batch and tell everybody. `careful` looks first whether it has been written before."""
         plain = [] if careful else _extensions(batch)
         written = await self._append(plain) if plain else set()
@@ -146,7 +148,7 @@ class Writer:
         else:
             deliver(batch)
 
-    async def _write_each(self, batch: list[Operation]) -> None:
+    async def _write_each(self, batch: list[Operation[object]]) -> None:
         """Write operations one by one, so that only the culprit fails. When the server goes away, so do all that are left."""
         for place, operation in enumerate(batch):
             await self._write([operation], careful=True)
@@ -154,7 +156,7 @@ class Writer:
                 _fail(batch[place + 1 :], operation.error)
                 return
 
-    async def _append(self, batch: list[CommitOperation]) -> set[Operation]:
+    async def _append(self, batch: list[CommitOperation]) -> set[Operation[object]]:
         """Extend journals in one round trip; return the operations that are done, be it because nobody knows.
 
         The statement commits by itself. What it does not find under its fence, and what the server refuses, is left to
@@ -175,7 +177,7 @@ class Writer:
             batch[place].result = first_seq
         return {batch[place] for place in first_seqs}
 
-    async def _appended(self, batch: list[CommitOperation], pid: int) -> set[Operation]:
+    async def _appended(self, batch: list[CommitOperation], pid: int) -> set[Operation[object]]:
         """Find out which operations were written by a connection that was lost; if nobody can tell, that is their end.
 
         The journal knows them by their commits' ids. Should the server, cut off from us, write them later than it is
@@ -185,7 +187,8 @@ class Writer:
         async def ask(connection: Connection) -> dict[str, int] | None:
             if await connection.fetchval(sql.IS_AT_WORK, pid):
                 return None
-            return dict(await connection.fetch(sql.COMMITTED, [operation.commit_id for operation in batch]))
+            found = await connection.fetch(sql.COMMITTED, [operation.commit_id for operation in batch])
+            return {commit_id: first_seq for commit_id, first_seq in found}  # noqa: C416 -- rows are no pairs to a type checker
 
         try:
             first_seqs = await self._find_out(ask)
@@ -197,7 +200,7 @@ class Writer:
             operation.result = first_seqs.get(operation.commit_id or "")
         return {operation for operation in batch if operation.result is not None}
 
-    async def _transact(self, batch: list[Operation], *, careful: bool) -> None:
+    async def _transact(self, batch: list[Operation[object]], *, careful: bool) -> None:
         """Make one transaction of a batch; tried again when another one got in its way, or the connection was stale.
 
         Raises:
@@ -219,7 +222,7 @@ class Writer:
                     raise translated(error) from error
         raise Unreachable("the connection was lost during every try to commit; nothing was written")
 
-    async def _attempt(self, batch: list[Operation], *, careful: bool) -> None:
+    async def _attempt(self, batch: list[Operation[object]], *, careful: bool) -> None:
         connection = await self._connections.writer()
         for operation in batch:
             operation.result, operation.error, operation.repeated = None, None, False
@@ -240,7 +243,9 @@ class Writer:
                 raise OutcomeUnknown(transaction_id) from error
             raise
 
-    async def _change(self, connection: Connection, batch: list[Operation], *, careful: bool) -> str | None:
+    async def _change(
+        self, connection: Connection, batch: list[Operation[object]], *, careful: bool
+    ) -> str | None:
         """Make a batch's changes up to the COMMIT; return `None` when there is nothing to commit."""
         await connection.execute(sql.BEGIN)
         if careful:
@@ -263,7 +268,7 @@ class Writer:
             return None
         return await write(connection, rows)
 
-    async def _was_written(self, batch: list[Operation], transaction_id: str) -> bool:
+    async def _was_written(self, batch: list[Operation[object]], transaction_id: str) -> bool:
         """Find out what became of a transaction during whose commit the connection was lost.
 
         Raises:
@@ -310,7 +315,7 @@ class Writer:
         )
 
 
-def _extensions(batch: list[Operation]) -> list[CommitOperation]:
+def _extensions(batch: list[Operation[object]]) -> list[CommitOperation]:
     """Return a batch all of whose operations only extend journals, each another one; of any other batch, nothing."""
     plain = [
         operation for operation in batch if isinstance(operation, CommitOperation) and operation.only_extends
@@ -319,7 +324,7 @@ def _extensions(batch: list[Operation]) -> list[CommitOperation]:
     return plain if len(plain) == len(jobs) == len(batch) else []
 
 
-async def _recognise(connection: Connection, operations: list[Operation]) -> None:
+async def _recognise(connection: Connection, operations: list[Operation[object]]) -> None:
     """Find the operations that the journal already holds: these have been made before."""
     by_id = {operation.commit_id: operation for operation in operations if operation.commit_id is not None}
     if by_id:
@@ -334,7 +339,7 @@ def _closed() -> StorageError:
     )
 
 
-def _fail(batch: list[Operation], error: Exception) -> None:
+def _fail(batch: list[Operation[object]], error: Exception) -> None:
     """Tell callers that nothing of what they wanted is known to be written."""
     for operation in batch:
         operation.error = translated(error) if isinstance(error, DRIVER_ERRORS) else error

@@ -242,7 +242,7 @@ def _check(commit: Commit) -> None:
 
 
 def _new(action: ActionRecord) -> list[str | int]:
-    values = dict(zip(rows.ACTION, rows.action_row(action), strict=True))
+    values: dict[str, Any] = dict(zip(rows.ACTION, rows.action_row(action), strict=True))
     for name in ("created_at", "expires_at"):
         values[name] = None if values[name] is None else values[name].isoformat()
     record = {name: value for name, value in values.items() if name not in _CHANGING}

@@ -227,7 +227,7 @@ class RedisJobCache:
 
 
 def _values(job: JobRecord) -> dict[str, Any]:
-    values = dict(zip(rows.JOB, rows.job_row(job), strict=True))
+    values: dict[str, Any] = dict(zip(rows.JOB, rows.job_row(job), strict=True))
     return {
         name: value.isoformat() if rows.JOB[name] == "time" and value is not None else value
         for name, value in values.items()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.storage.json_columns import write_json
@@ -21,7 +21,7 @@ def as_text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def to_json(value: Any, *, limit: int) -> str:
+def to_json(value: object, *, limit: int) -> str:
     """Write a value as ASCII JSON.
 
     Raises:

@@ -39,7 +39,7 @@ class Reader:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, read)
 
     async def rows(
-        self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+        self, statement: str, parameters: Sequence[object] | Mapping[str, object] = ()
     ) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         return await self.run(lambda db: db.execute(statement, parameters).fetchall())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,34 +24,37 @@ def to_time(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
-def from_json(value: Any) -> str:
+def from_json(value: object) -> str:
     """Return JSON text."""
     return write_json(value)
 
 
-def encode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+def encode(columns: Columns, row: Iterable[object]) -> list[object]:
     """Turn a row of Python values into what the driver takes."""
+    values: Iterable[Any] = row
     return [
         value
         if value is None or kind == "plain"
         else from_time(value)
         if kind == "time"
         else from_json(value)
-        for kind, value in zip(columns.values(), row, strict=True)
+        for kind, value in zip(columns.values(), values, strict=True)
     ]
 
 
-def decode(columns: Columns, row: Sequence[Any]) -> list[Any]:
+def decode(columns: Columns, row: Iterable[object]) -> list[object]:
     """Turn a row from the driver into Python values."""
+    values: Iterable[Any] = row
     return [
         value if value is None or kind == "plain" else to_time(value) if kind == "time" else read_json(value)
-        for kind, value in zip(columns.values(), row, strict=True)
+        for kind, value in zip(columns.values(), values, strict=True)
     ]
 
 
-def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent:
+def event_record(job_id: str, scope_id: str, row: Iterable[object]) -> RuntimeEvent:
     """Build an event from a row in the order of `EVENT`."""
-    seq, type_, at, operation_id, data, content = row
+    values: Iterable[Any] = row
+    seq, type_, at, operation_id, data, content = values
     return RuntimeEvent(
         type=type_,
         job_id=job_id,
@@ -67,7 +70,8 @@ def event_record(job_id: str, scope_id: str, row: Sequence[Any]) -> RuntimeEvent
 EVENT_COLUMNS = ", ".join(EVENT)
 
 
-def timer_record(row: Sequence[Any]) -> Timer:
+def timer_record(row: Iterable[object]) -> Timer:
     """Build a timer from its columns."""
-    job_id, key, due_at, type_, operation_id, data = row
+    values: Iterable[Any] = row
+    job_id, key, due_at, type_, operation_id, data = values
     return Timer(job_id, key, to_time(due_at), type_, operation_id, read_json(data))

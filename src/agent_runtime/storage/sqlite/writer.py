@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from agent_runtime.errors import StorageClosed
-from agent_runtime.storage.handed import Handed, Then, deliver
+from agent_runtime.storage.handed import Handed, deliver
 from agent_runtime.storage.sqlite.checkpoint import Checkpoints
 from agent_runtime.storage.sqlite.commit import AlreadyCommitted
 from agent_runtime.storage.sqlite.connection import BUSY_SECONDS, Durability, connect, ensure_schema
@@ -30,7 +30,8 @@ MAX_BATCH: Final = 500
 FOREIGN_CHECK_SECONDS: Final = 0.05
 """How often to look whether another process has written."""
 
-Write = Callable[[sqlite3.Connection], Any]
+Write = Callable[[sqlite3.Connection], object]
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -64,7 +65,9 @@ class Writer:
             raise
         self._thread = thread
 
-    async def run(self, write: Write, then: Then | None = None) -> Any:
+    async def run(
+        self, write: Callable[[sqlite3.Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
         """Run `write` inside a transaction and return its result once that is on disk.
 
         `then` is called on the loop with the result, in commit order, even when the caller has been cancelled.
@@ -73,7 +76,8 @@ class Writer:
             raise StorageClosed
         operation = _Operation(self._loop.create_future(), then, write=write)
         self._queue.put(operation)
-        return await operation.future
+        result: T = await operation.future
+        return result
 
     async def stop(self) -> None:
         """Finish what was handed in and close the file."""
