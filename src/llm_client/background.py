@@ -35,7 +35,7 @@ _kept: set[asyncio.Task[Any]] = set()
 
 
 def begin(
-    work: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
+    work: Coroutine[object, None, T], *, name: str | None = None, context: Context | None = None
 ) -> asyncio.Task[T]:
     """Begin a task whose caller holds it, ends it, and takes what it gives.
 
@@ -47,7 +47,7 @@ def begin(
     return asyncio.get_running_loop().create_task(work, name=name, context=context)
 
 
-def in_background(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+def in_background(work: Coroutine[object, None, T], *, name: str) -> asyncio.Task[T]:
     """Begin a task of our own. It is kept until it ends, and if it dies that is logged at once.
 
     Its context is empty: whoever happens to start it, perhaps a job that starts a kernel or sends another job on its way,
@@ -70,7 +70,7 @@ def _has_ended(task: asyncio.Task[Any]) -> None:
         logger.error("%s has died", task.get_name(), exc_info=error)
 
 
-def leave(task: asyncio.Task[Any], *, again: float = AGAIN_SECONDS) -> None:
+def leave(task: asyncio.Task[object], *, again: float = AGAIN_SECONDS) -> None:
     """Cancel a task until it has ended, without waiting for it.
 
     Args:
@@ -88,7 +88,7 @@ def _leave(task: asyncio.Task[Any], again: float) -> None:
     leave(task, again=again)
 
 
-async def ended(*tasks: asyncio.Task[Any] | None, again: float = AGAIN_SECONDS) -> None:
+async def ended(*tasks: asyncio.Task[object] | None, again: float = AGAIN_SECONDS) -> None:
     """Cancel tasks until they have ended, and wait for that. Cancelled itself, it goes at once; they end all the same.
 
     Args:
@@ -105,7 +105,7 @@ async def ended(*tasks: asyncio.Task[Any] | None, again: float = AGAIN_SECONDS) 
 
 
 async def drained(
-    tasks: Collection[asyncio.Task[Any]], *, seconds: float | None = None, again: float = AGAIN_SECONDS
+    tasks: Collection[asyncio.Task[object]], *, seconds: float | None = None, again: float = AGAIN_SECONDS
 ) -> None:
     """Let tasks end by themselves for a while, then end them. Cancelled itself, it goes at once; they end all the same.
 
@@ -125,7 +125,7 @@ async def drained(
         raise
 
 
-async def promptly(work: Coroutine[Any, Any, T], *, seconds: float | None = None, name: str) -> T:
+async def promptly(work: Coroutine[object, None, T], *, seconds: float | None = None, name: str) -> T:
     """Await something that may not obey: whoever is cancelled, or has waited long enough, is let go at once.
 
     A driver asks its server to stop before it lets a cancelled caller go, and if the server does not answer it raises
@@ -145,7 +145,7 @@ async def promptly(work: Coroutine[Any, Any, T], *, seconds: float | None = None
     return task.result()
 
 
-async def gather_or_cancel(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+async def gather_or_cancel(coroutines: Sequence[Coroutine[object, None, T]]) -> list[T]:
     """Run coroutines side by side, as one, and return their results in order. The first that fails ends the others.
 
     Unlike a task group it raises what was raised, not a group of it: a run that is aborted or cancelled in one branch is

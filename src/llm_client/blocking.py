@@ -32,7 +32,7 @@ class BlockingCalls:
         self._ended = False
 
     @contextmanager
-    def running(self, future: Future[Any]) -> Iterator[None]:
+    def running(self, future: Future[T]) -> Iterator[None]:
         """Hold a call while it runs. One that comes too late is cancelled."""
         with self._lock:
             self._running.add(future)
@@ -101,7 +101,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_BACKGROUND.forked)
 
 
-def run_blocking(coroutine: Coroutine[Any, Any, T], instead: str) -> T:
+def run_blocking(coroutine: Coroutine[object, None, T], instead: str) -> T:
     """Run a coroutine to its end and return its result.
 
     An interrupt (Ctrl-C) cancels it.

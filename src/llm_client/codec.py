@@ -13,6 +13,7 @@ from dataclasses import MISSING, fields
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import (
     CallPart,
     Citation,
@@ -32,7 +33,6 @@ from llm_client.tools.server import dump_server_tool
 from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
-Json = dict[str, Any]
 V = TypeVar("V")
 
 _PART_TYPES: dict[str, type[Part]] = {
@@ -70,7 +70,7 @@ _DEFAULTS: dict[type[Any], dict[str, Any]] = {
 """The fields of each value with their defaults; `MISSING` for a field that has none."""
 
 
-def _dump(value: Any) -> Json:
+def _dump(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their default, as they are."""
     entries = ((name, getattr(value, name), default) for name, default in _DEFAULTS[type(value)].items())
     return {name: entry for name, entry, default in entries if entry is not default and entry != default}
@@ -81,27 +81,28 @@ def _load(kind: type[V], data: Mapping[str, Any], **replaced: Any) -> V:
     return kind(**{name: entry for name, entry in data.items() if name in known} | replaced)
 
 
-def dump_part(part: Part) -> Json:
+def dump_part(part: Part) -> dict[str, JsonValue]:
     """Return a message part as JSON values."""
     return {"type": _PART_NAMES[type(part)], **_dump(part)}
 
 
-def load_part(data: Mapping[str, Any]) -> Part:
+def load_part(data: JsonObject) -> Part:
     """Read what `dump_part` wrote."""
-    return _load(_PART_TYPES[data["type"]], data)
+    given: Mapping[str, Any] = data
+    return _load(_PART_TYPES[given["type"]], data)
 
 
-def dump_tool_call(call: ToolCall) -> Json:
+def dump_tool_call(call: ToolCall) -> dict[str, JsonValue]:
     """Return a tool call as JSON values."""
     return _dump(call)
 
 
-def load_tool_call(data: Mapping[str, Any]) -> ToolCall:
+def load_tool_call(data: JsonObject) -> ToolCall:
     """Read what `dump_tool_call` wrote."""
     return _load(ToolCall, data)
 
 
-def dump_message(message: Message) -> Json:
+def dump_message(message: Message) -> dict[str, JsonValue]:
     """Return a message as JSON values."""
     data = _dump(message)
     if not isinstance(message.content, str):
@@ -111,18 +112,19 @@ def dump_message(message: Message) -> Json:
     return data
 
 
-def load_message(data: Mapping[str, Any]) -> Message:
+def load_message(data: JsonObject) -> Message:
     """Read what `dump_message` wrote."""
-    content = data.get("content", "")
+    given: Mapping[str, Any] = data
+    content = given.get("content", "")
     return _load(
         Message,
         data,
         content=content if isinstance(content, str) else tuple(load_part(part) for part in content),
-        tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
+        tool_calls=tuple(load_tool_call(call) for call in given.get("tool_calls", ())),
     )
 
 
-def dump_usage(usage: Usage) -> Json:
+def dump_usage(usage: Usage) -> dict[str, JsonValue]:
     """Return a usage as JSON values; the cost is decimal text."""
     data = _dump(usage)
     if usage.cost is not None:
@@ -132,18 +134,19 @@ def dump_usage(usage: Usage) -> Json:
     return data
 
 
-def load_usage(data: Mapping[str, Any]) -> Usage:
+def load_usage(data: JsonObject) -> Usage:
     """Read what `dump_usage` wrote."""
-    cost = data.get("cost")
+    given: Mapping[str, Any] = data
+    cost = given.get("cost")
     return _load(
         Usage,
         data,
         cost=None if cost is None else Decimal(cost),
-        iterations=tuple(load_usage(iteration) for iteration in data.get("iterations", ())),
+        iterations=tuple(load_usage(iteration) for iteration in given.get("iterations", ())),
     )
 
 
-def dump_result(result: CompletionResult) -> Json:
+def dump_result(result: CompletionResult) -> dict[str, JsonValue]:
     """Return a model's answer as JSON values."""
     data = _dump(result)
     data["usage"] = dump_usage(result.usage)
@@ -164,20 +167,21 @@ def dump_result(result: CompletionResult) -> Json:
     return data
 
 
-def load_result(data: Mapping[str, Any]) -> CompletionResult:
+def load_result(data: JsonObject) -> CompletionResult:
     """Read what `dump_result` wrote."""
-    saved = data.get("saved")
+    given: Mapping[str, Any] = data
+    saved = given.get("saved")
     return _load(
         CompletionResult,
         data,
-        usage=load_usage(data.get("usage", {})),
+        usage=load_usage(given.get("usage", {})),
         saved=None if saved is None else load_usage(saved),
-        tool_calls=tuple(load_tool_call(call) for call in data.get("tool_calls", ())),
-        reasoning=tuple(_load(ReasoningPart, part) for part in data.get("reasoning", ())),
-        parts=tuple(load_part(part) for part in data.get("parts", ())),
-        citations=tuple(map(_load_citation, data.get("citations", ()))),
-        logprobs=tuple(map(_load_logprob, data.get("logprobs", ()))),
-        vectors=tuple(_load_vector(vector) for vector in data.get("vectors", ())),
+        tool_calls=tuple(load_tool_call(call) for call in given.get("tool_calls", ())),
+        reasoning=tuple(_load(ReasoningPart, part) for part in given.get("reasoning", ())),
+        parts=tuple(load_part(part) for part in given.get("parts", ())),
+        citations=tuple(map(_load_citation, given.get("citations", ()))),
+        logprobs=tuple(map(_load_logprob, given.get("logprobs", ()))),
+        vectors=tuple(_load_vector(vector) for vector in given.get("vectors", ())),
     )
 
 
@@ -201,7 +205,7 @@ def _load_vector(text: str) -> tuple[float, ...]:
     return struct.unpack(f"<{len(packed) // 4}f", packed)
 
 
-def dump_event(event: StreamEvent) -> Json:
+def dump_event(event: StreamEvent) -> dict[str, JsonValue]:
     """Return a stream event as JSON values.
 
     Raises:
@@ -219,9 +223,10 @@ def dump_event(event: StreamEvent) -> Json:
     return data
 
 
-def load_event(data: Mapping[str, Any]) -> StreamEvent:
+def load_event(data: JsonObject) -> StreamEvent:
     """Read what `dump_event` wrote."""
-    call, usage, result = data.get("tool_call"), data.get("usage"), data.get("result")
+    given: Mapping[str, Any] = data
+    call, usage, result = given.get("tool_call"), given.get("usage"), given.get("result")
     return _load(
         StreamEvent,
         data,
@@ -231,13 +236,17 @@ def load_event(data: Mapping[str, Any]) -> StreamEvent:
     )
 
 
-def dump_tool(tool: Tool) -> Json:
+def dump_tool(tool: Tool) -> dict[str, JsonValue]:
     """Return what a model is told of a tool, as JSON values."""
-    data: Json = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    data: dict[str, JsonValue] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": dict(tool.parameters),
+    }
     return data | {"strict": True} if tool.strict else data
 
 
-def dump_spec(spec: RequestSpec) -> Json:
+def dump_spec(spec: RequestSpec) -> dict[str, JsonValue]:
     """Return what a request asks, as JSON values: everything that can change the answer, so not its time-out."""
     data = _dump(spec)
     data.pop("timeout", None)

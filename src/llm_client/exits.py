@@ -24,7 +24,7 @@ class ProcessExit(LLMClientError):
     code = "process_exit"
 
 
-def contained(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+def contained(work: Coroutine[object, None, T]) -> Coroutine[object, None, T]:
     """Return somebody's code for a task of its own: what would end the process is raised as `ProcessExit`."""
     return _Contained(work)
 

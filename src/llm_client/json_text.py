@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import orjson
 
@@ -28,6 +28,8 @@ JsonObject: TypeAlias = Mapping[str, JsonValue]
 
 Not for fields of values that a step may return: pydantic reads those, and cannot follow a type that contains itself.
 """
+
+T = TypeVar("T")
 
 MAX_PARTS: Final = 500_000
 """Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the
@@ -174,14 +176,19 @@ def whole_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def whole_value(value: Any) -> Any:
+def whole_value(value: T) -> T:
     """Return JSON values with all their texts whole, keys included; what is no JSON stays as it is."""
+    whole: T = _whole(value)
+    return whole
+
+
+def _whole(value: Any) -> Any:
     if isinstance(value, str):
         return whole_text(value)
     if isinstance(value, dict):
-        return {whole_value(name): whole_value(entry) for name, entry in value.items()}
+        return {_whole(name): _whole(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [whole_value(entry) for entry in value]
+        return [_whole(entry) for entry in value]
     return value
 
 
@@ -243,7 +250,7 @@ def decoder_of(text: str) -> json.JSONDecoder:
     return _LENIENT if _has_long_numbers(raw) else _ROUGHLY
 
 
-def exact(value: Any, content: bytes | str) -> Any:
+def exact(value: object, content: bytes | str) -> Any:
     """Return what orjson has read of a JSON text, with its long numbers as they stand there.
 
     Raises:
@@ -304,7 +311,7 @@ def float_of(text: str) -> float:
 
 
 def dumps(
-    value: Any, *, default: Callable[[Any], Any] | None = None, option: int = orjson.OPT_NON_STR_KEYS
+    value: object, *, default: Callable[[object], object] | None = None, option: int = orjson.OPT_NON_STR_KEYS
 ) -> bytes:
     """Write JSON with keys of any plain type and numbers of any length. Raises `TypeError` for what is no JSON.
 
@@ -327,12 +334,11 @@ def dumps(
         return orjson.dumps(long_numbers_written(whole_value(value), default), default=plain, option=option)
 
 
-def long_numbers_written(value: Any, default: Callable[[Any], Any] | None = None) -> Any:
+def long_numbers_written(value: object, default: Callable[[object], object] | None = None) -> object:
     """Return a value in which the numbers that orjson does not write are pieces of JSON text. Raises `TypeError` for endless ones."""
-    kind = type(value)
-    if kind is int:
+    if type(value) is int:
         return value if _LEAST_INT <= value <= _MOST_INT else orjson.Fragment(_digits_of(value))
-    if kind is LongFloat:
+    if type(value) is LongFloat:
         return orjson.Fragment(value.text.encode())
     if isinstance(value, dict):
         return {_key(name): long_numbers_written(entry, default) for name, entry in value.items()}
@@ -403,7 +409,7 @@ def referred(root: object, reference: object) -> object:
     return found
 
 
-def has_long_floats(value: Any) -> bool:
+def has_long_floats(value: object) -> bool:
     """Whether JSON values hold a `LongFloat`."""
     below = [value]
     while below:
@@ -417,9 +423,9 @@ def has_long_floats(value: Any) -> bool:
     return False
 
 
-def non_finite(value: Any) -> float | None:
+def non_finite(value: object) -> float | None:
     """Return a NaN or an infinity that a value holds; orjson writes `null` in its place, without a word."""
-    below = [value]
+    below: list[Any] = [value]
     while below:
         item = below.pop()
         if isinstance(item, float):

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 
 def lazy_names(
     package: str, homes: Mapping[str, str], load: Callable[[str], ModuleType] = import_module
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Return `__getattr__` and `__dir__` of a package.
 
     Args:
@@ -21,7 +20,7 @@ def lazy_names(
     """
     home_of = {name: module for module, names in homes.items() for name in names.split()}
 
-    def look_up(name: str) -> Any:
+    def look_up(name: str) -> object:
         home = home_of.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

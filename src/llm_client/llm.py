@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from llm_client.blocking import run_blocking
 from llm_client.engine.engine import ExecutionEngine
@@ -11,7 +11,7 @@ from llm_client.engine.event_stream import EventStream, OpenStream
 from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.providers.base import Provider
-from llm_client.spec import RequestContext, RequestSpec
+from llm_client.spec import AskedFields, RequestContext, RequestSpec
 
 logger = logger_of(__name__)
 
@@ -30,8 +30,8 @@ class CallLogger(Protocol):
         execution_log_id: str | None,
         report_id: str | None,
         completion_id: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> Any:
+        metadata: Mapping[str, object] | None,
+    ) -> object:
         """Open a record and return it."""
         ...
 
@@ -45,10 +45,20 @@ class CallLogger(Protocol):
         input_tokens: int | None,
         output_tokens: int | None,
         chunks_count: int | None,
-        metadata: Mapping[str, Any] | None,
+        metadata: Mapping[str, object] | None,
     ) -> None:
         """Close a record with status `completed`, `failed` or `cancelled`."""
         ...
+
+
+class InferenceOptions(AskedFields, total=False):
+    """The arguments of `LLM.inference_async` besides the prompt."""
+
+    execution_log_id: str | None
+    report_id: str | None
+    completion_id: str | None
+    metadata: Mapping[str, object] | None
+    context: RequestContext | None
 
 
 class LLM:
@@ -72,7 +82,7 @@ class LLM:
         self._logger = llm_call_logger
         self._system = (Message.system(system),) if system else ()
 
-    def inference(self, prompt: str, **options: Any) -> str:
+    def inference(self, prompt: str, **options: Unpack[InferenceOptions]) -> str:
         """Ask and return the answer, in ordinary code; the arguments are those of `inference_async`.
 
         Raises:
@@ -87,9 +97,9 @@ class LLM:
         execution_log_id: str | None = None,
         report_id: str | None = None,
         completion_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         context: RequestContext | None = None,
-        **options: Any,
+        **options: Unpack[AskedFields],
     ) -> str:
         """Ask and return the answer.
 
@@ -124,9 +134,9 @@ class LLM:
         execution_log_id: str | None = None,
         report_id: str | None = None,
         completion_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         context: RequestContext | None = None,
-        **options: Any,
+        **options: Unpack[AskedFields],
     ) -> EventStream[str]:
         """Ask and yield the answer's text as it comes; the arguments are those of `inference_async`.
 
@@ -167,7 +177,7 @@ class LLM:
         if self._owns_engine:
             await self.engine.aclose()
 
-    def _spec(self, prompt: str, options: Mapping[str, Any]) -> RequestSpec:
+    def _spec(self, prompt: str, options: AskedFields) -> RequestSpec:
         return RequestSpec(messages=(*self._system, Message.user(prompt)), **options)
 
 
@@ -181,7 +191,7 @@ class _Record:
         self._engine = engine
         self._prompt = prompt
         self._call_type = call_type
-        self._log: Any = None
+        self._log: object = None
         self.result: CompletionResult | None = None
         self.error: BaseException | None = None
         self.chunks: list[str] = []
@@ -191,7 +201,7 @@ class _Record:
         execution_log_id: str | None,
         report_id: str | None,
         completion_id: str | None,
-        metadata: Mapping[str, Any] | None,
+        metadata: Mapping[str, object] | None,
     ) -> None:
         if self._logger is None:
             return

@@ -175,7 +175,7 @@ class Host(ModelMiddleware, ToolMiddleware):
         del stream
         return None
 
-    async def read(self, name: str, ask: Callable[[], Awaitable[Any]]) -> Any:
+    async def read(self, name: str, ask: Callable[[], Awaitable[object]]) -> object:
         """Return what the world says to a question, as JSON values; a host may recall what it said at this place before.
 
         Args:

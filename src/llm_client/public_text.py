@@ -7,7 +7,7 @@ Nothing here raises, whatever the text or the exception is.
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from llm_client.json_text import whole_text
 from llm_client.redaction import redact
@@ -72,7 +72,7 @@ def kind_of(error: BaseException) -> str:
     return public_text(type(error).__name__, 200)
 
 
-def attribute_of(error: BaseException, name: str) -> Any:
+def attribute_of(error: BaseException, name: str) -> object:
     """Return an attribute of somebody's exception, which may be a property that raises; `None` where there is none."""
     try:
         return getattr(error, name, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
 from llm_client.errors import InvalidRequest
 from llm_client.json_text import dumps
@@ -42,6 +42,33 @@ class OutputSchema:
         """What a model is told that cannot be held to the schema by its vendor."""
         text = dumps(self.schema).decode()
         return f"Answer with JSON alone, without any other text, matching this JSON Schema:\n{text}"
+
+
+class AskedFields(TypedDict, total=False):
+    """The fields of `RequestSpec` besides its messages."""
+
+    model: str | None
+    tools: Sequence[Tool]
+    server_tools: Sequence[ServerTool]
+    tool_choice: str | None
+    parallel_tool_calls: bool | None
+    temperature: float | None
+    top_p: float | None
+    max_tokens: int | None
+    stop: Sequence[str]
+    seed: int | None
+    output_schema: OutputSchema | None
+    reasoning_effort: ReasoningEffort | None
+    reasoning_tokens: int | None
+    logprobs: int | None
+    timeout: float | None
+    extra: Mapping[str, object]
+
+
+class SpecFields(AskedFields, total=False):
+    """The fields of `RequestSpec`."""
+
+    messages: Sequence[Message]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +126,7 @@ class RequestSpec:
             twice = next(name for name in names if names.count(name) > 1)
             raise InvalidRequest(f"there are two tools named {twice!r}, one of which runs at the vendor")
 
-    def evolve(self, **changes: Any) -> RequestSpec:
+    def evolve(self, **changes: Unpack[SpecFields]) -> RequestSpec:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from llm_client.agent.calls import Approve, ToolCalls
 from llm_client.agent.config import AgentConfig
@@ -28,6 +28,16 @@ from llm_client.tools.server import ServerTool
 from llm_client.tools.tool import Tool
 
 Prompt = str | Message | Sequence[Part]
+
+
+class RunOptions(TypedDict, total=False):
+    """The arguments of `Agent.run` besides the prompt."""
+
+    context: RequestContext | None
+    conversation: Conversation | None
+    messages: Sequence[Message] | None
+    max_turns: int | None
+    timeout: float | None
 
 
 class Agent:
@@ -61,12 +71,12 @@ class Agent:
         *,
         provider: Provider | str | None = None,
         model: str | None = None,
-        tools: Iterable[Tool | Callable[..., Any]] = (),
+        tools: Iterable[Tool | Callable[..., object]] = (),
         server_tools: Sequence[ServerTool] = (),
         system_message: str | None = None,
         use_middleware: bool | None = None,
         middleware: Sequence[ToolMiddleware] = (),
-        output_type: Any = None,
+        output_type: object = None,
         config: AgentConfig | None = None,
         window: ContextWindow | None = None,
         request: RequestSpec | None = None,
@@ -102,7 +112,7 @@ class Agent:
         """The type its answers have; `None` when they are text."""
         return self._dependencies.output
 
-    def add_tool(self, tool: Tool | Callable[..., Any]) -> Tool:
+    def add_tool(self, tool: Tool | Callable[..., object]) -> Tool:
         """Add a tool for the runs that start from now on."""
         return self.tools.add(tool)
 
@@ -161,7 +171,7 @@ class Agent:
 
         return EventStream(answer)
 
-    def run_sync(self, prompt: Prompt | None, **options: Any) -> AgentResult:
+    def run_sync(self, prompt: Prompt | None, **options: Unpack[RunOptions]) -> AgentResult:
         """Answer a prompt in ordinary code; the arguments are those of `run`.
 
         Raises:

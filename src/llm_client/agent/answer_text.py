@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from llm_client.json_text import TooDeep, check_depth, check_parts, decoder_of, loads, whole_value
+from llm_client.json_text import JsonValue, TooDeep, check_depth, check_parts, decoder_of, loads, whole_value
 
 _FENCE: Final = "```"
 _FENCE_COSTS: Final = 100
@@ -27,7 +27,7 @@ _LOOKED_AT: Final = 4_000_000
 """Characters that are read, in all, to find the object of an answer."""
 
 
-def json_of(text: str) -> Iterator[Any]:
+def json_of(text: str) -> Iterator[JsonValue]:
     """Yield the values that an answer can mean, the likeliest one first.
 
     An answer that is JSON as a whole means that. Otherwise it means one of its objects: those in fences come first, and nothing in its

@@ -92,7 +92,7 @@ class OutputType:
                 return self._adapter.validate_python(data)
         return self._adapter.validate_json(text)
 
-    def dump(self, value: Any) -> Any:
+    def dump(self, value: object) -> object:
         """Return a value of the type as JSON values, as the type itself writes it."""
         return self._adapter.dump_python(value, mode="json")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any
+from typing import Literal, overload
 
 from llm_client.engine.attempts import Attempts
 from llm_client.engine.batch import run_batch
@@ -181,6 +181,30 @@ class ExecutionEngine:
 
         return EventStream(ask, watch if self._hooks else None)
 
+    @overload
+    async def batch_complete(
+        self,
+        specs: Sequence[RequestSpec],
+        *,
+        max_concurrency: int | None = None,
+        context: RequestContext | None = None,
+        return_exceptions: Literal[False] = False,
+        timeout: float | None = None,
+        cache: CacheMode = "use",
+    ) -> list[CompletionResult]: ...
+
+    @overload
+    async def batch_complete(
+        self,
+        specs: Sequence[RequestSpec],
+        *,
+        max_concurrency: int | None = None,
+        context: RequestContext | None = None,
+        return_exceptions: bool,
+        timeout: float | None = None,
+        cache: CacheMode = "use",
+    ) -> list[CompletionResult | Exception]: ...
+
     async def batch_complete(
         self,
         specs: Sequence[RequestSpec],
@@ -190,7 +214,7 @@ class ExecutionEngine:
         return_exceptions: bool = False,
         timeout: float | None = None,
         cache: CacheMode = "use",
-    ) -> list[Any]:
+    ) -> list[CompletionResult] | list[CompletionResult | Exception]:
         """Ask many requests, a few at a time, and return the results in their order.
 
         Args:

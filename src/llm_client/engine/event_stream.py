@@ -87,7 +87,7 @@ class OpenStream(Generic[T]):
         self._events.append(event)
         self._wake()
 
-    def start(self, produce: Callable[[OpenStream[T]], Coroutine[Any, Any, None]]) -> None:
+    def start(self, produce: Callable[[OpenStream[T]], Coroutine[object, None, None]]) -> None:
         """Begin the call, where and how a host wants it."""
         self._host = HOST.get().open_stream(self) or NO_STREAM_HOST
         self.task = begin(contained(produce(self)), context=self._host.context)
@@ -153,7 +153,7 @@ class EventStream(AsyncIterator[T]):
 
     def __init__(
         self,
-        produce: Callable[[OpenStream[T]], Coroutine[Any, Any, None]],
+        produce: Callable[[OpenStream[T]], Coroutine[object, None, None]],
         watch: Callable[[T | Exception], Awaitable[None]] | None = None,
     ) -> None:
         self._produce = produce

@@ -44,7 +44,7 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
-    async def fire(self, name: str, context: RequestContext, **data: Any) -> None:
+    async def fire(self, name: str, context: RequestContext, **data: object) -> None:
         """Tell every hook."""
         if not self._hooks:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 KindOf = Callable[[str], "str | None"]
 
@@ -46,13 +46,15 @@ _TYPES_OF_PIECES = frozenset(
 _MAX_PIECES = 100_000
 
 
-def is_schema(value: Mapping[Any, object]) -> bool:
+def is_schema(value: Mapping[object, object]) -> bool:
     """Whether a mapping describes a secret instead of being one: a JSON Schema of an argument named `password`."""
     kind = value.get("type")
     return (isinstance(kind, str) and kind in _SCHEMA_TYPES) or not _SCHEMA_KEYS.isdisjoint(value)
 
 
-def kinds_around(value: Mapping[Any, object], kind_of: Callable[[Any], str | None]) -> dict[object, str]:
+def kinds_around(
+    value: Mapping[object, object], kind_of: Callable[[str | bytes], str | None]
+) -> dict[object, str]:
     """Return which keys of a mapping are secret because of what else stands in it.
 
     Reads `{"name": "Authorization", "value": "…"}` and `{"Key": …, "Value": …}`, the private fields of a JSON Web Key (RFC 7517),

@@ -7,14 +7,14 @@ model leaves out is the default, which can be 5,000 as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.tools.tool import Tool
 
 _MAX_DEPTH = 16
 
 
-def completed(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def completed(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
     """Return the arguments that a tool will take when it is called with these; completing them again changes nothing.
 
     Raises:
@@ -28,9 +28,7 @@ def completed(tool: Tool, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def with_defaults(
-    schema: Mapping[str, Any], given: Mapping[str, Any], depth: int = _MAX_DEPTH
-) -> dict[str, Any]:
+def with_defaults(schema: JsonObject, given: JsonObject, depth: int = _MAX_DEPTH) -> dict[str, JsonValue]:
     """Return an object with the defaults of its JSON Schema where it holds nothing, in objects inside it as well."""
     filled = dict(given)
     properties = schema.get("properties")
@@ -41,6 +39,7 @@ def with_defaults(
             continue
         if name not in filled and "default" in about:
             filled[name] = about["default"]
-        if isinstance(filled.get(name), Mapping):
-            filled[name] = with_defaults(about, filled[name], depth - 1)
+        inner = filled.get(name)
+        if isinstance(inner, Mapping):
+            filled[name] = with_defaults(about, inner, depth - 1)
     return filled

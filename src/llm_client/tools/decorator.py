@@ -34,7 +34,7 @@ def _check_effect(effect: Effect, reconcile: Reconcile | None) -> None:
 
 
 @overload
-def tool(function: Callable[..., Any], /) -> Tool: ...
+def tool(function: Callable[..., object], /) -> Tool: ...
 
 
 @overload
@@ -50,11 +50,11 @@ def tool(
     reconcile: Reconcile | None = None,
     strict: bool = False,
     connectors: Iterable[str] = (),
-) -> Callable[[Callable[..., Any]], Tool]: ...
+) -> Callable[[Callable[..., object]], Tool]: ...
 
 
 def tool(
-    function: Callable[..., Any] | None = None,
+    function: Callable[..., object] | None = None,
     /,
     *,
     name: str | None = None,
@@ -67,7 +67,7 @@ def tool(
     reconcile: Reconcile | None = None,
     strict: bool = False,
     connectors: Iterable[str] = (),
-) -> Tool | Callable[[Callable[..., Any]], Tool]:
+) -> Tool | Callable[[Callable[..., object]], Tool]:
     """Make a tool of a function; the result can still be called like the function.
 
     The arguments' JSON Schema comes from the type hints, the texts from the docstring. A parameter annotated

@@ -6,7 +6,6 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 _SECTION = re.compile(
     r"^(Args|Arguments|Parameters|Params|Returns?|Raises|Yields?|Examples?|Notes?|Attributes|Warnings?|See Also):?\s*$"
@@ -27,7 +26,7 @@ class Docstring:
     parameters: dict[str, str] = field(default_factory=dict)
 
 
-def parse_docstring(function: Callable[..., Any]) -> Docstring:
+def parse_docstring(function: Callable[..., object]) -> Docstring:
     """Read a docstring in Google, NumPy or Sphinx style."""
     text = inspect.getdoc(function) or ""
     description: list[str] = []

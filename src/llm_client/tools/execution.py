@@ -55,7 +55,7 @@ def _keywords(invocation: ToolInvocation) -> dict[str, Any]:
     return keywords
 
 
-async def call_handler(tool: Tool, keywords: Mapping[str, Any]) -> Any:
+async def call_handler(tool: Tool, keywords: Mapping[str, object]) -> object:
     """Call a tool's function: coroutine functions here, others in a thread with this task's context variables."""
     handler = tool.handler
     called = handler if inspect.isroutine(handler) else type(handler).__call__
@@ -81,7 +81,7 @@ def failure_of(error: BaseException) -> ToolResult:
     return failure(name if text == name else f"{name}: {text}", name)
 
 
-def to_result(returned: Any) -> ToolResult:
+def to_result(returned: object) -> ToolResult:
     """Turn what a tool returned into JSON values and the text the model reads.
 
     Text is passed on as it is, a `MediaPart` (or a list of such and texts) as media with words for it, everything else is written as JSON. What JSON cannot hold is a failed result of type
@@ -113,7 +113,7 @@ def label_of(part: MediaPart) -> str:
     return f"[{kind} {part.media_type} {part.name or ''}".rstrip() + "]"
 
 
-def media_of(value: Any) -> tuple[MediaPart, ...]:
+def media_of(value: object) -> tuple[MediaPart, ...]:
     """Return the media of a result's value, as `to_result` writes them there."""
     entries = value if isinstance(value, list) else [value]
     written = [entry for entry in entries if isinstance(entry, dict) and entry.get("type") == "media"]

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Final
 
 from llm_client.errors import ToolError
-from llm_client.json_text import dumps
+from llm_client.json_text import JsonObject, JsonValue, dumps
 from llm_client.logs import logger_of
 from llm_client.public_text import kind_of
 from llm_client.unseen import without_unseen
@@ -49,7 +49,7 @@ logger = logger_of(__name__)
 
 _BOUNDS: Final = frozenset({"exclusiveMinimum", "exclusiveMaximum"})
 
-Validate = Callable[[Mapping[str, Any]], dict[str, Any]]
+Validate = Callable[[Mapping[str, object]], dict[str, object]]
 
 
 class _TooManySteps(Exception):
@@ -61,7 +61,7 @@ def plain_text(text: str) -> str:
     return without_unseen(text, keep="\n\t")
 
 
-def shown_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+def shown_schema(schema: JsonObject) -> dict[str, JsonValue]:
     """Return a schema whose texts are plain. Raises `ToolError` when it is too large."""
     size = len(dumps(schema))
     if size > MAX_SCHEMA_BYTES:
@@ -83,7 +83,7 @@ def _cleaned(value: Any) -> Any:
     return plain_text(value) if isinstance(value, str) else value
 
 
-def bounded_validator(schema: Mapping[str, Any]) -> Validate:
+def bounded_validator(schema: JsonObject) -> Validate:
     """Return a check of arguments against a foreign schema; they reach the handler as one argument.
 
     A server's argument may have any name, so passing them on as keywords could clash. A schema that cannot be applied – of an unknown type, with

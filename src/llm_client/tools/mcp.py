@@ -335,10 +335,12 @@ def _definition(entry: McpTool) -> str:
     return hashlib.blake2b(written, digest_size=16).hexdigest()
 
 
-def _entries(recorded: Sequence[Any]) -> list[McpTool]:
+def _entries(recorded: object) -> list[McpTool]:
     """Return what a server has told of its tools from JSON values."""
     from mcp import Tool as McpTool
 
+    if not isinstance(recorded, list):
+        raise ToolError("what is on record of an MCP server's tools is no list")
     return [McpTool.model_validate(entry, by_name=False) for entry in recorded]
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Final, Self
 
 from llm_client.logs import logger_of
@@ -31,7 +33,11 @@ class BoundedServer:
         clock: Seconds that only grow.
     """
 
-    def __init__(self, transport: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        transport: AbstractAsyncContextManager[tuple[Any, Any]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
         self._clock = clock
         self._open = 0
@@ -42,12 +48,17 @@ class BoundedServer:
         self.has_forgotten = False
         """Whether the server has answered that it does not know the session any more."""
 
-    async def __aenter__(self) -> tuple[Any, Any]:
+    async def __aenter__(self) -> tuple[_Heard, _Told]:
         heard, told = await self._transport.__aenter__()
         return _Heard(heard, self), _Told(told, self)
 
-    async def __aexit__(self, *details: Any) -> Any:
-        return await self._transport.__aexit__(*details)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._transport.__aexit__(kind, error, traceback)
 
     def allows(self) -> bool:
         """Whether the server may ask once more; what it asks is open until `answered`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_client.errors import ToolError
 from llm_client.json_text import dumps
@@ -14,6 +14,9 @@ from llm_client.tools.execution import failure, label_of
 from llm_client.tools.foreign_schema import plain_text
 from llm_client.tools.image_size import sized
 from llm_client.tools.tool import ToolResult
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
 
 MAX_RESULT_CHARACTERS: Final = 1_000_000
 """Of a result's text, and of its structured content as JSON."""
@@ -25,7 +28,7 @@ _MAX_NAME: Final = 200
 _PDF: Final = "application/pdf"
 
 
-def result_of(answer: Any) -> ToolResult:
+def result_of(answer: CallToolResult) -> ToolResult:
     """Turn a server's answer into a result; a failure's content is told as well."""
     texts: list[str] = []
     media: list[MediaPart] = []
@@ -45,7 +48,7 @@ def result_of(answer: Any) -> ToolResult:
     return ToolResult(content=content, value=value, media=tuple(media))
 
 
-def size_of(answer: Any) -> int:
+def size_of(answer: CallToolResult) -> int:
     """Return about how many characters an answer has, its media included."""
     return sum(_length(block) + _length(getattr(block, "resource", None)) for block in answer.content)
 

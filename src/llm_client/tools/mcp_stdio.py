@@ -13,6 +13,7 @@ import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 from llm_client.background import begin, ended
@@ -49,8 +50,13 @@ class StdioProgram:
     async def __aenter__(self) -> tuple[Any, Any]:
         return await self._exit.enter_async_context(self._opened())
 
-    async def __aexit__(self, *details: Any) -> bool | None:
-        return await self._exit.__aexit__(*details)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._exit.__aexit__(kind, error, traceback)
 
     @contextlib.asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[Any, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from llm_client.errors import ConfigurationError
 from llm_client.tools.decorator import check_name, tool
@@ -17,12 +16,12 @@ class ToolRegistry:
         tools: Tools, or functions to make tools of.
     """
 
-    def __init__(self, tools: Iterable[Tool | Callable[..., Any]] = ()) -> None:
+    def __init__(self, tools: Iterable[Tool | Callable[..., object]] = ()) -> None:
         self._tools: dict[str, Tool] = {}
         for entry in tools:
             self.add(entry)
 
-    def add(self, entry: Tool | Callable[..., Any]) -> Tool:
+    def add(self, entry: Tool | Callable[..., object]) -> Tool:
         """Add a tool, or make one of a function and add it.
 
         Raises:

@@ -15,11 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Union
 
 from llm_client.errors import ConfigurationError, ToolError
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.tools.docstring import parse_docstring
 from llm_client.tools.tool import ToolContext
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 MAX_PROBLEMS = 10
 """How many problems of one call's arguments the model is told."""
@@ -42,7 +43,7 @@ class Signature:
 
 
 def read_signature(
-    function: Callable[..., Any], *, names: Mapping[str, Any] | None = None, strict: bool = False
+    function: Callable[..., object], *, names: JsonObject | None = None, strict: bool = False
 ) -> Signature:
     """Derive the schema of a function's arguments from its type hints and docstring.
 
@@ -213,7 +214,7 @@ def _field(name: str, hint: Any, default: Any, texts: Mapping[str, str]) -> tupl
     return typing.Annotated[hint, alias], default
 
 
-def describe_problems(error: Any) -> str:
+def describe_problems(error: ValidationError) -> str:
     """Return a pydantic error as lines a model can act on, without the values it sent."""
     if error.error_count() > _TOO_MANY:
         return f"- {error.error_count()} problems"
@@ -227,7 +228,7 @@ def describe_problems(error: Any) -> str:
     return "\n".join(lines)
 
 
-def without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+def without_titles(schema: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return a JSON Schema without pydantic's generated titles, which cost tokens and say nothing."""
     cleaned: dict[str, Any] = {}
     for key, value in schema.items():

@@ -22,7 +22,9 @@ MAX_THREADS: Final = 64
 _PLACES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Slots]] = WeakKeyDictionary()
 
 
-async def call_in_thread(function: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> Any:
+async def call_in_thread(
+    function: Callable[..., object], keywords: Mapping[str, object], name: str
+) -> object:
     """Call a function in a new thread, with this task's context variables, and return what it returns.
 
     When the wait is cancelled the thread runs on, as threads cannot be stopped, up to its next blocking call of this

@@ -104,6 +104,6 @@ class Tool:
     definition: str | None = None
     """Hash of what a foreign server says of it; within one job, a runtime asks a person before it uses another one."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """Call the function as if it were not a tool: no validation, no middleware."""
         return self.handler(*args, **kwargs)

@@ -28,9 +28,9 @@ def describe_failure(error: BaseException) -> dict[str, JsonValue]:
     if isinstance(error, ProviderError):
         details = {name: attribute_of(error, name) for name in _DETAILS}
         data["provider_error"] = {
-            name: public_text(value, MAX_DETAIL) if isinstance(value, str) else value
+            name: value if isinstance(value, int) else public_text(str(value), MAX_DETAIL)
             for name, value in details.items()
-            if value is not None
+            if isinstance(value, str | int)  # a provider of somebody's own may put anything there
         }
     return data
 

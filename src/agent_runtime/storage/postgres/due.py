@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -140,6 +140,6 @@ class DueWork:
         return moment
 
 
-def _candidate(row: Sequence[Any]) -> Candidate:
+def _candidate(row: Iterable[Any]) -> Candidate:
     job_id, priority, scope_id, queue, *stops = row
     return Candidate(job_id, priority, from_text(scope_id), from_text(queue), *stops)

@@ -191,5 +191,5 @@ class InboxReader:
         return found[0][0] if found else 0
 
 
-def _message(row: Any) -> InboxMessage:
+def _message(row: Iterable[object]) -> InboxMessage:
     return message_record(decode(MESSAGE, tuple(row)))

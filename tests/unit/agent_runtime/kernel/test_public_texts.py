@@ -13,16 +13,18 @@ from agent_runtime import (
     ExecutionRequest,
     JobBlocked,
     JobCancelled,
+    JobFailed,
     OperatorContext,
     StepFailed,
 )
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import NewEvent, Signal
-from llm_client import Agent, FunctionProvider, ScriptedProvider, tool
-from llm_client.errors import RateLimited
+from llm_client import Agent, ExecutionEngine, FunctionProvider, ScriptedProvider, tool
+from llm_client.errors import InvalidRequest, RateLimited
 from llm_client.logs import logger_of
-from llm_client.messages import ToolCall
+from llm_client.messages import Message, ToolCall
 from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, text_of
+from llm_client.spec import RequestSpec
 from support.kernels import BOUND, journal, kernel, resumed, status_becomes
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -260,3 +262,19 @@ def test_a_text_is_cut_before_it_is_redacted_and_nothing_of_a_secret_at_the_cut_
     assert len(public_text("a" * 10_000_000)) == MAX_PUBLIC_CHARACTERS
     assert text_of(Mute()) == "Mute, whose text cannot be read"
     assert text_of(ValueError()) == "ValueError"
+
+
+async def test_what_a_provider_says_beside_its_error_may_be_anything() -> None:
+    async def refuse(_: RequestSpec) -> str:
+        code: Any = {"why": object()}
+        raise InvalidRequest("no such model", vendor_code=code, status=404)
+
+    async def asks(context: OperatorContext, given: Any) -> str:
+        return (await context.model(RequestSpec(messages=[Message.user("hello")]))).content
+
+    async with kernel(engine=ExecutionEngine(FunctionProvider(refuse)), operators=[asks]) as k:
+        handle = await k.execute(ExecutionRequest(operator="asks"))
+        with pytest.raises(JobFailed, match="no such model"):
+            await handle.result(timeout=BOUND)
+        failed = next(one for one in await journal(handle) if one.type == "model.failed")
+    assert failed.data["provider_error"] == {"model": "function", "provider": "function", "status": 404}
