@@ -22,11 +22,59 @@ def cost(entry: LedgerEntry) -> Decimal | None:
     return entry.cost
 """
 
+JSON = """
+from collections.abc import Mapping
+from typing import Any
+
+from agent_runtime import ExecutionRequest, JobSpec, Operator, OperatorContext, PolicyEngine, RuntimeKernel
+from llm_client import LLM, tool
+from llm_client.json_text import JsonObject, JsonValue
+
+counts = {"a": 1}
+mixed = {"a": 1, "b": ["x"], "c": {"d": None}}
+built: dict[str, JsonValue] = {"a": 1, "b": ["x"], "c": {"d": None}}
+policy = PolicyEngine.from_dict(mixed)
+
+
+@tool
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def read(given: JsonObject) -> list[str]:
+    return [name for name, value in given.items() if isinstance(value, str)]
+
+
+class Own(Operator):
+    async def execute(self, input_data: Mapping[str, Any], context: OperatorContext) -> str:
+        number: int = await context.tool("add", a=1, b=2)
+        told: str = await context.step(read, built)
+        await context.emit("custom.told", {"number": number})
+        await context.emit("custom.mixed", mixed)
+        return told
+
+
+async def asks(kernel: RuntimeKernel) -> None:
+    read(counts)
+    JobSpec(metadata=counts)
+    await kernel.execute(ExecutionRequest(input=mixed, metadata=mixed))
+    await kernel.actions.resolve("token", mixed)
+    LLM("openai:gpt-5.2").inference("hello", temperature=0.1, metadata=counts)
+"""
+
 
 @pytest.mark.parametrize(
-    ("code", "passes"), [(BUDGETS, True), (BUDGETS + "BudgetSpec(max_cost=[1])\n", False)]
+    ("code", "passes"),
+    [
+        (BUDGETS, True),
+        (BUDGETS + "BudgetSpec(max_cost=[1])\n", False),
+        (JSON, True),
+        (JSON + "read({'a': object()})\n", False),
+        (JSON + "LLM('openai:gpt-5.2').inference('hello', temperature='hot')\n", False),
+    ],
+    ids=["dollars", "no dollars", "json", "no json", "no temperature"],
 )
-def test_dollars_are_given_as_text_and_read_as_decimals(code: str, passes: bool, tmp_path: Path) -> None:
+def test_what_users_write_is_typed(code: str, passes: bool, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(code, encoding="utf-8")
     command = [

@@ -20,7 +20,7 @@ from agent_runtime.actions.records import (
 )
 from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.store import ActionStore
-from agent_runtime.actions.votes import cast, voter_of
+from agent_runtime.actions.votes import voter_of, with_vote
 from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageError, UnknownAction, UnknownJob
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields
@@ -169,7 +169,9 @@ class ActionManager:
             if action.expires_at is not None and action.expires_at <= self._clock.now():
                 raise ActionAlreadyResolved(f"action {action.action_id!r} has expired")
             voter = voter_of(action, resolved_by)
-            votes, decided = await read_aside((answer, action.votes), partial(cast, action, voter, answer))
+            votes, decided = await read_aside(
+                (answer, action.votes), partial(with_vote, action, voter, answer)
+            )
             told = votes if action.quorum > 1 else None
             try:
                 if decided:

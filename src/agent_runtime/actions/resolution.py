@@ -13,7 +13,7 @@ from agent_runtime.values.checks import check_json
 from agent_runtime.values.digest import digest
 from llm_client.json_text import JsonObject, JsonValue, number_of
 
-Answer = dict[str, Any]
+Answer = dict[str, JsonValue]
 
 OUTCOMES: Final = ("done", "retry", "fail")
 """What a person may have found out about an effect whose outcome was lost."""

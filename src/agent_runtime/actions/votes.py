@@ -6,18 +6,26 @@ voted meanwhile, and what was said before stays to be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final, TypedDict, cast
 
 from agent_runtime.actions.resolution import agrees, hash_of_answer
 from agent_runtime.errors import InvalidInput
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import json_text
 from agent_runtime.values.person import check_person, find_person, person_key
-from llm_client.json_text import JsonValue
+from llm_client.json_text import JsonObject, JsonValue
 
-Vote = Mapping[str, Any]
-"""`by`, the `hash` of what shall be done, and the whole `resolution`."""
+
+class Vote(TypedDict):
+    """What somebody has said about a question."""
+
+    by: str | None
+    hash: str
+    """Of what shall be done."""
+    resolution: JsonObject
+    """The whole answer."""
+
 
 MAX_VOTES: Final = 50
 """How often one person may answer one question anew."""
@@ -47,7 +55,7 @@ def voter_of(action: ActionRecord, resolved_by: str | None) -> str | None:
     return voter
 
 
-def cast(
+def with_vote(
     action: ActionRecord, voter: str | None, answer: dict[str, JsonValue]
 ) -> tuple[tuple[Vote, ...], bool]:
     """Return the votes with one more, and whether that decides: a no does, and a quorum for one and the same thing.
@@ -56,20 +64,21 @@ def cast(
         InvalidInput: The voter has answered just so already, or too often.
     """
     wanted = hash_of_answer(action, answer)
+    before = cast("tuple[Vote, ...]", action.votes)  # all were cast here
     if voter is not None:
-        mine = [vote for vote in action.votes if vote["by"] == voter]
+        mine = [vote for vote in before if vote["by"] == voter]
         if mine and mine[-1]["hash"] == wanted:
             raise InvalidInput(f"{voter} has answered already, and just so; another answer would replace it")
         if len(mine) >= MAX_VOTES:
             raise InvalidInput(f"{voter} has answered already, {MAX_VOTES} times")
         if action.quorum > 1:
             _check_length(answer, mine)
-    votes = (*action.votes, {"by": voter, "hash": wanted, "resolution": answer})
+    votes = (*before, Vote(by=voter, hash=wanted, resolution=answer))
     supporters = [vote for vote in standing(votes) if vote["hash"] == wanted]
     return votes, not agrees(answer) or len(supporters) >= action.quorum
 
 
-def _check_length(answer: Mapping[str, Any], before: Sequence[Vote]) -> None:
+def _check_length(answer: JsonObject, before: Sequence[Vote]) -> None:
     """Refuse what makes the answers of one person too long; a short one is taken however long the others were.
 
     Raises:

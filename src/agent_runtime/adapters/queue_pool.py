@@ -23,7 +23,7 @@ def queue_pool(**arguments: Any) -> psycopg_pool.AsyncConnectionPool:
     return psycopg_pool.AsyncConnectionPool(**{"configure": _autocommit, **arguments, "check": check_socket})
 
 
-async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _autocommit(connection: psycopg.AsyncConnection[object]) -> None:
     await connection.set_autocommit(True)
 
 
@@ -31,9 +31,9 @@ class QueueConnections:
     """All connections of one queue, those in use and the one that listens included."""
 
     def __init__(self) -> None:
-        self._all: WeakSet[psycopg.AsyncConnection[Any]] = WeakSet()
+        self._all: WeakSet[psycopg.AsyncConnection[object]] = WeakSet()
 
-    async def configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def configure(self, connection: psycopg.AsyncConnection[object]) -> None:
         """Prepare a new connection. A statement about a thousand jobs looks dear, and to compile it takes seconds."""
         self._all.add(connection)
         await _autocommit(connection)
@@ -51,7 +51,7 @@ class QueueConnections:
                     own.shutdown(socket.SHUT_RDWR)
 
 
-async def check_socket(connection: psycopg.AsyncConnection[Any]) -> None:
+async def check_socket(connection: psycopg.AsyncConnection[object]) -> None:
     """Ask the server whether it is there, if it has said something unasked: usually that it goes.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from agent_runtime.demo import packages
 from agent_runtime.demo.licences import judge
@@ -29,13 +28,13 @@ class Doubt:
 
 
 @tool(effect="read")
-def list_packages() -> list[dict[str, Any]]:
+def list_packages() -> list[dict[str, object]]:
     """List the Python packages that are installed here, with their versions."""
     return [asdict(package) for package in packages.installed()]
 
 
 @tool(effect="read")
-def read_licences(names: list[str]) -> list[dict[str, Any]]:
+def read_licences(names: list[str]) -> list[dict[str, object]]:
     """Read what packages say of their licences. Ask for at most 25 packages at once.
 
     Each answer has a `statement`, the licence by the best source; several, joined by ` / `, when it is ambiguous.
@@ -55,7 +54,7 @@ def read_licences(names: list[str]) -> list[dict[str, Any]]:
 
 
 @tool(effect="pure")
-def classify_licences(licences: list[str]) -> list[dict[str, Any]]:
+def classify_licences(licences: list[str]) -> list[dict[str, object]]:
     """Sort licences into categories: permissive, public domain, weak copyleft, strong copyleft, restricted, unknown.
 
     Args:
@@ -65,7 +64,7 @@ def classify_licences(licences: list[str]) -> list[dict[str, Any]]:
 
 
 @tool(effect="pure")
-async def ask_person(question: str, doubts: list[Doubt]) -> dict[str, Any]:
+async def ask_person(question: str, doubts: list[Doubt]) -> dict[str, object]:
     """Ask a person which of the doubtful licences are acceptable. Ask once, about all of them.
 
     Args:
@@ -100,7 +99,7 @@ def report_tool(folder: Path) -> Tool:
     """Build the tool that writes the report into a folder. The file's name comes from the job, never from the model."""
 
     @tool(effect="idempotent")
-    async def write_report(summary: str, findings: list[Finding], *, ctx: ToolContext) -> dict[str, Any]:
+    async def write_report(summary: str, findings: list[Finding], *, ctx: ToolContext) -> dict[str, object]:
         """Write the report. Every package belongs to exactly one finding.
 
         Args:

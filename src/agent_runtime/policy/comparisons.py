@@ -47,7 +47,7 @@ _ORDERINGS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 }
 OPERATORS: Final = ("==", "!=", *_ORDERINGS, "in", "not_in", "matches", "contains", "exists")
 
-Tests = Mapping[str, Any] | str | float | bool | None
+Tests = Mapping[str, object] | str | float | bool | None
 """`{operator: expected}`, all of which must hold; a plain value means `==`."""
 
 

@@ -166,7 +166,7 @@ def failure_of_response(status: int, headers: Headers, body: bytes, origin: Orig
     )
 
 
-def failure_of_event(payload: Any, origin: Origin, *, request_id: str | None = None) -> ProviderError:
+def failure_of_event(payload: object, origin: Origin, *, request_id: str | None = None) -> ProviderError:
     """Return the error that an error object inside a 200 answer or stream means."""
     error = read_vendor_error(payload)
     message = error.message or "the provider reported an error without a message"
@@ -216,7 +216,7 @@ def _wait(seconds: float) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
-def read_vendor_error(payload: Any) -> VendorError:
+def read_vendor_error(payload: object) -> VendorError:
     """Read an error body of any vendor; what is not understood is left out."""
     if isinstance(payload, list) and payload:
         payload = payload[0]  # Google wraps an error of a stream into a list

@@ -98,7 +98,7 @@ class ResponseDraft:
             "".join(slot.pieces) for slot in self._slots if isinstance(slot, _Writing) and slot.kind == "text"
         )
 
-    def begin(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable, **data: Any) -> None:
+    def begin(self, kind: Literal["text", "refusal", "reasoning"], key: Hashable, **data: object) -> None:
         """Begin a block of text that is known by a key."""
         self._add(slot := _Writing(kind, data=data))
         self._writing[key] = slot
@@ -117,7 +117,7 @@ class ResponseDraft:
         return self._write("reasoning", text, key)
 
     def note(
-        self, data: dict[str, Any], key: Hashable = None, kind: Literal["text", "reasoning"] = "text"
+        self, data: Mapping[str, object], key: Hashable = None, kind: Literal["text", "reasoning"] = "text"
     ) -> None:
         """Keep what the vendor wants back with a block of text."""
         slot = self._slot(kind, key)
@@ -157,7 +157,7 @@ class ResponseDraft:
         return self.calls.announce(call)
 
     def call_piece(
-        self, *, index: Any, call_id: str, name: str, arguments: Any
+        self, *, index: object, call_id: str, name: str, arguments: object
     ) -> tuple[OpenCall, list[StreamEvent]]:
         """Take a piece of a tool call in whatever dialect, and return the call that it belongs to."""
         check_text(name)
@@ -168,16 +168,16 @@ class ResponseDraft:
             self._place(call)
         return call, events
 
-    def add_arguments(self, key: Hashable, fragment: Any) -> list[StreamEvent]:
+    def add_arguments(self, key: Hashable, fragment: object) -> list[StreamEvent]:
         """Take a piece of a tool call's JSON arguments, or all of them as an object."""
         return self.calls.add(self._keyed[key], written(fragment))
 
-    def set_arguments(self, key: Hashable, arguments: Any) -> None:
+    def set_arguments(self, key: Hashable, arguments: object) -> None:
         """Replace the pieces of a tool call's arguments by the whole of them, where the vendor repeats it."""
         if arguments is not None:
             self._keyed[key].fragments[:] = [written(arguments)]
 
-    def keep_with_call(self, key: Hashable, data: dict[str, Any]) -> None:
+    def keep_with_call(self, key: Hashable, data: Mapping[str, object]) -> None:
         """Keep what the vendor wants back with a tool call."""
         self._keyed[key].data.update(data)
 
@@ -351,12 +351,19 @@ def merge_extra(body: dict[str, Any], extra: Any) -> dict[str, Any]:
     return body
 
 
-def whole_number(value: Any) -> int:
+def whole_number(value: object) -> int:
     """Return a token count, 0 where a vendor left it out; one that cannot be meant is cut to what every storage holds."""
     return min(int(value), _MOST) if isinstance(value, int | float) and value > 0 else 0
 
 
-def part_of(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def object_in(value: object) -> Mapping[str, Any]:
+    """Return a JSON object of a vendor's; nobody has looked at what is in it. Raises `TypeError` for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    raise TypeError(f"an object was expected, not {type(value).__name__}")
+
+
+def part_of(usage: Mapping[str, object], name: str) -> Mapping[str, object]:
     """Return the details of this name in a usage; nothing where there are none, or no object."""
     part = usage.get(name)
     return part if isinstance(part, Mapping) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from llm_client.messages import TokenLogprob
 
@@ -11,23 +11,25 @@ _MOST: Final = 2**50
 """More characters, bytes or documents than anybody has."""
 
 
-def text_of(value: Any) -> str | None:
+def text_of(value: object) -> str | None:
     """Return what a vendor has written where a text may stand; `None` where it is none, or empty."""
     return value if isinstance(value, str) and value else None
 
 
-def index_of(value: Any) -> int | None:
+def index_of(value: object) -> int | None:
     """Return a place in a list or a text; `None` where it is none."""
     return value if type(value) is int and 0 <= value <= _MOST else None
 
 
-def span_of(start: Any, end: Any) -> tuple[int | None, int | None]:
+def span_of(start: object, end: object) -> tuple[int | None, int | None]:
     """Return the bounds of a passage; twice `None` where they are none."""
     begin, behind = index_of(start), index_of(end)
     return (begin, behind) if begin is not None and behind is not None and begin <= behind else (None, None)
 
 
-def token_logprob(token: Any, logprob: Any, alternatives: Iterable[tuple[Any, Any]]) -> TokenLogprob | None:
+def token_logprob(
+    token: object, logprob: object, alternatives: Iterable[tuple[object, object]]
+) -> TokenLogprob | None:
     """Return how likely a token was; `None` where it is not said."""
     if not isinstance(token, str) or not _is_likelihood(logprob):
         return None
@@ -39,5 +41,5 @@ def token_logprob(token: Any, logprob: Any, alternatives: Iterable[tuple[Any, An
     return TokenLogprob(token, float(logprob), tuple(told))
 
 
-def _is_likelihood(value: Any) -> bool:
+def _is_likelihood(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

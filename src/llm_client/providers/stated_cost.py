@@ -15,7 +15,7 @@ from llm_client.usage import MAX_COST
 _TICKS: Final = 10**10
 
 
-def stated_cost(usage: Mapping[str, Any]) -> Decimal | None:
+def stated_cost(usage: Mapping[str, object]) -> Decimal | None:
     """Return what a usage says that it costs, in US dollars; `None` where it says nothing that could be meant."""
     ticks = _amount(usage.get("cost_in_usd_ticks"))
     if ticks:

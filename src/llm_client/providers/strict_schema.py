@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_client.json_text import dumps, referred
+from llm_client.json_text import JsonObject, JsonValue, dumps, referred
 from llm_client.messages import Message
 from llm_client.spec import OutputSchema
 
@@ -71,7 +71,7 @@ _OPENAI: Final = _Dialect(
 _ANTHROPIC: Final = _Dialect(keywords=_COMMON | {"allOf", "format", "minItems"}, formats=_FORMATS | {"uri"})
 
 
-def close_objects(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def close_objects(schema: JsonObject) -> dict[str, JsonValue] | None:
     """Return a schema in OpenAI's strict subset, or `None` if there is none that allows all it allows.
 
     Every property becomes required, as the vendor demands. A `$ref` with siblings is replaced by what it points to,
@@ -81,13 +81,13 @@ def close_objects(schema: Mapping[str, Any]) -> dict[str, Any] | None:
     return closed if closed is not None and closed.get("type") == "object" else None
 
 
-def strict_or_free(schema: Mapping[str, Any], *, strict: bool) -> tuple[Mapping[str, Any], bool]:
+def strict_or_free(schema: JsonObject, *, strict: bool) -> tuple[JsonObject, bool]:
     """Return a schema the vendor can enforce and `True`, or the schema as it is and `False`."""
     closed = close_objects(schema) if strict else None
     return (schema, False) if closed is None else (closed, True)
 
 
-def without_constraints(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+def without_constraints(schema: JsonObject) -> dict[str, JsonValue] | None:
     """Return a schema in Anthropic's subset, or `None` if there is none that allows all it allows."""
     return _rewritten(schema, _ANTHROPIC)
 

@@ -39,7 +39,7 @@ _WRAPPINGS: Final = 3
 """How often JSON may stand inside a JSON text."""
 
 
-def make_tool_call(call_id: str, name: str, arguments: Any, signature: str | None = None) -> ToolCall:
+def make_tool_call(call_id: str, name: str, arguments: object, signature: str | None = None) -> ToolCall:
     """Build a tool call from what a model wrote: JSON text, or an object. What is no JSON object is kept as `malformed`.
 
     Nothing means no arguments: several vendors send it for tools without parameters. A vendor that gives no id gets a fresh
@@ -55,7 +55,7 @@ def make_tool_call(call_id: str, name: str, arguments: Any, signature: str | Non
     return ToolCall(call_id, name, whole_value(decoded), signature=signature)
 
 
-def written(arguments: Any) -> str:
+def written(arguments: object) -> str:
     """Return arguments as the JSON text they are in most dialects."""
     if arguments is None:
         return ""
@@ -162,7 +162,7 @@ class CallAssembler:
         self._parts = 0
 
     def take(
-        self, *, index: Any, call_id: str, name: str, arguments: Any
+        self, *, index: object, call_id: str, name: str, arguments: object
     ) -> tuple[OpenCall, list[StreamEvent]]:
         """Take one piece.
 

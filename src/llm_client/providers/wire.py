@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from llm_client.errors import InvalidResponse, ProviderError
+from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.response import ResponseDraft
@@ -41,10 +42,10 @@ class StreamReader(ABC):
         self._origin = origin
 
     @abstractmethod
-    def read(self, payload: Any) -> list[StreamEvent]:
+    def read(self, payload: object) -> list[StreamEvent]:
         """Take the JSON of one event. Raises `ProviderError` when it reports a failure; unknown events give nothing."""
 
-    def failure(self, payload: Any, *, usage: bool) -> ProviderError:
+    def failure(self, payload: object, *, usage: bool) -> ProviderError:
         """Return what an error event means, with the draft's usage if the event itself states it."""
         failure = failure_of_event(payload, self._origin, request_id=self.draft.request_id)
         if usage and self.draft.usage is not None and not self.draft.usage.is_nothing:
@@ -71,11 +72,11 @@ class WireFormat(Protocol):
         """Return what follows the base URL."""
         ...
 
-    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return the request's body. Raises `ConfigurationError` for what the API cannot express."""
         ...
 
-    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+    def decode(self, payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer.
 
         Raises:
@@ -84,7 +85,7 @@ class WireFormat(Protocol):
         """
         ...
 
-    def usage(self, payload: Any) -> Usage:
+    def usage(self, payload: object) -> Usage:
         """Read what a body says was used, be it an answer or a failure. Raises like `decode`."""
         ...
 

@@ -178,7 +178,7 @@ def dump_server_tool(tool: ServerTool) -> dict[str, JsonValue]:
     return {"name": tool.name, **settings_of(tool)}
 
 
-def declared_in(extra: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def declared_in(extra: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield the tools that a request's `extra` declares in a vendor's own words, each with what it is told.
 
     The name is that of a `ServerTool` where it is such a tool, else what the vendor or the caller calls it.
@@ -193,7 +193,7 @@ def declared_in(extra: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
             yield name, told if isinstance(told, Mapping) else {field: told}
 
 
-def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yield what one entry of a list of tools declares: it says so in a field, or by its fields, as Google has it."""
     kind, function = entry.get("type"), entry.get("function")
     named = function.get("name") if isinstance(function, Mapping) else entry.get("name")

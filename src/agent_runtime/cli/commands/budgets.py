@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.settings import Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LIMITS = [field.name for field in fields(Budget) if field.name.startswith("max_")]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 from agent_runtime.errors import ActionExpired, PolicyDenied
 from agent_runtime.execution.approvals import Verdict, approval_spec
@@ -84,7 +83,7 @@ async def judge_model(
 
 
 async def judge_server_tool(
-    branch: Branch, place: str, name: str, told: Mapping[str, Any]
+    branch: Branch, place: str, name: str, told: Mapping[str, object]
 ) -> tuple[str, ...]:
     """Ask the policy about a tool that the vendor runs, before it is offered: its calls are seen by nobody here.
 
@@ -111,14 +110,14 @@ async def judge_server_tool(
     return result.constraints.redact
 
 
-def server_tools_of(spec: RequestSpec) -> list[tuple[str, Mapping[str, Any]]]:
+def server_tools_of(spec: RequestSpec) -> list[tuple[str, Mapping[str, object]]]:
     """Return the tools that a request has the vendor run, with what they are told; also those that its `extra` declares."""
     declared = [each for tool in spec.server_tools for each in declarations_of(tool)]
     return [*declared, *declared_in(spec.extra)] if spec.extra else declared
 
 
 async def _approve(
-    branch: Branch, place: str, about: str, what: str, payload: Mapping[str, Any], result: PolicyResult
+    branch: Branch, place: str, about: str, what: str, payload: Mapping[str, object], result: PolicyResult
 ) -> None:
     """Ask a person whether a model may be asked, or be offered a tool."""
     spec = approval_spec(result.approval or Approval(), {**payload, "reason": refusal_of(result)})

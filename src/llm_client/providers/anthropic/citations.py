@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from llm_client.messages import Citation
 from llm_client.providers.stated import index_of, text_of
 
 
-def read_citation(stated: Any) -> Citation | None:
+def read_citation(stated: object) -> Citation | None:
     """Return one of a text's citations, of which it is the passage; `None` for what is none.
 
     Pages are counted from 1, and the last is left out (Anthropic's guide on citations); `source` is the address of a search result of our own.

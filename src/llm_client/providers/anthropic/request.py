@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import JsonValue
 from llm_client.messages import (
     CompletionResult,
     MediaPart,
@@ -22,7 +23,7 @@ from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, own_file, refuse, require_data, taken
-from llm_client.providers.response import merge_extra
+from llm_client.providers.response import merge_extra, object_in
 from llm_client.providers.strict_schema import told_in_prompt, without_constraints
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import RequestSpec
@@ -64,7 +65,7 @@ class MessagesFormat:
         """Return what follows the base URL."""
         return "/v1/messages"
 
-    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return the request's body."""
         if spec.logprobs is not None:
             raise ConfigurationError(
@@ -95,13 +96,13 @@ class MessagesFormat:
             body["stream"] = True
         return merge_extra(body, spec.extra) if spec.extra else body
 
-    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+    def decode(self, payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_message(payload, origin, request_id)
 
-    def usage(self, payload: Any) -> Usage:
+    def usage(self, payload: object) -> Usage:
         """Read what a body says was used."""
-        return read_usage(payload.get("usage") or {})
+        return read_usage(object_in(object_in(payload).get("usage") or {}))
 
     def reader(self, origin: Origin, request_id: str | None) -> MessagesStreamReader:
         """Return the reader of a new stream."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from llm_client.messages import CompletionResult, FinishReason, ReasoningPart
 from llm_client.providers.anthropic.citations import read_citation
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin, failure_of_event
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, object_in
 
 PROVIDER = "anthropic"
 _STOP: dict[str, FinishReason] = {
@@ -23,8 +22,9 @@ _STOP: dict[str, FinishReason] = {
 }
 
 
-def read_message(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> CompletionResult:
+def read_message(payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
     """Read a whole answer."""
+    payload = object_in(payload)
     if payload.get("type") == "error":
         raise failure_of_event(payload, origin, request_id=request_id)
     draft = ResponseDraft(
@@ -41,8 +41,9 @@ def read_message(payload: Mapping[str, Any], origin: Origin, request_id: str | N
     return draft.result()
 
 
-def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> None:
+def read_block(draft: ResponseDraft, index: int, block: object) -> None:
     """Take one whole block of an answer."""
+    block = object_in(block)
     kind = block.get("type")
     if kind == "text":
         draft.begin("text", index, **others(block, "type", "text"))
@@ -57,31 +58,33 @@ def read_block(draft: ResponseDraft, index: int, block: Mapping[str, Any]) -> No
         draft.add_part(read_other_block(block))
 
 
-def cite(draft: ResponseDraft, index: int, stated: Any) -> None:
+def cite(draft: ResponseDraft, index: int, stated: object) -> None:
     """Keep what a text rests on, as its list of citations says."""
     if isinstance(stated, list) and stated:
         draft.cite(map(read_citation, stated), index)
 
 
-def others(block: Mapping[str, Any], *known: str) -> dict[str, Any]:
+def others(block: Mapping[str, object], *known: str) -> dict[str, object]:
     """Return the fields of a block that say something beside those that are known."""
     return {name: value for name, value in block.items() if name not in known and value not in (None, [])}
 
 
-def read_stop(stated: Any) -> FinishReason | None:
+def read_stop(stated: object) -> FinishReason | None:
     """Return why the answer ended; unknown reasons are `other`."""
     return _STOP.get(stated, "other") if isinstance(stated, str) else None
 
 
-def read_refusal(source: Mapping[str, Any], draft: ResponseDraft) -> str | None:
+def read_refusal(source: object, draft: ResponseDraft) -> str | None:
     """Return the words of a refusal: the explanation where there is one, else what was said."""
+    source = object_in(source)
     if source.get("stop_reason") != "refusal":
         return None
     details = source.get("stop_details") or {}
     return details.get("explanation") or "".join(draft.refusal) or draft.text or "the model refused"
 
 
-def read_other_block(block: Mapping[str, Any]) -> ReasoningPart:
+def read_other_block(block: object) -> ReasoningPart:
     """Carry a block that is neither text nor a tool call: thinking, or the work of a server tool."""
+    block = object_in(block)
     text = block.get("thinking") if block.get("type") == "thinking" else ""
     return ReasoningPart(provider=PROVIDER, text=text or "", data={"block": dict(block)})

@@ -16,6 +16,7 @@ from llm_client.providers.anthropic.response import (
 )
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
+from llm_client.providers.response import object_in
 from llm_client.providers.wire import StreamReader
 
 
@@ -40,9 +41,11 @@ class MessagesStreamReader(StreamReader):
             "error": self._error,
         }
 
-    def read(self, payload: Any) -> list[StreamEvent]:
+    def read(self, payload: object) -> list[StreamEvent]:
         """Take one event; `ping` and unknown types are skipped."""
-        handler = self._handlers.get(payload.get("type"))
+        payload = object_in(payload)
+        kind = payload.get("type")
+        handler = self._handlers.get(kind) if isinstance(kind, str) else None
         return handler(payload) if handler is not None else []
 
     def _begin(self, event: Mapping[str, Any]) -> list[StreamEvent]:

@@ -16,7 +16,7 @@ MAX_ITERATIONS: Final = 100
 """More than any answer takes; each is priced on its own, at its own model's price."""
 
 
-def read_usage(usage: Mapping[str, Any]) -> Usage:
+def read_usage(usage: Mapping[str, object]) -> Usage:
     """Return usage in inclusive buckets; Anthropic counts cached tokens beside the other input.
 
     Where it tells of iterations, the answer is their sum: what a conversation's compaction took, and what a model of its own was asked as
@@ -56,7 +56,7 @@ def _sum_of(total: Usage, entries: list[Mapping[str, Any]]) -> Usage:
     )
 
 
-def _read_one(usage: Mapping[str, Any]) -> Usage:
+def _read_one(usage: Mapping[str, object]) -> Usage:
     """Return what one request to a model took."""
     created = part_of(usage, "cache_creation")
     hourly = whole_number(created.get("ephemeral_1h_input_tokens"))

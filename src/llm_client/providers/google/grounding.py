@@ -22,9 +22,9 @@ class Grounding:
     """
 
     def __init__(self) -> None:
-        self._stated: list[Mapping[str, Any]] = []
+        self._stated: list[Mapping[str, object]] = []
 
-    def take(self, draft: ResponseDraft, candidate: Mapping[str, Any]) -> None:
+    def take(self, draft: ResponseDraft, candidate: Mapping[str, object]) -> None:
         """Take a candidate, or a piece of one."""
         if part_of(candidate, "groundingMetadata") or part_of(candidate, "citationMetadata"):
             self._stated.append(candidate)
@@ -44,7 +44,7 @@ class Grounding:
             _cite(draft, list(passages), starts)
 
 
-def _passages(candidate: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+def _passages(candidate: Mapping[str, object]) -> Iterator[tuple[Any, ...]]:
     """Yield each source with the part, the bytes and the words of a passage; sources without any at the end."""
     grounding = part_of(candidate, "groundingMetadata")
     sources = [_source(chunk) for chunk in _list(grounding, "groundingChunks")]

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, ReasoningPart, TextPart, ToolCall
 from llm_client.model_names import checked_model
 from llm_client.providers.failures import Origin
@@ -16,7 +17,7 @@ from llm_client.providers.google.response import PROVIDER, is_own_id, read_respo
 from llm_client.providers.google.stream import GenerateContentReader
 from llm_client.providers.google.usage import read_usage
 from llm_client.providers.media import own_file, taken
-from llm_client.providers.response import merge_extra
+from llm_client.providers.response import merge_extra, object_in
 from llm_client.providers.strict_schema import told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 from llm_client.spec import RequestSpec
@@ -70,7 +71,7 @@ class GenerateContentFormat:
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         return f"/{self._version}/{quote(name, safe='/')}:{method}"
 
-    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return the request's body."""
         tools = _tools(spec, model)
         if spec.output_schema is not None and tools and not takes_tools_with_schema(model):
@@ -93,13 +94,13 @@ class GenerateContentFormat:
             body["generationConfig"] = config
         return merge_extra(body, spec.extra) if spec.extra else body
 
-    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+    def decode(self, payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_response(payload, origin, request_id)
 
-    def usage(self, payload: Any) -> Usage:
+    def usage(self, payload: object) -> Usage:
         """Read what a body says was used."""
-        return read_usage(payload.get("usageMetadata"))
+        return read_usage(object_in(payload).get("usageMetadata"))
 
     def reader(self, origin: Origin, request_id: str | None) -> GenerateContentReader:
         """Return the reader of a new stream."""

@@ -10,7 +10,7 @@ from llm_client.messages import CompletionResult, FinishReason, MediaPart, Reaso
 from llm_client.providers.failures import Origin
 from llm_client.providers.google.grounding import Grounding
 from llm_client.providers.google.usage import read_answer_usage
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.spec import new_id
 from llm_client.usage import Usage
 
@@ -34,8 +34,9 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-def read_response(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> CompletionResult:
+def read_response(payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
     """Read a whole answer. Raises `ContentFiltered` when the prompt was blocked."""
+    payload = object_in(payload)
     model = payload.get("modelVersion") or origin.model
     usage = read_answer_usage(payload, origin.model)
     check_prompt(payload, origin, request_id, usage)
@@ -59,8 +60,9 @@ def read_response(payload: Mapping[str, Any], origin: Origin, request_id: str | 
     return draft.result()
 
 
-def read_part(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEvent]:
+def read_part(draft: ResponseDraft, part: object) -> list[StreamEvent]:
     """Take one part of an answer; what is signed stays a block of its own, as Google wants it back."""
+    part = object_in(part)
     signature = part.get("thoughtSignature")
     text = part.get("text")
     if "functionCall" in part:
@@ -111,8 +113,9 @@ def _media(part: Mapping[str, Any]) -> MediaPart | None:
     )
 
 
-def check_prompt(payload: Mapping[str, Any], origin: Origin, request_id: str | None, usage: Usage) -> None:
+def check_prompt(payload: object, origin: Origin, request_id: str | None, usage: Usage) -> None:
     """Raise `ContentFiltered` when Google's safety system has blocked the prompt."""
+    payload = object_in(payload)
     feedback = payload.get("promptFeedback") or {}
     reason = feedback.get("blockReason")
     if reason and not payload.get("candidates"):
@@ -126,7 +129,7 @@ def check_prompt(payload: Mapping[str, Any], origin: Origin, request_id: str | N
         )
 
 
-def read_finish(stated: Any) -> FinishReason | None:
+def read_finish(stated: object) -> FinishReason | None:
     """Return why the answer ended; unknown reasons are `other`."""
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
 

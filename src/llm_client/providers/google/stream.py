@@ -11,6 +11,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.google.grounding import Grounding
 from llm_client.providers.google.response import check_prompt, read_finish, read_part
 from llm_client.providers.google.usage import billed_searches, queries_of, read_usage
+from llm_client.providers.response import object_in
 from llm_client.providers.wire import StreamReader
 from llm_client.usage import Usage
 
@@ -31,11 +32,11 @@ class GenerateContentReader(StreamReader):
         """Whether the stream may end here: after a finish reason."""
         return self.draft.finish_reason is not None
 
-    def read(self, payload: Any) -> list[StreamEvent]:
+    def read(self, payload: object) -> list[StreamEvent]:
         """Take one chunk."""
         draft = self.draft
-        failed = isinstance(payload, list) or payload.get("error")
-        chunk: Mapping[str, Any] = next(iter(payload), {}) if isinstance(payload, list) else payload
+        chunk = object_in(next(iter(payload), {}) if isinstance(payload, list) else payload)
+        failed = isinstance(payload, list) or chunk.get("error")
         draft.model = chunk.get("modelVersion") or draft.model
         draft.request_id = draft.request_id or chunk.get("responseId")
         usage = chunk.get("usageMetadata")

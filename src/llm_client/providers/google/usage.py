@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm_client.providers.response import whole_number
+from llm_client.providers.response import object_in, whole_number
 from llm_client.usage import Usage, tier_name
 
 _BY_PROMPT: Final = re.compile(r"gemini-(1|2)\b")
@@ -15,7 +15,7 @@ _MOST_KINDS: Final = 64
 """Entries that are read of a list with one for each kind of content."""
 
 
-def read_usage(usage: Any, searches: int = 0) -> Usage:
+def read_usage(usage: object, searches: int = 0) -> Usage:
     """Return usage in inclusive buckets; Google counts thoughts beside the answer, and tool prompts beside the prompt.
 
     Args:
@@ -48,23 +48,26 @@ def read_usage(usage: Any, searches: int = 0) -> Usage:
     )
 
 
-def read_answer_usage(answer: Mapping[str, Any], asked: str) -> Usage:
+def read_answer_usage(answer: object, asked: str) -> Usage:
     """Return the usage of a whole answer of a model, or of the one that was asked where it names none."""
+    answer = object_in(answer)
     candidates = answer.get("candidates")
     queries = queries_of(candidates[0]) if candidates else ()
     searches = billed_searches(len(set(queries)), answer.get("modelVersion") or asked)
     return read_usage(answer.get("usageMetadata"), searches)
 
 
-def read_embedding_usage(answer: Mapping[str, Any]) -> Usage:
+def read_embedding_usage(answer: object) -> Usage:
     """Return the usage of vectors."""
+    answer = object_in(answer)
     usage = answer.get("usageMetadata")
     read = usage.get("promptTokenCount") if isinstance(usage, Mapping) else 0
     return Usage(input_tokens=whole_number(read), requests=1)
 
 
-def queries_of(candidate: Mapping[str, Any]) -> list[str]:
+def queries_of(candidate: object) -> list[str]:
     """Return what was searched for in the web to ground a candidate; blank queries are not billed."""
+    candidate = object_in(candidate)
     grounding = candidate.get("groundingMetadata")
     queries = grounding.get("webSearchQueries") if isinstance(grounding, Mapping) else None
     stated = queries if isinstance(queries, list) else ()

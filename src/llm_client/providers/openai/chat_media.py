@@ -47,7 +47,7 @@ class MadeMedia:
         self._data: list[str] = []
         self._pictures: list[MediaPart] = []
 
-    def take(self, message: Mapping[str, Any]) -> list[StreamEvent]:
+    def take(self, message: Mapping[str, object]) -> list[StreamEvent]:
         """Take a message, or a piece of one."""
         pictures = message.get("images")
         self._pictures += filter(None, map(self._picture, pictures if isinstance(pictures, list) else ()))

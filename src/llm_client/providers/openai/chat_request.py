@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final, TypeGuard
 
 from llm_client.errors import ConfigurationError
-from llm_client.json_text import dumps
+from llm_client.json_text import JsonValue, dumps
 from llm_client.messages import (
     CompletionResult,
     MediaPart,
@@ -36,7 +36,7 @@ from llm_client.providers.openai.citations import StatedSources
 from llm_client.providers.openai.logprobs import read_choice_logprobs
 from llm_client.providers.openai.models import reasons
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft, merge_extra
+from llm_client.providers.response import ResponseDraft, merge_extra, object_in
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
 from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name
 from llm_client.spec import OutputSchema, RequestSpec
@@ -75,7 +75,7 @@ class ChatFormat:
         """Return what follows the base URL."""
         return "/chat/completions"
 
-    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return the request's body."""
         dialect = self._dialect
         output = spec.output_schema
@@ -109,8 +109,9 @@ class ChatFormat:
                 body["stream_options"] = {"include_usage": True}
         return merge_extra(body, spec.extra) if spec.extra else body
 
-    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+    def decode(self, payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
+        payload = object_in(payload)
         choice = check_choice(payload, origin, request_id)
         message = choice["message"]
         draft = ResponseDraft(
@@ -139,9 +140,9 @@ class ChatFormat:
         draft.finish_reason = read_finish(choice.get("finish_reason"))
         return draft.result()
 
-    def usage(self, payload: Any) -> Usage:
+    def usage(self, payload: object) -> Usage:
         """Read what a body says was used."""
-        return read_usage(payload)
+        return read_usage(object_in(payload))
 
     def reader(self, origin: Origin, request_id: str | None) -> ChatStreamReader:
         """Return the reader of a new stream."""

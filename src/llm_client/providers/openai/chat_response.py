@@ -9,7 +9,7 @@ from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.usage import read_usage
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.providers.stated import index_of
 
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
@@ -24,7 +24,7 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-def read_finish(stated: Any) -> FinishReason | None:
+def read_finish(stated: object) -> FinishReason | None:
     """Return why the answer ended; unknown reasons are `other`."""
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
 
@@ -44,8 +44,9 @@ class CarriedFields:
         self._texts: dict[str, list[str]] = {}
         self._details: dict[str, _Details] = {}
 
-    def take(self, message: Mapping[str, Any]) -> list[StreamEvent]:
+    def take(self, message: object) -> list[StreamEvent]:
         """Take a message, or a piece of one."""
+        message = object_in(message)
         for name in self._names:
             value = message.get(name)
             if name == "annotations" and isinstance(value, list):
@@ -91,12 +92,13 @@ def _is_page(annotation: Any) -> bool:
     return isinstance(annotation, Mapping) and annotation.get("type") == "url_citation"
 
 
-def read_content(draft: ResponseDraft, carried: CarriedFields, content: Any) -> list[StreamEvent]:
+def read_content(draft: ResponseDraft, carried: CarriedFields, content: object) -> list[StreamEvent]:
     """Take an answer's text and thoughts. Mistral's models answer with a list of both, and of references to what a tool has given."""
     if isinstance(content, str):
         return draft.add_text(content) if content else []
     events: list[StreamEvent] = []
-    for part in content or ():
+    pieces: Any = content or ()
+    for part in pieces:
         if part.get("type") == "thinking":
             for piece in part.get("thinking") or ():
                 events += carried.think(piece.get("text", ""))
@@ -114,20 +116,22 @@ def _references(numbers: Any, place: int) -> Iterator[Citation]:
             yield Citation(start=place, end=place, document=document)
 
 
-def tool_calls(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def tool_calls(message: object) -> list[Mapping[str, Any]]:
     """Return the calls of a message or a piece of one; the oldest servers have one, in a field of its own."""
+    message = object_in(message)
     calls = list(message.get("tool_calls") or ())
     return calls or ([{"function": message["function_call"]}] if message.get("function_call") else [])
 
 
-def beside(call: Mapping[str, Any]) -> dict[str, Any]:
+def beside(call: Mapping[str, object]) -> dict[str, object]:
     """Return what a server has put beside a call and wants back, such as a signature of its thoughts."""
     known = ("id", "type", "index", "function")
     return {name: value for name, value in call.items() if name not in known and value not in (None, "")}
 
 
-def check_choice(payload: Mapping[str, Any], origin: Origin, request_id: str | None) -> Mapping[str, Any]:
+def check_choice(payload: object, origin: Origin, request_id: str | None) -> Mapping[str, Any]:
     """Return the first choice of an answer. Raises what it says went wrong, with the usage stated beside it."""
+    payload = object_in(payload)
     choices = payload.get("choices")
     usage = read_usage(payload) if payload.get("usage") else None
     if isinstance(choices, list) and not choices:

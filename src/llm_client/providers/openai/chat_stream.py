@@ -20,6 +20,7 @@ from llm_client.providers.openai.chat_response import (
 from llm_client.providers.openai.citations import StatedSources
 from llm_client.providers.openai.logprobs import read_choice_logprobs
 from llm_client.providers.openai.usage import read_usage
+from llm_client.providers.response import object_in
 from llm_client.providers.wire import StreamReader
 
 
@@ -47,8 +48,9 @@ class ChatStreamReader(StreamReader):
         self.complete = True
         return self.draft.close_open_calls()
 
-    def read(self, payload: Any) -> list[StreamEvent]:
+    def read(self, payload: object) -> list[StreamEvent]:
         """Take one chunk."""
+        payload = object_in(payload)
         self._tier = payload.get("service_tier") or self._tier
         if payload.get("error"):
             raise self.failure(payload, usage=bool(self._count(payload)))

@@ -11,7 +11,7 @@ from llm_client.providers.response import ResponseDraft
 from llm_client.providers.stated import index_of, span_of, text_of
 
 
-def read_annotation(stated: Any) -> Citation | None:
+def read_annotation(stated: object) -> Citation | None:
     """Return an annotation as a citation; `None` for what is none.
 
     Chat Completions puts what it says of a page into a field of its own, `url_citation`; OpenRouter adds the page's `content`. A
@@ -48,7 +48,7 @@ class StatedSources:
         self._draft = draft
         self._listed: list[Any] = []
 
-    def take(self, payload: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+    def take(self, payload: Mapping[str, object], message: Mapping[str, object]) -> None:
         """Take what stands beside an answer or a piece of it, and in it.
 
         Perplexity and xAI list their sources beside the answer, Perplexity again in each piece of a stream: `search_results` with titles, or

@@ -31,7 +31,7 @@ def read_choice_logprobs(draft: ResponseDraft, stated: Any) -> None:
             draft.logprobs.append(told)
 
 
-def read_logprobs(draft: ResponseDraft, stated: Any) -> None:
+def read_logprobs(draft: ResponseDraft, stated: object) -> None:
     """Take a list of tokens, each with what else might have stood there."""
     for entry in stated if isinstance(stated, list) else ():
         if isinstance(entry, Mapping):

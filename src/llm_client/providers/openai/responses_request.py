@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, TextPart
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, own_file, refuse, taken
@@ -15,7 +16,7 @@ from llm_client.providers.openai.responses_response import read_answer
 from llm_client.providers.openai.responses_stream import ResponsesStreamReader
 from llm_client.providers.openai.responses_turn import turn_items
 from llm_client.providers.openai.usage import read_response_usage
-from llm_client.providers.response import merge_extra
+from llm_client.providers.response import merge_extra, object_in
 from llm_client.providers.strict_schema import strict_or_free
 from llm_client.spec import RequestSpec
 from llm_client.tools.server import (
@@ -49,7 +50,7 @@ class ResponsesFormat:
         """Return what follows the base URL."""
         return "/responses"
 
-    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, Any]:
+    def encode(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return the request's body."""
         if spec.stop:
             raise ConfigurationError("OpenAI's Responses API has no stop sequences; use api='chat'")
@@ -88,13 +89,13 @@ class ResponsesFormat:
             body["stream"] = True
         return merge_extra(body, spec.extra) if spec.extra else body
 
-    def decode(self, payload: Any, origin: Origin, request_id: str | None) -> CompletionResult:
+    def decode(self, payload: object, origin: Origin, request_id: str | None) -> CompletionResult:
         """Read a whole answer."""
         return read_answer(payload, origin, request_id)
 
-    def usage(self, payload: Any) -> Usage:
+    def usage(self, payload: object) -> Usage:
         """Read what a body says was used."""
-        return read_response_usage(payload)
+        return read_response_usage(object_in(payload))
 
     def reader(self, origin: Origin, request_id: str | None) -> ResponsesStreamReader:
         """Return the reader of a new stream."""

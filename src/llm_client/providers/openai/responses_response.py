@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, FinishReason
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.responses_turn import read_items
 from llm_client.providers.openai.usage import read_response_usage
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.usage import Usage
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
 
 def read_answer(
-    response: Mapping[str, Any], origin: Origin, request_id: str | None, ids: Mapping[int, str] | None = None
+    response: object, origin: Origin, request_id: str | None, ids: Mapping[int, str] | None = None
 ) -> CompletionResult:
     """Read a whole response; `ids` are those of calls that have none in it. Raises `ProviderError` when it says that it failed."""
+    response = object_in(response)
     usage = read_response_usage(response)
     check_status(response, origin, request_id, usage)
     draft = ResponseDraft(
@@ -33,8 +33,9 @@ def read_answer(
     return draft.result()
 
 
-def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | None, usage: Usage) -> None:
+def check_status(response: object, origin: Origin, request_id: str | None, usage: Usage) -> None:
     """Raise what a failed, cancelled or unfinished response means."""
+    response = object_in(response)
     if response.get("status") in ("failed", "cancelled"):
         payload = {
             "error": response.get("error")
@@ -56,8 +57,9 @@ def check_status(response: Mapping[str, Any], origin: Origin, request_id: str | 
         raise unfinished
 
 
-def read_finish(response: Mapping[str, Any]) -> FinishReason | None:
+def read_finish(response: object) -> FinishReason | None:
     """Return why a response ended."""
+    response = object_in(response)
     if response.get("status") != "incomplete":
         return None
     reason = (response.get("incomplete_details") or {}).get("reason")

@@ -15,6 +15,7 @@ from llm_client.providers.openai.responses_response import (
 )
 from llm_client.providers.openai.responses_turn import item_part
 from llm_client.providers.openai.usage import read_response_usage
+from llm_client.providers.response import object_in
 from llm_client.providers.wire import StreamReader
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -43,10 +44,11 @@ class ResponsesStreamReader(StreamReader):
             "error": self._error,
         } | dict.fromkeys(_LAST, self._end)
 
-    def read(self, payload: Any) -> list[StreamEvent]:
+    def read(self, payload: object) -> list[StreamEvent]:
         """Take one event; unknown types are skipped."""
+        payload = object_in(payload)
         kind = payload.get("type")
-        handler = self._handlers.get(kind) if kind else None
+        handler = self._handlers.get(kind) if isinstance(kind, str) else None
         if handler is not None:
             return handler(payload)
         return self._error(payload) if payload.get("error") else []

@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from llm_client.json_text import dumps
+from llm_client.json_text import JsonValue, dumps
 from llm_client.messages import MediaPart, Message, ReasoningPart, RefusalPart, TextPart, ToolCall
 from llm_client.providers.openai.citations import read_annotation
 from llm_client.providers.openai.logprobs import read_logprobs
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 
 _REASONING: Final = frozenset({"reasoning"})
@@ -105,9 +105,10 @@ def _is_plain(output: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def item_part(
-    item: Mapping[str, Any], provider: str, *, following: str | None = None, said: list[int] | None = None
+    item: object, provider: str, *, following: str | None = None, said: list[int] | None = None
 ) -> MediaPart | ReasoningPart:
     """Carry an item that is neither text nor a function call: reasoning, a picture, or the work of a built-in tool."""
+    item = object_in(item)
     if item.get("type") == _PICTURE and item.get("result") and isinstance(item["result"], str):
         return _picture(item, provider)
     is_reasoning = item.get("type") == "reasoning"
@@ -135,7 +136,7 @@ def _picture(item: Mapping[str, Any], provider: str) -> MediaPart:
     )
 
 
-def turn_items(message: Message, provider: str) -> list[dict[str, Any]]:
+def turn_items(message: Message, provider: str) -> list[dict[str, JsonValue]]:
     """Return an assistant message as input items, with its reasoning if the turn is still what it was."""
     items = _items(message, provider)
     said = [len(message.text), len(message.tool_calls)]
@@ -146,7 +147,7 @@ def turn_items(message: Message, provider: str) -> list[dict[str, Any]]:
     return [_plain_item(item) for item, _ in items if item.get("type") not in _REASONING]
 
 
-def call_item(call: ToolCall) -> dict[str, Any]:
+def call_item(call: ToolCall) -> dict[str, JsonValue]:
     """Return a tool call as an input item."""
     arguments = dumps(call.arguments).decode()
     return {"type": "function_call", "call_id": call.id, "name": tool_name(call.name), "arguments": arguments}

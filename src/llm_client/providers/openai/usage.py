@@ -11,7 +11,7 @@ from llm_client.providers.stated_cost import stated_cost
 from llm_client.usage import Usage, tier_name
 
 
-def read_usage(answer: Mapping[str, Any]) -> Usage:
+def read_usage(answer: Mapping[str, object]) -> Usage:
     """Return the usage of a Chat Completions answer, or of a chunk, in inclusive buckets.
 
     OpenAI counts cached tokens inside `prompt_tokens` and reasoning inside `completion_tokens`. xAI, and Gemini through its chat interface,
@@ -50,7 +50,7 @@ def read_usage(answer: Mapping[str, Any]) -> Usage:
     )
 
 
-def read_response_usage(response: Mapping[str, Any]) -> Usage:
+def read_response_usage(response: Mapping[str, object]) -> Usage:
     """Return the usage of a response object; OpenAI's buckets are inclusive already.
 
     What its own tools used stands beside: searches, which older answers tell by their items alone, and pictures, which another model makes.
@@ -107,7 +107,7 @@ def _painter(tool: Any) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def read_embedding_usage(answer: Mapping[str, Any]) -> Usage:
+def read_embedding_usage(answer: Mapping[str, object]) -> Usage:
     """Return the usage of vectors; Voyage gives nothing but a total."""
     usage = answer.get("usage")
     if not isinstance(usage, Mapping):

@@ -12,10 +12,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from llm_client.errors import ConfigurationError, InvalidResponse, ProviderTimeout
 
+T = TypeVar("T")
 Headers = Mapping[str, str]
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
@@ -166,7 +167,7 @@ def check_header(name: str, value: str) -> bytes:
     return value.encode("ascii")
 
 
-def forget_closed_loops(opened: dict[asyncio.AbstractEventLoop, Any]) -> None:
+def forget_closed_loops(opened: dict[asyncio.AbstractEventLoop, T]) -> None:
     """Drop what belongs to loops that have ended without `aclose`: nothing can be closed on them any more."""
     for loop in list(opened):  # another thread's loop may be added meanwhile
         if loop.is_closed():
