@@ -15,7 +15,7 @@ help: ## list the targets
 demo: $(RUNTIME) ## watch an agent do a real job (CRASH=1: kill it twice on the way)
 	.venv/bin/agent-runtime demo $(if $(filter-out 0,$(CRASH)),--crash)
 
-test: $(DEV) ## run every test, with coverage (ARGS="-k budget" narrows it)
+test: $(DEV) ## run every test (ARGS="-k budget" narrows it; COVERAGE=1 measures what they reach)
 	scripts/test $(ARGS)
 
 soak: $(DEV) ## play random lives (SECONDS=60 SEED=1 STORAGE=memory|sqlite|postgres STORIES=…)
