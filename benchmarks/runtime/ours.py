@@ -93,6 +93,20 @@ def concurrent(variant: str) -> Result:
     )
 
 
+async def no_steps(context: Any, total: int) -> None:
+    """Do nothing."""
+
+
+def empty(variant: str) -> Result:
+    """Jobs without a step: what a job itself costs."""
+    import agent_runtime  # noqa: F401 - not what is measured
+
+    before = time.process_time()
+    seconds = asyncio.run(_run(variant, no_steps, 0, workload.EMPTY_JOBS, workload.IN_FLIGHT))
+    cpu_ms = (time.process_time() - before) / workload.EMPTY_JOBS * 1e3
+    return Result(seconds, workload.EMPTY_JOBS, {"cpu_ms": cpu_ms})
+
+
 def _agent() -> Any:
     from llm_client import Agent, AgentConfig, ExecutionEngine, FunctionProvider, tool
     from llm_client.messages import CompletionResult, ToolCall
@@ -211,6 +225,7 @@ if __name__ == "__main__":
             "sequential": sequential,
             "sequential-intent": sequential_intent,
             "concurrent": concurrent,
+            "empty": empty,
             "agent": agent,
             "suspended": suspended,
         }

@@ -1,4 +1,4 @@
-"""LangGraph with its SQLite saver, `durability="sync"`: a checkpoint is on disk before the next step starts.
+"""LangGraph with its SQLite saver; with `durability="sync"` a checkpoint is on disk before the next step starts.
 
 `shipped` is the asynchronous saver, `tuned` the synchronous one with `invoke` and a small thread pool, which spares the
 hop to aiosqlite's thread.
@@ -28,7 +28,7 @@ class SuspendState(TypedDict):
     answer: str
 
 
-async def _run_async(builder: Any, inputs: list[Any], in_flight: int) -> float:
+async def _run_async(builder: Any, inputs: list[Any], in_flight: int, durability: str) -> float:
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
     async with AsyncExitStack() as stack:
@@ -38,7 +38,7 @@ async def _run_async(builder: Any, inputs: list[Any], in_flight: int) -> float:
 
         async def one(job: int, value: Any) -> None:
             async with slots:
-                await graph.ainvoke(value, config(job), durability="sync")
+                await graph.ainvoke(value, config(job), durability=durability)
 
         await one(0, inputs[0])
         with Stopwatch() as watch:
@@ -46,7 +46,7 @@ async def _run_async(builder: Any, inputs: list[Any], in_flight: int) -> float:
         return watch.seconds
 
 
-def _run_sync(builder: Any, inputs: list[Any], in_flight: int) -> float:
+def _run_sync(builder: Any, inputs: list[Any], in_flight: int, durability: str) -> float:
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     with ExitStack() as stack:
@@ -56,7 +56,7 @@ def _run_sync(builder: Any, inputs: list[Any], in_flight: int) -> float:
         pool = stack.enter_context(ThreadPoolExecutor(min(in_flight, 8)))
 
         def one(job: int, value: Any) -> None:
-            graph.invoke(value, config(job), durability="sync")
+            graph.invoke(value, config(job), durability=durability)
 
         one(0, inputs[0])
         with Stopwatch() as watch:
@@ -64,30 +64,32 @@ def _run_sync(builder: Any, inputs: list[Any], in_flight: int) -> float:
         return watch.seconds
 
 
-def _steps(variant: str, jobs: int, steps: int, in_flight: int) -> Result:
+def _steps(variant: str, jobs: int, steps: int, in_flight: int, durability: str) -> Result:
     inputs = [steps_input(steps)] * jobs
     if variant == "shipped":
-        seconds = asyncio.run(_run_async(steps_graph(async_step), inputs, in_flight))
+        seconds = asyncio.run(_run_async(steps_graph(async_step), inputs, in_flight, durability))
     else:
-        seconds = _run_sync(steps_graph(step), inputs, in_flight)
+        seconds = _run_sync(steps_graph(step), inputs, in_flight, durability)
     check_steps((jobs + 1) * steps)
     return Result(seconds, jobs * steps)
 
 
-def sequential(variant: str) -> Result:
-    return _steps(variant, workload.SEQUENTIAL_JOBS, workload.SEQUENTIAL_STEPS, in_flight=1)
+def sequential(variant: str, durability: str = "sync") -> Result:
+    return _steps(variant, workload.SEQUENTIAL_JOBS, workload.SEQUENTIAL_STEPS, 1, durability)
 
 
-def concurrent(variant: str) -> Result:
-    return _steps(variant, workload.CONCURRENT_JOBS, workload.CONCURRENT_STEPS, workload.IN_FLIGHT)
+def concurrent(variant: str, durability: str = "sync") -> Result:
+    return _steps(
+        variant, workload.CONCURRENT_JOBS, workload.CONCURRENT_STEPS, workload.IN_FLIGHT, durability
+    )
 
 
-def agent(variant: str) -> Result:
+def agent(variant: str, durability: str = "sync") -> Result:
     inputs = [prompt()] * workload.AGENT_RUNS
     if variant == "shipped":
-        seconds = asyncio.run(_run_async(agent_graph(asynchronous=True), inputs, 1))
+        seconds = asyncio.run(_run_async(agent_graph(asynchronous=True), inputs, 1, durability))
     else:
-        seconds = _run_sync(agent_graph(asynchronous=False), inputs, 1)
+        seconds = _run_sync(agent_graph(asynchronous=False), inputs, 1, durability)
     steps = 2 * workload.AGENT_TURNS - 1
     # A run stores a checkpoint for its input and one for its start besides those of its steps; one run was a warm-up.
     expect(_stored_checkpoints(), (steps + 2) * (workload.AGENT_RUNS + 1))
