@@ -45,12 +45,19 @@ def normalized(form: Literal["NFC", "NFD", "NFKC", "NFKD"], text: str) -> str:
 
     Unicode orders all marks on one character, and Python takes the square of their number for that: 100,000 take twenty seconds.
     """
-    cuts = [marks.end() for marks in _marks().finditer(text)]
+    cuts = _cuts(text)
     if not cuts:
         return normalize(form, text)
     return "".join(
         normalize(form, text[start:end]) for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)
     )
+
+
+def _cuts(text: str) -> list[int]:
+    """Return where a text is cut: behind each 64 marks in a row."""
+    if text.isascii() or _every_mark().isdisjoint(text):
+        return []
+    return [marks.end() for marks in _marks().finditer(text)]
 
 
 def _is_mark(character: str) -> bool:
@@ -61,6 +68,13 @@ def _is_mark(character: str) -> bool:
 
 
 @cache
+def _every_mark() -> frozenset[str]:
+    """Return all marks; looked for when they are first needed, which takes a moment."""
+    return frozenset(filter(_is_mark, map(chr, range(0x300, 0x1F000))))
+
+
+@cache
 def _marks() -> re.Pattern[str]:
-    """Return what finds many of them in a row; made when it is first needed, which takes a moment."""
-    return re.compile(f"[{''.join(filter(_is_mark, map(chr, range(0x300, 0x1F000))))}]{{64}}")
+    """Return what finds many of them in a row. The first one stands alone, so that what is none is passed over quickly."""
+    mark = f"[{''.join(_every_mark())}]"
+    return re.compile(f"{mark}{mark}{{63}}")

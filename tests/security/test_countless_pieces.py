@@ -32,7 +32,8 @@ from llm_client.json_text import (
     whole_text,
 )
 from llm_client.messages import CompletionResult
-from llm_client.providers.response import MAX_BLOCKS
+from llm_client.providers.google.grounding import MAX_STATED
+from llm_client.providers.response import MAX_BLOCKS, MAX_LOGPROBS
 from llm_client.providers.tool_calls import make_tool_call
 from support.kernels import BOUND, QUICK, kernel
 from support.loopback import LoopbackServer, Reply, sse_reply
@@ -157,6 +158,45 @@ async def test_a_message_that_is_said_to_change_countless_times_is_not_read_agai
         AnthropicProvider, sse_reply(stream, 'data: {"type": "message_stop"}\n\n'), streamed=True
     )
     assert len(result.content) == 4_000_000
+
+
+# -- what an answer rests on, and how likely it was -----------------------------------------------------------------------
+
+
+@pytest.mark.timeout(40)  # all of them were gone through at once, for minutes
+@pytest.mark.parametrize("more", ["chunks", "numbers"])
+async def test_what_is_said_of_countless_sources_is_left_out(more: str) -> None:
+    source = {"web": {"uri": "https://example.com/a"}}
+    sources: dict[str, Any] = {"groundingChunks": [source]}
+    none: dict[str, Any] = {"groundingChunks": [{}] * MAX_STATED}
+    if more == "numbers":
+        none = {"groundingSupports": [{"groundingChunkIndices": [7] * MAX_STATED}]}
+    end = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP"}]}
+
+    async def cited(*stated: dict[str, Any]) -> list[str | None]:
+        told = [{"candidates": [{"groundingMetadata": one}]} for one in stated]
+        result = await asked(GoogleProvider, events(*told, end), streamed=True)
+        return [citation.url for citation in result.citations]
+
+    assert await cited(sources, *[none] * 30) == ["https://example.com/a"]
+    assert await cited(none, sources) == []
+
+
+@pytest.mark.parametrize("kind", ["chat", "google"])
+async def test_of_countless_tokens_it_is_not_kept_how_likely_they_were(kind: str) -> None:
+    half = MAX_LOGPROBS // 2 + 10
+    if kind == "chat":
+        told = {"content": [{"token": "x", "logprob": -1}] * half}
+        event: dict[str, Any] = {"choices": [{"delta": {"content": "x"}, "index": 0, "logprobs": told}]}
+        end = chat(finish_reason="stop")
+    else:
+        likely = {"chosenCandidates": [{"token": "x", "logProbability": -1}] * half}
+        event = {"candidates": [{"content": {"parts": [{"text": "x"}]}, "logprobsResult": likely}]}
+        end = {"candidates": [{"finishReason": "STOP"}]}
+    provider = OpenAIProvider if kind == "chat" else GoogleProvider
+    options: dict[str, Any] = {"api": "chat"} if kind == "chat" else {}
+    result = await asked(provider, events(event, event, end), streamed=True, **options)
+    assert (len(result.logprobs), result.content) == (MAX_LOGPROBS, "xx")
 
 
 # -- vectors --------------------------------------------------------------------------------------------------------------

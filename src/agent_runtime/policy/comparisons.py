@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -25,6 +26,10 @@ Answer = bool | None
 
 MAX_VALUES: Final = 5_000
 """Values that a path may lead to; what it has of more cannot be told, since a model must not hold everybody up."""
+MAX_TEXT: Final = 1_000_000
+"""Characters of all texts that a path leads to; of more it cannot be told how they read."""
+MAX_LETTERS: Final = 100_000
+"""Likewise of those with other letters than ASCII's, of which each has a form to be looked for."""
 _MAX_DIGITS: Final = 1_000
 """Characters of a text that is read as a number."""
 _MOST_EXACT: Final = 2**53
@@ -152,12 +157,35 @@ def compare_path(
         permits: Whether a yes gives a permission: then every value must pass, and there must be one. Else one is enough.
     """
     found = list(islice(_at(arguments, path.split(".")), MAX_VALUES + 1))
-    if len(found) > MAX_VALUES:
+    if len(found) > MAX_VALUES or (_asks_what_is_read(tests) and _is_too_long(found)):
         return None
     answers = (_all(_compared(test, value, permits) for test in tests) for value in found)
     if permits:
         return _all(answers) if found else False
     return _any(answers)
+
+
+def _asks_what_is_read(tests: Sequence[Comparison]) -> bool:
+    return any(test.operator != "exists" for test in tests)
+
+
+def _is_too_long(found: Sequence[Any]) -> bool:
+    """Whether values have more text than is read in a moment. What is deeper, or more, cannot be told in any case."""
+    below, level = list(found), 0
+    plain = others = 0
+    while below and level <= _MAX_LEVELS + 1:
+        texts = [one for one in below if isinstance(one, str)]
+        plain += sum(map(len, texts))
+        others += sum(len(one) for one in texts if not one.isascii())
+        if plain > MAX_TEXT or others > MAX_LETTERS:
+            return True
+        inside = [one.values() if isinstance(one, Mapping) else one for one in below if _may_hold_more(one)]
+        below, level = [one for values in inside for one in values], level + 1
+    return False
+
+
+def _may_hold_more(one: Any) -> bool:
+    return isinstance(one, list | tuple | Mapping) and len(one) <= MAX_VALUES
 
 
 def _compared(test: Comparison, value: Any, permits: bool) -> Answer:
@@ -222,6 +250,7 @@ def same(value: object, expected: object, *, level: int = 0) -> Answer:
     return None if str(value).strip().casefold() == str(expected).strip().casefold() else False
 
 
+@lru_cache(maxsize=16)  # one text is compared with all of a list, and under many rules
 def _as_read(text: str) -> str:
     """Return a text as somebody reads it: without what nobody sees, among that blanks around it and further ones inside.
 

@@ -37,6 +37,8 @@ _MAX_ID: Final = 512
 _MAX_NAME: Final = 256
 """Characters of a name by which a model calls a tool: four times as many as any tool's name has. What is longer is no tool's, cut or not."""
 
+MAX_LOGPROBS: Final = 100_000
+"""Tokens of one answer of which is kept how likely they were."""
 MAX_CITATIONS: Final = 5_000
 """Of one answer; further ones are still in what goes back to the vendor."""
 
@@ -81,7 +83,7 @@ class ResponseDraft:
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     calls: CallAssembler = field(default_factory=CallAssembler)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
     pieces: int = 0
     """Pieces that have come at once: with an event of a stream, or in a whole answer."""
     length: int = 0
@@ -136,6 +138,11 @@ class ResponseDraft:
             read = filter(None, islice(citations, 2 * MAX_CITATIONS))  # some may be none
             slot = self._slot("text", key) if block else None
             self._cited += [(slot, citation) for citation in islice(read, room)]
+
+    def say_how_likely(self, told: Iterable[TokenLogprob | None]) -> None:
+        """Keep how likely tokens were, as many as an answer may have; further ones are not even read."""
+        room = MAX_LOGPROBS - len(self._logprobs)
+        self._logprobs += filter(None, islice(told, room))
 
     def end_block(self) -> None:
         """Let the next piece begin a block of its own."""
@@ -234,7 +241,7 @@ class ResponseDraft:
             request_id=self.request_id,
             refusal=refusal or None,
             citations=self._citations(),
-            logprobs=tuple(self.logprobs),
+            logprobs=tuple(self._logprobs),
             parts=() if _is_plain(parts) else tuple(parts),
         )
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Final
 
-from llm_client.messages import Citation
+from llm_client.messages import Citation, TokenLogprob
 from llm_client.providers.response import MAX_CITATIONS, ResponseDraft, part_of
 from llm_client.providers.stated import index_of, span_of, text_of, token_logprob
 
 _KINDS = ("web", "retrievedContext", "maps", "image")
 """Fields of a `GroundingChunk`, one for each kind of source (python-genai 3.6)."""
+
+
+MAX_STATED: Final = 20 * MAX_CITATIONS
+"""Sources and passages of a whole answer that are gone through at its end; what is said of more is left out."""
 
 
 class Grounding:
@@ -23,12 +27,15 @@ class Grounding:
 
     def __init__(self) -> None:
         self._stated: list[Mapping[str, object]] = []
+        self._room = MAX_STATED
 
     def take(self, draft: ResponseDraft, candidate: Mapping[str, object]) -> None:
         """Take a candidate, or a piece of one."""
         if part_of(candidate, "groundingMetadata") or part_of(candidate, "citationMetadata"):
-            self._stated.append(candidate)
-        _read_logprobs(draft, part_of(candidate, "logprobsResult"))
+            self._room -= _weight(candidate)
+            if self._room >= 0:
+                self._stated.append(candidate)
+        draft.say_how_likely(_logprobs(part_of(candidate, "logprobsResult")))
 
     def end(self, draft: ResponseDraft, starts: Sequence[int] = (0,)) -> None:
         """Put what was taken with the answer.
@@ -122,17 +129,24 @@ def _characters(
         yield byte, counted
 
 
-def _read_logprobs(draft: ResponseDraft, stated: Mapping[str, Any]) -> None:
+def _logprobs(stated: Mapping[str, object]) -> Iterator[TokenLogprob | None]:
     tops = _list(stated, "topCandidates")
     for number, chosen in enumerate(_list(stated, "chosenCandidates")):
         others = _list(tops[number], "candidates") if number < len(tops) else ()
-        told = token_logprob(
+        yield token_logprob(
             chosen.get("token"),
             chosen.get("logProbability"),
             ((other.get("token"), other.get("logProbability")) for other in others),
         )
-        if told is not None:
-            draft.logprobs.append(told)
+
+
+def _weight(candidate: Mapping[str, object]) -> int:
+    """Return how much a candidate says of its sources."""
+    grounding, recited = part_of(candidate, "groundingMetadata"), part_of(candidate, "citationMetadata")
+    stated = (grounding.get("groundingChunks"), grounding.get("groundingSupports"), *recited.values())
+    lists = [entries for entries in stated if isinstance(entries, list)]
+    numbers = (support.get("groundingChunkIndices") for support in _list(grounding, "groundingSupports"))
+    return sum(map(len, lists)) + sum(len(one) for one in numbers if isinstance(one, list))
 
 
 def _list(stated: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

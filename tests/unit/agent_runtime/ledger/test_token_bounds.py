@@ -1,5 +1,8 @@
 """An upper bound of input tokens holds for every text, and what has none is named."""
 
+import json
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,13 +30,58 @@ def why(*messages: Message, **values: object) -> str:
 
 @given(st.text(max_size=200))
 def test_a_text_has_at_least_as_many_bytes_as_any_tokenizer_sees(text: str) -> None:
-    import unicodedata
-
     most = text_bytes(text)
 
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         assert most >= len(unicodedata.normalize(form, text).encode("utf-8", "surrogatepass"))
     assert bound(Message.user(text)) >= len(text.encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.timeout(
+    20
+)  # a text was put into four forms for each request, which took a minute of eight megabytes
+@pytest.mark.parametrize(
+    "piece", ["e\u0301", "Größe\n", "\ufdfa한", "a\u0323\u0307\u0344", "각\u1161", "\U0001d15e漢"]
+)
+def test_so_has_a_long_one_in_no_time(piece: str) -> None:
+    long = piece * 10_000
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert text_bytes(long) >= len(unicodedata.normalize(form, long).encode())
+    assert text_bytes(long) <= 1.2 * text_bytes(piece) * 10_000
+    assert text_bytes(piece * 1_500_000) >= 1_500_000 * len(piece.encode())
+
+
+@given(
+    st.recursive(
+        st.integers(-(2**70), 2**70)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | st.none(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=8,
+    )
+)
+def test_arguments_are_counted_as_long_as_anybody_writes_them(value: object) -> None:
+    arguments = {"a": value}
+    bounded = bound(Message.assistant("", [ToolCall("c", "f", arguments)]))
+    for ascii_alone in (True, False):
+        written = json.dumps(arguments, indent=2, ensure_ascii=ascii_alone)
+        assert bounded >= len(written.encode("utf-8", "surrogatepass"))
+
+
+@pytest.mark.timeout(20)  # each was written by Python, twice for each request: three seconds of each
+def test_arguments_of_many_values_are_counted_in_no_time() -> None:
+    many = Message.assistant("", [ToolCall("c", "f", {"a": [{"é": 1}] * 1_000_000})])
+    assert bound(many) > 1_000_000 * len('{\n"\\u00e9":1\n}')
+
+
+def test_no_character_becomes_longer_when_it_is_put_together_than_its_parts_are() -> None:
+    """So the longest forms of its characters, one by one, are a bound of a text's."""
+    for code in range(0x300, 0x30000):
+        if not 0xD800 <= code < 0xE000:
+            whole = chr(code).encode()
+            parts = unicodedata.normalize("NFD", chr(code))
+            assert len(unicodedata.normalize("NFC", parts).encode()) <= max(len(parts.encode()), len(whole))
 
 
 def test_a_character_that_normalisation_lengthens_is_counted_long() -> None:

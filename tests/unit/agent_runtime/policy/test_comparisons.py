@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import (
+    MAX_LETTERS,
+    MAX_TEXT,
     MAX_VALUES,
     OPERATORS,
     Comparison,
@@ -327,3 +329,23 @@ def test_comparisons_are_written_as_they_are_read() -> None:
     tests = {">": 1, "in": [1, 2], "exists": True}
 
     assert as_tests(comparisons(tests)) == tests
+
+
+@pytest.mark.timeout(30)  # each of them was brought into a form for each value of a list, for minutes
+@pytest.mark.parametrize(
+    "value",
+    [
+        "e\u0301" * 4_000_000,
+        "a " * 5_000_000,
+        ["e\u0301" * 100] * 5_000,
+        {"inner": ["é" * (MAX_LETTERS + 1)]},
+    ],
+    ids=["letters", "blanks", "in a list", "inside"],
+)
+def test_more_text_than_is_read_in_a_moment_cannot_be_told(value: object) -> None:
+    tests = (Comparison("in", [f"x{number}" for number in range(100)]),)
+    for permits in (False, True):
+        assert compare_path("a", tests, {"a": value}, permits=permits) is None
+    assert compare_path("a", (Comparison("exists", True),), {"a": value}) is True
+    assert compare_path("a", (Comparison("matches", "*b"),), {"a": "é" * (MAX_LETTERS - 1) + "b"}) is True
+    assert compare_path("a", (Comparison("contains", "b"),), {"a": "a\n" * (MAX_TEXT // 2 - 1) + "b"}) is True
