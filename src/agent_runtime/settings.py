@@ -54,6 +54,14 @@ def storage_url(path: Path) -> str:
     return f"sqlite:///{quote(str(path))}"
 
 
+def environment_for(storage: str) -> dict[str, str]:
+    """Return this process's environment for another one that is to use a storage: an address on a command line is seen by everybody."""
+    return {
+        **{name: value for name, value in os.environ.items() if name != DATABASE_URL},
+        f"{ENV_PREFIX}STORAGE": storage,
+    }
+
+
 def default_database() -> Path:
     """Return the SQLite file that is used when nothing else is set: one per user, in the platform's data folder."""
     return data_folder() / "runs.db"

@@ -52,6 +52,7 @@ _LEAST_EXPONENT: Final = -400
 """Below this a number is nothing, whatever its digits: a float ends at 10⁻³²⁴."""
 _DIGITS: Final = bytes(48 if chr(byte) in "0123456789." else 32 for byte in range(256))
 _UNREADABLE: Final = object()
+_ALWAYS_FINITE: Final = frozenset({str, int, bool, type(None)})
 _LEAST_INT: Final = -(2**63)
 _MOST_INT: Final = 2**64 - 1
 """Whole numbers that orjson writes and reads."""
@@ -432,9 +433,9 @@ def non_finite(value: object) -> float | None:
             if not math.isfinite(item):
                 return item
         elif isinstance(item, Mapping):
-            below += item.values()
+            below += [one for one in item.values() if type(one) not in _ALWAYS_FINITE]
         elif isinstance(item, list | tuple | set | frozenset):
-            below += item
+            below += [one for one in item if type(one) not in _ALWAYS_FINITE]
         elif isinstance(item, Enum):
             below.append(item.value)
         elif is_dataclass(item) and not isinstance(item, type):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
@@ -16,6 +16,9 @@ BATCH: Final = 16
 """Tasks that are let through at once: what each does before it comes back here is short."""
 CHUNK: Final = 500
 """Items of a long list that are worked on at once."""
+LARGE: Final = 64 * 1024
+"""About so many bytes of JSON are written and read in a thread."""
+_PER_ITEM: Final = 8
 
 
 class Turns:
@@ -75,3 +78,31 @@ async def in_chunks(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
         if start:
             await asyncio.sleep(0)
         yield items[start : start + CHUNK]
+
+
+async def read_aside(value: object, reading: Callable[[], T]) -> T:
+    """Return what a function makes of a value: of a large one in a thread, so that others go on meanwhile."""
+    return await asyncio.to_thread(reading) if _is_large(value) else reading()
+
+
+def _is_large(value: object) -> bool:
+    """Whether a value is written and read in a thread; looks at no more of it than it takes to tell."""
+    below: list[Any] = [value]
+    size = 0
+    while below:
+        item = below.pop()
+        size += len(item) if isinstance(item, str | bytes) else _PER_ITEM
+        if size > LARGE:
+            return True
+        if isinstance(item, Mapping):
+            if len(item) * _PER_ITEM > LARGE:
+                return True
+            below += item.keys()
+            below += item.values()
+        elif isinstance(item, list | tuple | set | frozenset):
+            if len(item) * _PER_ITEM > LARGE:
+                return True
+            below += item
+        elif hasattr(item, "__dict__") and not isinstance(item, type):
+            below += vars(item).values()
+    return False

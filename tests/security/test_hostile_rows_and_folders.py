@@ -14,6 +14,7 @@ import pytest
 from agent_runtime import ExecutionRequest, RuntimeKernel, Settings
 from agent_runtime.cli.commands.costs import _plain, _Sum, _write_csv
 from agent_runtime.errors import ContentTooLarge
+from agent_runtime.settings import environment_for
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.trust import MAX_AGENTS, TrustStore, agent_name
 from agent_runtime.values.content import MAX_CONTENT_BYTES, decode, encode, is_compressed
@@ -352,3 +353,11 @@ def test_nor_does_one_where_a_semicolon_separates_them(capsys: pytest.CaptureFix
 
     row = capsys.readouterr().out.splitlines()[1]
     assert next(csv.reader([row], delimiter=";"))[0].startswith("shop;=1+1")
+
+
+def test_no_address_of_a_database_is_on_a_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on a machine sees those; a process that is started hears of its database from its environment."""
+    monkeypatch.setenv("AGENT_RUNTIME_DATABASE_URL", "postgresql://ann:secret@db/other")
+    given = environment_for("postgresql://ann:secret@db/runs")
+    assert given["AGENT_RUNTIME_STORAGE"] == "postgresql://ann:secret@db/runs"
+    assert "AGENT_RUNTIME_DATABASE_URL" not in given

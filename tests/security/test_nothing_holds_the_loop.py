@@ -3,30 +3,40 @@
 import asyncio
 import json
 import threading
-from typing import Any
+import time
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator, BaseModel
 
 from agent_runtime import (
     ActionSpec,
     ActionType,
     Budget,
+    BudgetSpec,
     ExecutionRequest,
     Ledger,
     OperatorContext,
     PolicyEngine,
     RedactionPolicy,
+    ToolPolicy,
 )
 from agent_runtime.actions import votes
+from agent_runtime.errors import ResultNotSerializable
+from agent_runtime.execution.guards import model_admission
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
+from agent_runtime.ledger.token_bounds import Unbounded
+from agent_runtime.operators.result import plain
+from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import Timer
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import commit
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.budget import Amount
-from agent_runtime.values.content import LARGE
+from agent_runtime.values.content import decode, encode
+from agent_runtime.values.policy import PolicyResult, PolicySubject
 from llm_client import (
     Agent,
     CompletionResult,
@@ -41,6 +51,7 @@ from llm_client import (
 from llm_client.messages import ToolCall
 from llm_client.providers import http_provider
 from llm_client.redaction import Redactor
+from llm_client.turns import LARGE
 from support.kernels import BOUND, kernel, pending
 from support.loopback import LoopbackServer, Reply, sse_reply
 
@@ -169,3 +180,84 @@ async def test_long_answers_of_vendors_are_read_in_a_thread(
         assert result.content == text
         assert read.pop() is on_loop
     assert not read
+
+
+async def test_rules_and_hard_budgets_look_at_long_texts_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: dict[str, list[bool]] = {"rule": [], "bound": []}
+    decide, bound = Policy.decide, model_admission.bound_input
+
+    def ruled(self: Policy, asked: PolicySubject) -> PolicyResult:
+        if asked.arguments:
+            looked["rule"].append(threading.current_thread() is threading.main_thread())
+        return decide(self, asked)
+
+    def bounded(spec: RequestSpec, model: str) -> int | Unbounded:
+        looked["bound"].append(threading.current_thread() is threading.main_thread())
+        return bound(spec, model)
+
+    monkeypatch.setattr(Policy, "decide", ruled)
+    monkeypatch.setattr(model_admission, "bound_input", bounded)
+    long = "é" + "long note " * (LARGE // 8)
+
+    @tool(effect="read")
+    async def note(text: str) -> str:
+        """Note a text."""
+        return "noted"
+
+    async def operator(context: OperatorContext, given: Any) -> str:
+        provider = ScriptedProvider([ToolCall("1", "note", {"text": given}), "done"])
+        return (await Agent(provider=provider, tools=[note]).run(given)).content
+
+    engine = PolicyEngine(
+        [ToolPolicy(tool_patterns="*", arguments={"text": {"contains": "secret"}}, decision="deny")]
+    )
+    budgets = BudgetSpec(max_tokens=10**9, mode="hard")
+    async with kernel(operators={"talk": operator}, policy_engine=engine) as k:
+        for given, on_loop in ((long, False), ("short", True)):
+            request = ExecutionRequest(operator="talk", input=given, budgets=budgets)
+            assert (await (await k.execute(request)).result(timeout=BOUND)).output == "done"
+            assert set(looked["rule"]) == set(looked["bound"]) == {on_loop}
+            looked["rule"].clear()
+            looked["bound"].clear()
+
+
+async def test_long_arguments_and_structured_answers_are_checked_in_a_thread() -> None:
+    checked: list[tuple[int, bool]] = []
+
+    def noted(text: str) -> str:
+        checked.append((len(text), threading.current_thread() is threading.main_thread()))
+        return text
+
+    Noted = Annotated[str, AfterValidator(noted)]  # noqa: N806 -- a type
+
+    class Page(BaseModel):
+        text: Noted
+
+    @tool(effect="read")
+    async def note(text: Noted, more: str = "") -> str:
+        """Note a text."""
+        return "noted"
+
+    async def operator(context: OperatorContext, given: Any) -> int:
+        answer = json.dumps({"text": given})
+        provider = ScriptedProvider([ToolCall("1", "note", {"text": given}), answer])
+        page = (await Agent(provider=provider, tools=[note], output_type=Page).run("go")).output
+        return len(page.text)
+
+    async with kernel(operators={"talk": operator}) as k:
+        for given in ("long note " * (LARGE // 8), "short"):
+            handle = await k.execute(ExecutionRequest(operator="talk", input=given))
+            assert (await handle.result(timeout=BOUND)).output == len(given)
+    assert {size for size, _ in checked} == {len("long note " * (LARGE // 8)), len("short")}
+    assert all(on_loop is (size < LARGE) for size, on_loop in checked)
+
+
+def test_countless_values_are_gone_through_quickly() -> None:
+    """Two million of them, beside one `null` or one value that is no JSON, took five seconds; the bound here is generous."""
+    many = [1] * 1_000_000
+    started = time.process_time()
+    assert decode(encode([*many, None])) == [*many, None]
+    assert plain([*many, Amount(requests=1)]) != many
+    with pytest.raises(ResultNotSerializable):
+        encode([*many, None, float("nan")])
+    assert time.process_time() - started < BOUND

@@ -157,6 +157,7 @@ class CommandLine:
         streams = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
         return await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "agent_runtime.cli",
             *arguments,

@@ -28,9 +28,9 @@ from agent_runtime.ports.current_job import CURRENT_JOB, after_the_journal
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text, check_whole
-from agent_runtime.values.content import read_aside
 from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.logs import logger_of
+from llm_client.turns import read_aside
 
 _POLL_SECONDS = 0.25
 _POLL_SECONDS_BESIDE_SIGNALS = 1.0

@@ -24,7 +24,7 @@ def program() -> str:
     started_as = Path(sys.argv[0])
     if started_as.name == name:
         return shlex.quote(str(started_as))
-    return f"{shlex.quote(sys.executable)} -m agent_runtime.cli"
+    return f"{shlex.quote(sys.executable)} -P -m agent_runtime.cli"
 
 
 def user_name() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Final, Self
@@ -52,6 +52,7 @@ class Killer:
     Args:
         command: Executes the job until its end, from wherever the journal has got to.
         say: Prints a line.
+        environment: Of the command; without, this process's.
         occasions: When to kill, in this order.
     """
 
@@ -60,9 +61,11 @@ class Killer:
         command: Sequence[str],
         *,
         say: Callable[[str], None],
+        environment: Mapping[str, str] | None = None,
         occasions: Sequence[Occasion] = OCCASIONS,
     ) -> None:
         self._command = command
+        self._environment = environment
         self._say = say
         self._occasions = list(occasions)
         self._process: asyncio.subprocess.Process | None = None
@@ -90,7 +93,11 @@ class Killer:
     async def _start(self) -> None:
         """Start the command, deaf and mute: whoever watches reads the journal."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=self._output, stderr=self._output
+            *self._command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            env=self._environment,
         )
         self._say(f"  process   pid {self._process.pid} executes the job")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Unpack
 
 from agent_runtime.execution.journal.writer import JournalWriter
@@ -21,6 +21,7 @@ from agent_runtime.values.policy import (
     PolicySubject,
 )
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor
+from llm_client.turns import read_aside
 
 ALLOWED = PolicyResult(decision=PolicyDecision.ALLOW)
 """The answer where nothing governs."""
@@ -47,13 +48,7 @@ class PolicyEnforcer:
             return True
         return bool(self._journal.history.decisions)
 
-    @property
-    def enforces_on_models(self) -> bool:
-        """Whether the policy rules on models, and does not only watch."""
-        policy = self._policy
-        return policy is not None and not policy.dry_run and policy.concerns(PolicyAction.MODEL)
-
-    def decide(
+    async def decide(
         self,
         action: PolicyAction,
         operation_id: str,
@@ -63,6 +58,8 @@ class PolicyEnforcer:
         **measures: Unpack[CallMeasures],
     ) -> PolicyResult:
         """Return the decision that was made for this operation and these arguments before, or make and record one.
+
+        Large arguments are looked at in a thread. What the job has done meanwhile is then counted as well.
 
         Args:
             action: What it is about.
@@ -78,10 +75,12 @@ class PolicyEnforcer:
             return PolicyResult.from_dict(recorded).enforced
         if self._policy is None or not self._policy.concerns(action):
             return ALLOWED
-        asked = PolicySubject(
-            action=action, names=names, context=self._context(**measures), arguments=arguments or {}
-        )
-        result = self._policy.decide(asked)
+        while True:
+            context = self._context(**measures)
+            asked = PolicySubject(action=action, names=names, context=context, arguments=arguments or {})
+            result = await read_aside(arguments, partial(self._policy.decide, asked))
+            if context == self._context(**measures):
+                break
         self._journal.record(decision_event(operation_id, asked, result, argument_hash))
         return result.enforced
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.errors import ResultNotSerializable
 from llm_client.public_text import text_of
@@ -38,6 +38,9 @@ def plain_output(output_data: Mapping[str, object] | None) -> Any:
     return output_data["output"] if output_data.keys() == {"output"} else output_data
 
 
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: object) -> object:
     """Return JSON values for models and dataclasses, and what they hold, wherever they are; other values as they are.
 
@@ -47,9 +50,9 @@ def plain(value: object) -> object:
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: item if type(item) in _PLAIN else plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [item if type(item) in _PLAIN else plain(item) for item in value]
     if not callable(getattr(type(value), "model_dump", None)) and not is_dataclass(value):
         return value
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
 from llm_client.json_text import JsonValue, LongFloat
-from llm_client.unseen import as_seen, without_unseen
+from llm_client.unseen import as_read, as_seen, without_unseen
 
 Answer = bool | None
 """`None`: cannot tell."""
@@ -27,15 +27,15 @@ Answer = bool | None
 MAX_VALUES: Final = 5_000
 """Values that a path may lead to; what it has of more cannot be told, since a model must not hold everybody up."""
 MAX_TEXT: Final = 1_000_000
-"""Characters of all texts that a path leads to; of more it cannot be told how they read."""
-MAX_LETTERS: Final = 100_000
-"""Likewise of those with other letters than ASCII's, of which each has a form to be looked for."""
+"""Characters of all texts that a path leads to; of more it cannot be told how they read, which would take seconds."""
 _MAX_DIGITS: Final = 1_000
 """Characters of a text that is read as a number."""
 _MOST_EXACT: Final = 2**53
 """Whole numbers up to here are read alike by everybody."""
 _MOST_CHARACTERS: Final = 15
 """Characters of a number that any float holds."""
+_SHORT: Final = 1_000
+"""Characters of a text that is remembered with others as it is read."""
 _MAX_LEVELS: Final = 5
 """Levels of a list or an object in which a single value is looked for."""
 
@@ -62,6 +62,9 @@ class Comparison:
 
     operator: str
     expected: Any
+    _texts: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+    _as_read: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
+    """Of those that are allowed or refused by name, the texts, and what they are read as."""
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
@@ -76,6 +79,10 @@ class Comparison:
             raise InvalidInput(f"{self.operator} needs a text, not {self.expected!r}")
         if self.operator == "exists" and not isinstance(self.expected, bool):
             raise InvalidInput(f"exists needs true or false, not {self.expected!r}")
+        if self.operator in ("in", "not_in"):
+            texts = [one for one in self.expected if isinstance(one, str)]
+            object.__setattr__(self, "_texts", frozenset(texts))
+            object.__setattr__(self, "_as_read", frozenset(map(_as_read, texts)))
 
     def holds(self, value: object, *, permits: bool = False) -> Answer:
         """Compare a value that is there; `permits` says for which kind of rule."""
@@ -85,9 +92,9 @@ class Comparison:
             case "!=":
                 return _not(same(value, self.expected))
             case "in":
-                return _any(same(value, one) for one in self.expected)
+                return self._is_among(value)
             case "not_in":
-                return _not(_any(same(value, one) for one in self.expected))
+                return _not(self._is_among(value))
             case "matches":
                 return self._matches(value, permits=permits)
             case "contains":
@@ -100,6 +107,15 @@ class Comparison:
     def holds_for_nothing(self) -> Answer:
         """Compare a value that is missing: only whether it exists can be told, not what a tool will take instead."""
         return not self.expected if self.operator == "exists" else None
+
+    def _is_among(self, value: Any) -> Answer:
+        if not isinstance(value, str):
+            return _any(same(value, one) for one in self.expected)
+        if value in self._texts:
+            return True
+        answer = None if self._as_read and _as_read(value) in self._as_read else False
+        others = [one for one in self.expected if not isinstance(one, str)]
+        return _any([answer, *(same(value, one) for one in others)])
 
     def _matches(self, value: Any, *, permits: bool) -> Answer:
         """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
@@ -157,7 +173,7 @@ def compare_path(
         permits: Whether a yes gives a permission: then every value must pass, and there must be one. Else one is enough.
     """
     found = list(islice(_at(arguments, path.split(".")), MAX_VALUES + 1))
-    if len(found) > MAX_VALUES or (_asks_what_is_read(tests) and _is_too_long(found)):
+    if len(found) > MAX_VALUES or (any(test.operator != "exists" for test in tests) and _are_many(found)):
         return None
     answers = (_all(_compared(test, value, permits) for test in tests) for value in found)
     if permits:
@@ -165,27 +181,17 @@ def compare_path(
     return _any(answers)
 
 
-def _asks_what_is_read(tests: Sequence[Comparison]) -> bool:
-    return any(test.operator != "exists" for test in tests)
-
-
-def _is_too_long(found: Sequence[Any]) -> bool:
-    """Whether values have more text than is read in a moment. What is deeper, or more, cannot be told in any case."""
-    below, level = list(found), 0
-    plain = others = 0
-    while below and level <= _MAX_LEVELS + 1:
-        texts = [one for one in below if isinstance(one, str)]
-        plain += sum(map(len, texts))
-        others += sum(len(one) for one in texts if not one.isascii())
-        if plain > MAX_TEXT or others > MAX_LETTERS:
+def _are_many(found: Sequence[object]) -> bool:
+    """Whether values, and those inside of them that they are looked for in, or their texts, are more than is looked at."""
+    count, characters, level = len(found), 0, list(found)
+    for _ in range(_MAX_LEVELS + 1):
+        characters += sum(len(one) for one in level if isinstance(one, str))
+        inside = [one for one in level if isinstance(one, list | tuple | Mapping)]
+        count += sum(map(len, inside))
+        if count > MAX_VALUES or characters > MAX_TEXT:
             return True
-        inside = [one.values() if isinstance(one, Mapping) else one for one in below if _may_hold_more(one)]
-        below, level = [one for values in inside for one in values], level + 1
+        level = [one for each in inside for one in (each.values() if isinstance(each, Mapping) else each)]
     return False
-
-
-def _may_hold_more(one: Any) -> bool:
-    return isinstance(one, list | tuple | Mapping) and len(one) <= MAX_VALUES
 
 
 def _compared(test: Comparison, value: Any, permits: bool) -> Answer:
@@ -250,13 +256,19 @@ def same(value: object, expected: object, *, level: int = 0) -> Answer:
     return None if str(value).strip().casefold() == str(expected).strip().casefold() else False
 
 
-@lru_cache(maxsize=16)  # one text is compared with all of a list, and under many rules
-def _as_read(text: str) -> str:
-    """Return a text as somebody reads it: without what nobody sees, among that blanks around it and further ones inside.
+@lru_cache(maxsize=1)
+def _read_long(text: str) -> str:
+    return as_read(text)
 
-    In small letters: names of hosts, addresses and much else mean the same in capital ones.
-    """
-    return " ".join(as_seen(text).split()).casefold()
+
+@lru_cache(maxsize=4096)
+def _read_short(text: str) -> str:
+    return as_read(text)
+
+
+def _as_read(text: str) -> str:
+    """Return a text as somebody reads it; one that several rules look at is read once."""
+    return _read_short(text) if len(text) <= _SHORT else _read_long(text)
 
 
 def _exact(value: Any) -> bool:
@@ -302,7 +314,7 @@ def _all(answers: Iterator[Answer]) -> Answer:
     return result
 
 
-def _any(answers: Iterator[Answer]) -> Answer:
+def _any(answers: Iterable[Answer]) -> Answer:
     result: Answer = False
     for answer in answers:
         if answer is True:

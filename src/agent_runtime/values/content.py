@@ -11,10 +11,9 @@ a blank, so that everything else is read at full speed.
 
 from __future__ import annotations
 
-import asyncio
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 import orjson
 
@@ -31,17 +30,12 @@ MAX_VALUES_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON that one entry may hold beside its long texts."""
 LONG_TEXT: Final = 64 * 1024
 """Bytes from which a text is long."""
-MAX_EXACT_VALUES: Final = 300_000
+MAX_EXACT_VALUES: Final = 50_000
 """Values beside a number that 64 bits do not hold: all of them are then written and read one by one, digit for digit."""
-LARGE: Final = 64 * 1024
-"""About so many bytes of JSON are written and read in a thread."""
-_PER_ITEM: Final = 8
 _ZLIB_MARK: Final = b"x"
 """First byte of a zlib stream; no JSON text begins with it."""
 _EXACT_MARK: Final = b" "
 """First byte of JSON with numbers that are read digit for digit."""
-
-T = TypeVar("T")
 
 _OPTIONS = (
     orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -152,30 +146,3 @@ def decode(content: bytes) -> Any:
             raise ContentTooLarge(f"compressed content becomes more than {MAX_CONTENT_BYTES:,} bytes")
     _check_values(content)
     return read_exactly(content) if content[:1] == _EXACT_MARK else orjson.loads(content)
-
-
-async def read_aside(value: object, reading: Callable[[], T]) -> T:
-    """Return what a function makes of a value: of a large one in a thread, so that others go on meanwhile."""
-    return await asyncio.to_thread(reading) if _is_large(value) else reading()
-
-
-def _is_large(value: object) -> bool:
-    """Whether a value is written and read in a thread; looks at no more of it than it takes to tell."""
-    size, below = 0, [value]
-    while below:
-        item = below.pop()
-        size += len(item) if isinstance(item, str | bytes) else _PER_ITEM
-        if size > LARGE:
-            return True
-        if isinstance(item, Mapping):
-            if len(item) * _PER_ITEM > LARGE:
-                return True
-            below += item.keys()
-            below += item.values()
-        elif isinstance(item, list | tuple | set | frozenset):
-            if len(item) * _PER_ITEM > LARGE:
-                return True
-            below += item
-        elif hasattr(item, "__dict__") and not isinstance(item, type):
-            below += vars(item).values()
-    return False

@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 
 from llm_client.agent.config import AgentConfig
 from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
@@ -18,9 +19,11 @@ from llm_client.json_text import whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
+from llm_client.tools.arguments import completed
 from llm_client.tools.execution import execute, failure, failure_of
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import ToolResult
+from llm_client.turns import read_aside
 
 Approve = Callable[[ToolInvocation], Awaitable[bool] | bool]
 """Says whether a tool that requires approval may run."""
@@ -78,19 +81,23 @@ class ToolCalls:
         return await gather_or_cancel([self._answer(call, index, turn) for index, call in enumerate(calls)])
 
     async def _answer(self, call: ToolCall, index: int, turn: Turn, *, unseen: bool = False) -> ToolResult:
-        invocation = self._check(call, index, turn, unseen)
+        invocation = await self._check(call, index, turn, unseen)
         if isinstance(invocation, ToolResult):
             return await HOST.get().recall_tool(call, index) or invocation
         host = host_for(invocation.tool)
-        if (
-            not host.asks_people
-            and invocation.tool.requires_approval
-            and not await self._is_approved(invocation)
-        ):
-            return failure(f"nobody approved the call of {call.name!r}", DENIED)
+        if not host.asks_people and invocation.tool.requires_approval:
+            given = (
+                invocation.arguments
+            )  # who is asked sees what will be done, defaults as well, and exactly that is done
+            taken = await read_aside(given, partial(completed, invocation.tool, given))
+            invocation = invocation.evolve(arguments=taken)
+            if not await self._is_approved(invocation):
+                return failure(f"nobody approved the call of {call.name!r}", DENIED)
         return await host.call_tool(invocation, self._calls)
 
-    def _check(self, call: ToolCall, index: int, turn: Turn, unseen: bool) -> ToolInvocation | ToolResult:
+    async def _check(
+        self, call: ToolCall, index: int, turn: Turn, unseen: bool
+    ) -> ToolInvocation | ToolResult:
         """Return the call as an invocation, or the result that tells the model why it is none."""
         if index >= self._config.max_tool_calls_per_turn:
             bound = self._config.max_tool_calls_per_turn
@@ -105,7 +112,7 @@ class ToolCalls:
             return failure(f"the arguments are not a JSON object: {quoted}", INVALID_ARGUMENTS)
         if tool.validate is not None:
             try:
-                tool.validate(call.arguments)
+                await read_aside(call.arguments, partial(tool.validate, call.arguments))
             except ToolError as error:
                 return failure(f"the arguments do not match the tool's schema:\n{error}", INVALID_ARGUMENTS)
             except (RunAborted, *PASSING):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from llm_client.agent.calls import ToolCalls, Turn
@@ -36,6 +37,7 @@ from llm_client.middleware import HOST, Emit
 from llm_client.spec import OutputSchema, RequestContext, RequestSpec, new_id
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.tool import Tool, ToolResult
+from llm_client.turns import read_aside
 from llm_client.usage import Usage
 
 HIDDEN_ERROR = "Error: the tool failed."
@@ -168,7 +170,7 @@ class Run:
             return None
         if answer.tool_calls and answer.finish_reason in _FINISHED and answer.refusal is None:
             return await self._call_tools(answer)
-        return self._conclude(answer)
+        return await self._conclude(answer)
 
     def _correct(self, error: MalformedToolCall) -> AgentResult | None:
         """Tell the model that its tool call could not be read."""
@@ -335,7 +337,7 @@ class Run:
             result = truncate(result, config.max_tool_output_chars)
         return result.said
 
-    def _conclude(self, answer: CompletionResult) -> AgentResult | None:
+    async def _conclude(self, answer: CompletionResult) -> AgentResult | None:
         """Judge an answer that runs no tools; `None` when the model has to mend it."""
         if answer.finish_reason == "content_filter" or answer.refusal is not None:
             return self._end("refused", error=ContentFiltered(answer.refusal))
@@ -344,12 +346,13 @@ class Run:
         if answer.finish_reason == "error":
             return self._end("error", error=InvalidResponse("the provider ended the answer with an error"))
         if self._forms_later():
-            return self._form(answer)
+            return await self._form(answer)
         output = self.dependencies.output
         if output is None:
             return self._end("success", output=answer.content)
         try:
-            return self._end("success", output=output.parse(answer.content))
+            parsed = await read_aside(answer.content, partial(output.parse, answer.content))
+            return self._end("success", output=parsed)
         except OutputInvalid as error:
             self.repairs += 1
             if self.repairs > self.dependencies.config.max_output_repairs:
@@ -357,11 +360,13 @@ class Run:
             self.messages.append(Message.user(REPAIR.format(problems=error)))
             return None
 
-    def _form(self, answer: CompletionResult) -> AgentResult | None:
+    async def _form(self, answer: CompletionResult) -> AgentResult | None:
         """Take an answer that has its form already, else ask for it in that form."""
-        if self.dependencies.output is not None:
+        output = self.dependencies.output
+        if output is not None:
             with suppress(OutputInvalid):
-                return self._end("success", output=self.dependencies.output.parse(answer.content))
+                parsed = await read_aside(answer.content, partial(output.parse, answer.content))
+                return self._end("success", output=parsed)
         self.is_forming = True
         self.messages.append(Message.user(FORM))
         return None

@@ -114,8 +114,6 @@ class Endpoint:
     """Whether the keys in the environment are meant for it."""
     may_send_keys: bool = False
     """Whether a key is safe on the way there."""
-    plain_http: bool = False
-    """Whether it is safe on any way, as somebody has said."""
 
     @classmethod
     def of(
@@ -153,7 +151,6 @@ class Endpoint:
             limits=limits or AnswerLimits(),
             is_own=vendor.owns(url),
             may_send_keys=plain_http or is_private(url),
-            plain_http=plain_http,
         )
 
     async def send(
@@ -163,7 +160,7 @@ class Endpoint:
 
         Raises:
             AuthenticationError: There is no key.
-            ConfigurationError: A key would go unencrypted to another machine, or through one.
+            ConfigurationError: A key would go unencrypted to another machine.
         """
         key = None if _CREDENTIALS & self.headers.keys() else await self.key()
         given = [value for name, value in self.headers.items() if kind_of_name(name)]
@@ -179,13 +176,7 @@ class Endpoint:
             headers[header] = before + key
         if accept == "application/json":
             headers["accept-encoding"] = "gzip, deflate"
-        request = HttpRequest(
-            url=self.base_url + path,
-            headers=headers,
-            body=body,
-            timeouts=self.timeouts,
-            is_private=bool(secrets) and not self.plain_http,
-        )
+        request = HttpRequest(url=self.base_url + path, headers=headers, body=body, timeouts=self.timeouts)
         with origin.blamed():
             async with whole_time(self.limits.max_seconds):
                 return origin, await self.transport.send(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from llm_client.public_text import kind_of, raw_text_of, text_of
 from llm_client.tools.image_size import sized
 from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Tool, ToolContext, ToolResult
+from llm_client.turns import read_aside
 
 _MEDIA_KINDS = frozenset({"image", "audio", "video"})
 NOT_SERIALIZABLE = "result_not_serializable"
@@ -32,7 +34,8 @@ async def execute(invocation: ToolInvocation) -> ToolResult:
     """
     tool = invocation.tool
     try:
-        returned = await call_handler(tool, _keywords(invocation))
+        keywords = await read_aside(invocation.arguments, partial(_keywords, invocation))
+        returned = await call_handler(tool, keywords)
     except (RunAborted, *PASSING):
         raise
     except BaseException as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read

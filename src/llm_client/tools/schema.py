@@ -6,6 +6,7 @@ dataclasses, typed dictionaries, unions, defaults. It is imported at the first u
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 import typing
@@ -189,17 +190,41 @@ def _completed(
     checked = _checked(model, arguments)
     written: dict[str, Any] = {}
     for slot, name in slots.items():
-        try:
-            value = checked.model_dump(mode="json", by_alias=True, include={slot}, warnings="none")[name]
-            again = model.model_validate({**arguments, name: value})
+        with contextlib.suppress(Exception):  # a parameter's own type decides what it raises
+            written[name] = checked.model_dump(mode="json", by_alias=True, include={slot}, warnings="none")[
+                name
+            ]
+    same = _read_the_same(model, slots, checked, {**arguments, **written})
+    if same is None:  # one of them cannot be read again: which one, only each by itself tells
+        same = {
+            name
+            for slot, name in slots.items()
+            if name in written
+            and name
+            in (_read_the_same(model, {slot: name}, checked, {**arguments, name: written[name]}) or ())
+        }
+    kept = {name: written[name] for name in slots.values() if name in written and name in same}
+    return {
+        name: kept.get(name, arguments.get(name))
+        for name in slots.values()
+        if name in kept or name in arguments
+    }
+
+
+def _read_the_same(
+    model: type[BaseModel], slots: Mapping[str, str], checked: BaseModel, written: Mapping[str, Any]
+) -> set[str] | None:
+    """Return which parameters are read as what they were; `None` where the whole cannot be read."""
+    try:
+        again = model.model_validate(dict(written))
+    except Exception:  # noqa: BLE001 -- as above
+        return None
+    same = set()
+    for slot, name in slots.items():
+        with contextlib.suppress(Exception):
             if getattr(again, slot) == getattr(checked, slot):
-                written[name] = value
-                continue
-        except Exception:  # noqa: BLE001, S110 -- a parameter's own type decides what it raises; then it stays as it was given
-            pass
-        if name in arguments:
-            written[name] = arguments[name]
-    return written
+                same.add(name)
+    return same
 
 
 def _field(name: str, hint: Any, default: Any, texts: Mapping[str, str]) -> tuple[Any, Any]:

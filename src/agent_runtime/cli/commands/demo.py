@@ -105,15 +105,17 @@ class _Show:
     async def crash(self) -> int:
         """Let a child process do the job, kill it twice, and prove from the journal what that did: nothing."""
         from agent_runtime.demo.crash import Killer
+        from agent_runtime.settings import environment_for
 
+        storage = self.settings.storage
         await _check_free(self.settings)
         async with opened(self.settings, operators=known_operators(), worker=False) as kernel:
             handle = await self._begin(kernel)
             narrator = Narrator(say)
-            resume = ("jobs", "resume", handle.job_id, "--db", self.settings.storage)
-            command = [sys.executable, "-m", "agent_runtime.cli", *resume]
+            # Nothing of the folder one stands in is imported (-P), and no password of a database is on a command line.
+            command = [sys.executable, "-P", "-m", "agent_runtime.cli", "jobs", "resume", handle.job_id]
             with resumable(handle.job_id, self.db_flag, say):
-                async with Killer(command, say=narrator.line) as killer:
+                async with Killer(command, say=narrator.line, environment=environment_for(storage)) as killer:
                     await killer.guard(follow(handle, narrator, self._questions(kernel), see=killer.see))
             code = await _conclude(handle)
             return max(code, await self._prove(kernel, handle, killer.kills))

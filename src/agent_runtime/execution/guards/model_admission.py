@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Final
 
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.execution.guards.model_policy import (
     judge_model,
-    judge_models_instead,
     judge_server_tool,
-    refuse_replaced,
     server_tools_of,
 )
 from agent_runtime.execution.guards.model_step import ModelStep, offered_tools
@@ -21,21 +19,20 @@ from agent_runtime.execution.guards.pinning import new_pins
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.reservations import CostOf, Demand, Plan, Shortage, unbudgeted
 from agent_runtime.ledger.room import BUDGET_TIMER
-from agent_runtime.ledger.token_bounds import bound_input, foreign_extras, has_media
+from agent_runtime.ledger.token_bounds import Unbounded, bound_input, foreign_extras, has_media
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.money import to_units
-from agent_runtime.values.policy import Constraints
 from llm_client.codec import dump_message
-from llm_client.extra_fields import SAID, models_instead, replaced_field
 from llm_client.json_text import JsonValue
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import asked_conditions
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
+from llm_client.turns import read_aside
 
 _MOST_OUTPUT: Final = 10**9
 """Tokens of output that a budget reckons with at most; what a request names beyond is no bound."""
@@ -69,27 +66,18 @@ class ModelAdmission:
     ) -> tuple[RequestSpec, str]:
         """Return a request as the policy lets it leave, and the model it may ask. Raises `PolicyDenied`."""
         branch = step.branch
-        self._check_extra(step, spec)
         if branch.run.enforcer.governs_models:
             tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
             ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
-            others = await judge_models_instead(
-                branch, branch.batch, provider, spec.extra, context_tokens=tokens
-            )
-            step.ruled |= {(provider, name) for name in (model, ruling.model, *others)}
-            bounds = Constraints.tightest([ruling.constraints, *others.values()])
+            step.ruled |= {(provider, model), (provider, ruling.model)}
+            bounds = ruling.constraints
             if bounds.drop_tools:
                 branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
             if bounds.redact:
                 await step.redact(bounds.redact)
                 spec = spec.evolve(messages=await step.redacted(spec.messages, bounds.redact))
-            spec, model = replace(ruling, constraints=bounds).applied(spec, model), ruling.model
+            spec, model = ruling.applied(spec, model), ruling.model
         return await self._rule_on_server_tools(step, spec), model
-
-    def _check_extra(self, step: ModelStep, spec: RequestSpec) -> None:
-        """Refuse what would take the place of what is ruled on. Raises `PolicyDenied`."""
-        if step.branch.run.enforcer.enforces_on_models:
-            refuse_replaced(spec.extra)
 
     async def _rule_on_server_tools(self, step: ModelStep, spec: RequestSpec) -> RequestSpec:
         """Ask the policy about tools that run at the vendor, where nobody sees their calls; once for each way to declare one."""
@@ -100,7 +88,6 @@ class ModelAdmission:
             kinds = await judge_server_tool(step.branch, step.branch.batch, name, told)
             step.ruled_tools.add(about)
             if kinds:
-                refuse_replaced(spec.extra, SAID)
                 await step.redact(kinds)
                 spec = spec.evolve(messages=await step.redacted(spec.messages, kinds))
         return spec
@@ -161,9 +148,7 @@ class ModelAdmission:
 
     async def _ruled(self, step: ModelStep, attempt: ModelAttempt) -> ModelAttempt:
         """Ask the policy about what a fallback or a middleware has changed since the call was ruled on."""
-        asked = (attempt.model, *models_instead(attempt.spec.extra))
-        if step.ruled.issuperset((attempt.provider.name, model) for model in asked):
-            self._check_extra(step, attempt.spec)
+        if (attempt.provider.name, attempt.model) in step.ruled:
             spec = await self._rule_on_server_tools(step, attempt.spec)
         else:
             spec, _ = await self.rule(
@@ -178,16 +163,19 @@ class ModelAdmission:
         if prices.needs_loading(attempt.provider.name, model):
             await asyncio.get_running_loop().run_in_executor(None, prices.load)
         spec = attempt.spec
+        bound: Callable[[], int | Unbounded] = partial(bound_input, spec, model)
+        if run.budgets.bounds_input:  # of a long request in a thread, before it is needed
+            known = await read_aside([message.text for message in spec.messages], bound)
+            bound = lambda: known  # noqa: E731 -- what is known is given
         return Demand(
             model=model,
             estimate=estimator.estimate(spec.messages, spec.tools, model=model),
-            bound_input=partial(bound_input, spec, model),
+            bound_input=bound,
             output_tokens=run.services.options.default_max_tokens
             if spec.max_tokens is None
             else min(spec.max_tokens, _MOST_OUTPUT),
             cost_of=self._cost_of(attempt, model),
             turns=0 if attempt.call.embeds else 1,
-            replaced_by=replaced_field(spec.extra),
         )
 
     def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.pinning import CHANGED
-from agent_runtime.execution.guards.redacted import redacted_result_of
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import JournaledEffect
 from agent_runtime.execution.operations.waits import await_action, open_action
-from agent_runtime.execution.policy_enforcer import refusal_of
+from agent_runtime.execution.policy_enforcer import redactor, refusal_of
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.fingerprint import hash_of
@@ -25,25 +25,29 @@ from llm_client.middleware import ToolInvocation
 from llm_client.tools.arguments import completed
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
+from llm_client.turns import read_aside
 
 DENIED: Final = "denied"
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 """Bytes of content of a tool's schema that is kept with each question about it."""
 
 
-def rule_on_tool(run: JobRun, operation_id: str, invocation: ToolInvocation) -> PolicyResult | ToolResult:
+async def rule_on_tool(
+    run: JobRun, operation_id: str, invocation: ToolInvocation
+) -> PolicyResult | ToolResult:
     """Ask the policy about a call and the data its tool reaches; return the answer, or the result that refuses it."""
     tool, enforcer = invocation.tool, run.enforcer
     for connector in tool.connectors:
-        reach = enforcer.decide(PolicyAction.CONNECTOR, operation_id, connector)
+        reach = await enforcer.decide(PolicyAction.CONNECTOR, operation_id, connector)
         if reach.decision is PolicyDecision.DENY:
             return failure(f"connector {connector!r}: {refusal_of(reach)}", DENIED)
-    result = enforcer.decide(
+    arguments = invocation.arguments
+    result = await enforcer.decide(
         PolicyAction.TOOL,
         operation_id,
         tool.name,
-        arguments=invocation.arguments,
-        argument_hash=hash_of(invocation.arguments),
+        arguments=arguments,
+        argument_hash=await read_aside(arguments, partial(hash_of, arguments)),
         call_index=invocation.index,
     )
     return failure(refusal_of(result), DENIED) if result.decision is PolicyDecision.DENY else result
@@ -114,7 +118,8 @@ class ApprovalOfCall:
                 agreed = invocation
             else:
                 try:
-                    agreed = invocation.evolve(arguments=completed(invocation.tool, edited))
+                    taken = await read_aside(edited, partial(completed, invocation.tool, edited))
+                    agreed = invocation.evolve(arguments=taken)
                 except ToolError as error:  # whoever edited them has only seen the tool's schema
                     problem = f"the edited arguments do not match the tool's schema: {error}"
                     continue
@@ -174,4 +179,13 @@ async def redacted_result(result: ToolResult, run: JobRun, operation_id: str) ->
             for kind in decision.get("constraints", {}).get("redact", ())
         }
     )
-    return await redacted_result_of(result, tuple(kinds)) if kinds else result
+    if not kinds:
+        return result
+    redact = redactor(tuple(kinds)).redact
+
+    def redacted() -> ToolResult:
+        return replace(
+            result, content=redact(result.content), value=redact(result.value), error=redact(result.error)
+        )
+
+    return await read_aside((result.content, result.value, result.error), redacted)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agent_runtime.errors import (
@@ -41,6 +42,7 @@ from llm_client.public_text import public_text
 from llm_client.tools.arguments import completed
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, media_of, to_result
 from llm_client.tools.tool import Tool, ToolResult
+from llm_client.turns import read_aside
 
 _LEFT_OUT = "[media of unknown size are left out, as a budget bounds what may be read]"
 _OF_VALUE = "value"
@@ -137,7 +139,9 @@ class ToolGuard:
             own, effect, is_changed=is_changed(own.run.history, effect.operation_id, invocation.tool)
         )
         try:
-            invocation = invocation.evolve(arguments=completed(invocation.tool, invocation.arguments))
+            given = invocation.arguments
+            taken = await read_aside(given, partial(completed, invocation.tool, given))
+            invocation = invocation.evolve(arguments=taken)
         except ToolError as error:
             return failure(str(error), ToolError.code)
         while True:
@@ -147,7 +151,7 @@ class ToolGuard:
                 return failure(
                     f"budget {budget.display_name}: not run, one answer may not call more tools", DENIED
                 )
-            result = rule_on_tool(own.run, effect.operation_id, invocation)
+            result = await rule_on_tool(own.run, effect.operation_id, invocation)
             if isinstance(result, ToolResult):
                 return result
             approval = approval_for(invocation.tool, result, is_changed=consent.is_changed)

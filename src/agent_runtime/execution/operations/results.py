@@ -21,17 +21,10 @@ from uuid import UUID
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.execution.operations.annotations import readable, returned, underlying
 from agent_runtime.execution.operations.tagged import tag, tag_plain, untag
-from agent_runtime.values.content import (
-    COMPRESS_ABOVE,
-    LARGE,
-    decode,
-    encode,
-    is_compressed,
-    json_text,
-    read_aside,
-)
+from agent_runtime.values.content import COMPRESS_ABOVE, decode, encode, is_compressed, json_text
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
+from llm_client.turns import LARGE, read_aside
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import (
-    MAX_LETTERS,
     MAX_TEXT,
     MAX_VALUES,
     OPERATORS,
@@ -337,8 +336,8 @@ def test_comparisons_are_written_as_they_are_read() -> None:
     [
         "e\u0301" * 4_000_000,
         "a " * 5_000_000,
-        ["e\u0301" * 100] * 5_000,
-        {"inner": ["é" * (MAX_LETTERS + 1)]},
+        ["e\u0301" * 101] * 5_000,
+        {"inner": ["é" * (MAX_TEXT + 1)]},
     ],
     ids=["letters", "blanks", "in a list", "inside"],
 )
@@ -347,5 +346,5 @@ def test_more_text_than_is_read_in_a_moment_cannot_be_told(value: object) -> Non
     for permits in (False, True):
         assert compare_path("a", tests, {"a": value}, permits=permits) is None
     assert compare_path("a", (Comparison("exists", True),), {"a": value}) is True
-    assert compare_path("a", (Comparison("matches", "*b"),), {"a": "é" * (MAX_LETTERS - 1) + "b"}) is True
+    assert compare_path("a", (Comparison("matches", "*b"),), {"a": "é" * (MAX_TEXT - 1) + "b"}) is True
     assert compare_path("a", (Comparison("contains", "b"),), {"a": "a\n" * (MAX_TEXT // 2 - 1) + "b"}) is True

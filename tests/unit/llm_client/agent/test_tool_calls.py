@@ -14,6 +14,7 @@ from llm_client import (
     RequestContext,
     RequestSpec,
     RunAborted,
+    ScriptedProvider,
     ToolCall,
     ToolError,
     ToolInvocation,
@@ -210,6 +211,23 @@ async def test_a_forced_tool_is_forced_once() -> None:
     await agent.run("go")
 
     assert [request.tool_choice for request in provider.requests] == ["required", None]
+
+
+async def test_who_approves_a_call_is_shown_its_defaults_and_exactly_that_is_done() -> None:
+    paid: list[tuple[str, int]] = []
+
+    @tool(requires_approval=True)
+    async def pay(to: str, amount: int = 5_000_000) -> str:
+        """Pay somebody."""
+        paid.append((to, amount))
+        return "paid"
+
+    def approve(invocation: ToolInvocation) -> bool:
+        return invocation.arguments.get("amount", 0) <= 10
+
+    answers = [ToolCall("1", "pay", {"to": "ann"}), ToolCall("2", "pay", {"to": "ann", "amount": "7"}), "ok"]
+    await Agent(provider=ScriptedProvider(answers), tools=[pay], approve=approve).run("pay")
+    assert paid == [("ann", 7)]
 
 
 @pytest.mark.parametrize(
