@@ -7,6 +7,7 @@ Nothing here raises, whatever the text or the exception is.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from llm_client.json_text import whole_text
@@ -78,3 +79,11 @@ def attribute_of(error: BaseException, name: str) -> object:
         return getattr(error, name, None)
     except Exception:  # noqa: BLE001 -- what cannot be read is not there
         return None
+
+
+def without_keys(text: str, keys: Iterable[str]) -> str:
+    """Return a text without keys, of whatever form, that whoever was sent them may have repeated; shorter ones than four characters are none."""
+    for key in keys:
+        if len(key) >= 4:
+            text = text.replace(key, "<REDACTED:api_key>")
+    return text

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from llm_client import (
+    Agent,
     ConfigurationError,
     McpServer,
     RequestContext,
+    ScriptedProvider,
     Tool,
     ToolCall,
     ToolError,
@@ -24,7 +26,8 @@ from llm_client.tools.arguments import with_defaults
 from llm_client.tools.execution import execute
 from llm_client.tools.foreign_schema import bounded_validator
 from llm_client.tools.mcp_bounds import MAX_OPEN, MAX_PER_SECOND, BoundedServer
-from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
+from support.loopback import LoopbackServer, Received, Reply, json_reply, sse_reply
+from support.mcp_sessions import SessionServer
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
 RAW = PROGRAM.with_name("raw_mcp_server.py")
@@ -392,3 +395,45 @@ async def test_no_header_with_a_secret_is_sent_unencrypted_to_another_machine(he
     assert "k" * 40 not in str(refused.value)
     McpServer(url="http://tools.example/mcp", headers={header: "k" * 40}, plain_http=True)
     McpServer(url="http://127.0.0.1/mcp", headers={header: "k" * 40})
+
+
+class Repeats(SessionServer):
+    """Says the key it was sent wherever it can."""
+
+    how = ""
+
+    def __call__(self, received: Received) -> Reply:
+        method, key = received.json.get("method") if received.method == "POST" else "", KEY
+        if method == "tools/call" and self.how == "error":
+            said = {"code": -32050, "message": f"bad token {key}"}
+            return json_reply({"jsonrpc": "2.0", "id": received.json["id"], "error": said})
+        return super().__call__(received)
+
+    def list(self) -> Any:
+        return {
+            "tools": [{"name": "pay", "description": f"Pays for {KEY}.", "inputSchema": {"type": "object"}}]
+        }
+
+
+KEY = "zebra41"
+
+
+@pytest.mark.parametrize("how", ["error", "failure", "result", "structured"])
+async def test_a_key_that_a_server_repeats_is_in_nothing_that_it_says(how: str) -> None:
+    text = {"type": "text", "text": f"for {KEY}"}
+    result: Any = {
+        "failure": {"content": [text], "isError": True},
+        "structured": {"content": [text], "structuredContent": {KEY: [f"as {KEY}"]}},
+    }.get(how, [text])
+    server = Repeats({"pay": result})
+    server.how = how
+    async with (
+        LoopbackServer(server) as web,
+        McpServer(url=web.url, headers={"Authorization": f"Bearer {KEY}", "X-Place": "Bonn"}) as mcp,
+    ):
+        (pay,) = await mcp.tools()
+        provider = ScriptedProvider([ToolCall("1", "pay", {}), "done"])
+        await Agent(provider=provider, tools=[pay]).run("pay")
+    said = repr([pay.description, *(spec.messages for spec in provider.requests)])
+    assert KEY not in said
+    assert "<REDACTED:api_key>" in said

@@ -31,6 +31,7 @@ from llm_client.errors import (
 )
 from llm_client.json_text import loads
 from llm_client.providers.transport.port import Headers
+from llm_client.public_text import without_keys
 
 MAX_MESSAGE = 2000
 """Characters of a vendor's message that are kept."""
@@ -110,9 +111,7 @@ class Origin:
 
     def scrub(self, text: str) -> str:
         """Return a text without the secrets, cut to a readable length."""
-        for secret in self.secrets:
-            if len(secret) >= 4:
-                text = text.replace(secret, "<REDACTED:api_key>")
+        text = without_keys(text, self.secrets)
         return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE] + "…"
 
     def clean(self, error: ProviderError) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.json_text import dumps
 from llm_client.middleware import HOST
 from llm_client.network import NETWORK, is_private
-from llm_client.public_text import kind_of, text_of
+from llm_client.public_text import kind_of, text_of, without_keys
 from llm_client.redaction import kind_of_name
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
@@ -103,6 +104,7 @@ class McpServer:
         self._env = dict(env or {})
         self._cwd = cwd
         self._headers = dict(headers or {})
+        self._keys = tuple(_keys_in(self._headers)) + tuple(_keys_in(self._env))
         self._prefix = prefix
         self._only = None if only is None else frozenset(only)
         self._effects = dict(effects or {})
@@ -124,7 +126,14 @@ class McpServer:
         try:
             return await asyncio.to_thread(self._made, found)
         except Exception as error:
-            raise _told_badly(error) from error
+            raise self._told_badly(error) from error
+
+    def _told_badly(self, error: Exception) -> ToolError:
+        """Return what is wrong with what a server tells of its tools, or with the way to it."""
+        if isinstance(error, ToolError):
+            return error
+        why = f"{kind_of(error)}: {text_of(error)[:MAX_REFUSAL]}"
+        return ToolError(without_keys(f"the MCP server does not tell its tools: {why}", self._keys))
 
     def _made(self, found: Sequence[McpTool]) -> list[Tool]:
         """Return those of a server's tools that are wanted, each under a name of its own that every vendor accepts."""
@@ -173,12 +182,13 @@ class McpServer:
         except MCPError as error:
             await self._lose(client)
             why = connection.fault or _refusal(error)
-            raise ToolError(f"the MCP server does not tell its tools: {why}") from error
+            said = without_keys(f"the MCP server does not tell its tools: {why}", self._keys)
+            raise ToolError(said) from None
         except ToolError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of what it was told
             await self._lose(client)
-            raise _told_badly(error) from error
+            raise self._told_badly(error) from None
         connection.told(await asyncio.to_thread(_definitions, found), at)
         return found
 
@@ -219,7 +229,10 @@ class McpServer:
             if self._connection is None or self._connection.lost:
                 await self.aclose()
                 connection = Connection(self._make_client)
-                await connection.open(self._connect_timeout)
+                try:
+                    await connection.open(self._connect_timeout)
+                except ToolError as error:
+                    raise ToolError(without_keys(str(error), self._keys)) from None
                 self._connection = connection
             return self._connection
 
@@ -271,7 +284,7 @@ class McpServer:
         definition = _definition(entry)
         return Tool(
             name=name,
-            description=plain_text(entry.description or "")[:MAX_DESCRIPTION],
+            description=without_keys(plain_text(entry.description or ""), self._keys)[:MAX_DESCRIPTION],
             parameters=schema,
             handler=self._handler(entry.name, definition),
             definition=definition,
@@ -302,14 +315,14 @@ class McpServer:
                 answer = await client.call_tool(name, arguments, meta=meta)
             except MCPError as error:
                 if error.code != CONNECTION_CLOSED and not connection.is_forgotten:
-                    raise ToolError(_refusal(error)) from error
+                    raise ToolError(without_keys(_refusal(error), self._keys)) from None
                 await self._lose(client)
                 fault = "it has forgotten the session" if connection.is_forgotten else connection.fault
                 why = f": {fault}" if fault else ""
-                raise ConnectionError(f"the MCP server was lost during the call of {name!r}{why}") from error
-            if size_of(answer) <= _CLEANED_HERE:
-                return result_of(answer)
-            return await asyncio.to_thread(result_of, answer)
+                said = without_keys(f"the MCP server was lost during the call of {name!r}{why}", self._keys)
+                raise ConnectionError(said) from None
+            read = partial(result_of, answer, self._keys)
+            return read() if size_of(answer) <= _CLEANED_HERE else await asyncio.to_thread(read)
 
         return call
 
@@ -348,13 +361,12 @@ def _definitions(entries: Sequence[McpTool]) -> dict[str, str]:
     return {entry.name: _definition(entry) for entry in entries}
 
 
-def _told_badly(error: Exception) -> ToolError:
-    """Return what is wrong with what a server tells of its tools, or with the way to it."""
-    if isinstance(error, ToolError):
-        return error
-    return ToolError(
-        f"the MCP server does not tell its tools: {kind_of(error)}: {text_of(error)[:MAX_REFUSAL]}"
-    )
+def _keys_in(named: Mapping[str, str]) -> Iterator[str]:
+    """Yield the keys among headers or variables: with what stands before them, such as `Bearer`, and without."""
+    for name, value in named.items():
+        if kind_of_name(name):
+            yield value
+            yield value.rpartition(" ")[2]
 
 
 def _refusal(error: BaseException) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_client.errors import ToolError
 from llm_client.json_text import dumps
 from llm_client.messages import MediaPart
+from llm_client.public_text import without_keys
 from llm_client.tools.execution import failure, label_of
 from llm_client.tools.foreign_schema import plain_text
 from llm_client.tools.image_size import sized
@@ -28,8 +30,8 @@ _MAX_NAME: Final = 200
 _PDF: Final = "application/pdf"
 
 
-def result_of(answer: CallToolResult) -> ToolResult:
-    """Turn a server's answer into a result; a failure's content is told as well."""
+def result_of(answer: CallToolResult, keys: Sequence[str] = ()) -> ToolResult:
+    """Turn a server's answer into a result, without keys that it repeats; a failure's content is told as well."""
     texts: list[str] = []
     media: list[MediaPart] = []
     for block in answer.content:
@@ -37,15 +39,25 @@ def result_of(answer: CallToolResult) -> ToolResult:
         if medium is not None and len(media) < MAX_MEDIA:
             media.append(medium)
         texts.append(text)
-    structured = _kept(answer.structured_content)
+    structured = _unkeyed(_kept(answer.structured_content), keys)
     if structured is not None and not any(block.type == "text" for block in answer.content):
         texts.append(dumps(structured).decode())
-    content = plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS])
+    content = without_keys(plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS]), keys)
     if answer.is_error:
         why = content[:MAX_REFUSAL] or "the tool failed without saying why"
         return replace(failure(why, ToolError.code), media=tuple(media))
     value = content if structured is None else structured
     return ToolResult(content=content, value=value, media=tuple(media))
+
+
+def _unkeyed(value: Any, keys: Sequence[str]) -> Any:
+    if not keys or not isinstance(value, str | list | dict):
+        return value
+    if isinstance(value, str):
+        return without_keys(value, keys)
+    if isinstance(value, list):
+        return [_unkeyed(entry, keys) for entry in value]
+    return {without_keys(name, keys): _unkeyed(entry, keys) for name, entry in value.items()}
 
 
 def size_of(answer: CallToolResult) -> int:
