@@ -303,9 +303,10 @@ async def test_proxy_of_the_environment_is_used_unless_it_is_told_not_to(
         assert len(proxy.seen) == 1
 
 
-async def test_proxy_of_another_kind_is_refused_without_its_password(make: Make) -> None:
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@localhost:1", "://me:secret@localhost:1"])
+async def test_proxy_of_another_kind_is_refused_without_its_password(make: Make, proxy: str) -> None:
     with pytest.raises(ConfigurationError, match="only HTTP proxies") as caught:
-        await make(proxy="socks5://me:secret@localhost:1").send(ask("http://localhost:1"))
+        await make(proxy=proxy).send(ask("http://localhost:1"))
     assert "secret" not in str(caught.value)
 
 

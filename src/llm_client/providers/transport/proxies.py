@@ -21,7 +21,9 @@ def proxy_for(url: SplitResult, options: TransportOptions) -> SplitResult | None
         return None
     proxy = urlsplit(address if "://" in address else f"http://{address}")
     if proxy.scheme not in ("http", "https") or not proxy.hostname:
-        raise ConfigurationError(f"only HTTP proxies are supported, not {proxy.scheme or address}://")
+        raise ConfigurationError(
+            "only HTTP proxies are supported; their addresses begin with http:// or https://"
+        )
     return proxy
 
 
