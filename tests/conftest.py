@@ -44,6 +44,9 @@ def blocked_loops_are_errors() -> Iterator[BlockBuster]:
         for function in guard.functions.values():  # a connection looks for a password file and certificates
             function.can_block_in("asyncpg/connect_utils.py", {"_parse_connect_dsn_and_args"})
             function.can_block_in("redis/utils.py", {"get_lib_version"})  # so does one of redis, for its own
+            function.can_block_in(
+                "cli/terminal.py", {"_read"}
+            )  # a terminal that has said that there is something
             function.can_block_in("coverage/collector.py", {"lock_data"})  # that of the measuring, not ours
         yield guard
 

@@ -105,11 +105,13 @@ class Questions:
     async def _answer_of_person(self, action: ActionRecord, lines: Lines) -> Mapping[str, Any]:
         """Return what a person answers to a question of which they have seen everything."""
         shown = show(action)
+        lines.forget()  # what was typed before a question was there is no answer to it
         while not shown.is_whole:
             if (await self._typed(SHOW_ALL, lines)).lower() in ("s", "show"):
                 shown = show(action, whole=True)
                 for line in shown.lines:
                     self._say(line)
+                lines.forget()
         while True:
             text = await self._typed(prompt_for(action), lines)
             try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import os
 import shlex
 import shutil
 import sys
+import termios
 from pathlib import Path
 
 
@@ -36,7 +38,7 @@ def user_name() -> str:
 
 
 class Lines:
-    """Lines typed at a terminal. Waiting for one can be cancelled, and nothing that was typed gets lost.
+    """Lines typed at a terminal. Waiting for one can be cancelled, and what was typed meanwhile is the next one.
 
     Args:
         descriptor: The terminal's.
@@ -55,6 +57,12 @@ class Lines:
             self._typed += chunk
         line, newline, self._typed = self._typed.partition(b"\n")
         return line.decode("utf-8", "replace").strip() if newline or line else None
+
+    def forget(self) -> None:
+        """Forget what was typed so far and has not been asked for."""
+        self._typed = b""
+        with contextlib.suppress(termios.error, OSError):  # a pipe, say, of which nothing is lost
+            termios.tcflush(self._descriptor, termios.TCIFLUSH)
 
     async def _read(self) -> bytes:
         loop = asyncio.get_running_loop()
