@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
 
+from llm_client.chance import random_name
 from llm_client.errors import InvalidRequest
 from llm_client.json_text import dumps
 from llm_client.messages import Message
@@ -26,7 +26,7 @@ ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 def new_id(prefix: str) -> str:
     """Return a fresh random id such as `req-3f2a…`."""
-    return f"{prefix}-{secrets.token_hex(12)}"
+    return f"{prefix}-{random_name(12)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +136,8 @@ class RequestContext:
     """Who asks, and for what: ids that follow a request through every layer."""
 
     request_id: str = field(default_factory=lambda: new_id("req"))
-    trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
-    span_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    trace_id: str = field(default_factory=lambda: random_name(16))
+    span_id: str = field(default_factory=lambda: random_name(8))
     parent_span_id: str | None = None
     tenant_id: str | None = None
     user_id: str | None = None
@@ -147,7 +147,7 @@ class RequestContext:
 
     def child(self) -> RequestContext:
         """Return the context of a nested operation: same trace, own span."""
-        return replace(self, parent_span_id=self.span_id, span_id=secrets.token_hex(8))
+        return replace(self, parent_span_id=self.span_id, span_id=random_name(8))
 
     def with_job(self, job_id: str) -> RequestContext:
         """Return a copy that belongs to a job."""

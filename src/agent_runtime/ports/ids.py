@@ -7,6 +7,8 @@ import os
 import secrets
 import time
 
+from llm_client.chance import random_name
+
 _counter = itertools.count()
 _process = ""
 
@@ -17,7 +19,7 @@ def new_id(prefix: str) -> str:
     Ids of about the same time stand side by side in an index, and within a process their order is that of creation.
     An id is a name, not a secret.
     """
-    return f"{prefix}-{time.time_ns():016x}{secrets.token_hex(6)}"
+    return f"{prefix}-{time.time_ns():016x}{random_name(6)}"
 
 
 def new_token() -> str:
@@ -27,12 +29,12 @@ def new_token() -> str:
 
 def new_seed() -> str:
     """Return 128 random bits that a job's own chance is drawn from."""
-    return secrets.token_hex(16)
+    return random_name(16)
 
 
 def new_commit_id() -> str:
     """Return an id that grows with time within a process, so that indexes on it grow at their end."""
     global _process  # noqa: PLW0603 -- one random part per process, drawn again after a fork
     if not _process.startswith(f"{os.getpid():x}-"):
-        _process = f"{os.getpid():x}-{secrets.token_hex(6)}"
+        _process = f"{os.getpid():x}-{random_name(6)}"
     return f"{time.time_ns():x}-{_process}-{next(_counter):x}"
