@@ -63,6 +63,14 @@ PLAYED = {
         "test_a_result_that_the_step_cannot_have_returned_is_asked_for_again",
         "test_a_tool_whose_own_question_nobody_answers_has_failed_and_the_model_reads_it",
     ),
+    "test_repeated_calls": (
+        "test_what_became_of_a_call_is_asked_with_what_it_was_made_with_and_retry_makes_that",
+        "test_a_question_that_outlives_its_job_shows_what_was_under_way_and_a_retry_makes_that",
+        "test_only_the_call_that_was_made_has_its_key_when_it_is_done_anew",
+        "test_before_an_edited_call_is_repeated_somebody_is_asked_about_what_was_made",
+        "test_a_call_that_happened_is_asked_about_by_the_retry_that_comes_to_it",
+        "test_what_a_retry_did_under_a_name_of_its_own_is_recalled_by_the_next",
+    ),
     "test_determinism": (
         "test_a_plain_asyncio_gather_is_refused_at_the_first_run_and_names_the_remedy",
         "test_branches_that_interleave_are_recognised_after_a_crash",

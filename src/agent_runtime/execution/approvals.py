@@ -103,11 +103,11 @@ _OF_ITSELF: Final = 1 << 30
 
 def _nearness(asked: Step, operation_id: str) -> int:
     """Return how near the subject of a question is to an operation; below -1 when it is about something else."""
-    question = asked.operation_id
+    question, operation_id = (one.partition(":")[2] for one in (asked.operation_id, operation_id))
     if question.startswith(operation_id) and question[len(operation_id) :][:1] in ("?", "!", ".", "~"):
         return _OF_ITSELF
     subject, mark, _ = question.rpartition("?")
-    if mark and subject.endswith(f":{ADMISSION}"):
+    if mark and subject == ADMISSION:
         return 0
     if asked.declaration.data.get("argument_hash") is None:  # not about a call
         return -2

@@ -274,5 +274,12 @@ def _lost(run: JobRun) -> tuple[list[NewEvent], list[ActionRecord], list[LedgerE
 
 
 def _question(run: JobRun, step: Step) -> ActionRecord:
-    spec = unknown_effect(run.history, kind=step.kind, name=step.name, operation_id=step.operation_id)
+    call = run.history.call_of(step)
+    spec = unknown_effect(
+        run.history,
+        kind=step.kind,
+        name=step.name,
+        operation_id=step.operation_id,
+        arguments=None if call is None else call.body(),
+    )
     return question_about(run, spec, f"{step.operation_id}!{step.unknowns}")

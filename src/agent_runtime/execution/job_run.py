@@ -70,12 +70,11 @@ class JobRun:
 
         A retry goes on under the names of the job it retries; where it was asked for new keys, only with what it recalls.
         """
-        inherited = f"{self.job.origin}:{place}"
-        if self.job.origin == self.job.job_id or inherited in self.history.steps:
-            return inherited
-        own = self.own_operation_id(place)
-        is_own = own in self.history.steps or self.history.created_data("new_seed") is not None
-        return own if is_own else inherited
+        recorded = self.history.ids.get(place)
+        if recorded is not None:
+            return recorded
+        is_own = self.history.created_data("new_seed") is not None
+        return self.own_operation_id(place) if is_own else f"{self.job.origin}:{place}"
 
     def own_operation_id(self, place: str) -> str:
         """Return the name of an operation that shares none with the job that is retried."""

@@ -53,7 +53,7 @@ def reopening(history: History, operation_id: str | None, *, from_here: bool = F
         operation_id: The operation.
         from_here: Do it anew even if it succeeded.
     """
-    target = None if operation_id is None else history.steps.get(operation_id)
+    target = None if operation_id is None else history.recorded_at(operation_id)
     if target is None:
         return Reopening()
     place = place_of(target)
@@ -131,12 +131,11 @@ def is_below(place: str, other: str) -> bool:
 
 def _comes_after(history: History, target: Step, step: Step) -> bool:
     """Whether an operation comes after another one, in its line or in a line around it."""
-    origin = target.operation_id.partition(":")[0]
     ours, theirs = list(_parts(target)), list(_parts(step))
     for depth, (our, their) in enumerate(zip(ours, theirs, strict=False)):
         if our == their:
             continue
-        around = history.steps.get(f"{origin}:{'.'.join(ours[:depth])}")
+        around = history.recorded_at(f":{'.'.join(ours[:depth])}")
         if around is not None and around.kind in _UNORDERED:
             return False
         if our.isdecimal() and their.isdecimal():

@@ -210,7 +210,6 @@ class _Journal:
         more: dict[str, Any] = {
             "children": copies.children,
             "dropped": copies.dropped,
-            "repeats": copies.repeats,
         }
         if asked.new_keys:
             more["new_seed"] = new_seed()
@@ -223,8 +222,9 @@ class _Copies:
 
     Attributes:
         children: Child jobs that are retried themselves, by place.
-        dropped: Kind, name and input of effects that may be done anew, by place: whoever does the same has the same key.
-        repeats: Of these, by place, those that have happened: somebody is asked before they happen again.
+        dropped: Kind, name, hash of the arguments and operation id of effects that may be done anew, by place: whoever does the
+            same has the same key. What an earlier retry has not come to is among them.
+        repeats: Of these, those that have happened: somebody is asked before they happen again.
         unknown_questions: Operation ids of the questions what became of lost effects.
     """
 
@@ -241,8 +241,12 @@ class _Copies:
         self._timers = set(cut.timers)
         self._gone = {*cut.reopened, *cut.dropped, *(step.operation_id for step in journal.cleaned_up())}
         self.children = {one.partition(":")[2]: child for one, child in cut.children.items()}
-        self.dropped: dict[str, list[Any]] = {}
-        self.repeats: dict[str, str] = {}
+        self.dropped: dict[str, list[Any]] = {
+            place: noted
+            for place, noted in (self._history.created_data("dropped") or {}).items()
+            if place not in self._history.ids
+        }
+        self.repeats: list[NewEvent] = []
         for step in self._history.steps.values():
             self._judge(step)
 
@@ -276,10 +280,16 @@ class _Copies:
                 self.children[place_of(step)] = step.declaration.data["child_job_id"]
             return
         place, effect = place_of(step), step.declaration.data.get("effect", "read")
-        self.dropped[place] = [step.kind, step.name, step.input_hash]
+        call = self._history.call_of(step)
+        data: dict[str, Any] = {} if call is None else dict(call.data)
+        made = step.made_hash or data.get("made", data.get("input"))
+        self.dropped[place] = [step.kind, step.name, made, step.operation_id]
         has_happened = step.outcome is not None and step.outcome.type.endswith(".completed")
-        if has_happened and effect not in REPEATABLE:
-            self.repeats[place] = effect
+        is_unsettled = step.outcome is None and call is not None and not step.attempts
+        if (has_happened or is_unsettled) and effect not in REPEATABLE:
+            data |= {"kind": step.kind, "name": step.name, "effect": effect}
+            content = None if call is None else call.content
+            self.repeats.append(NewEvent(RuntimeEventType.RETRY_REPEATS, step.operation_id, data, content))
 
     def _is_unknown(self, step: Step) -> bool:
         effect = step.declaration.data.get("effect", "unsafe")
@@ -304,7 +314,8 @@ class _Copies:
         return sleeps_again(self._history, self._timers - self._gone, job_id)
 
     def events(self) -> Iterator[NewEvent]:
-        """Yield the copies, and what has become of lost effects since the job ended."""
+        """Yield what may be repeated, the copies, and what has become of lost effects since the job ended."""
+        yield from self.repeats
         for event in self._journal.events:
             if event.operation_id is not None and self._counts(event, event.operation_id):
                 data = {name: value for name, value in event.data.items() if name != "usage"}

@@ -55,6 +55,7 @@ class RuntimeEventType(StrEnum):
     STEP_FAILED = "step.failed"
     STEP_UNKNOWN = "step.unknown"
     BRANCH_LEFT = "branch.left"
+    RETRY_REPEATS = "retry.repeats"
     VALUE_RECORDED = "value.recorded"
     TIMER_SET = "timer.set"
     TIMER_FIRED = "timer.fired"

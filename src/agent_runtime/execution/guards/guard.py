@@ -97,7 +97,7 @@ class Guard(Host):
             return failure(_REFUSED, UNKNOWN_TOOL)
         operation = branch.reach_at(place, "tool", name) if branch.batch else branch.reach("tool", name)
         result = await self._tools.call(branch, operation, invocation, proceed)
-        step = branch.run.history.steps.get(operation.id)
+        step = branch.run.history.recorded_at(operation.id)
         if step is not None and step.outcome is not None and "reconciled" not in step.outcome.data:
             branch.run.transcripts.note_result(operation.place, invocation.call, result.said)
         return result

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+from agent_runtime.actions.resolution import NOTHING_TO_EDIT
 from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
@@ -94,7 +95,9 @@ class ApprovalOfCall:
         """How often about which arguments."""
 
     def is_given(self, invocation: ToolInvocation, approval: Approval) -> bool:
-        """Whether those who have said yes to this very call may."""
+        """Whether those who have said yes to this very call may; to one that was under way they have."""
+        if not self.is_changed and self._effect.was_begun_with(invocation.arguments):
+            return True
         if self._given is None:
             return False
         wanted, verdict = self._given
@@ -147,11 +150,14 @@ class ApprovalOfCall:
         if problem is not None:
             payload["problem"] = problem
         self._asked[wanted] += 1
+        # People have said that this very call is made again: to edit it would make another one of it.
+        is_fixed = self._effect.arguments_again() is not None
+        schema = NOTHING_TO_EDIT if is_fixed else _shared_schema(tool)
         again = "" if self._asked[wanted] == 1 else f".{self._asked[wanted]}"
         action = await open_action(
             self._branch,
-            f"{self._effect.operation_id}?{about}{again}",
-            approval_spec(approval, payload, argument_schema=_shared_schema(tool)),
+            f"{self._effect.ruled_at}?{about}{again}",
+            approval_spec(approval, payload, argument_schema=schema),
             argument_hash=wanted,
         )
         return await await_action(self._branch, action)

@@ -93,6 +93,9 @@ class ToolGuard:
         ruled = await self._rule(own, branch.dropped_tools, effect, invocation)
         if isinstance(ruled, ToolResult):
             return await _record(effect, ruled)
+        recorded = await effect.agree(ruled.arguments)
+        if recorded is not None:
+            return await _as_recorded(effect, recorded)
         token = _CURRENT.set(effect)
         try:
             attempt = 1 if effect.step is None else effect.step.attempt
@@ -133,13 +136,14 @@ class ToolGuard:
         """Ask the policy, and a person where it or the tool wants one; return the call, or the result that refuses it.
 
         Rules and people see what the tool will see: its arguments checked and converted, with defaults filled in, and exactly those
-        are run. What a person has edited is ruled on like any other call.
+        are run. What a person has edited is ruled on like any other call. What was under way before is what is made again.
         """
         consent = ApprovalOfCall(
-            own, effect, is_changed=is_changed(own.run.history, effect.operation_id, invocation.tool)
+            own, effect, is_changed=is_changed(own.run.history, effect.ruled_at, invocation.tool)
         )
         try:
-            given = invocation.arguments
+            again = effect.arguments_again()
+            given = invocation.arguments if again is None else again
             taken = await read_aside(given, partial(completed, invocation.tool, given))
             invocation = invocation.evolve(arguments=taken)
         except ToolError as error:
@@ -151,13 +155,12 @@ class ToolGuard:
                 return failure(
                     f"budget {budget.display_name}: not run, one answer may not call more tools", DENIED
                 )
-            result = await rule_on_tool(own.run, effect.operation_id, invocation)
+            result = await rule_on_tool(own.run, effect.ruled_at, invocation)
             if isinstance(result, ToolResult):
                 return result
             approval = approval_for(invocation.tool, result, is_changed=consent.is_changed)
             if approval is None or consent.is_given(invocation, approval):
                 self._pin(effect, invocation.tool, is_agreed=consent.is_changed)
-                effect.arguments = invocation.arguments
                 return invocation
             agreed = await consent.ask(invocation, approval, result)
             if isinstance(agreed, ToolResult):
@@ -166,7 +169,7 @@ class ToolGuard:
 
     def _pin(self, effect: JournaledEffect, tool: Tool, *, is_agreed: bool) -> None:
         """Write what a foreign server says of a tool: at the first call, and when people have agreed to something else."""
-        run, operation_id = effect.run, effect.operation_id
+        run, operation_id = effect.run, effect.ruled_at
         pins = new_pins(run.history, operation_id, [tool])
         if is_agreed and run.history.definitions[tool.name][-1][1] != tool.definition:
             pins = [agreed_pin(operation_id, tool)]
@@ -187,7 +190,7 @@ class ToolGuard:
                 break
             repeated = effect.effect == "idempotent"
             result = await proceed(invocation)
-        result = await redacted_result(result, effect.run, effect.operation_id)
+        result = await redacted_result(result, effect.run, effect.ruled_at)
         return await _record(effect, _bounded(effect, result), with_next=invocation.unseen)
 
     async def attempt(self, branch: Branch, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
@@ -253,7 +256,7 @@ def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:
 
 async def _as_recorded(effect: JournaledEffect, recorded: Outcome) -> ToolResult:
     """Return what the journal has of a call, as the model is shown it."""
-    return await redacted_result(read_tool_result(recorded), effect.run, effect.operation_id)
+    return await redacted_result(read_tool_result(recorded), effect.run, effect.ruled_at)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:

@@ -106,6 +106,10 @@ class Step:
     """How often a crash left it unknown whether the effect happened."""
     open_intent: Mapping[str, Any] | None = None
     """`data` of the newest intent, while no outcome or failure follows it."""
+    intended: RuntimeEvent | None = None
+    """The newest intent, whatever has followed: its content is with what the effect was called last."""
+    made_hash: str | None = None
+    """Hash of the arguments that it was called with last: after rulings and edits, with defaults filled in."""
     outcome: RuntimeEvent | None = None
     """`completed` or `failed`."""
     resumed: frozenset[str] = frozenset()
@@ -122,6 +126,8 @@ class History:
 
     def __init__(self) -> None:
         self.steps: dict[str, Step] = {}
+        self.ids: dict[str, str] = {}
+        self.repeats: dict[str, RuntimeEvent] = {}  # effects of the job retried, by place
         self.arrived: dict[str, RuntimeEvent] = {}
         """Answers to waits, by operation id."""
         self.decisions: dict[str, dict[tuple[str, str, str | None], Mapping[str, Any]]] = {}
@@ -204,6 +210,9 @@ class History:
             return
         if event.type in _ABOUT_MONEY:
             return
+        if event.type == RuntimeEventType.RETRY_REPEATS:
+            self.repeats[operation_id.partition(":")[2]] = event
+            return
         if event.type in _ARRIVALS and self.is_superseded(event):
             return
         if event.type in _ARRIVALS:
@@ -246,6 +255,7 @@ class History:
         for operation_id in data["reopens"]:
             step = self.steps[operation_id]
             step.outcome, step.open_intent, step.state = None, None, "attempted"
+            step.intended = None  # it has failed, and may be asked something else now
             around = [one for one in self.failed_branches if operation_id.startswith(f"{one}.")]
             for branches in around:
                 self._take_up_again(branches)
@@ -266,6 +276,7 @@ class History:
         known: tuple[dict[str, Any], ...] = (self.steps, self.arrived, self.timeouts, self.left)
         for index in known:
             index.pop(operation_id, None)
+        self.ids.pop(operation_id.partition(":")[2], None)
 
     def _apply_consent(self, operation_id: str, event: RuntimeEvent) -> None:
         if event.type == RuntimeEventType.TOOL_PINNED:
@@ -304,6 +315,7 @@ class History:
             data = event.data
             step = Step(operation_id, kind, data.get("name", event.type), data.get("input"), event)
             self.steps[operation_id] = step
+            self.ids[operation_id.partition(":")[2]] = operation_id
             self.kinds.add(kind)
             if "retries" in data and kind == "child":
                 self._superseded.add(data["retries"])
@@ -327,7 +339,10 @@ class History:
         step = self._declare(operation_id, kind, event)
         data = event.data
         step.state = state
+        if "input" in data:
+            step.made_hash = data.get("made", data["input"])
         if state == "started":
+            step.intended = event
             step.attempts += 1
             step.open_intent = data
             self.room_wanted = None
@@ -383,6 +398,16 @@ class History:
                 "finish it"
             )
         return step
+
+    def recorded_at(self, operation_id: str) -> Step | None:
+        """Return the step that is recorded at an operation's place, perhaps under another id: a retry recalls what others named."""
+        return self.steps.get(self.ids.get(operation_id.partition(":")[2], operation_id))
+
+    def call_of(self, step: Step) -> RuntimeEvent | None:
+        """Return the entry that holds what an effect was called with: its newest intent, or that in the job retried."""
+        if step.attempts:
+            return step.intended
+        return self.repeats.get(step.operation_id.partition(":")[2]) if step.unknowns else None
 
     def lost_model_attempts(self) -> list[Step]:
         """Return the model calls whose answer was lost with the process that asked."""

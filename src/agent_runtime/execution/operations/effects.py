@@ -77,7 +77,8 @@ class JournaledEffect:
         name: Of the tool or step.
         operation: Its place in the journal.
         effect: Its effect class.
-        arguments: What it is called with; recorded with the intent.
+        arguments: What the code, or the model, calls it with. Those of a tool are ruled on, completed and perhaps edited before
+            it begins (`agree`); with those that it begins with the effect is recorded, named, and shown to people.
         reconcile: For the class `reconcilable`.
         write_result: Turns a result that a person or `reconcile` gives into content; raises where it cannot be one, in words
             that follow 'the result'.
@@ -103,16 +104,60 @@ class JournaledEffect:
         self.arguments = arguments
         self._reconcile = reconcile
         self._write_result = write_result
-        self._hash = hash_of(self.run.tokens.hidden(arguments))
+        self._asked = self._hash_of(arguments)
+        self._made = (operation.step and operation.step.made_hash) or self._asked
         self._place = operation.place
-        self.operation_id = self._named(operation)
+        self._before: list[Any] | None = (self.run.history.created_data("dropped") or {}).get(operation.place)
+        self._is_settled = False
+        self.ruled_at = operation.id if self._before is None else self._first_id(self._before[3])
+        """Under which id rulings and approvals are recorded, which come before its name is known."""
+        if operation.step is not None or self._before is None:
+            self.operation_id = operation.id
+        else:
+            self.operation_id = self._named() if kind == "step" else self.ruled_at
 
-    def _named(self, operation: Operation) -> str:
-        """Return the operation's id: of two that a retry does at one place, only the same one has the same id."""
-        before = (self.run.history.created_data("dropped") or {}).get(operation.place)
-        if operation.step is not None or before in (None, [self.kind, self.name, self._hash]):
-            return operation.id
-        return self.run.own_operation_id(operation.place)
+    def _first_id(self, before: str) -> str:
+        has_new_keys = self.run.history.created_data("new_seed") is not None
+        return self.run.own_operation_id(self._place) if has_new_keys else before
+
+    def _named(self) -> str:
+        """Return the id of a new effect: of two that a retry does at one place, only the same one has the same id."""
+        if self._before is None or self._before[:3] == [self.kind, self.name, self._made]:
+            return self.ruled_at
+        return self.run.own_operation_id(self._place)
+
+    def _hash_of(self, arguments: Mapping[str, object]) -> str:
+        return hash_of(self.run.tokens.hidden(arguments))
+
+    async def agree(self, arguments: Mapping[str, object]) -> Outcome | None:
+        """Learn with which arguments it is going to begin; return what became of the very same effect in the job retried."""
+        self.arguments, self._made = arguments, self._hash_of(arguments)
+        if self.step is not None or self._before is None:
+            return None
+        self.operation_id = self._named()
+        return await self._settle_repeated("made", self._made)
+
+    def arguments_again(self) -> dict[str, Any] | None:
+        """Return what it has to be called with, because it was under way with that, and people were shown it.
+
+        `None` where nothing is recorded, or not as it was: then it is called as the code asks.
+        """
+        call = self._recorded() if self.step is not None else None
+        if call is None or call.content is None or call.data.get("hides"):
+            return None
+        arguments = decode(call.content)
+        is_whole = isinstance(arguments, dict) and hash_of(arguments) == _made_hash(call)
+        return arguments if is_whole else None
+
+    def was_begun_with(self, arguments: Mapping[str, object]) -> bool:
+        """Whether it was under way in this job with the same arguments: then whoever had to agree to them has."""
+        intent = None if self.step is None else self.step.intended
+        return intent is not None and _made_hash(intent) == self._hash_of(arguments)
+
+    def _recorded(self) -> RuntimeEvent | None:
+        """Return the entry that holds what it was called with, here or in the job that is retried."""
+        history, step = self.run.history, self.step
+        return history.repeats.get(self._place) if step is None else history.call_of(step)
 
     def _shown(self) -> dict[str, object]:
         """Return the arguments as they are recorded."""
@@ -127,7 +172,7 @@ class JournaledEffect:
         """Return the recorded outcome, or settle what a crash left open; `None` when it is to run (again)."""
         step = self.step
         if step is None:
-            return await self._settle_repeated()
+            return await self._settle_repeated("input", self._asked)
         self._warn_if_changed(step)
         if step.outcome is not None:
             return step.outcome
@@ -137,14 +182,23 @@ class JournaledEffect:
             return None
         return await self.settle_lost()
 
-    async def _settle_repeated(self) -> Outcome | None:
-        """See about an effect that happened in the job that is retried from before it: somebody says what now."""
-        repeats = self.run.history.created_data("repeats") or {}
-        is_same = self.operation_id == self.run.operation_id(self._place)
-        return await self.settle_lost() if is_same and self._place in repeats else None
+    async def _settle_repeated(self, by: Literal["input", "made"], wanted: str) -> Outcome | None:
+        """See about an effect that happened in the job that is retried from before it: somebody says what now.
+
+        It is the same if the code asks the same again, or if the same is what has come of what it asks.
+        """
+        before = self.run.history.repeats.get(self._place)
+        if before is None or self._is_settled:
+            return None
+        data = before.data
+        found = data.get("input") if by == "input" else _made_hash(before)
+        if (data["kind"], data["name"], found) != (self.kind, self.name, wanted):
+            return None
+        self._is_settled, self._made = True, _made_hash(before) or self._made
+        return await self.settle_lost()
 
     def _warn_if_changed(self, step: Step) -> None:
-        if step.input_hash is not None and step.input_hash != self._hash:
+        if step.input_hash is not None and step.input_hash != self._asked:
             warn_changed(self.run, self.operation_id, self.kind, self.name)
 
     async def intend(self, **parts: Unpack[CommitParts]) -> None:
@@ -154,11 +208,20 @@ class JournaledEffect:
             return
         if step is not None and step.open_intent is not None:
             return
-        data = {"name": self.name, "input": self._hash, "effect": self.effect}
+        if self.kind == "step":  # runs with what the code asks for now
+            self._made = self._asked
+        data = {**self._hashes(), "effect": self.effect}
+        if self.run.tokens.are_drawn and hash_of(self.arguments) != self._made:
+            data["hides"] = True
         content = described(self._shown())
         event = NewEvent(f"{self.kind}.started", self.operation_id, data, content)
         await self.run.journal.commit([event], **parts)
         await self.run.gate.check_alive()
+
+    def _hashes(self) -> JsonObject:
+        """Return what entries say of it: its name, what was asked, and what is done where that is something else."""
+        data = {"name": self.name, "input": self._asked}
+        return data if self._made == self._asked else data | {"made": self._made}
 
     async def finish(
         self,
@@ -174,7 +237,7 @@ class JournaledEffect:
         It may be held where a crash would repeat only what may be repeated, or where its caller shows it to nobody yet.
         """
         state = "completed" if ok else "failed"
-        described = {"name": self.name, "input": self._hash, **data}
+        described = {**self._hashes(), **data}
         outcome = NewEvent(f"{self.kind}.{state}", self.operation_id, described, content)
         if (with_next or self.effect in REPEATABLE) and self.run.journal.may_defer(outcome):
             self.run.journal.defer(outcome, charges)
@@ -227,12 +290,18 @@ class JournaledEffect:
             await self.finish(ok=False, data=data, content=None)
 
     def _question(self, problem: str | None = None) -> ActionSpec:
+        """Ask about what was under way; where `retry` would run something else, show that as well."""
+        call, shown = self._recorded(), decode(described(self._shown()))
+        is_other = call is not None and call.data.get("input") != self._asked
+        if is_other and self.kind == "tool":
+            is_other = self.arguments_again() is None
         return unknown_effect(
             self.run.history,
             kind=self.kind,
             name=self.name,
             operation_id=self.operation_id,
-            arguments=decode(described(self._shown())),
+            arguments=shown if call is None or call.content is None else decode(call.content),
+            retried_with=shown if is_other else None,
             problem=problem,
         )
 
@@ -278,6 +347,11 @@ class JournaledEffect:
         return await self.finish(ok=True, data={"reconciled": by}, content=content)
 
 
+def _made_hash(call: RuntimeEvent) -> str | None:
+    found: str | None = call.data.get("made", call.data.get("input"))
+    return found
+
+
 def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
     """Record, once, that a finished step would be asked something else today; its recorded outcome is used.
 
@@ -300,6 +374,7 @@ def unknown_effect(
     name: str,
     operation_id: str,
     arguments: object = None,
+    retried_with: object = None,
     problem: str | None = None,
 ) -> ActionSpec:
     """Build the question what became of an operation whose outcome was lost, for those who had to agree to it.
@@ -310,6 +385,7 @@ def unknown_effect(
         name: Its name.
         operation_id: It.
         arguments: What it was called with.
+        retried_with: What it is called with if it is run again, where that is something else by now.
         problem: What was wrong with an earlier answer.
     """
     agreed = who_agreed(history, operation_id)
@@ -320,6 +396,8 @@ def unknown_effect(
     }
     if arguments is not None:
         payload["arguments"] = arguments
+    if retried_with is not None:
+        payload["retry_arguments"] = retried_with
     if problem is not None:
         payload["problem"] = f"The result that was given {problem}"
     return ActionSpec(

@@ -15,6 +15,11 @@ class ResumeTokens:
         self._drawn: dict[str, str] = {}
         """By token, what stands for it."""
 
+    @property
+    def are_drawn(self) -> bool:
+        """Whether there are any, so that arguments may be recorded as others than they are."""
+        return bool(self._drawn)
+
     def draw(self, action: ActionRecord) -> tuple[ActionRecord, Sequence[ActionToken]]:
         """Draw tokens for an action; return the action that shows them, and what is stored of them."""
         action, stored = draw_tokens(action)
