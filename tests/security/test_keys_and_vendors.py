@@ -13,6 +13,7 @@ from llm_client import (
     AnthropicProvider,
     AuthenticationError,
     ConfigurationError,
+    ConnectionFailed,
     GoogleProvider,
     InvalidResponse,
     Message,
@@ -29,8 +30,9 @@ from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.presets import PRESETS
 from llm_client.providers.transport.aiohttp import AiohttpTransport
 from llm_client.providers.transport.httpcore import HttpcoreTransport
-from llm_client.providers.transport.port import AnswerLimits
+from llm_client.providers.transport.port import AnswerLimits, TransportOptions
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
+from support.proxy import LoopbackProxy
 
 SPEC = RequestSpec(messages=[Message.user("Hi")])
 KEY = "k" * 40
@@ -150,6 +152,32 @@ async def test_no_header_with_a_secret_is_sent_unencrypted_either(header: str) -
     provider = create_provider("ollama:m", base_url="http://models.example/v1", headers={header: KEY})
     with pytest.raises(ConfigurationError, match="not sent unencrypted"):
         await ask(provider)
+
+
+@pytest.mark.parametrize("secret", [{"api_key": KEY}, {"headers": {"x-auth-token": KEY}}])
+async def test_no_key_for_this_machine_goes_unencrypted_through_another(
+    secret: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.invalid:3128")
+    elsewhere = TransportOptions(proxy="http://proxy.invalid:3128")
+    async with LoopbackServer(json_reply(ANSWER)) as server, LoopbackProxy() as proxy:
+        await ask(create_provider("ollama:m", base_url=server.url, **secret))
+        assert KEY in told(server)
+        for options in ({"transport_options": elsewhere}, {"transport": HttpcoreTransport(elsewhere)}):
+            provider = create_provider("ollama:m", base_url=server.url, **secret, **options)
+            with pytest.raises(ConfigurationError, match="not sent unencrypted through the proxy") as refused:
+                await ask(provider)
+            assert KEY not in str(refused.value)
+        here = TransportOptions(proxy=f"http://{proxy.address}")
+        await ask(create_provider("ollama:m", base_url=server.url, transport_options=here, **secret))
+        assert len(proxy.seen) == 1
+        for asked in ({**secret, "plain_http": True}, {}):
+            provider = create_provider("ollama:m", base_url=server.url, transport_options=elsewhere, **asked)
+            with pytest.raises(ConnectionFailed):  # it is tried: there is no such proxy
+                await ask(provider)
 
 
 # -- a hostile vendor ------------------------------------------------------------------------------------------------

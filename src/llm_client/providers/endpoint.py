@@ -114,6 +114,8 @@ class Endpoint:
     """Whether the keys in the environment are meant for it."""
     may_send_keys: bool = False
     """Whether a key is safe on the way there."""
+    plain_http: bool = False
+    """Whether it is safe on any way, as somebody has said."""
 
     @classmethod
     def of(
@@ -151,6 +153,7 @@ class Endpoint:
             limits=limits or AnswerLimits(),
             is_own=vendor.owns(url),
             may_send_keys=plain_http or is_private(url),
+            plain_http=plain_http,
         )
 
     async def send(
@@ -160,7 +163,7 @@ class Endpoint:
 
         Raises:
             AuthenticationError: There is no key.
-            ConfigurationError: A key would go unencrypted to another machine.
+            ConfigurationError: A key would go unencrypted to another machine, or through one.
         """
         key = None if _CREDENTIALS & self.headers.keys() else await self.key()
         given = [value for name, value in self.headers.items() if kind_of_name(name)]
@@ -176,7 +179,13 @@ class Endpoint:
             headers[header] = before + key
         if accept == "application/json":
             headers["accept-encoding"] = "gzip, deflate"
-        request = HttpRequest(url=self.base_url + path, headers=headers, body=body, timeouts=self.timeouts)
+        request = HttpRequest(
+            url=self.base_url + path,
+            headers=headers,
+            body=body,
+            timeouts=self.timeouts,
+            is_private=bool(secrets) and not self.plain_http,
+        )
         with origin.blamed():
             async with whole_time(self.limits.max_seconds):
                 return origin, await self.transport.send(request)

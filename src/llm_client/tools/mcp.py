@@ -16,7 +16,7 @@ import orjson
 from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.json_text import dumps
 from llm_client.middleware import HOST
-from llm_client.network import NETWORK, is_private
+from llm_client.network import NETWORK, is_here, is_private
 from llm_client.public_text import kind_of, text_of, without_keys
 from llm_client.redaction import kind_of_name
 from llm_client.tools.aliases import aliases
@@ -267,10 +267,14 @@ class McpServer:
         NETWORK.check(self._url)
         import httpx2
 
+        host = httpx2.URL(self._url).host
         timeout = httpx2.Timeout(30.0, read=300.0)
         http_client = httpx2.AsyncClient(
             headers={"accept-encoding": "identity", **self._headers},
             timeout=timeout,
+            mounts={f"all://[{host}]" if ":" in host else f"all://{host}": None}
+            if is_here(host)
+            else None,  # no proxy
             event_hooks={"response": [bounding(httpx2.AsyncByteStream), minding(lambda: requests)]},
         )
         requests = BoundedServer(streamable_http_client(self._url, http_client=http_client))

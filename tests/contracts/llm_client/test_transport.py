@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,19 +289,64 @@ async def test_proxy_tunnels_encrypted_requests(
         assert [first for first, _ in proxy.seen] == [f"CONNECT localhost:{server.port} HTTP/1.1"]
 
 
-async def test_proxy_of_the_environment_is_used_unless_it_is_told_not_to(
-    make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with LoopbackServer(json_reply("x")) as server, LoopbackProxy() as proxy:
-        monkeypatch.delenv("no_proxy", raising=False)
-        monkeypatch.delenv("NO_PROXY", raising=False)
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LoopbackProxy]:
+    """The environment's proxy for everything; it takes every name for this machine's."""
+    async with LoopbackProxy() as proxy:
+        for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
-        await text(make(), ask(server.url))
+        monkeypatch.setenv("all_proxy", f"http://{proxy.address}")
+        yield proxy
+
+
+async def test_proxy_of_the_environment_is_used_unless_it_is_told_not_to(
+    make: Make, proxy: LoopbackProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with LoopbackServer(json_reply("x")) as server:
+        elsewhere = f"http://models.invalid:{server.port}"
+        await text(make(), ask(elsewhere))
         assert len(proxy.seen) == 1
-        await text(make(trust_env=False), ask(server.url))
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        await text(make(), ask(server.url))
+        with pytest.raises(ConnectionFailed):
+            await text(make(trust_env=False), ask(elsewhere))
+        monkeypatch.setenv("no_proxy", "models.invalid")
+        with pytest.raises(ConnectionFailed):
+            await text(make(), ask(elsewhere))
         assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_what_is_for_this_machine_goes_through_no_proxy_of_the_environment(
+    make: Make, host: str, proxy: LoopbackProxy
+) -> None:
+    async with LoopbackServer(json_reply("x")) as server:
+        assert await text(make(), ask(f"http://{host}:{server.port}")) == '"x"'
+    assert proxy.seen == []
+
+
+async def test_what_is_encrypted_for_this_machine_goes_through_no_proxy_either(
+    make: Make, proxy: LoopbackProxy, tls: ssl.SSLContext, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    async with LoopbackServer(json_reply("x"), tls=tls) as server:
+        assert await text(make(ca_bundle=bundle), ask(server.url)) == '"x"'
+    assert proxy.seen == []
+
+
+async def test_a_secret_for_this_machine_goes_through_no_proxy_elsewhere_that_could_read_it(
+    make: Make,
+) -> None:
+    async with LoopbackServer(json_reply("x")) as server:
+        transport = make(proxy="http://me:pw@proxy.invalid:3128")
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="not sent unencrypted through the proxy") as refused:
+                await transport.send(replace(ask(server.url), is_private=True))
+            assert "pw" not in str(refused.value)
+        async with LoopbackProxy() as here:
+            transport = make(proxy=f"http://{here.address}")
+            assert await text(transport, replace(ask(server.url), is_private=True)) == '"x"'
+            assert len(here.seen) == 1
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:secret@localhost:1", "://me:secret@localhost:1"])

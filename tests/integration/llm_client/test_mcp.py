@@ -25,6 +25,7 @@ from llm_client import (
     block_network,
 )
 from llm_client.tools.execution import execute
+from support.proxy import LoopbackProxy
 
 PROGRAM = Path(__file__).parents[2] / "support" / "mcp_server.py"
 COMMAND = [sys.executable, str(PROGRAM)]
@@ -178,6 +179,20 @@ async def test_streamable_http_works_the_same(url: str, headers: dict[str, str])
 
         assert (await call(tools["add"], a=1, b=2)).content == "3"
         assert tools["add"].effect == "read"
+
+
+async def test_a_server_on_this_machine_is_reached_through_no_proxy_of_the_environment(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with LoopbackProxy() as proxy:
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://{proxy.address}")
+        for address in (url, url.replace("127.0.0.1", "LocalHost")):
+            async with McpServer(url=address, headers={"Authorization": "Bearer test"}) as server:
+                assert "add" in await by_name(server)
+        assert proxy.seen == []
 
 
 async def test_a_blocked_network_blocks_it_too() -> None:

@@ -28,7 +28,13 @@ from llm_client.providers.transport.port import (
     forget_closed_loops,
     make_ssl_context,
 )
-from llm_client.providers.transport.proxies import load_modules, proxy_authorization, proxy_for
+from llm_client.providers.transport.proxies import (
+    exposed,
+    is_read_by,
+    load_modules,
+    proxy_authorization,
+    proxy_for,
+)
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -110,6 +116,8 @@ class AiohttpTransport:
             check_header(name, value)
         url = urlsplit(request.url)
         proxy = proxy_for(url, self._options)
+        if request.is_private and is_read_by(proxy, url):
+            raise exposed()
         if proxy is None:
             return request.headers, None, None
         address = proxy._replace(netloc=proxy.netloc.rpartition("@")[2]).geturl()

@@ -26,7 +26,13 @@ from llm_client.providers.transport.port import (
     forget_closed_loops,
     make_ssl_context,
 )
-from llm_client.providers.transport.proxies import load_modules, proxy_authorization, proxy_for
+from llm_client.providers.transport.proxies import (
+    exposed,
+    is_read_by,
+    load_modules,
+    proxy_authorization,
+    proxy_for,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -80,6 +86,8 @@ class _LoopConnections:
         from httpcore2 import Request
 
         target = self._targets.get(request.url) or await self._resolve(request.url)
+        if request.is_private and target.is_exposed:
+            raise exposed()
         headers = [(b"host", target.host)]
         headers += [
             (name.encode("ascii"), check_header(name, value)) for name, value in request.headers.items()
@@ -128,7 +136,7 @@ class _LoopConnections:
             self._connections[key] = self._open(url, proxy)
         if len(self._targets) >= _MAX_TARGETS:
             self._targets.clear()
-        target = _Target(url, _host_name(netloc), self._connections[key])
+        target = _Target(url, _host_name(netloc), self._connections[key], is_read_by(proxy, parts))
         self._targets[address] = target
         return target
 
@@ -154,6 +162,8 @@ class _Target(NamedTuple):
     url: URL
     host: bytes
     connections: Connections
+    is_exposed: bool
+    """Whether a proxy on another machine reads what is sent."""
 
 
 class _HttpcoreResponse:

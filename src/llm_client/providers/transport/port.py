@@ -54,7 +54,7 @@ class TransportOptions:
     """How to reach the network."""
 
     proxy: str | None = None
-    """URL of an HTTP proxy; without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count."""
+    """URL of an HTTP proxy; without it `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` count, but for what is on this machine."""
     trust_env: bool = True
     """Whether the environment's proxy variables are read."""
     ca_bundle: str | Path | None = None
@@ -80,6 +80,8 @@ class HttpRequest:
     """Hold the key, so no representation shows them."""
     body: bytes = field(repr=False)
     timeouts: Timeouts
+    is_private: bool = False
+    """Whether no proxy on another machine may read it. A transport that knows of one refuses with `ConfigurationError`."""
 
 
 class HttpResponse(Protocol):
