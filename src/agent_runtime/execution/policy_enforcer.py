@@ -48,6 +48,12 @@ class PolicyEnforcer:
             return True
         return bool(self._journal.history.decisions)
 
+    @property
+    def enforces_on_models(self) -> bool:
+        """Whether the policy rules on models, and does not only watch."""
+        policy = self._policy
+        return policy is not None and not policy.dry_run and policy.concerns(PolicyAction.MODEL)
+
     async def decide(
         self,
         action: PolicyAction,

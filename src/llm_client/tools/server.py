@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
 
 from llm_client.errors import ConfigurationError, InvalidRequest
+from llm_client.extra_fields import WRAPPER, folded_field
 from llm_client.json_text import JsonObject, JsonValue
 
 _SAME: Final = {
@@ -30,15 +31,14 @@ _NAMED_FREELY: Final = (None, "", "function", "custom")
 """Types of tools that go by the name somebody has given them; of all others it counts what they do."""
 _SAYS: Final = ("type", "name", "id", "function")
 """Fields in which an entry says what it is, where it does not say so by its fields."""
-_LISTS: Final = ("tools", "plugins")
-"""Fields of vendors' bodies that hold tools, one an entry."""
+_LISTS: Final = ("tools", "plugins", "functions")
+"""Fields of vendors' bodies that hold tools, one an entry, by their letters."""
 _OPTIONS: Final = {
-    "web_search_options": "web_search",
-    "search_parameters": "web_search",
-    "mcp_servers": "mcp",
+    "websearchoptions": "web_search",
+    "searchparameters": "web_search",
+    "mcpservers": "mcp",
     "prompt": "stored_prompt",
-    "cachedContent": "cached_content",
-    "cached_content": "cached_content",
+    "cachedcontent": "cached_content",
 }
 """Fields of vendors' bodies that are a tool each, or that name what is stored at the vendor with tools in it."""
 _MOST_NAME: Final = 200
@@ -183,14 +183,15 @@ def declared_in(extra: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str,
 
     The name is that of a `ServerTool` where it is such a tool, else what the vendor or the caller calls it.
     """
-    for field in _LISTS:
-        entries = extra.get(field)
-        for entry in entries if isinstance(entries, list | tuple) else ():
-            yield from _named(entry) if isinstance(entry, Mapping) else [(_common_name(str(entry)), {})]
-    for field, name in _OPTIONS.items():
-        if extra.get(field) is not None:
-            told = extra[field]
-            yield name, told if isinstance(told, Mapping) else {field: told}
+    for field, told in extra.items():
+        letters = folded_field(field)
+        if letters in _LISTS:
+            for entry in told if isinstance(told, list | tuple) else ():
+                yield from _named(entry) if isinstance(entry, Mapping) else [(_common_name(str(entry)), {})]
+        elif letters in _OPTIONS and told is not None:
+            yield _OPTIONS[letters], told if isinstance(told, Mapping) else {field: told}
+        elif letters == WRAPPER and isinstance(told, Mapping):
+            yield from declared_in(told)
 
 
 def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, object]]]:

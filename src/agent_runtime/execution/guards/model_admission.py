@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Final
 
 from agent_runtime.errors import BudgetExceededError, PolicyDenied
 from agent_runtime.execution.guards.model_policy import (
     judge_model,
+    judge_models_instead,
     judge_server_tool,
+    refuse_replaced,
     server_tools_of,
 )
 from agent_runtime.execution.guards.model_step import ModelStep, offered_tools
@@ -25,7 +28,9 @@ from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.money import to_units
+from agent_runtime.values.policy import Constraints
 from llm_client.codec import dump_message
+from llm_client.extra_fields import SAID, models_instead
 from llm_client.json_text import JsonValue
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.pricing.book import PriceBook
@@ -66,18 +71,27 @@ class ModelAdmission:
     ) -> tuple[RequestSpec, str]:
         """Return a request as the policy lets it leave, and the model it may ask. Raises `PolicyDenied`."""
         branch = step.branch
+        self._check_extra(step, spec)
         if branch.run.enforcer.governs_models:
             tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
             ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
-            step.ruled |= {(provider, model), (provider, ruling.model)}
-            bounds = ruling.constraints
+            others = await judge_models_instead(
+                branch, branch.batch, provider, spec.extra, context_tokens=tokens
+            )
+            step.ruled |= {(provider, name) for name in (model, ruling.model, *others)}
+            bounds = Constraints.tightest([ruling.constraints, *others.values()])
             if bounds.drop_tools:
                 branch.dropped_tools = (*branch.dropped_tools, *bounds.drop_tools)
             if bounds.redact:
                 await step.redact(bounds.redact)
                 spec = spec.evolve(messages=await step.redacted(spec.messages, bounds.redact))
-            spec, model = ruling.applied(spec, model), ruling.model
+            spec, model = replace(ruling, constraints=bounds).applied(spec, model), ruling.model
         return await self._rule_on_server_tools(step, spec), model
+
+    def _check_extra(self, step: ModelStep, spec: RequestSpec) -> None:
+        """Refuse what would take the place of what is ruled on. Raises `PolicyDenied`."""
+        if step.branch.run.enforcer.enforces_on_models:
+            refuse_replaced(spec.extra)
 
     async def _rule_on_server_tools(self, step: ModelStep, spec: RequestSpec) -> RequestSpec:
         """Ask the policy about tools that run at the vendor, where nobody sees their calls; once for each way to declare one."""
@@ -88,6 +102,7 @@ class ModelAdmission:
             kinds = await judge_server_tool(step.branch, step.branch.batch, name, told)
             step.ruled_tools.add(about)
             if kinds:
+                refuse_replaced(spec.extra, SAID)
                 await step.redact(kinds)
                 spec = spec.evolve(messages=await step.redacted(spec.messages, kinds))
         return spec
@@ -148,7 +163,9 @@ class ModelAdmission:
 
     async def _ruled(self, step: ModelStep, attempt: ModelAttempt) -> ModelAttempt:
         """Ask the policy about what a fallback or a middleware has changed since the call was ruled on."""
-        if (attempt.provider.name, attempt.model) in step.ruled:
+        asked = (attempt.model, *models_instead(attempt.spec.extra))
+        if step.ruled.issuperset((attempt.provider.name, model) for model in asked):
+            self._check_extra(step, attempt.spec)
             spec = await self._rule_on_server_tools(step, attempt.spec)
         else:
             spec, _ = await self.rule(

@@ -1,16 +1,16 @@
-"""What a job's policy does to its model calls: refuse, ask a person, bound, redirect, redact."""
+"""What a job's policy does to its model calls: refuse, ask a person, bound, redirect."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from agent_runtime.errors import ActionExpired, PolicyDenied
 from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.operations.waits import await_action, open_action
-from agent_runtime.execution.policy_enforcer import redactor, refusal_of
+from agent_runtime.execution.policy_enforcer import refusal_of
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import (
     UNCONSTRAINED,
@@ -20,11 +20,9 @@ from agent_runtime.values.policy import (
     PolicyDecision,
     PolicyResult,
 )
-from llm_client.messages import Message, Part, RefusalPart, TextPart
-from llm_client.redaction import Redactor
+from llm_client.extra_fields import RULED_ON, models_instead, replaced_field
 from llm_client.spec import RequestSpec
 from llm_client.tools.server import declarations_of, declared_in
-from llm_client.turns import read_aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +78,33 @@ async def judge_model(
         if forced in asked:
             raise PolicyDenied(f"rules force models in a circle: {' → '.join([*asked, forced])}")
         asked.append(forced)
+
+
+async def judge_models_instead(
+    branch: Branch, place: str, provider: str, extra: Mapping[str, object], *, context_tokens: int
+) -> dict[str, Constraints]:
+    """Ask the policy about the models that a gateway may ask instead, as a request's `extra` names them; return their bounds.
+
+    Raises:
+        PolicyDenied: The policy, or a person it asks, says no to one of them, or has another one asked.
+    """
+    bounds: dict[str, Constraints] = {}
+    for model in models_instead(extra):
+        verdict = await judge_model(branch, place, provider, model, context_tokens=context_tokens)
+        if verdict.model != model:
+            raise PolicyDenied(
+                f"model {model!r}: the policy has {verdict.model!r} asked instead, and a request's extra names it"
+            )
+        bounds[model] = verdict.constraints
+    return bounds
+
+
+def refuse_replaced(extra: Mapping[str, object], fields: frozenset[str] = RULED_ON) -> None:
+    """Refuse a field of `extra` that takes the place of what rules look at. Raises `PolicyDenied`."""
+    if extra and (field := replaced_field(extra, fields)) is not None:
+        raise PolicyDenied(
+            f"extra field {field!r} takes the place of what the policy rules on: say it in the request's own fields"
+        )
 
 
 async def judge_server_tool(
@@ -157,35 +182,3 @@ def _without_tools(spec: RequestSpec, patterns: Sequence[str]) -> RequestSpec:
     if (named and choice not in names) or not names:
         choice = None
     return spec.evolve(tools=left, server_tools=at_vendor, tool_choice=choice)
-
-
-async def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...]) -> Sequence[Message]:
-    """Return messages without some kinds of content; what a vendor signed or encoded stays as it is.
-
-    Long ones are read in a thread, so that other jobs go on meanwhile.
-    """
-    cleaner = redactor(kinds)
-
-    def cleaned() -> list[Message]:
-        return [_redacted(message, cleaner) for message in messages]
-
-    read = [(message.text, [call.arguments for call in message.tool_calls]) for message in messages]
-    return await read_aside(read, cleaned)
-
-
-def _redacted(message: Message, cleaner: Redactor) -> Message:
-    content: str | tuple[Part, ...]
-    if isinstance(message.content, str):
-        content = cleaner.text(message.content)
-    else:
-        content = tuple(
-            replace(part, text=cleaner.text(part.text)) if isinstance(part, TextPart | RefusalPart) else part
-            for part in message.content
-        )
-    calls = tuple(
-        replace(call, arguments=cleaner.redact(call.arguments), malformed=cleaner.redact(call.malformed))
-        for call in message.tool_calls
-    )
-    if content == message.content and calls == message.tool_calls:
-        return message
-    return replace(message, content=content, tool_calls=calls)

@@ -10,8 +10,9 @@ from typing import Any
 
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.heard import Heard
-from agent_runtime.execution.guards.model_policy import redacted_messages, server_tools_of
+from agent_runtime.execution.guards.model_policy import server_tools_of
 from agent_runtime.execution.guards.money import AtMost, attempt_id
+from agent_runtime.execution.guards.redacted import redacted_messages
 from agent_runtime.execution.journal.history import Step
 from agent_runtime.ledger.reservations import ApplicableBudget
 from agent_runtime.values.content import encode

@@ -13,10 +13,11 @@ from agent_runtime.errors import ActionExpired, ContentTooLarge, ResultNotSerial
 from agent_runtime.execution.approvals import Verdict, approval_spec
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.pinning import CHANGED
+from agent_runtime.execution.guards.redacted import redacted_result_of
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import JournaledEffect
 from agent_runtime.execution.operations.waits import await_action, open_action
-from agent_runtime.execution.policy_enforcer import redactor, refusal_of
+from agent_runtime.execution.policy_enforcer import refusal_of
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.fingerprint import hash_of
@@ -185,13 +186,4 @@ async def redacted_result(result: ToolResult, run: JobRun, operation_id: str) ->
             for kind in decision.get("constraints", {}).get("redact", ())
         }
     )
-    if not kinds:
-        return result
-    redact = redactor(tuple(kinds)).redact
-
-    def redacted() -> ToolResult:
-        return replace(
-            result, content=redact(result.content), value=redact(result.value), error=redact(result.error)
-        )
-
-    return await read_aside((result.content, result.value, result.error), redacted)
+    return await redacted_result_of(result, tuple(kinds)) if kinds else result
