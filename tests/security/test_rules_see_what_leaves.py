@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from agent_runtime import (
+    Budget,
+    BudgetExceededError,
+    BudgetSpec,
     ExecutionRequest,
     ModelPolicy,
     OperatorContext,
@@ -160,6 +163,29 @@ async def test_a_rule_for_tools_that_redacts_is_not_passed_by_other_messages() -
         with pytest.raises(PolicyDenied, match="'messages'"):
             await (await k.execute(ExecutionRequest(operator="ask"))).result()
     assert model.specs == []
+
+
+@pytest.mark.parametrize("extra", [extra for extra in REPLACING if "models" not in extra], ids=str)
+@pytest.mark.parametrize("mode", ["estimate", "hard"])
+async def test_a_budget_is_not_passed_by_what_it_has_not_reckoned_with(
+    extra: dict[str, Any], mode: Any
+) -> None:
+    model = Model()
+    budgets = BudgetSpec(max_tokens=100_000, mode=mode)
+    async with kernel(operators=asking(extra=extra), engine=model.engine) as k:
+        handle = await k.execute(ExecutionRequest(operator="ask", budgets=budgets))
+        with pytest.raises(BudgetExceededError, match="extra field"):
+            await handle.result()
+    assert model.specs == []
+
+
+async def test_a_budget_that_reckons_with_no_size_lets_it_pass() -> None:
+    model = Model()
+    async with kernel(operators=asking(extra={"model": "large"}), engine=model.engine) as k:
+        await k.ledger.set_budget(Budget(max_tokens_total=100_000, exceed_strategy="warn"))
+        budgets = BudgetSpec(max_turns=5)
+        await (await k.execute(ExecutionRequest(operator="ask", budgets=budgets))).result()
+    assert len(model.specs) == 1
 
 
 # -- models that a vendor may ask instead ----------------------------------------------------------------------------

@@ -77,6 +77,8 @@ class Demand:
     cost_of: CostOf
     turns: int = 1
     """1 where an answer is an agent's turn."""
+    replaced_by: str | None = None
+    """A field that goes out in place of the model, the messages or the bound that these numbers are of."""
 
     def at_most(self) -> int | Unbounded:
         """Return the input tokens that a hard budget reckons with."""
@@ -203,6 +205,10 @@ def _fit(
         return output
     if isinstance(tokens, Unbounded):
         return short("tokens", f"it is a hard limit, and {tokens.reason}")
+    if demand.replaced_by is not None:
+        return short(
+            "tokens", f"extra field {demand.replaced_by!r} takes the place of what the limit is reckoned with"
+        )
     if limits.tokens is not None:
         room = limits.tokens - used.tokens - tokens
         if room < least:

@@ -30,7 +30,7 @@ from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.money import to_units
 from agent_runtime.values.policy import Constraints
 from llm_client.codec import dump_message
-from llm_client.extra_fields import SAID, models_instead
+from llm_client.extra_fields import SAID, models_instead, replaced_field
 from llm_client.json_text import JsonValue
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.pricing.book import PriceBook
@@ -193,6 +193,7 @@ class ModelAdmission:
             else min(spec.max_tokens, _MOST_OUTPUT),
             cost_of=self._cost_of(attempt, model),
             turns=0 if attempt.call.embeds else 1,
+            replaced_by=replaced_field(spec.extra),
         )
 
     def _cost_of(self, attempt: ModelAttempt, model: str) -> CostOf:
