@@ -182,7 +182,7 @@ async def test_a_budget_is_not_passed_by_what_it_has_not_reckoned_with(
 async def test_a_budget_that_reckons_with_no_size_lets_it_pass() -> None:
     model = Model()
     async with kernel(operators=asking(extra={"model": "large"}), engine=model.engine) as k:
-        await k.ledger.set_budget(Budget(max_tokens_total=100_000, exceed_strategy="warn"))
+        k.ledger.set_budget(Budget(max_tokens_total=100_000, exceed_strategy="warn"))
         budgets = BudgetSpec(max_turns=5)
         await (await k.execute(ExecutionRequest(operator="ask", budgets=budgets))).result()
     assert len(model.specs) == 1
