@@ -43,19 +43,22 @@ def test_ours_is_compared_with_the_better_variant_of_each_peer(run: ModuleType) 
             "LangGraph shipped": [answer(0.8)],
             "LangGraph tuned": [answer(0.5)],
             "DBOS shipped": [answer(1.0)],
+            "LangGraph, asynchronous tuned": [answer(0.4)],
         },
         "ours alone": {"agent-runtime": [answer(0.1)]},
     }
 
     lines = run.SQLITE.ratio_table(measured)
 
-    assert lines[2:] == ["| 5 jobs × 100 steps, one after the other | 1 | 2.50 × (wanted ≥ 2) | 5.00 × |"]
+    assert lines[2:] == [
+        "| 5 jobs × 100 steps, one after the other | 1 | 2.50 × (wanted ≥ 10) | 5.00 × | 2.00 × (wanted ≥ 3) |"
+    ]
 
 
 def test_a_peer_without_the_case_is_left_open(run: ModuleType) -> None:
     measured = {"suspended": {"agent-runtime": [answer(1.0)], "LangGraph shipped": [answer(20.0)]}}
 
-    assert run.SQLITE.ratio_table(measured)[2:] == ["| 10,000 jobs suspended | 1 | 20.00 × | – |"]
+    assert run.SQLITE.ratio_table(measured)[2:] == ["| 10,000 jobs suspended | 1 | 20.00 × | – | – |"]
 
 
 def test_without_ours_there_is_nothing_to_compare(run: ModuleType) -> None:
