@@ -19,7 +19,7 @@ from llm_client.json_text import whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
-from llm_client.tools.arguments import completed
+from llm_client.tools.arguments import completed_aside
 from llm_client.tools.execution import execute, failure, failure_of
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import ToolResult
@@ -86,10 +86,8 @@ class ToolCalls:
             return await HOST.get().recall_tool(call, index) or invocation
         host = host_for(invocation.tool)
         if not host.asks_people and invocation.tool.requires_approval:
-            given = (
-                invocation.arguments
-            )  # who is asked sees what will be done, defaults as well, and exactly that is done
-            taken = await read_aside(given, partial(completed, invocation.tool, given))
+            # Who is asked sees what will be done, defaults as well, and exactly that is done.
+            taken = await completed_aside(invocation.tool, invocation.arguments)
             invocation = invocation.evolve(arguments=taken)
             if not await self._is_approved(invocation):
                 return failure(f"nobody approved the call of {call.name!r}", DENIED)

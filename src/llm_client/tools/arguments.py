@@ -7,9 +7,11 @@ model leaves out is the default, which can be 5,000 as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.tools.tool import Tool
+from llm_client.turns import read_aside
 
 _MAX_DEPTH = 16
 
@@ -26,6 +28,11 @@ def completed(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
     if tool.validate is not None:
         tool.validate(given)
     return given
+
+
+async def completed_aside(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
+    """As `completed`; large arguments in a thread, so that others go on meanwhile."""
+    return await read_aside(arguments, partial(completed, tool, arguments))
 
 
 def with_defaults(schema: JsonObject, given: JsonObject, depth: int = _MAX_DEPTH) -> dict[str, JsonValue]:

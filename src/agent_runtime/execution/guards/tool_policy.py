@@ -24,7 +24,7 @@ from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.errors import ToolError
 from llm_client.middleware import ToolInvocation
-from llm_client.tools.arguments import completed
+from llm_client.tools.arguments import completed_aside
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
 from llm_client.turns import read_aside
@@ -122,8 +122,7 @@ class ApprovalOfCall:
                 agreed = invocation
             else:
                 try:
-                    taken = await read_aside(edited, partial(completed, invocation.tool, edited))
-                    agreed = invocation.evolve(arguments=taken)
+                    agreed = invocation.evolve(arguments=await completed_aside(invocation.tool, edited))
                 except ToolError as error:  # whoever edited them has only seen the tool's schema
                     problem = f"the edited arguments do not match the tool's schema: {error}"
                     continue

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from agent_runtime.errors import (
@@ -39,10 +38,9 @@ from llm_client.errors import ToolError
 from llm_client.messages import MediaPart, ToolCall
 from llm_client.middleware import ProceedTool, ToolInvocation
 from llm_client.public_text import public_text
-from llm_client.tools.arguments import completed
+from llm_client.tools.arguments import completed_aside
 from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, media_of, to_result
 from llm_client.tools.tool import Tool, ToolResult
-from llm_client.turns import read_aside
 
 _LEFT_OUT = "[media of unknown size are left out, as a budget bounds what may be read]"
 _OF_VALUE = "value"
@@ -144,8 +142,7 @@ class ToolGuard:
         try:
             again = effect.arguments_again()
             given = invocation.arguments if again is None else again
-            taken = await read_aside(given, partial(completed, invocation.tool, given))
-            invocation = invocation.evolve(arguments=taken)
+            invocation = invocation.evolve(arguments=await completed_aside(invocation.tool, given))
         except ToolError as error:
             return failure(str(error), ToolError.code)
         while True:
