@@ -200,14 +200,13 @@ def _completed(
             name
             for slot, name in slots.items()
             if name in written
-            and name
-            in (_read_the_same(model, {slot: name}, checked, {**arguments, name: written[name]}) or ())
+            and _read_the_same(model, {slot: name}, checked, {**arguments, name: written[name]})
         }
-    kept = {name: written[name] for name in slots.values() if name in written and name in same}
+    same &= written.keys()
     return {
-        name: kept.get(name, arguments.get(name))
+        name: written[name] if name in same else arguments[name]
         for name in slots.values()
-        if name in kept or name in arguments
+        if name in same or name in arguments
     }
 
 
