@@ -148,6 +148,10 @@ class ResponseDraft:
         """Let the next piece begin a block of its own."""
         self._writing.pop(None, None)
 
+    def is_last(self, key: Hashable) -> bool:
+        """Whether a block of text that is known by a key is the last of what has come."""
+        return key in self._writing and self._slots[-1] is self._writing[key]
+
     def add_part(self, part: MediaPart | ReasoningPart) -> list[StreamEvent]:
         """Take a whole block."""
         self.end_block()

@@ -222,7 +222,7 @@ CITED: dict[str, tuple[str, Any, Any, list[Citation]]] = {
     "chat: numbers of a tool's sources": (
         "somebody",
         chat_answers.said(
-            [  # type: ignore[arg-type] -- Mistral's form
+            [
                 {"type": "text", "text": "Köln"},
                 {"type": "reference", "reference_ids": [0, 2, "x"]},
                 {"type": "text", "text": "."},

@@ -28,7 +28,9 @@ FORMATS: dict[str, Any] = {
     "anthropic": MessagesFormat(),
     "google": GenerateContentFormat("v1beta"),
     "responses": ResponsesFormat("openai"),
-    "chat": ChatFormat("somebody", ChatDialect(carried_reasoning=CARRIED, takes_refusals=True)),
+    "chat": ChatFormat(
+        "somebody", ChatDialect(carried_reasoning=CARRIED, thinking_chunks=True, takes_refusals=True)
+    ),
 }
 NAMES = {"responses": "openai", "chat": "somebody"}
 MODULES: dict[str, Any] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 Message = dict[str, Any]
 
 
-def said(words: str | None, **fields: Any) -> Message:
+def said(words: str | list[Message] | None, **fields: Any) -> Message:
     return {"role": "assistant", "content": words, **fields}
 
 
@@ -37,13 +38,41 @@ READ_FILE = {
     "file": {"hash": "h", "name": "a.pdf", "content": [{"type": "text", "text": "K"}]},
 }
 
+
+def thinking(words: str, **fields: Any) -> Message:
+    return {"type": "thinking", "thinking": [{"type": "text", "text": words}], **fields}
+
+
+def text(words: str) -> Message:
+    return {"type": "text", "text": words}
+
+
+REFERRED = {"type": "tool_reference", "tool": "web_search", "title": "K", "url": "https://k.example"}
+
 SHAPES: dict[str, Message | tuple[Message, Message | None]] = {
     "a text": said("Yes."),
     "an empty text": (said(""), None),
     "nothing": (said(None), None),
     "a blank text": said(" "),
     "letters of all kinds": said("Grüße 🎉 你好"),
-    "a text list": (said([{"type": "text", "text": "Yes."}]), said("Yes.")),  # type: ignore[arg-type] -- Mistral's form
+    "a text list": (said([text("Yes.")]), said("Yes.")),
+    "thinking": said([thinking("hm", closed=True), text("Yes.")]),
+    "thinking that is signed": said([thinking("hm", closed=True, signature="gAAA"), text("Yes.")]),
+    "thinking without a word on its end": said([thinking("hm"), text("Yes.")]),
+    "thinking that refers to what a tool gave": said(
+        [
+            thinking("hm", closed=True, thinking=[text("h"), REFERRED, text("m")]),
+            text("Yes."),
+        ]
+    ),
+    "thinking and a call": said([thinking("hm", closed=True)], tool_calls=[call("a")]),
+    "thinking, text and a call": said([thinking("hm", closed=True), text("I look.")], tool_calls=[call("a")]),
+    "thinking between texts": said(
+        [text("One."), thinking("hm", closed=True), text("Two."), thinking("so", closed=True), text("Three.")]
+    ),
+    "thinking at the end": (said([text("Yes."), thinking("hm", closed=False)]), said("Yes.")),
+    "thinking alone": (said([thinking("hm", closed=False)]), None),
+    "empty thinking": said([thinking("", closed=True, thinking=[]), text("Yes.")]),
     "reasoning": said("Yes.", reasoning="hm"),
     "reasoning content": said("Yes.", reasoning_content="hm"),
     "reasoning under both names": said("Yes.", reasoning="hm", reasoning_content="hm"),
@@ -130,6 +159,8 @@ def streamed(message: Message, reason: str = "stop") -> list[dict[str, Any]]:
                 for number, each in enumerate(value)
                 for piece in _pieces(number, each)
             ]
+        elif name == "content" and isinstance(value, list):
+            deltas += [{name: pieces} for pieces in _chunked(value)]
         elif isinstance(value, str) and name != "role":
             deltas += [{name: letter} for letter in value]
         elif name != "role":
@@ -145,3 +176,19 @@ def _pieces(number: int, whole: Message) -> list[Message]:
         return [{"index": number, **whole}]
     head = {"index": number, **whole, "function": {"name": whole["function"]["name"], "arguments": ""}}
     return [head, *({"index": number, "function": {"arguments": letter}} for letter in arguments)]
+
+
+def _chunked(content: list[Message]) -> Iterator[list[Message]]:
+    """Yield a list of chunks in pieces, as Mistral streams it: what a thought ends with comes together with the text behind it."""
+    ended: list[Message] = []
+    for chunk in content:
+        if chunk["type"] != "thinking":
+            yield [*ended, chunk]
+            ended = []
+            continue
+        for piece in chunk["thinking"]:
+            letters = [text(letter) for letter in piece["text"]] if piece["type"] == "text" else [piece]
+            yield from ([{"type": "thinking", "thinking": [letter]}] for letter in letters)
+        ended = [{**chunk, "thinking": []}]
+    if ended:
+        yield ended

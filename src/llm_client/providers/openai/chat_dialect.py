@@ -21,6 +21,8 @@ class ChatDialect:
     """`reasoning_effort: …`, or OpenRouter's `reasoning: {effort, max_tokens}`."""
     carried_reasoning: tuple[str, ...] = ()
     """Fields of an assistant message that the server wants back in later turns, such as `reasoning` or `reasoning_content`."""
+    thinking_chunks: bool = False
+    """The thoughts among the texts of an answer (`{"type": "thinking", …}`) come back in later turns, where they stood."""
     takes_refusals: bool = False
     """An assistant message has a field `refusal`; without it, what a model refused with goes back as its text."""
     short_call_ids: bool = False
@@ -46,8 +48,13 @@ OPENROUTER = ChatDialect(
 )
 """Annotations of a file hold what it says: it is not read again where they come back (OpenRouter's page on PDF inputs)."""
 MISTRAL = ChatDialect(
-    seed_field="random_seed", required_choice="any", streams_usage=False, short_call_ids=True
+    seed_field="random_seed",
+    required_choice="any",
+    streams_usage=False,
+    short_call_ids=True,
+    thinking_chunks=True,
 )
+"""An assistant message keeps its `ThinkChunk`s (docs.mistral.ai/studio-api/conversations/reasoning, "multi-turn conversations")."""
 GROQ = ChatDialect(tools_with_output_schema=False)
 LOCAL = ChatDialect(tools_with_output_schema=False)
 OLLAMA = ChatDialect(carried_reasoning=("reasoning",), tools_with_output_schema=False)

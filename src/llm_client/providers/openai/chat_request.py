@@ -35,10 +35,11 @@ from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.citations import StatedSources
 from llm_client.providers.openai.logprobs import read_choice_logprobs
 from llm_client.providers.openai.models import reasons
+from llm_client.providers.openai.thinking import chunk_of
 from llm_client.providers.openai.usage import read_usage
 from llm_client.providers.response import ResponseDraft, merge_extra, object_in
 from llm_client.providers.strict_schema import strict_or_free, told_in_prompt
-from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name
+from llm_client.providers.turn_order import Block, PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import OutputSchema, RequestSpec
 from llm_client.tools.server import (
     ServerTool,
@@ -53,6 +54,7 @@ from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
+_THOUGHTS: Final = frozenset({"thinking"})
 _LABELS: Final = {"image": "[image]", "audio": "[audio]", "video": "[video]"}
 """What stands for a turn of nothing but media, which no chat server takes back."""
 _OPENROUTERS: Final = {"blocked_domains": "excluded_domains"}
@@ -202,25 +204,24 @@ class ChatFormat:
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         """Return a model's turn; nothing, if there is nothing in it that the server takes back."""
-        text: list[str] = []
-        refusal: list[str] = []
-        calls: list[dict[str, Any]] = []
         carried: dict[str, Any] = {}
         blocks = blocks_of(message, self._provider)
         sound = next((block.vendor_data["audio"] for block in blocks if _is_sound(block)), None)
         if sound is not None:
             carried["audio"] = {"id": sound["id"]}
             blocks = [block for block in blocks if not (isinstance(block, TextPart) and SPOKEN in block.data)]
+        calls = [
+            {**_call(block.call, self._call_id(block.call.id)), **block.data}
+            for block in blocks
+            if isinstance(block, PlacedCall)
+        ]
         for block in blocks:
-            if isinstance(block, PlacedCall):
-                calls.append({**_call(block.call, self._call_id(block.call.id)), **block.data})
-            elif isinstance(block, ReasoningPart):
+            if isinstance(block, ReasoningPart):
                 carried.update((name, value) for name, value in block.data.items() if self._carries(name))
-            elif isinstance(block, RefusalPart):
-                (refusal if self._dialect.takes_refusals else text).append(block.text)
-            elif isinstance(block, TextPart):
-                text.append(block.text)
-        said = "".join(text)
+        takes_refusals = self._dialect.takes_refusals
+        refusal = [block.text for block in blocks if isinstance(block, RefusalPart) and takes_refusals]
+        chunks = [chunk for block in blocks if (chunk := self._chunk(block)) is not None]
+        said = _content(chunks if calls or refusal else without_last(chunks, _THOUGHTS))
         if not (said or refusal or calls or carried):
             said = next((_LABELS[kind] for kind in map(_kind, blocks) if kind in _LABELS), "")
         if not (said or refusal or calls or carried):
@@ -234,6 +235,14 @@ class ChatFormat:
         if calls:
             encoded["tool_calls"] = calls
         return encoded | carried
+
+    def _chunk(self, block: Block) -> dict[str, Any] | None:
+        """Return what a block is in the content of a turn; `None` for what stands elsewhere, or goes to nobody."""
+        if isinstance(block, TextPart) or (
+            isinstance(block, RefusalPart) and not self._dialect.takes_refusals
+        ):
+            return _text(block.text)
+        return chunk_of(block) if self._dialect.thinking_chunks else None
 
     def _carries(self, name: str) -> bool:
         return name in self._dialect.carried_reasoning or name == "extra_content"
@@ -265,6 +274,17 @@ class ChatFormat:
         chosen = {name: value for name, value in wanted.items() if value is not None}
         if chosen:
             body["reasoning"] = chosen
+
+
+def _text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
+
+
+def _content(chunks: Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Return what a turn says: a text, unless there are thoughts among its texts."""
+    if any(chunk["type"] in _THOUGHTS for chunk in chunks):
+        return [chunk for chunk in chunks if chunk.get("text", True)]
+    return "".join(chunk["text"] for chunk in chunks)
 
 
 def _put_output_schema(
@@ -308,7 +328,7 @@ def _parts(parts: Sequence[Part], provider: str) -> list[dict[str, Any]]:
     encoded: list[dict[str, Any]] = []
     for part in parts:
         if isinstance(part, TextPart):
-            encoded.append({"type": "text", "text": part.text})
+            encoded.append(_text(part.text))
         elif isinstance(part, MediaPart):
             encoded.append(_media(part, provider))
     return encoded

@@ -8,6 +8,7 @@ from typing import Any
 from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.openai.thinking import ThinkingChunks
 from llm_client.providers.openai.usage import read_usage
 from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.providers.stated import index_of
@@ -43,6 +44,8 @@ class CarriedFields:
         self._fields: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._details: dict[str, _Details] = {}
+        self.chunks = ThinkingChunks(draft)
+        """Thoughts among the texts."""
 
     def take(self, message: object) -> list[StreamEvent]:
         """Take a message, or a piece of one."""
@@ -54,14 +57,11 @@ class CarriedFields:
             if value:
                 self._join(name, value)
         thought = message.get("reasoning_content") or message.get("reasoning")
-        return self.think(thought) if isinstance(thought, str) and thought else []
-
-    def think(self, text: str) -> list[StreamEvent]:
-        """Take a piece of reasoning."""
-        return self._draft.add_thought(text, self)
+        return self._draft.add_thought(thought, self) if isinstance(thought, str) and thought else []
 
     def end(self) -> None:
         """Put what has come with the reasoning."""
+        self.chunks.end()
         fields = {
             **self._fields,
             **{name: "".join(pieces) for name, pieces in self._texts.items()},
@@ -98,10 +98,11 @@ def read_content(draft: ResponseDraft, carried: CarriedFields, content: object) 
         return draft.add_text(content) if content else []
     events: list[StreamEvent] = []
     pieces: Any = content or ()
+    thoughts = 0
     for part in pieces:
         if part.get("type") == "thinking":
-            for piece in part.get("thinking") or ():
-                events += carried.think(piece.get("text", ""))
+            events += carried.chunks.take(part, is_next=thoughts > 0)
+            thoughts += 1
         elif part.get("type") == "text":
             events += draft.add_text(part.get("text") or "")
         elif part.get("type") == "reference":

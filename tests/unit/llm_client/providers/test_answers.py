@@ -397,6 +397,20 @@ async def test_mistral_answers_of_parts_are_read() -> None:
     assert (done.content, done.reasoning) == ("Yes.", whole.reasoning)
 
 
+async def test_mistral_gets_its_thoughts_back_where_they_stood_and_other_servers_do_not() -> None:
+    content = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}], "closed": True},
+        {"type": "text", "text": "Yes."},
+    ]
+    reply = json_reply(chat_wire.completion({"content": content}))
+    for name, right in (("mistral:mistral-medium-3-5", content), ("vllm:magistral", "Yes.")):
+        async with LoopbackServer(reply) as server:
+            model = create_provider(name, api_key="k", base_url=server.url)
+            answer = await complete(model)
+            await complete(model, [Message.user("Hello!"), answer.message(), Message.user("Sure?")])
+            assert server.requests[1].json["messages"][1] == {"role": "assistant", "content": right}
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_reasoning_of_another_vendor_is_not_sent(vendor: str) -> None:
     foreign = ReasoningPart(provider="elsewhere", text="secret thoughts", data={"block": {"type": "x"}})
