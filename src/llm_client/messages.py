@@ -205,6 +205,8 @@ class CompletionResult:
     """The model that answered, as the vendor names it."""
     provider: str = ""
     request_id: str | None = None
+    finish_message: str | None = None
+    """The vendor's own words for why the answer ended (Google's `finishMessage`)."""
     refusal: str | None = None
     """The model's own words when it refused, where the vendor marks a refusal."""
     cached: bool = False

@@ -161,7 +161,7 @@ class Run:
         A stop reason counts, whatever else is there: no tool of an answer runs that was cut or refused.
         """
         if answer.finish_reason == "malformed_call":
-            return self._correct(MalformedToolCall())
+            return self._correct(MalformedToolCall(answer.finish_message), answer.finish_message)
         if answer.is_empty and answer.finish_reason in _FINISHED:
             return self._ask_again()
         self.messages.append(answer.message())
@@ -172,17 +172,16 @@ class Run:
             return await self._call_tools(answer)
         return await self._conclude(answer)
 
-    def _correct(self, error: MalformedToolCall) -> AgentResult | None:
-        """Tell the model that its tool call could not be read."""
+    def _correct(self, error: MalformedToolCall, words: str | None = None) -> AgentResult | None:
+        """Tell the model that its tool call could not be read, in the vendor's words where there are any."""
         if error.usage is not None:
             self.usage += error.usage
         self.mistakes += 1
         if self.mistakes > self.dependencies.config.max_tool_corrections:
             return self._end("error", error=error)
-        text = (
-            MALFORMED if not error.failed_generation else f"{MALFORMED}\nYou wrote: {error.failed_generation}"
-        )
-        self.messages.append(Message.user(text))
+        if error.failed_generation:
+            words = f"You wrote: {error.failed_generation}"
+        self.messages.append(Message.user(f"{MALFORMED}\n{words}" if words else MALFORMED))
         return None
 
     def _shorten(self, error: ContextLengthExceeded) -> AgentResult | None:
@@ -340,11 +339,14 @@ class Run:
     async def _conclude(self, answer: CompletionResult) -> AgentResult | None:
         """Judge an answer that runs no tools; `None` when the model has to mend it."""
         if answer.finish_reason == "content_filter" or answer.refusal is not None:
-            return self._end("refused", error=ContentFiltered(answer.refusal))
+            return self._end("refused", error=ContentFiltered(answer.refusal or answer.finish_message))
         if answer.finish_reason == "length":
             return self._end("truncated", error=LLMClientError("the answer was cut at its token limit"))
         if answer.finish_reason == "error":
-            return self._end("error", error=InvalidResponse("the provider ended the answer with an error"))
+            why = f": {answer.finish_message}" if answer.finish_message else ""
+            return self._end(
+                "error", error=InvalidResponse(f"the provider ended the answer with an error{why}")
+            )
         if self._forms_later():
             return await self._form(answer)
         output = self.dependencies.output

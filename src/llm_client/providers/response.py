@@ -82,6 +82,7 @@ class ResponseDraft:
     """Words of a refusal that stand beside the answer's blocks."""
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
+    finish_message: str | None = None
     calls: CallAssembler = field(default_factory=CallAssembler)
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     pieces: int = 0
@@ -240,6 +241,7 @@ class ResponseDraft:
             usage=self.usage or Usage(requests=1),
             reasoning=tuple(part for part in parts if isinstance(part, ReasoningPart)),
             finish_reason=finish_reason(self.finish_reason, tuple(calls), partial=partial),
+            finish_message=self.finish_message,
             model=self.model,
             provider=self.provider,
             request_id=self.request_id,

@@ -136,6 +136,16 @@ async def test_no_tool_runs_of_an_answer_that_was_cut_or_filtered(
         assert result.messages[-1].role == "tool"  # no call stays open
 
 
+@pytest.mark.parametrize(
+    ("stop", "status"), [("CONTINUATION", "truncated"), ("ESCALATION", "refused"), ("LANGUAGE", "refused")]
+)
+async def test_no_tool_runs_of_an_answer_that_google_ends_for_another_reason(stop: str, status: str) -> None:
+    result, wiped, _ = await run(
+        "google", replies("google", call("google", "{}"), stop, stream=False), stream=False
+    )
+    assert (result.status, wiped) == (status, [])
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_empty_answer_is_asked_for_once_more(vendor: str, stream: bool) -> None:
@@ -176,6 +186,32 @@ async def test_call_that_google_cannot_read_is_asked_for_again_and_not_for_ever(
     result, _, requests = await run("google", broken, stream=stream)
     assert (result.status, len(requests)) == ("error", 3)
     assert isinstance(result.error, MalformedToolCall)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_words_of_google_for_the_end_are_shown(stream: bool) -> None:
+    def ended(reason: str, words: str) -> Reply:
+        candidate = {"content": {"parts": []}, "finishReason": reason, "finishMessage": words}
+        chunks = google_answers.streamed([], reason, finishMessage=words)
+        return sse_reply(*data_events(chunks)) if stream else json_reply({"candidates": [candidate]})
+
+    broken = "Malformed function call: print(default_api.wipe('/'"
+    full = replies("google", text("google", "Yes."), None, stream=stream)
+    result, _, requests = await run("google", ended("MALFORMED_FUNCTION_CALL", broken), full, stream=stream)
+    assert result.status == "success"
+    assert requests[1].json["contents"][-1]["parts"][0]["text"].endswith(f"\n{broken}")
+
+    result, _, _ = await run("google", ended("MALFORMED_FUNCTION_CALL", broken), stream=stream)
+    assert (result.status, broken in str(result.error)) == ("error", True)
+
+    result, _, _ = await run("google", ended("SAFETY", "It was unsafe."), stream=stream)
+    assert (result.status, str(result.error)) == ("refused", "It was unsafe.")
+    assert result.answer is not None
+    assert result.answer.finish_message == "It was unsafe."
+
+    result, _, _ = await run("google", ended("MISSING_THOUGHT_SIGNATURE", "One is missing."), stream=stream)
+    assert result.status == "error"
+    assert "One is missing." in str(result.error)
 
 
 async def test_model_reads_what_groq_could_not() -> None:

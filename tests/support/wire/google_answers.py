@@ -91,8 +91,8 @@ def joined(parts: list[Part]) -> list[Part]:
     return left
 
 
-def streamed(parts: list[Part], reason: str = "STOP") -> list[dict[str, Any]]:
-    """Return the chunks of an answer; unsigned texts come in pieces."""
+def streamed(parts: list[Part], reason: str = "STOP", **end: Any) -> list[dict[str, Any]]:
+    """Return the chunks of an answer; unsigned texts come in pieces. The last one has further fields."""
     pieces: list[Part] = []
     for part in parts:
         words = part.get("text")
@@ -103,4 +103,7 @@ def streamed(parts: list[Part], reason: str = "STOP") -> list[dict[str, Any]]:
         )
         pieces += cut
     chunks: list[dict[str, Any]] = [{"candidates": [{"content": {"parts": [piece]}}]} for piece in pieces]
-    return [*chunks, {"candidates": [{"finishReason": reason}], "usageMetadata": {"promptTokenCount": 1}}]
+    return [
+        *chunks,
+        {"candidates": [{"finishReason": reason, **end}], "usageMetadata": {"promptTokenCount": 1}},
+    ]

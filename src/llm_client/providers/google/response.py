@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm_client.errors import ContentFiltered
 from llm_client.messages import CompletionResult, FinishReason, MediaPart, ReasoningPart, StreamEvent
@@ -16,11 +16,15 @@ from llm_client.usage import Usage
 
 PROVIDER = "google"
 _OWN_ID = "google-call"
+_MAX_WORDS: Final = 4_000
+"""Of what Google says about the end of an answer; it repeats a call that it could not read."""
 _FINISH: dict[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
+    "CONTINUATION": "length",
     "MALFORMED_FUNCTION_CALL": "malformed_call",
     "MALFORMED_RESPONSE": "error",
+    "MISSING_THOUGHT_SIGNATURE": "error",
     "UNEXPECTED_TOOL_CALL": "malformed_call",
     "SAFETY": "content_filter",
     "RECITATION": "content_filter",
@@ -31,6 +35,9 @@ _FINISH: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "MODEL_ARMOR": "content_filter",
+    "ESCALATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "PUP_LIMITED_DISABLED": "content_filter",
 }
 
 
@@ -56,7 +63,7 @@ def read_response(payload: object, origin: Origin, request_id: str | None) -> Co
     grounding = Grounding()
     grounding.take(draft, candidate)
     grounding.end(draft, starts)
-    draft.finish_reason = read_finish(candidate.get("finishReason"))
+    read_finish(draft, candidate)
     return draft.result()
 
 
@@ -129,9 +136,13 @@ def check_prompt(payload: object, origin: Origin, request_id: str | None, usage:
         )
 
 
-def read_finish(stated: object) -> FinishReason | None:
-    """Return why the answer ended; unknown reasons are `other`."""
-    return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
+def read_finish(draft: ResponseDraft, candidate: Mapping[str, Any]) -> None:
+    """Take why an answer ended, and what Google says about it; unknown reasons are `other`."""
+    stated, words = candidate.get("finishReason"), candidate.get("finishMessage")
+    if isinstance(stated, str) and stated:
+        draft.finish_reason = _FINISH.get(stated, "other")
+    if isinstance(words, str) and words:
+        draft.finish_message = words[:_MAX_WORDS]
 
 
 def _without(part: Mapping[str, Any], *known: str) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class GenerateContentReader(StreamReader):
             for part in (candidate.get("content") or {}).get("parts") or ():
                 events += read_part(draft, part)
             self._grounding.take(draft, whole_value(_without_content(candidate)))
-            draft.finish_reason = read_finish(candidate.get("finishReason")) or draft.finish_reason
+            read_finish(draft, candidate)
             if candidate.get("finishReason"):
                 events += draft.close_open_calls()
         if usage and draft.finish_reason:
