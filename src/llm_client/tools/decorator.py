@@ -7,23 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, get_args, overload
 
 from llm_client.errors import ConfigurationError
-from llm_client.tools.aliases import LEGAL_NAME
 from llm_client.tools.schema import read_signature
 from llm_client.tools.tool import Effect, Reconcile, Tool
-
-
-def check_name(name: str) -> str:
-    """Return a tool's name if every vendor accepts it.
-
-    Raises:
-        ConfigurationError: The name is not made of at most 64 letters, digits, `_` and `-`.
-    """
-    if not LEGAL_NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{name!r} cannot be a tool's name: vendors accept at most 64 letters, digits, '_' and '-', "
-            "not starting with a digit"
-        )
-    return name
 
 
 def _check_effect(effect: Effect, reconcile: Reconcile | None) -> None:
@@ -75,7 +60,7 @@ def tool(
 
     Args:
         function: The function, when the decorator is used without parentheses.
-        name: Name shown to the model; by default the function's.
+        name: Name shown to the model; by default the function's. An agent gives one that vendors refuse a legal alias.
         description: Text shown to the model; by default the docstring up to its sections.
         effect: What happens when a call is lost in a crash; see `Effect`.
         timeout: Seconds around all attempts; by default the agent's.
@@ -95,7 +80,7 @@ def tool(
     def make(function: Callable[..., Any]) -> Tool:
         signature = read_signature(function, names=names, strict=strict)
         return Tool(
-            name=check_name(name or str(getattr(function, "__name__", type(function).__name__))),
+            name=name or str(getattr(function, "__name__", type(function).__name__)),
             description=description if description is not None else signature.description,
             parameters=signature.parameters,
             handler=function,

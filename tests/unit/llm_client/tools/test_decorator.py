@@ -2,7 +2,17 @@
 
 import pytest
 
-from llm_client import ConfigurationError, Reconciliation, Tool, ToolRegistry, tool
+from llm_client import (
+    Agent,
+    ConfigurationError,
+    Reconciliation,
+    ScriptedProvider,
+    Tool,
+    ToolCall,
+    ToolRegistry,
+    tool,
+)
+from llm_client.tools.aliases import LEGAL_NAME, aliases
 
 
 @tool
@@ -63,10 +73,61 @@ def test_a_reconcilable_tool_needs_somebody_to_ask() -> None:
             return to
 
 
-@pytest.mark.parametrize("name", ["", "1st", "with space", "a.b", "x" * 65, "ünicode"])
-def test_names_that_vendors_refuse_are_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError):
-        ToolRegistry([Tool(name=name, description="", parameters={}, handler=print)])
+def named(name: str) -> Tool:
+    return Tool(name=name, description="", parameters={}, handler=print)
+
+
+@pytest.mark.parametrize("name", ["1st", "with space", "a.b", "x" * 65, "ünicode"])
+def test_names_that_vendors_refuse_get_a_legal_alias_and_only_they(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = ToolRegistry([named(name), plain])
+    alias = aliases([name])[name]
+
+    assert LEGAL_NAME.fullmatch(alias)
+    assert registry.names() == sorted([alias, "plain"])
+    assert [entry.name for entry in registry] == [alias, "plain"]
+    assert repr(alias) in caplog.text
+
+
+def test_alias_is_never_another_tools_name_whichever_comes_first() -> None:
+    early, late = ToolRegistry([named("_3d"), named("3d")]), ToolRegistry([named("3d")])
+    (before,) = late
+    late.add(named("_3d"))
+
+    assert before.name == "_3d"
+    assert early.names() == late.names()
+    assert len(early.names()) == 2
+
+
+def test_tool_of_an_alias_is_removed_by_it_and_stays_what_it_was_when_others_come() -> None:
+    registry = ToolRegistry()
+    added = registry.add(named("3d"))
+    registry.add(plain)
+
+    assert registry.get("_3d") is added
+    registry.remove("_3d")
+    assert registry.names() == ["plain"]
+    registry.add(named("3d"))
+    assert registry.names() == ["_3d", "plain"]
+
+
+def test_tool_without_a_name_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="has a name"):
+        ToolRegistry([named("")])
+
+
+async def test_model_calls_a_tool_by_its_alias() -> None:
+    def render() -> str:
+        return "a cube"
+
+    model = ScriptedProvider([[ToolCall("1", "_3d_render", {})], "Done."])
+    result = await Agent(provider=model, tools=[tool(name="3d_render", effect="read")(render)]).run(
+        "Render it."
+    )
+
+    assert [entry.name for entry in model.requests[0].tools] == ["_3d_render"]
+    assert result.messages[2].text == "a cube"
 
 
 def test_a_registry_makes_tools_of_functions_and_keeps_their_order() -> None:
