@@ -87,6 +87,8 @@ class Usage:
     """Where the price comes from and its version, such as `genai-prices 0.2.3`; `vendor` where the vendor said the cost."""
     service_tier: str | None = None
     """The tier that served it, such as `standard`, `priority`, `flex` or `fast`: as the vendor says, else as it was asked for."""
+    region: str | None = None
+    """Where it was served, such as `us` or `global`, where the vendor says so and has a price for it."""
     model: str | None = None
     """The model, where it is another than the answer's: of an iteration."""
     iterations: tuple[Usage, ...] = ()
@@ -135,6 +137,7 @@ class Usage:
             cost=sum(costs, Decimal(0)) if costs else None,
             price_source=_merged(self.price_source, other.price_source),
             service_tier=_merged(self.service_tier, other.service_tier),
+            region=_merged(self.region, other.region),
             requests=self.requests + other.requests,
             unpriced_requests=self.unpriced_requests + other.unpriced_requests,
         )
@@ -154,6 +157,12 @@ def tier_name(stated: object) -> str | None:
     if word in _UNSAID or not _WORD.fullmatch(word):
         return None
     return _SAME.get(word, word)
+
+
+def region_name(stated: object) -> str | None:
+    """Return the word for a place; `None` where nothing is said, or nothing that could be one."""
+    word = stated.lower() if isinstance(stated, str) else ""
+    return word if word != "not_available" and _WORD.fullmatch(word) else None
 
 
 def _merged(one: str | None, other: str | None) -> str | None:

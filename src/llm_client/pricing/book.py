@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from llm_client.clock import Clock, utc_now
 from llm_client.errors import ConfigurationError
 from llm_client.model_names import canonical_model
-from llm_client.pricing.model_prices import ModelPrices, asked_tier, other_conditions, price_conditions
+from llm_client.pricing.model_prices import (
+    REGION,
+    ModelPrices,
+    asked_tier,
+    other_conditions,
+    price_conditions,
+)
 from llm_client.usage import VENDOR, Usage
 
 if TYPE_CHECKING:
@@ -119,7 +125,8 @@ class PriceBook:
     def _priced(
         self, provider: str, model: str, usage: Usage, others: Mapping[str, str], asked: str | None
     ) -> Usage:
-        conditions = {**others, **price_conditions(provider, usage.service_tier)}
+        place = {} if usage.region is None else {REGION: usage.region}
+        conditions = {**others, **place, **price_conditions(provider, usage.service_tier)}
         prices = self.prices(provider, model, conditions, asked=asked)
         cost = prices.cost(usage) if prices else None
         return usage.with_cost(cost, prices.source if prices and cost is not None else None)
@@ -130,7 +137,7 @@ class PriceBook:
         """Price each iteration of a response: long ones have a price of their own, and so have other models."""
         priced = []
         for iteration in usage.iterations:
-            tiered = replace(iteration, service_tier=usage.service_tier, requests=1)
+            tiered = replace(iteration, service_tier=usage.service_tier, region=usage.region, requests=1)
             if iteration.model is None:
                 priced.append(self._priced(provider, model, tiered, others, asked))
                 continue

@@ -5,8 +5,9 @@ All prices are US dollars per 1,000,000 tokens. A price that is not known is `No
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Final
 
@@ -15,8 +16,16 @@ from llm_client.usage import Usage, tier_name
 
 MILLION = Decimal(1_000_000)
 
+REGION: Final = "inference_geo"
+"""The condition, and Anthropic's field, that says where a request is served."""
 _ASKED: Final = ("service_tier", "speed")
 _DEARER: Final = frozenset({"fast", "priority", "ultrafast"})
+_REGIONS: Final[Mapping[tuple[str, str], Decimal]] = {("anthropic", "us"): Decimal("1.1")}
+"""Of all tokens (docs.aws.amazon.com/claude-platform, "Data residency": US, a 1.1x pricing multiplier; platform.claude.com, "Pricing")."""
+_NO_REGION: Final = re.compile(
+    r"claude-(?:[0-3]\b|instant|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?!-?[0-9]{1,2}\b))"
+)
+"""Models of Anthropic's before 4.6, which are asked for no place."""
 _COMMITTED: Final = frozenset({("anthropic", "priority")})
 """Tiers whose capacity was bought in advance: what tokens cost in them is not told by a price of their own."""
 
@@ -43,6 +52,10 @@ class Rate:
     def highest(self, input_tokens: int) -> Decimal:
         """Return the highest price of any request with at most this many input tokens."""
         return max([self.base, *(tier for start, tier in self.tiers if input_tokens > start)])
+
+    def times(self, factor: Decimal) -> Rate:
+        """Return the price times a factor."""
+        return Rate(self.base * factor, tuple((start, tier * factor) for start, tier in self.tiers))
 
 
 Price = Decimal | int | float | str | Rate
@@ -122,6 +135,11 @@ class ModelPrices:
             file_search=None if file_search is None else as_rate(file_search).base,
             source=source,
         )
+
+    def times(self, factor: Decimal, source: str) -> ModelPrices:
+        """Return the prices of all tokens times a factor; requests and searches cost what they do."""
+        rates = {name: rate.times(factor) for name in RATES if (rate := getattr(self, name)) is not None}
+        return replace(self, **rates, source=source)
 
     def cost(self, usage: Usage) -> Decimal | None:
         """Return what one response costs, or `None` when something was used that has no price.
@@ -224,6 +242,7 @@ def asked_conditions(extra: Mapping[str, object]) -> Mapping[str, str] | None:
     named = {
         "service_tier": extra.get("service_tier") or extra.get("serviceTier"),
         "speed": extra.get("speed"),
+        REGION: extra.get("inference_geo"),
     }
     return {name: value for name, value in named.items() if isinstance(value, str)} or None
 
@@ -249,6 +268,16 @@ def price_conditions(provider: str, tier: str | None) -> Mapping[str, str]:
     if tier == "batch":
         return {"processing": "batch"}
     return {"service_tier": tier, "speed": "fast"} if tier == "fast" else {"service_tier": tier}
+
+
+def region_factor(provider: str, region: str | None) -> Decimal | None:
+    """Return by what a place multiplies the price of all tokens; `None` where it does not."""
+    return _REGIONS.get((provider, region)) if region is not None else None
+
+
+def dearest_region(provider: str, model: str) -> str | None:
+    """Return the place that an account may be set to for a model, if it costs more than others."""
+    return "us" if provider == "anthropic" and not _NO_REGION.search(model) else None
 
 
 def is_dearer(conditions: Mapping[str, str]) -> bool:

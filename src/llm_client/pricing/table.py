@@ -19,12 +19,15 @@ from genai_prices.types import (
 
 from llm_client.model_names import canonical_model
 from llm_client.pricing.model_prices import (
+    REGION,
     ModelPrices,
     Rate,
     asked_tier,
+    dearest_region,
     is_dearer,
     other_conditions,
     price_conditions,
+    region_factor,
 )
 from llm_client.spec import MAX_MODEL_NAME
 
@@ -137,7 +140,7 @@ class PriceTable:
     ) -> ModelPrices | None:
         """Return the prices that hold at a time, or `None` for an unknown model or a dearer tier of unknown price."""
         known = self._model(provider, model)
-        return None if known is None else known.at(now, conditions or {})
+        return None if known is None else _placed(known.at(now, conditions or {}), provider, conditions)
 
     def candidates(
         self, provider: str, model: str, now: datetime, conditions: Mapping[str, str] | None = None
@@ -158,7 +161,9 @@ class PriceTable:
         else:
             held = price_conditions(provider, tier)
             served = [known.at(moment, {**others, **held}) for moment in known.moments(now)]
-        return [*served, *(known.at(moment, others) for moment in known.moments(now))]
+        every = [*served, *(known.at(moment, others) for moment in known.moments(now))]
+        place = {REGION: region} if (region := dearest_region(provider, model)) else {}
+        return [_placed(prices, provider, {**place, **others}) for prices in every]
 
     def _model(self, provider: str, model: str) -> _Model | None:
         if len(model) > MAX_MODEL_NAME:
@@ -176,6 +181,15 @@ class PriceTable:
         except LookupError:
             return None
         return _Model(info, is_own=any(info is each for each in vendor.models))
+
+
+def _placed(
+    prices: ModelPrices | None, provider: str, conditions: Mapping[str, str] | None
+) -> ModelPrices | None:
+    """Return prices as they are where a request is served."""
+    region = (conditions or {}).get(REGION)
+    factor = region_factor(provider, region)
+    return prices if prices is None or factor is None else prices.times(factor, f"{prices.source}, {region}")
 
 
 def _to_prices(stored: Mapping[str, Any]) -> ModelPrices:

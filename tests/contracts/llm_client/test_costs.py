@@ -161,6 +161,34 @@ CASES = {
                "trafficType": "ON_DEMAND"},
         counts=SMALL, tier="standard", cost="0.00055", context={},
     ),
+    # ---------------------------------------------------------------- places
+    "anthropic: in the United States alone": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, inference_geo="us"), counts=SMALL,
+        tier="standard", cost="0.00825", source=f"{SOURCE}, us",
+    ),
+    "anthropic: in the United States alone, fast": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, inference_geo="us", speed="fast"),
+        counts=SMALL, tier="fast", cost="0.0165", source=f"{SOURCE}, us",
+    ),
+    "anthropic: in the United States alone, with searches that cost the same everywhere": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, inference_geo="us", server_tool_use={"web_search_requests": 3}),
+        counts={**SMALL, "web_searches": 3}, tier="standard", cost="0.03825", source=f"{SOURCE}, us",
+    ),
+    "anthropic: in the United States alone, with an adviser": Case(
+        vendor="anthropic", model="claude-opus-5",
+        usage=messages(1000, 100, inference_geo="us", iterations=[
+            iteration("message", 1000, 100), iteration("advisor_message", 1000, 100, model="claude-opus-5")]),
+        counts={"input_tokens": 2000, "output_tokens": 200}, tier="standard", cost="0.0165", source=f"{SOURCE}, us",
+    ),
+    "anthropic: anywhere": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, inference_geo="global"), counts=SMALL,
+        extra={"inference_geo": "us"}, tier="standard", cost="0.0075", context={},
+    ),
+    "anthropic: one place was asked for, and nothing is said": Case(
+        vendor="anthropic", model="claude-opus-5", usage=messages(1000, 100, inference_geo="not_available"),
+        counts=SMALL, extra={"inference_geo": "us"}, tier="standard", cost="0.00825", source=f"{SOURCE}, us",
+    ),
     # ---------------------------------------------------------------- caches and iterations
     "anthropic: cache writes of five minutes and of an hour": Case(
         vendor="anthropic", model="claude-opus-5",

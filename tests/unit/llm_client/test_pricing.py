@@ -308,9 +308,34 @@ def test_the_worst_case_is_the_dearest_tier_that_can_serve_a_request() -> None:
     assert most({"service_tier": "priority"}) == most({"service_tier": "fast"}) == Decimal("3.5")
     assert most(None) == most({"service_tier": "auto"}) == Decimal("3.5")  # the account's setting decides
     assert most({"service_tier": "ultrafast"}) is None
-    assert most(None, "anthropic", "claude-opus-5") == Decimal(10)  # an hour's cache write
-    assert most({"speed": "fast"}, "anthropic", "claude-opus-5") == Decimal(20)
+    assert most({"speed": "fast", "inference_geo": "global"}, "anthropic", "claude-opus-5") == Decimal(20)
     assert most({"speed": "fast"}, "anthropic", "claude-haiku-4-5") is None
+
+
+def test_the_worst_case_is_the_dearest_place_that_can_serve_a_request() -> None:
+    def most(asked: dict[str, str] | None, model: str) -> Decimal | None:
+        return BOOK.worst_case("anthropic", model, 1_000_000, 0, conditions=asked)
+
+    newer = ("claude-opus-5", "claude-opus-4-6")
+    for model in newer:
+        assert most({"inference_geo": "global"}, model) == Decimal(10)  # an hour's cache write
+        assert (
+            most(None, model) == most({"inference_geo": "us"}, model) == Decimal(11)
+        )  # the account's setting
+    for model in ("claude-opus-4-5", "claude-opus-4-5-20251101"):  # takes no place
+        assert most(None, model) == Decimal(10)
+    assert (most(None, "claude-sonnet-4-20250514"), most(None, "claude-sonnet-4-5")) == (
+        Decimal(6),
+        Decimal(12),
+    )
+
+
+def test_prices_of_ones_own_hold_everywhere() -> None:
+    book = PriceBook({"anthropic:*": ModelPrices.of(input=1, output=1)})
+    used = Usage(input_tokens=1_000_000, region="us")
+
+    assert book.cost("anthropic", "claude-opus-5", used) == 1
+    assert book.worst_case("anthropic", "claude-opus-5", 1_000_000, 0) == 1
 
 
 def test_the_worst_case_knows_what_holds_within_a_day() -> None:

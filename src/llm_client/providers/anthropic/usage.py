@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llm_client.providers.response import part_of, whole_number
 from llm_client.spec import MAX_MODEL_NAME
-from llm_client.usage import Usage, tier_name
+from llm_client.usage import Usage, region_name, tier_name
 
 _BESIDE: Final = frozenset({"compaction", "advisor_message"})
 """Iterations whose tokens are not in the totals (Anthropic's reference of `usage.iterations`)."""
@@ -29,6 +29,7 @@ def read_usage(usage: Mapping[str, object]) -> Usage:
         reasoning_tokens=whole_number(part_of(usage, "output_tokens_details").get("thinking_tokens")),
         web_searches=whole_number(part_of(usage, "server_tool_use").get("web_search_requests")),
         service_tier="fast" if usage.get("speed") == "fast" else tier,
+        region=region_name(usage.get("inference_geo")),
     )
     stated = usage.get("iterations")
     if isinstance(stated, list) and len(stated) > MAX_ITERATIONS:
@@ -45,12 +46,13 @@ def _sum_of(total: Usage, entries: list[Mapping[str, Any]]) -> Usage:
         return total
     if not own or told < total.total_tokens:
         own = [total]  # they leave something out
-    first = replace(own[0], web_searches=total.web_searches, service_tier=None)
+    first = replace(own[0], web_searches=total.web_searches, service_tier=None, region=None)
     iterations = (first, *own[1:], *beside)
     return replace(
         sum(iterations, Usage()),
         reasoning_tokens=total.reasoning_tokens,
         service_tier=total.service_tier,
+        region=total.region,
         iterations=iterations,
         requests=1,
     )
