@@ -33,6 +33,7 @@ from llm_client.json_text import (
 )
 from llm_client.messages import CompletionResult
 from llm_client.providers.google.grounding import MAX_STATED
+from llm_client.providers.kept import MAX_KEPT
 from llm_client.providers.response import MAX_BLOCKS, MAX_LOGPROBS
 from llm_client.providers.tool_calls import make_tool_call
 from support.kernels import BOUND, QUICK, kernel
@@ -158,6 +159,16 @@ async def test_a_message_that_is_said_to_change_countless_times_is_not_read_agai
         AnthropicProvider, sse_reply(stream, 'data: {"type": "message_stop"}\n\n'), streamed=True
     )
     assert len(result.content) == 4_000_000
+
+
+async def test_what_is_kept_of_a_stream_is_counted_over_all_its_events() -> None:
+    """Of 64 MiB of empty lists, in events that are each small enough, came two gigabytes."""
+    detail = {"type": "x", "deep": [[]] * (MAX_PARTS // 2 - 100)}
+    event = {"choices": [{"delta": {"reasoning_details": [detail]}, "index": 0}]}
+    one = await asked(OpenAIProvider, events(event, chat(finish_reason="stop")), streamed=True, api="chat")
+    assert len(one.reasoning[0].data["reasoning_details"][0]["deep"]) == len(detail["deep"])
+    with pytest.raises(InvalidResponse, match=f"more than {MAX_KEPT} values"):
+        await asked(OpenAIProvider, events(*[event] * 5), streamed=True, api="chat")
 
 
 # -- what an answer rests on, and how likely it was -----------------------------------------------------------------------

@@ -1,12 +1,10 @@
 """A vendor, or whoever answers in its place, costs a call no more than its share, and fails it as one of our errors."""
 
-import copy
 import gzip
 import json
 import math
 import traceback
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -37,6 +35,7 @@ from llm_client.providers.http_provider import HttpProvider
 from llm_client.providers.transport.aiohttp import AiohttpTransport
 from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse
+from support.json_places import places, replaced
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.wire import anthropic, data_events, google, openai_chat, openai_responses
 
@@ -462,24 +461,6 @@ class _Answer:
 
     async def aclose(self) -> None:
         pass
-
-
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield every place in a value but the whole of it."""
-    if place:
-        yield place
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in inside:
-        yield from places(inner, (*place, key))
-
-
-def replaced(value: Any, place: tuple[Any, ...], by: Any) -> Any:
-    copied = copy.deepcopy(value)
-    inner = copied
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = by
-    return copied
 
 
 def is_well_formed(result: CompletionResult) -> bool:

@@ -22,6 +22,7 @@ from llm_client.messages import (
     TokenLogprob,
     ToolCall,
 )
+from llm_client.providers.kept import Kept
 from llm_client.providers.tool_calls import CallAssembler, OpenCall, written
 from llm_client.spec import MAX_MODEL_NAME
 from llm_client.usage import Usage
@@ -84,6 +85,8 @@ class ResponseDraft:
     finish_reason: FinishReason | None = None
     finish_message: str | None = None
     calls: CallAssembler = field(default_factory=CallAssembler)
+    kept: Kept = field(default_factory=Kept)
+    """Counts what readers keep beside texts and arguments."""
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     pieces: int = 0
     """Pieces that have come at once: with an event of a stream, or in a whole answer."""

@@ -17,7 +17,9 @@ _BESIDE: Final = frozenset({"usage", "meta"})
 _KINDS: Final[Mapping[str, int]] = {"token": -1, "reasoning": -2}
 _OF_KIND: Final[Mapping[int, StreamEventType]] = {-1: "token", -2: "reasoning"}
 _MOST_USAGES: Final = 100
-"""Events that say what was used which are recorded one by one."""
+"""Events that say what was used which are kept one by one."""
+_LEFT_OUT: Final = StreamEvent(type="meta")
+"""Stands in the place of an event that is not kept."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,9 +28,17 @@ class Heard:
 
     emit: Emit
     events: list[StreamEvent] = field(default_factory=list)
+    _usages: list[int] = field(default_factory=list)
+    """Where the events stand that say what was used."""
 
     def __call__(self, event: StreamEvent) -> None:
-        """Take one event and pass it on."""
+        """Take one event and pass it on. Of very many that say what was used, which some servers do with every piece, only the last are kept."""
+        if event.type == "usage":
+            if len(self._usages) == _MOST_USAGES:
+                for number in self._usages:
+                    self.events[number] = _LEFT_OUT
+                self._usages.clear()
+            self._usages.append(len(self.events))
         self.events.append(event)
         self.emit(event)
 
@@ -64,7 +74,9 @@ class Heard:
         is_all = is_all and _text(self.events, "reasoning") == _thoughts(result)
         numbers: dict[int, int] = {}
         written: list[JsonValue] = []
-        for event in self._worth_telling():
+        for event in self.events:
+            if event is _LEFT_OUT:
+                continue
             is_text = bool(event.text) and event.type in _KINDS
             if is_text and is_all:
                 written.append(len(event.text) if event.type == "token" else -len(event.text))
@@ -77,12 +89,6 @@ class Heard:
                     numbers[id(event.tool_call)] = len(numbers)
                 written.append(dump_event(event))
         return written
-
-    def _worth_telling(self) -> Iterator[StreamEvent]:
-        """Yield the events; of very many that say what was used, which some servers say with every piece, only the last one."""
-        said = [number for number, event in enumerate(self.events) if event.type == "usage"]
-        dropped = frozenset(said[:-1]) if len(said) > _MOST_USAGES else frozenset()
-        return (event for number, event in enumerate(self.events) if number not in dropped)
 
 
 def recorded_events(body: JsonObject, result: CompletionResult) -> Iterator[StreamEvent]:

@@ -55,7 +55,7 @@ class MessagesStreamReader(StreamReader):
         return self._count(message.get("usage"))
 
     def _start(self, event: Mapping[str, Any]) -> list[StreamEvent]:
-        index, block = event["index"], event["content_block"]
+        index, block = event["index"], self.draft.kept.take(object_in(event["content_block"]))
         kind = block.get("type")
         if kind == "text":
             self.draft.begin("text", index, **others(block, "type", "text"))
@@ -69,6 +69,7 @@ class MessagesStreamReader(StreamReader):
             return events
         self._blocks[index] = block = dict(block)
         self._growing.pop(index, None)
+        self._input.pop(index, None)
         self._thoughts[index] = HalfWaits()
         return [StreamEvent(type="reasoning", text=block["thinking"])] if block.get("thinking") else []
 
@@ -78,13 +79,14 @@ class MessagesStreamReader(StreamReader):
         if kind == "text_delta":
             return self.draft.add_text(delta["text"], index)
         if kind == "citations_delta":
-            self._citations.setdefault(index, []).append(delta["citation"])
+            self._citations.setdefault(index, []).append(self.draft.kept.take(delta["citation"]))
             self.draft.note({"citations": self._citations[index]}, index)
             cite(self.draft, index, [whole_value(delta["citation"])])
         elif kind == "input_json_delta":
             if self.draft.has_call(index):
                 return self.draft.add_arguments(index, delta["partial_json"])
-            self._input.setdefault(index, []).append(delta["partial_json"])
+            if index in self._blocks:
+                self._input.setdefault(index, []).append(delta["partial_json"])
         elif index in self._blocks:
             return self._grow_other(index, delta)
         return []
@@ -94,7 +96,9 @@ class MessagesStreamReader(StreamReader):
         block, growing = self._blocks[index], self._growing.setdefault(index, {})
         for name, value in delta.items():
             if name != "type" and isinstance(value, str):
-                growing.setdefault(name, [block.get(name) or ""]).append(value)
+                if name not in growing:
+                    growing[self.draft.kept.take(name)] = [block.get(name) or ""]
+                growing[name].append(value)
         if delta.get("type") != "thinking_delta":
             return []
         shown = self._thoughts[index].take(delta["thinking"])
@@ -108,7 +112,7 @@ class MessagesStreamReader(StreamReader):
         if block is not None:
             block |= {name: "".join(pieces) for name, pieces in self._growing.pop(index, {}).items()}
             if index in self._input:
-                block["input"] = loads("".join(self._input.pop(index)) or "{}")
+                block["input"] = self.draft.kept.take(loads("".join(self._input.pop(index)) or "{}"))
             self.draft.add_part(read_other_block(whole_value(block)))
         return []
 
@@ -132,6 +136,7 @@ class MessagesStreamReader(StreamReader):
         """Take a usage object; later ones are cumulative and may leave out what has not changed."""
         if not usage:
             return []
-        self._usage.update((name, value) for name, value in usage.items() if value is not None)
+        stated = {name: value for name, value in usage.items() if value is not None}
+        self.draft.kept.update(self._usage, stated)
         self.draft.usage = read_usage(self._usage)
         return [StreamEvent(type="usage", usage=self.draft.usage)]

@@ -14,7 +14,8 @@ from llm_client.providers.stated import index_of, span_of, text_of, token_logpro
 _KINDS = ("web", "retrievedContext", "maps", "image")
 """Fields of a `GroundingChunk`, one for each kind of source (python-genai 3.6)."""
 
-
+_STATED = ("groundingMetadata", "citationMetadata")
+"""Fields of a candidate that name its sources."""
 MAX_STATED: Final = 20 * MAX_CITATIONS
 """Sources and passages of a whole answer that are gone through at its end; what is said of more is left out."""
 
@@ -31,10 +32,11 @@ class Grounding:
 
     def take(self, draft: ResponseDraft, candidate: Mapping[str, object]) -> None:
         """Take a candidate, or a piece of one."""
-        if part_of(candidate, "groundingMetadata") or part_of(candidate, "citationMetadata"):
-            self._room -= _weight(candidate)
+        stated = {name: part for name in _STATED if (part := part_of(candidate, name))}
+        if stated:
+            self._room -= _weight(stated)
             if self._room >= 0:
-                self._stated.append(candidate)
+                self._stated.append(draft.kept.take(stated))
         draft.say_how_likely(_logprobs(part_of(candidate, "logprobsResult")))
 
     def end(self, draft: ResponseDraft, starts: Sequence[int] = (0,)) -> None:

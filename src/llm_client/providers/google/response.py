@@ -74,6 +74,8 @@ def read_part(draft: ResponseDraft, part: object) -> list[StreamEvent]:
     text = part.get("text")
     if "functionCall" in part:
         return _read_call(draft, part)
+    if text is None or signature:
+        draft.kept.take(part)
     if text is None:
         return draft.add_part(_media(part) or _opaque(part))
     if part.get("thought"):
@@ -153,7 +155,8 @@ def _read_call(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEven
     """Take a tool call with its thought signature; Google often gives no id, so it gets one of ours."""
     call, key = part["functionCall"], len(draft.calls.calls)
     call_id = call.get("id") or new_id(_OWN_ID)
-    begun = draft.open_call(key, call_id, call["name"], part.get("thoughtSignature"))
+    signature = draft.kept.take(part.get("thoughtSignature"))
+    begun = draft.open_call(key, call_id, call["name"], signature)
     arguments = call.get("args")
     return [begun, *draft.add_arguments(key, {} if arguments is None else arguments), *draft.close_call(key)]
 

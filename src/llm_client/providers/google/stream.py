@@ -64,9 +64,9 @@ class GenerateContentReader(StreamReader):
 
     def _count(self, usage: Mapping[str, Any] | None, candidates: Any) -> None:
         """Take what a chunk says of the use; later numbers are cumulative and may leave out what has not changed."""
-        self._usage.update(usage or {})
+        self.draft.kept.update(self._usage, usage or {})
         for candidate in candidates:
-            self._queries.update(dict.fromkeys(queries_of(candidate)))
+            self.draft.kept.update(self._queries, dict.fromkeys(queries_of(candidate)))
         if self._usage or self._queries:
             self.draft.usage = read_usage(self._usage, billed_searches(len(self._queries), self.draft.model))
 

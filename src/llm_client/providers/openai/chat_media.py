@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from llm_client.messages import MediaPart, StreamEvent
-from llm_client.providers.response import ResponseDraft
+from llm_client.providers.response import MAX_BLOCKS, ResponseDraft
 from llm_client.providers.stated import text_of
 
 SPOKEN: Final = "spoken"
@@ -51,12 +51,13 @@ class MadeMedia:
         """Take a message, or a piece of one."""
         pictures = message.get("images")
         self._pictures += filter(None, map(self._picture, pictures if isinstance(pictures, list) else ()))
+        if len(self._pictures) > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} pictures")
         sound = message.get("audio")
         if not isinstance(sound, Mapping):
             return []
-        self._sound.update(
-            (name, sound[name]) for name in ("id", "expires_at") if sound.get(name) is not None
-        )
+        about = {name: sound[name] for name in ("id", "expires_at") if sound.get(name) is not None}
+        self._draft.kept.update(self._sound, about)
         if data := text_of(sound.get("data")):
             self._data.append(data)
         words = text_of(sound.get("transcript"))

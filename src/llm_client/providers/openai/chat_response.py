@@ -8,6 +8,7 @@ from typing import Any
 from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
+from llm_client.providers.kept import Kept
 from llm_client.providers.openai.thinking import ThinkingChunks
 from llm_client.providers.openai.usage import read_usage
 from llm_client.providers.response import ResponseDraft, object_in
@@ -80,11 +81,11 @@ class CarriedFields:
         if isinstance(value, str):
             self._texts.setdefault(name, []).append(value)
         elif isinstance(value, list):
-            details = self._details.setdefault(name, _Details())
+            details = self._details.setdefault(name, _Details(self._draft.kept))
             for detail in value:
                 details.add(detail)
         else:
-            self._fields[name] = value
+            self._draft.kept.update(self._fields, {name: value})
 
 
 def _is_page(annotation: Any) -> bool:
@@ -155,7 +156,8 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
 class _Details:
     """OpenRouter's pieces of reasoning, put together; pieces of one block carry the same index and type."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
         self._blocks: list[Any] = []
         self._growing: dict[str, list[str]] = {}
         """Texts of the last block, by field."""
@@ -171,6 +173,7 @@ class _Details:
             and piece.get("index") is not None
         ):
             self._end_block()
+            self._kept.take(piece)
             self._blocks.append(dict(piece) if isinstance(piece, dict) else piece)
             return
         for name, value in piece.items():
@@ -178,7 +181,7 @@ class _Details:
                 self._growing.setdefault(name, [last.get(name) or ""]).append(value)
             elif value is not None:
                 self._growing.pop(name, None)
-                last[name] = value
+                self._kept.update(last, {name: value})
 
     def whole(self) -> list[Any]:
         """Return the blocks."""

@@ -109,5 +109,5 @@ class ChatStreamReader(StreamReader):
                 name=function.get("name") or "",
                 arguments=function.get("arguments"),
             )
-            call.data.update(beside(piece))
+            draft.kept.update(call.data, beside(piece))
             events += told

@@ -92,7 +92,7 @@ class ResponsesStreamReader(StreamReader):
 
     def _item_done(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item, key = event["item"], event["output_index"]
-        self._items[key] = item
+        self._items[key] = self.draft.kept.take(item)
         kind = item.get("type")
         if kind == "function_call":
             events: list[StreamEvent] = []
