@@ -42,11 +42,12 @@ class ThinkingChunks:
             self._draft.end_block()
             self._key = object()
             self._draft.begin("reasoning", self._key)
-        self._fields.update(
-            (name, value)
+        fields = {
+            name: value
             for name, value in chunk.items()
             if name not in ("type", "thinking") and value is not None
-        )
+        }
+        self._draft.kept.update(self._fields, fields)
         events: list[StreamEvent] = []
         for entry in chunk.get("thinking") or ():
             if entry.get("type", "text") == "text":
@@ -54,7 +55,7 @@ class ThinkingChunks:
                 events += self._draft.add_thought(self._text[-1], self._key)
             else:
                 self._end_text()
-                self._entries.append(entry)
+                self._entries.append(self._draft.kept.take(entry))
         return events
 
     def end(self) -> None:
