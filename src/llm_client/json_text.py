@@ -56,6 +56,9 @@ _ALWAYS_FINITE: Final = frozenset({str, int, bool, type(None)})
 _LEAST_INT: Final = -(2**63)
 _MOST_INT: Final = 2**64 - 1
 """Whole numbers that orjson writes and reads."""
+_MOST_WORK: Final = 5 * 10**10
+"""Squares of the bits of all whole numbers of one value that orjson does not write: what writing them takes. Of the longest, 4,300 digits,
+they are some 240."""
 
 
 class LongFloat(float):
@@ -336,33 +339,56 @@ def dumps(
 
 
 def long_numbers_written(value: object, default: Callable[[object], object] | None = None) -> object:
-    """Return a value in which the numbers that orjson does not write are pieces of JSON text. Raises `TypeError` for endless ones."""
-    if type(value) is int:
-        return value if _LEAST_INT <= value <= _MOST_INT else orjson.Fragment(_digits_of(value))
-    if type(value) is LongFloat:
-        return orjson.Fragment(value.text.encode())
-    if isinstance(value, dict):
-        return {_key(name): long_numbers_written(entry, default) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [long_numbers_written(entry, default) for entry in value]
-    if default is None or value is None or isinstance(value, str | bool | float | int):
-        return value
-    try:
-        plain = default(value)
-    except TypeError:  # orjson may know it
-        return value
-    return long_numbers_written(plain, default)
+    """Return a value in which the numbers that orjson does not write are pieces of JSON text.
+
+    Raises:
+        TypeError: They are endless, or so many that writing them takes long.
+    """
+    return _LongNumbers(default).written(value)
 
 
-def _digits_of(value: int) -> bytes:
-    try:
-        return b"%d" % value
-    except ValueError as error:  # more digits than Python writes in a reasonable time
-        raise TypeError(str(error)) from None
+class _LongNumbers:
+    """Writes the long numbers of one value, as far as their digits are not more than are written in a moment.
 
+    Args:
+        default: What to write in the place of a value of another class.
+    """
 
-def _key(name: Any) -> Any:
-    return str(name) if type(name) is int and not _LEAST_INT <= name <= _MOST_INT else name
+    __slots__ = ("_default", "_work")
+
+    def __init__(self, default: Callable[[object], object] | None) -> None:
+        self._default = default
+        self._work = 0
+
+    def written(self, value: object) -> object:
+        if type(value) is int:
+            return value if _LEAST_INT <= value <= _MOST_INT else orjson.Fragment(self._digits_of(value))
+        if type(value) is LongFloat:
+            return orjson.Fragment(value.text.encode())
+        if isinstance(value, dict):
+            return {self._key(name): self.written(entry) for name, entry in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.written(entry) for entry in value]
+        if self._default is None or value is None or isinstance(value, str | bool | float | int):
+            return value
+        try:
+            plain = self._default(value)
+        except TypeError:  # orjson may know it
+            return value
+        return self.written(plain)
+
+    def _digits_of(self, value: int) -> bytes:
+        self._work += value.bit_length() ** 2
+        if self._work > _MOST_WORK:
+            raise TypeError("its whole numbers have more digits than are written in a moment")
+        try:
+            return b"%d" % value
+        except ValueError as error:  # more digits than Python writes in a reasonable time
+            raise TypeError(str(error)) from None
+
+    def _key(self, name: Any) -> Any:
+        is_long = type(name) is int and not _LEAST_INT <= name <= _MOST_INT
+        return self._digits_of(name).decode() if is_long else name
 
 
 def refuse_constant(name: str) -> NoReturn:

@@ -30,6 +30,8 @@ MAX_TEXT: Final = 1_000_000
 """Characters of all texts that a path leads to; of more it cannot be told how they read, which would take seconds."""
 _MAX_DIGITS: Final = 1_000
 """Characters of a text that is read as a number."""
+_MAX_BITS: Final = 3_400
+"""Of a whole number of about as many digits; writing those of a longer one takes the square of their number."""
 _MOST_EXACT: Final = 2**53
 """Whole numbers up to here are read alike by everybody."""
 _MOST_CHARACTERS: Final = 15
@@ -234,6 +236,8 @@ def same(value: object, expected: object, *, level: int = 0) -> Answer:
     """
     if isinstance(value, str) and isinstance(expected, str) and value != expected:
         return None if _as_read(value) == _as_read(expected) else False
+    if _is_endless(value) or _is_endless(expected):
+        return True if type(value) is type(expected) and value == expected else None
     if _exact(value) and _exact(expected):
         number, rounded = _number(expected), _rounded(value)
         if _number(value) == number:
@@ -276,6 +280,11 @@ def _exact(value: Any) -> bool:
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
 
 
+def _is_endless(value: Any) -> bool:
+    """Whether a value is a whole number of more digits than anybody means."""
+    return isinstance(value, int) and value.bit_length() > _MAX_BITS
+
+
 def _rounded(value: Any) -> Decimal | None:
     """Return what a tool makes of a number, or of a text that reads as one, that takes it for a float; `None` where that is the number itself."""
     is_long = isinstance(value, LongFloat) or (isinstance(value, str) and len(value) > _MOST_CHARACTERS)
@@ -290,12 +299,12 @@ def _number(value: Any) -> Decimal | None:
         return Decimal(int(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, str) and len(value) > _MAX_DIGITS:
+    if _is_endless(value) or (isinstance(value, str) and len(value) > _MAX_DIGITS):
         return None
     if isinstance(value, (int, float, str, Decimal)):
         try:
             number = Decimal(str(value).strip())
-        except (InvalidOperation, ValueError):  # a whole number of more digits than Python writes
+        except InvalidOperation:
             return None
         return number if number.is_finite() else None
     return None

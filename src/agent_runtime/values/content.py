@@ -112,8 +112,8 @@ def _exact_text(value: Any, refused: Exception) -> bytes:
         ) from refused
     try:
         return _EXACT_MARK + orjson.dumps(long_numbers_written(value), option=_OPTIONS)
-    except (TypeError, RecursionError):
-        raise ResultNotSerializable(f"not JSON: {refused}") from refused
+    except (TypeError, RecursionError) as error:
+        raise ResultNotSerializable(f"not JSON: {error}") from error
 
 
 def _has_more_values(value: Any, most: int) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import ActionSpec, ActionType, ExecutionHandle, ExecutionRequest, OperatorContext
-from agent_runtime.errors import ResultNotSerializable
+from agent_runtime.errors import InvalidInput, ResultNotSerializable
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.values.content import MAX_EXACT_VALUES, decode, encode
 from agent_runtime.values.digest import digest
@@ -84,6 +84,18 @@ def test_long_numbers_are_refused_among_so_many_values_that_reading_them_holds_e
     for long in (HUGE, LongFloat(PRICE)):
         with pytest.raises(ResultNotSerializable, match="50,000 values"):
             ExecutionRequest(operator="x", input={"a": long, "b": many}).encoded_input()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_so_are_very_many_digits_before_they_are_written(sign: int) -> None:
+    """Writing digits takes the square of their number: megabytes of them were written, and then counted."""
+    long = sign * 10**4_200
+    assert decode(encode([long] * 100)) == [long] * 100
+    for many in ([long] * 300, [{"a": (long, long)}] * 150, [{long + each: 1} for each in range(300)]):
+        with pytest.raises(ResultNotSerializable, match="more digits than are written in a moment"):
+            ExecutionRequest(operator="x", input=many).encoded_input()
+        with pytest.raises(InvalidInput):
+            digest(many)
 
 
 def test_two_amounts_that_are_one_float_are_two_for_votes_and_approvals() -> None:

@@ -235,6 +235,20 @@ def test_more_values_than_can_be_looked_at_cannot_be_told() -> None:
 def test_a_number_of_more_digits_than_anybody_means_cannot_be_told(tests: Any) -> None:
     assert answer("n", tests, {"n": "0" * 2_000 + "5"}) is None
     assert answer("n", {">": 5}, {"n": 10**5_000}) is None
+    for long in (10**1_100, 10**5_000):
+        assert answer("n", tests, {"n": long}) is None
+
+
+@pytest.mark.parametrize("digits", [1_100, 5_000])
+def test_nor_can_two_of_them_unless_they_are_the_same(digits: int) -> None:
+    """Two of them that Python does not write counted as one, and a comparison with a text was an error of Python's."""
+    long = 10**digits
+    assert answer("n", {"==": long}, {"n": long}) is True
+    assert answer("n", {"==": long}, {"n": long + 1}) is None
+    for expected in ("x", 5.5, [5], None, True):
+        assert answer("n", {"==": expected}, {"n": long}) is None
+        assert answer("n", {"in": [expected]}, {"n": long}) is None
+    assert answer("n", {"==": long}, {"n": [long]}) is None
 
 
 LONG = "0.000000000000000000001"
