@@ -19,7 +19,8 @@ from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
-from agent_runtime.values.event import RuntimeEventType
+from agent_runtime.values.content import decode
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
 from llm_client.json_text import JsonObject
@@ -67,7 +68,7 @@ def admit(job: JobRecord, created: NewEvent, policy: Policy | None) -> Admission
         case PolicyDecision.DENY:
             return _refused(job, events, result, policy)
         case PolicyDecision.REQUIRE_APPROVAL:
-            return _asking(job, events, result, policy)
+            return _asking(job, created, events, result, policy)
         case _:
             return Admission(job=job, events=events, policy=policy)
 
@@ -91,16 +92,26 @@ def _refused(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult,
     return Admission(job=job, events=(*events, ended), policy=policy)
 
 
-def _asking(job: JobRecord, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy) -> Admission:
-    action = _question(job, result, job.created_at)
+def _asking(
+    job: JobRecord, created: NewEvent, events: tuple[NewEvent, ...], result: PolicyResult, policy: Policy
+) -> Admission:
+    action = _question(job, created, result, job.created_at)
     job = replace(job, status=JobStatus.WAITING_ACTION)
     return Admission(job=job, events=(*events, asked_event(action)), new_actions=[action], policy=policy)
 
 
-def _question(job: JobRecord, result: PolicyResult, now: datetime) -> ActionRecord:
-    """Build the question whether a job may begin."""
+def _question(
+    job: JobRecord, created: NewEvent | RuntimeEvent, result: PolicyResult, now: datetime
+) -> ActionRecord:
+    """Build the question whether a job may begin, with all that it is given."""
     assert result.approval is not None  # noqa: S101 -- comes with this decision
-    payload = {"operator": job.operator, "principal": job.principal_id, "reason": refusal_of(result)}
+    payload = {
+        "message": "May this job begin?",
+        "operator": job.operator,
+        "principal": job.principal_id,
+        "reason": refusal_of(result),
+        "input": None if created.content is None else decode(created.content),
+    }
     return new_action(
         approval_spec(result.approval, payload),
         scope_id=job.scope_id,
@@ -154,7 +165,9 @@ async def _is_ruled_in(run: JobRun) -> bool:
     if result.decision is PolicyDecision.DENY:
         await _refuse(run, refusal_of(result))
     elif result.decision is PolicyDecision.REQUIRE_APPROVAL:
-        action = _question(run.job, result, run.services.clock.now())
+        created = run.history.created
+        assert created is not None  # noqa: S101 -- every journal begins with it
+        action = _question(run.job, created, result, run.services.clock.now())
         await _suspend(run, asked_event(action), new_actions=[action], set_timers=expiry_timer(action))
     return result.allowed
 

@@ -48,12 +48,14 @@ class Verdict:
     resolved_by: str | None
     """Whose answer decided it; `None` is somebody without a name."""
     by: tuple[str | None, ...]
-    """Who wants it so."""
+    """Who wants it so; `None` is whoever has answered a question that named nobody, whatever they are called."""
 
     @classmethod
     def of(cls, answered: ActionRecord) -> Verdict:
         """Read an answered action."""
-        by = tuple(vote["by"] for vote in answered.votes) or (answered.resolved_by,)
+        by: tuple[str | None, ...] = (None,)
+        if answered.approvers is not None:
+            by = tuple(vote["by"] for vote in answered.votes) or (answered.resolved_by,)
         return cls(resolution=answered.resolution or {}, resolved_by=answered.resolved_by, by=by)
 
     @property

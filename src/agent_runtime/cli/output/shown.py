@@ -1,19 +1,21 @@
 """A question as a person sees it: every argument on a line of its own with its length, so that none hides another.
 
-Who asked chooses the names, the values and their order. So the long ones come first and the short ones last, next to
-the prompt; and what is cut says so, and is not to be answered before all of it was shown.
+Who asked chooses the names, the values and their order. So what the question itself says stands above a heading, and what has others'
+names below it, further inside; the long ones come first and the short ones last, next to the prompt; and what is cut says so, and is not
+to be answered before all of it was shown.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from agent_runtime.cli.output.printable import printable
 from agent_runtime.values.action import ActionRecord, ActionType
 
+_Detail = tuple[str, str, int]
 MAX_VALUE: Final = 500
 """Characters of one value that are shown at first."""
 MAX_QUESTION: Final = 2_000
@@ -23,8 +25,8 @@ MAX_NAME: Final = 60
 _IN_A_LINE: Final = 100
 _SHARE: Final = 24
 """Characters of each value where a whole question has one line."""
-_OPENED: Final = ("arguments", "packages")
-"""Fields of a payload whose entries are shown one by one."""
+_OPENED: Final = ("arguments", "retry_arguments", "packages", "input")
+"""Fields of a payload whose entries are shown one by one, below a heading: others have chosen their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +45,17 @@ def show(action: ActionRecord, *, whole: bool = False) -> Shown:
         action: The question.
         whole: Show everything, however long it is.
     """
-    sentence, details = sentence_of(action), _details(action)
+    sentence = sentence_of(action)
     lines, is_whole, length = [f"question: {_cut(sentence, None if whole else MAX_VALUE)}"], True, 0
-    for name, value, characters in details:
-        limit = None if whole else max(0, min(MAX_VALUE, MAX_QUESTION - length))
-        said, named = _cut(value, limit), _cut(name, None if whole else MAX_NAME)
-        length += len(said)
-        is_whole = is_whole and (named, said) == (name, value)
-        lines.append(f"  {named} ({_characters(characters)}): {said}")
+    for heading, details in _details(action):
+        lines += [f"  {heading}:"] if heading else []
+        indent = "    " if heading else "  "
+        for name, value, characters in details:
+            limit = None if whole else max(0, min(MAX_VALUE, MAX_QUESTION - length))
+            said, named = _cut(value, limit), _cut(name, None if whole else MAX_NAME)
+            length += len(said)
+            is_whole = is_whole and (named, said) == (name, value)
+            lines.append(f"{indent}{named} ({_characters(characters)}): {said}")
     if not whole and len(lines) > MAX_LINES:
         lines, is_whole = [*lines[:MAX_LINES], f"  … and {len(lines) - MAX_LINES} more"], False
     return Shown(lines=tuple(lines), is_whole=is_whole and (whole or len(sentence) <= MAX_VALUE))
@@ -89,16 +94,24 @@ def question_of(action: ActionRecord) -> str:
     return f"{_cut(printable(what), 2 * _IN_A_LINE)} with {', '.join(told)}"
 
 
-def _details(action: ActionRecord) -> list[tuple[str, str, int]]:
-    """Return names, values and how many characters these have, the longest first."""
+def _details(action: ActionRecord) -> Iterator[tuple[str, list[_Detail]]]:
+    """Yield what a question itself says, under no heading, and what others have named, each under one."""
     payload = action.payload
     is_said = isinstance(payload.get("message"), str)
     said = "message" if is_said else "tool" if action.type == ActionType.APPROVAL else None
-    found = [(str(name), value) for name, value in payload.items() if name not in (said, *_OPENED)]
-    for field in _OPENED:
-        inner = payload.get(field)
-        found += inner.items() if isinstance(inner, Mapping) else [(field, inner)] if field in payload else []
-    written = [(printable(name), printable(_written(value)), _length(value)) for name, value in found]
+    opened = {
+        name: value for name in _OPENED if isinstance(value := payload.get(name), Mapping) and name != said
+    }
+    yield "", _in_order({name: value for name, value in payload.items() if name not in (said, *opened)})
+    for name, value in opened.items():
+        yield name, _in_order(value)
+
+
+def _in_order(values: Mapping[str, object]) -> list[_Detail]:
+    """Return names, values and how many characters these have, the longest first."""
+    written = [
+        (printable(str(name)), printable(_written(value)), _length(value)) for name, value in values.items()
+    ]
     return sorted(written, key=_by_length, reverse=True)
 
 

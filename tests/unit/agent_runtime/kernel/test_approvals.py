@@ -124,6 +124,21 @@ async def test_a_clerk_who_edits_beyond_what_clerks_may_approve_has_asked_the_bo
     assert till.paid == [(8_000, "acme")]
 
 
+async def test_whoever_says_to_be_the_boss_where_nobody_is_named_has_asked_the_boss() -> None:
+    """Anybody may answer such a question, under any name: that name gave the boss's yes to the edit."""
+    till = Till(requires_approval=True)
+    async with kernel(operators={"buy": buy}, tools=[till.pay], policy_engine=PolicyEngine([BOSS])) as k:
+        handle = await k.execute(ExecutionRequest(operator="buy", input={"amount": 100}))
+        anybodys = await answer(handle, "boss", arguments={"amount": 5_000_000})
+        assert (anybodys.approvers, anybodys.resolved_by) == (None, "boss")
+        large = await next_question(handle, anybodys)
+        assert large.approvers == ("boss",)
+        assert till.paid == []
+        await answer(handle, "boss", arguments={"amount": 9_000})
+        assert (await handle.result(timeout=BOUND)).content == "paid 9000 to acme"
+    assert till.paid == [(9_000, "acme")]
+
+
 async def test_an_edited_call_that_had_all_its_approvals_runs_once_after_a_resume() -> None:
     """The job leaves the memory between the clerk's edit and the boss's yes: the same way is followed again."""
     till, storage = Till(), MemoryStorage()

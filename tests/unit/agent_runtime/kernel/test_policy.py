@@ -113,11 +113,18 @@ async def test_a_job_that_needs_a_yes_waits_for_it_as_a_row(kind: str, tmp_path:
     async with opened(kind, tmp_path) as storage:
         engine = PolicyEngine([only_for("careful", decision="require_approval")])
         async with kernel(storage, operators=operators, policy_engine=engine) as k:
-            yes = await k.execute(ExecutionRequest(operator="careful", input=1))
+            yes = await k.execute(ExecutionRequest(operator="careful", input=1, principal_id="eve"))
             no = await k.execute(ExecutionRequest(operator="careful", input=2))
             assert (await yes.job()).status == "waiting_action"
             question = await pending(yes)
-            assert (question.type, question.payload["operator"]) == ("approval", "careful")
+            assert question.type == "approval"
+            assert question.payload == {
+                "message": "May this job begin?",
+                "operator": "careful",
+                "principal": "eve",
+                "reason": question.payload["reason"],
+                "input": 1,
+            }
         async with kernel(storage, operators=operators, policy_engine=engine) as k:
             await k.handle(yes.job_id).resolve_action(question.action_id, {"approved": True})
             refused = await pending(k.handle(no.job_id))
