@@ -15,8 +15,9 @@ FinishReason = Literal[
 ]
 """`pause`: the vendor wants the turn to go on; `malformed_call`: it could not read the tool call that the model wrote."""
 StreamEventType = Literal[
-    "token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end", "usage", "meta", "done"
-]
+    "token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end", "server_tool_start", "server_tool_end", "usage",
+    "meta", "done",
+]  # fmt: skip
 
 
 MAX_PIXELS: Final = 100_000
@@ -283,7 +284,8 @@ class Embeddings(list[list[float]]):
 class StreamEvent:
     """One event of a streamed answer; the last one is `done` and carries the whole result.
 
-    `meta` events come from agents: `text` is `turn_start` or `tool_result`, `tool_call` the call it belongs to.
+    `server_tool_start` and `server_tool_end` tell of tools that run at the vendor; their `tool_call` has the arguments as far as the
+    vendor has said them by then. `meta` events come from agents: `text` is `turn_start` or `tool_result`, `tool_call` the call it belongs to.
     """
 
     type: StreamEventType

@@ -34,6 +34,10 @@ PLAYED = {
         "test_a_call_that_was_refused_is_not_made_by_a_replay_that_knows_its_tool",
         "test_images_are_recalled_as_images_and_written_once",
     ),
+    "test_server_tools": (
+        "test_a_tool_that_needs_a_yes_is_asked_about_before_anything_goes_out",
+        "test_what_a_stream_tells_of_a_search_is_heard_again_after_a_crash",
+    ),
     "test_exits": ("test_a_step_that_ends_the_process_has_failed_and_the_job_beside_it_goes_on",),
     "test_public_texts": (
         "test_a_failure_of_a_step_is_known_whatever_its_text_is",

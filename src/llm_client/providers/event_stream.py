@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from time import monotonic
+from typing import Self
 
 import orjson
 
@@ -20,12 +21,13 @@ from llm_client.json_text import loads
 from llm_client.messages import StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.response import check_text, well_formed
-from llm_client.providers.transport.port import AnswerLimits, HttpResponse, whole_time
+from llm_client.providers.transport.port import AnswerLimits, HttpResponse
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unreadable
 
 _IN_ONE_GO = 0.02
 """Seconds for which events are read before others have their turn: one piece may hold thousands, and one of them may be large."""
+_TOO_LONG = "the answer did not end within its time"
 _DRAIN_SECONDS = 0.1
 """How long a stream that has said its last word may take to end, so that its connection can be used again."""
 
@@ -36,10 +38,12 @@ async def read_stream(
     """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
     parser, limits, since = SSEParser(), limits or AnswerLimits(), monotonic()
     most = limits.max_tool_calls
-    with _interrupting(reader, parser, origin):
+    with _interrupting(reader, parser, origin), _WholeTime(limits.max_seconds) as time:
         async with aclosing(response.chunks()) as chunks:
-            async for chunk in _bounded(chunks, limits):
+            while (chunk := await time.next(chunks)) is not None:
                 reader.size += len(chunk)
+                if reader.size > limits.max_stream_bytes:
+                    raise InvalidResponse(f"the stream is larger than {limits.max_stream_bytes} bytes")
                 for event in parser.feed(chunk):
                     if monotonic() - since > _IN_ONE_GO:
                         await asyncio.sleep(0)
@@ -56,20 +60,55 @@ async def read_stream(
         raise _interrupted(reader, origin, "the stream ended without its end marker")
 
 
-async def _bounded(chunks: AsyncGenerator[bytes], limits: AnswerLimits) -> AsyncGenerator[bytes]:
-    """Yield a body's pieces within its limits, whatever they hold: a server can say for ever that it is still there."""
-    seconds, size = limits.max_seconds, 0
-    end = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    while True:
+class _WholeTime:
+    """Ends the wait for a stream's next piece when the time of the whole stream is over: a server can say for ever that it is still there.
+
+    One timer for the stream: one for each piece takes longer than reading it. Between pieces, where other code runs, nothing is ended.
+
+    Args:
+        seconds: That the stream may take.
+    """
+
+    __slots__ = ("_ended", "_is_over", "_seconds", "_timer", "_waiting")
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Task[object] | None = None
+        self._is_over = self._ended = False
+
+    def __enter__(self) -> Self:
+        if self._seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self) -> None:
+        self._is_over = True
+        if self._waiting is not None:
+            self._ended = True
+            self._waiting.cancel()
+
+    async def next(self, chunks: AsyncGenerator[bytes]) -> bytes | None:
+        """Return the next piece; `None` at the end. Raises `ProviderTimeout` when the time is over."""
+        if self._is_over:
+            raise ProviderTimeout(_TOO_LONG)
+        task = self._waiting = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
         try:
-            async with whole_time(None, until=end):  # none around a yield, where other code runs
-                chunk = await anext(chunks)
+            return await anext(chunks)
         except StopAsyncIteration:
-            return
-        size += len(chunk)
-        if size > limits.max_stream_bytes:
-            raise InvalidResponse(f"the stream is larger than {limits.max_stream_bytes} bytes")
-        yield chunk
+            return None
+        except BaseException as error:
+            is_ours = self._ended and task is not None and task.uncancel() <= before
+            if is_ours and isinstance(error, asyncio.CancelledError):
+                raise ProviderTimeout(_TOO_LONG) from None
+            raise
+        finally:
+            self._waiting = None
 
 
 @contextmanager

@@ -16,6 +16,7 @@ _SAME: Final = {
     "websearchpreview": "web_search",
     "googlesearch": "web_search",
     "googlesearchretrieval": "web_search",
+    "googlesearchweb": "web_search",
     "enterprisewebsearch": "web_search",
     "browsersearch": "web_search",
     "web": "web_search",
@@ -187,7 +188,7 @@ def declared_in(extra: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str,
         letters = folded_field(field)
         if letters in _LISTS:
             for entry in told if isinstance(told, list | tuple) else ():
-                yield from _named(entry) if isinstance(entry, Mapping) else [(_common_name(str(entry)), {})]
+                yield from _named(entry) if isinstance(entry, Mapping) else [(common_name(str(entry)), {})]
         elif letters in _OPTIONS and told is not None:
             yield _OPTIONS[letters], told if isinstance(told, Mapping) else {field: told}
         elif letters == WRAPPER and isinstance(told, Mapping):
@@ -201,17 +202,18 @@ def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, object]
     stated = (named, kind, entry.get("id")) if kind in _NAMED_FREELY else (kind,)
     name = next((each for each in stated if isinstance(each, str) and each), None)
     if name is not None:
-        yield name if name == named else _common_name(name), entry
+        yield name if name == named else common_name(name), entry
         return
     for field, told in entry.items():
         if field in ("functionDeclarations", "function_declarations"):
             for declared in told if isinstance(told, list | tuple) else ():
                 yield str(declared.get("name")) if isinstance(declared, Mapping) else field, {}
         elif field not in _SAYS:
-            yield _common_name(field), told if isinstance(told, Mapping) else {}
+            yield common_name(field), told if isinstance(told, Mapping) else {}
 
 
-def _common_name(stated: str) -> str:
+def common_name(stated: str) -> str:
+    """Return the name under which rules know what a vendor calls so."""
     undated = _DATE.sub("", stated[:_MOST_NAME])
     bare = _NO_LETTER.sub("", undated.rpartition(":")[2].lower())
     return _SAME.get(bare, undated)

@@ -610,6 +610,7 @@ async def test_usage_beside_a_failure_is_on_the_error(vendor: str, form: str) ->
 
     usage = caught.value.usage
     assert usage is not None
+    assert caught.value.usage_is_final  # it is stated beside the failure, behind all that has come
     assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
     assert usage.cost == prices.cost(asked.name, case.model, replace(usage, cost=None))
 

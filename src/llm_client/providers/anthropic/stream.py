@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm_client.json_text import HalfWaits, loads, whole_value
 from llm_client.messages import StreamEvent
@@ -17,7 +17,10 @@ from llm_client.providers.anthropic.response import (
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
 from llm_client.providers.response import object_in
+from llm_client.providers.server_calls import call_began, call_ended
 from llm_client.providers.wire import StreamReader
+
+_RESULT: Final = "_tool_result"
 
 
 class MessagesStreamReader(StreamReader):
@@ -31,6 +34,8 @@ class MessagesStreamReader(StreamReader):
         self._input: dict[int, list[str]] = {}
         self._thoughts: dict[int, HalfWaits] = {}
         self._citations: dict[int, list[Any]] = {}
+        self._server_tools: dict[object, object] = {}
+        """Names of the tools that Anthropic has called, by the call's id."""
         self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
             "content_block_delta": self._grow,
             "content_block_start": self._start,
@@ -114,6 +119,20 @@ class MessagesStreamReader(StreamReader):
             if index in self._input:
                 block["input"] = self.draft.kept.take(loads("".join(self._input.pop(index)) or "{}"))
             self.draft.add_part(read_other_block(whole_value(block)))
+            return self._server_tool(block)
+        return []
+
+    def _server_tool(self, block: Mapping[str, Any]) -> list[StreamEvent]:
+        """Tell what a block says of a tool that runs at Anthropic, or at an MCP server that it asks."""
+        kind = block.get("type")
+        if kind in ("server_tool_use", "mcp_tool_use"):
+            if isinstance(block.get("id"), str):
+                self._server_tools[block["id"]] = block.get("name")
+            return call_began(block.get("id"), block.get("name"), block.get("input"))
+        if isinstance(kind, str) and kind.endswith(_RESULT):
+            call_id = block.get("tool_use_id")
+            known = self._server_tools.get(call_id) if isinstance(call_id, str) else None
+            return call_ended(call_id, known or kind.removesuffix(_RESULT))
         return []
 
     def _message_delta(self, event: Mapping[str, Any]) -> list[StreamEvent]:

@@ -11,6 +11,7 @@ from llm_client.providers.failures import Origin
 from llm_client.providers.google.grounding import Grounding
 from llm_client.providers.google.usage import read_answer_usage
 from llm_client.providers.response import ResponseDraft, object_in
+from llm_client.providers.server_calls import call_began, call_ended
 from llm_client.spec import new_id
 from llm_client.usage import Usage
 
@@ -77,7 +78,7 @@ def read_part(draft: ResponseDraft, part: object) -> list[StreamEvent]:
     if text is None or signature:
         draft.kept.take(part)
     if text is None:
-        return draft.add_part(_media(part) or _opaque(part))
+        return [*draft.add_part(_media(part) or _opaque(part)), *_server_tool(part)]
     if part.get("thought"):
         if not signature:
             return draft.add_thought(text)
@@ -91,6 +92,18 @@ def read_part(draft: ResponseDraft, part: object) -> list[StreamEvent]:
     events = draft.add_text(text)
     draft.end_block()
     return events
+
+
+def _server_tool(part: Mapping[str, Any]) -> list[StreamEvent]:
+    """Tell what a part says of a tool that runs at Google."""
+    for field, tell in (("executableCode", call_began), ("codeExecutionResult", call_ended)):
+        if isinstance(code := part.get(field), Mapping):
+            told = {name: code[name] for name in ("language", "code") if name in code}
+            return tell(code.get("id"), "code_execution", told)
+    for field, tell in (("toolCall", call_began), ("toolResponse", call_ended)):
+        if isinstance(call := part.get(field), Mapping):
+            return tell(call.get("id"), call.get("toolType"), call.get("args"))
+    return []
 
 
 def _is_said(part: Mapping[str, Any]) -> bool:

@@ -13,9 +13,10 @@ from llm_client.providers.openai.responses_response import (
     read_answer,
     read_finish,
 )
-from llm_client.providers.openai.responses_turn import item_part
+from llm_client.providers.openai.responses_turn import item_part, server_call
 from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.response import object_in
+from llm_client.providers.server_calls import call_began, call_ended
 from llm_client.providers.wire import StreamReader
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -80,7 +81,7 @@ class ResponsesStreamReader(StreamReader):
     def _item_added(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item = event["item"]
         if item.get("type") != "function_call":
-            return []
+            return call_began(item.get("id"), *server_call(item))
         key = event["output_index"]
         events = [self.draft.open_call(key, item.get("call_id") or "", item["name"])]
         if item.get("arguments"):
@@ -103,7 +104,7 @@ class ResponsesStreamReader(StreamReader):
             return [*events, *self.draft.close_call(key)]
         if kind and kind != "message":
             self.draft.add_part(item_part(item, self._origin.provider))
-        return []
+        return call_ended(item.get("id"), *server_call(item))
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         if event.get("usage"):

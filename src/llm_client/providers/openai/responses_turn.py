@@ -20,6 +20,7 @@ from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name
 
 _REASONING: Final = frozenset({"reasoning"})
 _PICTURE: Final = "image_generation_call"
+_SERVER_CALLS: Final = ("web_search_call", "file_search_call", "code_interpreter_call", _PICTURE)
 _PICTURES: Final = {
     "png": "image/png",
     "webp": "image/webp",
@@ -120,6 +121,19 @@ def item_part(
     if is_reasoning and said:
         data |= {"following": following, "said": said}
     return ReasoningPart(provider=provider, text=text, data=data)
+
+
+def server_call(item: Mapping[str, Any]) -> tuple[str | None, object]:
+    """Return which of OpenAI's tools an item is a call of, and its arguments as far as they are said; no name for any other item."""
+    kind = item.get("type")
+    if kind == "mcp_call":
+        return item.get("name"), item.get("arguments")
+    if kind not in _SERVER_CALLS:
+        return None, None
+    told = item.get("action")
+    if not isinstance(told, Mapping):
+        told = {name: item[name] for name in ("queries", "code") if item.get(name)}
+    return str(kind).removesuffix("_call"), dict(told)
 
 
 def _picture(item: Mapping[str, Any], provider: str) -> MediaPart:

@@ -148,9 +148,9 @@ async def read_body(
 
 
 @asynccontextmanager
-async def whole_time(seconds: float | None, *, until: float | None = None) -> AsyncIterator[None]:
-    """Bound the time of an answer: by `seconds`, or by the event loop's time `until` at which they are over."""
-    limit = asyncio.timeout(seconds) if until is None else asyncio.timeout_at(until)
+async def whole_time(seconds: float | None) -> AsyncIterator[None]:
+    """Bound the time of an answer."""
+    limit = asyncio.timeout(seconds)
     try:
         async with limit:
             yield

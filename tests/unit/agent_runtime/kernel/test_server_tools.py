@@ -1,7 +1,8 @@
 """Tools that run at the vendor, inside a kernel: nobody here sees their calls, so the policy and budgets see that they are declared."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,8 +31,10 @@ from llm_client import (
     MediaPart,
     Message,
     ModelMiddleware,
+    RequestContext,
     RequestSpec,
     ScriptedProvider,
+    StreamEvent,
     TextPart,
     TokenLogprob,
     ToolCall,
@@ -40,7 +43,7 @@ from llm_client import (
     WebSearch,
     tool,
 )
-from support.kernels import BOUND, DOOMED, journal, kernel, opened, pending, types
+from support.kernels import BOUND, DOOMED, journal, kernel, pending, types
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -135,30 +138,27 @@ async def test_rules_see_what_a_tool_is_told() -> None:
         assert len(model.specs) == is_allowed
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_tool_that_needs_a_yes_is_asked_about_before_anything_goes_out(
-    kind: str, tmp_path: Path
-) -> None:
+async def test_a_tool_that_needs_a_yes_is_asked_about_before_anything_goes_out() -> None:
     model, operators = Model(), {"ask": search}
     engine = PolicyEngine(
         [ToolPolicy(tool_patterns=["web_search"], require_approval=True, approvers=["ann"])]
     )
     parts: dict[str, Any] = {"operators": operators, "policy_engine": engine, "engine": model.engine}
-    async with opened(kind, tmp_path) as storage:
-        async with kernel(storage, **parts) as k:
-            yes = await k.execute(ExecutionRequest(operator="ask"))
-            question = await pending(yes)
-            told = {"tool": "web_search", "arguments": {"allowed_domains": ["a.example"]}}
-            assert question.payload.items() >= told.items()
-        assert model.specs == []
-        async with kernel(storage, **parts) as k:
-            await k.actions.resolve_by_id(question.action_id, {"approved": True}, resolved_by="ann")
-            assert (await k.handle(yes.job_id).result(timeout=BOUND)).content == "answer"
-            no = await k.execute(ExecutionRequest(operator="ask"))
-            question = await pending(no)
-            await k.actions.resolve_by_id(question.action_id, {"approved": False}, resolved_by="ann")
-            with pytest.raises(PolicyDenied, match="ann refused server tool 'web_search'"):
-                await no.result(timeout=BOUND)
+    storage = MemoryStorage()
+    async with kernel(storage, **parts) as k:
+        yes = await k.execute(ExecutionRequest(operator="ask"))
+        question = await pending(yes)
+        told = {"tool": "web_search", "arguments": {"allowed_domains": ["a.example"]}}
+        assert question.payload.items() >= told.items()
+    assert model.specs == []
+    async with kernel(storage, **parts) as k:
+        await k.actions.resolve_by_id(question.action_id, {"approved": True}, resolved_by="ann")
+        assert (await k.handle(yes.job_id).result(timeout=BOUND)).content == "answer"
+        no = await k.execute(ExecutionRequest(operator="ask"))
+        question = await pending(no)
+        await k.actions.resolve_by_id(question.action_id, {"approved": False}, resolved_by="ann")
+        with pytest.raises(PolicyDenied, match="ann refused server tool 'web_search'"):
+            await no.result(timeout=BOUND)
     assert len(model.specs) == 1
 
 
@@ -280,6 +280,58 @@ async def test_sources_pictures_and_likelihoods_of_an_answer_are_recalled() -> N
         CITED.parts,
     )
     assert recalled.usage.web_searches == 2
+
+
+class Searching:
+    """A model whose stream tells of a search."""
+
+    name, model = "searching", "m"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
+        raise NotImplementedError
+
+    async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
+        self.asked += 1
+        call = ToolCall("srv_1", "web_search", {"query": "Köln"})
+        yield StreamEvent(type="server_tool_start", tool_call=call)
+        yield StreamEvent(type="server_tool_end", tool_call=replace(call, arguments={}))
+        yield StreamEvent(type="token", text="Rhine.")
+        result = CompletionResult(content="Rhine.", usage=Usage(input_tokens=1, output_tokens=1, requests=1))
+        yield StreamEvent(type="done", result=result)
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_what_a_stream_tells_of_a_search_is_heard_again_after_a_crash() -> None:
+    heard: list[list[StreamEvent]] = []
+    model = Searching()
+    agent = Agent(engine=ExecutionEngine(model), server_tools=[WebSearch()])
+
+    async def listen(context: OperatorContext, given: Any) -> int:
+        heard.append([])
+        async for event in agent.stream("Where is Köln?"):
+            heard[-1].append(event)
+        return len(heard)
+
+    storage = MemoryStorage()
+    dying = DyingStorage(storage, commit_of("model.completed"))
+    doomed = kernel(dying, options=DOOMED, operators={"listen": listen})
+    handle = await doomed.execute(ExecutionRequest(operator="listen"))
+    async with asyncio.timeout(BOUND):
+        await dying.died.wait()
+    await bury(doomed, dying, storage)
+    async with kernel(storage, operators={"listen": listen}) as k:
+        await k.handle(handle.job_id).result(timeout=BOUND)
+
+    told = [[event for event in events if event.type.startswith("server_tool")] for events in heard]
+    assert [event.type for event in told[0]] == ["server_tool_start", "server_tool_end"]
+    assert told[0][0].tool_call == ToolCall("srv_1", "web_search", {"query": "Köln"})
+    assert told[-1] == told[0]
+    assert (len(heard) > 1, model.asked) == (True, 1)
 
 
 FILE = MediaPart(media_type="image/png", file_id="file_1", width=1, height=1)

@@ -79,6 +79,7 @@ FENCE = "```"
         f'In {{curly}} words:\n{FENCE}python\nx = {{}}\n{FENCE}\n{FENCE}json\n{{"a": 1}}\n{FENCE}',
         '\ufeff{"a": 1}',
         ' \n\ufeff {"a": 1}',
+        f'Not {{"a": 9}} but:\n{FENCE}json\n{{"a": 1}}\n{FENCE}',
         '{"a": 1}\n\nI hope that this helps.',
         '{"a": 1}}',
         '{"a": 1}\n{"a": 2}',
@@ -105,6 +106,15 @@ def test_an_answer_is_found_in_what_models_put_round_it(answer: str) -> None:
 def test_what_a_model_only_thought_is_no_answer(answer: str) -> None:
     with pytest.raises(OutputInvalid, match="not JSON"):
         OutputType(Typed).parse(answer)
+
+
+def test_answer_behind_a_byte_order_mark_is_read_as_a_whole() -> None:
+    class Note(BaseModel):
+        text: str = ""
+
+    assert OutputType(Note).parse(f'\ufeff{{"text": "{FENCE}{{}}{FENCE}"}}') == Note(
+        text=f"{FENCE}{{}}{FENCE}"
+    )
 
 
 def test_text_inside_an_answer_is_left_as_it_is() -> None:

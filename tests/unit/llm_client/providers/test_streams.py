@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -19,9 +20,12 @@ from llm_client.errors import (
 )
 from llm_client.messages import StreamEvent, ToolCall
 from llm_client.providers.anthropic.provider import AnthropicProvider
+from llm_client.providers.event_stream import read_stream
+from llm_client.providers.failures import Origin
 from llm_client.providers.google.provider import GoogleProvider
+from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.openai.provider import OpenAIProvider
-from llm_client.providers.transport.port import Timeouts
+from llm_client.providers.transport.port import AnswerLimits, Timeouts
 from llm_client.spec import RequestContext
 from support.conversations import complete, spec, stream
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
@@ -440,3 +444,69 @@ async def test_whole_tool_call_in_one_block_of_a_proxy_is_read() -> None:
     async with LoopbackServer(sse_reply(*named_events(events))) as server:
         done = (await stream(provider("anthropic", server)))[-1].result
     assert done.tool_calls == (ToolCall("toolu_a", "weather", {"city": "Köln"}),)
+
+
+class Silent:
+    """A response that says one word and then nothing."""
+
+    status = 200
+
+    def __init__(self) -> None:
+        self.waits = asyncio.Event()
+        self.was_left = False
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        try:
+            yield "".join(data_events([chat_wire.chunk({"content": "Hi"})])).encode()
+            self.waits.set()
+            await asyncio.Event().wait()
+        finally:
+            self.was_left = True
+
+
+def follow(response: Silent, seconds: float) -> AsyncGenerator[StreamEvent]:
+    origin = Origin(provider="p", model="m")
+    limits = AnswerLimits(max_seconds=seconds)
+    return read_stream(response, ChatStreamReader(origin, None), origin, limits)  # type: ignore[arg-type] -- all of a response that is read
+
+
+async def test_time_of_a_stream_ends_the_wait_for_its_next_piece_and_not_its_reader() -> None:
+    response, heard = Silent(), []
+
+    async def read() -> None:
+        async for event in follow(response, 0):
+            heard.append(event.text)
+            for _ in range(3):  # the time is over while the reader is busy
+                await asyncio.sleep(0)
+
+    with pytest.raises(StreamInterrupted, match="within its time") as caught:
+        await read()
+    assert (heard, response.was_left) == (["Hi"], True)
+    assert caught.value.partial is not None
+    assert caught.value.partial.content == "Hi"
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+async def test_time_of_a_stream_that_is_silent_ends_it() -> None:
+    response = Silent()
+    with pytest.raises(StreamInterrupted, match="within its time"):
+        async for _ in follow(response, 0.05):
+            pass
+    assert (response.waits.is_set(), response.was_left) == (True, True)
+
+
+async def test_cancelled_reader_of_a_stream_is_cancelled() -> None:
+    response = Silent()
+
+    async def read() -> None:
+        async for _ in follow(response, 3600):
+            pass
+
+    task = asyncio.create_task(read())
+    await response.waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert response.was_left

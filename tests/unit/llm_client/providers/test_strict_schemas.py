@@ -130,6 +130,19 @@ def test_every_type_has_a_way(vendor: str, kind: Any) -> None:
         assert schema == output.schema
 
 
+class Open(BaseModel, extra="allow"):
+    name: str
+
+
+@pytest.mark.parametrize("kind", [Counts, dict[str, int], Open, list[Open]])
+@pytest.mark.parametrize("vendor", ["responses", "chat", "anthropic"])
+def test_object_that_takes_further_keys_is_never_closed(vendor: str, kind: Any) -> None:
+    schema, strict, told = sent(vendor, output_of(kind))
+
+    assert not strict
+    assert schema == output_of(kind).schema or "additionalProperties" in told
+
+
 def test_recursion_is_strict_where_the_vendor_takes_it() -> None:
     assert sent("responses", output_of(Node))[1]
     assert not sent("anthropic", output_of(Node))[1]
