@@ -60,6 +60,7 @@ PLAYED = {
     "test_approvals": (
         "test_one_approver_alone_cannot_edit_what_another_has_approved",
         "test_a_clerk_who_edits_beyond_what_clerks_may_approve_has_asked_the_boss",
+        "test_whoever_says_to_be_the_boss_where_nobody_is_named_has_asked_the_boss",
         "test_an_edited_call_that_had_all_its_approvals_runs_once_after_a_resume",
         "test_one_question_serves_the_tools_author_and_the_policy",
         "test_a_decision_about_other_arguments_is_not_recalled",
@@ -71,6 +72,9 @@ PLAYED = {
         "test_what_became_of_a_call_is_asked_with_what_it_was_made_with_and_retry_makes_that",
         "test_a_question_that_outlives_its_job_shows_what_was_under_way_and_a_retry_makes_that",
         "test_only_the_call_that_was_made_has_its_key_when_it_is_done_anew",
+        "test_what_became_of_a_lost_call_is_asked_by_a_retry_from_before_it",
+        "test_what_people_have_said_of_it_since_is_not_asked_again_unless_it_happened",
+        "test_a_tool_is_asked_about_a_call_under_the_name_that_the_call_had",
         "test_before_an_edited_call_is_repeated_somebody_is_asked_about_what_was_made",
         "test_a_call_that_happened_is_asked_about_by_the_retry_that_comes_to_it",
         "test_what_a_retry_did_under_a_name_of_its_own_is_recalled_by_the_next",

@@ -88,16 +88,7 @@ async def retried(storage: Storage, before: JobRecord, asked: Retry, now: dateti
         job=record,
         events=[created, *copies.events()],
         timers=list(copies.timers(record.job_id)),
-        action_changes=[
-            ActionChange(
-                action_id=action.action_id,
-                status=ActionStatus.PENDING,
-                votes_before=len(action.votes),
-                job_id=record.job_id,
-            )
-            for action in questions
-            if action.is_pending and action.operation_id in copies.unknown_questions
-        ],
+        action_changes=list(copies.changed_questions(record.job_id)),
         message_changes=list(copies.messages(before.job_id, record.job_id)),
     )
 
@@ -285,11 +276,30 @@ class _Copies:
         made = step.made_hash or data.get("made", data.get("input"))
         self.dropped[place] = [step.kind, step.name, made, step.operation_id]
         has_happened = step.outcome is not None and step.outcome.type.endswith(".completed")
-        is_unsettled = step.outcome is None and call is not None and not step.attempts
-        if (has_happened or is_unsettled) and effect not in REPEATABLE:
+        if (has_happened or (call is not None and self._is_lost(step))) and effect not in REPEATABLE:
             data |= {"kind": step.kind, "name": step.name, "effect": effect}
             content = None if call is None else call.content
             self.repeats.append(NewEvent(RuntimeEventType.RETRY_REPEATS, step.operation_id, data, content))
+
+    def _is_lost(self, step: Step) -> bool:
+        """Whether nobody has said what became of an effect, or that it happened."""
+        if step.outcome is not None or step.may_reenter:
+            return False
+        asked = self._questions.get(f"{step.operation_id}!{step.unknowns - 1}")
+        said = None if asked is None else asked.resolution
+        return said is None or said.get("outcome") not in ("retry", "fail")
+
+    def changed_questions(self, successor_id: str) -> Iterator[ActionChange]:
+        """Yield what becomes of open questions about lost effects: they move on, or are withdrawn where the successor asks anew."""
+        for one, action in self._questions.items():
+            is_kept = one in self.unknown_questions
+            if action.is_pending and (is_kept or one.partition("!")[0] in self._gone):
+                yield ActionChange(
+                    action_id=action.action_id,
+                    status=ActionStatus.PENDING if is_kept else ActionStatus.CANCELLED,
+                    votes_before=len(action.votes),
+                    job_id=successor_id if is_kept else None,
+                )
 
     def _is_unknown(self, step: Step) -> bool:
         effect = step.declaration.data.get("effect", "unsafe")

@@ -306,9 +306,11 @@ class JournaledEffect:
         )
 
     async def _ask_tool(self, reconcile: Reconcile) -> Reconciliation:
+        call = self._recorded()  # under another name, perhaps, in the job that is retried
+        called = self.operation_id if call is None or call.operation_id is None else call.operation_id
         try:
             async with asyncio.timeout(RECONCILE_TIMEOUT):
-                return await reconcile(self.operation_id)
+                return await reconcile(called)
         except PASSING:
             raise
         except BaseException:

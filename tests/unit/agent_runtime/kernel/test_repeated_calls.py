@@ -17,7 +17,7 @@ from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
 from llm_client import Agent, ScriptedProvider, ToolContext, tool
 from llm_client.messages import ToolCall
-from llm_client.tools.tool import Tool
+from llm_client.tools.tool import Reconciliation, Tool
 from support.kernels import BOUND, DOOMED, journal, kernel, pending, types, until
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -323,3 +323,87 @@ async def test_what_people_said_had_happened_keeps_its_key_from_another_call() -
         assert (await retry.result(timeout=BOUND)).output == "paid"
     assert shown["arguments"] == EDITED
     assert till.paid == [("ann", 100)]
+
+
+async def lost(k: RuntimeKernel, till: Till) -> ExecutionHandle:
+    """Run a job that is cancelled while it pays: nobody knows what became of that."""
+    till.hangs = True
+    handle = await k.execute(ExecutionRequest(operator="run"))
+    await till.begun.wait()
+    await handle.cancel()
+    with pytest.raises(JobCancelled):
+        await handle.result(timeout=BOUND)
+    till.hangs = False
+    return handle
+
+
+@pytest.mark.parametrize(
+    "from_step_and_answer",
+    [("pay", "retry"), ("look", "done"), ("look", "retry"), ("look", "fail"), ("pay", "done")],
+)
+async def test_what_became_of_a_lost_call_is_asked_by_a_retry_from_before_it(
+    from_step_and_answer: tuple[str, str],
+) -> None:
+    """It was made again without a word, and the question about it stayed open for a job that had ended."""
+    from_step, answer = from_step_and_answer
+    till = Till()
+    shop = Shop(till)
+    async with kernel(operators={"run": shop.run}, tools=[till.tool(effect="unsafe")]) as k:
+        handle = await lost(k, till)
+        (before,) = await handle.get_pending_actions()
+        retry = await k.retry(handle.job_id, from_step=from_step)
+        assert (await k.actions.get(before.action_id)).status == "cancelled"
+        said = {"outcome": answer} | ({"result": "paid"} if answer == "done" else {})
+        shown = await answered(retry, "reconcile", said)
+        assert (shown["arguments"], shown["operation_id"]) == (ASKED, before.payload["operation_id"])
+        if answer == "fail":
+            await failed(k, retry)
+        else:
+            wanted = "paid" if answer == "done" else "paid 5000 to mallory"
+            assert (await retry.result(timeout=BOUND)).output == wanted
+    assert till.paid == [("mallory", 5_000)] * (2 if answer == "retry" else 1)
+    assert len(set(till.keys)) == 1
+
+
+@pytest.mark.parametrize("said", ["done", "retry", "fail"])
+async def test_what_people_have_said_of_it_since_is_not_asked_again_unless_it_happened(said: str) -> None:
+    till = Till()
+    shop = Shop(till)
+    async with kernel(operators={"run": shop.run}, tools=[till.tool(effect="unsafe")]) as k:
+        handle = await lost(k, till)
+        told = {"outcome": said} | ({"result": "paid"} if said == "done" else {})
+        await answered(handle, "reconcile", told)
+        retry = await k.retry(handle.job_id, from_step="look")
+        if said == "done":
+            await answered(retry, "reconcile", {"outcome": "done", "result": "paid before"})
+        output = (await retry.result(timeout=BOUND)).output
+        asked = (await types(retry)).count("action.required")
+    assert (output, asked) == (("paid before", 1) if said == "done" else ("paid 5000 to mallory", 0))
+    assert len(till.paid) == (1 if said == "done" else 2)
+
+
+@pytest.mark.parametrize("how", ["lost, new keys", "happened, new keys", "lost", "happened"])
+async def test_a_tool_is_asked_about_a_call_under_the_name_that_the_call_had(how: str) -> None:
+    """With new keys it was asked about a name that no service has heard of, and the call was made again."""
+    new_keys = how.endswith("new keys")
+    till = Till()
+    asked: list[str] = []
+
+    async def look_up(operation_id: str) -> Reconciliation:
+        asked.append(operation_id)
+        known = operation_id in till.keys
+        return Reconciliation(outcome="happened" if known else "did_not_happen", result="paid before")
+
+    shop = Shop(till, "ship")
+    tools = [till.tool(effect="reconcilable", reconcile=look_up)]
+    async with kernel(operators={"run": shop.run}, tools=tools) as k:
+        if how.startswith("lost"):
+            handle = await lost(k, till)
+        else:
+            handle = await k.execute(ExecutionRequest(operator="run"))
+            await failed(k, handle)
+        shop.broken.clear()
+        retry = await k.retry(handle.job_id, from_step="look", new_keys=new_keys)
+        assert (await retry.result(timeout=BOUND)).output == "paid before"
+    assert set(asked) == set(till.keys)
+    assert till.paid == [("mallory", 5_000)]
