@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from agent_runtime.adapters.heard_queues import TAKEN_UP, HeardQueues
 from agent_runtime.adapters.queue_entries import (
     IDLE,
     MOVE_BACK,
@@ -58,7 +59,6 @@ DEFER_LIMIT: Final = 200
 """Entries made at once: the event loop builds all of them in one go."""
 NO_LINE: Final = "-"
 """A name that no entry has, for a process that knows no operator."""
-DEFAULT_QUEUE: Final = "default"
 LISTED_SECONDS: Final = 0.5
 """How often a worker looks whether there are lines it does not listen to yet."""
 BATCH_TRIES: Final = 3
@@ -110,8 +110,7 @@ class PostgresDispatcher:
     ) -> None:
         self._dsn = dsn
         self._queues = tuple(queues)
-        self._heard = set(queues) or {DEFAULT_QUEUE}
-        """Queues whose lines this process listens to; without any of its own, all that jobs have been found in."""
+        self._heard = HeardQueues(queues)
         self._operators: Callable[[], tuple[str, ...]] = tuple
         self._max_concurrency = max_concurrency
         self._heartbeat_interval = heartbeat_interval
@@ -261,10 +260,16 @@ class PostgresDispatcher:
 
     async def _hear_new_queues(self) -> None:
         """Listen to queues that have come up, where this process serves all of them."""
-        if self._queues or self._advance is None:
+        if not self._heard.serves_all or self._advance is None:
             return
-        found = await self._query(UNHEARD, operators=list(self._operators()), heard=list(self._heard))
-        self._heard.update(row["queue"] for row in found)
+        about = {"operators": list(self._operators()), "heard": list(self._heard)}
+        found: list[str] = []
+        for after in dict.fromkeys((self._heard.after, "")):
+            rows = await self._query(UNHEARD, **about, after=after, limit=TAKEN_UP - len(found))
+            found += (row["queue"] for row in rows if row["queue"] not in found)
+            if len(found) == TAKEN_UP:
+                break
+        self._heard.take_up(found)
 
     async def _clear_stalled(self) -> None:
         """Finish the entries of dead workers. Their jobs, once freed, get new ones: an old entry cannot be retried

@@ -169,19 +169,23 @@ SELECT job_id, scope_id FROM ready UNION ALL SELECT job_id, scope_id FROM woken
 
 _LINES = f"FROM runtime_jobs a WHERE {_READY_JOB}"
 UNHEARD: Final = f"""
-WITH RECURSIVE ready (name, line) AS (
-  SELECT o.name, (SELECT a.queue {_LINES} AND a.operator = o.name ORDER BY a.operator, a.queue LIMIT 1)
+WITH RECURSIVE ready (name, line, number) AS (
+  SELECT o.name,
+    (SELECT a.queue {_LINES} AND a.operator = o.name AND a.queue > %(after)s::text ORDER BY a.operator, a.queue LIMIT 1), 1
   FROM unnest(%(operators)s::text[]) AS o(name)
   UNION ALL
-  SELECT r.name, (SELECT a.queue {_LINES} AND a.operator = r.name AND a.queue > r.line ORDER BY a.operator, a.queue LIMIT 1)
-  FROM ready r WHERE r.line IS NOT NULL
+  SELECT r.name,
+    (SELECT a.queue {_LINES} AND a.operator = r.name AND a.queue > r.line ORDER BY a.operator, a.queue LIMIT 1), r.number + 1
+  FROM ready r WHERE r.line IS NOT NULL AND r.number < %(limit)s::int + cardinality(%(heard)s::text[])
 )
-SELECT line AS queue FROM ready WHERE line IS NOT NULL AND NOT line = ANY(%(heard)s::text[])
-UNION
-SELECT j.queue FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id
-WHERE j.operator = ANY(%(operators)s::text[]) AND NOT j.queue = ANY(%(heard)s::text[])
+SELECT queue FROM (
+  SELECT line AS queue FROM ready WHERE line IS NOT NULL
+  UNION
+  SELECT j.queue FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id
+  WHERE j.operator = ANY(%(operators)s::text[]) AND j.queue > %(after)s::text
+) AS found WHERE NOT queue = ANY(%(heard)s::text[]) ORDER BY queue LIMIT %(limit)s::int
 """  # noqa: S608 -- the conditions above
-"""Queues of due jobs that this process could run and does not listen to yet; its cost grows with their number."""
+"""The first queues behind one in which jobs are due that this process could run, and to which it does not listen yet: one step for each."""
 NEXT_READY: Final = f"""
 SELECT a.operator, a.queue, a.job_id, a.scope_id {_LINES}
   AND (a.operator, a.queue, a.job_id) > (%(operator)s::text, %(queue)s::text, %(job_id)s::text)

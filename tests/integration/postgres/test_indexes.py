@@ -138,7 +138,7 @@ QUEUE: dict[str, tuple[str, dict[str, Any]]] = {
     "due jobs without an entry": (due(capped=False), {"job_ids": ["job-000000000097", JOB]}),
     "the same under caps": (due(capped=True), {"job_ids": ["job-000000000097", JOB], "scopes": ["scope-7"], "caps": [5], "cap": 3}),
     "ready jobs behind one": (NEXT_READY, {"operator": "op", "queue": "default", "job_id": JOB, "limit": 20}),
-    "queues that are not heard": (UNHEARD, {"operators": ["op", "other"], "heard": ["another"]}),
+    "queues that are not heard": (UNHEARD, {"operators": ["op", "other"], "heard": ["another"], "after": "", "limit": 20}),
     "entries to move up": (MOVE_UP, {"job_ids": ["job-000000000097", JOB]}),
     "entries to move back": (MOVE_BACK, {"scopes": ["scope-97"]}),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """The sweep of the shared queue: it costs what it finds, and comes to every job in time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,14 +8,20 @@ from typing import Any
 import asyncpg
 import pytest
 
+from agent_runtime import JobFilter, JobStatus, OperatorContext
+from agent_runtime.adapters.heard_queues import MAX_QUEUES
 from agent_runtime.adapters.procrastinate import LOOKED_AT, PostgresDispatcher
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
-from support.kernels import BOUND
+from support.kernels import BOUND, kernel
 
 pytestmark = pytest.mark.timeout(BOUND * 6)
+
+
+async def quick(context: OperatorContext, given: object) -> None:
+    """Nothing to do."""
 
 
 class Queue:
@@ -75,6 +82,19 @@ async def test_a_lost_entry_is_made_anew_however_many_jobs_wait_ahead(database: 
         for _ in range(2):  # a round
             await queue.sweep()
         assert set(await queue.entries()) == set(waiting)
+
+
+async def test_jobs_in_more_queues_than_a_worker_listens_to_are_all_executed(database: str) -> None:
+    """Whoever submits a job names its queue; a worker that serves all listens to some of very many at a time."""
+    number = 2 * MAX_QUEUES + 20
+    storage = PostgresStorage(database)
+    await storage.open()
+    made = [job(operator="quick", queue=f"q{each}", status=JobStatus.QUEUED) for each in range(number)]
+    await storage.commit(commit(create=[(one, [NewEvent("job.created")]) for one in made]))
+    async with kernel(storage, operators=[quick]) as k, asyncio.timeout(BOUND * 5):
+        while await k.jobs.count(JobFilter(status=frozenset({JobStatus.SUCCEEDED}))) < number:
+            await asyncio.sleep(0.1)
+    await storage.aclose()
 
 
 async def test_the_first_jobs_of_another_scope_have_entries_at_once(database: str) -> None:
