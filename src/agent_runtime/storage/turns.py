@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Final, NamedTuple
 
 from agent_runtime.ports.due import DueJob
@@ -76,9 +77,11 @@ class Turns:
             self._ask(self._undecided(cut), 4 * max(wanted.values()), more_than=wanted)
 
     def first(self) -> list[DueJob]:
-        """Return the first jobs, in turns."""
-        first = in_turns(self._lines(), self._running, self._limit)
-        return [DueJob(job.job_id, job.priority, job.scope_id) for job in first]
+        """Return the first jobs, in order."""
+        return [DueJob(job.job_id, job.priority, job.scope_id) for job in self._in_order(self._lines())]
+
+    def _in_order(self, lines: Mapping[str, Sequence[Candidate]]) -> list[Candidate]:
+        return in_turns(lines, self._running, self._limit)
 
     def _ask(self, scopes: Iterable[str], number: int, *, more_than: Mapping[str, int] | None = None) -> None:
         before = more_than or {}
@@ -97,13 +100,19 @@ class Turns:
     def _undecided(self, cut: Sequence[str]) -> list[str]:
         """Return the scopes of which a job that was not read could come before the last one of the first."""
         lines = self._lines()
-        first = in_turns(lines, self._running, self._limit)
+        first = self._in_order(lines)
         if len(first) < self._limit:
             return list(cut)
+        return [one for one in cut if self._may_come_before(one, lines, first)]
+
+    def _may_come_before(
+        self, scope_id: str, lines: Mapping[str, Sequence[Candidate]], first: Sequence[Candidate]
+    ) -> bool:
+        """Whether a job of a scope that was not read could come before the last one of the first."""
         chosen = Counter(job.scope_id for job in first)
         last = first[-1].scope_id
         turn = self._running.get(last, 0) + chosen[last]
-        return [one for one in cut if self._running.get(one, 0) + len(lines.get(one, ())) < turn]
+        return self._running.get(scope_id, 0) + len(lines.get(scope_id, ())) < turn
 
     def _lines(self) -> dict[str, list[Candidate]]:
         """Return the jobs that have a free slot, in order, by scope."""
@@ -117,9 +126,26 @@ class Turns:
         line, others = self._ready.get(scope_id, []), self._others.get(scope_id, [])
         if others:
             known = {job.job_id: job for job in (*line, *others)}  # who is asked to stop is known as such
-            line = sorted(known.values(), key=lambda job: (-job.priority, job.job_id))
+            line = sorted(known.values(), key=_by_priority)
         slots = self._free_slots(scope_id)
         return line if slots is None else with_slot(line, slots)
+
+
+class ByPriority(Turns):
+    """The same where priority counts across scopes: all those with ready jobs are looked at, and the most urgent jobs come first."""
+
+    def _in_order(self, lines: Mapping[str, Sequence[Candidate]]) -> list[Candidate]:
+        return sorted(chain.from_iterable(lines.values()), key=_by_priority)[: self._limit]
+
+    def _may_come_before(
+        self, scope_id: str, lines: Mapping[str, Sequence[Candidate]], first: Sequence[Candidate]
+    ) -> bool:
+        del lines
+        return _by_priority(self._ready[scope_id][-1]) < _by_priority(first[-1])
+
+
+def _by_priority(job: Candidate) -> tuple[int, str]:
+    return -job.priority, job.job_id
 
 
 def with_slot(line: Iterable[Candidate], slots: int) -> list[Candidate]:

@@ -221,6 +221,12 @@ class CapacityContract:
         assert [due.job_id for due in found] == [higher.job_id, high.job_id, late.job_id]
         found = await storage.due_jobs(across_scopes=True, caps=ScopeCaps(default=9))
         assert [due.job_id for due in found] == [higher.job_id, high.job_id, late.job_id]
+        found = await storage.due_jobs(across_scopes=True, caps=ScopeCaps(default=1))
+        assert [due.job_id for due in found] == [higher.job_id, late.job_id]
+        found = await storage.due_jobs(across_scopes=True, limit=2)
+        assert [due.job_id for due in found] == [higher.job_id, high.job_id]
+        found = await storage.due_jobs(across_scopes=True, among=[late.job_id, high.job_id])
+        assert [due.job_id for due in found] == [high.job_id, late.job_id]
 
     # -- bounds --------------------------------------------------------------------------------------------------
 

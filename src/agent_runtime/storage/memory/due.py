@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain, islice
 
@@ -11,7 +11,15 @@ from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.due import DueJob
 from agent_runtime.storage.memory.job_table import in_order
 from agent_runtime.storage.memory.state import State, may_try
-from agent_runtime.storage.turns import Candidate, Rotation, Turns, in_turns, number_of_scopes, with_slot
+from agent_runtime.storage.turns import (
+    ByPriority,
+    Candidate,
+    Rotation,
+    Turns,
+    in_turns,
+    number_of_scopes,
+    with_slot,
+)
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.job import JobRecord, JobStatus
@@ -34,13 +42,9 @@ class DueWork:
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a free slot."""
         state = self._state
-        if among is None and not across_scopes:
-            return self._due_in_turns(limit, caps, ability)
-        known: Iterable[JobRecord] = (
-            state.jobs.values()
-            if among is None
-            else (state.jobs[job_id] for job_id in {*among} & state.jobs.keys())
-        )
+        if among is None:
+            return self._first_due(limit, caps, ability, across_scopes)
+        known = (state.jobs[job_id] for job_id in {*among} & state.jobs.keys())
         due = sorted((job for job in known if state.is_due(job) and state.covers(ability, job)), key=in_order)
         lines: dict[str, list[Candidate]] = {}
         for job in due:
@@ -55,13 +59,17 @@ class DueWork:
             found = in_turns(lines, state.jobs.running, limit)
         return [DueJob(job.job_id, job.priority, job.scope_id) for job in found]
 
-    def _due_in_turns(self, limit: int, caps: ScopeCaps, ability: Ability | None) -> list[DueJob]:
+    def _first_due(
+        self, limit: int, caps: ScopeCaps, ability: Ability | None, across_scopes: bool
+    ) -> list[DueJob]:
         state = self._state
         running = state.jobs.running
         number, scopes = number_of_scopes(limit, running, caps), sorted(state.jobs.ready)
-        place = bisect_right(scopes, self._rotation.after)
-        scopes = self._rotation.chosen(scopes[place : place + number], scopes[:number], number)
-        turns = Turns(scopes, running, caps=caps, limit=limit)
+        if not across_scopes:
+            place = bisect_right(scopes, self._rotation.after)
+            scopes = self._rotation.chosen(scopes[place : place + number], scopes[:number], number)
+        planner = ByPriority if across_scopes else Turns
+        turns = planner(scopes, running, caps=caps, limit=limit)
         others = [*state.woken(), *(state.stopping() if caps else ())]
         turns.add(self._candidate(job) for job in others if state.covers(ability, job))
         while turns.wanted:

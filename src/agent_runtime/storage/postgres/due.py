@@ -17,7 +17,7 @@ from agent_runtime.storage.postgres.values import (
     timer_record,
     to_text,
 )
-from agent_runtime.storage.turns import Candidate, Rotation, Turns, number_of_scopes
+from agent_runtime.storage.turns import ByPriority, Candidate, Rotation, Turns, number_of_scopes
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
 from agent_runtime.values.event import EPOCH
@@ -41,30 +41,34 @@ class DueWork:
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a free slot."""
-        if among is None and not across_scopes:
-            return await self._due_in_turns(limit, caps, ability)
-        parameters: list[Any] = [limit, *able_parameters(ability)]
-        if among is not None:
-            parameters.append([to_text(job_id) for job_id in among])
+        if among is None:
+            return await self._first_due(limit, caps, ability, across_scopes)
+        parameters: list[Any] = [limit, *able_parameters(ability), [to_text(job_id) for job_id in among]]
         if caps:
             scopes = [to_text(scope_id) for scope_id in caps.scopes]
             parameters += [scopes, list(caps.scopes.values()), caps.default]
-        statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
+        statement = sql.due_jobs(capped=bool(caps), across_scopes=across_scopes)
         found = await self._connections.fetch(statement, *parameters)
         return [DueJob(job_id, priority, from_text(scope_id)) for job_id, priority, scope_id in found]
 
-    async def _due_in_turns(self, limit: int, caps: ScopeCaps, ability: Ability | None) -> list[DueJob]:
+    async def _first_due(
+        self, limit: int, caps: ScopeCaps, ability: Ability | None, across_scopes: bool
+    ) -> list[DueJob]:
         fetch, able = self._connections.fetch, able_parameters(ability)
         running = {from_text(scope_id): number for scope_id, number in await fetch(sql.RUNNING)}
         number, rotation = number_of_scopes(limit, running, caps), self._rotation
 
-        async def scopes(after: str) -> list[str]:
-            found = await fetch(sql.READY_SCOPES, to_text(after), number)
+        async def scopes(after: str, most: int | None) -> list[str]:
+            found = await fetch(sql.READY_SCOPES, to_text(after), most)
             return [from_text(scope_id) for (scope_id,) in found]
 
-        here = await scopes(rotation.after)
-        start = await scopes("") if rotation.after and len(here) < number else []
-        turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
+        turns: Turns
+        if across_scopes:
+            turns = ByPriority(await scopes("", None), running, caps=caps, limit=limit)
+        else:
+            here = await scopes(rotation.after, number)
+            start = await scopes("", number) if rotation.after and len(here) < number else []
+            turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
         for others in (sql.WOKEN, sql.STOPPING) if caps else (sql.WOKEN,):
             turns.add(map(_candidate, await fetch(others, *able)))
         while turns.wanted:

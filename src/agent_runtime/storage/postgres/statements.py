@@ -510,12 +510,12 @@ SELECT job_id, {", ".join(EVENT)} FROM runtime_events WHERE job_id = ANY($1::tex
 _WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
 
 
-def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
-    """Return the query for due jobs.
+def due_jobs(*, capped: bool, across_scopes: bool) -> str:
+    """Return the query for those of some jobs that are due.
 
     $1 is the limit, $2 and $3 say what can be run; then come the ids, the scopes with caps, these, the default cap.
     """
-    chosen = able(2) + (" AND j.job_id = ANY($4::text[])" if among else "")
+    chosen = f"{able(2)} AND j.job_id = ANY($4::text[])"
     turn = "row_number() OVER (PARTITION BY j.scope_id ORDER BY j.priority DESC, j.job_id) AS turn"
     columns = f"j.job_id, j.priority, j.scope_id, j.queue, {'0 AS turn' if across_scopes else turn}"
     due = f"""
@@ -530,7 +530,6 @@ def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
         WITH due AS ({due}), {running}
         SELECT d.job_id, d.priority, d.scope_id FROM due d LEFT JOIN running USING (scope_id) ORDER BY {order} LIMIT $1
         """  # noqa: S608
-    first = 5 if among else 4
     return f"""
     WITH due AS (
       SELECT j.*, EXISTS (
@@ -542,8 +541,8 @@ def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
     ), {running}
     SELECT d.job_id, d.priority, d.scope_id FROM ranked d
     LEFT JOIN running USING (scope_id)
-    LEFT JOIN unnest(${first}::text[], ${first + 1}::int8[]) AS c(scope_id, cap) USING (scope_id)
-    WHERE d.stops OR coalesce(d.place <= coalesce(c.cap, ${first + 2}::int8) - coalesce(running.number, 0), TRUE)
+    LEFT JOIN unnest($5::text[], $6::int8[]) AS c(scope_id, cap) USING (scope_id)
+    WHERE d.stops OR coalesce(d.place <= coalesce(c.cap, $7::int8) - coalesce(running.number, 0), TRUE)
     ORDER BY {order} LIMIT $1
     """  # noqa: S608
 

@@ -17,7 +17,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.commit import append
 from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
-from agent_runtime.storage.turns import Candidate, Rotation, Turns, number_of_scopes
+from agent_runtime.storage.turns import ByPriority, Candidate, Rotation, Turns, number_of_scopes
 from agent_runtime.values.ability import Ability
 from agent_runtime.values.capacity import ScopeCaps
 from agent_runtime.values.deaths import Deaths
@@ -54,15 +54,19 @@ def next_jobs(
     return list(db.execute(sql.NEXT_JOBS, {**parameters, **able(ability)}))
 
 
-def due_in_turns(
-    db: sqlite3.Connection, limit: int, caps: ScopeCaps, ability: Ability | None, rotation: Rotation
+def first_due(
+    db: sqlite3.Connection, limit: int, caps: ScopeCaps, ability: Ability | None, rotation: Rotation | None
 ) -> list[DueJob]:
-    """Return the first due jobs, scopes taking turns, without looking at all that wait."""
+    """Return the first due jobs without looking at all that wait: scopes take turns, or without a rotation priority counts across them."""
     running = dict(db.execute(sql.RUNNING))
     number = number_of_scopes(limit, running, caps)
-    here = _ready_scopes(db, rotation.after, number)
-    start = _ready_scopes(db, "", number) if rotation.after and len(here) < number else []
-    turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
+    turns: Turns
+    if rotation is None:
+        turns = ByPriority(_ready_scopes(db, "", -1), running, caps=caps, limit=limit)
+    else:
+        here = _ready_scopes(db, rotation.after, number)
+        start = _ready_scopes(db, "", number) if rotation.after and len(here) < number else []
+        turns = Turns(rotation.chosen(here, start, number), running, caps=caps, limit=limit)
     turns.add(Candidate(*row) for row in db.execute(sql.WOKEN, able(ability)))
     if caps:
         turns.add(Candidate(*row) for row in db.execute(sql.STOPPING, able(ability)))

@@ -11,7 +11,7 @@ from agent_runtime.ports.commit import Timer
 from agent_runtime.ports.due import DueJob
 from agent_runtime.storage import rows
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.claims import able, due_in_turns, next_jobs
+from agent_runtime.storage.sqlite.claims import able, first_due, next_jobs
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import (
     from_time,
@@ -42,13 +42,14 @@ class DueWork:
         across_scopes: bool = False,
     ) -> Sequence[DueJob]:
         """Return unowned jobs that are due and have a free slot."""
-        if among is None and not across_scopes:
-            return await self._reader.run(lambda db: due_in_turns(db, limit, caps, ability, self._rotation))
-        statement = sql.due_jobs(capped=bool(caps), among=among is not None, across_scopes=across_scopes)
+        if among is None:
+            rotation = None if across_scopes else self._rotation
+            return await self._reader.run(lambda db: first_due(db, limit, caps, ability, rotation))
+        statement = sql.due_jobs(capped=bool(caps), across_scopes=across_scopes)
         parameters = {
             "caps": orjson.dumps(dict(caps.scopes)).decode(),
             "cap": caps.default,
-            "ids": orjson.dumps(list(among or ())).decode(),
+            "ids": orjson.dumps(list(among)).decode(),
             "limit": limit,
             **able(ability),
         }

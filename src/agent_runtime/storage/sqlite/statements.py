@@ -110,9 +110,9 @@ _ABLE = f"""AND (:operators IS NULL OR (
 """What an `Ability` covers, for a job `j`."""
 
 
-def due_jobs(*, capped: bool, among: bool, across_scopes: bool) -> str:
-    """Return the query for due jobs; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
-    chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))" if among else ""
+def due_jobs(*, capped: bool, across_scopes: bool) -> str:
+    """Return the query for those of some jobs that are due; its parameters are `caps` and `ids` as JSON, the default `cap` and `limit`."""
+    chosen = "AND j.job_id IN (SELECT value FROM json_each(:ids))"
     turn = "row_number() OVER (PARTITION BY j.scope_id ORDER BY j.priority DESC, j.job_id) AS turn"
     columns = f"j.job_id, j.priority, j.scope_id, j.queue, {'0 AS turn' if across_scopes else turn}"
     due = f"""
