@@ -34,6 +34,12 @@ T = TypeVar("T")
 MAX_PARTS: Final = 500_000
 """Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the
 interpreter for seconds, whichever thread does it. The longest answers have some hundred thousand tokens."""
+MAX_OBJECTS: Final = 20_000
+"""Lists and objects in what a model writes for a tool or as a typed answer."""
+MAX_VALUES: Final = 200_000
+"""Their members and items."""
+MOST_WRITTEN: Final = f"{MAX_VALUES:,} values, or {MAX_OBJECTS:,} lists and objects"
+"""Both, to be told."""
 MAX_DEPTH: Final = 200
 """Lists and objects inside each other, in JSON text from outside. What is deeper nobody means, and Python cannot go through it."""
 MAX_SEARCHED: Final = 4_000_000
@@ -168,6 +174,24 @@ def parts_of(content: bytes | str, *, vectors: bool = False) -> int:
     if isinstance(content, str):
         return content.count("[") + content.count("{") + (0 if vectors else content.count(","))
     return content.count(b"[") + content.count(b"{") + (0 if vectors else content.count(b","))
+
+
+def is_beyond_writing(value: object) -> bool:
+    """Whether JSON values that a model wrote are more than it writes who means them.
+
+    Whoever checks values against a type keeps the interpreter to himself until he is done, in a thread as well: for seconds, if they are countless.
+    """
+    below: list[object] = [value]
+    values = objects = 0
+    while below:
+        item = below.pop()
+        if not isinstance(item, dict | list):
+            continue
+        objects, values = objects + 1, values + len(item)
+        if objects > MAX_OBJECTS or values > MAX_VALUES:
+            return True
+        below += item.values() if isinstance(item, dict) else item
+    return False
 
 
 def whole_text(text: str) -> str:

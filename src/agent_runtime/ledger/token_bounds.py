@@ -122,7 +122,11 @@ def text_bytes(text: str) -> int:
     if text.isascii():
         return len(text)
     others = "".join(_ASCII.sub("", part) for part in pieces(text))  # ASCII stays as it is in every form
-    longest = max(_bytes(others), *(_bytes(normalized(form, others)) for form in _LONGEST_FORMS))
+    parts = pieces(others)  # one at a time: a form may be eighteen times as long
+    longest = max(
+        _bytes(others),
+        *(sum(_bytes(normalized(form, part)) for part in parts) for form in _LONGEST_FORMS),
+    )
     return len(text) - len(others) + longest
 
 

@@ -15,7 +15,7 @@ from llm_client.background import gather_or_cancel
 from llm_client.errors import RunAborted, ToolError
 from llm_client.exits import PASSING
 from llm_client.governed import host_for
-from llm_client.json_text import whole_text
+from llm_client.json_text import MOST_WRITTEN, is_beyond_writing, whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
@@ -31,6 +31,10 @@ Approve = Callable[[ToolInvocation], Awaitable[bool] | bool]
 _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 MAX_QUOTED = 500
 """Characters of malformed arguments that are shown to the model again."""
+MAX_LISTED = 30
+"""Tools that a model is told of which has called one that nobody has, and names that its own is compared with."""
+MAX_NAME = 64
+"""Characters of a name that another one may be meant by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,8 @@ class ToolCalls:
         if call.malformed is not None:
             quoted = call.malformed[:MAX_QUOTED]
             return failure(f"the arguments are not a JSON object: {quoted}", INVALID_ARGUMENTS)
+        if is_beyond_writing(call.arguments):
+            return failure(f"not run: the arguments have more than {MOST_WRITTEN}", INVALID_ARGUMENTS)
         if tool.validate is not None:
             try:
                 await read_aside(call.arguments, partial(tool.validate, call.arguments))
@@ -135,7 +141,9 @@ class ToolCalls:
         near = _nearest(name, names)
         hint = f"; did you mean {near!r}?" if near else ""
         shown = whole_text(name[:MAX_QUOTED])
-        return f"there is no tool named {shown!r}; the tools are: {', '.join(names) or 'none'}{hint}"
+        listed = ", ".join(names[:MAX_LISTED]) or "none"
+        more = f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+        return f"there is no tool named {shown!r}; the tools are: {listed}{more}{hint}"
 
     async def _is_approved(self, invocation: ToolInvocation) -> bool:
         if self._approve is None:
@@ -150,9 +158,14 @@ class ToolCalls:
 def _nearest(name: str, names: Sequence[str]) -> str | None:
     """Return the tool whose name a model has decorated (`functions.exec`, `exec<|channel|>x`) or misspelt."""
     words = [word for word in _NO_NAME.split(name[:MAX_QUOTED]) if word]
-    meant = next((word for word in words if word in names), None)
+    known = set(names)
+    meant = next((word for word in words if word in known), None)
     joined = "_".join(words)
-    return meant or next(iter(get_close_matches(joined, names, 1)), None)
+    if meant or len(joined) > MAX_NAME:
+        return meant
+    # Letters are compared pair by pair: of many names only those are looked at that are about as long.
+    similar = sorted(names, key=lambda one: abs(len(one) - len(joined)))[:MAX_LISTED]
+    return next(iter(get_close_matches(joined, [one for one in similar if len(one) <= MAX_NAME], 1)), None)
 
 
 def _chain(middleware: Sequence[ToolMiddleware], gate: str, last: ProceedTool) -> ProceedTool:

@@ -10,7 +10,7 @@ import orjson
 
 from llm_client.agent.answer_text import json_of
 from llm_client.errors import ConfigurationError, OutputInvalid
-from llm_client.json_text import dumps, has_long_floats
+from llm_client.json_text import MOST_WRITTEN, dumps, has_long_floats, is_beyond_writing
 from llm_client.public_text import kind_of, text_of
 from llm_client.spec import OutputSchema
 from llm_client.tools.schema import describe_problems, without_titles
@@ -75,6 +75,8 @@ class OutputType:
             if not isinstance(data, dict) or "value" not in data:
                 raise OutputInvalid("- value: Field required")
             data = data["value"]
+        if is_beyond_writing(data):
+            raise OutputInvalid(f"- value: more than {MOST_WRITTEN}")
         try:
             return self._read(data)
         except ValidationError as error:

@@ -66,18 +66,21 @@ def split_droppable(
     system = [message for message in messages if message.role == "system"]
     groups = groups_of([message for message in messages if message.role != "system"])
     pinned = _last_user(groups)
-    kept = list(range(len(groups)))
+    gone: set[int] = set()
     size = measure(messages)
     for position in range(len(groups) - 1):
         if size <= limit:
             break
         if position != pinned:
-            kept.remove(position)
+            gone.add(position)
             size -= measure(groups[position])
-    while kept and kept[0] < pinned and groups[kept[0]][0].role != "user":
-        kept.pop(0)
-    dropped = [message for position, group in enumerate(groups) if position not in kept for message in group]
-    return system, dropped, [message for position in kept for message in groups[position]]
+    for position in range(pinned):
+        if position not in gone and groups[position][0].role == "user":
+            break
+        gone.add(position)
+    dropped = [message for position, group in enumerate(groups) if position in gone for message in group]
+    kept = [message for position, group in enumerate(groups) if position not in gone for message in group]
+    return system, dropped, kept
 
 
 class DropOldest:

@@ -6,6 +6,7 @@ What is opaque goes back to the vendor it came from alone; of another vendor's t
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -35,14 +36,17 @@ def blocks_of(message: Message, provider: str) -> list[Block]:
     if isinstance(message.content, str):
         blocks: list[Block] = [TextPart(text=message.content)] if message.content else []
         return [*blocks, *(PlacedCall(call, {}) for call in message.tool_calls)]
-    waiting = list(message.tool_calls)
+    waiting: dict[str, deque[int]] = {}
+    for index, call in enumerate(message.tool_calls):
+        waiting.setdefault(call.id, deque()).append(index)
+    placed: set[int] = set()
     blocks = []
     for part in message.content:
         if isinstance(part, CallPart):
-            call = next((call for call in waiting if call.id == part.call_id), None)
-            if call is not None:
-                waiting.remove(call)
-                blocks.append(PlacedCall(call, part.data if part.provider == provider else {}))
+            if same := waiting.get(part.call_id):
+                placed.add(index := same.popleft())
+                data = part.data if part.provider == provider else {}
+                blocks.append(PlacedCall(message.tool_calls[index], data))
         elif isinstance(part, ReasoningPart):
             if part.provider == provider:
                 blocks.append(part)
@@ -52,7 +56,8 @@ def blocks_of(message: Message, provider: str) -> list[Block]:
             blocks.append(part)
         elif part.text:
             blocks.append(replace(part, provider="", data={}))
-    return [*blocks, *(PlacedCall(call, {}) for call in waiting)]
+    left = (call for index, call in enumerate(message.tool_calls) if index not in placed)
+    return [*blocks, *(PlacedCall(call, {}) for call in left)]
 
 
 def tool_name(name: str) -> str:

@@ -26,6 +26,7 @@ from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
 from llm_client.tools.mcp_content import MAX_REFUSAL, result_of, size_of
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
+from llm_client.turns import read_aside
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -326,7 +327,9 @@ class McpServer:
                 said = without_keys(f"the MCP server was lost during the call of {name!r}{why}", self._keys)
                 raise ConnectionError(said) from None
             read = partial(result_of, answer, self._keys)
-            return read() if size_of(answer) <= _CLEANED_HERE else await asyncio.to_thread(read)
+            if size_of(answer) > _CLEANED_HERE:
+                return await asyncio.to_thread(read)
+            return await read_aside(answer.structured_content, read)
 
         return call
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+import string
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
@@ -30,7 +31,9 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _UNREADABLE: Final = b"<REDACTED:unreadable>"
-_TO_STANDARD: Final = str.maketrans("-_", "+/")
+_TO_STANDARD: Final = str.maketrans("-_", "+/", string.whitespace)
+_PIECE: Final = 64 * 1024
+"""Characters of a document in a URL that are read at once."""
 _NOT_IN_NAMES: Final = re.compile(r"[^\w.-]+")
 
 
@@ -126,15 +129,31 @@ def _redacted_url(url: str, is_text: bool, cleaner: Redactor) -> str:
     if options and options[-1].strip().lower() == "base64":
         left = _redacted_base64(payload, cleaner)
     else:
-        written = unquote_to_bytes(payload)
+        written = _unquoted(payload)
         cleaned = _redacted_bytes(written, cleaner)
-        left = payload if cleaned == written else quote(cleaned)
+        left = payload if cleaned == written else "".join(map(quote, _in_pieces(cleaned)))
     return f"{head}{comma}{left}"
+
+
+def _unquoted(payload: str) -> bytes:
+    """Return what a document in a URL is, piece by piece: the whole would be taken apart into as many objects as it has percent signs."""
+    found, begin = [], 0
+    while begin < len(payload):
+        end = min(begin + _PIECE, len(payload))
+        cut = payload.rfind("%", max(begin, end - 2), end)  # not between a percent sign and its digits
+        end = cut if cut > begin and end < len(payload) else end
+        found.append(unquote_to_bytes(payload[begin:end]))
+        begin = end
+    return b"".join(found)
+
+
+def _in_pieces(written: bytes) -> Iterator[bytes]:
+    return (written[begin : begin + _PIECE] for begin in range(0, len(written), _PIECE))
 
 
 def _redacted_base64(data: str, cleaner: Redactor) -> str:
     try:
-        compact = "".join(data.split()).translate(_TO_STANDARD).rstrip("=")
+        compact = data.translate(_TO_STANDARD).rstrip("=")
         written = b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (Base64Error, ValueError):
         return b64encode(_UNREADABLE).decode()

@@ -52,6 +52,7 @@ from llm_client.middleware import ToolInvocation
 from llm_client.public_text import text_of
 from llm_client.tools.execution import execute
 from llm_client.tools.tool import Effect, Reconcile, Tool, ToolResult
+from llm_client.turns import read_aside
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
@@ -346,7 +347,8 @@ class DurableContext(OperatorContext):
         with branch.recorded_only():
             await branch.admit()
             if operation.step is None:
-                await self._run.journal.commit([NewEvent(type_, operation.id, data)], **parts)
+                event = await read_aside(data, functools.partial(NewEvent, type_, operation.id, data))
+                await self._run.journal.commit([event], **parts)
 
     def now(self) -> datetime:
         """Return the current time, written to the journal no later than what depends on it."""

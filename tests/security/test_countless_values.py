@@ -1,0 +1,212 @@
+"""What a stranger makes many of, within every bound on bytes: work and memory grow with their number, and the loop goes on."""
+
+import threading
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from agent_runtime import ExecutionRequest, OperatorContext
+from agent_runtime.execution.guards import redacted
+from agent_runtime.execution.guards.redacted import redacted_messages
+from agent_runtime.ledger.token_bounds import text_bytes
+from agent_runtime.values import public_data
+from llm_client import Agent, Message, ScriptedProvider, Tool, tool
+from llm_client.agent import calls as calls_of_agents
+from llm_client.agent.calls import MAX_LISTED
+from llm_client.agent.structured import OutputType
+from llm_client.errors import OutputInvalid
+from llm_client.json_text import MAX_OBJECTS, MAX_VALUES, dumps
+from llm_client.messages import CallPart, MediaPart, ToolCall
+from llm_client.providers.turn_order import PlacedCall, blocks_of
+from llm_client.redaction import Redactor
+from llm_client.tools.tool import ToolResult
+from llm_client.turns import LARGE
+from llm_client.unseen import is_unseen, without_unseen
+from support.kernels import BOUND, kernel
+
+SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
+
+
+@pytest.mark.timeout(20)  # every character was compared with all unseen ones, for minutes
+def test_many_different_unseen_characters_are_left_out_at_once() -> None:
+    unseen = "".join(map(chr, range(0x40000, 0x40000 + 300_000)))
+    assert all(map(is_unseen, unseen[::10_000]))
+    assert without_unseen(unseen + "x" * 700_000 + unseen[::-1]) == "x" * 700_000
+    assert without_unseen("a\u200b\nb\u200c", keep="\n") == "a\nb"
+
+
+@pytest.mark.timeout(20)  # each part's call was looked for among all of them
+def test_calls_in_another_order_than_their_parts_are_found_at_once() -> None:
+    number = 50_000
+    made = [ToolCall(f"c{index}", "f", {}) for index in range(number)]
+    parts = tuple(CallPart(call_id=f"c{index}") for index in reversed(range(number)))
+    blocks = blocks_of(Message(role="assistant", content=parts, tool_calls=tuple(made)), "p")
+    assert [block.call.id for block in blocks if isinstance(block, PlacedCall)] == [
+        part.call_id for part in parts
+    ]
+
+
+def test_calls_of_one_id_are_placed_in_their_order_and_others_stand_behind() -> None:
+    made = tuple(
+        ToolCall(call_id, name, {}) for call_id, name in [("a", "1"), ("b", "2"), ("a", "3"), ("c", "4")]
+    )
+    parts = (CallPart(call_id="c"), CallPart(call_id="a"), CallPart(call_id="nobodys"))
+    blocks = blocks_of(Message(role="assistant", content=parts, tool_calls=made), "p")
+    assert [block.call.name for block in blocks if isinstance(block, PlacedCall)] == ["4", "1", "2", "3"]
+
+
+class Line(BaseModel):
+    number: int = 0
+    text: str = ""
+
+
+async def test_arguments_of_countless_values_are_refused_before_they_are_checked() -> None:
+    """Whoever checks them keeps the interpreter to himself until he is done, in a thread as well."""
+    ran: list[int] = []
+
+    @tool(effect="read")
+    async def book(lines: list[Line], numbers: list[int] | None = None) -> str:
+        """Book lines."""
+        ran.append(len(lines))
+        return "booked"
+
+    provider = ScriptedProvider(
+        [
+            ToolCall("1", "book", {"lines": [{}] * (MAX_OBJECTS - 1)}),
+            ToolCall("2", "book", {"lines": [], "numbers": [1] * (MAX_VALUES + 1)}),
+            ToolCall("3", "book", {"lines": [{}] * (MAX_OBJECTS - 2)}),
+            "done",
+        ]
+    )
+    result = await Agent(provider=provider, tools=[book]).run("go")
+    told = [message.text for message in result.messages if message.role == "tool"]
+    assert [text.startswith("Error: not run: the arguments have more than") for text in told] == [
+        True,
+        True,
+        False,
+    ]
+    assert ran == [MAX_OBJECTS - 2]
+
+
+def test_nor_is_a_typed_answer_of_countless_values_checked() -> None:
+    kind = OutputType(list[Line])
+    few = dumps({"value": [{}] * (MAX_OBJECTS - 1)}).decode()
+    assert len(kind.parse(few)) == MAX_OBJECTS - 1
+    with pytest.raises(OutputInvalid, match="more than 200,000 values, or 20,000 lists and objects"):
+        kind.parse(dumps({"value": [{}] * MAX_OBJECTS}).decode())
+
+
+def named(name: str) -> Tool:
+    async def look_up() -> str:
+        return "found"
+
+    return Tool(name=name, description="d", parameters={"type": "object"}, handler=look_up)
+
+
+async def test_a_name_that_nobody_has_is_compared_with_few_and_few_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compared: list[tuple[str, Sequence[str]]] = []
+    compare = calls_of_agents.get_close_matches
+
+    def noted(word: str, names: Sequence[str], number: int) -> list[str]:
+        compared.append((word, names))
+        return compare(word, names, number)
+
+    monkeypatch.setattr(calls_of_agents, "get_close_matches", noted)
+    tools = [named(f"tool_{number:03}_{'a' * (number % 50)}") for number in range(500)]
+    long = "a" * 500
+    provider = ScriptedProvider([[ToolCall("1", long, {}), ToolCall("2", "tol_004_aaaa", {})], "done"])
+    result = await Agent(provider=provider, tools=tools).run("go")
+    first, second = (message.text for message in result.messages if message.role == "tool")
+    assert len(compared) == 1
+    assert len(compared[0][1]) <= MAX_LISTED
+    assert first.endswith(f"and {500 - MAX_LISTED} more")
+    assert second.endswith("did you mean 'tool_004_aaaa'?")
+
+
+def peak_of(work: Callable[[], Any]) -> int:
+    """Return how many bytes something takes at once, at most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_whose_normal_form_is_eighteen_times_as_long_is_never_written_out() -> None:
+    text = "\ufdfa" * 1_000_000
+    assert text_bytes(text[:10]) == 330
+    assert peak_of(lambda: text_bytes(text)) < 16 * len(text)
+
+
+async def test_a_document_of_percent_signs_is_read_piece_by_piece() -> None:
+    url = "data:text/plain," + "%41" * 300_000
+    message = Message(role="user", content=(MediaPart(media_type="text/plain", url=url),))
+    cleaner = Redactor()
+    assert peak_of(lambda: redacted._redacted(message, cleaner)) < 12 * len(url)
+    quoted = "".join(f"%{ord(letter):02x}" for letter in SECRET)
+    told = "data:text/plain," + "%41" * 21_840 + "%20" + quoted + "%20" + "%41" * 30_000
+    (left,) = await redacted_messages(
+        [Message(role="user", content=(MediaPart(media_type="text/plain", url=told),))], ("secrets",)
+    )
+    assert isinstance(left.content[0], MediaPart)
+    assert SECRET.encode() not in unquote_to_bytes(str(left.content[0].url))
+
+
+@given(st.text(alphabet="%4aé1é ", max_size=40))
+def test_pieces_of_a_document_in_a_url_are_what_the_whole_is(payload: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(redacted, "_PIECE", 5)
+        assert redacted._unquoted(payload) == unquote_to_bytes(payload)
+        written = payload.encode()
+        assert "".join(map(quote, redacted._in_pieces(written))) == quote(written)
+
+
+@pytest.fixture
+def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Where long values are redacted: whether that is the thread of the event loop."""
+    found: list[bool] = []
+    redact = Redactor.redact
+
+    def noted(self: Redactor, value: Any) -> Any:
+        if not isinstance(value, str | None):
+            found.append(threading.current_thread() is threading.main_thread())
+        return redact(self, value)
+
+    monkeypatch.setattr(Redactor, "redact", noted)
+    monkeypatch.setattr(public_data, "redact", Redactor().redact)
+    return found
+
+
+COUNTLESS = {"items": [{"pin": [[[]]]}] * (LARGE // 4)}
+
+
+async def test_long_values_beside_a_short_text_are_redacted_in_a_thread(on_loop: list[bool]) -> None:
+    @tool(effect="read")
+    async def fetch(long: bool) -> ToolResult:
+        """Fetch something."""
+        return ToolResult(content="ok", value=COUNTLESS if long else {"pin": "1"})
+
+    replies = [ToolCall("1", "fetch", {"long": True}), ToolCall("2", "fetch", {"long": False}), "done"]
+    await Agent(provider=ScriptedProvider(replies), tools=[fetch]).run("go")
+    assert on_loop == [False, True]
+
+
+async def test_long_data_of_an_event_is_redacted_in_a_thread(on_loop: list[bool]) -> None:
+    async def tells(context: OperatorContext, given: Any) -> None:
+        await context.emit("custom.progress", COUNTLESS)
+
+    async with kernel(operators=[tells]) as k:
+        handle = await k.execute(ExecutionRequest(operator="tells"))
+        await handle.result(timeout=BOUND)
+        await k.aclose()
+    assert False in on_loop
+    assert True not in on_loop
