@@ -44,6 +44,7 @@ GUARDED = ("app", "base_url", "storage", "redis_url")
 
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_LINE_BYTES = 4 * 1024
+_MAX_NAME = 100
 
 _DEFAULTS = KernelOptions()
 _OPTIONS = tuple(field.name for field in fields(KernelOptions))
@@ -136,7 +137,7 @@ def file_content(path: Path) -> bytes:
 
 
 def file_values(content: bytes) -> dict[str, JsonValue]:
-    """Return what a settings file says. Raises `ConfigurationError` if it is not TOML, or longer than settings are.
+    """Return what a settings file says. Raises `ConfigurationError` if it is not TOML, longer than settings are, or has names that are none.
 
     A folder comes from anywhere, and reading a name of many parts takes a time that grows with the square of their number.
     """
@@ -147,9 +148,17 @@ def file_values(content: bytes) -> dict[str, JsonValue]:
             f"{SETTINGS_FILE} is longer than settings are: it may have {_MAX_FILE_BYTES} bytes, and {_MAX_LINE_BYTES} in a line"
         )
     try:
-        return tomllib.loads(content.decode())
+        values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number that Python does not read
         raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
+    for name in values:
+        if (
+            name != name.lower()
+        ):  # which would be read as the one in small letters, past whoever looks for that
+            raise ConfigurationError(
+                f"{SETTINGS_FILE}: settings have small letters, not {name[:_MAX_NAME]!r}"
+            )
+    return values
 
 
 class _File(InitSettingsSource):

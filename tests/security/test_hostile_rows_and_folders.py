@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel, Settings
 from agent_runtime.cli.commands.costs import _plain, _Sum, _write_csv
-from agent_runtime.errors import ContentTooLarge
+from agent_runtime.errors import ConfigurationError, ContentTooLarge
 from agent_runtime.settings import environment_for
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.trust import MAX_AGENTS, TrustStore, agent_name
@@ -164,6 +165,29 @@ async def test_a_cloned_folder_runs_no_code_and_sends_no_key_until_it_is_trusted
             assert name in ended.err
     assert not (cli.folder / "ran.txt").exists()
     assert not (cli.folder / "evil.db").exists()
+
+
+@pytest.mark.parametrize("spell", [str.capitalize, str.upper, lambda name: f"{name[:-1]}{name[-1].upper()}"])
+def test_settings_in_other_letters_are_no_way_past_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spell: Callable[[str], str]
+) -> None:
+    """Settings are looked up without regard to capital letters; so nobody may write them otherwise."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for name in Settings.model_fields:
+        (tmp_path / "agent-runtime.toml").write_text(f'{spell(name)} = "evil:app"\n')
+        with pytest.raises(ConfigurationError, match=f"small letters, not '{spell(name)}'"):
+            Settings.load()
+
+
+async def test_no_command_reads_a_file_of_such_settings(cli: CommandLine) -> None:
+    (cli.folder / "evil.py").write_text(SHOUTS)
+    settings_file(cli, 'App = "evil:getoutput"\n')
+    for command in (["worker"], ["trust"]):
+        ended = await cli.run(*command)
+        assert ended.code == 2, ended.err
+        assert "small letters, not 'App'" in ended.err
+    assert not (cli.folder / "ran.txt").exists()
 
 
 async def test_a_trusted_file_counts_until_it_changes(cli: CommandLine) -> None:
