@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
 from time import perf_counter
 from typing import Any, Final, TypeVar
+from uuid import UUID
 
 T = TypeVar("T")
 
@@ -19,6 +23,22 @@ CHUNK: Final = 500
 LARGE: Final = 64 * 1024
 """About so many bytes of JSON are written and read in a thread."""
 _PER_ITEM: Final = 8
+_LEAVES: Final = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    type,
+    Decimal,
+    date,
+    time,
+    timedelta,
+    UUID,
+    Enum,
+)
+"""Types whose values hold no others."""
 
 
 class Turns:
@@ -103,6 +123,15 @@ def _is_large(value: object) -> bool:
             if len(item) * _PER_ITEM > LARGE:
                 return True
             below += item
-        elif hasattr(item, "__dict__") and not isinstance(item, type):
-            below += vars(item).values()
+        elif not isinstance(item, _LEAVES):
+            below += _attributes(item)
     return False
+
+
+def _attributes(item: object) -> Iterator[object]:
+    """Yield what an object of anybody's class holds, with slots or without."""
+    yield from getattr(item, "__dict__", {}).values()
+    for kind in type(item).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            yield getattr(item, name, None)

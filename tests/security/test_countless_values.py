@@ -3,6 +3,7 @@
 import threading
 import tracemalloc
 from collections.abc import Callable, Sequence
+from dataclasses import make_dataclass
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -11,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from agent_runtime import ExecutionRequest, OperatorContext
-from agent_runtime.execution.guards import redacted
+from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext
+from agent_runtime.execution.guards import model_admission, redacted
 from agent_runtime.execution.guards.redacted import redacted_messages
-from agent_runtime.ledger.token_bounds import text_bytes
+from agent_runtime.ledger.token_bounds import Unbounded, text_bytes
 from agent_runtime.values import public_data
-from llm_client import Agent, Message, ScriptedProvider, Tool, tool
+from llm_client import Agent, Message, RequestSpec, ScriptedProvider, Tool, tool
 from llm_client.agent import calls as calls_of_agents
 from llm_client.agent.calls import MAX_LISTED
 from llm_client.agent.structured import OutputType
@@ -26,7 +27,7 @@ from llm_client.messages import CallPart, MediaPart, ToolCall
 from llm_client.providers.turn_order import PlacedCall, blocks_of
 from llm_client.redaction import Redactor
 from llm_client.tools.tool import ToolResult
-from llm_client.turns import LARGE
+from llm_client.turns import LARGE, read_aside
 from llm_client.unseen import is_unseen, without_unseen
 from support.kernels import BOUND, kernel
 
@@ -184,6 +185,46 @@ def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(Redactor, "redact", noted)
     monkeypatch.setattr(public_data, "redact", Redactor().redact)
     return found
+
+
+@pytest.mark.parametrize("slots", [True, False])
+async def test_what_has_slots_is_as_large_as_what_it_holds(slots: bool) -> None:
+    kind = make_dataclass("Page", [("items", list[int])], slots=slots)
+
+    def is_here() -> bool:
+        return threading.current_thread() is threading.main_thread()
+
+    assert await read_aside(kind([1] * LARGE), is_here) is False
+    assert await read_aside(kind([1]), is_here) is True
+
+
+async def test_hard_budgets_look_at_long_calls_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bool] = []
+    bound = model_admission.bound_input
+
+    def noted(spec: RequestSpec, model: str) -> int | Unbounded:
+        looked.append(threading.current_thread() is threading.main_thread())
+        return bound(spec, model)
+
+    monkeypatch.setattr(model_admission, "bound_input", noted)
+    long = "\ufdfa" * LARGE
+    calls = [
+        ToolCall("1", "f", {}, malformed=long),
+        ToolCall("1", "f", {"text": long}),
+        ToolCall("1", "f", {"text": "short"}),
+    ]
+
+    async def operator(context: OperatorContext, given: int) -> None:
+        asked = Message(role="assistant", content="", tool_calls=(calls[given],))
+        agent = Agent(provider=ScriptedProvider(["done"]))
+        await agent.run("on", messages=[Message.user("go"), asked, Message.tool("x", "1", "f")])
+
+    budgets = BudgetSpec(max_tokens=10**9, mode="hard")
+    async with kernel(operators={"talk": operator}) as k:
+        for number in range(len(calls)):
+            request = ExecutionRequest(operator="talk", input=number, budgets=budgets)
+            await (await k.execute(request)).result(timeout=BOUND)
+    assert looked == [False, False, True]
 
 
 COUNTLESS = {"items": [{"pin": [[[]]]}] * (LARGE // 4)}

@@ -12,6 +12,9 @@ from llm_client.messages import MediaPart
 
 _HEAD: Final = 64 * 1024
 """Characters of base64 that are looked at; a JPEG says its size behind its colour profile."""
+_WHOLE: Final = 8 * 1024 * 1024
+"""Likewise of a GIF, whose frames say how large it is; of a longer one nobody knows."""
+_GIF_FRAME, _GIF_EXTENSION, _GIF_END = 0x2C, 0x21, 0x3B
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIZES: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """Segments of a JPEG that begin with its size."""
@@ -31,7 +34,7 @@ def image_size(media_type: str, data: str) -> tuple[int, int] | None:
     if reader is None:
         return None
     try:
-        size = reader(b64decode(data[:_HEAD], validate=True))
+        size = reader(b64decode(data[: _WHOLE if reader is _gif else _HEAD], validate=True))
     except (binascii.Error, struct.error, IndexError, ValueError):
         return None
     return size if size is not None and min(size) > 0 else None
@@ -56,7 +59,25 @@ def _gif(head: bytes) -> tuple[int, int] | None:
     if head[:6] not in (b"GIF87a", b"GIF89a"):
         return None
     width, height = struct.unpack_from("<HH", head, 6)
+    at = 13 + _table_size(head[10])
+    while (kind := head[at]) != _GIF_END:
+        if kind == _GIF_FRAME:  # may be larger than what the file says of itself, and is shown then
+            left, top, wide, high = struct.unpack_from("<HHHH", head, at + 1)
+            width, height = max(width, left + wide), max(height, top + high)
+            at += 11 + _table_size(head[at + 9])
+        elif kind == _GIF_EXTENSION:
+            at += 2
+        else:
+            return None
+        while head[at]:
+            at += 1 + head[at]
+        at += 1
     return width, height
+
+
+def _table_size(flags: int) -> int:
+    """Return the bytes of a table of colours, if there is one."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:

@@ -182,7 +182,7 @@ class ModelAdmission:
         spec = attempt.spec
         bound: Callable[[], int | Unbounded] = partial(bound_input, spec, model)
         if run.budgets.bounds_input:  # of a long request in a thread, before it is needed
-            known = await read_aside([message.text for message in spec.messages], bound)
+            known = await read_aside(_read_of(spec), bound)
             bound = lambda: known  # noqa: E731 -- what is known is given
         return Demand(
             model=model,
@@ -209,6 +209,13 @@ class ModelAdmission:
             return None if cost is None else to_units(cost)
 
         return cost_of
+
+
+def _read_of(spec: RequestSpec) -> list[object]:
+    """Return what is gone through of a request to find how much it is at most."""
+    read: list[object] = [message.content for message in spec.messages]
+    read += [(call.arguments, call.malformed) for message in spec.messages for call in message.tool_calls]
+    return [*read, [(tool.description, tool.parameters) for tool in spec.tools], spec.output_schema]
 
 
 def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:

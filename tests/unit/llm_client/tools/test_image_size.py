@@ -14,8 +14,14 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sII5x", 13, b"IHDR", width, height)
 
 
-def gif(width: int, height: int) -> bytes:
-    return b"GIF89a" + struct.pack("<HH3x", width, height)
+def frame(left: int, top: int, width: int, height: int, *, table: bytes = b"") -> bytes:
+    flags = 0x80 if table else 0
+    return b"\x2c" + struct.pack("<HHHHB", left, top, width, height, flags) + table + b"\x02\x03abc\x01d\0"
+
+
+def gif(width: int, height: int, *frames: bytes) -> bytes:
+    head = b"GIF89a" + struct.pack("<HHBxx", width, height, 0x80) + bytes(6)
+    return head + b"\x21\xfe\x02hi\0" + b"".join(frames) + b"\x3b"
 
 
 def jpeg(width: int, height: int, *, before: bytes = b"") -> bytes:
@@ -42,6 +48,8 @@ THUMBNAIL = segment(0xE1, b"Exif\0\0" + jpeg(9, 9))
     [
         ("image/png", png(640, 480)),
         ("image/gif", gif(640, 480)),
+        ("image/gif", gif(640, 480, frame(0, 0, 10, 10), frame(600, 0, 40, 9, table=bytes(6)))),
+        ("image/gif", gif(1, 1, frame(0, 0, 9, 9), frame(600, 470, 40, 10))),
         ("image/jpeg", jpeg(640, 480)),
         ("image/jpeg", jpeg(640, 480, before=THUMBNAIL + b"\xff\xff" + segment(0xDB, bytes(64))[1:])),
         ("image/webp", webp(b"VP8X", bytes(4) + (639).to_bytes(3, "little") + (479).to_bytes(3, "little"))),
@@ -63,6 +71,8 @@ def test_a_size_is_what_the_image_says(media_type: str, data: bytes) -> None:
         ("image/jpeg", jpeg(640, 480)[:6]),
         ("image/jpeg", b"\xff\xd8" + segment(0xE0, bytes(40))),
         ("image/jpeg", b"\xff\xd8\xff\xe0\0\0"),
+        ("image/gif", gif(640, 480)[:-1]),
+        ("image/gif", gif(640, 480, b"\x2f")),
         ("image/svg+xml", b"<svg width='640' height='480'/>"),
         ("audio/wav", b"RIFF"),
     ],
