@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -459,18 +459,22 @@ def referred(root: object, reference: object) -> object:
     return found
 
 
-def has_long_floats(value: object) -> bool:
-    """Whether JSON values hold a `LongFloat`."""
+def long_floats(value: object) -> Iterator[LongFloat]:
+    """Yield each `LongFloat` that JSON values hold."""
     below = [value]
     while below:
         item = below.pop()
         if isinstance(item, LongFloat):
-            return True
-        if isinstance(item, dict):
+            yield item
+        elif isinstance(item, dict):
             below += item.values()
         elif isinstance(item, list):
             below += item
-    return False
+
+
+def has_long_floats(value: object) -> bool:
+    """Whether JSON values hold a `LongFloat`."""
+    return next(long_floats(value), None) is not None
 
 
 def non_finite(value: object) -> float | None:

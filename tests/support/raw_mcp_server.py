@@ -68,6 +68,8 @@ def called(arguments: dict[str, Any]) -> str:
             return json.dumps(
                 {"content": [{"type": "text", "text": "one"}], "structuredContent": {"n": 10**400}}
             )
+        case "digits":
+            return '{"content": [], "structuredContent": {"price": 12345678901234567.89, "count": 123456789012345678901234567890}}'
         case "long":
             return json.dumps({"content": [{"type": "text", "text": "\u00e4\x1b" * 500_000}]})
     return json.dumps({"content": [{"type": "text", "text": "paid"}]})

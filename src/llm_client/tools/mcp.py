@@ -23,7 +23,7 @@ from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
-from llm_client.tools.mcp_content import MAX_REFUSAL, result_of, size_of
+from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 from llm_client.turns import read_aside
@@ -313,6 +313,7 @@ class McpServer:
             from mcp import MCPError
             from mcp_types import CONNECTION_CLOSED
 
+            check_digits(arguments)
             connection = await self._serving(name, definition)
             client = connection.client
             meta: Any = {OPERATION_ID: ctx.operation_id}

@@ -6,10 +6,11 @@ import binascii
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_client.errors import ToolError
-from llm_client.json_text import dumps
+from llm_client.json_text import JsonObject, dumps, long_floats
 from llm_client.messages import MediaPart
 from llm_client.public_text import without_keys
 from llm_client.tools.execution import failure, label_of
@@ -48,6 +49,16 @@ def result_of(answer: CallToolResult, keys: Sequence[str] = ()) -> ToolResult:
         return replace(failure(why, ToolError.code), media=tuple(media))
     value = content if structured is None else structured
     return ToolResult(content=content, value=value, media=tuple(media))
+
+
+def check_digits(arguments: JsonObject) -> None:
+    """Refuse arguments with a number that the SDK would send as another one: it writes floats. Raises `ToolError` for the model."""
+    for number in long_floats(arguments):
+        if Decimal(number.text) != Decimal(repr(float(number))):
+            raise ToolError(
+                f"the tool was not called: the number {number.text[:_MAX_NAME]} has more digits than its server would be told; "
+                "write it with at most 15 digits, or as a text where the tool takes one"
+            )
 
 
 def _unkeyed(value: Any, keys: Sequence[str]) -> Any:

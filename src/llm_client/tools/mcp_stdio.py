@@ -16,8 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+import orjson
+
 from llm_client.background import begin, ended
-from llm_client.json_text import MAX_PARTS, TooManyParts, check_parts
+from llm_client.json_text import MAX_PARTS, TooManyParts, check_parts, loads
 from llm_client.logs import logger_of
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -133,7 +135,13 @@ async def _message(line: bytes) -> Any:
 
     def read() -> Any:
         try:
-            return SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
+            try:
+                said = jsonrpc_message_adapter.validate_python(loads(line), by_name=False)
+            except (
+                orjson.JSONDecodeError
+            ):  # a number without end, say: whoever waits for it is told what the SDK makes of it
+                said = jsonrpc_message_adapter.validate_json(line, by_name=False)
+            return SessionMessage(said)
         except ValueError as error:
             return error
 

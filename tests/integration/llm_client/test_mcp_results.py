@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from llm_client import (
     ToolResult,
     tool,
 )
+from llm_client.json_text import LongFloat
 from llm_client.messages import TextPart
 from llm_client.tools.execution import execute
 from support.loopback import LoopbackServer, json_reply
@@ -38,6 +41,8 @@ from support.wire import openai_responses as responses_wire
 BOUND = 30.0
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 WAV = base64.b64encode(b"RIFF" + bytes(40)).decode()
+
+RAW = Path(__file__).parents[2] / "support" / "raw_mcp_server.py"
 
 pytestmark = pytest.mark.timeout(BOUND * 2)
 
@@ -149,6 +154,28 @@ async def test_structured_content_is_read_where_there_is_no_text() -> None:
     assert told.content == "Oslo"
     assert failed.content == 'Error: {"city":"Oslo","people":717710}'
     assert [result.value for result in (alone, pictured, told)] == [structured] * 3
+
+
+async def test_numbers_that_a_program_says_keep_their_digits(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.write_text("Pays.")
+    async with McpServer([sys.executable, str(RAW), "digits", str(said)]) as server:
+        (pay,) = await server.tools()
+        result = await call(pay, do="digits")
+
+    assert str(result.value["price"]) == "12345678901234567.89"
+    assert result.content == '{"price":12345678901234567.89,"count":123456789012345678901234567890}'
+
+
+async def test_number_that_would_become_another_one_is_not_sent() -> None:
+    async with serving({"pay": []}) as (server, connection):
+        (pay,) = await connection.tools()
+        refused = await call(pay, to=[{"price": LongFloat("12345678901234567.89")}])
+        assert server.called == []
+        sent = await call(pay, price=LongFloat("0.10000000000000000000"), count=2**80)
+
+    assert "the number 12345678901234567.89 has more digits" in str(refused.error)
+    assert (sent.error, server.called) == (None, ["pay"])
 
 
 async def test_no_more_media_are_shown_than_anybody_looks_at() -> None:

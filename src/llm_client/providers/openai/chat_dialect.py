@@ -56,8 +56,12 @@ MISTRAL = ChatDialect(
 )
 """An assistant message keeps its `ThinkChunk`s (docs.mistral.ai/studio-api/conversations/reasoning, "multi-turn conversations")."""
 GROQ = ChatDialect(tools_with_output_schema=False)
+"""400, "json mode cannot be combined with tool/function calling" (github.com/vercel/ai/issues/10023)."""
 LOCAL = ChatDialect(tools_with_output_schema=False)
+"""A schema keeps the tokens of a tool call from being written: vLLM, github.com/vllm-project/vllm/issues/39929. LM Studio writes by llama.cpp's
+grammars, as Ollama does; nobody has reported it there."""
 OLLAMA = ChatDialect(carried_reasoning=("reasoning",), tools_with_output_schema=False)
+"""The same, as its maintainers say (github.com/ollama/ollama/issues/11185 and 13750)."""
 DEEPSEEK = ChatDialect(
     max_tokens_field="max_tokens",
     carried_reasoning=("reasoning_content",),

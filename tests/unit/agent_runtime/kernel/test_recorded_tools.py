@@ -88,6 +88,25 @@ async def test_a_replay_does_not_need_the_server() -> None:
     await away.aclose()
 
 
+async def test_lists_of_several_servers_are_asked_for_at_once_and_recalled() -> None:
+    def gathering(*connections: McpServer) -> Any:
+        async def op(context: OperatorContext, _: Any) -> Any:
+            lists = await context.gather(*(connection.tools() for connection in connections))
+            await context.action(ActionSpec(type=ActionType.CONFIRM))
+            return [[made.name for made in tools] for tools in lists]
+
+        return {"op": op}
+
+    storage = MemoryStorage()
+    async with serving(look=SEEN) as (_, one), serving(peep=SEEN) as (_, other):
+        job_id = await begun(storage, gathering(one, other))
+    away = [McpServer(url="http://127.0.0.1:9/mcp") for _ in range(2)]
+    async with kernel(storage, operators=gathering(*away)) as k:
+        assert (await resumed(k.handle(job_id))).output == [["look"], ["peep"]]
+    for connection in away:
+        await connection.aclose()
+
+
 async def test_a_server_that_could_not_be_reached_could_not_be_reached() -> None:
     """What the operator did without tools is not done again with them."""
     storage = MemoryStorage()
