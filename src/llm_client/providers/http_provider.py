@@ -14,7 +14,7 @@ from llm_client.errors import (
     InvalidResponse,
     ProviderError,
 )
-from llm_client.json_text import Unread, dumps, loads
+from llm_client.json_text import JsonValue, Unread, dumps, loads
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
 from llm_client.model_names import checked_model
 from llm_client.providers.capabilities import Capabilities
@@ -32,10 +32,13 @@ from llm_client.providers.transport.port import (
     read_body,
 )
 from llm_client.providers.wire import UNREADABLE, WireFormat, readable
+from llm_client.public_text import text_of
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
 T = TypeVar("T")
+_UNWRITABLE = (TypeError, ValueError, AttributeError, RecursionError)
+"""What becomes of values in a request that are not what they should be."""
 _READ_HERE = 256 * 1024
 """Bytes of an answer up to which it is read on the event loop. What a vendor may send takes seconds to go through, value by value."""
 _MAX_ERROR_BYTES = 1024 * 1024
@@ -104,10 +107,22 @@ class HttpProvider:
         """Ask the model and return its whole answer."""
         del context  # nothing of it goes to the vendor
         model = checked_model(spec.model or self._model)
-        body = self._wire.encode(spec, model, stream=False)
+        body = self._encoded(spec, model, stream=False)
         origin, response, content = await self._answered(self._wire.path(model, stream=False), body, model)
         with origin.blamed():
             return await self._read_answer(content, response, origin)
+
+    def _encoded(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
+        """Return a request's body. Raises `ConfigurationError`, which names the message, for what the format cannot be made of."""
+        try:
+            return self._wire.encode(spec, model, stream=stream)
+        except _UNWRITABLE as error:
+            for number, message in enumerate(spec.messages, 1):
+                try:
+                    self._wire.encode(RequestSpec(messages=(message,)), model, stream=stream)
+                except _UNWRITABLE:
+                    raise _unwritable(f"message {number} of the request ({message.role})", error) from error
+            raise _unwritable("the request", error) from error
 
     async def _read_answer(self, content: bytes, response: HttpResponse, origin: Origin) -> CompletionResult:
         """Read a whole answer."""
@@ -132,7 +147,7 @@ class HttpProvider:
         """Ask the model and yield its answer as it comes; the last event is `done` with the whole result."""
         del context
         model = checked_model(spec.model or self._model)
-        body = self._wire.encode(spec, model, stream=True)
+        body = self._encoded(spec, model, stream=True)
         origin, response = await self._send(
             self._wire.path(model, stream=True), body, model, accept="text/event-stream"
         )
@@ -279,8 +294,12 @@ def _dumps(body: dict[str, Any]) -> bytes:
     """Write a request; halves of surrogate pairs, which file names and prompts may hold, are replaced."""
     try:
         return dumps(body, option=0)
-    except (TypeError, RecursionError) as error:
-        raise ConfigurationError(f"{_culprit(body)} cannot be written as JSON: {error}") from error
+    except _UNWRITABLE as error:
+        raise _unwritable(_culprit(body), error) from error
+
+
+def _unwritable(what: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"{what} cannot be written as JSON: {text_of(error)}")
 
 
 def _culprit(body: dict[str, Any]) -> str:
@@ -289,7 +308,7 @@ def _culprit(body: dict[str, Any]) -> str:
         for number, message in enumerate(body.get(name) or (), 1):
             try:
                 dumps(message, option=0)
-            except (TypeError, RecursionError):
+            except _UNWRITABLE:
                 role = message.get("role") or message.get("type") if isinstance(message, dict) else "?"
                 return f"message {number} of the request ({role})"
     return "the request"

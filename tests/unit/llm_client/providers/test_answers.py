@@ -431,6 +431,25 @@ async def test_reasoning_of_another_vendor_is_not_sent(vendor: str) -> None:
         assert b"Hi." in server.requests[0].body
 
 
+@pytest.mark.parametrize(
+    ("message", "role"),
+    [
+        (Message.assistant("", [ToolCall("1", "look", {"x": object()})]), "assistant|model|function_call"),
+        (Message.assistant("", [ToolCall("1", "look", {"x": 10**5000})]), "assistant|model|function_call"),
+        (Message.assistant([TextPart(text="a"), TextPart(text=b"b")]), "assistant|model"),  # type: ignore[arg-type] -- by mistake
+    ],
+)
+@pytest.mark.parametrize("vendor", VENDORS)
+async def test_what_cannot_be_written_names_the_message(vendor: str, message: Message, role: str) -> None:
+    history = [Message.user("Hello!"), message, Message.user("Well?")]
+    async with LoopbackServer(json_reply({})) as server:
+        model = provider(vendor, server)
+        for asked in (complete, stream):
+            with pytest.raises(ConfigurationError, match=rf"message 2 of the request \(({role})\)"):
+                await asked(model, history)
+        assert server.requests == []
+
+
 async def test_media_of_a_tool_result_reaches_models_that_take_only_text_there() -> None:
     history = tool_conversation()
     history[3] = Message.tool([TextPart(text="A chart."), image()], "call_a")
