@@ -129,8 +129,12 @@ class HttpProvider:
 
         def read() -> CompletionResult:
             payload, asked = self._loads(content, response, origin), request_id(response.headers)
-            with readable(origin, asked):
-                return well_formed(self._wire.decode(payload, origin, asked), origin.model)
+            try:
+                with readable(origin, asked):
+                    return well_formed(self._wire.decode(payload, origin, asked), origin.model)
+            except ProviderError as error:
+                error.usage = error.usage or self._usage_in(payload)  # it was billed, whatever it says
+                raise
 
         result = await _read_aside(len(content), read)
         self._check_calls(len(result.tool_calls), result.usage)

@@ -615,6 +615,30 @@ async def test_usage_beside_a_failure_is_on_the_error(vendor: str, form: str) ->
     assert usage.cost == prices.cost(asked.name, case.model, replace(usage, cost=None))
 
 
+UNREADABLE_ANSWERS = {
+    "chat": {"choices": [{"message": 5}], "usage": BILLED["chat"]},
+    "responses": {"object": "response", "output": 5, "usage": BILLED["responses"]},
+    "anthropic": {"content": None, "usage": BILLED["anthropic"]},
+    "google": {"candidates": [], "usageMetadata": BILLED["google"]},
+}
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_answer_that_nobody_can_read_has_cost_what_it_says(vendor: str) -> None:
+    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
+    async with LoopbackServer(json_reply(UNREADABLE_ANSWERS[vendor])) as server:
+        asked = provider(case, server)
+        engine = ExecutionEngine(asked, prices=PriceBook(clock=lambda: NOW), retry=RetryConfig(attempts=1))
+        with pytest.raises(InvalidResponse) as caught:
+            await engine.complete(spec())
+        await asked.aclose()
+
+    usage = caught.value.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
+    assert usage.cost is not None
+
+
 @pytest.mark.parametrize(
     "body", [{"error": WRONG}, {"error": WRONG, "usage": "none"}, {"error": WRONG, "usage": {}}]
 )

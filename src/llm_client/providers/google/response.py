@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm_client.errors import ContentFiltered
+from llm_client.errors import ContentFiltered, InvalidResponse
 from llm_client.messages import CompletionResult, FinishReason, MediaPart, ReasoningPart, StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.google.grounding import Grounding
@@ -48,6 +48,15 @@ def read_response(payload: object, origin: Origin, request_id: str | None) -> Co
     model = payload.get("modelVersion") or origin.model
     usage = read_answer_usage(payload, origin.model)
     check_prompt(payload, origin, request_id, usage)
+    if not payload.get("candidates"):
+        raise InvalidResponse(
+            f"{origin.provider} answered without any candidate",
+            status=200,
+            provider=origin.provider,
+            model=origin.model,
+            request_id=request_id or payload.get("responseId"),
+            usage=None if usage.is_nothing else usage,
+        )
     candidate = payload["candidates"][0]
     draft = ResponseDraft(
         provider=origin.provider,
