@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,14 +13,14 @@ from genai_prices.data_snapshot import get_snapshot
 
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig
-from llm_client.errors import InvalidResponse, ProviderError
+from llm_client.errors import InvalidResponse
 from llm_client.pricing.book import PriceBook
 from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.google.provider import GoogleProvider
 from llm_client.providers.openai.provider import OpenAIProvider
 from llm_client.providers.presets import PRESETS
 from llm_client.usage import Usage
-from support.conversations import complete, spec
+from support.conversations import spec
 from support.engine import collect
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import anthropic as anthropic_wire
@@ -554,103 +554,6 @@ def test_the_price_tables_own_reader_says_the_same(name: str) -> None:
     )
     assert case.cost is not None
     assert price.total_price == Decimal(case.cost)
-
-
-BILLED = {
-    "chat": plain(1000, 100, prompt_tokens_details={"cached_tokens": 400}),
-    "responses": {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100,
-                  "input_tokens_details": {"cached_tokens": 400}},
-    "anthropic": messages(600, 100, cache_read_input_tokens=400),
-    "google": {"promptTokenCount": 1000, "candidatesTokenCount": 100, "cachedContentTokenCount": 400},
-}  # fmt: skip
-MODELS = {
-    "chat": "gpt-5.2",
-    "responses": "gpt-5.2",
-    "anthropic": "claude-opus-5",
-    "google": "gemini-2.5-flash",
-}
-WRONG = {"message": "no", "code": "content_filter", "type": "content_filter"}
-
-
-def failed(vendor: str) -> dict[str, Any]:
-    """Return a failure with the usage beside it, as it stands in a stream or alone."""
-    usage = {"usageMetadata": BILLED["google"]} if vendor == "google" else {"usage": BILLED[vendor]}
-    return {"type": "error", "error": WRONG, **usage}
-
-
-def failure_reply(vendor: str, form: str) -> Reply:
-    if form != "streamed":
-        return json_reply(failed(vendor), status=400 if form == "with a status" else 200)
-    begun: dict[str, list[dict[str, Any]]] = {
-        "chat": [openai_chat.chunk({"content": "Hi"})],
-        "responses": [{"type": "response.created", "response": {"id": "r"}}],
-        "anthropic": [
-            {
-                "type": "message_start",
-                "message": anthropic_wire.message([], usage={"input_tokens": 600, "output_tokens": 1}),
-            }
-        ],
-        "google": [google.answer([{"text": "H"}], None, usageMetadata={"promptTokenCount": 1000})],
-    }
-    return sse_reply(*data_events([*begun[vendor], failed(vendor)]))
-
-
-@pytest.mark.parametrize("form", ["streamed", "in a 200", "with a status"])
-@pytest.mark.parametrize("vendor", MODELS)
-async def test_usage_beside_a_failure_is_on_the_error(vendor: str, form: str) -> None:
-    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
-    async with LoopbackServer(failure_reply(vendor, form)) as server:
-        asked = provider(case, server)
-        prices = PriceBook(clock=lambda: NOW)
-        engine = ExecutionEngine(asked, prices=prices, retry=RetryConfig(attempts=1))
-        call = collect(engine.stream(spec())) if form == "streamed" else engine.complete(spec())
-        with pytest.raises(ProviderError) as caught:
-            await call
-        await asked.aclose()
-
-    usage = caught.value.usage
-    assert usage is not None
-    assert caught.value.usage_is_final  # it is stated beside the failure, behind all that has come
-    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
-    assert usage.cost == prices.cost(asked.name, case.model, replace(usage, cost=None))
-
-
-UNREADABLE_ANSWERS = {
-    "chat": {"choices": [{"message": 5}], "usage": BILLED["chat"]},
-    "responses": {"object": "response", "output": 5, "usage": BILLED["responses"]},
-    "anthropic": {"content": None, "usage": BILLED["anthropic"]},
-    "google": {"candidates": [], "usageMetadata": BILLED["google"]},
-}
-
-
-@pytest.mark.parametrize("vendor", MODELS)
-async def test_answer_that_nobody_can_read_has_cost_what_it_says(vendor: str) -> None:
-    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
-    async with LoopbackServer(json_reply(UNREADABLE_ANSWERS[vendor])) as server:
-        asked = provider(case, server)
-        engine = ExecutionEngine(asked, prices=PriceBook(clock=lambda: NOW), retry=RetryConfig(attempts=1))
-        with pytest.raises(InvalidResponse) as caught:
-            await engine.complete(spec())
-        await asked.aclose()
-
-    usage = caught.value.usage
-    assert usage is not None
-    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (1000, 100, 400)
-    assert usage.cost is not None
-
-
-@pytest.mark.parametrize(
-    "body", [{"error": WRONG}, {"error": WRONG, "usage": "none"}, {"error": WRONG, "usage": {}}]
-)
-@pytest.mark.parametrize("vendor", ["chat", "responses", "anthropic"])
-async def test_a_failure_that_says_nothing_of_its_use_says_nothing(vendor: str, body: dict[str, Any]) -> None:
-    case = Case(vendor=vendor, model=MODELS[vendor], usage={}, counts={}, cost=None)
-    async with LoopbackServer(json_reply(body, status=400)) as server:
-        asked = provider(case, server)
-        with pytest.raises(ProviderError) as caught:
-            await complete(asked)
-
-    assert caught.value.usage is None
 
 
 @pytest.mark.parametrize(

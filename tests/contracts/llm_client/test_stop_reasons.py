@@ -137,11 +137,22 @@ async def test_no_tool_runs_of_an_answer_that_was_cut_or_filtered(
 
 
 @pytest.mark.parametrize(
-    ("stop", "status"), [("CONTINUATION", "truncated"), ("ESCALATION", "refused"), ("LANGUAGE", "refused")]
+    ("vendor", "stop", "status"),
+    [
+        ("google", "CONTINUATION", "truncated"),
+        ("google", "ESCALATION", "refused"),
+        ("google", "LANGUAGE", "refused"),
+        ("responses", "max_messages", "truncated"),
+        ("responses", "brand_new", "truncated"),
+        ("chat", "model_length", "truncated"),
+        ("chat", "insufficient_system_resource", "error"),
+    ],
 )
-async def test_no_tool_runs_of_an_answer_that_google_ends_for_another_reason(stop: str, status: str) -> None:
+async def test_no_tool_runs_of_an_answer_that_ends_for_another_reason(
+    vendor: str, stop: str, status: str
+) -> None:
     result, wiped, _ = await run(
-        "google", replies("google", call("google", "{}"), stop, stream=False), stream=False
+        vendor, replies(vendor, call(vendor, "{}"), stop, stream=False), stream=False
     )
     assert (result.status, wiped) == (status, [])
 

@@ -19,11 +19,14 @@ _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_conten
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
+    "model_length": "length",
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
     "error": "error",
+    "insufficient_system_resource": "error",
 }
+"""Mistral's (mistralai 3.7, `ChatCompletionChoiceFinishReason`) and DeepSeek's (its reference of chat completions) besides OpenAI's."""
 
 
 def read_finish(stated: object) -> FinishReason | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, FinishReason
@@ -12,7 +13,9 @@ from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.usage import Usage
 
-_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_CUT: Final[FinishReason] = "length"
+"""What an incomplete response is for any reason but these: a limit of its messages, or one that nobody knows."""
+_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": _CUT, "content_filter": "content_filter"}
 
 
 def read_answer(
@@ -63,4 +66,4 @@ def read_finish(response: object) -> FinishReason | None:
     if response.get("status") != "incomplete":
         return None
     reason = (response.get("incomplete_details") or {}).get("reason")
-    return _INCOMPLETE.get(reason or "", "other")
+    return _INCOMPLETE.get(reason, _CUT) if isinstance(reason, str) else _CUT
