@@ -112,6 +112,7 @@ PLAYED = {
     ),
     "test_outages": (
         "test_an_outage_that_leaves_the_operator_is_waited_out",
+        "test_a_retry_knows_the_last_of_a_step_that_an_outage_had_failed_before",
         "test_a_job_that_waits_is_waiting_and_says_until_when",
         "test_an_effect_that_followed_the_failure_forbids_to_do_it_anew",
     ),

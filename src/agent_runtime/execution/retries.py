@@ -346,9 +346,9 @@ class _Copies:
         step = self._history.steps.get(one)
         family, _, state = event.type.partition(".")
         if step is not None and step.kind == family and family in _EFFECTS:
-            return (
-                state in _OF_FINISHED or state == "started" or (step.outcome is None and state == "unknown")
-            )
+            if state in _OF_FINISHED:  # an earlier one may have been an outage that was waited out
+                return event is step.outcome
+            return state == "started" or (step.outcome is None and state == "unknown")
         return True
 
     def _question(self, one: str) -> Iterator[NewEvent]:

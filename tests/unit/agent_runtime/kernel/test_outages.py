@@ -30,7 +30,7 @@ from llm_client import (
     ScriptedProvider,
 )
 from llm_client.errors import LLMClientError, MissingDependency, QuotaExceeded
-from support.kernels import BOUND, journal, kernel, status_becomes, types, until
+from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
 from support.operators import asking, identity
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -399,3 +399,44 @@ async def test_a_queue_that_is_full_is_waited_out() -> None:
     async with kernel(operators=[operator], retry=AT_ONCE) as k:
         handle = await k.execute(ExecutionRequest(operator="operator", retry=RetryPolicy(backoff=0.001)))
         assert (await handle.result(timeout=BOUND)).output == "in"
+
+
+@pytest.mark.parametrize("second", ["lost", "done"])
+async def test_a_retry_knows_the_last_of_a_step_that_an_outage_had_failed_before(second: str) -> None:
+    """It had failed, was done again when the outage was over, and nobody knew what became of it: the retry took it for failed."""
+    runs: list[int] = []
+    begun, is_broken = asyncio.Event(), [True]
+
+    async def pay() -> str:
+        runs.append(len(runs))
+        if len(runs) == 1:
+            raise ProviderUnavailable("down", status=503)
+        if second == "lost":
+            begun.set()
+            await asyncio.Event().wait()
+        return "paid"
+
+    async def operator(context: OperatorContext, given: Any) -> Any:
+        paid = await context.step(pay)
+        if is_broken[0]:
+            raise ValueError("broken")
+        return paid
+
+    async with kernel(operators={"op": operator}, retry=AT_ONCE) as k:
+        handle = await k.execute(ExecutionRequest(operator="op"))
+        if second == "lost":
+            async with asyncio.timeout(BOUND):
+                await begun.wait()
+            await handle.cancel()
+        with pytest.raises(JobCancelled if second == "lost" else JobFailed):
+            await handle.result(timeout=BOUND)
+        is_broken.clear()
+        is_broken.append(False)
+        retry = await k.retry(handle.job_id)
+        if second == "lost":
+            question = await pending(retry)
+            assert question.type == "reconcile"
+            await retry.resolve_action(question.action_id, {"outcome": "done", "result": "paid"})
+        assert (await retry.result(timeout=BOUND)).output == "paid"
+        assert "step.failed" not in await types(retry)
+    assert runs == [0, 1]
