@@ -81,7 +81,7 @@ class ResponsesStreamReader(StreamReader):
     def _item_added(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item = event["item"]
         if item.get("type") != "function_call":
-            return call_began(item.get("id"), *server_call(item))
+            return self._counted(call_began(item.get("id"), *server_call(item)))
         key = event["output_index"]
         events = [self.draft.open_call(key, item.get("call_id") or "", item["name"])]
         if item.get("arguments"):
@@ -104,7 +104,13 @@ class ResponsesStreamReader(StreamReader):
             return [*events, *self.draft.close_call(key)]
         if kind and kind != "message":
             self.draft.add_part(item_part(item, self._origin.provider))
-        return call_ended(item.get("id"), *server_call(item))
+        return self._counted(call_ended(item.get("id"), *server_call(item)))
+
+    def _counted(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """Count what is told of tools at the vendor: who records the stream keeps it."""
+        for event in events:
+            self.draft.kept.take(None if event.tool_call is None else event.tool_call.arguments)
+        return events
 
     def _error(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         if event.get("usage"):
