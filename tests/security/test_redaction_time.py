@@ -79,7 +79,7 @@ PLACES = [
     '{"k": "password", "v": ', '"value": "x", "name": "password"', 'variable "password" {', '<a name="password">', "password:\n", "password: [\"", "password = q(",
     "password = {", "password: &a ", "password = <<EOF\n", "set_password(\"", "\u5bc6\u7801: ", "\\u5bc6\\u7801", "\\u0061", "\\x61", "\x1b[0m", "a\0", "pin: ",
     "the password is ", "verification code is ", "$2a$12$", "$6$a$", "prod:a-b|", "config['password'] = ", "password == ", "**password**: ", "pw: ", "senha: ",
-    'form-data; name="password"\r\n\r\n', 'name="a" value="b" ', 'value="x" name="password" ', "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
+    'form-data; name="password"\r\n\r\n', 'name="a" value="b" ', 'value="x" name="password" ', "<REDACTED:x>", "\u200b", "\uff41", "\uff53\uff4b-", "sk-a1\u200b", "a/", "a+", "a.", "\u2014", "a\u2014", "\u2013sk-", "\u2014eyJaaaaaaaaa", "--sk-", "__", "--", "_-", "--4111", "a.aaaaaaaaaaaaaaaa", "1:AAaaaaaaaaaaaaaaaa",
 ]  # fmt: skip
 NEAR_MISSES = [*PREFIXES, *(word + tail for word in WORDS for tail in ASSIGNED), *LITERALS, *PLACES]
 

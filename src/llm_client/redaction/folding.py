@@ -1,7 +1,8 @@
 """Reading a text as a person would: full-width and mathematical letters are letters, and what has no width is not there.
 
 `ｐａｓｓｗｏｒｄ：…` and a key with a zero-width space in it tell as much as their plain forms. Rules look at the folded text; where
-they find something is told in positions of the text as it is.
+they find something is told in positions of the text as it is. A dash may be a hyphen of a key, as word processors write them, or what
+a sentence is set with, `the key—…—is wrong`: a text that has one is read both ways.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from llm_client.unseen import IGNORABLE
 
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
 _NOT_PLAIN = re.compile(f"[{IGNORABLE}{_LETTERS}]")
+_DASHES = (*range(0x2012, 0x2016), 0x2212, 0xFE58)
+"""Figure dash, en dash, em dash, horizontal bar, minus and small em dash; hyphens are none."""
+_DASH = re.compile(f"[{''.join(map(chr, _DASHES))}]")
 _MANY = 40
 """Different letters from which on looking at every character is faster."""
 _CHANGED = re.compile(
@@ -59,11 +63,11 @@ class Folded:
         return starts, lengths
 
 
-def fold(text: str) -> Folded:
+def fold(text: str, *, dashes_are_hyphens: bool = True) -> Folded:
     """Return the text as a person reads it; one without such characters costs a look."""
     if (text.isascii() or not _NOT_PLAIN.search(text)) and not _has_codes(text):
         return Folded(text)
-    table = _table()
+    table = _table(dashes_are_hyphens)
     found = [letter for letter in set(text) if ord(letter) in table]
     if len(found) > _MANY:
         plain = text.translate(table)
@@ -73,6 +77,11 @@ def fold(text: str) -> Folded:
             plain = plain.replace(letter, table[ord(letter)])
     folded = _CHANGED.sub(lambda match: chr(int(match["code"], 16)) if match["code"] else "", plain)
     return Folded(folded, None if len(folded) == len(plain) else plain)
+
+
+def has_dashes(text: str) -> bool:
+    """Whether there is a second way to read a text."""
+    return not text.isascii() and _DASH.search(text) is not None
 
 
 def _has_codes(text: str) -> bool:
@@ -87,10 +96,10 @@ def in_lower_case(text: str) -> str:
 
 
 @cache
-def _table() -> dict[int, str]:
+def _table(dashes_are_hyphens: bool) -> dict[int, str]:
     """Return what characters that look like ASCII are folded to, one for one."""
     blocks = ((0xFF01, 0xFF5F), (0x2460, 0x2500), (0x1D400, 0x1D800), (0x1F100, 0x1F200))
     table = {code: normalize("NFKC", chr(code)) for first, last in blocks for code in range(first, last)}
     table |= dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x3000), " ")
-    table |= dict.fromkeys((*range(0x2010, 0x2016), 0x2212, 0xFE58, 0xFE63), "-")
+    table |= dict.fromkeys((0x2010, 0x2011, 0xFE63, *(_DASHES if dashes_are_hyphens else ())), "-")
     return {code: plain for code, plain in table.items() if len(plain) == 1 and plain.isascii()}

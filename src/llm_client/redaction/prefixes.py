@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
 
-from llm_client.redaction.rules import RedactionRule
+from llm_client.redaction.rules import AFTER, RedactionRule, known
 
-AFTER: Final = r"(?![A-Za-z0-9_-])"
 _DIGIT = r"(?=[A-Za-z_-]*[0-9])"
 _MIXED = r"(?=[a-z0-9_-]*[A-Z])(?=[A-Z0-9_-]*[a-z])(?=[A-Za-z_-]*[0-9])"
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -201,7 +199,7 @@ _SERVICES: tuple[tuple[str, str, str], ...] = (
     ("elastic_token", "essu_", _B64 + r"{30,}+={0,2}"),
     ("webhook_secret", "whsec_", _B64 + r"{24,}+={0,2}"),
     ("sentry_token", "sntrys_ sntryu_ sntryi_", r"[\w+/=-]{32,}+"),
-    ("jwt", "eyJ", r"[\w-]{8,}+(?:\.[\w-]*+){2,4}"),
+    ("jwt", "eyJ", r"[\w-]{8,}+(?=\.{1,2}[\w-])(?:\.[\w-]*+){2,4}"),
 )  # fmt: skip
 
 _BODY = (
@@ -217,7 +215,7 @@ _PRIVATE_KEYS: tuple[tuple[str, str, str], ...] = (
     ("private_key", "MC4CAQAwBQYDK2Vw MC4CAQAwBQYDK2Vu MEcCAQAwBQYDK2Vx b3BlbnNzaC1rZXktdj", _BODY),
 )  # fmt: skip
 
-INFIX = RedactionRule(
+INFIX = known(
     "api_key",
     r"(?:secret|sk|pat|sec|api[_-]?key)(?<![A-Za-z0-9]sk)(?<![A-Za-z0-9]pat)(?<![A-Za-z0-9]sec)[_-](?:[a-z0-9-]{1,24}_)?"
     r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}+[\w-]*+",
@@ -254,7 +252,7 @@ def prefix_rules() -> dict[str, Prefixes]:
     table: dict[str, dict[str, RedactionRule]] = {}
     for kind, prefixes, rest in (*_MODELS, *_CLOUDS, *_CODE, *_SERVICES, *_PRIVATE_KEYS):
         for prefix in prefixes.split():
-            rule = RedactionRule(kind, re.escape(prefix) + rest)
+            rule = known(kind, re.escape(prefix) + rest)
             table.setdefault(prefix[:2], {})[prefix] = rule
     return {
         start: Prefixes(rules, tuple(rules), tuple(sorted({len(prefix) for prefix in rules}, reverse=True)))

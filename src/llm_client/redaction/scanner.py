@@ -6,9 +6,10 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from heapq import merge
+from itertools import accumulate, islice
 
-from llm_client.redaction.folding import fold, in_lower_case
+from llm_client.redaction.folding import fold, has_dashes, in_lower_case
 from llm_client.redaction.prefixes import later_starts, prefix_rules
 from llm_client.redaction.rules import CROWDED, RedactionRule, Span, bounded, near_miss
 from llm_client.redaction.shapes import card_rule, literal_rules, run_rules, two_part_rules
@@ -23,6 +24,9 @@ _ESCAPES = {"\\": ((1, "nrtbf"), (5, "u")), "%": ((2, "0123456789ABCDEFabcdef"),
 _SHORTEST = 16
 _PADDING = 2
 """The `==` that may follow a run in base64."""
+_TYPED_DASH = re.compile(r"--++")
+_DASHES_OF_A_RUN = 4
+"""Typed dashes of a run after which a key can begin: one that is looked for may read the run to its end."""
 _MAX_PASSES = 4
 _LOOKED_AT_AGAIN = 16_384
 """Characters of a text up to which it is looked at once more after something was taken out."""
@@ -79,17 +83,19 @@ class Scanner:
             return
         ends = list(accumulate(map(len, pieces)))
         changed: dict[int, str] = {}
-        folded = fold("".join(pieces))
-        for first, last, kind in shaped_spans(folded.text):
-            start, end = folded.original(first, last)
+        text = "".join(pieces)
+        for start, end, kind in reversed(
+            _merged(_shaped(text), text)
+        ):  # what is further left keeps its place
             low, high = bisect_right(ends, start), bisect_left(ends, end)
             if low == high:
                 continue
             for index in range(low, high + 1):
-                begin = ends[index] - len(pieces[index])
-                head, tail = pieces[index][: max(0, start - begin)], pieces[index][max(0, end - begin) :]
+                begin, piece = ends[index] - len(pieces[index]), changed.get(index, pieces[index])
+                head, tail = piece[: max(0, start - begin)], piece[max(0, end - begin) :]
                 changed[index] = head + (f"<REDACTED:{kind}>" if index == low else "") + tail
-        yield from changed.items()
+        for index, piece in changed.items():
+            yield index, self.clean(piece)
 
     def _own(self, text: str) -> Iterator[Span]:
         for rule in self._custom:
@@ -100,8 +106,12 @@ class Scanner:
         if not self._defaults:
             return
         folded = fold(text)
-        for start, end, kind in _known_in_plain(folded.text):
-            yield *folded.original(start, end), kind
+        for first, last, kind in _known_in_plain(folded.text):
+            start, end = folded.original(first, last)
+            yield start, end, kind
+            if kind == CROWDED:
+                text = text[:start]
+        yield from _between_dashes(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +139,22 @@ def _known_in_plain(text: str) -> Iterator[Span]:
     yield from bounded(readers, len(text))
 
 
-def shaped_spans(text: str) -> Iterator[Span]:
+def _between_dashes(text: str) -> Iterator[Span]:
+    """Yield what has a shape of its own where dashes are punctuation; a hyphen before a key would make it the end of another word."""
+    if has_dashes(text):
+        folded = fold(text, dashes_are_hyphens=False)
+        for start, end, kind in bounded(
+            (*_shapes(folded.text), card_rule().looks(folded.text)), len(folded.text)
+        ):
+            yield *folded.original(start, end), kind
+
+
+def _shaped(text: str) -> Iterator[Span]:
     """Yield the secrets that their own shape gives away, wherever they stand."""
-    return bounded(_shapes(text), len(text))
+    folded = fold(text)
+    for start, end, kind in bounded(_shapes(folded.text), len(folded.text)):
+        yield *folded.original(start, end), kind
+    yield from _between_dashes(text)
 
 
 def _shapes(text: str) -> Iterator[Iterator[Span]]:
@@ -179,6 +202,7 @@ def _begun(text: str, start: int, word: str) -> Iterator[Span]:
         or before in _ESCAPES
         or "/" in word
         or "+" in word
+        or "--" in word
     ):
         found = False
         for span in _prefixed(text, start, word):
@@ -214,16 +238,17 @@ def _prefixed(text: str, begin: int, word: str) -> Iterator[Span]:
 
 
 def _starts(text: str, start: int, run: str) -> Iterator[int]:
-    """Yield where a key can begin in a run: at its start, after an escape that is glued to it, and after a `/` or `+`."""
+    """Yield where a key can begin in a run: at its start, after an escape that is glued to it, and after a `/`, `+` or `--`."""
     yield start
     if run[0] in "-_":
         yield start + len(run) - len(run.lstrip("-_"))
     for length, firsts in _ESCAPES.get(text[start - 1], ()) if start else ():
         if run[0] in firsts:
             yield start + length
-    if "/" in run or "+" in run:
-        for mark in later_starts().finditer(run):
-            yield start + mark.end()
+    marks = (mark.end() for mark in later_starts().finditer(run)) if "/" in run or "+" in run else ()
+    dashes = islice(_TYPED_DASH.finditer(run), _DASHES_OF_A_RUN) if "--" in run else ()
+    for position in merge(marks, (dash.end() for dash in dashes)):
+        yield start + position
 
 
 def _merged(spans: Iterable[Span], text: str) -> list[Span]:

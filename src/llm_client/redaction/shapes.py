@@ -14,7 +14,7 @@ from functools import cache
 
 from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.prefixes import INFIX
-from llm_client.redaction.rules import RedactionRule, Span, near_miss
+from llm_client.redaction.rules import AFTER, BEFORE, RedactionRule, Span, known, near_miss
 
 
 def _holds_a_credential(match: re.Match[str]) -> bool:
@@ -59,14 +59,15 @@ def card_rule() -> RedactionRule:
     """Return the rule for payment card numbers, with issuer and checksum."""
     grouped = r"\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{3}([ -])\d{6}\2\d{4,5}"
     # What stands before is checked second: a pattern that starts with its first digit is searched much faster.
-    return RedactionRule(
+    return known(
         "card_number",
-        rf"[2-6](?<![\w.-][2-6])(?:\d{{12,18}}|{grouped})(?![\w-]|\.\d)",
+        r"[2-6](?:(?<![\w.-][2-6])|(?<=[._][2-6])(?<![A-Za-z0-9-][._][2-6])|(?<=--[2-6])|(?<=\\[nrtbf][2-6])|(?<=%[0-9A-Fa-f]{2}[2-6]))"
+        rf"(?:\d{{12,18}}|{grouped}){AFTER}(?!\.\d)",
         check=_is_card_number,
     )
 
 
-_START = r"(?:(?<![\w-])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2}))"
+_START = rf"(?:{BEFORE}|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{{2}}))"
 """Where a key can begin: after no key character, or after the escape of JSON or of a URL that is glued to it."""
 
 
@@ -74,22 +75,20 @@ _START = r"(?:(?<![\w-])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2}))"
 def run_rules() -> tuple[RedactionRule, ...]:
     """Return the rules for runs of key characters that hold a mark; a literal of theirs must occur in the run."""
     return (
-        RedactionRule("openai_key", r"(?:sk-)?[\w-]{12,}?T3BlbkFJ[\w-]{12,}+", ("T3BlbkFJ",)),
-        RedactionRule("azure_key", _START + r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}(?!\w)", ("JQQJ99",)),
-        RedactionRule("azure_token", _START + r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}(?!\w)", ("AZDO",)),
-        RedactionRule(
+        known("openai_key", r"(?:sk-)?[\w-]{12,}?T3BlbkFJ[\w-]{12,}+", ("T3BlbkFJ",)),
+        known("azure_key", _START + r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}" + AFTER, ("JQQJ99",)),
+        known("azure_token", _START + r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}" + AFTER, ("AZDO",)),
+        known(
             "azure_key",
             _START + r"[\w+/-]{30,80}(?:Az(?:Fu|Se|Ca|EG)|AIoT|ACDb|APIM)[\w+/-]{4,20}={0,2}",
             ("Az", "AIoT", "ACDb", "APIM"),
         ),
-        RedactionRule("newrelic_key", _START + r"[0-9a-z]{20,40}(?:FFFF)?NRAL(?!\w)", ("NRAL",)),
-        RedactionRule("newrelic_key", _START + r"[0-9A-Za-z]{20,44}-NRMA(?!\w)", ("-NRMA",)),
-        RedactionRule("mailchimp_key", _START + r"[0-9a-f]{32}-us[0-9]{1,2}(?![\w-])", ("-us",)),
-        RedactionRule("maxmind_key", _START + r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk(?!\w)", ("_mmk",)),
-        RedactionRule("dropbox_token", _START + r"[A-Za-z0-9]{11}AAAAAAAAAA[\w-]{43}", ("AAAAAAAAAA",)),
-        RedactionRule(
-            "azure_key", _START + r"[\w+/]{30,80}\+A(?:St|Sb|Rm|Eh|MC|Ba|CR)[\w+/]{4,12}={0,2}", ("+A",)
-        ),
+        known("newrelic_key", _START + r"[0-9a-z]{20,40}(?:FFFF)?NRAL" + AFTER, ("NRAL",)),
+        known("newrelic_key", _START + r"[0-9A-Za-z]{20,44}-NRMA" + AFTER, ("-NRMA",)),
+        known("mailchimp_key", _START + r"[0-9a-f]{32}-us[0-9]{1,2}" + AFTER, ("-us",)),
+        known("maxmind_key", _START + r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk" + AFTER, ("_mmk",)),
+        known("dropbox_token", _START + r"[A-Za-z0-9]{11}AAAAAAAAAA[\w-]{43}", ("AAAAAAAAAA",)),
+        known("azure_key", _START + r"[\w+/]{30,80}\+A(?:St|Sb|Rm|Eh|MC|Ba|CR)[\w+/]{4,12}={0,2}", ("+A",)),
         INFIX,
     )
 
@@ -99,10 +98,10 @@ class TwoParts:
 
     def __init__(self, rules: Sequence[tuple[str, str, str]]) -> None:
         self._rules = [
-            (kind, re.compile(rf"(?<!\w\.){_START}(?:{before})\Z"), re.compile(after))
+            (kind, re.compile(rf"(?<!\w\.){_START}(?:{before})\Z", re.ASCII), re.compile(after, re.ASCII))
             for kind, before, after in rules
         ]
-        self._any_second = re.compile("|".join(f"(?:{after})" for _, _, after in rules))
+        self._any_second = re.compile("|".join(f"(?:{after})" for _, _, after in rules), re.ASCII)
 
     def spans(self, text: str, start: int) -> Iterator[Span]:
         """Yield the secret whose second part is the run at `start`, or a near miss if that could be the second part of one."""
@@ -123,7 +122,7 @@ _TWO_PARTS: tuple[tuple[str, str, str, str], ...] = (
     # what the part before ends with (one or two characters), kind, the part before, the run and what follows it
     ("G.", "sendgrid_key", r"SG\.", r"[\w-]{16,64}\.[\w-]{16,}+"),
     ("s. b. r.", "vault_token", r"hv[sbr]\.", r"[\w-]{24,}+"),
-    ("s.", "vault_token", r"(?<!hv)s\.", r"(?=[a-z0-9]*[A-Z])(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?![\w-]|\.\w)"),
+    ("s.", "vault_token", r"(?<!hv)s\.", r"(?=[a-z0-9]*[A-Z])(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?!\.\w)" + AFTER),
     ("Q.", "google_key", r"AQ\.", r"Ab[\w-]{30,}+"),
     ("9. c.", "google_token", r"ya29\.(?:c\.)?", r"[\w-]{20,}+"),
     (".", "doppler_token", r"dp\.(?:pt|ct|sa|scim|audit|st(?:\.[\w-]{2,35})?)\.", r"[\w-]{30,}+"),
@@ -141,18 +140,18 @@ _TWO_PARTS: tuple[tuple[str, str, str, str], ...] = (
     ("1.", "cloudflare_key", r"v1\.", r"0-[0-9a-f]{24}-[0-9a-f]{100,}+"),
     ("1.", "terraform_token", r"\w{14}\.atlasv1\.", r"[\w-]{60,}+"),
     (".", "dynatrace_token", r"dt0[a-z]\d\d\.", r"[A-Za-z0-9]{16,24}\.[A-Za-z0-9]{48,}+"),
-    (".", "discord_token", r"[MNO][\w-]{22,28}\.[\w-]{6,7}\.", r"[\w-]{27,40}(?![\w-])"),
+    (".", "discord_token", r"[MNO][\w-]{22,28}\.[\w-]{6,7}\.", r"[\w-]{27,40}" + AFTER),
     ("a.", "discord_token", r"mfa\.", r"[\w-]{60,}+"),
-    (".", "zhipu_key", r"[0-9a-f]{32}\.", r"(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{16}(?![\w-]|\.\w)"),
+    (".", "zhipu_key", r"[0-9a-f]{32}\.", r"(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{16}(?!\.\w)" + AFTER),
     (".", "airtable_token", r"pat[A-Za-z0-9]{14}\.", r"[0-9a-f]{64}"),
-    (":", "telegram_token", r"(?:bot)?\d{8,10}:", r"AA[\w-]{32,34}(?![\w-])"),
-    (":", "asana_token", r"[0-2]/\d{10,17}(?:/\d{10,17})?:", r"[0-9a-f]{32}(?!\w)"),
-    (":", "fal_key", r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}:", r"[0-9a-f]{32}(?!\w)"),
-    ("|", "facebook_token", r"\d{15,16}\|", r"(?=[\w-]*[A-Z])[\w-]{27,40}(?![\w-])"),
+    (":", "telegram_token", r"(?:bot)?\d{8,10}:", r"AA[\w-]{32,34}" + AFTER),
+    (":", "asana_token", r"[0-2]/\d{10,17}(?:/\d{10,17})?:", r"[0-9a-f]{32}" + AFTER),
+    (":", "fal_key", r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}:", r"[0-9a-f]{32}" + AFTER),
+    ("|", "facebook_token", r"\d{15,16}\|", r"(?=[\w-]*[A-Z])[\w-]{27,40}" + AFTER),
     ("|", "convex_key", r"(?:prod|dev|preview|project|local):[\w:-]{3,40}\|", r"(?:eyJ|01)[A-Za-z0-9+/]{16,}+={0,2}"),
     ("|", "convex_key", r"[a-z]{2,16}-[a-z]{2,16}-\d{1,4}\|", r"01[0-9a-f]{40,}+"),
     ("!", "salesforce_token", r"00D[A-Za-z0-9]{12,15}!", r"[\w.]{60,}+"),
-    ("6~", "openshift_token", r"sha256~", r"[\w-]{43}(?![\w-])"),
+    ("6~", "openshift_token", r"sha256~", r"[\w-]{43}" + AFTER),
     ("n$ x$", "paypal_token", r"access_token\$(?:production|sandbox)\$", r"[0-9a-z]{16}\$[0-9a-f]{32}"),
 )  # fmt: skip
 
@@ -168,7 +167,7 @@ def two_part_rules() -> dict[str, TwoParts]:
 
 
 def _password_hash() -> RedactionRule:
-    return RedactionRule(
+    return known(
         "password_hash",
         r"\$(?<![\w$]\$)(?:2[abxy]\$\d\d\$[./A-Za-z0-9]{53}|(?:1|5|6|y|7|apr1|sha1)\$[^\s$:\"'<>]{1,64}\$[^\s:\"'<>]{20,200}"
         r"|argon2(?:id|i|d)\$[^\s\"'<>:]{40,400}|pbkdf2[\w-]{0,20}\$[^\s\"'<>:]{40,400})",
@@ -185,21 +184,21 @@ def literal_rules() -> tuple[RedactionRule, ...]:
     )
     google_query = r"key=(?<=[?&]key=)(?P<secret>(?=[\w-]{0,64}\d)(?=[\w-]{0,64}[A-Za-z])[\w-]{20,}+)"
     return (
-        RedactionRule(
+        known(
             "private_key",
             r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----[^-]*+(?:-(?!----END )[^-]*+)*+"
             r"(?:-----END [A-Z0-9 ]{0,60}KEY(?: BLOCK)?-----|(?=-----END )|\Z)",
             ("-----BEGIN",),
         ),
-        RedactionRule(
+        known(
             "private_key",
             r"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----(?s:.*?)(?:---- END SSH2 ENCRYPTED PRIVATE KEY ----|\Z)",
             ("---- BEGIN SSH2",),
         ),
-        RedactionRule("private_key", r"Private-Lines: \d{1,4}\r?\n(?P<secret>(?:[A-Za-z0-9+/=]{1,80}\r?\n?)++)", ("Private-Lines: ",)),
+        known("private_key", r"Private-Lines: \d{1,4}\r?\n(?P<secret>(?:[A-Za-z0-9+/=]{1,80}\r?\n?)++)", ("Private-Lines: ",)),
         *(
             # The word's tail stands first: a pattern that begins with plain characters is searched much faster.
-            RedactionRule(
+            known(
                 kind,
                 rf"{tail}(?<=\b{word})[ ]{{1,4}}(?P<secret>{value})",
                 (tail + " ",),
@@ -212,22 +211,23 @@ def literal_rules() -> tuple[RedactionRule, ...]:
                 ("basic_auth", "ASIC", "BASIC", r"[A-Za-z0-9+/]{6,}+={0,2}", _is_basic_auth),
             )
         ),
-        RedactionRule(
+        known(
             "password",
             r"--(?<![\w-]--)(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
             ("--",),
             _is_secret_option,
         ),
-        RedactionRule(
+        known(
             "password",
             r"-(?<=\s-)(?:u|-user|-proxy-user|U)[ =]{0,2}[\"']?[^\s\"':=-][^\s\"':]{0,64}:(?P<secret>(?!//)[^\s\"'$<>{}\\][^\s\"'<>\\]{2,256})",
             ("curl", "-user "),
         ),
-        RedactionRule("signature", query, ("ig=", "ignature=")),
-        RedactionRule("api_key", google_query, ("?key=", "&key=")),
+        known("signature", query, ("ig=", "ignature=")),
+        known("api_key", google_query, ("?key=", "&key=")),
         _password_hash(),
-        RedactionRule("azure_secret", r"Q~(?<=(?P<head>[\w.~-]{3}\d)Q~)(?<![\w.~-][\w.~-]{4}Q~)[\w.~-]{31,34}(?![\w~-])", ("Q~",)),
-        RedactionRule(
+        known("azure_secret", r"Q~(?<=(?P<head>[\w.~-]{3}\d)Q~)(?:(?<![A-Za-z0-9][\w.~-]{4}Q~)|(?<=\\[nrtbf][\w.~-]{4}Q~)|(?<=%[0-9A-Fa-f]{2}[\w.~-]{4}Q~))[\w.~-]{31,34}"
+            + AFTER, ("Q~",)),
+        known(
             "webhook_url",
             r"(?:hooks\.slack\.com/(?:services|workflows|triggers)/|hooks\.zapier\.com/hooks/catch/|discord(?:app)?\.com/api/webhooks/\d{15,20}/"
             r"|/api/webhooks/\d{15,20}/|\.webhook\.office\.com/webhookb2/|\.tines\.com/webhook/|hook\.[a-z0-9.]{1,12}make\.com/"

@@ -401,3 +401,20 @@ def test_a_token_signed_by_nobody_is_still_a_token() -> None:
 def test_every_ending_of_a_name_holds_a_stem() -> None:
     """Tables are looked at only when a line of theirs holds one."""
     assert [ending for ending in _ENDINGS if not any(stem in ending for stem in STEMS)] == []
+
+
+def test_all_keys_that_share_a_piece_of_a_stream_are_taken_out_of_it() -> None:
+    first, second, third = SECRETS["anthropic"], SECRETS["groq"], SECRETS["github classic"]
+    pieces = [
+        f"a\u2014{first[:40]}",
+        f"{first[40:]} b {second} password=hunter2bass c {third[:20]}",
+        f"{third[20:]} d",
+    ]
+
+    redacted = [piece["delta"] for piece in redact([{"delta": piece} for piece in pieces])]
+
+    assert redacted == [
+        "a\u2014<REDACTED:anthropic_key>",
+        " b <REDACTED:groq_key> password=<REDACTED:password> c <REDACTED:github_token>",
+        " d",
+    ]
