@@ -23,6 +23,7 @@ CHUNK: Final = 500
 LARGE: Final = 64 * 1024
 """About so many bytes of JSON are written and read in a thread."""
 _PER_ITEM: Final = 8
+_SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _LEAVES: Final = (
     str,
     bytes,
@@ -111,9 +112,12 @@ def _is_large(value: object) -> bool:
     size = 0
     while below:
         item = below.pop()
-        size += len(item) if isinstance(item, str | bytes) else _PER_ITEM
+        kind = type(item)
+        size += len(item) if kind is str or isinstance(item, str | bytes) else _PER_ITEM
         if size > LARGE:
             return True
+        if kind in _SCALARS:
+            continue
         if isinstance(item, Mapping):
             if len(item) * _PER_ITEM > LARGE:
                 return True

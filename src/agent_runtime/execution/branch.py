@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from contextvars import ContextVar, Token
 from typing import Final, NamedTuple, Protocol
 
 from agent_runtime.errors import (
@@ -401,20 +406,10 @@ class Branch:
     def _below(self, name: str) -> str:
         return f"{self.place}.{name}" if self.place else name
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> AbstractContextManager[None]:
         """Mark an operation as in flight."""
         self.check_free(name)
-        self.in_step = name
-        try:
-            yield
-        except asyncio.CancelledError as cancelled:
-            raise self.left_by(cancelled) from None
-        finally:
-            self.in_step = None
-            for scope in self.timeouts:
-                scope.line_is_free()
-            self.run.operation_ended()
+        return _InFlight(self, name)
 
     def check_free(self, name: str) -> None:
         """Refuse a step while another is in flight. Raises `ConcurrentSteps`."""
@@ -438,18 +433,9 @@ class Branch:
         while tasks := [line.task for line in self.streams if line.left and line.task is not None]:
             await asyncio.wait(tasks)
 
-    @contextmanager
-    def child(self, place: str, *, is_line: bool = True) -> Iterator[Branch]:
+    def child(self, place: str, *, is_line: bool = True) -> AbstractContextManager[Branch]:
         """Open a branch at `place` and make it the current one."""
-        branch = Branch(self.run, place, self, is_line=is_line)
-        self.children.add(branch)
-        token = CURRENT_BRANCH.set(branch)
-        try:
-            yield branch
-        finally:
-            CURRENT_BRANCH.reset(token)
-            self.children.discard(branch)
-            self.run.idleness.check()
+        return _Opened(self, Branch(self.run, place, self, is_line=is_line))
 
     @asynccontextmanager
     async def nested(self, place: str) -> AsyncIterator[Branch]:
@@ -458,14 +444,9 @@ class Branch:
             async with branch.settling_streams():
                 yield branch
 
-    @asynccontextmanager
-    async def settling_streams(self) -> AsyncIterator[None]:
+    def settling_streams(self) -> AbstractAsyncContextManager[None]:
         """Run somebody's code; the streams that it leaves behind have ended, and are on record, when this returns."""
-        try:
-            yield
-        finally:
-            self.leave_streams()
-            await self.streams_ended()
+        return _SettlingStreams(self)
 
     async def admit(self) -> None:
         """Let a step begin here, once the streams that were left have ended. Raises like `StepGate.admit`."""
@@ -587,6 +568,68 @@ class Branch:
             yield self.waiting
         for child in self.children:
             yield from child.waits()
+
+
+class _InFlight:
+    """An operation of a branch, while it is in flight. Written out, as every step and call enters what is here."""
+
+    __slots__ = ("_branch", "_name")
+
+    def __init__(self, branch: Branch, name: str) -> None:
+        self._branch = branch
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._branch.in_step = self._name
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        branch = self._branch
+        try:
+            if isinstance(error, asyncio.CancelledError):
+                raise branch.left_by(error) from None
+        finally:
+            branch.in_step = None
+            for scope in branch.timeouts:
+                scope.line_is_free()
+            branch.run.operation_ended()
+
+
+class _Opened:
+    """A branch below another one, while it is the current one."""
+
+    __slots__ = ("_branch", "_parent", "_token")
+
+    def __init__(self, parent: Branch, branch: Branch) -> None:
+        self._parent = parent
+        self._branch = branch
+        self._token: Token[Branch | None] | None = None
+
+    def __enter__(self) -> Branch:
+        self._parent.children.add(self._branch)
+        self._token = CURRENT_BRANCH.set(self._branch)
+        return self._branch
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        assert self._token is not None  # noqa: S101 -- it was entered
+        CURRENT_BRANCH.reset(self._token)
+        self._parent.children.discard(self._branch)
+        self._parent.run.idleness.check()
+
+
+class _SettlingStreams:
+    """Somebody's code in a branch, and the streams that it leaves behind."""
+
+    __slots__ = ("_branch",)
+
+    def __init__(self, branch: Branch) -> None:
+        self._branch = branch
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        self._branch.leave_streams()
+        await self._branch.streams_ended()
 
 
 CURRENT_BRANCH: ContextVar[Branch | None] = ContextVar("agent_runtime_branch", default=None)

@@ -16,10 +16,12 @@ from llm_client.json_text import JsonObject
 from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, without_halves
 from llm_client.redaction import kind_of_name, redact
 from llm_client.redaction.redactor import MAX_DEPTH
-from llm_client.redaction.survey import survey
+from llm_client.redaction.survey import JSON_SCALARS, survey
 
 MAX_REMEMBERED: Final = 256
 """Characters of a string that is worth remembering."""
+MAX_PLAIN: Final = 3
+"""Dicts in each other that are looked through here."""
 _HASH: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?")
 
 
@@ -47,11 +49,38 @@ def public_error(text: str | None) -> str | None:
 
 def _may_hold_a_secret(data: Mapping[str, Any]) -> bool:
     """Whether redaction must look at this closely: the redactor's own first look, with what is remembered of strings in place of a scan."""
+    if type(data) is dict and _is_plain(data, MAX_PLAIN):
+        return False
     found = survey(data if type(data) is dict else dict(data), MAX_DEPTH)
     return not (
         found.plain
         and all(map(_is_harmless, found.texts))
         and not any(type(name) is not str or _is_name_of_secret(name) for name in found.names)
+    )
+
+
+def _is_plain(data: dict[Any, Any], depth: int) -> bool:
+    """Whether names tell nothing and values hold nothing, as in nearly all entries; `False` if that takes a closer look."""
+    return all(
+        type(name) is str
+        and _tells_nothing(name)
+        and (
+            type(value) in JSON_SCALARS
+            or (type(value) is str and _is_harmless(value))
+            or (type(value) is dict and depth > 0 and _is_plain(value, depth - 1))
+        )
+        for name, value in data.items()
+    )
+
+
+@lru_cache(maxsize=2048)
+def _tells_nothing(name: str) -> bool:
+    """Whether a name says nothing of what stands beside it, whatever that is."""
+    return (
+        name != "kind"  # which may say that all the rest is a secret
+        and survey({name: None}, MAX_DEPTH).plain
+        and not _is_name_of_secret(name)
+        and _is_harmless(name)
     )
 
 

@@ -112,8 +112,7 @@ def next_step(branch: Branch, call: ModelCall) -> ModelStep:
     if not call.embeds:
         branch.batch = operation.place
     asked = hashlib.blake2b((call.spec.model or call.provider.model).encode(), digest_size=8)
-    for message in messages:
-        asked.update(branch.run.transcripts.digest(message))
+    asked.update(b"".join(branch.run.transcripts.digests(messages)))
     return ModelStep(
         branch=branch,
         name=step_name(call),

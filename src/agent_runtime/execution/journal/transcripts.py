@@ -58,6 +58,8 @@ class Transcripts:
     _tools: dict[str, Sequence[str]] = field(default_factory=dict)
     _digests: dict[int, tuple[Message, bytes]] = field(default_factory=dict)
     """By identity; holding the message keeps its identity from being used again."""
+    _last: tuple[tuple[Message, ...], list[bytes]] = ((), [])
+    """A request's messages, and their digests, which are asked for several times."""
     _changed: dict[tuple[int, tuple[str, ...]], tuple[Message, Message]] = field(default_factory=dict)
 
     def digest(self, message: Message) -> bytes:
@@ -71,6 +73,15 @@ class Transcripts:
             self._digests.clear()
         self._digests[id(message)] = message, digest
         return digest
+
+    def digests(self, messages: Sequence[Message]) -> list[bytes]:
+        """Return what tells a request's messages from all others."""
+        if messages is self._last[0]:
+            return self._last[1]
+        found = [self.digest(message) for message in messages]
+        if isinstance(messages, tuple):  # which nobody changes
+            self._last = messages, found
+        return found
 
     async def changed(
         self,
@@ -91,7 +102,7 @@ class Transcripts:
 
     def describe(self, messages: Sequence[Message]) -> Described:
         """Return a request's messages as parts."""
-        digests = [self.digest(message) for message in messages]
+        digests = self.digests(messages)
         parts: list[Part] = []
         fresh: list[Message] = []
         position = 0
@@ -135,7 +146,7 @@ class Transcripts:
 
     def note_request(self, place: str, messages: Sequence[Message], tools: Sequence[str]) -> None:
         """Learn that the journal holds a request."""
-        digests = [self.digest(message) for message in messages]
+        digests = self.digests(messages)
         self._requests[place], self._tools[place] = digests, tools
         for index, digest in enumerate(digests):
             self._where[digest] = (place, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 _OPERATION: Final = "_agent_runtime_operation"
@@ -21,14 +21,20 @@ def note_failure(error: BaseException, operation_id: str) -> None:
             setattr(error, _OPERATION, operation_id)
 
 
-@contextmanager
-def failure_of(operation_id: str) -> Iterator[None]:
+class failure_of:  # noqa: N801 -- a context manager, written out because every operation enters one
     """Note failures that leave an operation."""
-    try:
-        yield
-    except Exception as error:
-        note_failure(error, operation_id)
-        raise
+
+    __slots__ = ("_operation_id",)
+
+    def __init__(self, operation_id: str) -> None:
+        self._operation_id = operation_id
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            note_failure(error, self._operation_id)
 
 
 def operation_of(error: BaseException) -> str | None:

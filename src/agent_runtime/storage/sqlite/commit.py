@@ -116,8 +116,12 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
     """Change the row of a job whose fence was found to hold, and extend its journal."""
     job_id, count, at, change = commit.job_id, len(commit.events), from_time(commit.at), commit.job
     assert job_id is not None  # noqa: S101 -- the caller's condition, for the type checker
+    is_counted = commit.absolution is not None or (change is not None and change.release)
+    counted = changes.stands if is_counted else None
     if change is None:
         ((last_seq,),) = db.execute(sql.TOUCH, (count, at, job_id, commit.fence)).fetchall()
+        if counted is not None:
+            db.execute(sql.SET_COUNTED, (*counted, job_id))
         if commit.progress is not None:
             db.execute(sql.SET_PROGRESS, (commit.progress, job_id))
     else:
@@ -136,6 +140,7 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
                 change.release,
                 None if change.failed_versions is None else failed_versions_text(change.failed_versions),
                 None if change.retry_at is None else from_time(change.retry_at),
+                *((None, None, None) if counted is None else counted),
                 job_id,
                 commit.fence,
             ),
@@ -146,8 +151,6 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
             db.execute(sql.FORGET_WAITS, (job_id,))
         if commit.waits and change.release:
             db.executemany(sql.WAIT_FOR, wait_rows(job_id, commit.waits))
-    if changes.stands is not None and (commit.absolution is not None or (change and change.release)):
-        db.execute(sql.SET_COUNTED, (*changes.stands, job_id))
     return _extend(db, job_id, last_seq, commit)
 
 

@@ -39,7 +39,8 @@ UPDATE runtime_jobs SET
   error = ?, error_code = ?, result_ref = coalesce(?, result_ref),
   started_at = coalesce(started_at, ?), completed_at = coalesce(?, completed_at),
   owner = CASE WHEN ? THEN NULL ELSE owner END,
-  failed_versions = coalesce(?, failed_versions), retry_at = coalesce(?, retry_at)
+  failed_versions = coalesce(?, failed_versions), retry_at = coalesce(?, retry_at),
+  deaths = coalesce(?, deaths), lone_deaths = coalesce(?, lone_deaths), open_claim = coalesce(?, open_claim)
 WHERE job_id = ? AND fence = ? RETURNING last_seq
 """
 SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
