@@ -61,6 +61,9 @@ class ModelCall:
     """Within what a host keeps answers apart, on top of the caller's tenant: its calls share none with others."""
     embeds: bool = False
     """Whether the messages are texts whose vectors are wanted, not a conversation."""
+    unseen: bool = False
+    """Whether the caller shows the answer to nobody but the tools that it asks for, unless it awaits `Host.settled` first:
+    a host may record the answer together with what those say that only read."""
 
     def evolve(self, **changes: Any) -> ModelCall:
         """Return a copy with some fields changed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from agent_runtime.testing.examples import NOW, action, job
 from agent_runtime.values.action import ActionStatus, ActionToken
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry, LedgerFilter, Limits
 from agent_runtime.values.capacity import QueueBounds
+from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.job import JobFilter, JobStatus
 from agent_runtime.values.message import Address, InboxMessage, Receiver
 from agent_runtime.values.opening import Floor
@@ -118,6 +119,18 @@ class Chance:
             priority=choose((0, 1)),
             **ended,
         )
+        if (
+            status is JobStatus.QUEUED and record.operator is not None and self.some(0.2)
+        ):  # taken by its creator
+            record = replace(
+                record,
+                status=JobStatus.RUNNING,
+                owner="w",
+                fence=1,
+                started_at=NOW,
+                open_claim=OpenClaim.PLAIN,
+            )
+            self.fences.setdefault(job_id, 1)
         return record, [self.event() for _ in range(self.random.randrange(3))]
 
     def signal(self) -> Signal:

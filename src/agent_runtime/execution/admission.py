@@ -20,6 +20,7 @@ from agent_runtime.ports.commit import CommitParts, JobChange, NewEvent, Signal
 from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.capacity import NO_BOUNDS, QueueBounds
 from agent_runtime.values.content import decode
+from agent_runtime.values.deaths import OpenClaim
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.policy import PolicyAction, PolicyDecision, PolicyResult, PolicySubject
@@ -45,6 +46,19 @@ class Admission:
     def bounded_by(self, bounds: QueueBounds) -> QueueBounds:
         """Return the bounds that hold for this job: none if it is not going to wait for a worker."""
         return bounds if self.job.status is JobStatus.QUEUED else NO_BOUNDS
+
+    def begun_by(self, owner: str) -> Admission:
+        """Return it as that of a job which a worker takes as it is stored."""
+        job = self.job
+        begun = replace(
+            job,
+            status=JobStatus.RUNNING,
+            owner=owner,
+            fence=1,
+            started_at=job.created_at,
+            open_claim=OpenClaim.PLAIN,
+        )
+        return replace(self, job=begun, events=(*self.events, NewEvent(RuntimeEventType.JOB_STARTED)))
 
     @property
     def refusal(self) -> list[Signal]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -107,12 +107,27 @@ class Executor:
         try:
             await self._advance(job_id, is_listed=is_listed)
         finally:
-            self._place.leave(job_id)
-            self.busy.discard(job_id)
-            self._early.discard(job_id)
-            if job_id in self._again:
-                self._again.discard(job_id)
-                self._resubmit(job_id)
+            self._left(job_id)
+
+    def run_stored(self, claim: Claim) -> Coroutine[Any, Any, None]:
+        """Return what runs a job that was stored as one of ours: from now on it is busy, and signals come to it."""
+        self.busy.add(claim.job.job_id)
+        return self._run_stored(claim)
+
+    async def _run_stored(self, claim: Claim) -> None:
+        try:
+            await self._services.turns.give()
+            await self._run_safely(claim)
+        finally:
+            self._left(claim.job.job_id)
+
+    def _left(self, job_id: str) -> None:
+        self._place.leave(job_id)
+        self.busy.discard(job_id)
+        self._early.discard(job_id)
+        if job_id in self._again:
+            self._again.discard(job_id)
+            self._resubmit(job_id)
 
     async def advance_unlisted(self, job_id: str) -> None:
         """Claim a job whose operator nobody knows, to end it if it is asked to stop, and to set it aside if not."""
@@ -127,12 +142,14 @@ class Executor:
             logger.exception("job %s could not be claimed; it will be tried again", job_id)
             asyncio.get_running_loop().call_later(1.0, self._resubmit, job_id)
             return
-        if claim is None:
-            return
+        if claim is not None:
+            await self._run_safely(claim)
+
+    async def _run_safely(self, claim: Claim) -> None:
         try:
             await self._run(claim)
         except Exception as error:
-            logger.exception("job %s cannot be run here; it is set aside", job_id)
+            logger.exception("job %s cannot be run here; it is set aside", claim.job.job_id)
             await self._block(claim.job, f"{kind_of(error)}: {text_of(error)}", "INTERNAL_ERROR")
 
     async def _claim(self, job_id: str, *, is_listed: bool) -> Claim | None:
@@ -285,6 +302,10 @@ class Executor:
         task = self._start(root, operator)
         timer = self._limit_active_time(run)
         supervisor = Supervisor(root, task)
+        if (
+            run.lifecycle.attention.is_set()
+        ):  # its row says that it runs: whoever stops it now finds that its code has begun
+            await asyncio.sleep(0)
         try:
             await supervisor.watch()
         finally:

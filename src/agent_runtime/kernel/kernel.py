@@ -328,10 +328,11 @@ class Kernel:
         )
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
         end = self._changes.end_of(job.job_id)
-        wanted = admission.bounded_by(self.options.queue_bounds)
-        async with self._credits.admitted(admission.job, wanted) as bounds:
-            parts: CommitParts = {**admission.parts, "queue_bounds": bounds}
-            added = await self.jobs.add(admission.job, *admission.events, **parts)
+        with self._changes.beginning(admission) as stored:
+            wanted = stored.bounded_by(self.options.queue_bounds)
+            async with self._credits.admitted(stored.job, wanted) as bounds:
+                parts: CommitParts = {**stored.parts, "queue_bounds": bounds}
+                added = await self.jobs.add(stored.job, *stored.events, **parts)
         if added.job_id != job.job_id and request.retry_failed and added.status in FAILURES:
             return await self.retry(added.job_id)
         if added.job_id != job.job_id or added.status.is_terminal:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, runtime_checkable
 
-Advance = Callable[[str], Awaitable[None]]
+Advance = Callable[[str], Coroutine[Any, Any, None]]
 """Given a job id, makes progress. May be called twice, late, or on two machines at once; never raises."""
 RUN_CLEAN_UP_SECONDS: Final = 30.0
 """Time after which an `advance` that was cancelled and has not ended is cancelled again: a run bounds its cleaning up itself."""

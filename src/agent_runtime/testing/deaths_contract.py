@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 import pytest
@@ -44,6 +45,20 @@ class DeathsContract:
         found = await storage.get_job(owned.job_id)
         assert found is not None
         return found
+
+    async def test_a_job_may_be_stored_as_one_that_its_creator_has_taken(self, storage: Storage) -> None:
+        record = replace(
+            job(), status=JobStatus.RUNNING, owner="w1", fence=1, started_at=NOW, open_claim=OpenClaim.PLAIN
+        )
+        await storage.commit(commit(create=[(record, [NewEvent("job.created"), NewEvent("job.started")])]))
+        owned = replace(record, last_seq=2)
+        assert await storage.get_job(record.job_id) == owned
+        assert await storage.claim(record.job_id, owner="w2", at=NOW) is None
+        assert list(await storage.owned_jobs("w1")) == [(record.job_id, 1)]
+        assert not await storage.due_jobs(limit=10)
+        assert (await self.writes(storage, owned)).last_seq == 3
+        again = await self.dies(storage, record.job_id)
+        assert (again.fence, again.counted) == (2, (1, 0, OpenClaim.PLAIN))
 
     async def test_claims_that_say_no_good_bye_are_counted_as_deaths(self, storage: Storage) -> None:
         owned = await self.begun(storage)

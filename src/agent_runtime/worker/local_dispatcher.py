@@ -6,8 +6,9 @@ import asyncio
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
 from llm_client.background import drained, in_background
@@ -58,6 +59,12 @@ class _Lines:
             del self._lines[name], self._newest[name]
         return job_id, name
 
+    def take_slot(self, scope_id: str) -> str:
+        """Count a job that has not waited; return the name of its line, to be given back."""
+        name = "" if self._across_scopes else scope_id
+        self._taken[name] += 1
+        return name
+
     def is_for_idle(self) -> bool:
         """Whether the next job is of a scope of which none is taken. There must be one."""
         while self._newest.get(self._turns[0][2]) != self._turns[0][1]:
@@ -104,6 +111,8 @@ class LocalDispatcher:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, tuple[int, str]] = {}
         """Jobs submitted while they were being advanced, with priority and scope."""
+        self._promised = 0
+        """Slots that are kept for jobs which are being stored."""
         self._stopping = False
         self.on_low: Callable[[], None] | None = None
         """Called when few jobs are left here: more may be due than were submitted."""
@@ -132,25 +141,46 @@ class LocalDispatcher:
             self._waiting.add(job_id, priority, scope_id or "")
             self._fill()
 
+    def has_room(self) -> bool:
+        """Whether a job that is submitted now would begin at once."""
+        is_serving = self._advance is not None and not self._stopping
+        return is_serving and not self._queued and len(self._running) + self._promised < self._limit
+
+    @contextmanager
+    def promised(self) -> Iterator[None]:
+        """Keep a slot for a job that is being stored, and begins as soon as it is."""
+        self._promised += 1
+        try:
+            yield
+        finally:
+            self._promised -= 1
+            self._fill()
+
+    def run_now(self, job_id: str, work: Coroutine[Any, Any, None], *, scope_id: str) -> None:
+        """Do the work of a job at once, for which there was room when it was stored."""
+        self._run_in_slot(job_id, work, self._waiting.take_slot(scope_id))
+
     def _fill(self) -> None:
         if self._advance is None or self._stopping:
             return
         while self._queued and self._has_slot():
             job_id, line = self._waiting.take()
             self._queued.discard(job_id)
-            task = in_background(self._run(self._advance, job_id, line), name=f"advance {job_id}")
-            self._running[job_id] = task
+            self._run_in_slot(job_id, self._advance(job_id), line)
         if len(self._queued) <= LOW and self.on_low is not None:
             self.on_low()
 
     def _has_slot(self) -> bool:
         """Whether the next job may begin. There must be one."""
-        running = len(self._running)
+        running = len(self._running) + self._promised
         return running < self._limit or (running < self._limit_for_idle and self._waiting.is_for_idle())
 
-    async def _run(self, advance: Advance, job_id: str, line: str) -> None:
+    def _run_in_slot(self, job_id: str, work: Coroutine[Any, Any, None], line: str) -> None:
+        self._running[job_id] = in_background(self._run(job_id, work, line), name=f"advance {job_id}")
+
+    async def _run(self, job_id: str, work: Coroutine[Any, Any, None], line: str) -> None:
         try:
-            await advance(job_id)
+            await work
         except Exception:
             logger.exception("job %s: advancing it failed unexpectedly", job_id)
         finally:

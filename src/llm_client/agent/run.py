@@ -65,6 +65,8 @@ class RunDependencies:
     output: OutputType | None = None
     schema_with_tools: bool = True
     """Whether tools and an output schema go together in one request."""
+    unseen: bool = False
+    """Whether nobody but tools sees what a model asks of them: no step around them is the application's."""
 
 
 _KEPT: Final = 0.6
@@ -212,7 +214,9 @@ class Run:
         spec = self._spec(self.sent)
         self._tell(StreamEvent(type="meta", text="turn_start"))
         if self.emit is None:
-            answer = await dependencies.engine.complete(spec, context=self.context)
+            answer = await dependencies.engine.complete(
+                spec, context=self.context, unseen=dependencies.unseen
+            )
         else:
             answer = await self._ask_aloud(spec)
         self.usage += answer.usage

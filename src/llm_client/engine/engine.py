@@ -122,6 +122,7 @@ class ExecutionEngine:
         timeout: float | None = None,
         cache: CacheMode = "use",
         emit: Emit | None = None,
+        unseen: bool = False,
     ) -> CompletionResult:
         """Ask a model and return its whole answer.
 
@@ -133,13 +134,14 @@ class ExecutionEngine:
             cache: `use` it, `bypass` it, or `refresh` the entry.
             emit: Receives the events of the answer as it comes; without it the answer is not streamed. An answer that was
                 remembered instead of given comes without events.
+            unseen: Whether nobody but the tools that the answer asks for sees it before `Host.settled` was awaited.
 
         Raises:
             ProviderError: The provider failed, and neither retry nor fallback helped.
             CircuitOpen: The provider is known to be down.
             IdempotencyConflict: The key was used for another request.
         """
-        return await self._run(spec, context, idempotency_key, timeout, cache, emit)
+        return await self._run(spec, context, idempotency_key, timeout, cache, emit, unseen=unseen)
 
     def stream(
         self,
@@ -303,6 +305,8 @@ class ExecutionEngine:
         timeout: float | None,
         cache: CacheMode,
         emit: Emit | None,
+        *,
+        unseen: bool = False,
     ) -> CompletionResult:
         """Take one call through the outer gate."""
         call = ModelCall(
@@ -320,6 +324,7 @@ class ExecutionEngine:
             cache=cache,
             prices=self.prices,
             estimator=self.estimator,
+            unseen=unseen and not self._hooks and not self._middleware,
         )
         return await host_for(self).call(call, self._chain)
 

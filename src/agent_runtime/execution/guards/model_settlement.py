@@ -11,6 +11,7 @@ from agent_runtime.execution.guards.model_step import ModelStep, about
 from agent_runtime.execution.guards.money import AtMost, attempt_id, entry_for
 from agent_runtime.execution.guards.telling import tell
 from agent_runtime.execution.job_run import JobRun
+from agent_runtime.execution.operations.effects import WITHOUT_INTENT
 from agent_runtime.execution.operations.failures import describe_failure
 from agent_runtime.ledger.recording import spent as spent_by
 from agent_runtime.ports.commit import CommitParts, NewEvent
@@ -20,7 +21,7 @@ from llm_client.codec import dump_usage
 from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult
-from llm_client.middleware import ModelAttempt
+from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.usage import Usage
 
 _NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
@@ -71,7 +72,20 @@ async def settle_answer(
         duration_ms=duration,
         uncertain=uncertain,
         request_id=result.request_id,
+        may_wait=not uncertain and _waits_for_tools(step, attempt.call, result),
     )
+
+
+def _waits_for_tools(step: ModelStep, call: ModelCall, result: CompletionResult) -> bool:
+    """Whether an answer may be written with what its tools say: nobody else sees it, and they only read.
+
+    Where budgets count, what was set aside and not used is given back at once.
+    """
+    if not call.unseen or not result.tool_calls or step.budgets:
+        return False
+    tools = {tool.name: tool for tool in call.spec.tools}
+    asked = [tools.get(wanted.name) for wanted in result.tool_calls]
+    return all(tool is not None and tool.effect in WITHOUT_INTENT for tool in asked)
 
 
 async def settle_failure(
@@ -164,15 +178,19 @@ async def _settle(
     spent: Amount | None,
     *,
     usage: Usage,
+    may_wait: bool = False,
     **values: Any,
 ) -> None:
-    """Write an attempt's outcome with its ledger line, and give back what it did not use."""
+    """Write an attempt's outcome with its ledger line, and give back what it did not use; or hold it for the next commit."""
     run = step.branch.run
     entry = entry_for(run, step.operation_id, step.name, number, bound, usage, spent=spent, **values)
     is_answer = outcome.type in (RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT)
     charges = bound.settlement(spent, is_answer=is_answer)
     overrun = [] if spent is None else _overrun(step, bound, spent)
     step.open.pop(number, None)  # a caller that is cancelled now may have it written
+    if may_wait and run.journal.may_defer(outcome):
+        run.journal.defer(outcome, charges, [entry])
+        return
     try:
         await run.journal.commit([outcome, *overrun], ledger=[entry], charges=charges)
     except Exception:  # refused, so nothing is written: whoever gives the call up settles it at its maximum

@@ -20,7 +20,7 @@ from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.commit import Commit, CommitParts, NewEvent, placed
 from agent_runtime.ports.inbox import MessageChange
-from agent_runtime.values.budget import Charge
+from agent_runtime.values.budget import Charge, LedgerEntry
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
 from llm_client.background import in_background
@@ -42,7 +42,7 @@ class JobClock:
         return self._clock.monotonic()
 
 
-_CARRIED: Final = ("charges", "clear_timers", "message_changes")
+_CARRIED: Final = ("charges", "ledger", "clear_timers", "message_changes")
 """Parts of what is held back that go with its events."""
 
 
@@ -166,7 +166,8 @@ class JournalWriter:
             self.lifecycle.abort(error)
             raise cancelled or RunSuspended from error
         except Exception as error:  # refused: nothing was written, so what had been held is held on
-            self._hold(held)
+            self._held.put_before(held)
+            self._flush_in_time()
             if cancelled is not None:
                 raise cancelled from error
             raise
@@ -194,7 +195,7 @@ class JournalWriter:
     ) -> None:
         """Remember an event, to be written no later than the next commit, which also clears timers and moves messages."""
         self.lifecycle.check_open()
-        self._held.events.append(event)
+        self._held.add(event)
         self._held.clear_timers.extend(clear_timers)
         self._held.message_changes.extend(message_changes)
         self._learn(event, None)
@@ -203,14 +204,16 @@ class JournalWriter:
         """Whether an outcome may be held back: not in a job that may be what kills its processes, nor beyond the bounds."""
         return not self.suspicion.is_suspect and self._held.has_room_for(outcome)
 
-    def defer(self, outcome: NewEvent, charges: Sequence[Charge]) -> None:
+    def defer(self, outcome: NewEvent, charges: Sequence[Charge], ledger: Sequence[LedgerEntry] = ()) -> None:
         """Record an outcome that is written with the next commit, or alone when none comes within `HOLD_SECONDS`."""
         self.record(outcome)
-        self._hold(HeldEntries(charges=[*charges], has_outcome=True))
+        self._held.charges.extend(charges)
+        self._held.ledger.extend(ledger)
+        self._held.has_outcome = True
+        self._flush_in_time()
 
-    def _hold(self, earlier: HeldEntries) -> None:
-        """Let something wait for the next commit, before what waits already."""
-        self._held.put_before(earlier)
+    def _flush_in_time(self) -> None:
+        """See to it that an outcome that is held back does not wait long."""
         if self._held.has_outcome and self._flush_timer is None and not self.lifecycle.is_over:
             self._flush_timer = self.loop.call_later(HOLD_SECONDS, self._flush_soon)
 
@@ -221,7 +224,9 @@ class JournalWriter:
 
     async def _flush(self) -> None:
         try:
-            await self.commit([])
+            await self._turns.carried()
+            if self._held.events:  # which may have gone out meanwhile, with somebody else's commit
+                await self.commit([])
         except Exception as error:  # noqa: BLE001 -- without its outcome the run cannot go on
             self.lifecycle.abort(error)
 

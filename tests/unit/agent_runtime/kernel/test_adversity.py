@@ -204,7 +204,11 @@ async def test_a_cancel_between_a_claim_and_its_run_is_not_left_to_the_next_swee
         await context.step(asyncio.sleep, 3600, effect="read")
 
     options = dataclasses.replace(
-        QUICK, sweep_interval=3600.0, heartbeat_interval=3600.0, worker_timeout=7200.0
+        QUICK,
+        sweep_interval=3600.0,
+        heartbeat_interval=3600.0,
+        worker_timeout=7200.0,
+        max_concurrency_per_scope=9,  # has the job claimed by itself
     )
     async with kernel(SlowClaims(), operators=[operator], options=options) as k:
         handle = await k.execute(ExecutionRequest(operator="operator"))

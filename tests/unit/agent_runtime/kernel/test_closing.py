@@ -12,17 +12,22 @@ from support.kernels import BOUND, QUICK, kernel, status_becomes
 from support.soak.virtual import LoopClock, run_in_virtual_time
 
 
-async def waits(context: OperatorContext, given: Any) -> None:
-    await context.step(asyncio.sleep, 3600, effect="read")
-
-
 def test_closing_that_runs_out_of_its_callers_time_waits_for_nothing_and_leaves_nothing_behind() -> None:
     async def main() -> None:
         before = asyncio.all_tasks()
         storage = MemoryStorage()
+        began = asyncio.Event()
+
+        async def long() -> None:
+            began.set()
+            await asyncio.sleep(3600)
+
+        async def waits(context: OperatorContext, given: Any) -> None:
+            await context.step(long, effect="read")
+
         k = kernel(storage, operators=[waits], clock=LoopClock())
-        handle = await k.execute(ExecutionRequest(operator="waits"))
-        await status_becomes(handle, "running")
+        await k.execute(ExecutionRequest(operator="waits"))
+        await began.wait()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await k.aclose()
