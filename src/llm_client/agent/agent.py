@@ -91,6 +91,8 @@ class Agent:
         template = request or RequestSpec(messages=())
         template = template if asked is None else template.evolve(model=asked)
         template = template.evolve(server_tools=tuple(server_tools)) if server_tools else template
+        if template.tool_choice is not None:
+            template = template.evolve(tool_choice=self.tools.name_of(template.tool_choice))
         if twice := [tool.name for tool in template.server_tools if tool.name in self.tools]:
             raise ConfigurationError(
                 f"there are two tools named {twice[0]!r}, one of which runs at the vendor"

@@ -53,6 +53,10 @@ class ToolRegistry:
         """Return the tool of this name, or `None`."""
         return self._tools.get(name)
 
+    def name_of(self, given: str) -> str:
+        """Return what a tool is called here that was given under a name; any other name as it is."""
+        return self._names.get(given, given)
+
     def names(self) -> list[str]:
         """Return the names, sorted."""
         return sorted(self._tools)

@@ -6,6 +6,7 @@ from llm_client import (
     Agent,
     ConfigurationError,
     Reconciliation,
+    RequestSpec,
     ScriptedProvider,
     Tool,
     ToolCall,
@@ -122,11 +123,15 @@ async def test_model_calls_a_tool_by_its_alias() -> None:
         return "a cube"
 
     model = ScriptedProvider([[ToolCall("1", "_3d_render", {})], "Done."])
-    result = await Agent(provider=model, tools=[tool(name="3d_render", effect="read")(render)]).run(
-        "Render it."
+    agent = Agent(
+        provider=model,
+        tools=[tool(name="3d_render", effect="read")(render)],
+        request=RequestSpec(messages=(), tool_choice="3d_render"),
     )
+    result = await agent.run("Render it.")
 
     assert [entry.name for entry in model.requests[0].tools] == ["_3d_render"]
+    assert model.requests[0].tool_choice == "_3d_render"
     assert result.messages[2].text == "a cube"
 
 
