@@ -30,6 +30,7 @@ PLAYED = {
     "test_long_numbers": ("test_a_paid_amount_is_what_was_asked_and_approved_to_the_last_digit",),
     "test_recorded_tools": (
         "test_a_server_whose_tools_change_breaks_no_replay",
+        "test_lists_of_several_servers_are_asked_for_at_once_and_recalled",
         "test_what_a_tool_gave_is_recalled_when_it_is_gone",
         "test_a_call_that_was_refused_is_not_made_by_a_replay_that_knows_its_tool",
         "test_images_are_recalled_as_images_and_written_once",
