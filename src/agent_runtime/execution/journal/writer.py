@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Unpack, cast
@@ -220,13 +220,17 @@ class JournalWriter:
     def _flush_soon(self) -> None:
         self._flush_timer = None
         if self._held.has_outcome and not self.lifecycle.is_over:
-            in_background(self._flush(), name="write held")
+            in_background(self._flush_if_held(), name="write held")
+
+    async def _flush_if_held(self) -> None:
+        with suppress(RunSuspended):  # the run's last commit has taken it along
+            await self._turns.carried()
+            if self._held.has_outcome:  # which may have gone out meanwhile, with another commit
+                await self._flush()
 
     async def _flush(self) -> None:
         try:
-            await self._turns.carried()
-            if self._held.events:  # which may have gone out meanwhile, with somebody else's commit
-                await self.commit([])
+            await self.commit([])
         except Exception as error:  # noqa: BLE001 -- without its outcome the run cannot go on
             self.lifecycle.abort(error)
 

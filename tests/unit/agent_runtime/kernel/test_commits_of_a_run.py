@@ -285,6 +285,41 @@ async def test_a_refused_request_keeps_the_turn_before_it() -> None:
     assert len(entries) == 1
 
 
+async def test_what_goes_out_with_another_commit_is_not_written_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its time is up while an earlier one is on its way, and then the job's last commit carries it."""
+    monkeypatch.setattr(writer, "HOLD_SECONDS", 0.0)
+    storage = SlowStorage(lambda commit: any(event.type == "step.completed" for event in commit.events))
+    commits: list[list[str]] = []
+    commit = storage.commit
+
+    async def noted(made: Commit) -> int:
+        commits.append([str(event.type) for event in made.events])
+        return await commit(made)
+
+    monkeypatch.setattr(storage, "commit", noted)
+
+    async def reads(context: OperatorContext, given: object) -> None:
+        await context.step(answer, effect="read")
+        await storage.written.wait()
+        await context.step(answer, effect="read")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.05, storage.release.set)
+
+    async with kernel(storage, operators=[reads]) as k:
+        handle = await k.execute(ExecutionRequest(operator="reads"))
+        await handle.result(timeout=BOUND)
+    assert commits[1:] == [["step.completed"], ["step.completed", "job.succeeded"]]
+    assert "has died" not in caplog.text
+
+
+async def answer() -> int:
+    """Read something."""
+    return 1
+
+
 # Jobs that begin as they are stored.
 
 
