@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, redact
+from llm_client.redaction.command_lists import LISTS
 from llm_client.redaction.commands import COMMANDS
 from llm_client.redaction.places import _PLACES
 from llm_client.redaction.prefixes import prefix_rules
@@ -44,7 +45,7 @@ LITERALS = sorted(
         *(word for rule in literal_rules() for word in rule.literals),
         *(
             word
-            for places in (_PLACES, TABLES, COMMANDS)
+            for places in (_PLACES, TABLES, COMMANDS, LISTS)
             for readers in places.values()
             for words, _ in readers
             for word in words
@@ -72,7 +73,7 @@ ASSIGNED = [
 PLACES = [
     "MIGHAgEAMBMGcodektypassphrase ", "earer ?key=dckr_oat_hmacvalue=", "://a:b", "://a:/b@", "<a>", "<password>", "<password>x</", 'name="password" ', 'value="x" ', "machine a login b password ",
     "user,password\n", '"a","b"\n', '{"kty":"RSA","d":"', "&code=1&state=", '"name": "password", ', '"type": "string", ', "curl -u a:",
-    "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
+    "'zip', '-P', ", '"mysql", "-p', "['curl', '-u', 'a:b'], ", "'http', ", "htpasswd -b a ", "mongo -p ", "--password ", "-----BEGIN RSA PRIVATE KEY-----", "MIIEpAIBAAKCAQEA\n", "Private-Lines: 2\n", "4111 1111 ", "4111-1111-1111-1111",
     "setx password ", "set password to ", "ENV API_KEY ", " -Password ", "zip a -P ", "mysql a ", "http a -a b:", "openssl a ", "net use a b ", "vault login ",
     "echo a | a ", "curl a -b ", "requirepass ", "a:b@tcp", "sqlplus a/b", "--from-literal a=", "| password | a |", "| a | password |\n", "|---|---|\n",
     "<td>password</td><td>", "<key>password</key>\n<string>", "kind: secret\ndata:\n  a: b\n", "/token/", "%3A%2F%2Fa%3Ab", "&lt;password&gt;a",

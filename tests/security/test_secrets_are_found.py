@@ -5,12 +5,13 @@ import re
 import pytest
 
 from llm_client.redaction import EMAIL, PHONE, SSN, RedactionRule, Redactor, redact
+from support.command_lines import COMMAND_LINES, HARMLESS_COMMANDS, forms
 from support.look_alikes import HARMLESS as LOOK_LIKE
 from support.plain_words import PLAIN
 from support.redaction_corpus import LOOK_ALIKES, SECRETS, SECRETS_IN_PLACE
 from support.secret_lines import LINES
 from support.secret_places import PLACES as NAMED_PLACES
-from support.secret_places import shown
+from support.secret_places import WORD, shown
 from support.vendor_keys import FORMS, KEYS, drawn
 
 PLACES = NAMED_PLACES | LINES
@@ -118,3 +119,27 @@ def test_a_look_alike_is_left_alone_between_dashes_marks_and_words_of_other_scri
 
     assert len(texts) > 250
     assert not [text for text in texts if redact(text) is not text]
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def test_a_command_line_keeps_no_secret_in_any_form(words: list[str]) -> None:
+    assert not [name for name, form in forms(words).items() if WORD in shown(redact(form))]
+
+
+def test_of_a_command_line_the_secret_alone_is_taken_out() -> None:
+    assert redact(["mysql", "-uada", "-phunter2bass", "shop"]) == [
+        "mysql",
+        "-uada",
+        "-p<REDACTED:password>",
+        "shop",
+    ]
+    assert redact("Command '['zip', '-P', 'hunter2bass', 'a.zip']' failed") == (
+        "Command '['zip', '-P', '<REDACTED:password>', 'a.zip']' failed"
+    )
+
+
+@pytest.mark.parametrize("words", HARMLESS_COMMANDS, ids=" ".join)
+def test_a_command_line_without_a_secret_is_left_alone_in_every_form(words: list[str]) -> None:
+    left = {name: form for name, form in forms(words).items() if not isinstance(form, Exception)}
+
+    assert not [name for name, form in left.items() if redact(form) is not form]

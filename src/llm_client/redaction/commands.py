@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from llm_client.redaction.readers import NAME, Readers, by_name, of_kind
+from llm_client.redaction.neighbours import PROGRAMS
+from llm_client.redaction.readers import NAME, Reader, Readers, by_name, of_kind
 from llm_client.redaction.rules import Span, near_miss
 
 _WORD = r"[\"']?(?P<secret>[^\s\"'$<>|;&-][^\s\"'<>|;&]{2,256})"
@@ -23,13 +24,15 @@ _SECURE_STRING = re.compile(
     r"SecureString[ \t]{1,3}(?:-String[ \t]{1,3})?[\"'](?P<secret>[^\"'\n$]{3,256})[\"']"
 )
 
-_SAME_COMMAND = r"[ ](?:[^\n|;&]{0,120}?[ ])??"
+_SAME_COMMAND = r"(?:\.exe)?[ ](?:[^\n|;&]{0,120}?[ ])??"
 _GLUED = re.compile(
     rf"(?:sshpass(?<=\bsshpass)[ ]{{1,3}}-p[ ]{{0,2}}|mysql(?<=\bmysql)(?:dump|admin)?{_SAME_COMMAND}-p(?=\S)|docker login(?<=\bdocker login){_SAME_COMMAND}-p[ ]"
-    rf"|redis-cli(?<=\bredis-cli){_SAME_COMMAND}-a[ ]|zip(?<=\bzip){_SAME_COMMAND}-P[ ]?|7z(?<=\b7z)a?{_SAME_COMMAND}-p(?=\S)"
+    rf"|redis-cli(?<=\bredis-cli){_SAME_COMMAND}-a[ ]|zip(?:(?<=\bzip)|(?<=\bunzip)){_SAME_COMMAND}-P[ ]?|7z(?<=\b7z)a?{_SAME_COMMAND}-p(?=\S)"
     rf"|ldap(?:search|modify|add|whoami){_SAME_COMMAND}-w[ ]|az login(?<=\baz login){_SAME_COMMAND}-p[ ]|smbclient{_SAME_COMMAND}-U[ ]?[^\s%]{{1,64}}%"
     rf"|openssl(?<=\bopenssl){_SAME_COMMAND}(?:-k[ ]|-pass(?:in|out)?[ ]pass:)|http(?<=\bhttp){_SAME_COMMAND}-a[ ][\w.@-]{{1,64}}:"
-    rf"|net user(?<=\bnet user)[ ][\w.-]{{1,64}}[ ](?!/)|net use(?<=\bnet use)[ ](?:\S{{1,3}}[ ])?+\S{{1,100}}[ ](?![/\\])|snmp\w{{2,8}}{_SAME_COMMAND}-c[ ]|mosquitto_[ps]ub{_SAME_COMMAND}-P[ ]|nmcli[ ](?:[^\n|;&]{{0,60}}?[ ])??password[ ]|vault login(?<=\bvault login)[ ](?=\S*\d))"
+    rf"|net user(?<=\bnet user)[ ][\w.-]{{1,64}}[ ](?!/)|net use(?<=\bnet use)[ ](?:\S{{1,3}}[ ])?+\S{{1,100}}[ ](?![/\\])|snmp\w{{2,8}}{_SAME_COMMAND}-[cAX][ ]|mosquitto_[ps]ub{_SAME_COMMAND}-P[ ]|nmcli[ ](?:[^\n|;&]{{0,60}}?[ ])??password[ ]|vault login(?<=\bvault login)[ ](?=\S*\d)"
+    rf"|mongo(?<=\bmongo)(?:sh|dump|export|import|restore)?{_SAME_COMMAND}-p[ ](?![\d.:]+(?:[\s\"']|\Z))|(?:sqlcmd|osql|bcp(?<=\bbcp)){_SAME_COMMAND}-P[ ]?|htpasswd[ ]-[a-zA-Z]{{0,6}}b[a-zA-Z]{{0,6}}[ ]\S{{1,200}}[ ]\S{{1,100}}[ ]"
+    rf"|(?:keytool|jarsigner){_SAME_COMMAND}-(?:store|key|deststore|srcstore)pass[ ]|(?:plink|pscp|psftp){_SAME_COMMAND}-pw[ ]|freerdp{_SAME_COMMAND}/p:|x11vnc{_SAME_COMMAND}-passwd[ ])"
     + _WORD
 )
 _PIPED = re.compile(
@@ -58,12 +61,14 @@ def _driver(text: str) -> Iterator[Span]:
             yield begin + match.start("secret"), begin + match.end("secret"), "url_password"
 
 
+_set = by_name(_SET, small=True, telling=True)
+_sent_cookie = of_kind(_SENT_COOKIE, "cookie")
 _glued, _piped = of_kind(_GLUED, "password"), of_kind(_PIPED, "password")
 _redis, _oracle = of_kind(_REDIS, "password"), of_kind(_ORACLE, "password")
 
 COMMANDS: Final[dict[str, Readers]] = {
     "set": (
-        (("setx ", "setenv ", "set ", "set -", "set(", "_header "), by_name(_SET, small=True, telling=True)),
+        (("setx ", "setenv ", "set ", "set -", "set(", "_header "), _set),
     ),
     "env ": ((("env ",), by_name(_ENVIRONMENT, telling=True)),),
     " -": (
@@ -73,13 +78,15 @@ COMMANDS: Final[dict[str, Readers]] = {
         ),
         (("securestring",), of_kind(_SECURE_STRING, "password")),
         (
-            ("sshpass", "mysql", "docker login", "redis-cli", "zip ", "7z", "ldap", "az login", "smbclient", "snmp", "mosquitto", "openssl ", "http "),
+            ("sshpass", "mysql", "docker login", "redis-cli", "zip ", "7z", "ldap", "az login", "smbclient", "snmp", "mosquitto", "openssl ", "http ", "mongo", "sqlcmd", "osql", "bcp ",
+             "htpasswd", "keytool", "jarsigner", "plink", "pscp", "psftp", "x11vnc"),
             _glued,
         ),
         (("--from-literal",), of_kind(_LITERAL, "secret")),
-        (("curl ",), of_kind(_SENT_COOKIE, "cookie")),
+        (("curl ",), _sent_cookie),
         (("chpasswd", "password-stdin", "sudo -s"), _piped),
     ),
+    "freerdp ": ((("/p:",), _glued),),
     "nmcli ": ((("nmcli ",), _glued),),
     "net use": ((("net use",), _glued),),
     "vault login": ((("vault login",), _glued),),
@@ -91,3 +98,12 @@ COMMANDS: Final[dict[str, Readers]] = {
     "@": ((("@tcp(", "@unix(", "@udp("), _driver),),
 }  # fmt: skip
 """Readers by what every text of theirs holds; each then has literals of its own."""
+
+BY_PROGRAM: Final[dict[str, tuple[Reader, ...]]] = dict.fromkeys(PROGRAMS, (_glued,)) | {
+    "setx": (_set,),
+    "redis-cli": (_glued, _redis),
+    "redis-server": (_redis,),
+    "sqlplus": (_oracle,),
+    "curl": (_sent_cookie,),
+}
+"""Readers of a command line that is a list."""

@@ -17,7 +17,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _KINDS_BY_ENDING = {
     "password": "password passwords passwd pwd pw passphrase passcode passwort passwordhash userpass dbpass apppassword sshpass becomepass"
-    " smtppass adminpass rootpass mailpass loginpass sudopass authpass mysqlpass redispass ldappass vaultpass ftppass proxypass"
+    " smtppass adminpass rootpass mailpass loginpass sudopass authpass mysqlpass redispass ldappass vaultpass ftppass sftppass smbpass webdavpass httppass proxypass"
     " depasse motdepasse kennwort senha wachtwoord losenord haslo heslo sifre passord salasana adgangskode contrasena",
     "secret": "secret secrets clientsecret appsecret secretkey signingkey encryptionkey decryptionkey masterkey"
     " hmackey sessionkey mnemonic seedphrase recoverycode recoverycodes backupcode backupcodes otp totp mfacode"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import PurePath
 from typing import Final
 
 KindOf = Callable[[str], "str | None"]
@@ -30,6 +31,17 @@ _VALUES = ("value", "Value", "ParameterValue", "values", "Values", "val", "v")
 _PRIVATE_FIELDS = ("d", "p", "q", "dp", "dq", "qi", "k", "oth")
 _OAUTH = ("grant_type", "redirect_uri", "code_verifier")
 _OPTIONS_OF_A_PAIR = frozenset({"-u", "--user", "--proxy-user", "-U"})
+PROGRAMS: Final = frozenset(
+    {
+        "7z", "7za", "7zz", "az", "bcp", "curl", "docker", "htpasswd", "http", "https", "jarsigner", "keytool", "ldapadd", "ldapmodify", "ldapsearch",
+        "ldapwhoami", "mongo", "mongodump", "mongoexport", "mongoimport", "mongorestore", "mongosh", "mosquitto_pub", "mosquitto_sub", "mysql",
+        "mysqladmin", "mysqldump", "net", "nmcli", "openssl", "osql", "plink", "podman", "pscp", "psftp", "redis-cli", "redis-server", "setx",
+        "smbclient", "snmpget", "snmpset", "snmpwalk", "sqlcmd", "sqlplus", "sshpass", "unzip", "vault", "wfreerdp", "x11vnc", "xfreerdp", "zip",
+    }
+)  # fmt: skip
+"""Programs that are given secrets as arguments."""
+_LOOKED_FOR = 16
+"""Words of a list among which a program is looked for: `sudo -u ada mysql …`."""
 _PIECE_FIELDS = ("delta", "chunk", "partial_json", "text")
 _TYPES_OF_PIECES = frozenset(
     {
@@ -88,12 +100,33 @@ def arguments_of(value: Sequence[object], kind_of: KindOf) -> Iterator[tuple[int
         ) or argument.startswith("-"):
             continue
         if option in _OPTIONS_OF_A_PAIR:
-            if ":" in argument and not argument.endswith(":"):
+            if argument.partition(":")[2] and "://" not in argument:
                 yield index, "password"
         elif option.startswith("--"):
             kind = kind_of(option.lstrip("-"))
             if kind and argument:
                 yield index, kind
+
+
+def program_of(value: Sequence[object]) -> int | None:
+    """Return which item of a list is a program that is given secrets as arguments: the list is a command line."""
+    if isinstance(value[0], (str, PurePath)):
+        for index, word in enumerate(value[:_LOOKED_FOR]):
+            if is_program(word):
+                return index
+    return None
+
+
+def is_program(word: object) -> bool:
+    """Whether a word, or a path, names a program that is given secrets as arguments."""
+    if isinstance(word, str):
+        return word in PROGRAMS or (("/" in word or "." in word) and program_name(word) in PROGRAMS)
+    return isinstance(word, PurePath) and program_name(word.name) in PROGRAMS
+
+
+def program_name(path: str) -> str:
+    """Return what a program is called without its folder."""
+    return path[-64:].replace("\\", "/").rpartition("/")[2].removesuffix(".exe")
 
 
 def pieces_of(value: Sequence[object]) -> list[str] | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
+from llm_client.redaction.command_lists import LISTS
 from llm_client.redaction.commands import COMMANDS
 from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.readers import MARK, NAME, QUOTE, REFERENCES, Reader, Readers, by_name, of_kind
@@ -82,7 +83,7 @@ _CODE_IN_JSON = re.compile(r"[\"']code\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<s
 def place_readers(text: str, lowered: str) -> Iterator[Iterator[Span]]:
     """Yield readers of the secrets that their place in a text, which is given in lower case as well, gives away."""
     chosen: dict[Reader, None] = {}  # each once, though it may be asked for by more than one word
-    for needed, readers in chain(_PLACES.items(), TABLES.items(), COMMANDS.items()):
+    for needed, readers in chain(_PLACES.items(), TABLES.items(), COMMANDS.items(), LISTS.items()):
         if needed in lowered:
             for literals, reader in readers:
                 if any(literal in lowered for literal in literals):

@@ -18,6 +18,7 @@ from llm_client.redaction.neighbours import (
     is_schema,
     kinds_around,
     pieces_of,
+    program_of,
     with_piece,
 )
 from llm_client.redaction.rules import CROWDED, RedactionRule
@@ -224,11 +225,26 @@ class _Walk:
         """Redact what only neighbours tell together: an option and its value, a pair, the pieces of a stream."""
         for index, kind in arguments_of(value, self._kind):
             items[index] = self.any(value[index], 1, kind)
+        program = program_of(value)
+        if program is not None and len(value) > program + 1:
+            self._command(value, items, program)
         texts = pieces_of(value)
         if texts is None:
             return
         for index, text in self._scanner.joined(texts):
             items[index] = with_piece(items[index], text)
+
+    def _command(self, value: Sequence[object], items: list[object], first: int) -> None:
+        """Redact what a list tells as a command line. What was changed already goes as a whole."""
+        from llm_client.redaction.command_lists import secrets_of_command
+
+        words = [word if isinstance(word, str) else str(word) for word in value[first:]]
+        for place, start, end, kind in sorted(secrets_of_command(words), reverse=True):
+            index, mark = first + place, f"<REDACTED:{kind}>"
+            item = items[index]
+            items[index] = (
+                item[:start] + mark + item[end:] if item is value[index] and isinstance(item, str) else mark
+            )
 
     def _pair(self, pair: Any, room: int) -> object:
         kind = self._kind(pair[0])

@@ -176,6 +176,24 @@ def _password_hash() -> RedactionRule:
 
 
 @cache
+def option_rules() -> tuple[RedactionRule, ...]:
+    """Return the rules for options of command lines."""
+    return (
+        known(
+            "password",
+            r"--(?<![\w-]--)(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
+            ("--",),
+            _is_secret_option,
+        ),
+        known(
+            "password",
+            r"-(?<=\s-)(?:u|-user|-proxy-user|U)[ =]{0,2}[\"']?[^\s\"':=-][^\s\"':]{0,64}:(?P<secret>(?!//)[^\s\"'$<>{}\\][^\s\"'<>\\]{2,256})",
+            ("curl", "-user "),
+        ),
+    )
+
+
+@cache
 def literal_rules() -> tuple[RedactionRule, ...]:
     """Return the rules that are tried only where a literal of theirs occurs."""
     query = (
@@ -211,17 +229,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
                 ("basic_auth", "ASIC", "BASIC", r"[A-Za-z0-9+/]{6,}+={0,2}", _is_basic_auth),
             )
         ),
-        known(
-            "password",
-            r"--(?<![\w-]--)(?P<name>[a-z][a-z-]{0,40}) {1,3}(?P<secret>[^\s\"'`$<>{}\\-][^\s\"'`<>\\]*+)",
-            ("--",),
-            _is_secret_option,
-        ),
-        known(
-            "password",
-            r"-(?<=\s-)(?:u|-user|-proxy-user|U)[ =]{0,2}[\"']?[^\s\"':=-][^\s\"':]{0,64}:(?P<secret>(?!//)[^\s\"'$<>{}\\][^\s\"'<>\\]{2,256})",
-            ("curl", "-user "),
-        ),
+        *option_rules(),
         known("signature", query, ("ig=", "ignature=")),
         known("api_key", google_query, ("?key=", "&key=")),
         _password_hash(),

@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from uuid import UUID
 
-from llm_client.redaction.neighbours import pieces_of
+from llm_client.redaction.neighbours import is_program, pieces_of
 
 _TELLING = frozenset({"value", "Value", "values", "Values", "val", "ParameterValue", "v", "kty", "code"})
 """Keys that make what stands beside them a secret, or the other way round."""
@@ -64,6 +64,7 @@ def _look_into(item: object, found: Survey) -> Iterable[object]:
     if type(item) is list or type(item) is tuple:
         if len(item) >= 2 and isinstance(item[0], str):
             found.names.add(item[0])
+            found.plain = found.plain and not is_program(item[0])
             found.plain = found.plain and not any(
                 isinstance(word, str) and word.startswith("-") for word in item
             )
