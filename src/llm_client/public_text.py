@@ -17,6 +17,10 @@ MAX_PUBLIC_CHARACTERS: Final = 4000
 _MARGIN: Final = 4096
 """Characters behind the cut that are redacted too and then dropped: a secret that the cut goes through has no shape there,
 and the marks in place of others make room for it."""
+_CUT_RUN: Final = re.compile(r"[\w.+/=~%-]*+", re.ASCII)
+"""Characters that keys and tokens are written with."""
+_CUT: Final = "<REDACTED:cut>"
+"""What stands for a run of such characters that neither begins behind the cut nor ends in what was looked at: nobody knows what it is."""
 _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _INPUT: Final = re.compile(r"input_value=.*?(?=, input_type=|$)", re.MULTILINE)
 """How pydantic repeats a value that it refuses: abbreviated, so that a secret in it has no shape any more."""
@@ -33,10 +37,13 @@ def public_text(text: str, limit: int = MAX_PUBLIC_CHARACTERS) -> str:
     head = str.__getitem__(text, slice(limit + _MARGIN))
     if "input_value=" in head:
         head = _INPUT.sub("input_value=…", head)
+    if limit + _MARGIN >= len(text):
+        return printable(redact(head)[:limit])
+    run = _CUT_RUN.match(head[::-1])
+    if run is not None and run.end() > _MARGIN and any(map(str.isdigit, run[0])):
+        return printable((redact(head[: -run.end()]) + _CUT)[:limit])
     cleaned = redact(head)
-    if limit + _MARGIN < len(text):
-        cleaned = cleaned[: max(0, len(cleaned) - _MARGIN)]
-    return printable(cleaned[:limit])
+    return printable(cleaned[: max(0, len(cleaned) - _MARGIN)][:limit])
 
 
 def printable(text: str) -> str:

@@ -142,6 +142,7 @@ def calls(text: str) -> int:
 )
 @example(["api key: a b "], "")
 @example(["MIIEpAIBAAKCAQEA\n"], "")
+@example(["pubkey-", "signature: |\n  ", "'-"], "/")
 @settings(max_examples=40)
 @pytest.mark.timeout(120)
 def test_every_mixture_asks_as_little_of_the_interpreter(pieces: list[str], between: str) -> None:

@@ -19,7 +19,7 @@ from llm_client.redaction.rules import Span, near_miss
 from llm_client.redaction.sentences import sentence_readers
 from llm_client.redaction.tables import TABLES
 
-_STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,1024})@")
+_STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,8000})@")
 _OPEN = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s\"<>\\]{1,1024})@(?=[\w.\[-])")
 _HOST = re.compile(r"@(?=[\w.\[-])")
 _TEMPLATE = re.compile(r"\$?\{[^{}]{0,64}\}|\$\w{1,64}|%s|\*{3,}|<[^<>]{0,64}>")
@@ -27,7 +27,7 @@ _PORT = re.compile(r"\d{1,5}(?:[/?#].*)?")
 _TOKEN_AS_USER = re.compile(r"(?P<secret>[A-Za-z0-9_-]{20,512})(?::[\w-]{0,64})?@")
 
 _ELEMENT = re.compile(
-    rf"<(?:[\w.-]{{1,40}}+:)?{NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,4096}}?)(?:\]\]>)?</"
+    rf"<(?:[\w.-]{{1,40}}+:)?{NAME}(?:\s[^<>]{{0,200}})?>(?:<!\[CDATA\[)?(?P<secret>[^<>]{{1,8000}}?)(?:\]\]>)?</"
 )
 _ATTRIBUTE = re.compile(
     rf"=(?:(?<=\bname=)|(?<=\bkey=)|(?<=\bid=)|(?<=\btype=)|(?<=\bfield=)|(?<=\bheader=))[\"']?{NAME}[\"']?",
@@ -111,7 +111,7 @@ def _urls(text: str) -> Iterator[Span]:
             at = text.find("@", begin)
             if at < 0:
                 return
-        if at - begin <= 1400:
+        if at - begin <= 8_300:
             if host < begin:  # looked for once: the open pattern reads far before it finds none
                 found = _HOST.search(text, begin)
                 host = len(text) + 1_400 if found is None else found.start()

@@ -199,7 +199,7 @@ _SERVICES: tuple[tuple[str, str, str], ...] = (
     ("elastic_token", "essu_", _B64 + r"{30,}+={0,2}"),
     ("webhook_secret", "whsec_", _B64 + r"{24,}+={0,2}"),
     ("sentry_token", "sntrys_ sntryu_ sntryi_", r"[\w+/=-]{32,}+"),
-    ("jwt", "eyJ", r"[\w-]{8,}+(?=\.{1,2}[\w-])(?:\.[\w-]*+){2,4}"),
+    ("jwt", "eyJ", r"[\w-]{8,}+(?:(?=\.{1,2}[\w-])(?:\.[\w-]*+){2,4}|\.eyJ[\w-]{8,}+)"),
 )  # fmt: skip
 
 _BODY = (

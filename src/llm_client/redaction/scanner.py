@@ -6,7 +6,6 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import merge
 from itertools import accumulate, islice
 
 from llm_client.redaction.folding import fold, has_dashes, in_lower_case
@@ -27,6 +26,9 @@ _PADDING = 2
 _TYPED_DASH = re.compile(r"--++")
 _DASHES_OF_A_RUN = 4
 """Typed dashes of a run after which a key can begin: one that is looked for may read the run to its end."""
+_REST_OF_RUN = re.compile(r"[\w+/=~%-]*+", re.ASCII)
+_BOUNDED = 250
+"""Characters of a secret from which on it may be that a bound of its pattern has ended it, and no end of its own."""
 _MAX_PASSES = 4
 _LOOKED_AT_AGAIN = 16_384
 """Characters of a text up to which it is looked at once more after something was taken out."""
@@ -245,19 +247,28 @@ def _starts(text: str, start: int, run: str) -> Iterator[int]:
     for length, firsts in _ESCAPES.get(text[start - 1], ()) if start else ():
         if run[0] in firsts:
             yield start + length
-    marks = (mark.end() for mark in later_starts().finditer(run)) if "/" in run or "+" in run else ()
-    dashes = islice(_TYPED_DASH.finditer(run), _DASHES_OF_A_RUN) if "--" in run else ()
-    for position in merge(marks, (dash.end() for dash in dashes)):
-        yield start + position
+    if "--" in run:
+        marks = [mark.end() for mark in later_starts().finditer(run)]
+        dashes = [dash.end() for dash in islice(_TYPED_DASH.finditer(run), _DASHES_OF_A_RUN)]
+        for position in sorted((*marks, *dashes)):
+            yield start + position
+    elif "/" in run or "+" in run:
+        for mark in later_starts().finditer(run):
+            yield start + mark.end()
 
 
 def _merged(spans: Iterable[Span], text: str) -> list[Span]:
-    """Join spans that overlap, leave marks that are there already alone, and never cut through one."""
+    """Join spans that overlap, leave marks that are there already alone, and never cut through one; what a bound has cut off goes too."""
     marks = [match.span() for match in MARK.finditer(text)] if "<REDACTED:" in text else []
     groups: list[Span] = []
-    for start, end, kind in sorted(
+    run = 0
+    for start, stop, kind in sorted(
         [*spans, *((*mark, "") for mark in marks)], key=lambda span: (span[0], -span[1])
     ):
+        end = stop
+        if kind and stop - start >= _BOUNDED and stop >= run and text[stop - 1].isalnum():
+            rest = _REST_OF_RUN.match(text, stop)
+            end = run = rest.end() if rest else stop
         if groups and start < groups[-1][1]:
             begin, reach, first = groups[-1]
             if first or end > reach:  # a group without a kind is a mark: what lies in it is left

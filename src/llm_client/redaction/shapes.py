@@ -198,7 +198,7 @@ def literal_rules() -> tuple[RedactionRule, ...]:
     """Return the rules that are tried only where a literal of theirs occurs."""
     query = (
         r"[Ss]ig(?:nature)?=(?:(?<=[?&]sig=)|(?<=[?&][Ss]ignature=)|(?<=[?&]X-Amz-Signature=)|(?<=[?&]X-Goog-Signature=))"
-        r"(?P<secret>[^\s&#\"'<>\\]{8,1024}+)"
+        r"(?P<secret>[^\s&#\"'<>\\]{8,}+)"
     )
     google_query = r"key=(?<=[?&]key=)(?P<secret>(?=[\w-]{0,64}\d)(?=[\w-]{0,64}[A-Za-z])[\w-]{20,}+)"
     return (
