@@ -11,7 +11,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from decimal import Decimal
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import (
@@ -23,6 +24,7 @@ from llm_client.messages import (
     Part,
     ReasoningPart,
     RefusalPart,
+    Role,
     StreamEvent,
     TextPart,
     TokenLogprob,
@@ -122,6 +124,34 @@ def load_message(data: JsonObject) -> Message:
         content=content if isinstance(content, str) else tuple(load_part(part) for part in content),
         tool_calls=tuple(load_tool_call(call) for call in given.get("tool_calls", ())),
     )
+
+
+def check_message(message: Message) -> None:
+    """Look at the types of what a stranger's message holds, which `load_message` takes as they are.
+
+    Raises:
+        TypeError: A field is of another type than its own.
+    """
+    if message.role not in get_args(Role):
+        raise TypeError("role is none")
+    parts = () if isinstance(message.content, str) else message.content
+    for value in (message, *message.tool_calls, *parts):
+        for name, types in _TYPES_OF_FIELDS[type(value)]:
+            if not isinstance(getattr(value, name), types):
+                raise TypeError(f"{name} is of another type")
+
+
+_TYPES_BY_HINT: dict[Any, tuple[type[Any], ...]] = {
+    "str": (str,),
+    "str | None": (str, NoneType),
+    "bool": (bool,),
+    "dict[str, Any]": (dict,),
+}
+_TYPES_OF_FIELDS: dict[type[Any], list[tuple[str, tuple[type[Any], ...]]]] = {
+    kind: [(field.name, _TYPES_BY_HINT[field.type]) for field in fields(kind) if field.type in _TYPES_BY_HINT]
+    for kind in (Message, ToolCall, *_PART_NAMES)
+}
+"""Sizes of images, which are taken for none where they cannot be, are not among them."""
 
 
 def dump_usage(usage: Usage) -> dict[str, JsonValue]:

@@ -177,6 +177,29 @@ async def test_no_conversation_of_countless_pieces_is_begun(messages: list[dict[
         {"messages": [{"role": "user", "content": 5}]},
         {"messages": [{"role": "user", "content": [5]}]},
         {"messages": [{"role": "assistant", "tool_calls": [5]}]},
+        {"messages": [{"role": "root", "content": "x"}]},
+        {"messages": [{"role": ["user"], "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x", "name": 5}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": None}]}]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": "x", "provider": "anthropic", "data": 5}],
+                }
+            ]
+        },
+        {"messages": [{"role": "user", "content": [{"type": "media", "media_type": 5, "url": 5}]}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "media", "media_type": "text/plain", "data": 5}]}
+            ]
+        },
+        {"messages": [{"role": "user", "content": [{"type": "reasoning", "provider": 5, "data": {}}]}]},
+        {"messages": [{"role": "tool", "content": "x", "tool_call_id": 5}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": 5, "name": "t", "arguments": {}}]}]},
+        {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "name": "t", "arguments": [1]}]}]},
     ],
 )
 async def test_what_is_no_conversation_is_refused_as_input(given: Any) -> None:
@@ -185,3 +208,10 @@ async def test_what_is_no_conversation_is_refused_as_input(given: Any) -> None:
         with pytest.raises(JobFailed) as failed:
             await handle.result(timeout=BOUND)
     assert failed.value.error_code == InvalidInput.code
+
+
+async def test_what_is_no_message_is_refused_where_a_job_is_asked_for() -> None:
+    nobodys: Any = [5]
+    async with kernel(agent=Agent(provider=ScriptedProvider([]))) as k:
+        with pytest.raises(InvalidInput, match="Message"):
+            await k.execute(ExecutionRequest(messages=nobodys))

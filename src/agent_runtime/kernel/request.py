@@ -72,13 +72,15 @@ class ExecutionRequest:
         check_whole("priority", self.priority, least=-MAX_INTEGER - 1)
 
     def job_input(self) -> object:
-        """Return the operator's input as JSON values."""
+        """Return the operator's input as JSON values. Raises `InvalidInput` for what is no message."""
         if self.prompt is None and self.messages is None:
             return self.input
         given: dict[str, Any] = dict(self.input) if isinstance(self.input, Mapping) else {}
         if self.prompt is not None:
             given["prompt"] = self.prompt
         if self.messages is not None:
+            if not all(isinstance(message, Message) for message in self.messages):
+                raise InvalidInput("messages are values of the type Message")
             given["messages"] = [dump_message(message) for message in self.messages]
         return given
 

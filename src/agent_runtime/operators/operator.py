@@ -111,7 +111,7 @@ class AgentOperator(Operator):
             InvalidInput: There are more messages, parts and tool calls than anybody means.
             LLMClientError: The model or what is around it failed, as it does to code that calls a model itself.
         """
-        from llm_client.codec import load_message
+        from llm_client.codec import check_message, load_message
 
         given = input_data or {}
         if not isinstance(given, Mapping):
@@ -123,6 +123,8 @@ class AgentOperator(Operator):
             raise InvalidInput(f"messages have more than {MAX_PIECES:,} pieces, parts and tool calls counted")
         try:
             messages = [load_message(message) for message in asked]
+            for message in messages:
+                check_message(message)
         except (TypeError, ValueError, KeyError, AttributeError):
             raise InvalidInput("messages holds what is no message") from None
         result = await self.agent.run(

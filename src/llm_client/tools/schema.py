@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Union
 
 from llm_client.errors import ConfigurationError, ToolError
-from llm_client.json_text import JsonObject, JsonValue
+from llm_client.json_text import JsonObject, JsonValue, non_finite
 from llm_client.tools.docstring import parse_docstring
 from llm_client.tools.tool import ToolContext
 
@@ -203,11 +203,17 @@ def _completed(
             and _read_the_same(model, {slot: name}, checked, {**arguments, name: written[name]})
         }
     same &= written.keys()
-    return {
+    completed = {
         name: written[name] if name in same else arguments[name]
         for name in slots.values()
         if name in same or name in arguments
     }
+    endless = [
+        name for name in completed if non_finite([completed[name], written.get(name)]) is not None
+    ]  # `"inf"` and `"nan"` are read as numbers, about which nobody could be asked
+    if endless:
+        raise ToolError(f"- {', '.join(endless)}: NaN and the infinities are no numbers of JSON")
+    return completed
 
 
 def _read_the_same(

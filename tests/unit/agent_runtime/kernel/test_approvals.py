@@ -453,3 +453,23 @@ async def test_a_step_whose_own_question_nobody_answers_has_failed() -> None:
         await status_becomes(handle, "waiting_action")
         await answer(handle, "ann")
         assert (await handle.result(timeout=BOUND)).content == "failed: ActionExpired"
+
+
+@pytest.mark.parametrize("amount", ["inf", "-inf", "nan", "1e400"])
+async def test_a_model_is_told_that_an_endless_number_is_none_and_nobody_is_asked(amount: str) -> None:
+    paid: list[float] = []
+
+    @tool(effect="unsafe")
+    async def pay(amount: float) -> str:
+        """Pay somebody."""
+        paid.append(amount)
+        return "paid"
+
+    provider = ScriptedProvider([ToolCall("1", "pay", {"amount": amount}), "done"])
+    asked = PolicyEngine([ToolPolicy(tool_patterns="pay", require_approval=True)])
+    async with kernel(agent=Agent(provider=provider, tools=[pay]), policy_engine=asked) as k:
+        handle = await k.execute(ExecutionRequest(prompt="pay"))
+        assert (await handle.result(timeout=BOUND)).content == "done"
+
+    assert not paid
+    assert "amount" in provider.requests[-1].messages[-1].text
