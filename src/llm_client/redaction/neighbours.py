@@ -28,6 +28,7 @@ _NAMES = (
     "k",
 )
 _VALUES = ("value", "Value", "ParameterValue", "values", "Values", "val", "v")
+_ALL_VALUES = frozenset(_VALUES)
 _PRIVATE_FIELDS = ("d", "p", "q", "dp", "dq", "qi", "k", "oth")
 _OAUTH = ("grant_type", "redirect_uri", "code_verifier")
 _OPTIONS_OF_A_PAIR = frozenset({"-u", "--user", "--proxy-user", "-U"})
@@ -73,8 +74,8 @@ def kinds_around(
     the entries of a Secret of Kubernetes, and the code of an OAuth exchange (RFC 6749, 4.1.3).
     """
     found: dict[object, str] = {}
-    values = [key for key in _VALUES if key in value]
-    if values:
+    if not _ALL_VALUES.isdisjoint(value):
+        values = [key for key in _VALUES if key in value]
         name = next((value[key] for key in _NAMES if isinstance(value.get(key), (str, bytes))), None)
         kind = kind_of(name) if isinstance(name, (str, bytes)) else None
         if kind:
@@ -95,9 +96,9 @@ def arguments_of(value: Sequence[object], kind_of: KindOf) -> Iterator[tuple[int
         if kind and len(value[1]) >= 6 and any(map(str.isdigit, value[1])):
             yield 1, kind
     for index, (option, argument) in enumerate(pairwise(value), start=1):
-        if not (
-            isinstance(option, str) and isinstance(argument, str) and option.startswith("-")
-        ) or argument.startswith("-"):
+        if not isinstance(option, str) or not option.startswith("-"):
+            continue
+        if not isinstance(argument, str) or argument.startswith("-"):
             continue
         if option in _OPTIONS_OF_A_PAIR:
             if argument.partition(":")[2] and "://" not in argument:

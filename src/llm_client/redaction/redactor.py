@@ -36,6 +36,9 @@ _NUMBERS_TOO = frozenset({"password", "secret", "card_number", "api_key", "custo
 """Kinds whose numbers are secrets as well: `{"password": 123456}`, but not `{"token": 7}`."""
 
 
+_PLAIN_CONTAINERS = frozenset({dict, list, tuple})
+
+
 class Redactor:
     """Takes secrets out of values.
 
@@ -103,10 +106,13 @@ class _Walk:
         self._seen: dict[tuple[int, str | None], tuple[object, object]] = {}
 
     def any(self, value: object, room: int, forced: str | None = None) -> object:
-        if isinstance(value, str):
-            return self._text(value, forced)
-        if type(value) in JSON_SCALARS or isinstance(value, HARMLESS):
-            return f"<REDACTED:{forced}>" if forced in _NUMBERS_TOO and _is_number(value) else value
+        if type(value) not in _PLAIN_CONTAINERS:
+            if isinstance(value, str):
+                return self._text(value, forced)
+            if type(value) in JSON_SCALARS or isinstance(value, HARMLESS):
+                return f"<REDACTED:{forced}>" if forced in _NUMBERS_TOO and _is_number(value) else value
+        elif not value:
+            return value
         if room <= 0:
             return _TOO_DEEP
         key = (id(value), forced)
@@ -127,10 +133,10 @@ class _Walk:
         return text if text in self._innocent else self._scanner.clean(text)
 
     def _container(self, value: object, room: int, forced: str | None) -> object:
+        if isinstance(value, (list, tuple)):  # first: to be no `Mapping` takes longer to tell
+            return self._sequence(value, room, forced)
         if isinstance(value, (dict, Mapping)):
             return self._mapping(value, room, forced)
-        if isinstance(value, (list, tuple)):
-            return self._sequence(value, room, forced)
         if isinstance(value, (set, frozenset)):
             items = [self.any(item, room, forced) for item in value]
             return value if all(map(is_, items, value)) else type(value)(items)
@@ -211,6 +217,14 @@ class _Walk:
             items = [self.any(item, room, kind) for item, kind in zip(value, kinds, strict=True)]
         elif not forced and _are_pairs(value):
             items = [self._pair(item, room) for item in value]
+        elif not forced:
+            innocent = self._innocent
+            items = [
+                item  # the common case, without a call
+                if type(item) in JSON_SCALARS or (type(item) is str and item in innocent)
+                else self.any(item, room)
+                for item in value
+            ]
         else:
             items = [self.any(item, room, forced) for item in value]
         if not forced and len(value) > 1:
@@ -285,7 +299,9 @@ def _is_number(value: object) -> bool:
 
 def _are_pairs(value: Sequence[object]) -> bool:
     """Whether a sequence is a list of names with values, as headers are."""
-    return bool(value) and all(
+    if not value or not isinstance(value[0], (list, tuple)):  # most lists
+        return False
+    return all(
         isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], (str, bytes))
         for item in value
     )

@@ -15,6 +15,7 @@ from llm_client.redaction.neighbours import is_program, pieces_of
 _TELLING = frozenset({"value", "Value", "values", "Values", "val", "ParameterValue", "v", "kty", "code"})
 """Keys that make what stands beside them a secret, or the other way round."""
 
+_CONTAINERS = frozenset({dict, list, tuple})
 JSON_SCALARS = frozenset({bool, int, float, type(None)})
 HARMLESS = (bool, int, float, complex, Decimal, date, time, timedelta, UUID, Enum, type(None), type)
 """Types whose values are never looked into."""
@@ -42,7 +43,7 @@ def survey(value: object, max_depth: int) -> Survey:
         for item in level:
             if isinstance(item, str):
                 found.texts.append(item)
-            elif type(item) in JSON_SCALARS or isinstance(item, HARMLESS):
+            elif type(item) not in _CONTAINERS and (type(item) in JSON_SCALARS or isinstance(item, HARMLESS)):
                 continue
             elif id(item) in seen or depth == max_depth:
                 found.plain = False
