@@ -157,7 +157,7 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
 
 
 class _Details:
-    """OpenRouter's pieces of reasoning, put together; pieces of one block carry the same index and type."""
+    """OpenRouter's pieces of reasoning, put together."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
@@ -168,19 +168,13 @@ class _Details:
     def add(self, piece: Any) -> None:
         """Take a piece."""
         last = self._blocks[-1] if self._blocks else None
-        if not (
-            isinstance(last, dict)
-            and isinstance(piece, dict)
-            and last.get("index") == piece.get("index")
-            and last.get("type") == piece.get("type")
-            and piece.get("index") is not None
-        ):
+        if not _is_of(last, piece):
             self._end_block()
             self._kept.take(piece)
             self._blocks.append(dict(piece) if isinstance(piece, dict) else piece)
             return
         for name, value in piece.items():
-            if name in ("text", "summary", "data") and isinstance(value, str):
+            if name in ("text", "summary") and isinstance(value, str):
                 self._growing.setdefault(name, [last.get(name) or ""]).append(value)
             elif value is not None:
                 self._growing.pop(name, None)
@@ -195,3 +189,18 @@ class _Details:
         for name, pieces in self._growing.items():
             self._blocks[-1][name] = "".join(pieces)
         self._growing.clear()
+
+
+def _is_of(block: Any, piece: Any) -> bool:
+    """Whether a piece goes on with a block: with the same index, type and id. What is encrypted comes whole, and under an id of its own if any.
+
+    Gemini's signatures come one for each tool call, told apart by their ids alone.
+    """
+    if not (isinstance(block, dict) and isinstance(piece, dict)) or piece.get("index") is None:
+        return False
+    if any(block.get(name) != piece.get(name) for name in ("index", "type")):
+        return False
+    one, other = block.get("id"), piece.get("id")
+    if block.get("data") and piece.get("data"):
+        return one is not None and one == other
+    return one is None or other is None or one == other

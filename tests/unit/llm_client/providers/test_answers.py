@@ -362,6 +362,37 @@ async def test_openrouter_reasoning_goes_back_joined_as_it_came() -> None:
     assert sent["messages"][1]["reasoning_details"] == [{**joined, "signature": "sig"}]
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_encrypted_reasoning_of_openrouter_goes_back_block_by_block(streamed: bool) -> None:
+    """Gemini's signatures come by call, all at index 0; two of them in one are valid for neither."""
+    secret = {"type": "reasoning.encrypted", "format": "google-gemini-v1", "index": 0}
+    blocks = [
+        {**secret, "data": "SIGA", "id": "tool_0"},
+        {**secret, "data": "SIGB", "id": "tool_1"},
+        {**secret, "data": "SIGC"},
+        {**secret, "data": "SIGD"},
+        {"type": "reasoning.text", "text": "Hm.", "id": "rs_1", "index": 0},
+        {"type": "reasoning.text", "text": "Yes.", "id": "rs_2", "index": 0},
+    ]
+    chunks = [*(chat_wire.chunk({"reasoning_details": [d]}) for d in blocks), *chat_wire.TEXT_STREAM]
+    whole = json_reply(chat_wire.completion({"content": "x", "reasoning_details": blocks}))
+    reply = sse_reply(*data_events(chunks, done=True)) if streamed else whole
+    sent = await sent_next("chat", reply, dialect=OPENROUTER)
+    assert sent["messages"][1]["reasoning_details"] == blocks
+
+
+async def test_encrypted_reasoning_that_is_said_again_takes_the_place_of_what_it_was() -> None:
+    secret = {"type": "reasoning.encrypted", "id": "rs_1", "index": 0}
+    said = [
+        {**secret, "data": "half"},
+        {**secret, "data": "whole"},
+        {"type": secret["type"], "index": 0, "format": "x"},
+    ]
+    chunks = [*(chat_wire.chunk({"reasoning_details": [d]}) for d in said), *chat_wire.TEXT_STREAM]
+    sent = await sent_next("chat", sse_reply(*data_events(chunks, done=True)), dialect=OPENROUTER)
+    assert sent["messages"][1]["reasoning_details"] == [{**secret, "data": "whole", "format": "x"}]
+
+
 async def test_deepseek_reasoning_goes_back_and_others_stay_away() -> None:
     thinking = json_reply(chat_wire.completion({"content": "x", "reasoning_content": "Hm."}))
     assert (await sent_next("chat", thinking, dialect=DEEPSEEK))["messages"][1]["reasoning_content"] == "Hm."
