@@ -19,7 +19,18 @@ _FENCE_COSTS: Final = 100
 """Characters that are read while a fence is looked at."""
 _LANGUAGE: Final = re.compile(r"(?:[^\W_]|\s){0,1000}")
 """What stands behind a fence before the object that it holds."""
-_THOUGHTS: Final = ("think", "thinking", "thought", "reasoning")
+_THOUGHTS: Final = (
+    *((f"<{name}>", f"</{name}>") for tag in ("think", "thinking", "thought", "reasoning")
+      for name in (tag, tag.capitalize(), tag.upper())),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<seed:think>", "</seed:think>"),
+)  # fmt: skip
+"""How thoughts begin and end where no server has taken them out: of most models, Magistral, Kimi-VL and Seed-OSS, each as its chat template has it."""
+_CHANNELS: Final = ("<|channel|>", "<|start|>")
+"""How a raw answer of gpt-oss begins (OpenAI's page on its format, harmony): all but its last channel, `final`, are thoughts and calls."""
+_FINAL: Final = "<|channel|>final"
+_MESSAGE: Final = "<|message|>"
 _BYTE_ORDER_MARK: Final = "\ufeff"
 MAX_OBJECTS: Final = 64
 """Places of an answer at which an object may begin that are tried."""
@@ -59,14 +70,17 @@ def _bare(text: str) -> str:
 def _end_of_thoughts(text: str) -> int:
     """Return where the model's thoughts end: at the last mark of their end; never, where they begin and do not end."""
     end = 0
-    for name in _THOUGHTS:
-        closing = f"</{name}>"
+    for opening, closing in _THOUGHTS:
         last = text.rfind(closing)
         if last >= 0:
             end = max(end, last + len(closing))
-        elif text.startswith(f"<{name}>"):
+        elif text.startswith(opening):
             return len(text)
-    return end
+    if not text.startswith(_CHANNELS):
+        return end
+    final = text.rfind(_FINAL)
+    message = text.find(_MESSAGE, final) if final >= 0 else -1
+    return len(text) if message < 0 else max(end, message + len(_MESSAGE))
 
 
 def _objects(text: str) -> Iterator[Any]:
