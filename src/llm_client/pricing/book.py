@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 UNPRICED_PROVIDERS = frozenset({"scripted", "function"})
 """Doubles: looking their models up in a price table would only cost time."""
 
+_ONE_OF_EACH = Usage(input_tokens=1, output_tokens=1)
+
 
 class PriceBook:
     """Prices of models: overrides first, then the bundled table of `genai-prices`.
@@ -102,7 +104,7 @@ class PriceBook:
 
         A cost the vendor itself reported is kept. The tier that has served a response counts, the one that was asked for
         where the vendor tells none. Of several iterations each is priced alone, at its own model's price. Without a known
-        price `cost` is `None` and the response is counted in `unpriced_requests`.
+        price, and where the vendor says nothing of the use, `cost` is `None` and the response is counted in `unpriced_requests`.
 
         Args:
             provider: Vendor name.
@@ -128,7 +130,7 @@ class PriceBook:
         place = {} if usage.region is None else {REGION: usage.region}
         conditions = {**others, **place, **price_conditions(provider, usage.service_tier)}
         prices = self.prices(provider, model, conditions, asked=asked)
-        cost = prices.cost(usage) if prices else None
+        cost = _cost(prices, usage) if prices else None
         return usage.with_cost(cost, prices.source if prices and cost is not None else None)
 
     def _sum(
@@ -206,3 +208,9 @@ class PriceBook:
             if name in self._overrides:
                 return self._overrides[name]
         return None
+
+
+def _cost(prices: ModelPrices, usage: Usage) -> Decimal | None:
+    """Return what a response cost; of one that says nothing of its use, only what it costs however much that was."""
+    cost = prices.cost(usage)
+    return cost if not usage.is_nothing or prices.cost(_ONE_OF_EACH) == cost else None

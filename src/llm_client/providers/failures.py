@@ -73,7 +73,7 @@ _BY_CODE: dict[str, type[ProviderError]] = {
     ),
     **dict.fromkeys(
         ("overloaded_error", "server_error", "api_error", "internal_server_error", "internal", "unavailable",
-         "overloaded", "service_unavailable"),
+         "overloaded", "service_unavailable", "over_capacity"),
         ProviderUnavailable,
     ),
     "tool_use_failed": MalformedToolCall,
@@ -98,6 +98,8 @@ _UNKNOWN_MODEL = re.compile(
 _TITLE = re.compile(r"<title[^>]{0,100}>([^<]{1,1000})", re.IGNORECASE)
 """Every part is bounded, and none can be divided from the next in several ways: pages come from anybody on the way to a vendor."""
 _MAX_TITLE = 200
+_CODE = re.compile(r"[a-z]+(?:_[a-z]+){1,9}")
+"""An error that is a code and nothing else, as Groq's streams name one."""
 _SECONDS = re.compile(r"^(\d+(?:\.\d+)?)s$")
 
 
@@ -223,7 +225,8 @@ def read_vendor_error(payload: object) -> VendorError:
         return VendorError()
     inner = payload.get("error")
     if isinstance(inner, str):
-        inner = {"message": inner, "code": payload.get("code"), "type": payload.get("type")}
+        code = payload.get("code") or (inner if _CODE.fullmatch(inner) else None)
+        inner = {"message": inner, "code": code, "type": payload.get("type")}
     if not isinstance(inner, Mapping):
         inner = payload
     details = [detail for detail in _list(inner.get("details")) if isinstance(detail, Mapping)]

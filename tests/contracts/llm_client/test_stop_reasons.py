@@ -200,6 +200,23 @@ async def test_call_that_google_cannot_read_is_asked_for_again_and_not_for_ever(
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_call_that_google_cannot_read_is_asked_for_again_through_openrouter(stream: bool) -> None:
+    """Its body as in OpenRouterTeam/openrouter-examples#67."""
+    said = {"role": "assistant", "content": None}
+    ended = {"index": 0, "finish_reason": "error", "native_finish_reason": "MALFORMED_FUNCTION_CALL"}
+    chunk = {"id": "gen-1", "choices": [{**ended, "delta" if stream else "message": said}]}
+    broken = sse_reply(*data_events([chunk], done=True)) if stream else json_reply(chunk)
+    full = replies("chat", text("chat", "Yes."), None, stream=stream)
+
+    result, _, _ = await run("chat", broken, full, stream=stream)
+    assert (result.status, result.output) == ("success", "Yes.")
+
+    result, _, requests = await run("chat", broken, stream=stream)
+    assert (result.status, len(requests)) == ("error", 3)
+    assert isinstance(result.error, MalformedToolCall)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 async def test_words_of_google_for_the_end_are_shown(stream: bool) -> None:
     def ended(reason: str, words: str) -> Reply:
         candidate = {"content": {"parts": []}, "finishReason": reason, "finishMessage": words}

@@ -8,7 +8,7 @@ from functools import cache
 import genai_prices
 import pytest
 from genai_prices.data import providers
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from llm_client import ConfigurationError, ModelPrices, PriceBook, Usage
@@ -135,6 +135,7 @@ def test_moving_tokens_into_the_cache_changes_only_their_rate(usage: Usage, data
 def test_no_request_within_its_bounds_costs_more_than_the_worst_case(
     usage: Usage, more_in: int, more_out: int, data: st.DataObject
 ) -> None:
+    assume(not usage.is_nothing)
     provider, model = data.draw(st.sampled_from(priced_models()))
 
     worst = BOOK.worst_case(provider, model, usage.input_tokens + more_in, usage.output_tokens + more_out)
@@ -371,6 +372,7 @@ def test_whatever_vendors_state_every_token_is_billed_once_and_within_the_worst_
 ) -> None:
     provider, model = data.draw(st.sampled_from(priced_models()))
     stated = replace(usage, **{name: data.draw(counts) for name in MEDIA})
+    assume(not stated.is_nothing)
     tier = data.draw(st.sampled_from([None, "standard", "priority", "flex", "fast"]))
     flat = ModelPrices(**dict.fromkeys(RATES, Rate(Decimal(1))))
 
@@ -451,3 +453,20 @@ def test_a_sum_of_usages_says_when_its_cost_is_only_a_part() -> None:
     total = known + unknown
 
     assert (total.cost, total.is_partial_cost, total.requests) == (Decimal("0.1"), True, 2)
+
+
+@pytest.mark.parametrize("nothing", [Usage(requests=1), Usage(), Usage(requests=1, service_tier="standard")])
+def test_an_answer_that_says_nothing_of_its_use_is_not_free(nothing: Usage) -> None:
+    priced = PriceBook().price("openai", "gpt-5.2", nothing)
+
+    assert (priced.cost, priced.price_source, priced.unpriced_requests) == (None, None, 1)
+
+
+def test_what_costs_the_same_however_much_was_used_has_a_price_all_the_same() -> None:
+    book = PriceBook(
+        {"local:*": ModelPrices.of(input=0, output=0), "flat:*": ModelPrices.of(input=0, output=0, request=2)}
+    )
+
+    assert book.cost("local", "m", Usage(requests=1)) == Decimal(0)
+    assert book.cost("flat", "m", Usage(requests=1)) == Decimal(2)
+    assert book.cost("openai", "gpt-5.2", Usage(requests=1, cost=Decimal(0))) == Decimal(0)

@@ -139,7 +139,7 @@ class ChatFormat:
             draft.open_call(key, call.get("id") or "", function["name"])
             draft.keep_with_call(key, beside(call))
             draft.set_arguments(key, function.get("arguments"))
-        draft.finish_reason = read_finish(choice.get("finish_reason"))
+        draft.finish_reason = read_finish(choice.get("finish_reason"), choice.get("native_finish_reason"))
         return draft.result()
 
     def usage(self, payload: object) -> Usage:

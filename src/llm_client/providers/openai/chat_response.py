@@ -10,7 +10,7 @@ from llm_client.messages import Citation, FinishReason, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.kept import Kept
 from llm_client.providers.openai.thinking import ThinkingChunks
-from llm_client.providers.openai.usage import read_usage
+from llm_client.providers.openai.usage import read_usage, stated_usage
 from llm_client.providers.response import ResponseDraft, object_in
 from llm_client.providers.stated import index_of
 
@@ -28,9 +28,14 @@ _FINISH: dict[str, FinishReason] = {
 }
 """Mistral's (mistralai 3.7, `ChatCompletionChoiceFinishReason`) and DeepSeek's (its reference of chat completions) besides OpenAI's."""
 
+_MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
+"""Gemini's words for a call that it could not read; to OpenRouter, both are an `error` like any."""
 
-def read_finish(stated: object) -> FinishReason | None:
-    """Return why the answer ended; unknown reasons are `other`."""
+
+def read_finish(stated: object, native: object = None) -> FinishReason | None:
+    """Return why the answer ended; unknown reasons are `other`. OpenRouter repeats the word of the vendor behind it as the `native` one."""
+    if stated and isinstance(native, str) and native.upper() in _MALFORMED:
+        return "malformed_call"
     return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
 
 
@@ -138,7 +143,7 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
     """Return the first choice of an answer. Raises what it says went wrong, with the usage stated beside it."""
     payload = object_in(payload)
     choices = payload.get("choices")
-    usage = read_usage(payload) if payload.get("usage") else None
+    usage = read_usage(payload) if stated_usage(payload) else None
     if isinstance(choices, list) and not choices:
         raise InvalidResponse(
             f"{origin.provider} answered without any choice",
@@ -168,7 +173,7 @@ class _Details:
     def add(self, piece: Any) -> None:
         """Take a piece."""
         last = self._blocks[-1] if self._blocks else None
-        if not _is_of(last, piece):
+        if last is None or not _is_of(last, piece):
             self._end_block()
             self._kept.take(piece)
             self._blocks.append(dict(piece) if isinstance(piece, dict) else piece)

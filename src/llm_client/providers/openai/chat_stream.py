@@ -19,7 +19,7 @@ from llm_client.providers.openai.chat_response import (
 )
 from llm_client.providers.openai.citations import StatedSources
 from llm_client.providers.openai.logprobs import read_choice_logprobs
-from llm_client.providers.openai.usage import read_usage
+from llm_client.providers.openai.usage import read_usage, stated_usage
 from llm_client.providers.response import object_in
 from llm_client.providers.wire import StreamReader
 
@@ -54,6 +54,9 @@ class ChatStreamReader(StreamReader):
         self._tier = payload.get("service_tier") or self._tier
         if payload.get("error"):
             raise self.failure(payload, usage=bool(self._count(payload)))
+        groq = object_in(payload.get("x_groq") or {})
+        if groq.get("error"):  # "why a stream was stopped early": its finish reason says `stop`
+            raise self.failure(groq, usage=bool(self._count(payload)))
         draft = self.draft
         events: list[StreamEvent] = []
         choices = payload.get("choices")
@@ -66,7 +69,7 @@ class ChatStreamReader(StreamReader):
             if choice.get("logprobs"):
                 read_choice_logprobs(draft, whole_value(choice["logprobs"]))
             if choice.get("finish_reason"):
-                draft.finish_reason = read_finish(choice["finish_reason"])
+                draft.finish_reason = read_finish(choice["finish_reason"], choice.get("native_finish_reason"))
                 events += draft.close_open_calls()
         events += self._count(payload)
         if draft.request_id is None:
@@ -84,9 +87,12 @@ class ChatStreamReader(StreamReader):
 
     def _count(self, payload: Mapping[str, Any]) -> list[StreamEvent]:
         """Take the usage of a chunk, which may stand beside a failure; another chunk may have named the tier."""
-        if not payload.get("usage"):
+        if not stated_usage(payload):
             return []
-        self.draft.usage = read_usage({**payload, "service_tier": self._tier})
+        usage = read_usage({**payload, "service_tier": self._tier})
+        if usage.is_nothing and self.draft.usage is not None:
+            return []  # an empty count takes nothing away
+        self.draft.usage = usage
         return [StreamEvent(type="usage", usage=self.draft.usage)]
 
     def _read_delta(self, delta: Mapping[str, Any], events: list[StreamEvent]) -> None:

@@ -17,7 +17,7 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
     OpenAI counts cached tokens inside `prompt_tokens` and reasoning inside `completion_tokens`. xAI, and Gemini through its chat interface,
     count reasoning beside them, which shows in their total.
     """
-    usage = answer.get("usage")
+    usage = stated_usage(answer)
     tier = tier_name(answer.get("service_tier"))
     if not isinstance(usage, Mapping):
         return Usage(requests=1, service_tier=tier)
@@ -48,6 +48,18 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
         service_tier=tier,
         requests=1,
     )
+
+
+def stated_usage(answer: Mapping[str, object]) -> object:
+    """Return what a Chat Completions answer, or a chunk, says of its use; nothing that counts where it says nothing.
+
+    Groq has it in a field of its own (`x_groq.usage`, "only sent in the final chunk": groq-python, `chat_completion_chunk.py`), Moonshot in the
+    choice that ends a stream.
+    """
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    own = choice.get("usage") if isinstance(choice, Mapping) else None
+    return answer.get("usage") or part_of(answer, "x_groq").get("usage") or own
 
 
 def read_response_usage(response: Mapping[str, object]) -> Usage:

@@ -13,6 +13,7 @@ import pytest
 from llm_client.errors import (
     ContentFiltered,
     InvalidResponse,
+    ProviderError,
     ProviderTimeout,
     ProviderUnavailable,
     RateLimited,
@@ -510,3 +511,47 @@ async def test_cancelled_reader_of_a_stream_is_cancelled() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert response.was_left
+
+
+USED = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": USED}]},
+        {**chat_wire.chunk({}, "stop"), "x_groq": {"id": "req_1", "usage": USED}},
+    ],
+    ids=["Moonshot", "Groq"],
+)
+@pytest.mark.parametrize("zero", [False, True])
+async def test_usage_is_read_where_a_server_puts_it(last: dict[str, Any], zero: bool) -> None:
+    """An empty count that comes behind it takes nothing away."""
+    nothing = {"choices": [], "usage": dict.fromkeys(USED, 0)}
+    chunks = [chat_wire.chunk({"content": "Hi"}), last, *([nothing] if zero else [])]
+    async with LoopbackServer(sse_reply(*data_events(chunks, done=True))) as server:
+        usage = (await stream(provider("chat", server)))[-1].result.usage
+    assert (usage.input_tokens, usage.output_tokens) == (1000, 100)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("over_capacity", ProviderUnavailable),
+        ("rate_limit_exceeded", RateLimited),
+        ("content_filter", ContentFiltered),
+        ("something new", ProviderUnavailable),
+    ],
+)
+async def test_a_stream_that_groq_stopped_early_is_the_error_it_names(
+    code: str, error: type[ProviderError]
+) -> None:
+    chunks = [
+        chat_wire.chunk({"content": "The ans"}),
+        {**chat_wire.chunk({}, "stop"), "x_groq": {"id": "req_1", "error": code, "usage": USED}},
+    ]
+    async with LoopbackServer(sse_reply(*data_events(chunks, done=True))) as server:
+        with pytest.raises(error, match=code) as caught:
+            await stream(provider("chat", server))
+    assert caught.value.usage is not None
+    assert caught.value.usage.input_tokens == 1000
