@@ -69,6 +69,11 @@ PLAYED = {
         "test_a_result_that_the_step_cannot_have_returned_is_asked_for_again",
         "test_a_tool_whose_own_question_nobody_answers_has_failed_and_the_model_reads_it",
     ),
+    "test_changed_questions": (
+        "test_a_yes_to_one_tools_call_runs_no_other_tool",
+        "test_an_answer_is_for_the_question_that_was_asked_and_another_stops_the_job",
+        "test_a_retry_of_a_lost_step_does_what_those_who_wanted_it_were_shown",
+    ),
     "test_repeated_calls": (
         "test_what_became_of_a_call_is_asked_with_what_it_was_made_with_and_retry_makes_that",
         "test_a_question_that_outlives_its_job_shows_what_was_under_way_and_a_retry_makes_that",

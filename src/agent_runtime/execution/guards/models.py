@@ -19,7 +19,7 @@ from agent_runtime.execution.guards.model_settlement import (
 )
 from agent_runtime.execution.guards.model_step import CURRENT_CALL, ModelStep, about, next_step, step_name
 from agent_runtime.execution.job_run import JobRun
-from agent_runtime.execution.operations.effects import warn_changed
+from agent_runtime.execution.operations.changes import warn_changed
 from agent_runtime.execution.operations.failed_at import failure_of, note_failure
 from agent_runtime.execution.operations.failures import describe_failure, recorded_failure
 from agent_runtime.ports.commit import NewEvent

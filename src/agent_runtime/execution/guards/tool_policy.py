@@ -77,7 +77,7 @@ class ApprovalOfCall:
 
     What they have edited is another call, on which everything that rules on calls rules again: it may need other
     people's approval, which is asked for unless those who made the edit can give it. Each question is bound to the
-    hash of the arguments it shows, so that an answer to others is never used.
+    hash of the call it shows, so that an answer about another tool or other arguments is never used.
 
     Args:
         branch: Where it waits.
@@ -91,9 +91,9 @@ class ApprovalOfCall:
         self.is_changed = is_changed
         """They are told so, and agree to what the tool is now."""
         self._given: tuple[str, Verdict] | None = None
-        """The newest yes, and what it is for."""
+        """The newest yes, and which call it is for."""
         self._asked: Counter[str] = Counter()
-        """How often about which arguments."""
+        """How often about which call."""
 
     def is_given(self, invocation: ToolInvocation, approval: Approval) -> bool:
         """Whether those who have said yes to this very call may; to one that was under way they have."""
@@ -102,7 +102,7 @@ class ApprovalOfCall:
         if self._given is None:
             return False
         wanted, verdict = self._given
-        return wanted == hash_of(invocation.arguments) and verdict.satisfies(approval)
+        return wanted == _hash_of_call(invocation) and verdict.satisfies(approval)
 
     async def ask(
         self, invocation: ToolInvocation, approval: Approval, result: PolicyResult
@@ -126,7 +126,7 @@ class ApprovalOfCall:
                 except ToolError as error:  # whoever edited them has only seen the tool's schema
                     problem = f"the edited arguments do not match the tool's schema: {error}"
                     continue
-            self._given = (hash_of(agreed.arguments), verdict)
+            self._given = (_hash_of_call(agreed), verdict)
             return agreed
 
     async def _answer(
@@ -139,8 +139,7 @@ class ApprovalOfCall:
             "effect": tool.effect,
         }
         reasons = [refusal_of(result)] if result.rule is not None else []
-        wanted = hash_of(invocation.arguments)
-        about = wanted
+        wanted = about = _hash_of_call(invocation)
         if self.is_changed:
             reasons.append(CHANGED)
             payload["description"] = tool.description
@@ -158,9 +157,14 @@ class ApprovalOfCall:
             self._branch,
             f"{self._effect.ruled_at}?{about}{again}",
             approval_spec(approval, payload, argument_schema=schema),
-            argument_hash=wanted,
+            argument_hash=hash_of(invocation.arguments),
         )
         return await await_action(self._branch, action)
+
+
+def _hash_of_call(invocation: ToolInvocation) -> str:
+    """Return a hash of what is agreed to: which tool, how far its effect can be taken back, and its arguments."""
+    return hash_of([invocation.tool.name, invocation.tool.effect, invocation.arguments])
 
 
 def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:

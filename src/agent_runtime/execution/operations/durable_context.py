@@ -22,6 +22,7 @@ from agent_runtime.execution.branch import Branch, Operation, branch_here
 from agent_runtime.execution.guards import Guard
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.asking import Ask, Asked, JournaledWait, ask_and_wait
+from agent_runtime.execution.operations.changes import hash_of_question
 from agent_runtime.execution.operations.children import Children, ChildRequest
 from agent_runtime.execution.operations.durable_child import DurableChildHandle
 from agent_runtime.execution.operations.effects import JournaledEffect, Outcome
@@ -194,8 +195,9 @@ class DurableContext(OperatorContext):
 
         async def ask(branch: Branch) -> Asked[ActionRecord]:
             operation = branch.reach("action", str(spec.type), key=key)
+            asks = await hash_of_question(branch, operation.step, spec)
             await branch.admit()
-            asking = ask_person(branch, operation.id, spec)
+            asking = ask_person(branch, operation.id, spec, asks=asks)
 
             async def read(answer: RuntimeEvent) -> ActionRecord:
                 return resolved(asking.action, answer)
@@ -215,8 +217,9 @@ class DurableContext(OperatorContext):
         branch = self.branch()
         operation = branch.reach("action", str(spec.type), key=key)
         with branch.step(str(spec.type)):
+            asks = await hash_of_question(branch, operation.step, spec)
             await branch.admit()
-            return await open_action(branch, operation.id, spec, held=True)
+            return await open_action(branch, operation.id, spec, asks=asks, held=True)
 
     async def await_action(self, action: ActionRecord) -> ActionRecord:
         """Wait for the answer to a question this job has asked."""

@@ -16,17 +16,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, Unpack
 
 from agent_runtime.actions.records import new_action
-from agent_runtime.errors import ContentTooLarge, NondeterminismError, ResultNotSerializable
+from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.approvals import who_agreed
 from agent_runtime.execution.branch import Branch, Operation
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import History, Step
+from agent_runtime.execution.operations.changes import warn_changed
 from agent_runtime.execution.operations.waits import asked_event, await_action, blocking, open_action
 from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.budget import Charge
 from agent_runtime.values.content import decode, encode
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.fingerprint import hash_of, type_name
 from llm_client.exits import PASSING
 from llm_client.json_text import JsonObject
@@ -43,6 +44,10 @@ RECONCILE_TIMEOUT: Final = 60.0
 
 MAX_SHOWN: Final = 100
 """Arguments that are listed by their classes when all together are too long."""
+
+_CHANGED_MEANWHILE: Final = (
+    "The code calls it with something else by now than was shown to those who wanted it done again"
+)
 
 Outcome = RuntimeEvent | NewEvent
 """A `completed` or `failed` entry: recorded earlier, or just now."""
@@ -142,12 +147,7 @@ class JournaledEffect:
 
         `None` where nothing is recorded, or not as it was: then it is called as the code asks.
         """
-        call = self._recorded() if self.step is not None else None
-        if call is None or call.content is None or call.data.get("hides"):
-            return None
-        arguments = decode(call.content)
-        is_whole = isinstance(arguments, dict) and hash_of(arguments) == _made_hash(call)
-        return arguments if is_whole else None
+        return None if self.step is None else _whole_arguments(self._recorded())
 
     def was_begun_with(self, arguments: Mapping[str, object]) -> bool:
         """Whether it was under way in this job with the same arguments: then whoever had to agree to them has."""
@@ -265,7 +265,11 @@ class JournaledEffect:
         )
         action = question_about(self.run, self._question(), f"{self.operation_id}!{number}")
         await self.run.journal.commit(
-            [unknown, asked_event(action), *blocking(self.branch, action.operation_id or "", "action")],
+            [
+                unknown,
+                asked_event(action, asks=self._done_again()),
+                *blocking(self.branch, action.operation_id or "", "action"),
+            ],
             new_actions=[action],
         )
         step = self.step
@@ -323,20 +327,31 @@ class JournaledEffect:
         problem: str | None = None
         for number in itertools.count():
             place = f"{first}.{number}" if number else first
-            action = await open_action(self.branch, place, self._question(problem))
+            retried = self._done_again()
+            action = await open_action(self.branch, place, self._question(problem), asks=retried)
             answer = (await await_action(self.branch, action, settles=True)).resolution or {}
             match answer.get("outcome"):
                 case "done":
-                    content, problem = self._told(answer.get("result"))
+                    content, unfit = self._told(answer.get("result"))
                     if content is not None:
                         return await self._done(content, by="person")
+                    problem = f"The result that was given {unfit}"
                 case "retry":
-                    return None
+                    if self.run.history.steps[place].input_hash in (None, retried):
+                        return None
+                    problem = _CHANGED_MEANWHILE
                 case _:
                     reason = public_text(str(answer.get("error") or "a person found that it had failed"))
                     data = {"error": reason, "error_type": "reconciled", "reconciled": "person"}
                     return await self.finish(ok=False, data=data, content=None)
         raise AssertionError("unreachable: the count has no end")
+
+    def _done_again(self) -> str:
+        """Return the hash of the arguments that a retry would be called with: those that a tool was called with, or the code's."""
+        call = self._recorded()
+        is_made_again = self.kind == "tool" and _whole_arguments(call) is not None
+        made = _made_hash(call) if call is not None and is_made_again else None
+        return made or self._asked
 
     def _told(self, result: Any) -> tuple[bytes | None, str | None]:
         """Return a result that somebody gives as content, or why it cannot be what this operation returned."""
@@ -349,24 +364,18 @@ class JournaledEffect:
         return await self.finish(ok=True, data={"reconciled": by}, content=content)
 
 
+def _whole_arguments(call: RuntimeEvent | None) -> dict[str, Any] | None:
+    """Return what an effect was called with, where its entry holds it as it was."""
+    if call is None or call.content is None or call.data.get("hides"):
+        return None
+    arguments = decode(call.content)
+    is_whole = isinstance(arguments, dict) and hash_of(arguments) == _made_hash(call)
+    return arguments if is_whole else None
+
+
 def _made_hash(call: RuntimeEvent) -> str | None:
     found: str | None = call.data.get("made", call.data.get("input"))
     return found
-
-
-def warn_changed(run: JobRun, operation_id: str, kind: str, name: str) -> None:
-    """Record, once, that a finished step would be asked something else today; its recorded outcome is used.
-
-    Raises:
-        NondeterminismError: The kernel is strict.
-    """
-    said = f"{kind} {name!r} at {operation_id!r} is asked something else than the journal records"
-    if run.services.options.strict:
-        raise run.lifecycle.refuse(NondeterminismError(f"{said}, and the kernel is strict"))
-    if operation_id not in run.history.warned:
-        logger.warning("job %s: %s; the recorded outcome is used", run.job_id, said)
-        data = {"warning": "changed_input", "step": operation_id, "kind": kind, "name": name}
-        run.journal.record(NewEvent(RuntimeEventType.JOB_WARNING, None, data))
 
 
 def unknown_effect(
@@ -388,7 +397,7 @@ def unknown_effect(
         operation_id: It.
         arguments: What it was called with.
         retried_with: What it is called with if it is run again, where that is something else by now.
-        problem: What was wrong with an earlier answer.
+        problem: What was wrong with an earlier answer, in a sentence.
     """
     agreed = who_agreed(history, operation_id)
     payload: dict[str, Any] = {
@@ -401,7 +410,7 @@ def unknown_effect(
     if retried_with is not None:
         payload["retry_arguments"] = retried_with
     if problem is not None:
-        payload["problem"] = f"The result that was given {problem}"
+        payload["problem"] = problem
     return ActionSpec(
         type=ActionType.RECONCILE, payload=payload, approvers=agreed.approvers, quorum=agreed.quorum
     )

@@ -31,6 +31,7 @@ def ask_person(
     spec: ActionSpec,
     *,
     argument_hash: str | None = None,
+    asks: str | None = None,
     held: bool = False,
 ) -> Asking:
     """Build a question, or return the one that was asked here before.
@@ -40,6 +41,7 @@ def ask_person(
         operation_id: At which place.
         spec: What.
         argument_hash: Hash of the arguments that an approval is for.
+        asks: Hash of all that an answer is for, where the operation's id does not say it.
         held: Whether the code holds the question beyond one wait for its answer. Then resume tokens are drawn, for an
             operator that hands them on. Only their hashes are kept, so a run that comes by again, and perhaps has not
             handed them on yet, draws further ones, as long as the question is open.
@@ -66,7 +68,7 @@ def ask_person(
     )
     action, tokens = run.tokens.draw(action) if held else (action, ())
     parts: CommitParts = {"new_actions": [action], "new_tokens": tokens, "set_timers": expiry_timer(action)}
-    return Asking(action, [asked_event(action, held=held)], parts)
+    return Asking(action, [asked_event(action, asks=asks, held=held)], parts)
 
 
 async def open_action(
@@ -75,10 +77,11 @@ async def open_action(
     spec: ActionSpec,
     *,
     argument_hash: str | None = None,
+    asks: str | None = None,
     held: bool = False,
 ) -> ActionRecord:
     """Ask a question, or return the one that was asked here before; the arguments are those of `ask_person`."""
-    asking = ask_person(branch, operation_id, spec, argument_hash=argument_hash, held=held)
+    asking = ask_person(branch, operation_id, spec, argument_hash=argument_hash, asks=asks, held=held)
     if asking.events:
         blocked = blocking(branch, operation_id, "action")
         await branch.run.journal.commit([*asking.events, *blocked], **asking.parts)
@@ -87,14 +90,16 @@ async def open_action(
     return asking.action
 
 
-def asked_event(action: ActionRecord, *, held: bool = False) -> NewEvent:
-    """Build the entry that says a question was asked; `held` as for `ask_person`."""
+def asked_event(action: ActionRecord, *, asks: str | None = None, held: bool = False) -> NewEvent:
+    """Build the entry that says a question was asked; `asks` and `held` as for `ask_person`."""
     data: dict[str, Any] = {
         "name": action.type,
         "action_id": action.action_id,
         "type": action.type,
         "expires_at": None if action.expires_at is None else action.expires_at.isoformat(),
     }
+    if asks is not None:
+        data["input"] = asks
     if held:
         data["held"] = True
     if action.argument_hash is not None:
