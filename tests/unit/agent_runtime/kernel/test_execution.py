@@ -374,7 +374,7 @@ async def test_a_time_comes_back_as_it_was_recorded() -> None:
     async def timed(context: OperatorContext, given: object) -> list[str]:
         first = context.now()
         ids = [str(context.uuid()), str(context.uuid())]
-        await context.sleep(0.05)
+        await context.sleep(0.5)
         return [first.isoformat(), *ids, context.now().isoformat()]
 
     async with kernel(operators=[timed]) as k:
