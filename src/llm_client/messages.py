@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
+from llm_client.extra_fields import BESIDE_CALLS, BESIDE_TEXTS, OF_THOUGHTS, foreign_fields
 from llm_client.usage import Usage
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -119,6 +120,17 @@ class CallPart:
 
 
 Part = TextPart | MediaPart | ReasoningPart | RefusalPart | CallPart
+
+
+def foreign_data(part: Part) -> Mapping[str, object]:
+    """Return what a part is said to carry for its vendor, and that no vendor is known to put there."""
+    if isinstance(part, MediaPart):
+        return part.vendor_data
+    if not part.data:
+        return {}
+    if isinstance(part, ReasoningPart):
+        return foreign_fields(part.data, OF_THOUGHTS)
+    return foreign_fields(part.data, BESIDE_CALLS if isinstance(part, CallPart) else BESIDE_TEXTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from llm_client.extra_fields import words_of_thoughts
 from llm_client.json_text import dumps
-from llm_client.messages import CallPart, MediaPart, Message
+from llm_client.messages import CallPart, MediaPart, Message, Part, ReasoningPart, foreign_data
 from llm_client.tools.tool import Tool
 
 DEFAULT_LETTERS_PER_TOKEN = 4.0
@@ -38,12 +39,22 @@ def message_letters(message: Message) -> int:
     if isinstance(message.content, str):
         size += letters(message.content)
     else:
-        size += sum(
-            letters(part.text) for part in message.content if not isinstance(part, MediaPart | CallPart)
-        )
+        size += sum(map(_part_letters, message.content))
     for call in message.tool_calls:
         size += len(call.name) + _letters_of_json(call.arguments)
     return size
+
+
+def _part_letters(part: Part) -> int:
+    """Return the letters of a part, with what it carries that is none of a vendor's signatures, ids and sources."""
+    if isinstance(part, MediaPart):
+        return 0
+    others = foreign_data(part)
+    if isinstance(part, ReasoningPart) and not others:
+        return max(letters(part.text), sum(map(letters, words_of_thoughts(part.data))))
+    return (0 if isinstance(part, CallPart) else letters(part.text)) + (
+        _letters_of_json(others) if others else 0
+    )
 
 
 def media_tokens(message: Message) -> int:

@@ -31,7 +31,13 @@ from llm_client import (
     TextPart,
     tool,
 )
+from llm_client.messages import CallPart, RefusalPart, ToolCall
 from llm_client.middleware import ModelCall, ProceedCall
+from llm_client.providers.anthropic.request import MessagesFormat
+from llm_client.providers.google.request import GenerateContentFormat
+from llm_client.providers.openai.chat_dialect import MISTRAL
+from llm_client.providers.openai.chat_request import ChatFormat
+from llm_client.providers.openai.responses_request import ResponsesFormat
 from support.kernels import BOUND, journal, kernel, types
 from support.loopback import LoopbackServer, json_reply
 
@@ -395,6 +401,89 @@ async def test_thoughts_are_redacted_unless_their_vendor_wants_them_back_as_they
     ) as k:
         await (await k.execute(ExecutionRequest(operator="ask"))).result()
     assert model.specs[0].messages[0].content == signed
+
+
+ELSEWHERE = {"text": None, "fileData": {"fileUri": "u"}, "type": "document", "note": PERSONAL}
+"""What no vendor puts beside a text, and what would take its place."""
+
+
+@pytest.mark.parametrize("provider", ["x", "anthropic", "google", "openai", ""])
+async def test_what_is_said_to_be_a_vendors_beside_a_text_is_redacted_or_stays_here(provider: str) -> None:
+    item = {"id": "m"}
+    known = {"thoughtSignature": "c2ln", "citations": [{"cited_text": "of Bonn"}], "number": 0, "item": item}
+    text, cited, refusal, call = (
+        await sent(
+            TextPart(text=PERSONAL, provider=provider, data=known | ELSEWHERE),
+            TextPart(text="x", provider=provider, data={"citations": [{"cited_text": PERSONAL}]}),
+            RefusalPart(text=PERSONAL, provider=provider, data=known | ELSEWHERE),
+            CallPart(
+                call_id="1", provider=provider, data={"item": item, "function": {"arguments": PERSONAL}}
+            ),
+        )
+    ).content
+    assert [part.data for part in (text, cited, refusal, call)] == [known, {}, known, {"item": item}]  # type: ignore[union-attr]  # parts, as they were
+
+
+OVER: dict[str, Any] = dict.fromkeys(
+    ("type", "text", "id", "name", "input", "role", "function", "functionCall", "arguments", "call_id"),
+    "OVER",
+) | dict.fromkeys(("content", "refusal", "status"), "OVER")
+BESIDE = OVER | {"item": OVER, "number": 1}
+
+
+def turn_of(provider: str) -> Message:
+    """Return a model's turn in which other words stand beside each part, under the names of the part's own."""
+    chunk = {"thinking_chunk": {"type": "document_url", "document_url": "u"}}
+    parts = (
+        ReasoningPart(provider="mistral", text="hm", data=chunk),
+        TextPart(text="said", provider=provider, data=BESIDE),
+        RefusalPart(text="refused", provider=provider, data={**BESIDE, "number": 2}),
+        CallPart(call_id="c1", provider=provider, data=BESIDE),
+    )
+    return Message("assistant", parts, (ToolCall("c1", "look", {"where": "here"}),))
+
+
+def encoded(form: Any, provider: str) -> Any:
+    messages = [Message.user("go"), turn_of(provider), Message.tool("ok", "c1", "look"), Message.user("on")]
+    body = form.encode(RequestSpec(messages=messages), "m", stream=False)
+    return body.get("messages") or body.get("contents") or body["input"]
+
+
+def test_what_is_said_to_be_a_vendors_takes_the_place_of_nothing_that_a_part_says() -> None:
+    said, refused, called = encoded(MessagesFormat(), "anthropic")[1]["content"]
+    assert (said["type"], said["text"]) == ("text", "said")
+    assert (refused["type"], refused["text"]) == ("text", "refused")
+    assert called.items() >= {"type": "tool_use", "id": "c1", "name": "look"}.items()
+    assert called["input"] == {"where": "here"}
+
+    said, refused, called = encoded(GenerateContentFormat("v1beta"), "google")[1]["parts"]
+    assert (said["text"], refused["text"], called["functionCall"]["name"]) == ("said", "refused", "look")
+
+    _, said, refused, called, *_ = encoded(ResponsesFormat("openai"), "openai")
+    for item, kind, words in ((said, "output_text", "said"), (refused, "refusal", "refused")):
+        assert (item["type"], item["role"], item["status"]) == ("message", "assistant", "completed")
+        (content,) = item["content"]
+        assert content["type"] == kind
+        assert words in content.values()
+    assert called.items() >= {"type": "function_call", "call_id": "c1", "name": "look"}.items()
+    assert json.loads(called["arguments"]) == {"where": "here"}
+
+    turn = encoded(ChatFormat("openai"), "openai")[1]
+    assert (turn["role"], turn["content"], turn["refusal"]) == ("assistant", "said", "refused")
+    (called,) = turn["tool_calls"]
+    assert (called["type"], called["id"], called["function"]["name"]) == ("function", "c1", "look")
+    thought, *_ = encoded(ChatFormat("mistral", MISTRAL), "mistral")[1]["content"]
+    assert thought["type"] == "thinking"
+
+
+def test_what_is_nobodys_goes_to_nobody() -> None:
+    for form in (
+        MessagesFormat(),
+        GenerateContentFormat("v1beta"),
+        ResponsesFormat("openai"),
+        ChatFormat("openai"),
+    ):
+        assert "OVER" not in json.dumps(encoded(form, ""))
 
 
 @tool

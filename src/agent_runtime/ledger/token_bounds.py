@@ -15,7 +15,15 @@ from typing import Any, Final, Literal
 import orjson
 
 from llm_client.json_text import JsonObject, dumps
-from llm_client.messages import CallPart, MediaPart, Message, ReasoningPart, RefusalPart, TextPart
+from llm_client.messages import (
+    CallPart,
+    MediaPart,
+    Message,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    foreign_data,
+)
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
 from llm_client.unseen import normalized, pieces
@@ -56,17 +64,6 @@ _HARMLESS_EXTRAS: Final = frozenset(
     }
 )
 """Fields of a vendor's request body that bring no further input and no second answer."""
-
-_BLOCKS: Final = ("block", "part", "item")
-"""Under which a vendor's own block is carried as it came."""
-_THOUGHTS: Final = ("thinking", "redacted_thinking", "reasoning")
-"""Types of vendors' own blocks that hold all they say; others may name a file, an address or something stored."""
-_THOUGHT_FIELDS: Final = frozenset({"text", "thought", "thoughtSignature"})
-"""Likewise fields of blocks that have no type."""
-
-
-_READ_FILES: Final = "annotations"
-"""Where a chat server puts what it has read in files, pictures by their addresses among it; beside a text, what the text rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,27 +170,10 @@ def _message(message: Message, model: str) -> int | Unbounded:
 
 def _said(part: TextPart | ReasoningPart | RefusalPart | CallPart) -> int | Unbounded:
     """Bound a part that is text, and what its vendor wants back with it, which may name what is read besides."""
-    data = part.data
-    if data:
-        named = map(data.get, _BLOCKS) if isinstance(part, ReasoningPart) else (data, data.get("item"))
-        blocks = [block for block in named if isinstance(block, Mapping)]
-        allowed = _is_thought if isinstance(part, ReasoningPart) else _keeps_its_type
-        has_files = isinstance(part, ReasoningPart) and _READ_FILES in data
-        if has_files or not all(map(allowed, blocks)):
-            return Unbounded("what a vendor wants back with an answer may bring input of any size")
+    if foreign_data(part):
+        return Unbounded("what a vendor wants back with an answer may bring input of any size")
     text = "" if isinstance(part, CallPart) else part.text
-    return text_bytes(text) + (_json_bytes(data) if data else 0)
-
-
-def _is_thought(block: Mapping[str, Any]) -> bool:
-    """Whether a vendor's own block holds all that it says."""
-    kind = block.get("type")
-    return kind in _THOUGHTS if "type" in block else block.keys() <= _THOUGHT_FIELDS
-
-
-def _keeps_its_type(beside: Mapping[str, Any]) -> bool:
-    """Whether what goes beside a text or a call leaves it one."""
-    return "type" not in beside
+    return text_bytes(text) + (_json_bytes(part.data) if part.data else 0)
 
 
 def _image(part: MediaPart, model: str) -> int | Unbounded:

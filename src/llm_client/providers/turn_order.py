@@ -52,7 +52,7 @@ def blocks_of(message: Message, provider: str) -> list[Block]:
                 blocks.append(part)
         elif isinstance(part, MediaPart):
             blocks.append(part if part.provider == provider else replace(part, vendor_data={}))
-        elif part.provider in ("", provider):
+        elif part.provider == provider or not part.data:
             blocks.append(part)
         elif part.text:
             blocks.append(replace(part, provider="", data={}))

@@ -14,7 +14,17 @@ from urllib.parse import quote, unquote_to_bytes
 
 from agent_runtime.execution.policy_enforcer import redactor
 from llm_client.codec import load_part
-from llm_client.messages import MediaPart, Message, Part, ReasoningPart, RefusalPart, TextPart
+from llm_client.extra_fields import signed_fields
+from llm_client.messages import (
+    CallPart,
+    MediaPart,
+    Message,
+    Part,
+    ReasoningPart,
+    RefusalPart,
+    TextPart,
+    foreign_data,
+)
 from llm_client.redaction import Redactor
 from llm_client.tools.tool import ToolResult
 from llm_client.turns import read_aside
@@ -68,15 +78,19 @@ async def redacted_result_of(result: ToolResult, kinds: tuple[str, ...]) -> Tool
     return await read_aside(read, cleaned)
 
 
-def _read_of(message: Message) -> list[str]:
+def _read_of(message: Message) -> list[object]:
     """Return what is read of a message's content."""
     if isinstance(message.content, str):
         return [message.content]
-    return [
-        (part.data or part.url or "") if isinstance(part, MediaPart) else part.text
-        for part in message.content
-        if isinstance(part, MediaPart | TextPart | RefusalPart | ReasoningPart)
-    ]
+    return list(map(_read_of_part, message.content))
+
+
+def _read_of_part(part: Part) -> object:
+    if isinstance(part, MediaPart):
+        return part.data or part.url or ""
+    if isinstance(part, CallPart):
+        return part.data
+    return part.text if isinstance(part, ReasoningPart) else (part.text, part.data)
 
 
 def _redacted(message: Message, cleaner: Redactor) -> Message:
@@ -98,9 +112,26 @@ def _redacted(message: Message, cleaner: Redactor) -> Message:
 def _redacted_part(part: Part, cleaner: Redactor) -> Part:
     if isinstance(part, MediaPart):
         return _redacted_media(part, cleaner)
-    if isinstance(part, TextPart | RefusalPart) or (isinstance(part, ReasoningPart) and not part.data):
-        return replace(part, text=cleaner.text(part.text))
-    return part
+    if isinstance(part, TextPart | RefusalPart):
+        return replace(part, text=cleaner.text(part.text), data=_redacted_data(part, cleaner))
+    if isinstance(part, CallPart):
+        return replace(part, data=_redacted_data(part, cleaner))
+    return part if part.data else replace(part, text=cleaner.text(part.text))
+
+
+def _redacted_data(part: TextPart | RefusalPart | CallPart, cleaner: Redactor) -> dict[str, Any]:
+    """Return what goes back beside a text or a call: what is signed as it is, and of the rest what is known and holds nothing to take out.
+
+    Half of a quotation or of an id would be refused, so such a field is left out whole.
+    """
+    if not part.data:
+        return part.data
+    signed, others = signed_fields(part.data), foreign_data(part)
+    return {
+        name: value
+        for name, value in part.data.items()
+        if name in signed or (name not in others and cleaner.redact({name: value}) == {name: value})
+    }
 
 
 def _redacted_name(name: str, cleaner: Redactor) -> str:

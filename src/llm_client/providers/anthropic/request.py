@@ -160,7 +160,7 @@ def _assistant(message: Message) -> str | list[dict[str, Any]]:
         if isinstance(block, PlacedCall):
             call = block.call
             use = {"type": "tool_use", "id": call.id, "name": tool_name(call.name), "input": call.arguments}
-            blocks.append({**use, **block.data})
+            blocks.append({**block.data, **use})
         elif isinstance(block, ReasoningPart):
             if "block" in block.data:
                 blocks.append(block.data["block"])
@@ -216,7 +216,7 @@ def _blocks(content: str | Sequence[Part]) -> list[dict[str, Any]]:
         if isinstance(part, MediaPart):
             block = _media(part)
         elif isinstance(part, TextPart) and part.text.strip():
-            block = {"type": "text", "text": part.text} | (part.data if part.provider == PROVIDER else {})
+            block = {**(part.data if part.provider == PROVIDER else {}), "type": "text", "text": part.text}
         else:
             continue
         if part.cache:

@@ -151,7 +151,7 @@ def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
         elif isinstance(block, MediaPart):
             parts.append(_media(block))
         elif block.text or block.data:
-            parts.append({"text": block.text, **block.data})
+            parts.append({**block.data, "text": block.text})
     return parts
 
 
@@ -195,8 +195,8 @@ def _media(part: MediaPart) -> dict[str, Any]:
     about = part.vendor_data if part.provider == PROVIDER else {}
     source, others = about.get("source", {}), about.get("part", {})
     if address := own_file(part, PROVIDER) or part.url:  # a file's id is the address that Google has given it
-        return {"fileData": {"mimeType": part.media_type, "fileUri": address, **source}, **others}
-    return {"inlineData": {"mimeType": part.media_type, "data": part.data or "", **source}, **others}
+        return {**others, "fileData": {**source, "mimeType": part.media_type, "fileUri": address}}
+    return {**others, "inlineData": {**source, "mimeType": part.media_type, "data": part.data or ""}}
 
 
 def _tools(spec: RequestSpec, model: str) -> list[dict[str, Any]]:

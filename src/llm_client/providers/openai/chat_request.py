@@ -211,7 +211,7 @@ class ChatFormat:
             carried["audio"] = {"id": sound["id"]}
             blocks = [block for block in blocks if not (isinstance(block, TextPart) and SPOKEN in block.data)]
         calls = [
-            {**_call(block.call, self._call_id(block.call.id)), **block.data}
+            {**block.data, **_call(block.call, self._call_id(block.call.id))}
             for block in blocks
             if isinstance(block, PlacedCall)
         ]
@@ -234,7 +234,7 @@ class ChatFormat:
             encoded["refusal"] = "".join(refusal)
         if calls:
             encoded["tool_calls"] = calls
-        return encoded | carried
+        return carried | encoded
 
     def _chunk(self, block: Block) -> dict[str, Any] | None:
         """Return what a block is in the content of a turn; `None` for what stands elsewhere, or goes to nobody."""

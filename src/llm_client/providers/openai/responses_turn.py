@@ -173,37 +173,22 @@ def _items(message: Message, provider: str) -> list[_Item]:
     open_number: int | None = None
     for block in blocks_of(message, provider):
         if isinstance(block, TextPart | RefusalPart):
-            number = block.data.get("number")
+            number, about = block.data.get("number"), _item_of(block.data)
             content = _content(block)
             if number is not None and number == open_number:
                 items[-1][0]["content"].append(content)
-            elif number is not None and block.data["item"].get("id"):
-                about = block.data["item"]
-                items.append(
-                    (
-                        {
-                            "type": "message",
-                            "role": "assistant",
-                            "status": "completed",
-                            **about,
-                            "content": [content],
-                        },
-                        {},
-                    )
-                )
+            elif number is not None and about.get("id"):
+                ours = {"type": "message", "role": "assistant", "status": "completed", "content": [content]}
+                items.append(({**about, **ours}, {}))
             elif block.text:
-                phase = {
-                    name: block.data["item"]["phase"]
-                    for name in ("phase",)
-                    if name in block.data.get("item", {})
-                }
-                items.append(({"role": "assistant", "content": block.text, **phase}, {}))
+                phase = {name: about[name] for name in ("phase",) if name in about}
+                items.append(({**phase, "role": "assistant", "content": block.text}, {}))
                 number = None
             open_number = number
             continue
         open_number = None
         if isinstance(block, PlacedCall):
-            items.append(({**call_item(block.call), **block.data.get("item", {})}, {}))
+            items.append(({**_item_of(block.data), **call_item(block.call)}, {}))
         elif isinstance(block, ReasoningPart):
             if "item" in block.data:
                 items.append((block.data["item"], block.data))
@@ -218,7 +203,13 @@ def _content(block: TextPart | RefusalPart) -> dict[str, Any]:
     if isinstance(block, RefusalPart):
         return {"type": "refusal", "refusal": block.text}
     others = {name: value for name, value in block.data.items() if name not in ("item", "number")}
-    return {"type": "output_text", "text": block.text, "annotations": [], **others}
+    return {"annotations": [], **others, "type": "output_text", "text": block.text}
+
+
+def _item_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an item said beside the text or the call in it."""
+    item = data.get("item")
+    return item if isinstance(item, Mapping) else {}
 
 
 def _is_followed(items: Sequence[_Item], number: int, said: list[int]) -> bool:

@@ -80,7 +80,7 @@ def chunk_of(block: Block) -> dict[str, Any] | None:
     fields = block.data.get(_CHUNK) if isinstance(block, ReasoningPart) else None
     if not isinstance(block, ReasoningPart) or not isinstance(fields, Mapping):
         return None
-    return {"type": "thinking", "thinking": [_text(block.text)], **fields}
+    return {"thinking": [_text(block.text)], **fields, "type": "thinking"}
 
 
 def _text(words: str) -> dict[str, Any]:

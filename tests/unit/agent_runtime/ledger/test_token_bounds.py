@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent_runtime.ledger.token_bounds import Unbounded, bound_input, text_bytes
 from llm_client import Message, RequestSpec, tool
 from llm_client.json_text import LongFloat
-from llm_client.messages import CallPart, MediaPart, Part, ReasoningPart, TextPart, ToolCall
+from llm_client.messages import CallPart, MediaPart, Part, ReasoningPart, RefusalPart, TextPart, ToolCall
 from llm_client.spec import OutputSchema
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.server import CodeExecution
@@ -189,7 +189,31 @@ THOUGHTS: list[Part] = [
         text="hi", provider="openai", data={"item": {"id": "m"}, "number": 0, "annotations": [{"url": "u"}]}
     ),
     CallPart(call_id="1", provider="openai", data={"item": {"id": "f"}}),
+    TextPart(text="hi", provider="google", data={"thoughtSignature": "s"}),
+    TextPart(
+        text="hi", provider="anthropic", data={"citations": [{"type": "char_location", "cited_text": "h"}]}
+    ),
+    TextPart(text="hi", provider="any", data={"spoken": True}),
+    RefusalPart(
+        text="no", provider="openai", data={"item": {"id": "m", "phase": "final_answer"}, "number": 1}
+    ),
+    CallPart(call_id="1", provider="any", data={"extra_content": {"google": {"thought_signature": "s"}}}),
+    CallPart(call_id="1", provider="anthropic", data={"caller": {"type": "direct"}}),
+    ReasoningPart(provider="mistral", text="hm", data={"thinking_chunk": {"signature": "s", "closed": True}}),
+    ReasoningPart(
+        provider="mistral",
+        data={
+            "thinking_chunk": {
+                "thinking": [{"type": "text", "text": "hm"}, {"type": "reference", "reference_ids": [1]}]
+            }
+        },
+    ),
+    ReasoningPart(
+        provider="openrouter", data={"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}
+    ),
+    ReasoningPart(provider="deepseek", text="hm", data={"reasoning_content": "hm"}),
 ]
+VIDEO = {"fileData": {"mimeType": "video/mp4", "fileUri": "u"}}
 ELSEWHERE: list[Part] = [
     ReasoningPart(
         provider="openrouter",
@@ -201,6 +225,21 @@ ELSEWHERE: list[Part] = [
     TextPart(text="hi", provider="anthropic", data={"type": "document", "source": {"type": "url", "url": "u"}}),
     TextPart(text="hi", provider="openai", data={"number": 0, "item": {"id": "m", "type": "item_reference"}}),
     CallPart(call_id="1", provider="openai", data={"item": {"type": "item_reference", "id": "m"}}),
+    TextPart(text="hi", provider="google", data={"text": None, **VIDEO}),
+    TextPart(text="hi", data=VIDEO),
+    TextPart(text="hi", provider="anthropic", data={"text": "a longer one"}),
+    TextPart(text="hi", provider="google", data={"thoughtSignature": VIDEO}),
+    TextPart(text="hi", provider="openai", data={"number": 0, "item": {"id": "m", "content": [{"type": "input_file", "file_url": "u"}]}}),
+    RefusalPart(text="no", provider="google", data={"text": None, **VIDEO}),
+    CallPart(call_id="1", provider="any", data={"function": None, "file_url": "u"}),
+    CallPart(call_id="1", provider="any", data={"extra_content": {"google": {"cached_content": "c"}}}),
+    ReasoningPart(provider="google", data={"part": {"type": "thinking", **VIDEO}}),
+    ReasoningPart(provider="mistral", data={"thinking_chunk": {"type": "document_url", "document_url": "u"}}),
+    ReasoningPart(
+        provider="mistral", data={"thinking_chunk": {"thinking": [{"type": "document_url", "document_url": "u"}]}}
+    ),
+    ReasoningPart(provider="openrouter", data={"reasoning_details": [{"type": "file", "file": {"file_data": "u"}}]}),
+    ReasoningPart(provider="any", data={"content": [{"type": "image_url", "image_url": {"url": "u"}}]}),
     MediaPart(
         media_type="image/png", url="u", width=1, height=1, provider="google",
         vendor_data={"source": {"mimeType": "video/mp4", "fileUri": "v"}},
@@ -216,6 +255,31 @@ def test_what_a_vendor_wants_back_with_its_thoughts_is_counted(part: Part) -> No
 @pytest.mark.parametrize("part", ELSEWHERE)
 def test_what_is_said_to_be_a_vendors_and_may_name_other_input_has_no_bound(part: Part) -> None:
     assert "wants back" in why(Message.assistant([part]))
+
+
+LONG = "x" * 40_000
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        TextPart(text="hi", provider="anthropic", data={"text": LONG}),
+        RefusalPart(text="no", provider="google", data={"text": LONG}),
+        CallPart(call_id="1", provider="any", data={"function": {"arguments": LONG}}),
+        ReasoningPart(provider="anthropic", data={"block": {"type": "text", "text": LONG}}),
+        ReasoningPart(provider="anthropic", data={"block": {"type": "thinking", "thinking": LONG}}),
+        ReasoningPart(provider="google", text="hm", data={"part": {"text": LONG, "thought": True}}),
+        ReasoningPart(provider="openai", data={"item": {"type": "reasoning", "summary": [{"text": LONG}]}}),
+        ReasoningPart(provider="any", data={"reasoning_content": LONG}),
+    ],
+)
+def test_an_estimate_sees_what_is_said_to_be_a_vendors(part: Part) -> None:
+    assert TokenEstimator().estimate([Message.assistant([part])]) > 5_000
+
+
+@pytest.mark.parametrize("part", THOUGHTS)
+def test_an_estimate_counts_no_signature_as_text(part: Part) -> None:
+    assert TokenEstimator().estimate([Message.assistant([part])]) < 10
 
 
 @pytest.mark.parametrize(
