@@ -401,9 +401,10 @@ class Repeats(SessionServer):
     """Says the key it was sent wherever it can."""
 
     how = ""
+    key = ""
 
     def __call__(self, received: Received) -> Reply:
-        method, key = received.json.get("method") if received.method == "POST" else "", KEY
+        method, key = received.json.get("method") if received.method == "POST" else "", self.key
         if method == "tools/call" and self.how == "error":
             said = {"code": -32050, "message": f"bad token {key}"}
             return json_reply({"jsonrpc": "2.0", "id": received.json["id"], "error": said})
@@ -411,7 +412,13 @@ class Repeats(SessionServer):
 
     def list(self) -> Any:
         return {
-            "tools": [{"name": "pay", "description": f"Pays for {KEY}.", "inputSchema": {"type": "object"}}]
+            "tools": [
+                {
+                    "name": "pay",
+                    "description": f"Pays for {self.key}.",
+                    "inputSchema": {"type": "object", "description": f"As {self.key}."},
+                }
+            ]
         }
 
 
@@ -420,20 +427,60 @@ KEY = "zebra41"
 
 @pytest.mark.parametrize("how", ["error", "failure", "result", "structured"])
 async def test_a_key_that_a_server_repeats_is_in_nothing_that_it_says(how: str) -> None:
-    text = {"type": "text", "text": f"for {KEY}"}
+    said = await said_by(how, "", headers={"Authorization": f"Bearer {KEY}", "X-Place": "Bonn"})
+    assert KEY not in said
+    assert "<REDACTED:api_key>" in said
+
+
+async def said_by(how: str, behind: str, *, key: str = KEY, **options: Any) -> str:
+    """Return all that a model is told of a server that repeats its key: its tools, and the answer to a call."""
+    text = {"type": "text", "text": f"for {key}"}
     result: Any = {
         "failure": {"content": [text], "isError": True},
-        "structured": {"content": [text], "structuredContent": {KEY: [f"as {KEY}"]}},
+        "structured": {"content": [text], "structuredContent": {key: [f"as {key}"]}},
     }.get(how, [text])
     server = Repeats({"pay": result})
-    server.how = how
-    async with (
-        LoopbackServer(server) as web,
-        McpServer(url=web.url, headers={"Authorization": f"Bearer {KEY}", "X-Place": "Bonn"}) as mcp,
-    ):
+    server.how, server.key = how, key
+    async with LoopbackServer(server) as web, McpServer(url=web.url + behind, **options) as mcp:
         (pay,) = await mcp.tools()
         provider = ScriptedProvider([ToolCall("1", "pay", {}), "done"])
         await Agent(provider=provider, tools=[pay]).run("pay")
-    said = repr([pay.description, *(spec.messages for spec in provider.requests)])
-    assert KEY not in said
+    return repr([pay.description, pay.parameters, *(spec.messages for spec in provider.requests)])
+
+
+@pytest.mark.parametrize("how", ["error", "result"])
+@pytest.mark.parametrize("behind", [f"/mcp?apiKey={KEY}", f"/mcp/?tok={KEY}42&of=all", f"/{KEY}-{KEY}/mcp"])
+async def test_nor_is_one_of_its_address(behind: str, how: str) -> None:
+    whole = f"{KEY}-{KEY}" if behind.endswith("/mcp") else behind.partition("=")[2].partition("&")[0]
+    said = await said_by(how, behind, key=whole)
+    assert whole not in said
     assert "<REDACTED:api_key>" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"more": ["--api-key", KEY]},
+        {"more": [f"--api-key={KEY}"]},
+        {"more": ["-H", f"Authorization: Bearer {KEY}"]},
+        {"more": [f"postgres://ann:{KEY}@db.example/all"]},
+        {"env": {"DATABASE_URL": f"postgres://ann:{KEY}@db.example/all"}},
+        {"env": {"API_TOKEN": f"Token {KEY}"}},
+    ],
+    ids=str,
+)
+async def test_nor_is_one_of_its_command_or_its_environment(given: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "said").write_text(f"Pays for {KEY}.")
+    command = [sys.executable, str(RAW), "pay", str(tmp_path / "said"), *given.get("more", ())]
+    async with McpServer(command, env=given.get("env")) as server:
+        (pay,) = await server.tools()
+    assert pay.description == "Pays for <REDACTED:api_key>."
+
+
+@pytest.mark.parametrize("address", [f"http://mcp.example/?apiKey={KEY}", f"http://ann:{KEY}@mcp.example/"])
+def test_no_address_with_a_key_is_asked_unencrypted_on_another_machine(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="not sent unencrypted") as refused:
+        McpServer(url=address)
+    assert KEY not in str(refused.value)
+    McpServer(url=address, plain_http=True)
+    McpServer(url=address.replace("http:", "https:"))

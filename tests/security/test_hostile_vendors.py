@@ -5,6 +5,7 @@ import json
 import math
 import traceback
 import tracemalloc
+from base64 import b64encode
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 
 from llm_client import (
     AnthropicProvider,
+    ConfigurationError,
     ExecutionEngine,
     GoogleProvider,
     InvalidResponse,
@@ -428,6 +430,43 @@ async def test_a_key_that_a_server_repeats_is_in_no_part_of_an_error(
     await sending.aclose()
     told = "".join(traceback.format_exception(failed.value)) + repr(vars(failed.value))
     assert ODD_KEY not in told
+
+
+GATEWAY_KEY = "zebra41-zebra42"
+WAYS: list[dict[str, Any]] = [
+    {"api_key": GATEWAY_KEY},
+    {"headers": {"Authorization": f"Bearer {GATEWAY_KEY}"}},
+    {"headers": {"authorization": f'Token token="{GATEWAY_KEY}"'}},
+    {"headers": {"Authorization": "Basic " + b64encode(f"ann:{GATEWAY_KEY}".encode()).decode()}},
+    {"api_key": "k", "headers": {"Cookie": f"of=all; session={GATEWAY_KEY}; place=Bonn"}},
+    {"headers": {"x-goog-api-key": GATEWAY_KEY}},
+    {"api_key": "k", "base_url": f"/{GATEWAY_KEY}/v1"},
+    {"api_key": "k", "base_url": "/zebra41%2Dzebra42/v1"},
+]
+
+
+@pytest.mark.parametrize("given", WAYS, ids=str)
+@pytest.mark.parametrize("status", ["401", "200"])
+async def test_nor_is_one_that_was_given_with_a_word_before_it_or_in_an_address(
+    given: dict[str, Any], status: str
+) -> None:
+    answer = in_body(status, message=f"Incorrect API key provided: {GATEWAY_KEY}.", code=GATEWAY_KEY)
+    async with LoopbackServer(Reply(head=False, pieces=(answer.encode(),))) as server:
+        url = server.url + given.get("base_url", "/v1")
+        provider = OpenAIProvider("m", **{**given, "base_url": url})
+        with pytest.raises(ProviderError) as failed:
+            await ask(provider, streamed=False)
+        await provider.aclose()
+    told = "".join(traceback.format_exception(failed.value)) + repr(vars(failed.value)) + repr(provider)
+    assert GATEWAY_KEY not in told
+    assert "<REDACTED:api_key>" in str(failed.value)
+
+
+async def test_an_address_with_a_key_in_its_path_is_not_asked_unencrypted_and_not_told() -> None:
+    provider = create_provider("ollama:m", base_url=f"http://models.example/{GATEWAY_KEY}/v1")
+    with pytest.raises(ConfigurationError, match="not sent unencrypted") as refused:
+        await ask(provider, streamed=False)
+    assert GATEWAY_KEY not in str(refused.value) + repr(provider)
 
 
 # -- values of any type at any place ---------------------------------------------------------------------------------

@@ -23,13 +23,15 @@ from llm_client.providers.transport.port import (
     TransportOptions,
     whole_time,
 )
-from llm_client.redaction import kind_of_name
+from llm_client.public_text import without_keys
+from llm_client.redaction.given_keys import keys_given
 
 ApiKey = str | Callable[[], str | Awaitable[str]]
 """A key, or a function that returns a fresh one for each request (short-lived tokens)."""
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-goog-api-key"})
 """Headers that carry keys: one that the caller gives is sent instead of a key from elsewhere."""
+_API_KEY = "api_key"
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -102,7 +104,7 @@ class Endpoint:
     """One address of a vendor, ready to be asked. `Endpoint.of` makes it."""
 
     vendor: Vendor
-    base_url: str
+    base_url: str = field(repr=False)
     transport: Transport
     owns_transport: bool
     api_key: ApiKey | None = field(default=None, repr=False)
@@ -116,6 +118,8 @@ class Endpoint:
     """Whether a key is safe on the way there."""
     plain_http: bool = False
     """Whether it is safe on any way, as somebody has said."""
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    """What may be one in the headers and the address, in every form in which a server may repeat it."""
 
     @classmethod
     def of(
@@ -138,6 +142,7 @@ class Endpoint:
         """
         url = vendor.address(base_url)
         _check_address(url)
+        given = {name.lower(): value for name, value in (headers or {}).items()}
         return cls(
             vendor=vendor,
             base_url=url.rstrip("/"),
@@ -147,14 +152,20 @@ class Endpoint:
             headers={
                 "content-type": "application/json",
                 "user-agent": "agent-runtime",
-                **{name.lower(): value for name, value in (headers or {}).items()},
+                **given,
             },
             timeouts=timeouts or Timeouts(),
             limits=limits or AnswerLimits(),
             is_own=vendor.owns(url),
             may_send_keys=plain_http or is_private(url),
             plain_http=plain_http,
+            keys=keys_given(given, address=url),
         )
+
+    @property
+    def shown_url(self) -> str:
+        """Its address as everybody may read it: some hold a key in their path."""
+        return without_keys(self.base_url, self.keys)
 
     async def send(
         self, path: str, body: bytes, model: str, *, accept: str, headers: Mapping[str, str]
@@ -166,12 +177,11 @@ class Endpoint:
             ConfigurationError: A key would go unencrypted to another machine, or through one.
         """
         key = None if _CREDENTIALS & self.headers.keys() else await self.key()
-        given = [value for name, value in self.headers.items() if kind_of_name(name)]
-        secrets = (*given, *([key] if key else ()))
+        secrets = (*self.keys, *(keys_given({_API_KEY: key}) if key else ()))
         origin = Origin(provider=self.vendor.name, model=model, secrets=secrets)
         if secrets and not self.may_send_keys:
             raise ConfigurationError(
-                f"a key is not sent unencrypted: use https for {self.base_url}, or plain_http=True if nobody can read along"
+                f"a key is not sent unencrypted: use https for {self.shown_url}, or plain_http=True if nobody can read along"
             )
         headers = {**self.headers, **headers, "accept": accept}
         if key:

@@ -101,7 +101,7 @@ class HttpProvider:
         return self._capabilities
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self.base_url!r})"
+        return f"{type(self).__name__}(name={self.name!r}, model={self.model!r}, base_url={self._endpoint.shown_url!r})"
 
     async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
         """Ask the model and return its whole answer."""

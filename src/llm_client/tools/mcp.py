@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +18,12 @@ from llm_client.json_text import dumps
 from llm_client.middleware import HOST
 from llm_client.network import NETWORK, is_here, is_private
 from llm_client.public_text import kind_of, text_of, without_keys
-from llm_client.redaction import kind_of_name
+from llm_client.redaction.given_keys import keys_given
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
-from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of
+from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of, without_keys_in
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 from llm_client.turns import read_aside
@@ -60,7 +60,7 @@ class McpServer:
         env: Further environment variables of the program.
         cwd: Working directory of the program.
         headers: Headers of every HTTP request, for authentication.
-        plain_http: Whether such headers may be sent unencrypted to another machine.
+        plain_http: Whether such headers, or a URL with a key in it, may be sent unencrypted to another machine.
         prefix: Put before the names of the tools, so that two servers' tools cannot clash.
         only: Names of the tools to take, as the server names them; by default all.
         effects: Effect classes by the server's tool names, for tools whose hints are missing or not to be trusted.
@@ -69,8 +69,8 @@ class McpServer:
         list_timeout: Seconds that telling its tools may take.
 
     Raises:
-        ConfigurationError: There is neither a command nor a URL, or there are both, or a header with a secret would be sent unencrypted
-            to another machine.
+        ConfigurationError: There is neither a command nor a URL, or there are both, or a header or a URL with a secret would be sent
+            unencrypted to another machine.
     """
 
     def __init__(
@@ -91,21 +91,18 @@ class McpServer:
     ) -> None:
         if (command is None) == (url is None):
             raise ConfigurationError("an MCP server has either a command or a url")
-        if (
-            url is not None
-            and not plain_http
-            and not is_private(url)
-            and any(map(kind_of_name, headers or ()))
-        ):
+        sent = keys_given(headers, address=url or "")
+        if url is not None and sent and not plain_http and not is_private(url):
             raise ConfigurationError(
-                "a header with a secret is not sent unencrypted: use https for the MCP server, or plain_http=True if nobody can read along"
+                "a header or an address with a secret is not sent unencrypted: use https for the MCP server, or plain_http=True "
+                "if nobody can read along"
             )
         self._command = list(command or ())
         self._url = url
         self._env = dict(env or {})
         self._cwd = cwd
         self._headers = dict(headers or {})
-        self._keys = tuple(_keys_in(self._headers)) + tuple(_keys_in(self._env))
+        self._keys = (*sent, *keys_given(self._env, command=self._command))
         self._prefix = prefix
         self._only = None if only is None else frozenset(only)
         self._effects = dict(effects or {})
@@ -290,7 +287,7 @@ class McpServer:
         return Tool(
             name=name,
             description=without_keys(plain_text(entry.description or ""), self._keys)[:MAX_DESCRIPTION],
-            parameters=schema,
+            parameters=without_keys_in(schema, self._keys),
             handler=self._handler(entry.name, definition),
             definition=definition,
             validate=bounded_validator(entry.input_schema),
@@ -367,14 +364,6 @@ def _entries(recorded: object) -> list[McpTool]:
 
 def _definitions(entries: Sequence[McpTool]) -> dict[str, str]:
     return {entry.name: _definition(entry) for entry in entries}
-
-
-def _keys_in(named: Mapping[str, str]) -> Iterator[str]:
-    """Yield the keys among headers or variables: with what stands before them, such as `Bearer`, and without."""
-    for name, value in named.items():
-        if kind_of_name(name):
-            yield value
-            yield value.rpartition(" ")[2]
 
 
 def _refusal(error: BaseException) -> str:

@@ -40,7 +40,7 @@ def result_of(answer: CallToolResult, keys: Sequence[str] = ()) -> ToolResult:
         if medium is not None and len(media) < MAX_MEDIA:
             media.append(medium)
         texts.append(text)
-    structured = _unkeyed(_kept(answer.structured_content), keys)
+    structured = without_keys_in(_kept(answer.structured_content), keys)
     if structured is not None and not any(block.type == "text" for block in answer.content):
         texts.append(dumps(structured).decode())
     content = without_keys(plain_text("\n".join(texts)[:MAX_RESULT_CHARACTERS]), keys)
@@ -61,14 +61,15 @@ def check_digits(arguments: JsonObject) -> None:
             )
 
 
-def _unkeyed(value: Any, keys: Sequence[str]) -> Any:
+def without_keys_in(value: Any, keys: Sequence[str]) -> Any:
+    """Return JSON values without keys that are repeated in their texts and names."""
     if not keys or not isinstance(value, str | list | dict):
         return value
     if isinstance(value, str):
         return without_keys(value, keys)
     if isinstance(value, list):
-        return [_unkeyed(entry, keys) for entry in value]
-    return {without_keys(name, keys): _unkeyed(entry, keys) for name, entry in value.items()}
+        return [without_keys_in(entry, keys) for entry in value]
+    return {without_keys(name, keys): without_keys_in(entry, keys) for name, entry in value.items()}
 
 
 def size_of(answer: CallToolResult) -> int:
