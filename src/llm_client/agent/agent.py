@@ -106,7 +106,7 @@ class Agent:
             window=window or DropOldest(),
             output=None if output_type is None or output_type is str else OutputType(output_type),
             schema_with_tools=_can(self.engine, template.model, "supports_tools_with_output_schema"),
-            unseen=not middleware,
+            unseen=not middleware and isinstance(self.engine, ExecutionEngine),
         )
         self._system = self._system_messages(system_message)
 

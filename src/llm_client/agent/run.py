@@ -32,7 +32,7 @@ from llm_client.errors import (
     ScriptExhausted,
     ToolError,
 )
-from llm_client.messages import CompletionResult, Message, Part, StreamEvent
+from llm_client.messages import CompletionResult, Message, Part, StreamEvent, ToolCall
 from llm_client.middleware import HOST, Emit
 from llm_client.spec import OutputSchema, RequestContext, RequestSpec, new_id
 from llm_client.tokens import TokenEstimator
@@ -171,8 +171,17 @@ class Run:
         if answer.finish_reason == "pause":
             return None
         if answer.tool_calls and answer.finish_reason in _FINISHED and answer.refusal is None:
+            if answer.finish_reason == "other" and any(map(self._may_be_cut, answer.tool_calls)):
+                return self._correct(MalformedToolCall(answer.finish_message), answer.finish_message)
             return await self._call_tools(answer)
         return await self._conclude(answer)
+
+    def _may_be_cut(self, call: ToolCall) -> bool:
+        """Whether a call lacks all its arguments, and may so mean something else than the tool's defaults."""
+        tool = next((tool for tool in self.tools if tool.name == call.name), None)
+        return (
+            not call.arguments and call.malformed is None and bool(tool and tool.parameters.get("properties"))
+        )
 
     def _correct(self, error: MalformedToolCall, words: str | None = None) -> AgentResult | None:
         """Tell the model that its tool call could not be read, in the vendor's words where there are any."""
@@ -214,9 +223,10 @@ class Run:
         spec = self._spec(self.sent)
         self._tell(StreamEvent(type="meta", text="turn_start"))
         if self.emit is None:
-            answer = await dependencies.engine.complete(
-                spec, context=self.context, unseen=dependencies.unseen
-            )
+            complete = dependencies.engine.complete
+            if dependencies.unseen:
+                complete = partial(complete, unseen=True)
+            answer = await complete(spec, context=self.context)
         else:
             answer = await self._ask_aloud(spec)
         self.usage += answer.usage

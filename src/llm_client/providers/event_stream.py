@@ -58,6 +58,8 @@ async def read_stream(
                 yield stream_event
     if not reader.may_end():
         raise _interrupted(reader, origin, "the stream ended without its end marker")
+    for stream_event in reader.end():
+        yield stream_event
 
 
 class _WholeTime:

@@ -213,6 +213,11 @@ class ResponseDraft:
         """Whether a tool call with this key has begun."""
         return key in self._keyed
 
+    @property
+    def has_reopened_calls(self) -> bool:
+        """Whether a call went on behind what was taken for its end."""
+        return self.calls.has_reopened
+
     def close_open_calls(self) -> list[StreamEvent]:
         """End every tool call that has not ended yet, and every text that waits for the other half of a character."""
         return [*self._rests(), *self.calls.close_all()]

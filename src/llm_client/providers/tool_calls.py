@@ -160,6 +160,8 @@ class CallAssembler:
         self._ids = _DistinctIds()
         self._looked_at = 0
         self._parts = 0
+        self.has_reopened = False
+        """Whether a call went on that was taken for ended."""
 
     def take(
         self, *, index: object, call_id: str, name: str, arguments: object
@@ -207,6 +209,9 @@ class CallAssembler:
     def add(self, call: OpenCall, fragment: str) -> list[StreamEvent]:
         """Take a piece of a call's arguments."""
         held = not call.announced
+        if call.closed is not None:  # by a reason to end that came too early
+            self._parts -= parts_of(call.text)
+            call.closed, self.has_reopened = None, True
         call.fragments.append(fragment)
         call.size += len(fragment) + _A_PART * parts_of(fragment)
         if held:

@@ -56,6 +56,10 @@ class StreamReader(ABC):
         """Take the literal `[DONE]`, which ends some vendors' streams, and which proxies add to others'."""
         return []
 
+    def end(self) -> list[StreamEvent]:
+        """Learn that nothing more comes; return what that tells of the answer."""
+        return []
+
     def may_end(self) -> bool:
         """Whether the stream may end here without its marker, because nothing can be missing any more."""
         return self.complete

@@ -350,3 +350,84 @@ async def test_prompt_and_tools_may_hold_halves_of_characters(vendor: str) -> No
     assert (result.status, asked) == ("success", [1])
     assert "\ufffd" in server.requests[0].body.decode()
     assert "caf\ufffd" in server.requests[1].body.decode()
+
+
+def pieces(*deltas: dict[str, Any], finish: str | None = None, done: bool = True) -> Reply:
+    """Return a stream of pieces of one call, with a reason to end beside each of them."""
+    chunks = [{"choices": [{"delta": delta, "finish_reason": finish}]} for delta in deltas]
+    return sse_reply(*data_events([*chunks, {"choices": [], "usage": USAGE}], done=done))
+
+
+def piece(arguments: str, **head: Any) -> dict[str, Any]:
+    return {
+        "tool_calls": [{"index": 0, **head, "function": {**head.pop("function", {}), "arguments": arguments}}]
+    }
+
+
+HEAD = {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "wipe", "arguments": ""}}]}
+
+
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "null"])
+async def test_what_comes_behind_a_reason_to_end_belongs_to_the_call(finish: str) -> None:
+    """Proxies are known that give one with every chunk."""
+    streamed = pieces(HEAD, piece('{"path":'), piece(' "/tmp/x"}'), finish=finish)
+    result, wiped, _ = await run(
+        "chat", streamed, replies("chat", text("chat", "ok"), None, stream=True), stream=True
+    )
+    assert (result.status, wiped) == ("success", ["/tmp/x"])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("stop", "status"),
+    [
+        ("MAX_TOKENS", "truncated"),
+        ("max_tokens", "truncated"),
+        ("SAFETY", "refused"),
+        ("CONTENT_FILTER", "refused"),
+        ("abort", "error"),
+        ("repetition", "error"),
+    ],
+)
+async def test_other_vendors_words_are_known_where_gateways_pass_them_on(
+    stop: str, status: str, stream: bool
+) -> None:
+    result, wiped, _ = await run(
+        "chat", replies("chat", call("chat", ""), stop, stream=stream), stream=stream
+    )
+    assert (result.status, wiped) == (status, [])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_call_without_arguments_runs_for_no_reason_that_nobody_knows(stream: bool) -> None:
+    answers = [
+        replies("chat", call("chat", ""), "brand_new", stream=stream),
+        replies("chat", call("chat", '{"path": "/tmp/x"}'), "brand_new", stream=stream),
+        replies("chat", text("chat", "ok"), None, stream=stream),
+    ]
+    result, wiped, requests = await run("chat", *answers, stream=stream)
+    assert (result.status, wiped, len(requests)) == ("success", ["/tmp/x"], 3)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_turn_that_ends_with_a_compaction_goes_on_from_it(stream: bool) -> None:
+    summary = {"type": "compaction", "content": "Summary so far."}
+    answers = [
+        replies("anthropic", [summary], "compaction", stream=stream),
+        replies("anthropic", text("anthropic", "ok"), None, stream=stream),
+    ]
+    result, _, requests = await run("anthropic", *answers, stream=stream)
+    assert result.status == "success"
+    said = requests[1].json["messages"]
+    assert [message["role"] for message in said] == ["user", "assistant"]
+    assert said[1]["content"][0]["content"] == "Summary so far."
+
+
+async def test_a_failure_that_is_told_flatly_in_a_stream_is_one() -> None:
+    told = {"object": "error", "message": "EngineDead", "type": "InternalServerError", "code": 500}
+    answer = sse_reply(
+        *data_events([{"choices": [{"delta": {"content": "The answer is"}}]}, told], done=True)
+    )
+    result, _, _ = await run("chat", answer, stream=True)
+    assert result.status == "error"
+    assert "EngineDead" in str(result.error)

@@ -19,6 +19,7 @@ _STOP: dict[str, FinishReason] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
     "pause_turn": "pause",
+    "compaction": "pause",
 }
 
 

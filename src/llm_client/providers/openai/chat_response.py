@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, FinishReason, StreamEvent
@@ -18,15 +18,31 @@ _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_conten
 """Fields in which servers say what they may want back with the answer."""
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "eos": "stop",
     "length": "length",
     "model_length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
     "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
+    "safety": "content_filter",
+    "recitation": "content_filter",
+    "blocklist": "content_filter",
+    "prohibited_content": "content_filter",
+    "spii": "content_filter",
+    "refusal": "content_filter",
     "error": "error",
+    "abort": "error",
+    "repetition": "error",
     "insufficient_system_resource": "error",
 }
-"""Mistral's (mistralai 3.7, `ChatCompletionChoiceFinishReason`) and DeepSeek's (its reference of chat completions) besides OpenAI's."""
+"""Mistral's (mistralai 3.7, `ChatCompletionChoiceFinishReason`), DeepSeek's (its reference of chat completions) and vLLM's besides OpenAI's, and the
+words of other vendors that gateways pass on, in small or capital letters."""
+_NO_FINISH: Final = frozenset({"", "null", "none"})
 
 _MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
 """Gemini's words for a call that it could not read; to OpenRouter, both are an `error` like any."""
@@ -34,9 +50,12 @@ _MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
 
 def read_finish(stated: object, native: object = None) -> FinishReason | None:
     """Return why the answer ended; unknown reasons are `other`. OpenRouter repeats the word of the vendor behind it as the `native` one."""
-    if stated and isinstance(native, str) and native.upper() in _MALFORMED:
+    reason = stated.lower() if isinstance(stated, str) else ""
+    if reason in _NO_FINISH:
+        return None
+    if isinstance(native, str) and native.upper() in _MALFORMED:
         return "malformed_call"
-    return _FINISH.get(stated, "other") if isinstance(stated, str) and stated else None
+    return _FINISH.get(reason, "other")
 
 
 class CarriedFields:

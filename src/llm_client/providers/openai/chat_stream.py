@@ -48,11 +48,15 @@ class ChatStreamReader(StreamReader):
         self.complete = True
         return self.draft.close_open_calls()
 
+    def end(self) -> list[StreamEvent]:
+        """End the calls of a stream without `[DONE]`."""
+        return self.draft.close_open_calls()
+
     def read(self, payload: object) -> list[StreamEvent]:
         """Take one chunk."""
         payload = object_in(payload)
         self._tier = payload.get("service_tier") or self._tier
-        if payload.get("error"):
+        if payload.get("error") or payload.get("object") == "error":
             raise self.failure(payload, usage=bool(self._count(payload)))
         groq = object_in(payload.get("x_groq") or {})
         if groq.get("error"):  # "why a stream was stopped early": its finish reason says `stop`
@@ -68,9 +72,10 @@ class ChatStreamReader(StreamReader):
             self._sources.take(payload, delta or {})
             if choice.get("logprobs"):
                 read_choice_logprobs(draft, whole_value(choice["logprobs"]))
-            if choice.get("finish_reason"):
-                draft.finish_reason = read_finish(choice["finish_reason"], choice.get("native_finish_reason"))
-                events += draft.close_open_calls()
+            if finish := read_finish(choice.get("finish_reason"), choice.get("native_finish_reason")):
+                draft.finish_reason = finish
+                if not draft.has_reopened_calls:  # else a proxy gives a reason with every chunk
+                    events += draft.close_open_calls()
         events += self._count(payload)
         if draft.request_id is None:
             draft.request_id = payload.get("id")
