@@ -64,7 +64,11 @@ def report(measured: Measured, rounds: int, on: str) -> str:
         "eight threads), and count by whichever was faster. DBOS and LangGraph have a step on disk before the next begins; `LangGraph,\n"
         'asynchronous` (`durability="async"`) writes it meanwhile. Ours holds the outcomes of steps that only read for up to 2 ms and writes them\n'
         "with what others could see of them, at the latest; `sequential-intent` has everything on disk first. A job without a step is to take 0.4 ms\n"
-        "of processor time at most (`cpu_ms`)."
+        "of processor time at most (`cpu_ms`).\n\n"
+        "What stands in the way where less is reached than wanted is processor time of our own: commits are as few as the rules allow (one for a\n"
+        "turn whose tools only read, two for a job of quick steps), and what is left is the Python around each – a step is matched with its place,\n"
+        "its result is written as JSON and read back, its entry is looked through for secrets; a model's request is ruled on, estimated, hashed and\n"
+        "priced – beside peers that do less of it, and the interpreter's lock, which the loop shares with the thread that writes."
     )
     return "\n\n".join(["# The runtime beside LangGraph and DBOS", intro, SQLITE.tables(measured)]) + "\n"
 
