@@ -227,6 +227,25 @@ async def test_hard_budgets_look_at_long_calls_in_a_thread(monkeypatch: pytest.M
     assert looked == [False, False, True]
 
 
+async def test_rules_that_redact_look_at_long_calls_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bool] = []
+    clean = redacted._redacted
+
+    def noted(message: Message, cleaner: Redactor) -> Message:
+        looked.append(threading.current_thread() is threading.main_thread())
+        return clean(message, cleaner)
+
+    monkeypatch.setattr(redacted, "_redacted", noted)
+    long = "long " * LARGE
+    for call in (
+        ToolCall("1", "f", {}, malformed=long),
+        ToolCall("1", "f", {"text": long}),
+        ToolCall("1", "f", {"text": "short"}, malformed="short"),
+    ):
+        await redacted_messages([Message(role="assistant", content="", tool_calls=(call,))], ("secrets",))
+    assert looked == [False, False, True]
+
+
 COUNTLESS = {"items": [{"pin": [[[]]]}] * (LARGE // 4)}
 
 

@@ -302,9 +302,8 @@ class Executor:
         task = self._start(root, operator)
         timer = self._limit_active_time(run)
         supervisor = Supervisor(root, task)
-        if (
-            run.lifecycle.attention.is_set()
-        ):  # its row says that it runs: whoever stops it now finds that its code has begun
+        if run.lifecycle.attention.is_set():
+            # Its row says that it runs: whoever stops it now finds that its code has begun.
             await asyncio.sleep(0)
         try:
             await supervisor.watch()

@@ -121,11 +121,17 @@ class ChangeRouter:
             self._timers.were_set(commit.set_timers)
 
     def _created(self, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
-        if self._bus.has_listeners(job.job_id):
-            for seq, event in enumerate(events, 1):
-                self._bus.publish_live(placed(event, job.job_id, job.scope_id, seq, at))
-        if job.owner == self._services.owner:
-            self._run_now(job, events, at)
+        is_ours, is_heard = job.owner == self._services.owner, self._bus.has_listeners(job.job_id)
+        journal: list[RuntimeEvent] = []
+        if is_ours or is_heard:
+            journal = [
+                placed(event, job.job_id, job.scope_id, seq, at) for seq, event in enumerate(events, 1)
+            ]
+        if is_heard:
+            for event in journal:
+                self._bus.publish_live(event)
+        if is_ours:
+            self._run_now(job, journal)
         elif job.operator is not None and self._passes_on:
             self._dispatcher.submit(
                 job.job_id,
@@ -135,10 +141,9 @@ class ChangeRouter:
                 scope_id=job.scope_id,
             )
 
-    def _run_now(self, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
+    def _run_now(self, job: JobRecord, journal: Sequence[RuntimeEvent]) -> None:
         """Run a job that was stored as ours."""
         assert self._local is not None  # noqa: S101 -- nothing else has promised room
-        journal = [placed(event, job.job_id, job.scope_id, seq, at) for seq, event in enumerate(events, 1)]
         claim = Claim(job=replace(job, last_seq=len(journal)), events=journal)
         self._local.run_now(job.job_id, self._executor.run_stored(claim), scope_id=job.scope_id)
 

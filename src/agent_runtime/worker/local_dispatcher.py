@@ -38,7 +38,7 @@ class _Lines:
 
     def add(self, job_id: str, priority: int, scope_id: str) -> None:
         """Let a job wait."""
-        name = "" if self._across_scopes else scope_id
+        name = self._name_of(scope_id)
         line = self._lines.setdefault(name, [])
         heapq.heappush(line, (-priority, next(self._order), job_id))
         if len(line) == 1:
@@ -61,9 +61,12 @@ class _Lines:
 
     def take_slot(self, scope_id: str) -> str:
         """Count a job that has not waited; return the name of its line, to be given back."""
-        name = "" if self._across_scopes else scope_id
+        name = self._name_of(scope_id)
         self._taken[name] += 1
         return name
+
+    def _name_of(self, scope_id: str) -> str:
+        return "" if self._across_scopes else scope_id
 
     def is_for_idle(self) -> bool:
         """Whether the next job is of a scope of which none is taken. There must be one."""

@@ -20,7 +20,6 @@ from llm_client.messages import (
     MediaPart,
     Message,
     Part,
-    ReasoningPart,
     RefusalPart,
     TextPart,
     foreign_data,
@@ -57,8 +56,7 @@ async def redacted_messages(messages: Sequence[Message], kinds: tuple[str, ...])
     def cleaned() -> list[Message]:
         return [_redacted(message, cleaner) for message in messages]
 
-    read = [(_read_of(message), [call.arguments for call in message.tool_calls]) for message in messages]
-    return await read_aside(read, cleaned)
+    return await read_aside(messages, cleaned)
 
 
 async def redacted_result_of(result: ToolResult, kinds: tuple[str, ...]) -> ToolResult:
@@ -74,23 +72,7 @@ async def redacted_result_of(result: ToolResult, kinds: tuple[str, ...]) -> Tool
             media=tuple(_redacted_media(part, cleaner) for part in result.media),
         )
 
-    read = (result.content, result.value, result.error, [part.data or part.url for part in result.media])
-    return await read_aside(read, cleaned)
-
-
-def _read_of(message: Message) -> list[object]:
-    """Return what is read of a message's content."""
-    if isinstance(message.content, str):
-        return [message.content]
-    return list(map(_read_of_part, message.content))
-
-
-def _read_of_part(part: Part) -> object:
-    if isinstance(part, MediaPart):
-        return part.data or part.url or ""
-    if isinstance(part, CallPart):
-        return part.data
-    return part.text if isinstance(part, ReasoningPart) else (part.text, part.data)
+    return await read_aside(result, cleaned)
 
 
 def _redacted(message: Message, cleaner: Redactor) -> Message:

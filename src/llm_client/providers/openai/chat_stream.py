@@ -46,10 +46,10 @@ class ChatStreamReader(StreamReader):
     def read_done_mark(self) -> list[StreamEvent]:
         """Take `[DONE]`."""
         self.complete = True
-        return self.draft.close_open_calls()
+        return self.end()
 
     def end(self) -> list[StreamEvent]:
-        """End the calls of a stream without `[DONE]`."""
+        """End the calls that are open; some streams have no `[DONE]`."""
         return self.draft.close_open_calls()
 
     def read(self, payload: object) -> list[StreamEvent]:
