@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from decimal import Decimal
+from operator import attrgetter
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
@@ -70,12 +71,20 @@ _DEFAULTS: dict[type[Any], dict[str, Any]] = {
     for kind in _VALUES
 }
 """The fields of each value with their defaults; `MISSING` for a field that has none."""
+_READERS: dict[type[Any], attrgetter[tuple[Any, ...]]] = {
+    kind: attrgetter(*known) for kind, known in _DEFAULTS.items()
+}
+"""Read all fields of a value at once."""
 
 
 def _dump(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that differ from their default, as they are."""
-    entries = ((name, getattr(value, name), default) for name, default in _DEFAULTS[type(value)].items())
-    return {name: entry for name, entry, default in entries if entry is not default and entry != default}
+    kind = type(value)
+    return {
+        name: entry
+        for (name, default), entry in zip(_DEFAULTS[kind].items(), _READERS[kind](value), strict=True)
+        if entry is not default and entry != default
+    }
 
 
 def _load(kind: type[V], data: Mapping[str, Any], **replaced: Any) -> V:

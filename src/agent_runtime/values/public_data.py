@@ -22,7 +22,8 @@ MAX_REMEMBERED: Final = 256
 """Characters of a string that is worth remembering."""
 MAX_PLAIN: Final = 3
 """Dicts in each other that are looked through here."""
-_HASH: Final = re.compile(r"[0-9a-f]{16}(?:[0-9a-f]{16})?")
+_HASH: Final = re.compile(r"[0-9a-f]+")
+_LENGTHS_OF_HASHES: Final = (16, 32)
 
 
 def public_data(type_: str, data: JsonObject) -> JsonObject:
@@ -61,16 +62,16 @@ def _may_hold_a_secret(data: Mapping[str, Any]) -> bool:
 
 def _is_plain(data: dict[Any, Any], depth: int) -> bool:
     """Whether names tell nothing and values hold nothing, as in nearly all entries; `False` if that takes a closer look."""
-    return all(
-        type(name) is str
-        and _tells_nothing(name)
-        and (
-            type(value) in JSON_SCALARS
-            or (type(value) is str and _is_harmless(value))
-            or (type(value) is dict and depth > 0 and _is_plain(value, depth - 1))
-        )
-        for name, value in data.items()
-    )
+    for name, value in data.items():
+        if type(name) is not str or not _tells_nothing(name):
+            return False
+        kind = type(value)
+        if kind is str:
+            if not _is_harmless(value):
+                return False
+        elif kind not in JSON_SCALARS and (kind is not dict or depth == 0 or not _is_plain(value, depth - 1)):
+            return False
+    return True
 
 
 @lru_cache(maxsize=2048)
@@ -87,7 +88,8 @@ def _tells_nothing(name: str) -> bool:
 def _is_harmless(text: str) -> bool:
     if len(text) > MAX_REMEMBERED:
         return False
-    return _HASH.fullmatch(text) is not None or _is_harmless_text(text)
+    is_hash = len(text) in _LENGTHS_OF_HASHES and _HASH.fullmatch(text) is not None
+    return is_hash or _is_harmless_text(text)
 
 
 @lru_cache(maxsize=8192)

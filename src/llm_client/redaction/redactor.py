@@ -72,6 +72,8 @@ class Redactor:
         try:
             if isinstance(value, str):
                 return cast("T", self._scanner.clean(value))
+            if type(value) in JSON_SCALARS:
+                return value
             found = survey(value, self._max_depth)
             seen = self._scanner.look_over(found.texts)
             if (

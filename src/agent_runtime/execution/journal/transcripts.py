@@ -18,6 +18,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, Final
 
 from llm_client.codec import dump_message
@@ -59,7 +60,7 @@ class Transcripts:
     _digests: dict[int, tuple[Message, bytes]] = field(default_factory=dict)
     """By identity; holding the message keeps its identity from being used again."""
     _last: tuple[tuple[Message, ...], list[bytes]] = ((), [])
-    """A request's messages, and their digests, which are asked for several times."""
+    """A request's messages, and their digests, which are asked for several times; the next request mostly goes on from them."""
     _changed: dict[tuple[int, tuple[str, ...]], tuple[Message, Message]] = field(default_factory=dict)
 
     def digest(self, message: Message) -> bytes:
@@ -76,9 +77,11 @@ class Transcripts:
 
     def digests(self, messages: Sequence[Message]) -> list[bytes]:
         """Return what tells a request's messages from all others."""
-        if messages is self._last[0]:
-            return self._last[1]
-        found = [self.digest(message) for message in messages]
+        last, known = self._last
+        if messages is last:
+            return known
+        goes_on = len(messages) >= len(last) and all(map(is_, last, messages))
+        found = [*(known if goes_on else ()), *map(self.digest, messages[len(last) if goes_on else 0 :])]
         if isinstance(messages, tuple):  # which nobody changes
             self._last = messages, found
         return found
