@@ -253,7 +253,7 @@ class RunBudgets:
             crossing
             for budget, counters in zip(waiting, seen, strict=True)
             for crossing in crossings(budget, counters.settled)
-            if not self._accounts.was_told(crossing.key)
+            if not self._accounts.was_recorded(crossing.key)
         ]
 
     @property
@@ -288,6 +288,6 @@ class RunBudgets:
                 return budget
         return None
 
-    def note_told(self, crossing: ThresholdCrossing) -> None:
-        """Remember that people have been told of a crossing."""
-        self._accounts.note_told(crossing.key)
+    def note_recorded(self, crossing: ThresholdCrossing) -> None:
+        """Remember that a crossing is written."""
+        self._accounts.note_recorded(crossing.key)

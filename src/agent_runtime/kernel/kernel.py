@@ -180,7 +180,7 @@ class Kernel:
             guard=self._guard,
             engine=engine,
             tools=tools,
-            resubmit=ready.woken,
+            resubmit=ready.signalled,
         )
         timers = TimerService(
             self.storage, self.clock, sweep_interval=self.options.sweep_interval, ledger=self.ledger

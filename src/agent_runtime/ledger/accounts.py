@@ -62,12 +62,12 @@ class BudgetAccounts:
             if min(*charge.reserve, *charge.settle) < 0
         )
 
-    def was_told(self, stage: Key) -> bool:
-        """Whether people have been told of a stage."""
+    def was_recorded(self, stage: Key) -> bool:
+        """Whether it is written that a budget has come to a stage."""
         return stage in self._told
 
-    def note_told(self, stage: Key) -> None:
-        """Remember that people have been told of a stage."""
+    def note_recorded(self, stage: Key) -> None:
+        """Remember that this is written."""
         if len(self._told) > MAX_KEYS:
             self._told.clear()
         self._told[stage] = None

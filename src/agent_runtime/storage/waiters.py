@@ -38,7 +38,7 @@ class Waiters:
             if not waiting:
                 self._of_action.pop(action_id, None)
 
-    def tell(self, message: SignalMessage) -> None:
+    def publish(self, message: SignalMessage) -> None:
         """Give a message to all who wait for its action."""
         for future in tuple(self._of_action.get(message.action_id, ())):
             if not future.done():

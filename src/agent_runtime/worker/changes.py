@@ -223,7 +223,7 @@ class ChangeRouter:
     def _become_due(self, job_id: str) -> None:
         """Have a job advanced whose priority is not known here."""
         if self._passes_on:
-            self._ready.woken(job_id)
+            self._ready.signalled(job_id)
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""

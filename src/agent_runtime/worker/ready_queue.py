@@ -1,4 +1,4 @@
-"""Jobs that became due without anybody saying how urgent they are: woken ones, and those to whom a slot was left.
+"""Jobs that became due without anybody saying how urgent they are: signalled ones, and those to whom a slot was left.
 
 Their priorities are in the storage, not in the signal that wakes them. They are asked for together, so that a thousand
 wake-ups cost one query.
@@ -49,7 +49,7 @@ class ReadyQueue:
         self._across_scopes = across_scopes
         self._queues = queues
         self._abilities = abilities
-        self._woken: dict[str, None] = {}
+        self._signalled: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._loop = BackgroundLoop(
             self._submit_wanted,
@@ -67,12 +67,12 @@ class ReadyQueue:
         """Submit nothing more; the next start, or another process's sweep, finds what is due."""
         await self._loop.stop()
 
-    def woken(self, job_id: str) -> None:
+    def signalled(self, job_id: str) -> None:
         """Have a job advanced that may have become due."""
         if self._is_shared:
             self._dispatcher.submit(job_id)
         else:
-            self._woken[job_id] = None
+            self._signalled[job_id] = None
             self._loop.wake()
 
     def left(self, scope_id: str) -> None:
@@ -82,22 +82,22 @@ class ReadyQueue:
             self._loop.wake()
 
     async def _submit_wanted(self) -> None:
-        woken, self._woken = self._woken, {}
+        signalled, self._signalled = self._signalled, {}
         left, self._left = self._left, {}
         try:
-            await self._submit_due(list(woken), list(left))
+            await self._submit_due(list(signalled), list(left))
         except StorageError:  # what fails unexpectedly would do so again: the sweep finds those
-            self._woken = woken | self._woken
+            self._signalled = signalled | self._signalled
             self._left = left | self._left
             raise
 
-    async def _submit_due(self, woken: list[str], left: list[str]) -> None:
+    async def _submit_due(self, signalled: list[str], left: list[str]) -> None:
         due: dict[str, DueJob] = {}
         ability = self._abilities.now()
-        if woken:
+        if signalled:
             found = await self._storage.due_jobs(
-                among=woken,
-                limit=len(woken),
+                among=signalled,
+                limit=len(signalled),
                 caps=self._caps,
                 ability=ability,
                 across_scopes=self._across_scopes,

@@ -190,7 +190,7 @@ class Worker:
         if not self._storage.is_shared:
             return
         for job_id in await self._storage.expire_workers(self._services.options.worker_timeout):
-            self._ready.woken(job_id)
+            self._ready.signalled(job_id)
         if self._queue is None and not await self._storage.acquire_executor():
             logger.warning("another process executes the jobs of this database now; this one stops")
             self._changes.executes = False
@@ -224,7 +224,7 @@ class Worker:
         for job_id, fence in await self._storage.owned_jobs(self._services.owner):
             if job_id not in self._executor.busy and await self._storage.free_job(job_id, fence=fence):
                 logger.warning("job %s was ours without being executed; it is due again", job_id)
-                self._ready.woken(job_id)
+                self._ready.signalled(job_id)
 
     def _taken_for_dead(self) -> None:
         """Give up the jobs in memory: others have freed them. The worker itself is registered again."""

@@ -83,7 +83,7 @@ async def ready_queue(stubborn: Stubborn) -> Stop:
         abilities=Abilities(operators=tuple, code_version=None, process="p"),
     )
     ready.start()
-    ready.woken("job-1")
+    ready.signalled("job-1")
     return ready.stop
 
 

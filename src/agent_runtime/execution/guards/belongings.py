@@ -47,7 +47,7 @@ class Belongings:
         """Remember what a job has called, as long as it lives."""
         self._adopted[id(used)] = used
 
-    def hold(self, called: ExecutionEngine | Tool) -> bool:
+    def has(self, called: ExecutionEngine | Tool) -> bool:
         """Whether something is called in jobs alone, now."""
         if self._loop is None or self._loop.is_closed() or not self._executes():
             return False

@@ -71,7 +71,7 @@ class Guard(Host):
 
     def owns(self, called: ExecutionEngine | Tool) -> bool:
         """Whether an engine or a tool belongs to the kernel, and it executes."""
-        return self._belongings.hold(called)
+        return self._belongings.has(called)
 
     async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Recall a model call, or let it happen."""

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from agent_runtime.execution.guards.crossings import record_crossings
 from agent_runtime.execution.guards.model_step import ModelStep, about
 from agent_runtime.execution.guards.money import AtMost, attempt_id, entry_for
-from agent_runtime.execution.guards.telling import tell
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import WITHOUT_INTENT
 from agent_runtime.execution.operations.failures import describe_failure
@@ -200,7 +200,7 @@ async def _settle(
         if step.is_begun(number):  # cancelled before it was its turn to be written
             step.open[number] = bound
         raise
-    await tell(run, step.operation_id, step.budgets)
+    await record_crossings(run, step.operation_id, step.budgets)
 
 
 def lost_attempts(

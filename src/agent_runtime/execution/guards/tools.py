@@ -17,9 +17,9 @@ from agent_runtime.errors import (
     ResultNotSerializable,
 )
 from agent_runtime.execution.branch import Branch, Operation
+from agent_runtime.execution.guards.crossings import record_crossings
 from agent_runtime.execution.guards.model_policy import is_dropped
 from agent_runtime.execution.guards.pinning import agreed_pin, is_changed, new_pins
-from agent_runtime.execution.guards.telling import tell
 from agent_runtime.execution.guards.tool_policy import (
     DENIED,
     ApprovalOfCall,
@@ -236,7 +236,7 @@ async def _intend(effect: JournaledEffect) -> None:
         )
         raise BudgetExceededError(reason) from error
     bounding = [budget for budget in budgets.applicable() if budget.limits.tool_calls is not None]
-    await tell(effect.run, effect.operation_id, bounding)
+    await record_crossings(effect.run, effect.operation_id, bounding)
 
 
 def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:

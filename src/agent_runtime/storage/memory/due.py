@@ -70,7 +70,7 @@ class DueWork:
             scopes = self._rotation.chosen(scopes[place : place + number], scopes[:number], number)
         planner = ByPriority if across_scopes else Turns
         turns = planner(scopes, running, caps=caps, limit=limit)
-        others = [*state.woken(), *(state.stopping() if caps else ())]
+        others = [*state.suspended_due(), *(state.stopping() if caps else ())]
         turns.add(self._candidate(job) for job in others if state.covers(ability, job))
         while turns.wanted:
             turns.read(
@@ -126,7 +126,7 @@ class DueWork:
             if not state.is_listed(line, since)
             for _, job_id in places
         )
-        unlisted = (job for job in chain(ready, state.woken()) if state.is_unlisted(job, seconds, at))
+        unlisted = (job for job in chain(ready, state.suspended_due()) if state.is_unlisted(job, seconds, at))
         return [job.job_id for job in islice(unlisted, limit)]
 
     async def jobs_with_signals(self, owner: str) -> Sequence[str]:

@@ -41,7 +41,7 @@ class InMemorySignalChannel:
         self._forget_old()
         self._last.pop(action_id, None)
         self._last[action_id] = (self._clock.monotonic() + self._ttl, message)
-        self._waiters.tell(message)
+        self._waiters.publish(message)
 
     def _forget_old(self) -> None:
         now = self._clock.monotonic()

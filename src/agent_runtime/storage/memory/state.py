@@ -119,7 +119,7 @@ class State:
         wanted = RuntimeEventType.JOB_RETRY_REQUESTED
         return any(signal.type == wanted for signal in self.signals.get(job.job_id, {}).values())
 
-    def woken(self) -> list[JobRecord]:
+    def suspended_due(self) -> list[JobRecord]:
         """Return the suspended jobs that are due."""
         told = dict.fromkeys((*self.signals, *self.mail.receivers))
         jobs = (self.jobs[job_id] for job_id in told if job_id in self.jobs)
@@ -170,7 +170,7 @@ class State:
     ) -> list[JobRecord]:
         """Return the first due jobs of a scope with a cap, as many as have a free slot."""
         slots = max(0, self.free_slots(scope_id, caps) or 0)
-        woken = [job for job in self.woken() if job.scope_id == scope_id]
+        woken = [job for job in self.suspended_due() if job.scope_id == scope_id]
         due = merge(self.jobs.first(scope_id, queues), sorted(woken, key=in_order), key=in_order)
         mine = (job for job in due if (not queues or job.queue in queues) and self.covers(ability, job))
         return list(islice(mine, slots))

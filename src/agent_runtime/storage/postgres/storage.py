@@ -183,11 +183,11 @@ class PostgresStorage(
         """Write all of `commit` or nothing."""
         commit = await compressed(commit)
 
-        def tell(first_seq: int) -> None:
+        def publish(first_seq: int) -> None:
             self._tell_committed(operation, first_seq)
 
         future = asyncio.get_running_loop().create_future()
-        operation = CommitOperation(future, tell, commit=commit)
+        operation = CommitOperation(future, publish, commit=commit)
         first_seq: int = await self._writer.run(operation)
         return first_seq
 
@@ -199,19 +199,19 @@ class PostgresStorage(
                 listener.mailed(operation.mailed)
 
     def _announce(self, commit: Commit, woken: Sequence[str]) -> None:
-        tell = self._notifier.publish
+        publish = self._notifier.publish
         for job, _ in commit.create:
             if job.operator is not None:
-                tell(RemoteChange("created", job.job_id))
+                publish(RemoteChange("created", job.job_id))
         for job_id in (*(signal.job_id for signal in commit.signals), *woken):
-            tell(RemoteChange("signalled", job_id))
+            publish(RemoteChange("signalled", job_id))
         status = None if commit.job is None else commit.job.status
         if status is not None and (status.is_terminal or status is JobStatus.BLOCKED):
-            tell(RemoteChange("ended", commit.job_id or ""))
+            publish(RemoteChange("ended", commit.job_id or ""))
         elif commit.events:
-            tell(RemoteChange("appended", commit.job_id or ""))
+            publish(RemoteChange("appended", commit.job_id or ""))
         for timer in commit.set_timers:
-            tell(RemoteChange("timer", timer.job_id))
+            publish(RemoteChange("timer", timer.job_id))
 
     async def claim(
         self,
@@ -225,13 +225,13 @@ class PostgresStorage(
     ) -> Claim | None:
         """Take a job that is due and unowned, if its scope has a free slot."""
 
-        def tell(claimed: Claimed | None) -> None:
+        def publish(claimed: Claimed | None) -> None:
             if claimed is not None:
                 self._tell_drained(job_id, claimed.new_events)
 
         future = asyncio.get_running_loop().create_future()
         operation = ClaimOperation(
-            future, tell, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
+            future, publish, job_id=job_id, owner=owner, at=at, caps=caps, suspects=suspects, ability=ability
         )
         claimed: Claimed | None = await self._writer.run(operation)
         return None if claimed is None else await self._claims.read(claimed, owner=owner)
@@ -243,14 +243,14 @@ class PostgresStorage(
         first = None if held is None else await compressed(held)
         future = asyncio.get_running_loop().create_future()
 
-        def tell(events: Sequence[RuntimeEvent]) -> None:
+        def publish(events: Sequence[RuntimeEvent]) -> None:
             if operation.held is not None:
                 self._tell_committed(operation.held, operation.held_seq)
             self._tell_drained(job_id, events)
 
         operation = DrainOperation(
             future,
-            tell,
+            publish,
             job_id=job_id,
             fence=fence,
             at=at,

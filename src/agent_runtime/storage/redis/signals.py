@@ -126,7 +126,7 @@ class RedisSignalChannel:
     def _take(self, text: str) -> None:
         message = _read(text)
         if message is not None:
-            self._waiters.tell(message)
+            self._waiters.publish(message)
 
     def _look_for_all(self) -> None:
         """Look for the signals that may have been sent while nobody listened."""

@@ -177,13 +177,13 @@ class SQLiteStorage(
                 woken[:] = woken_by_mail(db, first)
             return first_seq, drain_signals(db, job_id, fence, at)
 
-        def tell(written: tuple[int, list[RuntimeEvent]]) -> None:
+        def publish(written: tuple[int, list[RuntimeEvent]]) -> None:
             first_seq, drained = written
             if first is not None:
                 self._tell_committed(first, first_seq, woken)
             self._tell_drained(job_id, drained)
 
-        written: tuple[int, list[RuntimeEvent]] | int = await self._writer.run(write, tell)
+        written: tuple[int, list[RuntimeEvent]] | int = await self._writer.run(write, publish)
         if not isinstance(written, int):
             return written[1]
         assert first is not None  # noqa: S101 -- only a commit is found to have been made before

@@ -1,4 +1,4 @@
-"""Telling people how far budgets are used up, when what a step has cost is written."""
+"""Recording how far budgets are used up, when what a step has cost is written."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from llm_client.logs import logger_of
 logger = logger_of(__name__)
 
 
-async def tell(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudget]) -> None:
+async def record_crossings(run: JobRun, operation_id: str, budgets: Sequence[ApplicableBudget]) -> None:
     """Write down which stages the spending of budgets has come to, each once per window.
 
     What counts is what stands in the counters, not what this step has added: what a process that has died could not
-    tell is told by the next settlement.
+    record is recorded by the next settlement.
     """
     for crossing in await run.budgets.crossings(budgets):
-        told = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, _about(crossing))
+        warned = NewEvent(RuntimeEventType.BUDGET_WARNED, operation_id, _about(crossing))
         try:
-            await run.journal.commit([told], charges=[crossing.latch])
+            await run.journal.commit([warned], charges=[crossing.latch])
         except BudgetRejected:
-            logger.debug("somebody has told of %s before", crossing.key)
-        run.budgets.note_told(crossing)
+            logger.debug("somebody has recorded %s before", crossing.key)
+        run.budgets.note_recorded(crossing)
 
 
 def _about(crossing: ThresholdCrossing) -> dict[str, str | int]:
