@@ -248,7 +248,7 @@ class ResponseDraft:
             tool_calls=tuple(calls),
             usage=self.usage or Usage(requests=1),
             reasoning=tuple(part for part in parts if isinstance(part, ReasoningPart)),
-            finish_reason=finish_reason(self.finish_reason, tuple(calls), partial=partial),
+            finish_reason=self._finish(tuple(calls), partial=partial),
             finish_message=self.finish_message,
             model=self.model,
             provider=self.provider,
@@ -258,6 +258,19 @@ class ResponseDraft:
             logprobs=tuple(self._logprobs),
             parts=() if _is_plain(parts) else tuple(parts),
         )
+
+    def _finish(self, calls: tuple[ToolCall, ...], *, partial: bool) -> FinishReason:
+        """Return why the answer ended. Where nobody says it, one whose call lacks arguments was cut: the tool would run with its defaults.
+
+        A call whose arguments are a whole object lacks nothing, and some servers never give a reason.
+        """
+        if (
+            self.finish_reason is None
+            and not partial
+            and not all(call.is_whole() for call in self.calls.calls)
+        ):
+            return "length"
+        return finish_reason(self.finish_reason, calls, partial=partial)
 
     def _citations(self) -> tuple[Citation, ...]:
         """Return what was cited, with positions in the whole answer."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from llm_client.errors import ConfigurationError
@@ -18,6 +17,7 @@ from llm_client.messages import (
     RefusalPart,
     TextPart,
 )
+from llm_client.providers.anthropic.open_calls import paired
 from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.anthropic.usage import read_usage
@@ -48,7 +48,6 @@ _BUDGET_MODEL = re.compile(r"claude-(3|(opus|sonnet|haiku)-4($|-[0-5]($|\D)|-20)
 """Models before 4.6: they think within a budget; newer ones decide themselves, guided by an effort."""
 _CACHED = {"type": "ephemeral"}
 _THINKING = frozenset({"thinking", "redacted_thinking"})
-_SERVER_CALLS = frozenset({"server_tool_use", "mcp_tool_use"})
 
 
 class MessagesFormat:
@@ -140,7 +139,13 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
         results = None
         if blocks := _said(message) if message.role == "user" else _assistant(message):
             turns.append({"role": message.role, "content": blocks})
-    return _without_dangling(turns)
+    whole = [
+        turn
+        if turn["role"] == "user" or isinstance(turn["content"], str)
+        else {**turn, "content": without_last(turn["content"], _THINKING)}
+        for turn in paired(turns)
+    ]
+    return [turn for turn in whole if turn["content"]]
 
 
 def _said(message: Message) -> str | list[dict[str, Any]]:
@@ -169,20 +174,6 @@ def _assistant(message: Message) -> str | list[dict[str, Any]]:
         elif not isinstance(block, MediaPart) or block.provider in ("", PROVIDER):
             blocks += _blocks((block,))
     return without_last(blocks, _THINKING)
-
-
-def _without_dangling(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the turns without calls of the vendor's own tools that were cut before their result, unless the model goes on."""
-    for turn, following in pairwise(turns):
-        blocks = turn["content"]
-        if turn["role"] != "assistant" or following["role"] == "assistant" or isinstance(blocks, str):
-            continue
-        answered = {block.get("tool_use_id") for block in blocks}
-        left = [
-            block for block in blocks if block["type"] not in _SERVER_CALLS or block.get("id") in answered
-        ]
-        turn["content"] = without_last(left, _THINKING)
-    return [turn for turn in turns if turn["content"]]
 
 
 def _tool_result(message: Message) -> dict[str, Any]:

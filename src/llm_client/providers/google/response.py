@@ -178,9 +178,9 @@ def _read_call(draft: ResponseDraft, part: Mapping[str, Any]) -> list[StreamEven
     call, key = part["functionCall"], len(draft.calls.calls)
     call_id = call.get("id") or new_id(_OWN_ID)
     signature = draft.kept.take(part.get("thoughtSignature"))
-    begun = draft.open_call(key, call_id, call["name"], signature)
-    arguments = call.get("args")
-    return [begun, *draft.add_arguments(key, {} if arguments is None else arguments), *draft.close_call(key)]
+    begun, arguments = draft.open_call(key, call_id, call["name"], signature), call.get("args")
+    given = [] if arguments is None else draft.add_arguments(key, arguments)
+    return [begun, *given, *draft.close_call(key)]
 
 
 def is_own_id(call_id: str) -> bool:

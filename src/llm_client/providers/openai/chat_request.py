@@ -22,13 +22,14 @@ from llm_client.messages import (
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import audio_format, data_url, own_file, require_data, taken
 from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
+from llm_client.providers.openai.chat_finish import take_finish
 from llm_client.providers.openai.chat_media import SPOKEN, MadeMedia
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
     beside,
     check_choice,
+    message_of,
     read_content,
-    read_finish,
     tool_calls,
 )
 from llm_client.providers.openai.chat_stream import ChatStreamReader
@@ -115,7 +116,7 @@ class ChatFormat:
         """Read a whole answer."""
         payload = object_in(payload)
         choice = check_choice(payload, origin, request_id)
-        message = choice["message"]
+        message = message_of(choice)
         draft = ResponseDraft(
             provider=origin.provider,
             model=payload.get("model") or origin.model,
@@ -139,7 +140,7 @@ class ChatFormat:
             draft.open_call(key, call.get("id") or "", function["name"])
             draft.keep_with_call(key, beside(call))
             draft.set_arguments(key, function.get("arguments"))
-        draft.finish_reason = read_finish(choice.get("finish_reason"), choice.get("native_finish_reason"))
+        take_finish(draft, choice)
         return draft.result()
 
     def usage(self, payload: object) -> Usage:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from llm_client.errors import InvalidResponse
-from llm_client.messages import Citation, FinishReason, StreamEvent
+from llm_client.messages import Citation, StreamEvent
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.kept import Kept
+from llm_client.providers.openai.chat_finish import read_finish
 from llm_client.providers.openai.thinking import ThinkingChunks
 from llm_client.providers.openai.usage import read_usage, stated_usage
 from llm_client.providers.response import ResponseDraft, object_in
@@ -16,46 +17,6 @@ from llm_client.providers.stated import index_of
 
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 """Fields in which servers say what they may want back with the answer."""
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "eos": "stop",
-    "length": "length",
-    "model_length": "length",
-    "max_tokens": "length",
-    "max_output_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "recitation": "content_filter",
-    "blocklist": "content_filter",
-    "prohibited_content": "content_filter",
-    "spii": "content_filter",
-    "refusal": "content_filter",
-    "error": "error",
-    "abort": "error",
-    "repetition": "error",
-    "insufficient_system_resource": "error",
-}
-"""Mistral's (mistralai 3.7, `ChatCompletionChoiceFinishReason`), DeepSeek's (its reference of chat completions) and vLLM's besides OpenAI's, and the
-words of other vendors that gateways pass on, in small or capital letters."""
-_NO_FINISH: Final = frozenset({"", "null", "none"})
-
-_MALFORMED = ("MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL")
-"""Gemini's words for a call that it could not read; to OpenRouter, both are an `error` like any."""
-
-
-def read_finish(stated: object, native: object = None) -> FinishReason | None:
-    """Return why the answer ended; unknown reasons are `other`. OpenRouter repeats the word of the vendor behind it as the `native` one."""
-    reason = stated.lower() if isinstance(stated, str) else ""
-    if reason in _NO_FINISH:
-        return None
-    if isinstance(native, str) and native.upper() in _MALFORMED:
-        return "malformed_call"
-    return _FINISH.get(reason, "other")
 
 
 class CarriedFields:
@@ -178,6 +139,14 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
         error.usage = usage
         raise error
     return choice
+
+
+def message_of(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a choice says; nothing, where it only says why it ended. Raises `KeyError` where it says neither."""
+    message = choice.get("message")
+    if message is None and read_finish(choice.get("finish_reason")) is None:
+        raise KeyError("message")
+    return object_in({} if message is None else message)
 
 
 class _Details:

@@ -8,13 +8,13 @@ from typing import Any
 from llm_client.json_text import whole_value
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin
+from llm_client.providers.openai.chat_finish import take_finish
 from llm_client.providers.openai.chat_media import MadeMedia
 from llm_client.providers.openai.chat_response import (
     CarriedFields,
     beside,
     check_choice,
     read_content,
-    read_finish,
     tool_calls,
 )
 from llm_client.providers.openai.citations import StatedSources
@@ -54,6 +54,8 @@ class ChatStreamReader(StreamReader):
 
     def read(self, payload: object) -> list[StreamEvent]:
         """Take one chunk."""
+        if isinstance(payload, list) and payload:
+            raise self.failure(payload, usage=False)  # as Google's chat interface says it
         payload = object_in(payload)
         self._tier = payload.get("service_tier") or self._tier
         if payload.get("error") or payload.get("object") == "error":
@@ -72,10 +74,8 @@ class ChatStreamReader(StreamReader):
             self._sources.take(payload, delta or {})
             if choice.get("logprobs"):
                 read_choice_logprobs(draft, whole_value(choice["logprobs"]))
-            if finish := read_finish(choice.get("finish_reason"), choice.get("native_finish_reason")):
-                draft.finish_reason = finish
-                if not draft.has_reopened_calls:  # else a proxy gives a reason with every chunk
-                    events += draft.close_open_calls()
+            if take_finish(draft, choice) and not draft.has_reopened_calls:
+                events += draft.close_open_calls()  # unless a proxy gives a reason with every chunk
         events += self._count(payload)
         if draft.request_id is None:
             draft.request_id = payload.get("id")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import CompletionResult, FinishReason
@@ -33,6 +33,8 @@ def read_answer(
     )
     read_items(draft, response["output"], ids or {})
     draft.finish_reason = read_finish(response)
+    if draft.finish_reason in (None, "stop") and any(map(_is_cut, response["output"])):
+        draft.finish_reason = _CUT
     return draft.result()
 
 
@@ -61,9 +63,17 @@ def check_status(response: object, origin: Origin, request_id: str | None, usage
 
 
 def read_finish(response: object) -> FinishReason | None:
-    """Return why a response ended."""
+    """Return why a response ended; `None` where it does not say that it is whole."""
     response = object_in(response)
     if response.get("status") != "incomplete":
-        return None
+        return "stop" if response.get("status") == "completed" else None
     reason = (response.get("incomplete_details") or {}).get("reason")
     return _INCOMPLETE.get(reason, _CUT) if isinstance(reason, str) else _CUT
+
+
+def _is_cut(item: Mapping[str, Any]) -> bool:
+    """Whether a text or a call is not whole, whatever its response says. Some servers leave whole ones `in_progress`."""
+    kind, status = item.get("type"), item.get("status")
+    if status == "incomplete":
+        return kind in ("message", "function_call")
+    return kind == "function_call" and status == "in_progress" and not item.get("arguments")

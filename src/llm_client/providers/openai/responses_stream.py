@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llm_client.json_text import HalfWaits
-from llm_client.messages import CompletionResult, StreamEvent
+from llm_client.messages import CompletionResult, MediaPart, ReasoningPart, StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.openai.responses_response import (
     check_status,
     read_answer,
     read_finish,
 )
-from llm_client.providers.openai.responses_turn import item_part, server_call
+from llm_client.providers.openai.responses_turn import BEHIND, item_part, server_call, thought_of
 from llm_client.providers.openai.usage import read_response_usage
 from llm_client.providers.response import object_in
 from llm_client.providers.server_calls import call_began, call_ended
@@ -32,6 +32,8 @@ class ResponsesStreamReader(StreamReader):
         self._ids: dict[int, str] = {}
         self._thoughts = HalfWaits()
         self._thinking = False
+        self._has_thought = False
+        """Whether a reasoning item has come."""
         self._handlers: dict[str, Callable[[Mapping[str, Any]], list[StreamEvent]]] = {
             "response.output_text.delta": self._text,
             "response.reasoning_summary_text.delta": self._thought,
@@ -103,8 +105,15 @@ class ResponsesStreamReader(StreamReader):
             self._ids[key] = self.draft.call_id(key)
             return [*events, *self.draft.close_call(key)]
         if kind and kind != "message":
-            self.draft.add_part(item_part(item, self._origin.provider))
+            self.draft.add_part(self._part(item))
         return self._counted(call_ended(item.get("id"), *server_call(item)))
+
+    def _part(self, item: Mapping[str, Any]) -> MediaPart | ReasoningPart:
+        """Return an item for an answer that may break: nobody knows what would have followed its reasoning."""
+        if item.get("type") != "reasoning":
+            return item_part(item, self._origin.provider, {BEHIND: ""} if self._has_thought else {})
+        self._has_thought = True
+        return ReasoningPart(provider=self._origin.provider, text=thought_of(item))
 
     def _counted(self, events: list[StreamEvent]) -> list[StreamEvent]:
         """Count what is told of tools at the vendor: who records the stream keeps it."""
@@ -131,6 +140,8 @@ class ResponsesStreamReader(StreamReader):
         draft.usage = read_response_usage(whole)
         check_status(response, self._origin, draft.request_id, draft.usage)
         draft.finish_reason = read_finish(response)
+        if not output and draft.finish_reason == "stop":
+            draft.finish_reason = None  # what it holds has not been said to be whole
         events = draft.close_open_calls()
         # A call without an id got a fresh one when it began; the events have said it already.
         self._whole = read_answer(whole, self._origin, draft.request_id, ids) if output else draft.result()

@@ -1,8 +1,10 @@
 """A turn of the Responses API, taken apart into a message and put together again.
 
 OpenAI pairs each reasoning item with the item that followed it, by their ids and their order, and refuses a history in
-which one of them is missing. So each reasoning remembers what followed it, and each text and call the item it was part of.
-If the turn has been changed since, it goes back without reasoning and ids instead.
+which one of them is missing: the reasoning without its follower, or what followed without its reasoning. So each reasoning
+remembers what followed it, each text and call the item it was part of, and everything the reasoning that it stood behind.
+If the turn has been changed since, it goes back without reasoning and ids instead, and without what OpenAI's own tools have
+done behind reasoning, which is nothing without an id.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _PICTURES: Final = {
     "svg": "image/svg+xml",
 }
 """The formats in which pictures are drawn (openai-python 3.57, `ImageGenerationCall`)."""
+BEHIND: Final = "behind"
+"""Under which a part keeps the id of the reasoning that it came behind."""
 _Item = tuple[dict[str, Any], Mapping[str, Any]]
 
 
@@ -42,38 +46,44 @@ def read_items(draft: ResponseDraft, output: Sequence[Mapping[str, Any]], ids: M
     """
     plain = _is_plain(output)
     said = _size(output)
+    behind: dict[str, object] = {}
     for number, item in enumerate(output):
         kind = item.get("type")
         if kind == "message":
-            _read_message(draft, number, item, plain=plain)
+            _read_message(draft, number, item, behind, plain=plain)
         elif kind == "function_call":
             draft.open_call(number, item.get("call_id") or ids.get(number, ""), item["name"])
             draft.set_arguments(number, item.get("arguments"))
             if not plain:
-                draft.keep_with_call(
-                    number, {"item": _others(item, "type", "call_id", "name", "arguments", "status")}
-                )
+                about = _others(item, "type", "call_id", "name", "arguments", "status")
+                draft.keep_with_call(number, {"item": about, **behind})
             draft.close_call(number)
         else:
             following = output[number + 1] if number + 1 < len(output) else {}
-            draft.add_part(item_part(item, draft.provider, following=following.get("id"), said=said))
+            about = (
+                {"following": following.get("id"), "said": said} if kind in _REASONING and said else behind
+            )
+            draft.add_part(item_part(item, draft.provider, about))
+            behind = {BEHIND: item.get("id")} if kind in _REASONING else behind
 
 
-def _read_message(draft: ResponseDraft, number: int, item: Mapping[str, Any], *, plain: bool) -> None:
+def _read_message(
+    draft: ResponseDraft, number: int, item: Mapping[str, Any], behind: Mapping[str, object], *, plain: bool
+) -> None:
     about = _others(item, "type", "content", "role", "status")
     for place, part in enumerate(item.get("content") or ()):
         kind, key = part.get("type"), (number, place)
         if kind == "output_text":
-            data = (
-                {} if plain else {"item": about, "number": number} | _others(part, "type", "text", "logprobs")
+            others = _others(part, "type", "text", "logprobs")
+            draft.begin(
+                "text", key, **({} if plain else {"item": about, "number": number, **behind} | others)
             )
-            draft.begin("text", key, **data)
             draft.add_text(part.get("text") or "", key)
             if isinstance(part.get("annotations"), list):
                 draft.cite(map(read_annotation, part["annotations"]), key)
             read_logprobs(draft, part.get("logprobs"))
         elif kind == "refusal":
-            draft.begin("refusal", key, item=about, number=number)
+            draft.begin("refusal", key, item=about, number=number, **behind)
             draft.add_refusal(part["refusal"], key)
 
 
@@ -105,22 +115,28 @@ def _is_plain(output: Sequence[Mapping[str, Any]]) -> bool:
     )
 
 
-def item_part(
-    item: object, provider: str, *, following: str | None = None, said: list[int] | None = None
-) -> MediaPart | ReasoningPart:
-    """Carry an item that is neither text nor a function call: reasoning, a picture, or the work of a built-in tool."""
+def item_part(item: object, provider: str, about: Mapping[str, object]) -> MediaPart | ReasoningPart:
+    """Carry an item that is neither text nor a function call: reasoning, a picture, or the work of a built-in tool.
+
+    Args:
+        item: As it came.
+        provider: Vendor name.
+        about: What it knows of its turn.
+    """
     item = object_in(item)
     if item.get("type") == _PICTURE and item.get("result") and isinstance(item["result"], str):
-        return _picture(item, provider)
-    is_reasoning = item.get("type") == "reasoning"
-    pieces = (item.get("summary") or item.get("content") or ()) if is_reasoning else ()
-    text = "\n\n".join(piece.get("text", "") for piece in pieces if isinstance(piece, Mapping))
+        return _picture(item, provider, about)
+    is_reasoning = item.get("type") in _REASONING
     # The API gives reasoning a `status` and empty fields, and refuses to take some of them back.
     block = _others(item, "status") if is_reasoning else dict(item)
-    data: dict[str, Any] = {"item": block}
-    if is_reasoning and said:
-        data |= {"following": following, "said": said}
-    return ReasoningPart(provider=provider, text=text, data=data)
+    return ReasoningPart(provider=provider, text=thought_of(item), data={"item": block, **about})
+
+
+def thought_of(item: Mapping[str, Any]) -> str:
+    """Return the words of a reasoning item; of any other, there are none."""
+    is_reasoning = item.get("type") in _REASONING
+    pieces = (item.get("summary") or item.get("content") or ()) if is_reasoning else ()
+    return "\n\n".join(piece.get("text", "") for piece in pieces if isinstance(piece, Mapping))
 
 
 def server_call(item: Mapping[str, Any]) -> tuple[str | None, object]:
@@ -136,7 +152,7 @@ def server_call(item: Mapping[str, Any]) -> tuple[str | None, object]:
     return str(kind).removesuffix("_call"), dict(told)
 
 
-def _picture(item: Mapping[str, Any], provider: str) -> MediaPart:
+def _picture(item: Mapping[str, Any], provider: str, about: Mapping[str, object]) -> MediaPart:
     """Return a picture that was drawn; beside its data goes back what else the item says."""
     drawn = item.get("output_format")
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(item.get("size")))
@@ -146,7 +162,7 @@ def _picture(item: Mapping[str, Any], provider: str) -> MediaPart:
         width=int(size[1]) if size else None,
         height=int(size[2]) if size else None,
         provider=provider,
-        vendor_data={"item": {name: value for name, value in item.items() if name != "result"}},
+        vendor_data={"item": {name: value for name, value in item.items() if name != "result"}, **about},
     )
 
 
@@ -156,9 +172,15 @@ def turn_items(message: Message, provider: str) -> list[dict[str, JsonValue]]:
     said = [len(message.text), len(message.tool_calls)]
     while items and items[-1][0].get("type") in _REASONING:
         items.pop()  # nothing has followed it
-    if all(_is_followed(items, number, said) for number in range(len(items))):
+    if all(_is_followed(items, number, said) for number in range(len(items))) and _is_led(items):
         return [item for item, _ in items]
-    return [_plain_item(item) for item, _ in items if item.get("type") not in _REASONING]
+    plain: list[dict[str, JsonValue]] = []
+    has_thought = False
+    for item, about in items:
+        has_thought = has_thought or item.get("type") in _REASONING or about.get(BEHIND) is not None
+        if _stands_alone(item) or not has_thought:
+            plain.append(_plain_item(item))
+    return plain
 
 
 def call_item(call: ToolCall) -> dict[str, JsonValue]:
@@ -179,7 +201,7 @@ def _items(message: Message, provider: str) -> list[_Item]:
                 items[-1][0]["content"].append(content)
             elif number is not None and about.get("id"):
                 ours = {"type": "message", "role": "assistant", "status": "completed", "content": [content]}
-                items.append(({**about, **ours}, {}))
+                items.append(({**about, **ours}, block.data))
             elif block.text:
                 phase = {name: about[name] for name in ("phase",) if name in about}
                 items.append(({**phase, "role": "assistant", "content": block.text}, {}))
@@ -188,21 +210,21 @@ def _items(message: Message, provider: str) -> list[_Item]:
             continue
         open_number = None
         if isinstance(block, PlacedCall):
-            items.append(({**_item_of(block.data), **call_item(block.call)}, {}))
+            items.append(({**_item_of(block.data), **call_item(block.call)}, block.data))
         elif isinstance(block, ReasoningPart):
             if "item" in block.data:
                 items.append((block.data["item"], block.data))
         elif isinstance(
             block.vendor_data.get("item"), dict
         ):  # other media have no place in a model's turns here
-            items.append(({**block.vendor_data["item"], "result": block.data}, {}))
+            items.append(({**block.vendor_data["item"], "result": block.data}, block.vendor_data))
     return items
 
 
 def _content(block: TextPart | RefusalPart) -> dict[str, Any]:
     if isinstance(block, RefusalPart):
         return {"type": "refusal", "refusal": block.text}
-    others = {name: value for name, value in block.data.items() if name not in ("item", "number")}
+    others = {name: value for name, value in block.data.items() if name not in ("item", "number", BEHIND)}
     return {"annotations": [], **others, "type": "output_text", "text": block.text}
 
 
@@ -224,6 +246,22 @@ def _is_followed(items: Sequence[_Item], number: int, said: list[int]) -> bool:
         and about.get("said") in (None, said)
         and (following is None or items[number + 1][0].get("id") == following)
     )
+
+
+def _is_led(items: Sequence[_Item]) -> bool:
+    """Whether everything that has an id stands behind the reasoning that it came behind."""
+    last: object = None
+    for item, about in items:
+        if item.get("type") in _REASONING:
+            last = item.get("id")
+        elif "id" in item and about.get(BEHIND) not in (None, last):
+            return False
+    return True
+
+
+def _stands_alone(item: Mapping[str, Any]) -> bool:
+    """Whether an item is something without the reasoning before it, and without an id."""
+    return item.get("role") is not None or item.get("type") in ("function_call", "compaction")
 
 
 def _plain_item(item: dict[str, Any]) -> dict[str, Any]:
