@@ -31,6 +31,7 @@ COUNTS: Final = (
     "input_audio_tokens",
     "input_image_tokens",
     "input_video_tokens",
+    "input_audio_seconds",
     "cache_read_audio_tokens",
     "cache_read_image_tokens",
     "output_audio_tokens",
@@ -75,6 +76,8 @@ class Usage:
     input_image_tokens: int = 0
     """Images and pages of documents."""
     input_video_tokens: int = 0
+    input_audio_seconds: int = 0
+    """Seconds of sound that the vendor bills by their time, and counts in no tokens: begun ones are whole."""
     cache_read_audio_tokens: int = 0
     """Of `cache_read_tokens`, and of `input_audio_tokens`."""
     cache_read_image_tokens: int = 0

@@ -15,6 +15,7 @@ from llm_client.errors import ConfigurationError
 from llm_client.usage import Usage, tier_name
 
 MILLION = Decimal(1_000_000)
+_HOUR: Final = 3600
 
 REGION: Final = "inference_geo"
 """The condition, and Anthropic's field, that says where a request is served."""
@@ -102,6 +103,8 @@ class ModelPrices:
     web_search: Decimal | None = None
     """Dollars per search; a response with searches that have no price has none itself."""
     file_search: Decimal | None = None
+    input_audio_hour: Decimal | None = None
+    """Dollars per hour of sound, where the vendor bills it by its time."""
     source: str = "override"
 
     @classmethod
@@ -111,6 +114,7 @@ class ModelPrices:
         request: Decimal | int | str = 0,
         web_search: Decimal | float | str | None = None,
         file_search: Decimal | float | str | None = None,
+        input_audio_hour: Decimal | float | str | None = None,
         source: str = "override",
         **rates: Price | None,
     ) -> ModelPrices:
@@ -120,6 +124,7 @@ class ModelPrices:
             request: Dollars per request.
             web_search: Dollars per search.
             file_search: Dollars per search.
+            input_audio_hour: Dollars per hour of sound.
             source: What usages name as the source of the price.
             rates: Dollars per 1,000,000 tokens by bucket: `input`, `output`, `cache_read`, `input_audio` and so on.
 
@@ -133,6 +138,7 @@ class ModelPrices:
             request=as_rate(request).base,
             web_search=None if web_search is None else as_rate(web_search).base,
             file_search=None if file_search is None else as_rate(file_search).base,
+            input_audio_hour=None if input_audio_hour is None else as_rate(input_audio_hour).base,
             source=source,
         )
 
@@ -154,7 +160,13 @@ class ModelPrices:
                     return None
                 total += tokens * rate.at(usage.input_tokens)
         total = total / MILLION + self.request
-        for count, price in ((usage.web_searches, self.web_search), (usage.file_searches, self.file_search)):
+        second = None if self.input_audio_hour is None else self.input_audio_hour / _HOUR
+        counted = (
+            (usage.web_searches, self.web_search),
+            (usage.file_searches, self.file_search),
+            (usage.input_audio_seconds, second),
+        )
+        for count, price in counted:
             if count:
                 if price is None:
                     return None
@@ -162,7 +174,7 @@ class ModelPrices:
         return total
 
     def worst_case(self, input_tokens: int, output_tokens: int, *, media: bool = False) -> Decimal | None:
-        """Return the most that a request with at most these tokens can cost; `None` without a price.
+        """Return the most that a request with at most these tokens can cost; `None` without a price, or of sound billed by its time.
 
         A model that writes sound or pictures does so whether or not any went in.
         """
@@ -171,6 +183,8 @@ class ModelPrices:
             read += [self.input_audio, self.input_image, self.input_video]
             read += [self.cache_read_audio, self.cache_read_image]
         written = [self.output, self.reasoning, self.output_audio, self.output_image, self.output_video]
+        if media and self.input_audio_hour is not None:
+            return None
         if (input_tokens and self.input is None) or (output_tokens and self.output is None):
             return None
         dearest_input = max((rate.highest(input_tokens) for rate in read if rate), default=Decimal(0))
@@ -232,7 +246,7 @@ def _taken(left: dict[str, int], kind: str, wanted: int) -> int:
     return taken
 
 
-_NO_RATES = ("request", "web_search", "file_search", "source")
+_NO_RATES = ("request", "web_search", "file_search", "input_audio_hour", "source")
 RATES: Final = frozenset(field.name for field in fields(ModelPrices)) - frozenset(_NO_RATES)
 """The buckets whose prices are per 1,000,000 tokens."""
 

@@ -56,6 +56,7 @@ _PER_THOUSAND = {
     "web_search": "web_searches_kcount",
     "file_search": "storage_searches_kcount",
 }
+_HOURLY = "input_audio_hours"
 _TIER = "service_tier"
 
 
@@ -197,6 +198,8 @@ def _to_prices(stored: Mapping[str, Any]) -> ModelPrices:
     for name, key in _PER_THOUSAND.items():
         if key in stored:
             known[name] = _rate(stored[key]).base / 1000
+    if _HOURLY in stored:
+        known["input_audio_hour"] = _rate(stored[_HOURLY]).base
     return ModelPrices(**known, source=SOURCE)
 
 

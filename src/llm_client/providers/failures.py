@@ -52,8 +52,8 @@ _BY_CODE: dict[str, type[ProviderError]] = {
         RateLimited,
     ),
     **dict.fromkeys(
-        ("context_length_exceeded", "context_window_exceeded", "string_above_max_length", "request_too_large",
-         "model_context_window_exceeded"),
+        ("context_length_exceeded", "context_window_exceeded", "request_too_large", "model_context_window_exceeded",
+         "exceed_context_size_error", "tokens_limit_reached", "input_too_long", "prompt_too_long"),
         ContextLengthExceeded,
     ),
     **dict.fromkeys(
@@ -83,10 +83,26 @@ _REFUSALS = ("invalid_request_error", "invalid_argument", "failed_precondition",
 """Codes that say no more than a status of 400 does."""
 
 _TOO_LONG = re.compile(
-    r"maximum context length|prompt is too long|context window|context[_ ]length|exceeds? the context|exceed context"
-    r"|input token count.{0,40}exceeds|maximum prompt length|too many (input )?tokens|input is too long",
+    r"maximum context length|prompt (is )?too long|prompt exceeds|prompt \S{0,2}超长|context window|context[_ ](length|size|limit)"
+    r"|exceed(s|ed)? (the )?(available |maximum )?context|input token count|input tokens.{0,60}exceed|(input|prompt) length.{0,40}exceed"
+    r"|maximum prompt length|prompt token count.{0,40}exceeds|too many (input )?tokens|input is too long|max(imum)? (allowed )?input length"
+    r"|(model|input|prompt|request)('s)? token limit|exceeds token limit|range of input length should be"
+    r"|reduce the length of the (messages|prompt|input)|tokens \+ .{0,2}max_new_tokens|inputs.{0,2} must have less than"
+    r"|(maximum|max) model length|max_(seq|model)_len|exceed max message tokens|request payload size exceeds|输入长度超|上下文长度",
     re.IGNORECASE,
 )
+"""How vendors and servers say that a conversation is too long: OpenAI, Anthropic, Gemini and Vertex, Bedrock, xAI, Groq, Mistral, Cohere, Together,
+llama.cpp, LM Studio, Ollama, vLLM, SGLang, TGI, Moonshot ("exceeded model token limit"), Z.ai ("Prompt exceeds max length"), DashScope ("Range of
+input length"), MiniMax, Doubao, SiliconFlow, Copilot, watsonx (their references, and the lists that coding agents keep of them)."""
+_OTHER_LIMITS = re.compile(
+    r"tokens? per|per (second|min|minute|hour|day|month)\b|\b[TR]P[MDS]\b|rate.?limit|too many requests|throttl|quota|wait before"
+    r"|\b(daily|weekly|monthly) |(unknown|unrecognized|unsupported|unexpected|invalid) (\w+ ){0,2}(parameter|argument|field|option|key)",
+    re.IGNORECASE,
+)
+"""What a message is about that sounds alike: how much may be asked in a time, or a field that is not known."""
+_TEXT_TOO_LONG = re.compile(r"maximum length (\d{1,9})\b")
+_A_CONVERSATION = 100_000
+"""Characters from which on OpenAI's bound on a text (`string_above_max_length`) is one on what is said; names and descriptions have less."""
 _OUT_OF_CREDIT = re.compile(
     r"credit balance is too low|insufficient (balance|credits?|quota)|out of credits", re.IGNORECASE
 )
@@ -277,6 +293,11 @@ def _classify(error: VendorError, status: int | None, message: str) -> type[Prov
         by_words = _classify_words(message, status)
         if by_words is not None:
             return by_words
+    if by_code in (None, ProviderUnavailable) and status in (None, 500) and _is_too_long(message):
+        return ContextLengthExceeded  # llama.cpp calls it a fault of its own
+    if "string_above_max_length" in error.codes:
+        bound = _TEXT_TOO_LONG.search(message)
+        return ContextLengthExceeded if bound and int(bound[1]) >= _A_CONVERSATION else InvalidRequest
     if by_code is not None:
         return by_code
     if status is None and any(code in _REFUSALS for code in error.codes):
@@ -289,9 +310,15 @@ def _classify_words(message: str, status: int | None) -> type[ProviderError] | N
         return QuotaExceeded
     if status == 429:
         return None
-    if _TOO_LONG.search(message):
+    if status == 413 and _OTHER_LIMITS.search(message):
+        return RateLimited  # too much for a minute, not for the model
+    if _is_too_long(message):
         return ContextLengthExceeded
     return ModelNotFound if _UNKNOWN_MODEL.search(message) else None
+
+
+def _is_too_long(message: str) -> bool:
+    return _TOO_LONG.search(message) is not None and _OTHER_LIMITS.search(message) is None
 
 
 def _classify_status(status: int | None) -> type[ProviderError]:

@@ -370,6 +370,52 @@ CASES = {
         beside={"tool_usage": {"image_gen": {"input_tokens": 300, "output_tokens": 1000, "total_tokens": 1300}}},
         counts={"input_tokens": 1300, "output_tokens": 1100, "output_image_tokens": 1000}, cost=None,
     ),
+    "chat: a model that always searches, whose searches have no price": Case(
+        vendor="chat", model="gpt-4o-search-preview-2025-03-11", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
+        beside={"service_tier": None}, cost=None,
+    ),
+    "chat: the newest model that always searches": Case(
+        vendor="chat", model="gpt-5-search-api", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
+        beside={"service_tier": None}, cost=None,
+    ),
+    "xai: sources of a search, and no cost": Case(
+        vendor="chat", name="x-ai", model="grok-4", usage=plain(1000, 100, num_sources_used=7),
+        counts={**SMALL, "web_searches": 7}, beside={"service_tier": None}, cost=None,
+    ),
+    "xai: no sources": Case(
+        vendor="chat", name="x-ai", model="grok-4-0709", usage=plain(1000, 100, num_sources_used=0), counts=SMALL,
+        beside={"service_tier": None}, cost="0.0045",
+    ),
+    "xai: searches that are in the cost": Case(
+        vendor="chat", name="x-ai", model="grok-4",
+        usage=plain(1000, 100, num_sources_used=0, num_server_side_tools_used=7, cost_in_usd_ticks=569184000,
+                    server_side_tool_usage_details={"web_search_calls": 2, "x_search_calls": 5, "file_search_calls": 1}),
+        counts={**SMALL, "web_searches": 7, "file_searches": 1}, beside={"service_tier": None}, cost="0.0569184",
+        source="vendor",
+    ),
+    "xai through responses: searches that are in the cost": Case(
+        vendor="responses", name="x-ai", model="grok-4.5",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100, "cost_in_usd_ticks": 569184000,
+               "server_side_tool_usage_details": {"web_search_calls": 2, "x_search_calls": 5}},
+        beside={"output": [search("search"), openai_responses.MESSAGE]},
+        counts={**SMALL, "web_searches": 7}, cost="0.0569184", source="vendor",
+    ),
+    # ---------------------------------------------------------------- sound by its time
+    "mistral: sound that is billed by its time": Case(
+        vendor="chat", name="mistral", model="voxtral-small-2507",
+        usage={"prompt_audio_seconds": 203, "prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 3725},
+        counts={**SMALL, "input_audio_seconds": 203}, beside={"service_tier": None},
+        cost="0.01367333333333333333333333333",
+    ),
+    "mistral: sound whose time has no price": Case(
+        vendor="chat", name="mistral", model="mistral-medium-latest",
+        usage=plain(1000, 100, prompt_audio_seconds=12.2), counts={**SMALL, "input_audio_seconds": 13},
+        beside={"service_tier": None}, cost=None,
+    ),
+    "mistral: no sound": Case(
+        vendor="chat", name="mistral", model="mistral-medium-latest", usage=plain(1000, 100, prompt_audio_seconds={}),
+        counts=SMALL, beside={"service_tier": None}, cost="0.00225",
+    ),
     "google: each search of a new model": Case(
         vendor="google", model="gemini-3.8-flash",
         usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},

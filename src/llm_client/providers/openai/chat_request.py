@@ -121,7 +121,7 @@ class ChatFormat:
             provider=origin.provider,
             model=payload.get("model") or origin.model,
             request_id=request_id or payload.get("id"),
-            usage=read_usage(payload),
+            usage=read_usage({**payload, "model": payload.get("model") or origin.model}),
         )
         carried, media = CarriedFields(draft, self._dialect.carried_reasoning), MadeMedia(draft)
         sources = StatedSources(draft)
@@ -218,7 +218,9 @@ class ChatFormat:
         ]
         for block in blocks:
             if isinstance(block, ReasoningPart):
-                carried.update((name, value) for name, value in block.data.items() if self._carries(name))
+                # An empty thought is asked for with calls alone (DeepSeek, in its thinking mode).
+                fields = {name: value for name, value in block.data.items() if value != "" or calls}
+                carried.update((name, value) for name, value in fields.items() if self._carries(name))
         takes_refusals = self._dialect.takes_refusals
         refusal = [block.text for block in blocks if isinstance(block, RefusalPart) and takes_refusals]
         chunks = [chunk for block in blocks if (chunk := self._chunk(block)) is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from llm_client.errors import InvalidResponse
 from llm_client.messages import Citation, StreamEvent
@@ -18,6 +18,9 @@ from llm_client.providers.stated import index_of
 _CARRIED = ("reasoning", "reasoning_content", "reasoning_details", "extra_content")
 """Fields in which servers say what they may want back with the answer."""
 
+_WORDS: Final = frozenset({"reasoning", "reasoning_content"})
+"""Those of them that hold a model's thoughts in words."""
+
 
 class CarriedFields:
     """What a message or a stream says of the model's reasoning, in any of the servers' fields.
@@ -30,6 +33,9 @@ class CarriedFields:
     def __init__(self, draft: ResponseDraft, names: Iterable[str] = ()) -> None:
         self._draft = draft
         self._names = tuple(dict.fromkeys((*_CARRIED, *names)))
+        self._wanted = _WORDS.intersection(names)
+        self._empty: set[str] = set()
+        """Fields of words that this server wants back and has left empty."""
         self._fields: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._details: dict[str, _Details] = {}
@@ -45,6 +51,8 @@ class CarriedFields:
                 value = [each for each in value if not _is_page(each)]
             if value:
                 self._join(name, value)
+            elif name in self._wanted and name in message:
+                self._empty.add(name)
         thought = message.get("reasoning_content") or message.get("reasoning")
         return self._draft.add_thought(thought, self) if isinstance(thought, str) and thought else []
 
@@ -52,6 +60,7 @@ class CarriedFields:
         """Put what has come with the reasoning."""
         self.chunks.end()
         fields = {
+            **dict.fromkeys(sorted(self._empty), ""),
             **self._fields,
             **{name: "".join(pieces) for name, pieces in self._texts.items()},
             **{name: details.whole() for name, details in self._details.items()},

@@ -94,7 +94,8 @@ class ChatStreamReader(StreamReader):
         """Take the usage of a chunk, which may stand beside a failure; another chunk may have named the tier."""
         if not stated_usage(payload):
             return []
-        usage = read_usage({**payload, "service_tier": self._tier})
+        model = payload.get("model") or self.draft.model
+        usage = read_usage({**payload, "service_tier": self._tier, "model": model})
         if usage.is_nothing and self.draft.usage is not None:
             return []  # an empty count takes nothing away
         self.draft.usage = usage

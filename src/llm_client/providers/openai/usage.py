@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from llm_client.providers.response import part_of, whole_number
 from llm_client.providers.stated_cost import stated_cost
 from llm_client.usage import Usage, tier_name
+
+_SEARCH_MODEL: Final = re.compile(r"gpt-[^/]{1,20}-search-(preview|api)")
+_MAX_MODEL: Final = 200
+_MOST_SECONDS: Final = 10**9
+"""More than anybody has heard."""
 
 
 def read_usage(answer: Mapping[str, object]) -> Usage:
@@ -26,6 +33,9 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
     read, written = whole_number(usage.get("prompt_tokens")), whole_number(usage.get("completion_tokens"))
     reasoning = whole_number(completion.get("reasoning_tokens") or usage.get("reasoning_tokens"))
     rest = max(whole_number(usage.get("total_tokens")) - read - written, 0)
+    seconds = _seconds(usage.get("prompt_audio_seconds"))
+    if seconds:
+        rest = 0  # Mistral counts what it has heard in the total alone, and bills the time
     if cached + stored > read:  # counted beside the prompt
         beside = min(rest, cached + stored)
         read, rest = read + beside, rest - beside
@@ -41,9 +51,9 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
         input_image_tokens=whole_number(prompt.get("image_tokens")),
         output_audio_tokens=whole_number(completion.get("audio_tokens")),
         output_image_tokens=whole_number(completion.get("image_tokens")),
-        web_searches=whole_number(
-            part_of(usage, "server_tool_use").get("web_search_requests") or usage.get("num_search_queries")
-        ),
+        input_audio_seconds=seconds,
+        web_searches=_web_searches(usage) or int(_searches_always(answer.get("model"))),
+        file_searches=_files_searched(usage),
         cost=stated_cost(usage),
         service_tier=tier,
         requests=1,
@@ -77,6 +87,7 @@ def read_response_usage(response: Mapping[str, object]) -> Usage:
     rest = max(whole_number(usage.get("total_tokens")) - read - wrote, 0)
     output, tools = response.get("output"), part_of(response, "tool_usage")
     searches = part_of(tools, "web_search").get("num_requests")
+    searches = (_web_searches(usage) or None) if searches is None else searches
     own = Usage(
         input_tokens=read,
         output_tokens=wrote + rest,
@@ -88,7 +99,7 @@ def read_response_usage(response: Mapping[str, object]) -> Usage:
         output_audio_tokens=whole_number(written.get("audio_tokens")),
         output_image_tokens=whole_number(written.get("image_tokens")),
         web_searches=_count(output, "web_search_call") if searches is None else whole_number(searches),
-        file_searches=_count(output, "file_search_call"),
+        file_searches=_files_searched(usage) or _count(output, "file_search_call"),
         requests=1,
     )
     painted = _painted(part_of(tools, "image_gen"), response.get("tools"))
@@ -126,6 +137,31 @@ def read_embedding_usage(answer: Mapping[str, object]) -> Usage:
         return Usage(requests=1)
     read = whole_number(usage.get("prompt_tokens") or usage.get("input_tokens") or usage.get("total_tokens"))
     return Usage(input_tokens=read, cost=stated_cost(usage), requests=1)
+
+
+def _web_searches(usage: Mapping[str, Any]) -> int:
+    """Return what a vendor bills as searches: requests at OpenRouter, queries at Perplexity, calls of xAI's tools or sources of its Live Search."""
+    asked = part_of(usage, "server_tool_use").get("web_search_requests") or usage.get("num_search_queries")
+    tools = part_of(usage, "server_side_tool_usage_details")
+    called = sum(whole_number(tools.get(name)) for name in ("web_search_calls", "x_search_calls"))
+    return whole_number(asked) or called or whole_number(usage.get("num_sources_used"))
+
+
+def _files_searched(usage: Mapping[str, Any]) -> int:
+    tools = part_of(usage, "server_side_tool_usage_details")
+    return sum(whole_number(tools.get(name)) for name in ("file_search_calls", "document_search_calls"))
+
+
+def _searches_always(model: object) -> bool:
+    """Whether a model searches the web for each answer, of which its usage says nothing (OpenAI's guide on web search, "Chat Completions")."""
+    return isinstance(model, str) and _SEARCH_MODEL.search(model[:_MAX_MODEL]) is not None
+
+
+def _seconds(stated: object) -> int:
+    """Return begun seconds as whole ones; Mistral writes an empty object for none."""
+    if isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < _MOST_SECONDS:
+        return 0
+    return math.ceil(stated)
 
 
 def _prompt(usage: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -157,6 +157,92 @@ async def test_vendor_error_is_named(
     assert error.status == (status if status != 200 else payload["error"]["code"])
 
 
+TOO_LONG = [
+    (400, {"error": {"code": 400, "message": "the request exceeds the available context size, try increasing it",
+                     "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 8192}}),
+    (400, {"error": {"code": 400, "message": "the request exceeds the available context size. try increasing the context size",
+                     "type": "invalid_request_error"}}),
+    (500, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}),
+    (200, {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}),
+    (400, {"error": "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context "
+                    "length of only 4096 tokens, which is not enough."}),
+    (400, {"error": "The number of tokens to keep from the initial prompt is greater than the context length."}),
+    (400, openai_error("Invalid request: Your request exceeded model token limit: 262144 (requested: 291351)")),
+    (400, {"error": {"code": "1261", "message": "Prompt exceeds max length"}}),
+    (400, {"error": {"code": "1261", "message": "Prompt 超长"}}),
+    (400, openai_error("<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 129024]",
+                       code="invalid_parameter_error")),
+    (400, {"code": "InvalidParameter", "message": "Range of input length should be [1, 30720]", "request_id": "r"}),
+    (422, openai_error("Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens and 512")),
+    (422, openai_error("The input (9000 tokens) is longer than the model's context length (8192 tokens).")),
+    (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 1500", "error_type": "validation"}),
+    (400, google_error(400, "INVALID_ARGUMENT", "Unable to submit request because the input token count is 40000 but model only "
+                                                "supports up to 32767. Reduce the input token count and try again.")),
+    (400, google_error(400, "INVALID_ARGUMENT", "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).")),
+    (400, google_error(400, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 20971520 bytes.")),
+    (400, openai_error("Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length")),
+    (400, openai_error("Please reduce the length of the messages or completion.", code="context_length_exceeded")),
+    (400, openai_error("Please reduce the length of the messages or completion. Current length is 8353 while limit is 8192")),
+    (400, openai_error("Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.")),
+    (400, openai_error("prompt token count of 130000 exceeds the limit of 128000", code="model_max_prompt_tokens_exceeded")),
+    (400, openai_error("invalid params, context window exceeds limit (2013)")),
+    (400, openai_error("length of prompt_tokens (33000) must be less than max_seq_len (32768).", code=20015)),
+    (400, openai_error("The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that "
+                       "`max_model_len` is no smaller than the number of text tokens.")),
+    (400, {"object": "error", "message": "You passed 5000 input tokens and requested 100 output tokens. However, the model's context "
+                                         "length is only 4096 tokens", "type": "BadRequestError", "code": 400}),
+    (400, openai_error("Total tokens of image and text exceed max message tokens")),
+    (400, openai_error("Input length 300000 exceeds the maximum length 229376.", code="InvalidParameter")),
+    (400, openai_error("Invalid 'messages[3].content': string too long. Expected a string with maximum length 10485760, but got a "
+                       "string with length 10500000 instead.", code="string_above_max_length")),
+    (413, openai_error("Request body too large for gpt-4o model. Max size: 8000 tokens.", code="tokens_limit_reached")),
+    (400, {"message": "the number of input tokens 5000 cannot exceed the total tokens limit 4096 for this model"}),
+    (400, {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000."}),
+    (400, {"error": {"message": "Provider returned error", "code": 400, "metadata": {
+        "raw": '{"error":{"message":"prompt is too long: 213462 tokens > 200000 maximum"}}', "provider_name": "Anthropic"}}}),
+    (400, openai_error("prompt too long; exceeded max context length by 5 tokens")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "payload"), TOO_LONG)
+async def test_conversation_that_is_too_long_is_known_by_any_servers_words(status: int, payload: Any) -> None:
+    assert type(await failure("openai", json_reply(payload, status))) is ContextLengthExceeded
+
+
+LOOK_ALIKES: list[tuple[int, Any, type[ProviderError]]] = [
+    (429, openai_error("Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 40000. The input or output tokens "
+                       "must be reduced in order to run successfully.", code="rate_limit_exceeded"), RateLimited),
+    (413, openai_error("Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 7000, please reduce your "
+                       "message size and try again.", type="tokens", code="rate_limit_exceeded"), RateLimited),
+    (413, openai_error("Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 7000."), RateLimited),
+    (400, openai_error("Rate limit: too many tokens per minute for this model's context window."), InvalidRequest),
+    (200, {"error": {"code": 503, "message": "Throttling error: Too many tokens, please wait before trying again."}}, ProviderUnavailable),
+    (400, openai_error("Daily input token limit exceeded: too many tokens today."), InvalidRequest),
+    (400, openai_error("Unrecognized request argument supplied: context_length"), InvalidRequest),
+    (400, openai_error("Unknown parameter: 'context_window'.", code="unknown_parameter"), InvalidRequest),
+    (400, openai_error("Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64, but got a string "
+                       "with length 70 instead.", code="string_above_max_length"), InvalidRequest),
+    (400, openai_error("Invalid 'input[3].call_id': string too long. Expected a string with maximum length 64, but got 80.",
+                       code="string_above_max_length"), InvalidRequest),
+    (400, openai_error("max_tokens is too large: 100000. This model supports at most 16384 completion tokens."), InvalidRequest),
+    (400, openai_error("Range of max_tokens should be [1, 8192]"), InvalidRequest),
+    (400, openai_error("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]"), InvalidRequest),
+    (400, anthropic_error("invalid_request_error", "max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens"),
+     InvalidRequest),
+    (400, anthropic_error("invalid_request_error", "tools.0.custom.name: String should have at most 64 characters"), InvalidRequest),
+    (400, openai_error("Invalid 'metadata': too many properties."), InvalidRequest),
+    (400, openai_error("Too many images: at most 20 per request."), InvalidRequest),
+    (500, openai_error("Internal error.", type="server_error"), ProviderUnavailable),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "payload", "expected"), LOOK_ALIKES)
+async def test_what_sounds_like_a_conversation_that_is_too_long_is_none(
+    status: int, payload: Any, expected: type[ProviderError]
+) -> None:
+    assert type(await failure("openai", json_reply(payload, status))) is expected
+
+
 async def test_what_the_vendor_says_about_the_failure_is_kept() -> None:
     payload = openai_error("Slow down.", code="rate_limit_exceeded")
     error = await failure("openai", json_reply(payload, 429, x_request_id="req_7", retry_after="12"))
