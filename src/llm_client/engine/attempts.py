@@ -246,6 +246,8 @@ class Attempts:
         except ProviderError as error:
             is_known = error.usage is not None and error.usage.is_plausible
             used = error.usage.total_tokens if error.usage is not None and is_known else 0
+            if loading is not None:
+                await loading  # a failure has its price as well
             self._complete_error(attempt, error)
             await hooks.fire("provider.error", attempt.call.context, error=error, **about)
             raise

@@ -27,6 +27,7 @@ from llm_client.providers.failures import (
     request_id,
 )
 from llm_client.providers.response import events_of, well_formed
+from llm_client.providers.tool_names import ToolNames
 from llm_client.providers.transport.port import (
     HttpResponse,
     read_body,
@@ -107,10 +108,11 @@ class HttpProvider:
         """Ask the model and return its whole answer."""
         del context  # nothing of it goes to the vendor
         model = checked_model(spec.model or self._model)
-        body = self._encoded(spec, model, stream=False)
+        names = ToolNames.of(spec)
+        body = self._encoded(names.outward(spec), model, stream=False)
         origin, response, content = await self._answered(self._wire.path(model, stream=False), body, model)
         with origin.blamed():
-            return await self._read_answer(content, response, origin)
+            return names.inward(await self._read_answer(content, response, origin))
 
     def _encoded(self, spec: RequestSpec, model: str, *, stream: bool) -> dict[str, JsonValue]:
         """Return a request's body. Raises `ConfigurationError`, which names the message, for what the format cannot be made of."""
@@ -151,7 +153,8 @@ class HttpProvider:
         """Ask the model and yield its answer as it comes; the last event is `done` with the whole result."""
         del context
         model = checked_model(spec.model or self._model)
-        body = self._encoded(spec, model, stream=True)
+        names = ToolNames.of(spec)
+        body = self._encoded(names.outward(spec), model, stream=True)
         origin, response = await self._send(
             self._wire.path(model, stream=True), body, model, accept="text/event-stream"
         )
@@ -162,18 +165,18 @@ class HttpProvider:
                     content = await self._content(response)
                     result = await self._read_answer(content, response, origin)
                     for event in events_of(result):
-                        yield event
+                        yield names.event(event)
                 else:
                     reader = self._wire.reader(origin, request_id(response.headers))
                     async with aclosing(read_stream(response, reader, origin, self._limits)) as events:
                         async for event in events:
-                            yield event
+                            yield names.event(event)
                     with readable(origin, reader.draft.request_id):
                         result = await _read_aside(reader.size, lambda: well_formed(reader.result(), model))
                     self._check_calls(len(result.tool_calls), result.usage)
         finally:
             await response.aclose()
-        yield StreamEvent(type="done", usage=result.usage, result=result)
+        yield StreamEvent(type="done", usage=result.usage, result=names.inward(result))
 
     @property
     def embedding_model(self) -> str:
@@ -190,15 +193,27 @@ class HttpProvider:
             await self._endpoint.transport.aclose()
 
     async def _post_texts(
-        self, path: str, body: dict[str, Any], model: str, *, texts: int, read: Callable[[Any], Embeddings]
+        self,
+        path: str,
+        body: dict[str, Any],
+        model: str,
+        *,
+        texts: int,
+        read: Callable[[Any], Embeddings],
+        usage: Callable[[Any], Usage],
     ) -> Embeddings:
-        """Send some texts and return their vectors, as `read` finds them in the JSON of a successful answer."""
+        """Send some texts and return their vectors, as `read` finds them in the JSON of a successful answer, and `usage` what they took."""
         origin, response, content = await self._answered(path, body, model)
 
         def decoded() -> Embeddings:
-            payload = self._loads(content, response, origin, vectors=texts)
-            with readable(origin, request_id(response.headers)):
-                return read(payload)
+            payload = _loads(content, response, origin, vectors=texts)
+            try:
+                self._check_failure(payload, response, origin)
+                with readable(origin, request_id(response.headers)):
+                    return read(payload)
+            except ProviderError as error:
+                error.usage = _stated(usage, payload)  # they were billed, whoever can read them
+                raise
 
         with origin.blamed():
             return await _read_aside(len(content), decoded)
@@ -240,15 +255,18 @@ class HttpProvider:
         failure.usage = self._usage_of(body)
         raise failure
 
-    def _loads(self, content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:
+    def _loads(self, content: bytes, response: HttpResponse, origin: Origin) -> Any:
         """Decode a successful answer. Raises what an error object inside it means, with the usage that is stated beside it."""
-        payload = _loads(content, response, origin, vectors=vectors)
+        payload = _loads(content, response, origin)
+        self._check_failure(payload, response, origin)
+        return payload
+
+    def _check_failure(self, payload: Any, response: HttpResponse, origin: Origin) -> None:
         # A response object of OpenAI has an error of its own, which its reader knows.
         if isinstance(payload, dict) and payload.get("error") and payload.get("object") != "response":
             failure = failure_of_event(payload, origin, request_id=request_id(response.headers))
             failure.usage = self._usage_in(payload)
             raise failure
-        return payload
 
     def _usage_of(self, body: bytes) -> Usage | None:
         try:
@@ -258,11 +276,16 @@ class HttpProvider:
 
     def _usage_in(self, payload: Any) -> Usage | None:
         """Return what a failure says was used; `None` where it says nothing of it."""
-        try:
-            usage = self._wire.usage(payload)
-        except UNREADABLE:
-            return None
-        return None if usage.is_nothing else usage
+        return _stated(self._wire.usage, payload)
+
+
+def _stated(read: Callable[[Any], Usage], payload: Any) -> Usage | None:
+    """Return the usage that a body states; `None` where it states none that can be read."""
+    try:
+        usage = read(payload)
+    except UNREADABLE:
+        return None
+    return None if usage.is_nothing else usage
 
 
 async def _read_aside(size: int, reading: Callable[[], T]) -> T:

@@ -44,7 +44,16 @@ _MAX_NODES: Final = 20_000
 _MAX_PROPERTIES: Final = 5_000
 _MAX_VALUES: Final = 1_000
 _MAX_DEPTH: Final = 10
-"""OpenAI's bounds on properties, values of enumerations and nested objects of a strict schema."""
+_MAX_LETTERS: Final = 120_000
+_MANY_VALUES: Final = 250
+_MAX_LETTERS_OF_MANY: Final = 15_000
+"""OpenAI's bounds on a strict schema: its properties, values of enumerations and nested objects, the characters of all names and values, and those
+of the values of one enumeration that has many (its guide on structured outputs, "Supported schemas", November 2026)."""
+_MAX_STRICT_TOOLS: Final = 20
+_MAX_OPTIONAL: Final = 24
+_MAX_UNIONS: Final = 16
+"""Anthropic's bounds on all strict schemas of a request together: tools, parameters that may be left out, and those of several types (its page on
+structured outputs, "Schema complexity limits", September 2026)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +101,48 @@ def without_constraints(schema: JsonObject) -> dict[str, JsonValue] | None:
     return _rewritten(schema, _ANTHROPIC)
 
 
+class StrictRoom:
+    """What is left of the bounds that Anthropic sets on all strict schemas of a request: what finds no room in it is not sent as one."""
+
+    def __init__(self) -> None:
+        self._tools, self._optional, self._unions = _MAX_STRICT_TOOLS, _MAX_OPTIONAL, _MAX_UNIONS
+
+    def output(self, schema: JsonObject) -> dict[str, JsonValue] | None:
+        """Return the schema of the answer in Anthropic's subset; `None` if it has none, or there is no room for it."""
+        return self._taken(without_constraints(schema))
+
+    def tool(self, schema: JsonObject) -> dict[str, JsonValue] | None:
+        """Return the schema of a tool likewise."""
+        taken = self._taken(without_constraints(schema)) if self._tools else None
+        self._tools -= taken is not None
+        return taken
+
+    def _taken(self, schema: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if schema is None:
+            return None
+        optional, unions = _complexity(schema)
+        if optional > self._optional or unions > self._unions:
+            return None
+        self._optional -= optional
+        self._unions -= unions
+        return schema
+
+
+def _complexity(schema: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many properties of a schema may be left out, and how many of its places take several types."""
+    optional = unions = 0
+    below: list[Mapping[str, Any]] = [schema]
+    while below:
+        each = below.pop()
+        kind, properties = each.get("type"), each.get("properties") or {}
+        unions += "anyOf" in each or (isinstance(kind, list) and len(kind) > 1)
+        optional += len(properties.keys() - set(each.get("required") or ()))
+        below += _children(each)
+        for name in _DEFINITIONS:
+            below += (each.get(name) or {}).values()
+    return optional, unions
+
+
 def told_in_prompt(messages: Sequence[Message], output: OutputSchema) -> Sequence[Message]:
     """Return messages that tell the model the schema of its answer, for vendors that cannot enforce it."""
     instruction = output.instruction
@@ -124,6 +175,7 @@ class _Rewriter:
         self._nodes = 0
         self._properties = 0
         self._values = 0
+        self._letters = 0
 
     def schema(self, schema: Any, inlined: frozenset[str], depth: int = 0) -> dict[str, Any]:
         """Return a schema in the dialect. Raises `_NotStrictError` where it has none."""
@@ -188,6 +240,7 @@ class _Rewriter:
         if key in ("properties", *_DEFINITIONS):
             if not isinstance(value, Mapping):
                 raise _NotStrictError
+            self._count_letters(sum(map(len, value)))
             # A definition is not below the place that defines it.
             below = 0 if key in _DEFINITIONS else depth
             return {name: self.schema(child, inlined, below) for name, child in value.items()}
@@ -213,6 +266,10 @@ class _Rewriter:
         if not isinstance(values, list):
             raise _NotStrictError
         self._count(len(result.get("properties") or ()), len(values))
+        letters = sum(len(str(value)) for value in values)
+        if self._dialect.is_bounded and len(values) > _MANY_VALUES and letters > _MAX_LETTERS_OF_MANY:
+            raise _NotStrictError
+        self._count_letters(letters + (len(str(result["const"])) if "const" in result else 0))
         if is_object:
             result["additionalProperties"] = False
             result.setdefault("properties", {})
@@ -230,6 +287,11 @@ class _Rewriter:
         self._properties += properties
         self._values += values
         if self._dialect.is_bounded and (self._properties > _MAX_PROPERTIES or self._values > _MAX_VALUES):
+            raise _NotStrictError
+
+    def _count_letters(self, letters: int) -> None:
+        self._letters += letters
+        if self._dialect.is_bounded and self._letters > _MAX_LETTERS:
             raise _NotStrictError
 
     def _is_object(self, schema: Mapping[str, Any]) -> bool:

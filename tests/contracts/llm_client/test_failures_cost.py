@@ -123,3 +123,38 @@ async def test_a_failure_that_says_nothing_of_its_use_says_nothing(vendor: str, 
             await complete(asked)
 
     assert caught.value.usage is None
+
+
+VECTOR_USAGE = {
+    "openai": {"usage": {"prompt_tokens": 12, "total_tokens": 12}},
+    "voyage": {"usage": {"total_tokens": 12}},
+    "google": {"usageMetadata": {"promptTokenCount": 12}},
+}
+UNREADABLE_VECTORS: list[dict[str, Any]] = [
+    {},
+    {"data": None, "embeddings": None},
+    {"data": [{"index": 0}], "embeddings": [{}]},
+    {"data": [], "embeddings": []},
+    {"data": [{"index": 0, "embedding": ["x"]}], "embeddings": [{"values": ["x"]}]},
+    {"data": [{"index": 0, "embedding": [[1]]}], "embeddings": [{"values": [[1]]}]},
+    {"error": {"message": "no", "code": "content_filter"}},
+]
+
+
+@pytest.mark.parametrize("answer", UNREADABLE_VECTORS, ids=str)
+@pytest.mark.parametrize("name", VECTOR_USAGE)
+async def test_vectors_that_nobody_can_read_keep_what_they_took(name: str, answer: dict[str, Any]) -> None:
+    async with LoopbackServer(json_reply({**answer, **VECTOR_USAGE[name]})) as server:
+        asked: Any = (
+            GoogleProvider("m", api_key="k", base_url=server.url)
+            if name == "google"
+            else OpenAIProvider("m", api_key="k", base_url=server.url + "/v1", name=name)
+        )
+        engine = ExecutionEngine(asked, retry=RetryConfig(attempts=1))
+        with pytest.raises(ProviderError) as caught:
+            await engine.embed(["a text that is longer than it is counted here"])
+        await asked.aclose()
+
+    usage = caught.value.usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (12, 0)

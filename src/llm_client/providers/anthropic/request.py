@@ -24,7 +24,7 @@ from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, own_file, refuse, require_data, taken
 from llm_client.providers.response import merge_extra, object_in
-from llm_client.providers.strict_schema import told_in_prompt, without_constraints
+from llm_client.providers.strict_schema import StrictRoom, told_in_prompt
 from llm_client.providers.turn_order import PlacedCall, blocks_of, tool_name, without_last
 from llm_client.spec import RequestSpec
 from llm_client.tools.server import (
@@ -70,7 +70,8 @@ class MessagesFormat:
             raise ConfigurationError(
                 "Anthropic's API does not say how likely its tokens were; leave logprobs out"
             )
-        output = None if spec.output_schema is None else without_constraints(spec.output_schema.schema)
+        room = StrictRoom()
+        output = None if spec.output_schema is None else room.output(spec.output_schema.schema)
         if spec.output_schema is not None and output is None:
             spec = spec.evolve(messages=told_in_prompt(spec.messages, spec.output_schema))
         body: dict[str, Any] = {
@@ -81,7 +82,8 @@ class MessagesFormat:
         system = _system(spec.messages)
         optional = {
             "system": system or None,
-            "tools": [*map(_tool, spec.tools), *map(_server_tool, spec.server_tools)] or None,
+            "tools": [*(_tool(tool, room) for tool in spec.tools), *map(_server_tool, spec.server_tools)]
+            or None,
             "tool_choice": _tool_choice(spec),
             "temperature": spec.temperature,
             "top_p": spec.top_p,
@@ -245,13 +247,13 @@ def _media(part: MediaPart) -> dict[str, Any]:
     return block
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, room: StrictRoom) -> dict[str, Any]:
     encoded: dict[str, Any] = {
         "name": tool.name,
         "description": tool.description,
         "input_schema": tool.parameters,
     }
-    strict = without_constraints(tool.parameters) if tool.strict else None
+    strict = room.tool(tool.parameters) if tool.strict else None
     if strict is not None:
         encoded["input_schema"] = strict
         encoded["strict"] = True

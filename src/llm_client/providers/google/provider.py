@@ -71,4 +71,6 @@ class GoogleProvider(HttpProvider):
             return Embeddings(vectors, model=name.removeprefix("models/"), usage=usage)
 
         path = f"/{self._version}/{name}:batchEmbedContents"
-        return await self._post_texts(path, body, name, texts=len(texts), read=read)
+        return await self._post_texts(
+            path, body, name, texts=len(texts), read=read, usage=read_embedding_usage
+        )

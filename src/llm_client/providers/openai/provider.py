@@ -16,7 +16,9 @@ from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI, ChatDia
 from llm_client.providers.openai.chat_request import ChatFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.providers.openai.usage import read_embedding_usage
+from llm_client.providers.response import object_in
 from llm_client.providers.wire import WireFormat
+from llm_client.usage import Usage
 
 OpenAIApi = Literal["auto", "responses", "chat"]
 
@@ -112,7 +114,11 @@ class OpenAIProvider(HttpProvider):
                 (row["embedding"] for row in rows), model=payload.get("model") or asked, usage=usage
             )
 
-        return await self._post_texts("/embeddings", body, asked, texts=len(texts), read=read)
+        return await self._post_texts("/embeddings", body, asked, texts=len(texts), read=read, usage=_usage)
+
+
+def _usage(payload: object) -> Usage:
+    return read_embedding_usage(object_in(payload))
 
 
 def _wire(api: OpenAIApi, name: str, dialect: ChatDialect, *, at_openai: bool) -> WireFormat:
