@@ -38,6 +38,9 @@ _MAX_ID: Final = 512
 _MAX_NAME: Final = 256
 """Characters of a name by which a model calls a tool: four times as many as any tool's name has. What is longer is no tool's, cut or not."""
 
+_BROKEN: Final = frozenset({"length", "content_filter", "error", "malformed_call"})
+"""Reasons of answers that are not whole."""
+
 MAX_LOGPROBS: Final = 100_000
 """Tokens of one answer of which is kept how likely they were."""
 MAX_CITATIONS: Final = 5_000
@@ -221,6 +224,11 @@ class ResponseDraft:
     def close_open_calls(self) -> list[StreamEvent]:
         """End every tool call that has not ended yet, and every text that waits for the other half of a character."""
         return [*self._rests(), *self.calls.close_all()]
+
+    def end(self, reason: FinishReason | None) -> None:
+        """Take why the answer ended; that it was cut, refused or failed is not taken back by a word that says it was whole."""
+        if reason is not None and (self.finish_reason not in _BROKEN or reason in _BROKEN):
+            self.finish_reason = reason
 
     def result(self, *, partial: bool = False) -> CompletionResult:
         """Return what has been collected. A partial answer leaves out tool calls that are still being written."""

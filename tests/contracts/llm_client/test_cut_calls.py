@@ -174,6 +174,37 @@ async def test_other_vendors_answers_without_a_reason_have_cut_their_call() -> N
     assert (result.status, wiped) == ("truncated", [])
 
 
+CUT = {
+    "chat": [{"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "wipe", "arguments": ""}}]},
+                           "finish_reason": "length"}]},
+             {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": USAGE}],
+    "google": [{"candidates": [{"content": {"parts": [{"functionCall": {"name": "wipe"}}]}, "finishReason": "MAX_TOKENS"}]},
+               {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}],
+    "anthropic": [{"type": "message_start", "message": {"content": [], "usage": {}}},
+                  {"type": "content_block_start", "index": 0,
+                   "content_block": {"type": "tool_use", "id": "t1", "name": "wipe", "input": {}}},
+                  {"type": "content_block_stop", "index": 0},
+                  {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}},
+                  {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+                  {"type": "message_stop"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vendor", CUT)
+async def test_reason_that_was_said_once_is_not_taken_back(vendor: str) -> None:
+    """Proxies say `stop` again with the usage behind an answer that was cut."""
+    events = named_events(CUT[vendor]) if vendor == "anthropic" else data_events(CUT[vendor])
+    result, wiped = await run(vendor, sse_reply(*events), stream=True)
+    assert (result.status, wiped) == ("truncated", [])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_response_that_names_a_reason_why_it_is_incomplete_is_so(stream: bool) -> None:
+    fields = {"status": "completed", "incomplete_details": {"reason": "max_output_tokens"}}
+    result, wiped = await run("responses", response([item(None, "")], stream=stream, **fields), stream=stream)
+    assert (result.status, wiped) == ("truncated", [])
+
+
 def ended(reason: str | None, *, stream: bool, **fields: Any) -> Reply:
     choice: dict[str, Any] = {"index": 0, **fields} | ({} if reason is None else {"finish_reason": reason})
     payload = {"id": "c1", "choices": [choice], "usage": USAGE}

@@ -137,7 +137,7 @@ class MessagesStreamReader(StreamReader):
 
     def _message_delta(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         delta = event.get("delta") or {}
-        self.draft.finish_reason = read_stop(delta.get("stop_reason")) or self.draft.finish_reason
+        self.draft.end(read_stop(delta.get("stop_reason")))
         refusal = read_refusal(delta, self.draft)
         if refusal:
             self.draft.refusal[:] = [refusal]

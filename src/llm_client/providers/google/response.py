@@ -164,7 +164,7 @@ def read_finish(draft: ResponseDraft, candidate: Mapping[str, Any]) -> None:
     """Take why an answer ended, and what Google says about it; unknown reasons are `other`."""
     stated, words = candidate.get("finishReason"), candidate.get("finishMessage")
     if isinstance(stated, str) and stated:
-        draft.finish_reason = _FINISH.get(stated, "other")
+        draft.end(_FINISH.get(stated, "other"))
     if isinstance(words, str) and words:
         draft.finish_message = words[:_MAX_WORDS]
 

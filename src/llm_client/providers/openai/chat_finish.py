@@ -53,7 +53,7 @@ def take_finish(draft: ResponseDraft, choice: Mapping[str, Any]) -> bool:
     finish = read_finish(stated, choice.get("native_finish_reason"))
     if finish is None:
         return False
-    draft.finish_reason = finish
+    draft.end(finish)
     if finish == "content_filter" and isinstance(stated, str) and ":" in stated:
         draft.finish_message = stated[:_LOOKED_AT]
     return True

@@ -10,7 +10,7 @@ from llm_client.messages import CompletionResult, FinishReason
 from llm_client.providers.failures import Origin, failure_of_event
 from llm_client.providers.openai.responses_turn import read_items
 from llm_client.providers.openai.usage import read_response_usage
-from llm_client.providers.response import ResponseDraft, object_in
+from llm_client.providers.response import ResponseDraft, object_in, part_of
 from llm_client.usage import Usage
 
 _CUT: Final[FinishReason] = "length"
@@ -65,9 +65,9 @@ def check_status(response: object, origin: Origin, request_id: str | None, usage
 def read_finish(response: object) -> FinishReason | None:
     """Return why a response ended; `None` where it does not say that it is whole."""
     response = object_in(response)
-    if response.get("status") != "incomplete":
+    reason = part_of(response, "incomplete_details").get("reason")
+    if response.get("status") != "incomplete" and not reason:
         return "stop" if response.get("status") == "completed" else None
-    reason = (response.get("incomplete_details") or {}).get("reason")
     return _INCOMPLETE.get(reason, _CUT) if isinstance(reason, str) else _CUT
 
 
