@@ -400,6 +400,12 @@ CASES = {
         beside={"output": [search("search"), openai_responses.MESSAGE]},
         counts={**SMALL, "web_searches": 7}, cost="0.0569184", source="vendor",
     ),
+    "openrouter: what was video": Case(
+        vendor="chat", name="openrouter", model="google/gemini-2.5-flash",
+        usage=plain(1000, 100, cost=0.001, is_byok=False, prompt_tokens_details={"video_tokens": 300, "audio_tokens": 100}),
+        counts={**SMALL, "input_video_tokens": 300, "input_audio_tokens": 100}, beside={"service_tier": None},
+        cost="0.001", source="vendor",
+    ),
     # ---------------------------------------------------------------- sound by its time
     "mistral: sound that is billed by its time": Case(
         vendor="chat", name="mistral", model="voxtral-small-2507",

@@ -263,3 +263,73 @@ async def test_error_in_a_list_ends_a_stream_of_googles_chat_interface() -> None
     told = [{"error": {"code": 429, "message": "Slow down.", "status": "RESOURCE_EXHAUSTED"}}]
     result, _ = await run("chat", sse_reply(*data_events([told])), stream=True)
     assert (result.status, getattr(result.error, "code", None)) == ("error", "rate_limited")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_refusal_without_any_content_is_one(stream: bool) -> None:
+    payload = {"type": "message", "content": None, "stop_reason": "refusal", "usage": {"input_tokens": 7}}
+    begun = {"type": "message_start", "message": {"content": None, "usage": {"input_tokens": 7}}}
+    events = [begun, {"type": "message_delta", "delta": {"stop_reason": "refusal"}}, {"type": "message_stop"}]
+    result, _ = await run(
+        "anthropic", sse_reply(*named_events(events)) if stream else json_reply(payload), stream=stream
+    )
+    assert (result.status, result.total_usage.input_tokens) == ("refused", 7)
+
+    empty = {
+        "object": "response",
+        "output": None,
+        "status": "incomplete",
+        "incomplete_details": {"reason": "content_filter"},
+    }
+    last = {"type": "response.incomplete", "response": empty}
+    result, _ = await run(
+        "responses", sse_reply(*named_events([last])) if stream else json_reply(empty), stream=stream
+    )
+    assert result.status == "refused"
+
+    refused = {
+        "choices": [
+            {"message": {"content": [{"type": "refusal", "refusal": "I can't."}]}, "finish_reason": "stop"}
+        ]
+    }
+    result, _ = await run("chat", json_reply(refused), stream=False)
+    assert (result.status, str(result.error)) == ("refused", "I can't.")
+
+
+async def test_stream_of_one_whole_message_is_an_answer() -> None:
+    """Servers that know no streams send it as the first piece."""
+    chunk = {"choices": [{"message": chat_answers.said("Yes."), "finish_reason": "stop"}], "usage": USAGE}
+    result, _ = await run("chat", sse_reply(*data_events([chunk], done=True)), stream=True)
+    assert (result.status, result.output) == ("success", "Yes.")
+    # Perplexity repeats the whole in each piece.
+    pieces = [
+        {
+            "choices": [
+                {"delta": {"content": words}, "message": {"content": so_far}, "finish_reason": finish}
+            ],
+            "usage": USAGE,
+        }
+        for words, so_far, finish in (("Y", "Y", None), ("es.", "Yes.", None), ("", "Yes.", "stop"))
+    ]
+    pieces.append(
+        {"choices": [{"delta": {}, "message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": USAGE}
+    )
+    result, _ = await run("chat", sse_reply(*data_events(pieces, done=True)), stream=True)
+    assert result.output == "Yes."
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_call_of_anthropics_that_a_proxy_gives_no_id_gets_one(stream: bool) -> None:
+    use = {"type": "tool_use", "name": "wipe", "input": {"path": "/tmp/x"}}
+    events = [
+        {"type": "message_start", "message": {"content": [], "usage": {}}},
+        {"type": "content_block_start", "index": 0, "content_block": use},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    ]
+    payload = {"content": [use], "stop_reason": "tool_use", "usage": {}}
+    result, wiped = await run(
+        "anthropic", sse_reply(*named_events(events)) if stream else json_reply(payload), stream=stream
+    )
+    assert (result.status, wiped) == ("success", ["/tmp/x"])

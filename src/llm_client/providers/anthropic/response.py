@@ -33,10 +33,12 @@ def read_message(payload: object, origin: Origin, request_id: str | None) -> Com
         model=payload.get("model") or origin.model,
         request_id=request_id or payload.get("id"),
     )
-    for index, block in enumerate(payload["content"]):
+    stop = read_stop(payload.get("stop_reason"))
+    content = payload["content"]
+    for index, block in enumerate([] if content is None and stop is not None else content):
         read_block(draft, index, block)
     draft.usage = read_usage(payload.get("usage") or {})
-    draft.finish_reason = read_stop(payload.get("stop_reason"))
+    draft.finish_reason = stop
     if refusal := read_refusal(payload, draft):
         draft.refusal[:] = [refusal]
     return draft.result()
@@ -51,7 +53,7 @@ def read_block(draft: ResponseDraft, index: int, block: object) -> None:
         draft.add_text(block["text"], index)
         cite(draft, index, block.get("citations"))
     elif kind == "tool_use":
-        draft.open_call(index, block["id"], block["name"])
+        draft.open_call(index, block.get("id") or "", block["name"])
         draft.keep_with_call(index, others(block, "type", "id", "name", "input"))
         draft.set_arguments(index, block.get("input"))
         draft.close_call(index)

@@ -67,7 +67,7 @@ class MessagesStreamReader(StreamReader):
             cite(self.draft, index, whole_value(block.get("citations")))
             return self.draft.add_text(block["text"], index) if block.get("text") else []
         if kind == "tool_use":
-            events = [self.draft.open_call(index, block["id"], block["name"])]
+            events = [self.draft.open_call(index, block.get("id") or "", block["name"])]
             self.draft.keep_with_call(index, others(block, "type", "id", "name", "input"))
             if block.get("input"):  # proxies send whole calls at once
                 events += self.draft.add_arguments(index, block["input"])

@@ -101,7 +101,9 @@ def read_content(draft: ResponseDraft, carried: CarriedFields, content: object) 
         if part.get("type") == "thinking":
             events += carried.chunks.take(part, is_next=thoughts > 0)
             thoughts += 1
-        elif part.get("type") == "text":
+        elif part.get("type") == "refusal":
+            draft.add_refusal(part.get("refusal") or "")
+        elif part.get("type") in ("text", "output_text"):
             events += draft.add_text(part.get("text") or "")
         elif part.get("type") == "reference":
             draft.cite(_references(part.get("reference_ids"), draft.length), block=False)

@@ -38,6 +38,8 @@ class ChatStreamReader(StreamReader):
         self._carried = CarriedFields(self.draft, carried)
         self._media, self._sources = MadeMedia(self.draft), StatedSources(self.draft)
         self._tier: Any = None
+        self._has_begun = False
+        """Whether a piece has come; servers that know no streams send a whole message as the first."""
 
     def may_end(self) -> bool:
         """Whether the stream may end here: some servers leave `[DONE]` out, and usage comes last."""
@@ -68,8 +70,9 @@ class ChatStreamReader(StreamReader):
         choices = payload.get("choices")
         if choices:
             choice = check_choice(payload, self._origin, draft.request_id)
-            delta = choice.get("delta")
+            delta = choice.get("delta") or (None if self._has_begun else choice.get("message"))
             if delta:
+                self._has_begun = True
                 self._read_delta(delta, events)
             self._sources.take(payload, delta or {})
             if choice.get("logprobs"):

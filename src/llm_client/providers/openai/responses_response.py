@@ -25,16 +25,17 @@ def read_answer(
     response = object_in(response)
     usage = read_response_usage(response)
     check_status(response, origin, request_id, usage)
+    finish = read_finish(response)
     draft = ResponseDraft(
         provider=origin.provider,
         model=response.get("model") or origin.model,
         request_id=request_id or response.get("id"),
         usage=usage,
     )
-    read_items(draft, response["output"], ids or {})
-    draft.finish_reason = read_finish(response)
-    if draft.finish_reason in (None, "stop") and any(map(_is_cut, response["output"])):
-        draft.finish_reason = _CUT
+    output = response["output"]
+    output = [] if output is None and finish is not None else output
+    read_items(draft, output, ids or {})
+    draft.finish_reason = _CUT if finish in (None, "stop") and any(map(_is_cut, output)) else finish
     return draft.result()
 
 

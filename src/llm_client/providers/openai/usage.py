@@ -49,6 +49,7 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
         reasoning_tokens=reasoning,
         input_audio_tokens=whole_number(prompt.get("audio_tokens")),
         input_image_tokens=whole_number(prompt.get("image_tokens")),
+        input_video_tokens=whole_number(prompt.get("video_tokens")),
         output_audio_tokens=whole_number(completion.get("audio_tokens")),
         output_image_tokens=whole_number(completion.get("image_tokens")),
         input_audio_seconds=seconds,
