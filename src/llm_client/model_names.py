@@ -19,6 +19,8 @@ _HYPHENS = dict.fromkeys(
     map(ord, "\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212\ufe58\ufe63\uff0d"), "-"
 )
 _INVISIBLE = re.compile(rf"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\u202f{IGNORABLE}]+")
+_SEARCH_MODEL = re.compile(r"gpt-[^/]{1,20}-search-(preview|api)")
+_LOOKED_AT = 200
 _PREFIXES = ("models/", "google/", "publishers/")
 
 
@@ -102,3 +104,8 @@ def checked_model(name: str) -> str:
             f"{name[:80]!r} is no model's name: letters, digits and . _ - : / @ + ~ = only, and no part that is empty or a dot"
         )
     return name
+
+
+def searches_always(model: object) -> bool:
+    """Whether a model searches the web for each answer, of which its usage says nothing (OpenAI's guide on web search, "Chat Completions")."""
+    return isinstance(model, str) and _SEARCH_MODEL.search(model[:_LOOKED_AT]) is not None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llm_client.clock import Clock, utc_now
 from llm_client.errors import ConfigurationError
-from llm_client.model_names import canonical_model
+from llm_client.model_names import canonical_model, searches_always
 from llm_client.pricing.model_prices import (
     REGION,
     ModelPrices,
@@ -181,14 +181,14 @@ class PriceBook:
         """
         override = self._override(provider, model)
         if override is not None:
-            return override.worst_case(input_tokens, output_tokens, media=media)
+            return _bound(override, model, input_tokens, output_tokens, media=media)
         if provider in UNPRICED_PROVIDERS:
             return None
         self.load()
         if self._table is None:
             return None
         costs = [
-            None if prices is None else prices.worst_case(input_tokens, output_tokens, media=media)
+            None if prices is None else _bound(prices, model, input_tokens, output_tokens, media=media)
             for prices in self._table.candidates(provider, model, self._clock(), conditions)
         ]
         known = [cost for cost in costs if cost is not None]
@@ -214,3 +214,13 @@ def _cost(prices: ModelPrices, usage: Usage) -> Decimal | None:
     """Return what a response cost; of one that says nothing of its use, only what it costs however much that was."""
     cost = prices.cost(usage)
     return cost if not usage.is_nothing or prices.cost(_ONE_OF_EACH) == cost else None
+
+
+def _bound(
+    prices: ModelPrices, model: str, input_tokens: int, output_tokens: int, *, media: bool
+) -> Decimal | None:
+    """Return the most that a request to a model can cost by these prices, with the search that some models make each time."""
+    cost = prices.worst_case(input_tokens, output_tokens, media=media)
+    if cost is None or not searches_always(model):
+        return cost
+    return None if prices.web_search is None else cost + prices.web_search

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import genai_prices
 from genai_prices.data_snapshot import get_snapshot
@@ -17,7 +18,7 @@ from genai_prices.types import (
     TieredPrices,
 )
 
-from llm_client.model_names import canonical_model
+from llm_client.model_names import canonical_model, searches_always
 from llm_client.pricing.model_prices import (
     REGION,
     ModelPrices,
@@ -58,6 +59,9 @@ _PER_THOUSAND = {
 }
 _HOURLY = "input_audio_hours"
 _TIER = "service_tier"
+_SEARCHES: Final = {("openai", True): Decimal("0.025"), ("openai", False): Decimal("0.01")}
+"""Dollars per search of models that always search, of the preview and of newer ones (OpenAI's page of prices, "Web search", November 2026)."""
+_PAGE: Final = "OpenAI's page of prices"
 
 
 class _Model:
@@ -141,7 +145,8 @@ class PriceTable:
     ) -> ModelPrices | None:
         """Return the prices that hold at a time, or `None` for an unknown model or a dearer tier of unknown price."""
         known = self._model(provider, model)
-        return None if known is None else _placed(known.at(now, conditions or {}), provider, conditions)
+        prices = None if known is None else known.at(now, conditions or {})
+        return _placed(_searching(prices, provider, model), provider, conditions)
 
     def candidates(
         self, provider: str, model: str, now: datetime, conditions: Mapping[str, str] | None = None
@@ -164,7 +169,9 @@ class PriceTable:
             served = [known.at(moment, {**others, **held}) for moment in known.moments(now)]
         every = [*served, *(known.at(moment, others) for moment in known.moments(now))]
         place = {REGION: region} if (region := dearest_region(provider, model)) else {}
-        return [_placed(prices, provider, {**place, **others}) for prices in every]
+        return [
+            _placed(_searching(prices, provider, model), provider, {**place, **others}) for prices in every
+        ]
 
     def _model(self, provider: str, model: str) -> _Model | None:
         if len(model) > MAX_MODEL_NAME:
@@ -182,6 +189,16 @@ class PriceTable:
         except LookupError:
             return None
         return _Model(info, is_own=any(info is each for each in vendor.models))
+
+
+def _searching(prices: ModelPrices | None, provider: str, model: str) -> ModelPrices | None:
+    """Return the prices of a model with that of the search which it always makes; the table knows those of models that are asked for one."""
+    if prices is None or not searches_always(model):
+        return prices
+    search = _SEARCHES.get((provider, "preview" in model))
+    return replace(
+        prices, web_search=search, source=prices.source if search is None else f"{prices.source}, {_PAGE}"
+    )
 
 
 def _placed(

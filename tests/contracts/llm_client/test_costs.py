@@ -370,12 +370,20 @@ CASES = {
         beside={"tool_usage": {"image_gen": {"input_tokens": 300, "output_tokens": 1000, "total_tokens": 1300}}},
         counts={"input_tokens": 1300, "output_tokens": 1100, "output_image_tokens": 1000}, cost=None,
     ),
-    "chat: a model that always searches, whose searches have no price": Case(
+    "chat: a model that always searches": Case(
         vendor="chat", model="gpt-4o-search-preview-2025-03-11", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
-        beside={"service_tier": None}, cost=None,
+        beside={"service_tier": None}, cost="0.0285", source=f"{SOURCE}, OpenAI's page of prices",
+    ),
+    "chat: a small one": Case(
+        vendor="chat", model="gpt-4o-mini-search-preview", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
+        beside={"service_tier": None}, cost="0.02521", source=f"{SOURCE}, OpenAI's page of prices",
     ),
     "chat: the newest model that always searches": Case(
         vendor="chat", model="gpt-5-search-api", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
+        beside={"service_tier": None}, cost="0.01225", source=f"{SOURCE}, OpenAI's page of prices",
+    ),
+    "azure: a model that always searches, of whose searches nobody tells the price": Case(
+        vendor="chat", name="azure", model="gpt-4o-search-preview", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
         beside={"service_tier": None}, cost=None,
     ),
     "xai: sources of a search, and no cost": Case(

@@ -470,3 +470,32 @@ def test_what_costs_the_same_however_much_was_used_has_a_price_all_the_same() ->
     assert book.cost("local", "m", Usage(requests=1)) == Decimal(0)
     assert book.cost("flat", "m", Usage(requests=1)) == Decimal(2)
     assert book.cost("openai", "gpt-5.2", Usage(requests=1, cost=Decimal(0))) == Decimal(0)
+
+
+@pytest.mark.parametrize(
+    "model", ["gpt-4o-search-preview", "gpt-4o-mini-search-preview-2025-03-11", "gpt-5-search-api"]
+)
+def test_the_worst_case_of_a_model_that_always_searches_holds_its_search(model: str) -> None:
+    bound, spent = (
+        PriceBook().worst_case("openai", model, 1_000, 1_000),
+        PriceBook().cost("openai", model, Usage(input_tokens=1_000, output_tokens=1_000, web_searches=1)),
+    )
+    assert bound is not None
+    assert spent is not None
+    assert bound >= spent > Decimal("0.01")
+    assert PriceBook().worst_case("azure", model, 1_000, 1_000) is None
+    book = PriceBook({f"openai:{model}": ModelPrices.of(input=2, output=8, web_search="0.025")})
+    assert book.worst_case("openai", model, 1_000_000, 1_000_000) == Decimal("10.025")
+    assert book.cost("openai", model, Usage(input_tokens=1_000_000, web_searches=1)) == Decimal("2.025")
+    assert (
+        PriceBook({f"openai:{model}": ModelPrices.of(input=2, output=8)}).worst_case("openai", model, 1, 1)
+        is None
+    )
+
+
+def test_sound_that_is_billed_by_its_time_has_no_bound_in_tokens() -> None:
+    prices = ModelPrices.of(input=1, output=2, input_audio_hour="0.36")
+    assert prices.cost(Usage(input_tokens=1_000_000, input_audio_seconds=100)) == Decimal("1.01")
+    assert prices.worst_case(10, 10, media=True) is None
+    assert prices.worst_case(1_000_000, 0) == Decimal(1)
+    assert ModelPrices.of(input=1, output=2).cost(Usage(input_tokens=1, input_audio_seconds=1)) is None

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from llm_client.model_names import searches_always
 from llm_client.providers.response import part_of, whole_number
 from llm_client.providers.stated_cost import stated_cost
 from llm_client.usage import Usage, tier_name
 
-_SEARCH_MODEL: Final = re.compile(r"gpt-[^/]{1,20}-search-(preview|api)")
-_MAX_MODEL: Final = 200
 _MOST_SECONDS: Final = 10**9
 """More than anybody has heard."""
 
@@ -53,7 +51,7 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
         output_audio_tokens=whole_number(completion.get("audio_tokens")),
         output_image_tokens=whole_number(completion.get("image_tokens")),
         input_audio_seconds=seconds,
-        web_searches=_web_searches(usage) or int(_searches_always(answer.get("model"))),
+        web_searches=_web_searches(usage) or int(searches_always(answer.get("model"))),
         file_searches=_files_searched(usage),
         cost=stated_cost(usage),
         service_tier=tier,
@@ -151,11 +149,6 @@ def _web_searches(usage: Mapping[str, Any]) -> int:
 def _files_searched(usage: Mapping[str, Any]) -> int:
     tools = part_of(usage, "server_side_tool_usage_details")
     return sum(whole_number(tools.get(name)) for name in ("file_search_calls", "document_search_calls"))
-
-
-def _searches_always(model: object) -> bool:
-    """Whether a model searches the web for each answer, of which its usage says nothing (OpenAI's guide on web search, "Chat Completions")."""
-    return isinstance(model, str) and _SEARCH_MODEL.search(model[:_MAX_MODEL]) is not None
 
 
 def _seconds(stated: object) -> int:
