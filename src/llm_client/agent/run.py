@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -166,15 +166,39 @@ class Run:
             return self._correct(MalformedToolCall(answer.finish_message), answer.finish_message)
         if answer.is_empty and answer.finish_reason in _FINISHED:
             return self._ask_again()
+        if self._is_cut_at_its_bound(answer):
+            answer = replace(answer, finish_reason="length")
         self.messages.append(answer.message())
         self.answer = answer
-        if answer.finish_reason == "pause":
+        paused = answer.finish_reason == "pause"
+        if paused and not answer.tool_calls:
             return None
-        if answer.tool_calls and answer.finish_reason in _FINISHED and answer.refusal is None:
+        if answer.tool_calls and (paused or answer.finish_reason in _FINISHED) and answer.refusal is None:
             if answer.finish_reason == "other" and any(map(self._may_be_cut, answer.tool_calls)):
                 return self._correct(MalformedToolCall(answer.finish_message), answer.finish_message)
             return await self._call_tools(answer)
         return await self._conclude(answer)
+
+    def _is_cut_at_its_bound(self, answer: CompletionResult) -> bool:
+        """Whether an answer is as long as it may be and its last call is not whole: vLLM calls such a one finished.
+
+        (github.com/vllm-project/vllm/issues/53269)
+        """
+        most = self._most()
+        if (
+            most is None
+            or not answer.tool_calls
+            or answer.usage.iterations
+            or answer.usage.output_tokens < most
+        ):
+            return False
+        last = answer.tool_calls[-1]
+        return answer.finish_reason in _FINISHED and (last.malformed is not None or self._may_be_cut(last))
+
+    def _most(self) -> int | None:
+        """Return how many tokens an answer may have, if anybody has said so."""
+        dependencies = self.dependencies
+        return dependencies.config.max_output_tokens or dependencies.template.max_tokens
 
     def _may_be_cut(self, call: ToolCall) -> bool:
         """Whether a call lacks all its arguments, and may so mean something else than the tool's defaults."""
@@ -270,7 +294,7 @@ class Run:
             server_tools=() if self.is_forming else template.server_tools,
             tool_choice=None if is_plain or self.is_forming else choice,
             output_schema=None if self._forms_later() else self._schema(),
-            max_tokens=dependencies.config.max_output_tokens or template.max_tokens,
+            max_tokens=self._most(),
         )
 
     def _schema(self) -> OutputSchema | None:

@@ -17,7 +17,7 @@ from llm_client.providers.google.provider import GoogleProvider
 from llm_client.providers.openai.provider import OpenAIProvider
 from llm_client.tools.decorator import tool
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
-from support.wire import chat_answers, data_events, named_events, responses_answers
+from support.wire import anthropic_answers, chat_answers, data_events, named_events, responses_answers
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3}
 SAID = {"chat": {"choices": [{"message": chat_answers.said("ok"), "finish_reason": "stop"}], "usage": USAGE},
@@ -27,7 +27,9 @@ SAID = {"chat": {"choices": [{"message": chat_answers.said("ok"), "finish_reason
         "google": {"candidates": [{"content": {"parts": [{"text": "ok"}]}, "finishReason": "STOP"}]}}  # fmt: skip
 
 
-async def run(vendor: str, *answers: Reply, stream: bool) -> tuple[AgentResult, list[str]]:
+async def run(
+    vendor: str, *answers: Reply, stream: bool, most: int | None = None
+) -> tuple[AgentResult, list[str]]:
     wiped: list[str] = []
 
     @tool(effect="read")
@@ -45,7 +47,9 @@ async def run(vendor: str, *answers: Reply, stream: bool) -> tuple[AgentResult, 
         else:
             model = GoogleProvider("gemini-3-pro", api_key="k", base_url=server.url)
         engine = ExecutionEngine(model, retry=RetryConfig(attempts=1))
-        agent = Agent(engine, tools=[wipe], config=AgentConfig(max_tool_corrections=1))
+        agent = Agent(
+            engine, tools=[wipe], config=AgentConfig(max_tool_corrections=1, max_output_tokens=most)
+        )
         try:
             if not stream:
                 return await agent.run("Go."), wiped
@@ -333,3 +337,34 @@ async def test_call_of_anthropics_that_a_proxy_gives_no_id_gets_one(stream: bool
         "anthropic", sse_reply(*named_events(events)) if stream else json_reply(payload), stream=stream
     )
     assert (result.status, wiped) == ("success", ["/tmp/x"])
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_paused_turn_with_a_call_of_ours_goes_on_with_its_result(stream: bool) -> None:
+    """Left open, the call would be refused; the vendor's own runs when ours is answered."""
+    blocks = [anthropic_answers.SEARCH, anthropic_answers.use("t1", "wipe", path="/tmp/x")]
+    payload = {"content": blocks, "stop_reason": "pause_turn", "usage": {}}
+    events = named_events(anthropic_answers.streamed(blocks, "pause_turn"))
+    result, wiped = await run(
+        "anthropic", sse_reply(*events) if stream else json_reply(payload), stream=stream
+    )
+    assert (result.status, wiped) == ("success", ["/tmp/x"])
+    assert [message.role for message in result.messages] == ["user", "assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("arguments", "written", "status"), [
+    ("", 10, "truncated"), ('{"pa', 10, "truncated"), ("{}", 10, "truncated"), ('{"path": "/tmp/x"}', 10, "success"), ("", 9, "success"),
+])  # fmt: skip
+async def test_call_that_was_cut_at_the_bound_does_not_run_whatever_its_server_calls_it(
+    arguments: str, written: int, status: str, stream: bool
+) -> None:
+    """vLLM says `tool_calls` of a streamed call that was cut at `max_tokens`, even with `{}` (github.com/vllm-project/vllm/issues/53269)."""
+    message = chat_answers.called(chat_answers.call("a", "wipe", arguments))
+    usage = {"prompt_tokens": 7, "completion_tokens": written}
+    whole = {"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": usage}
+    head, *rest = chat_answers.streamed(message, "tool_calls")
+    streamed = data_events([head, *rest, {"choices": [], "usage": usage}], done=True)
+    reply = sse_reply(*streamed) if stream else json_reply(whole)
+    result, wiped = await run("chat", reply, stream=stream, most=10)
+    assert (result.status, len(wiped)) == (status, int(status == "success"))
