@@ -1,73 +1,129 @@
-"""Lists and filters as SQLAlchemy Core statements, for every SQL back end."""
+"""Lists and filters, for every SQL back end: conditions are put together from what is asked for, values are parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select
-
-from agent_runtime.storage import rows, schema
+from agent_runtime.storage import rows
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
 
+_JOBS: Final = f"SELECT {', '.join(rows.JOB)} FROM runtime_jobs"  # noqa: S608 -- names from `rows`
+_ACTIONS: Final = f"SELECT {', '.join(rows.ACTION)} FROM runtime_actions"  # noqa: S608
+_LEDGER: Final = f"SELECT {', '.join(rows.LEDGER)} FROM runtime_ledger"  # noqa: S608
 
-def list_jobs(wanted: JobFilter) -> Select[object]:
+
+class Dialect(NamedTuple):
+    """What one back end writes differently."""
+
+    parameter: Callable[[int], str]
+    """The place of the parameter with this number, counted from 1."""
+    stored: Callable[[Any], object]
+    """A value as it is stored."""
+    has_tag: str
+    """The condition that a job has a tag, with `{}` for its name and `{}` for its value."""
+
+
+class Query(NamedTuple):
+    """A statement and its parameters, in order."""
+
+    text: str
+    parameters: list[object]
+
+
+class _Conditions:
+    """Conditions that all hold. They stand in the order of their parameters, which is all that some back ends go by."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._texts: list[str] = []
+        self._parameters: list[object] = []
+
+    def add(self, condition: str, *values: object) -> None:
+        """Demand a condition with a `{}` for each of its values."""
+        self._texts.append(condition.format(*map(self._parameter, values)))
+
+    def equal(self, asked: object, *columns: str) -> None:
+        """Demand that columns hold what is asked for under their names, wherever something is."""
+        for column in columns:
+            value = getattr(asked, column)
+            if value is not None:
+                self.add(f"{column} = {{}}", value)
+
+    def query(self, select: str, order: str = "", limit: int | None = None) -> Query:
+        """Return the statement."""
+        where = f" WHERE {' AND '.join(self._texts)}" if self._texts else ""
+        first = "" if limit is None else f" LIMIT {self._parameter(limit)}"
+        return Query(f"{select}{where}{order}{first}", self._parameters)
+
+    def _parameter(self, value: object) -> str:
+        self._parameters.append(self._dialect.stored(value))
+        return self._dialect.parameter(len(self._parameters))
+
+
+def list_jobs(wanted: JobFilter, dialect: Dialect) -> Query:
     """Select jobs, newest first."""
-    table = schema.jobs
-    statement = select(*(table.c[name] for name in rows.JOB)).where(*_job_conditions(wanted))
+    conditions = _of_jobs(wanted, dialect)
     if wanted.before is not None:
-        statement = statement.where(table.c.job_id < wanted.before)
-    return statement.order_by(table.c.job_id.desc()).limit(wanted.limit)
+        conditions.add("job_id < {}", wanted.before)
+    return conditions.query(_JOBS, " ORDER BY job_id DESC", wanted.limit)
 
 
-def count_jobs(wanted: JobFilter) -> Select[int]:
+def count_jobs(wanted: JobFilter, dialect: Dialect) -> Query:
     """Count jobs."""
-    return select(func.count(literal_column("*"))).select_from(schema.jobs).where(*_job_conditions(wanted))
+    return _of_jobs(wanted, dialect).query("SELECT count(*) FROM runtime_jobs")
 
 
-def _job_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
-    table = schema.jobs
-    names = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
-    conditions = [table.c[name] == value for name in names if (value := getattr(wanted, name)) is not None]
+def _of_jobs(wanted: JobFilter, dialect: Dialect) -> _Conditions:
+    conditions = _Conditions(dialect)
+    conditions.equal(wanted, "scope_id", "principal_id", "session_id", "parent_job_id", "operator")
     if wanted.chain_id is not None:  # an index knows all but the first
-        later = and_(table.c.chain_id == wanted.chain_id, table.c.predecessor_id.is_not(None))
-        conditions.append(or_(table.c.job_id == wanted.chain_id, later))
+        later = "(job_id = {} OR (chain_id = {} AND predecessor_id IS NOT NULL))"
+        conditions.add(later, wanted.chain_id, wanted.chain_id)
     if wanted.status is not None:
-        conditions.append(table.c.status.in_(sorted(wanted.status)))
+        values = sorted(str(status) for status in wanted.status)
+        conditions.add(f"status IN ({', '.join(['{}'] * len(values))})" if values else "1 = 0", *values)
+    if wanted.since is not None:
+        conditions.add("created_at >= {}", wanted.since)
+    for tag in sorted(wanted.tags.items()):
+        conditions.add(dialect.has_tag, *tag)
     return conditions
 
 
 def list_actions(
-    *, scope_id: str | None, job_id: str | None, status: ActionStatus | None, limit: int, before: str | None
-) -> Select[object]:
+    dialect: Dialect,
+    *,
+    scope_id: str | None,
+    job_id: str | None,
+    status: ActionStatus | None,
+    limit: int,
+    before: str | None,
+) -> Query:
     """Select actions, newest first."""
-    table = schema.actions
+    conditions = _Conditions(dialect)
     asked = {"scope_id": scope_id, "job_id": job_id, "status": None if status is None else status.value}
-    conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
+    for name, value in asked.items():
+        if value is not None:
+            conditions.add(f"{name} = {{}}", value)
     if before is not None:
-        conditions.append(table.c.action_id < before)
-    statement = select(*(table.c[name] for name in rows.ACTION)).where(*conditions)
-    return statement.order_by(table.c.action_id.desc()).limit(limit)
+        conditions.add("action_id < {}", before)
+    return conditions.query(_ACTIONS, " ORDER BY action_id DESC", limit)
 
 
-def list_ledger(
-    wanted: LedgerFilter, *, as_stored: Callable[[datetime], object] = lambda at: at
-) -> Select[object]:
-    """Select ledger entries in the order they were written; `as_stored` turns times into what the back end stores."""
-    table = schema.ledger
-    asked = {name: getattr(wanted, name) for name in ("scope_id", "job_id", "principal_id", "type")}
-    asked["event_id"] = wanted.entry_id
-    conditions = [table.c[name] == value for name, value in asked.items() if value is not None]
+def list_ledger(wanted: LedgerFilter, dialect: Dialect) -> Query:
+    """Select ledger entries in the order they were written."""
+    conditions = _Conditions(dialect)
+    conditions.equal(wanted, "scope_id", "job_id", "principal_id", "type")
+    if wanted.entry_id is not None:
+        conditions.add("event_id = {}", wanted.entry_id)
     if wanted.since is not None:
-        conditions.append(table.c.timestamp >= as_stored(wanted.since))
+        conditions.add("timestamp >= {}", wanted.since)
     if wanted.until is not None:
-        conditions.append(table.c.timestamp < as_stored(wanted.until))
+        conditions.add("timestamp < {}", wanted.until)
     if wanted.after is not None:
         scope_id, entry_id = wanted.after
-        before = select(table.c.id).where(table.c.event_id == entry_id, table.c.scope_id == scope_id)
-        place = before.scalar_subquery()
-        conditions.append(table.c.id > place)
-    statement = select(*(table.c[name] for name in rows.LEDGER)).where(*conditions)
-    return statement.order_by(table.c.id).limit(wanted.limit)
+        before = "id > (SELECT id FROM runtime_ledger WHERE event_id = {} AND scope_id = {})"
+        conditions.add(before, entry_id, scope_id)
+    return conditions.query(_LEDGER, " ORDER BY id", wanted.limit)

@@ -507,6 +507,34 @@ class StorageContract(
         assert await storage.count_jobs(JobFilter(status=frozenset({JobStatus.RUNNING}))) == 0
         assert await storage.get_job(other.job_id, scope_id="a") is None
 
+    async def test_jobs_are_found_by_tags_and_by_when_they_were_made(self, storage: Storage) -> None:
+        names: list[dict[str, str]] = [
+            {},
+            {"team": "a"},
+            {"team": "a", "stage": "2"},
+            {"team": "b"},
+            {"$.x\"'{}": "%?{}", "0": "é\n", "\x1a": "\x1a0"},
+        ]
+        made = [
+            await self.created(storage, tags=tags, created_at=NOW + timedelta(hours=hour))
+            for hour, tags in enumerate(names)
+        ]
+
+        async def found(**wanted: Any) -> list[int]:
+            ids = [one.job_id for one in await storage.list_jobs(JobFilter(**wanted))]
+            assert await storage.count_jobs(JobFilter(**wanted)) == len(ids)
+            return sorted([one.job_id for one in made].index(job_id) for job_id in ids)
+
+        assert await found(tags={"team": "a"}) == [1, 2]
+        assert await found(tags={"team": "a", "stage": "2"}) == [2]
+        assert await found(tags={"team": ""}) == await found(tags={"stag": "2"}) == []
+        assert await found(tags=names[4]) == await found(tags={"0": "é\n"}) == [4]
+        assert await found(since=NOW + timedelta(hours=3)) == [3, 4]
+        assert await found(since=NOW + timedelta(hours=2), tags={"team": "a"}, operator=made[0].operator) == [
+            2
+        ]
+        assert await found(since=NOW + timedelta(hours=5)) == await found(status=frozenset()) == []
+
     async def test_many_readers_see_only_whole_commits(self, storage: Storage) -> None:
         owned = await self.claimed(storage)
         done = asyncio.Event()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from agent_runtime.values.checks import check_texts, check_whole
+from agent_runtime.values.checks import check_texts, check_time, check_whole
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.money import to_units
 
@@ -207,6 +207,8 @@ class LedgerFilter:
 
     def __post_init__(self) -> None:
         check_texts(self, "scope_id", "entry_id", "job_id", "principal_id", "type")
+        check_time("since", self.since)
+        check_time("until", self.until)
         check_whole("limit", self.limit)
 
     def matches(self, entry: LedgerEntry) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
@@ -90,6 +91,16 @@ def check_texts(values: object, *names: str) -> None:
         value = getattr(values, name)
         if value is not None:
             check_text(name, value)
+
+
+def check_time(name: str, value: object) -> None:
+    """Refuse what is neither `None` nor a time with a time zone.
+
+    Raises:
+        InvalidInput: It names the field.
+    """
+    if value is not None and (not isinstance(value, datetime) or value.utcoffset() is None):
+        raise InvalidInput(f"{name} is a time with a time zone")
 
 
 def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from agent_runtime.values.checks import (
     check_seconds,
     check_text,
     check_texts,
+    check_time,
     check_whole,
 )
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef, RunVersions
@@ -111,8 +112,13 @@ def check_asked(asked: object) -> None:
         if not isinstance(getattr(values, name), kind | None):
             raise InvalidInput(f"{name} is a {kind.__name__}")
     check_json("metadata", values.metadata, limit=MAX_LABELS_BYTES)
-    check_json("tags", values.tags, limit=MAX_LABELS_BYTES)
-    if not all(isinstance(value, str) for value in values.tags.values()):
+    check_tags(values.tags)
+
+
+def check_tags(tags: object) -> None:
+    """Check labels, as a job has them or is looked for by them. Raises `InvalidInput`."""
+    check_json("tags", tags, limit=MAX_LABELS_BYTES)
+    if not isinstance(tags, Mapping) or not all(isinstance(value, str) for value in tags.values()):
         raise InvalidInput("tags is a mapping of texts to texts")
 
 
@@ -223,6 +229,10 @@ class JobFilter:
     chain_id: str | None = None
     status: frozenset[JobStatus] | None = None
     operator: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Those that a job must have, among others."""
+    since: datetime | None = None
+    """Made at this time or later."""
     before: str | None = None
     """Job id of the last job of the page before."""
     limit: int = 100
@@ -230,4 +240,8 @@ class JobFilter:
     def __post_init__(self) -> None:
         names = ("scope_id", "principal_id", "session_id", "parent_job_id", "chain_id", "operator", "before")
         check_texts(self, *names)
+        check_tags(self.tags)
+        if any("\x00" in text for tag in self.tags.items() for text in tag):
+            raise InvalidInput("jobs cannot be found by a tag with U+0000")  # SQLite reads no further than that
+        check_time("since", self.since)
         check_whole("limit", self.limit)

@@ -13,12 +13,12 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from sqlalchemy.dialects.postgresql import asyncpg as dialect
 
 from agent_runtime.adapters.queue_entries import MOVE_BACK, MOVE_UP, NEXT_READY, UNHEARD, due
 from agent_runtime.storage import queries
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.jobs import CHAIN_HEAD
+from agent_runtime.storage.postgres.values import DIALECT
 from agent_runtime.testing.examples import NOW
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter
@@ -57,15 +57,6 @@ LATER = NOW + timedelta(days=36500)
 LAST = f"job-{JOBS - 1:012}"
 
 
-def listed(statement: Any) -> tuple[str, list[Any]]:
-    """Return a list's SQL as the storage asks it."""
-    compiled = statement.compile(
-        dialect=dialect.dialect(),  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
-        compile_kwargs={"render_postcompile": True},
-    )
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
-
-
 QUERIES: dict[str, tuple[str, list[Any]]] = {
     "journal": ("SELECT seq, type FROM runtime_events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3", [JOB, 3, 1000]),
     "tail of a journal": ("SELECT seq FROM runtime_events WHERE job_id = $1 ORDER BY seq DESC LIMIT $2", [JOB, 1]),
@@ -74,7 +65,7 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "signals of jobs": (sql.SIGNALS, [[JOB]]),
     "timers due": ("SELECT job_id FROM runtime_timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2", [LATER, 500]),
     "head of a chain": (CHAIN_HEAD, [JOB]),
-    "links of a chain": listed(queries.list_jobs(JobFilter(chain_id="chain-3", limit=100))),
+    "links of a chain": queries.list_jobs(JobFilter(chain_id="chain-3", limit=100), DIALECT),
     "all scopes with ready jobs": (sql.READY_SCOPES, ["", None]),
     "due jobs among some, under caps": (sql.due_jobs(capped=True, across_scopes=False), [1000, ["op"], ["v1"], [JOB], ["scope-7"], [5], 3]),
     "running in all scopes": (sql.RUNNING, []),
@@ -90,10 +81,10 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "waiting in scopes": (sql.WAITING_IN, [["scope-97"], 100]),
     "jobs of a worker": (sql.OWNED_JOBS, ["worker-1"]),
     "jobs with signals": (sql.JOBS_WITH_SIGNALS, ["worker-1"]),
-    "list jobs": listed(queries.list_jobs(JobFilter(before=LAST, limit=100))),
-    "list jobs of a scope": listed(queries.list_jobs(JobFilter(scope_id="scope-7", before=LAST, limit=100))),
-    "list pending actions": listed(queries.list_actions(scope_id=None, job_id=None, status=ActionStatus.PENDING, limit=100, before=None)),
-    "list ledger of a job": listed(queries.list_ledger(LedgerFilter(job_id=JOB))),
+    "list jobs": queries.list_jobs(JobFilter(before=LAST, limit=100), DIALECT),
+    "list jobs of a scope": queries.list_jobs(JobFilter(scope_id="scope-7", before=LAST, limit=100), DIALECT),
+    "list pending actions": queries.list_actions(DIALECT, scope_id=None, job_id=None, status=ActionStatus.PENDING, limit=100, before=None),
+    "list ledger of a job": queries.list_ledger(LedgerFilter(job_id=JOB), DIALECT),
     "jobs to prune": (sql.PRUNE.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
     "content to prune": (sql.PRUNE_CONTENT.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
 }  # fmt: skip

@@ -55,6 +55,8 @@ class JobReader:
             for job in self._state.jobs.values()
             if all(getattr(job, name) == value for name, value in asked)
             and (wanted.status is None or job.status in wanted.status)
+            and (wanted.since is None or job.created_at >= wanted.since)
+            and wanted.tags.items() <= job.tags.items()
         ]
 
     async def count_waiting(self, scope_id: str, *, most: int) -> int:

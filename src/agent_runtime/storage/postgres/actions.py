@@ -10,10 +10,12 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.values import (
+    DIALECT,
     decode,
     from_text,
     to_text,
 )
+from agent_runtime.storage.queries import list_actions
 from agent_runtime.values.action import ActionRecord, ActionStatus
 
 _ACTION = ", ".join(rows.ACTION)
@@ -50,11 +52,10 @@ class ActionReader:
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first."""
-        found = await self._connections.select(
-            lambda queries: queries.list_actions(
-                scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
-            )
+        text, parameters = list_actions(
+            DIALECT, scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
         )
+        found = await self._connections.fetch(text, *parameters)
         return [_action(row) for row in found]
 
 

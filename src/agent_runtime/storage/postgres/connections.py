@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, is_lost, mapped, translated
-from agent_runtime.storage.postgres.values import to_text
 from llm_client.background import promptly
 from llm_client.logs import logger_of
 
@@ -153,11 +152,6 @@ class Connections:
         await self.give_back(connection)
         return result
 
-    async def select(self, build: Callable[[Any], Any]) -> Sequence[asyncpg.Record]:
-        """Run a statement that `build` makes with the module `queries`."""
-        statement, parameters = await asyncio.to_thread(_compiled, build)
-        return await self.fetch(statement, *parameters)
-
     async def fetch(self, statement: str, *parameters: object) -> Sequence[asyncpg.Record]:
         """Return all rows of a query; it is asked again when the connection turns out to be stale.
 
@@ -262,15 +256,3 @@ async def _prepared(connection: Any) -> None:
 
 async def _leave_as_it_is(connection: Any) -> None:
     """Skip the round trip that resets a connection: those of our own pool are never left in another state."""
-
-
-def _compiled(build: Callable[[Any], Any]) -> tuple[str, list[Any]]:
-    """Return a statement's SQL and parameters. In a thread: the first import of SQLAlchemy takes its time."""
-    from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
-
-    from agent_runtime.storage import queries
-
-    dialect = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]  # as SQLAlchemy has it
-    compiled = build(queries).compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    values = [compiled.params[name] for name in compiled.positiontup or ()]
-    return str(compiled), [to_text(value) if isinstance(value, str) else value for value in values]

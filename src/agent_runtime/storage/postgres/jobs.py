@@ -9,10 +9,12 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.values import (
+    DIALECT,
     decode,
     from_text,
     to_text,
 )
+from agent_runtime.storage.queries import count_jobs, list_jobs
 from agent_runtime.values.job import JobFilter, JobRecord
 
 _JOB = ", ".join(rows.JOB)
@@ -51,9 +53,8 @@ class JobReader:
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
-        return [
-            _job(row) for row in await self._connections.select(lambda queries: queries.list_jobs(filter))
-        ]
+        text, parameters = list_jobs(filter, DIALECT)
+        return [_job(row) for row in await self._connections.fetch(text, *parameters)]
 
     async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Return which of these jobs have ended or are blocked."""
@@ -62,7 +63,8 @@ class JobReader:
 
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
-        ((count,),) = await self._connections.select(lambda queries: queries.count_jobs(filter))
+        text, parameters = count_jobs(filter, DIALECT)
+        ((count,),) = await self._connections.fetch(text, *parameters)
         return int(count)
 
     async def count_waiting(self, scope_id: str, *, most: int) -> int:

@@ -14,10 +14,12 @@ from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
+    DIALECT,
     decode,
     from_json,
     to_text,
 )
+from agent_runtime.storage.queries import list_ledger
 from agent_runtime.values.budget import Counters, LedgerEntry, LedgerFilter
 from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
@@ -47,7 +49,8 @@ class LedgerReader:
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
-        found = await self._connections.select(lambda queries: queries.list_ledger(filter))
+        text, parameters = list_ledger(filter, DIALECT)
+        found = await self._connections.fetch(text, *parameters)
         return [_entry(row) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:

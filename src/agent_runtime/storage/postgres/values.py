@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.ports.commit import Timer
 from agent_runtime.storage.json_columns import read_json, write_json
+from agent_runtime.storage.queries import Dialect
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import RuntimeEvent
 
@@ -32,6 +33,13 @@ def from_text(value: str) -> str:
     if "\x1a" not in value:
         return value
     return _TEXT_ESCAPED.sub(lambda found: "\x00" if found[1] == "0" else "\x1a", value)
+
+
+DIALECT: Final = Dialect(
+    parameter=lambda number: f"${number}",
+    stored=lambda value: to_text(value) if isinstance(value, str) else value,
+    has_tag="tags ->> {}::text = {}",
+)
 
 
 def to_json(value: object) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent_runtime.storage import rows
+from agent_runtime.storage.queries import list_actions
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import (
+    DIALECT,
     decode,
 )
 from agent_runtime.values.action import ActionRecord, ActionStatus
@@ -49,9 +51,8 @@ class ActionReader:
         before: str | None = None,
     ) -> Sequence[ActionRecord]:
         """Return actions, newest first."""
-        found = await self._reader.select(
-            lambda queries: queries.list_actions(
-                scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
-            )
+        asked = list_actions(
+            DIALECT, scope_id=scope_id, job_id=job_id, status=status, limit=limit, before=before
         )
+        found = await self._reader.rows(*asked)
         return [rows.action_record(decode(rows.ACTION, row)) for row in found]

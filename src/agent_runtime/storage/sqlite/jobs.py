@@ -8,11 +8,10 @@ from typing import Any
 import orjson
 
 from agent_runtime.storage import rows
+from agent_runtime.storage.queries import count_jobs, list_jobs
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.reader import Reader
-from agent_runtime.storage.sqlite.values import (
-    decode,
-)
+from agent_runtime.storage.sqlite.values import DIALECT, decode
 from agent_runtime.values.job import JobFilter, JobRecord
 
 _JOB = ", ".join(rows.JOB)
@@ -49,7 +48,7 @@ class JobReader:
 
     async def list_jobs(self, filter: JobFilter) -> Sequence[JobRecord]:  # noqa: A002 -- the port's name
         """Return jobs, newest first."""
-        return [_job(row) for row in await self._reader.select(lambda queries: queries.list_jobs(filter))]
+        return [_job(row) for row in await self._reader.rows(*list_jobs(filter, DIALECT))]
 
     async def stopped_jobs(self, job_ids: Sequence[str]) -> Sequence[str]:
         """Return which of these jobs have ended or are blocked."""
@@ -58,7 +57,7 @@ class JobReader:
 
     async def count_jobs(self, filter: JobFilter) -> int:  # noqa: A002
         """Return how many jobs match."""
-        ((count,),) = await self._reader.select(lambda queries: queries.count_jobs(filter))
+        ((count,),) = await self._reader.rows(*count_jobs(filter, DIALECT))
         return int(count)
 
     async def count_waiting(self, scope_id: str, *, most: int) -> int:

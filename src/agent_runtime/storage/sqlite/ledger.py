@@ -10,10 +10,12 @@ import orjson
 
 from agent_runtime.ports.commit import StoredPolicy
 from agent_runtime.storage import rows
+from agent_runtime.storage.queries import list_ledger
 from agent_runtime.storage.spent import spent_by
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.values import (
+    DIALECT,
     decode,
     from_time,
 )
@@ -47,7 +49,7 @@ class LedgerReader:
 
     async def ledger_entries(self, filter: LedgerFilter) -> Sequence[LedgerEntry]:  # noqa: A002
         """Return entries in the order they were written."""
-        found = await self._reader.select(lambda queries: queries.list_ledger(filter, as_stored=from_time))
+        found = await self._reader.rows(*list_ledger(filter, DIALECT))
         return [rows.ledger_entry(decode(rows.LEDGER, row)) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:

@@ -44,25 +44,6 @@ class Reader:
         """Return all rows of a query."""
         return await self.run(lambda db: db.execute(statement, parameters).fetchall())
 
-    async def select(self, build: Callable[[Any], Any]) -> list[tuple[Any, ...]]:
-        """Run a statement that `build` makes with the module `queries`.
-
-        A reader's thread makes it: the first import of SQLAlchemy takes longer than the event loop should stand still.
-        """
-
-        def read(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
-            from sqlalchemy.dialects import sqlite
-
-            from agent_runtime.storage import queries
-
-            compiled = build(queries).compile(
-                dialect=sqlite.dialect(paramstyle="qmark"), compile_kwargs={"render_postcompile": True}
-            )
-            names = compiled.positiontup or ()
-            return db.execute(str(compiled), [compiled.params[name] for name in names]).fetchall()
-
-        return await self.run(read)
-
     async def stop(self) -> None:
         """Finish what runs and close the connections."""
         pool, self._pool = self._pool, None

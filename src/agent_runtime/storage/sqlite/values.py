@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.ports.commit import Timer
 from agent_runtime.storage.json_columns import read_json, write_json
+from agent_runtime.storage.queries import Dialect
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import EPOCH, RuntimeEvent
 
@@ -22,6 +23,18 @@ def from_time(moment: datetime) -> int:
 def to_time(microseconds: int) -> datetime:
     """Return the moment, in UTC."""
     return EPOCH + timedelta(microseconds=microseconds)
+
+
+def stored(value: object) -> object:
+    """Return a parameter as it is stored."""
+    return from_time(value) if isinstance(value, datetime) else value
+
+
+DIALECT: Final = Dialect(
+    parameter=lambda _: "?",
+    stored=stored,
+    has_tag="EXISTS (SELECT 1 FROM json_each(tags) WHERE key = {} AND value = {})",
+)
 
 
 def from_json(value: object) -> str:
