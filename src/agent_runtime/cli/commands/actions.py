@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -18,6 +18,7 @@ from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.cli.output.table import show_table
 from agent_runtime.cli.terminal import program, user_name
 from agent_runtime.values.action import ActionRecord, ActionStatus
+from agent_runtime.values.checks import check_text
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
@@ -30,49 +31,70 @@ def actions() -> None:
 
 @actions.command("list")
 @click.option("--job", metavar="JOB", help="Only this job's.")
+@click.option("--scope", metavar="SCOPE", help="Only this scope's.")
 @click.option("--all", "everything", is_flag=True, help="Answered, expired and cancelled ones too.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
 @click.option("--before", metavar="ACTION", help="Go on after this action: the last one of the page before.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @db_option
 def list_actions(
-    db: str | None, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
+    db: str | None,
+    job: str | None,
+    scope: str | None,
+    everything: bool,
+    limit: int,
+    before: str | None,
+    as_json: bool,
 ) -> int:
     """List the questions that wait for an answer, the newest first."""
-    return asyncio.run(_list(existing(db), job, everything, limit, before, as_json))
+    if scope is not None:
+        check_text("scope", scope)
+    status = None if everything else ActionStatus.PENDING
+    wanted = _Wanted(job_id=job, scope_id=scope, status=status, limit=limit, before=before)
+    return asyncio.run(_list(existing(db), wanted, as_json))
 
 
-async def _list(
-    settings: Settings, job: str | None, everything: bool, limit: int, before: str | None, as_json: bool
-) -> int:
+class _Wanted(TypedDict):
+    """What is asked of the storage."""
+
+    job_id: str | None
+    scope_id: str | None
+    status: ActionStatus | None
+    limit: int
+    before: str | None
+
+
+async def _list(settings: Settings, wanted: _Wanted, as_json: bool) -> int:
     async with reading(settings) as kernel:
-        if before is not None:
-            await kernel.actions.get(before)
-        if job is not None:
-            await kernel.jobs.get(job)
-        found = await kernel.storage.list_actions(
-            job_id=job, status=None if everything else ActionStatus.PENDING, limit=limit, before=before
-        )
+        if wanted["before"] is not None:
+            await kernel.actions.get(wanted["before"])
+        if wanted["job_id"] is not None:
+            await kernel.jobs.get(wanted["job_id"])
+        found = await kernel.storage.list_actions(**wanted)
     if as_json:
         click.echo(json.dumps([_action_json(action) for action in found], indent=1, default=str))
         return OK
     if not found:
-        say("no actions" if everything else "nobody waits for an answer")
+        say("no actions" if wanted["status"] is None else "nobody waits for an answer")
         return OK
     rows = [
         (
             action.action_id,
             action.type,
             str(action.status),
+            action.job_id or "–",
+            action.scope_id,
             moment(action.created_at),
+            "" if action.expires_at is None else moment(action.expires_at),
             question_of(action),
         )
         for action in found
     ]
-    show_table(("action", "type", "status", "asked", "question"), rows)
+    headers = ("action", "type", "status", "job", "scope", "asked", "expires", "question")
+    show_table(headers, rows, sparse=("expires",))
     if any(not show(action).is_whole for action in found if action.is_pending):
         say("some are too long for a list; see all of one with: actions show ACTION", err=True)
-    if len(found) == limit:
+    if len(found) == wanted["limit"]:
         say(f"more: --before {found[-1].action_id}", err=True)
     return OK
 
@@ -92,6 +114,11 @@ async def _show(settings: Settings, action_id: str, flag: str) -> int:
         say(line)
     if action.approvers is not None:
         say(f"who may answer: {', '.join(action.approvers)} ({action.quorum} of them)")
+    if action.job_id is not None:
+        say(f"job: {action.job_id}")
+    say(f"scope: {action.scope_id}")
+    if action.expires_at is not None:
+        say(f"expires: {moment(action.expires_at)}")
     say(f"status: {action.status}")
     if action.is_pending:
         say(f"answer: {program()} actions resolve {action_id} {how_to_answer(action)}{flag}")

@@ -16,6 +16,7 @@ import click
 
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import money, tokens
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from agent_runtime.settings import Settings
 
 _PAGE: Final = 1000
-_MOMENTS: Final = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
 
 @dataclass(slots=True)
@@ -94,13 +94,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 @click.option("--principal", "principal_id", metavar="PRINCIPAL", help="Only what this one has spent.")
 @click.option(
     "--since",
-    type=click.DateTime(_MOMENTS),
+    type=MOMENT,
     metavar="DAY",
-    help="From this day or moment on, in UTC: 2026-11-01.",
+    help="From this day or time on, in UTC: 2026-11-01T08:00, or 12h, or 7d ago.",
 )
-@click.option(
-    "--until", type=click.DateTime(_MOMENTS), metavar="DAY", help="Before this day or moment, in UTC."
-)
+@click.option("--until", type=MOMENT, metavar="DAY", help="Before this day or moment, in UTC.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Rows, the dearest first."
 )
@@ -130,17 +128,13 @@ def costs(
         scope_id=whose["scope_id"],
         job_id=whose["job_id"],
         principal_id=whose["principal_id"],
-        since=_in_utc(since),
-        until=_in_utc(until),
+        since=since,
+        until=until,
         limit=_PAGE,
     )
     return asyncio.run(
         _costs(existing(db), wanted, by, limit, "json" if as_json else "csv" if as_csv else "table")
     )
-
-
-def _in_utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, form: str) -> int:

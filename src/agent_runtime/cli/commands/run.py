@@ -8,7 +8,6 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +17,7 @@ from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
 from agent_runtime.cli.following import Begin, follow
+from agent_runtime.cli.given import dollars, read_prompt
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.amounts import money, tokens
@@ -25,10 +25,9 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import InvalidInput, JobBlocked, JobFailed
+from agent_runtime.errors import JobBlocked, JobFailed
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.trust import TrustStore
-from agent_runtime.values.content import MAX_CONTENT_BYTES
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.errors import ConnectionFailed
@@ -81,7 +80,7 @@ def run(
     """
     text = read_prompt(prompt, file)
     settings = settings_for(db, model=model, base_url=base_url, app=app)
-    limits = BudgetSpec(max_cost=_dollars(max_cost), max_tokens=max_tokens)
+    limits = BudgetSpec(max_cost=dollars(max_cost), max_tokens=max_tokens)
     budgets = limits if limits.to_dict() else None
     if settings.app is not None:
         refused = [
@@ -116,66 +115,6 @@ def run(
         request=request, settings=settings, as_json=as_json, db_flag=flag_for(db), chosen=chosen
     )
     return asyncio.run(command.run())
-
-
-def read_prompt(prompt: str | None, file: str | None) -> str:
-    """Return the prompt from wherever it was given.
-
-    Raises:
-        click.UsageError: It was given twice or not at all.
-        InvalidInput: It cannot be read, is empty, is not UTF-8, or is larger than a job's input may be.
-    """
-    if prompt is not None and file is not None:
-        raise click.UsageError("give the prompt as an argument or with --file, not both")
-    if prompt is None and file is None and sys.stdin.isatty():
-        raise click.UsageError(
-            "there is no prompt: give it as an argument, with --file, or on standard input"
-        )
-    text = prompt if prompt not in (None, "-") else _decoded(_read_bytes(file))
-    if not text.strip():
-        raise InvalidInput("the prompt is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput("the prompt is not UTF-8 text") from None
-    return text
-
-
-def _read_bytes(file: str | None) -> bytes:
-    limit = MAX_CONTENT_BYTES + 1
-    if file in (None, "-"):
-        data = sys.stdin.buffer.read(limit)
-    else:
-        try:
-            with Path(str(file)).open("rb") as opened:
-                data = opened.read(limit)
-        except OSError as error:
-            raise InvalidInput(f"the prompt cannot be read from {file!r}: {error.strerror}") from error
-    if len(data) == limit:
-        raise InvalidInput(f"the prompt is larger than a job's input may be ({MAX_CONTENT_BYTES:,} bytes)")
-    return data
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"the prompt is not UTF-8 text (byte {error.start:,})") from None
-
-
-def _dollars(text: str | None) -> Any:
-    """Return an amount of money exactly as it was written."""
-    from decimal import Decimal, InvalidOperation
-
-    if text is None:
-        return None
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except InvalidOperation:
-        raise click.UsageError(f"--max-cost {text!r} is not an amount of dollars") from None
-    if not amount.is_finite() or amount <= 0:
-        raise click.UsageError(f"--max-cost {text!r} is not an amount of dollars above zero")
-    return amount
 
 
 def _remember(chosen: ChosenAgent) -> None:

@@ -12,7 +12,12 @@ from agent_runtime.cli.output.printable import printable
 
 
 def show_table(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), total: bool = False
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    total: bool = False,
+    sparse: Sequence[str] = (),
 ) -> None:
     """Print a table.
 
@@ -21,8 +26,13 @@ def show_table(
         rows: Their texts.
         right: Names of columns that hold numbers.
         total: Whether the last row is a sum.
+        sparse: Names of columns that are left out where nothing stands in them.
     """
-    rows = [[printable(cell) for cell in row] for row in rows]
+    kept = [
+        index for index, name in enumerate(headers) if name not in sparse or any(row[index] for row in rows)
+    ]
+    headers = [headers[index] for index in kept]
+    rows = [[printable(row[index]) for index in kept] for row in rows]
     if sys.stdout.isatty():
         _draw(headers, rows, right, total)
         return
@@ -33,6 +43,12 @@ def show_table(
             for header, cell, width in zip(headers, row, widths, strict=True)
         ]
         click.echo("  ".join(cells).rstrip())
+
+
+def in_a_cell(text: str, length: int = 60) -> str:
+    """Return a text as one line of a table, cut where it is longer."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else f"{flat[: length - 1]}…"
 
 
 def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], total: bool) -> None:

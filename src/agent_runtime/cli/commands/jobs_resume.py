@@ -1,0 +1,148 @@
+"""`agent-runtime jobs resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agent_runtime.app import load_app
+from agent_runtime.cli.chosen_jobs import ChosenJobs
+from agent_runtime.cli.database import (
+    db_option,
+    existing_file,
+    flag_for,
+    opened,
+    reading,
+    settings_for,
+)
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.following import follow
+from agent_runtime.cli.interruption import resumable
+from agent_runtime.cli.operators import known_operators
+from agent_runtime.cli.output.jobs import answer_of
+from agent_runtime.cli.output.narrator import Narrator
+from agent_runtime.cli.output.printable import say, say_text
+from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
+from agent_runtime.cli.questions import Questions
+from agent_runtime.errors import UnknownOperator
+from agent_runtime.values.job import JobRecord, JobStatus
+
+if TYPE_CHECKING:
+    from agent_runtime.app import Runtime, RuntimeKernel
+    from agent_runtime.settings import Settings
+
+
+@click.command()
+@click.argument("job_id", metavar="JOB")
+@click.option(
+    "--app", metavar="MODULE:ATTRIBUTE", help="The application whose job it is (or AGENT_RUNTIME_APP)."
+)
+@click.option("--model", metavar="VENDOR:MODEL", help="The model of a job of `run` (or AGENT_RUNTIME_MODEL).")
+@click.option("--base-url", metavar="URL", help="The address of that model's server.")
+@click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A tool. May be repeated.")
+@click.option("--system", metavar="TEXT", help="The agent's instruction.")
+@db_option
+def resume(
+    db: str | None,
+    job_id: str,
+    app: str | None,
+    model: str | None,
+    base_url: str | None,
+    tools: tuple[str, ...],
+    system: str | None,
+) -> int:
+    """Go on with a job that was interrupted, waits, or is blocked, follow it to its end, and print its answer.
+
+    What it has finished is not done again. An application goes on with everything that is due in its database. A job of `run` names its
+    agent; what that is made of is what you ran on this machine, or what --model, --base-url, --tool and --system say now.
+    """
+    settings = settings_for(db, app=app, model=model, base_url=base_url)
+    existing_file(db, settings)
+    again = any((model, base_url, tools, system))
+    ended = asyncio.run(_ended(settings, job_id))
+    if ended is not None:
+        say_text(ended)
+        return OK
+    if settings.app is not None:
+        if again:
+            raise click.UsageError(
+                "--model, --base-url, --tool and --system are for jobs of `run`, not with --app"
+            )
+        return asyncio.run(_resume(settings, job_id, flag_for(db), application=load_app(settings.app)))
+    chosen = ChosenAgent.of(settings, tools, system) if again else None
+    return asyncio.run(_resume(settings, job_id, flag_for(db), chosen=chosen))
+
+
+async def _ended(settings: Settings, job_id: str) -> str | None:
+    """Return the answer of a job that has ended, whoever executed it; `None` of one that goes on.
+
+    Raises:
+        JobEnded: It has ended without success.
+    """
+    async with reading(settings) as kernel:
+        head = await kernel.jobs.head(job_id)
+        return answer_of(await kernel.handle(head.job_id).result()) if head.status.is_terminal else None
+
+
+async def _resume(
+    settings: Settings,
+    job_id: str,
+    db_flag: str,
+    *,
+    application: Runtime | RuntimeKernel | None = None,
+    chosen: ChosenAgent | None = None,
+) -> int:
+    if application is None and chosen is None:
+        chosen = await _agent_of(settings, job_id)
+    dispatcher = ChosenJobs()
+    async with opened(
+        settings, operators=known_operators(chosen), dispatcher=dispatcher, application=application
+    ) as kernel:
+        job = await kernel.jobs.get(job_id)
+        _check_known(job, kernel)
+        if job.status is JobStatus.BLOCKED:
+            await kernel.jobs.resume(job_id)
+        if not kernel.executes:
+            say("another process executes the jobs of this database; following it", err=True)
+        handle = kernel.handle(job_id)
+        narrator = Narrator(lambda line: say(line, err=True))
+        questions = Questions(kernel, narrator.line, db_flag=db_flag)
+        begin = partial(dispatcher.choose, job_id)
+        flags = db_flag if application is None else f" --app {settings.app}"
+        with resumable(job_id, flags, narrator.line):
+            await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
+        result = await handle.result()
+    say_text(answer_of(result))
+    return OK
+
+
+async def _agent_of(settings: Settings, job_id: str) -> ChosenAgent | None:
+    """Return the agent that a job of `run` names, before anything of it is executed; `None` for other jobs.
+
+    Raises:
+        ConfigurationError: It is not known here.
+    """
+    async with reading(settings) as kernel:
+        job = await kernel.jobs.get(job_id)
+        if job.operator != OPERATOR or job.status.is_terminal:
+            return None
+        content = await _input_of(kernel, job_id)
+    return await asyncio.to_thread(agent_for, content, settings=settings)
+
+
+async def _input_of(kernel: RuntimeKernel, job_id: str) -> Mapping[str, Any]:
+    events = await kernel.storage.events(job_id, limit=1)
+    given = events[0].body() if events else None
+    return given if isinstance(given, Mapping) else {}
+
+
+def _check_known(job: JobRecord, kernel: RuntimeKernel) -> None:
+    if job.operator not in kernel.operators:
+        raise UnknownOperator(
+            f"job {job.job_id!r} is executed by {job.operator!r}, which is not known here; name the application that "
+            "knows it with --app"
+        )

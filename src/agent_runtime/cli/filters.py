@@ -1,0 +1,58 @@
+"""What lists are narrowed by, as it is written on the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import click
+
+from agent_runtime.ports.clock import SystemClock
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class _Moment(click.ParamType[datetime]):
+    """A day or a time, in UTC where it has no zone, or how long ago it was."""
+
+    name = "time"
+
+    def convert(
+        self, value: str | datetime, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        ago = _AGO.fullmatch(value)
+        try:
+            if ago is not None:
+                return SystemClock().now() - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            moment = datetime.fromisoformat(value)
+            return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is no time: write 2026-11-05, 2026-11-05T08:00, or how long ago, such as 90m, 12h or 7d",
+                param,
+                ctx,
+            )
+
+
+MOMENT: Final = _Moment()
+
+
+def read_tags(context: click.Context, option: click.Parameter, written: Iterable[str]) -> dict[str, str]:
+    """Return tags that are written as `name=value`.
+
+    Raises:
+        click.BadParameter: One is not, or a name is given twice.
+    """
+    del context
+    tags: dict[str, str] = {}
+    for text in written:
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in tags:
+            raise click.BadParameter(f"{text!r}: a tag is written NAME=VALUE, each name once", param=option)
+        tags[name] = value
+    return tags
