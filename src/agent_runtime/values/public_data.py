@@ -15,13 +15,14 @@ from typing import Any, Final
 from llm_client.json_text import JsonObject
 from llm_client.public_text import MAX_PUBLIC_CHARACTERS, public_text, without_halves
 from llm_client.redaction import kind_of_name, redact
+from llm_client.redaction.neighbours import is_program, pieces_of
 from llm_client.redaction.redactor import MAX_DEPTH
 from llm_client.redaction.survey import JSON_SCALARS, survey
 
 MAX_REMEMBERED: Final = 256
 """Characters of a string that is worth remembering."""
-MAX_PLAIN: Final = 3
-"""Dicts in each other that are looked through here."""
+MAX_PLAIN: Final = 6
+"""Dicts and lists in each other that are looked through here."""
 _HASH: Final = re.compile(r"[0-9a-f]+")
 _LENGTHS_OF_HASHES: Final = (16, 32)
 
@@ -69,9 +70,35 @@ def _is_plain(data: dict[Any, Any], depth: int) -> bool:
         if kind is str:
             if not _is_harmless(value):
                 return False
-        elif kind not in JSON_SCALARS and (kind is not dict or depth == 0 or not _is_plain(value, depth - 1)):
+        elif kind not in JSON_SCALARS and not _is_plain_container(value, depth):
             return False
     return True
+
+
+def _is_plain_container(value: Any, depth: int) -> bool:
+    if depth == 0:
+        return False
+    if type(value) is dict:
+        return _is_plain(value, depth - 1)
+    return type(value) is list and _is_plain_list(value, depth - 1)
+
+
+def _is_plain_list(items: list[Any], depth: int) -> bool:
+    """The same for a list, whose first word may say what the others are."""
+    first = items[0] if items else None
+    if type(first) is str and len(items) > 1:
+        if not _tells_nothing(first) or is_program(first):
+            return False
+        if any(type(item) is str and item.startswith("-") for item in items):  # options
+            return False
+    elif type(first) is dict and pieces_of(items) is not None:
+        return False
+    return all(
+        _is_harmless(item)
+        if type(item) is str
+        else type(item) in JSON_SCALARS or _is_plain_container(item, depth)
+        for item in items
+    )
 
 
 @lru_cache(maxsize=2048)
