@@ -386,6 +386,31 @@ CASES = {
         vendor="chat", name="azure", model="gpt-4o-search-preview", usage=plain(1000, 100), counts={**SMALL, "web_searches": 1},
         beside={"service_tier": None}, cost=None,
     ),
+    "xai: reasoning beside the answer, and no total": Case(
+        vendor="chat", name="x-ai", model="grok-4-0709",
+        usage={"prompt_tokens": 1000, "completion_tokens": 10, "completion_tokens_details": {"reasoning_tokens": 90}},
+        counts={**SMALL, "reasoning_tokens": 90}, beside={"service_tier": None}, cost="0.0045",
+    ),
+    "chat: reasoning within the answer, and no total": Case(
+        vendor="chat", model="gpt-5.2",
+        usage={"prompt_tokens": 1000, "completion_tokens": 100, "completion_tokens_details": {"reasoning_tokens": 90}},
+        counts={**SMALL, "reasoning_tokens": 90}, beside={"service_tier": None}, cost="0.00315",
+    ),
+    "chat: a cache beside the prompt, and no total": Case(
+        vendor="chat", model="gpt-5.2",
+        usage={"prompt_tokens": 200, "completion_tokens": 100, "cache_read_input_tokens": 800},
+        counts={**SMALL, "cache_read_tokens": 800}, beside={"service_tier": None}, cost="0.00189",
+    ),
+    "chat: the other interface's names": Case(
+        vendor="chat", model="gpt-5.2", usage={"input_tokens": 1000, "output_tokens": 100}, counts=SMALL,
+        beside={"service_tier": None}, cost="0.00315",
+    ),
+    "responses: the other interface's names": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100, "prompt_tokens_details": {"cached_tokens": 400},
+               "completion_tokens_details": {"reasoning_tokens": 40}},
+        counts={**SMALL, "cache_read_tokens": 400, "reasoning_tokens": 40}, cost="0.00252",
+    ),
     "xai: sources of a search, and no cost": Case(
         vendor="chat", name="x-ai", model="grok-4", usage=plain(1000, 100, num_sources_used=7),
         counts={**SMALL, "web_searches": 7}, beside={"service_tier": None}, cost=None,

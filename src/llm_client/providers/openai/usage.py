@@ -12,6 +12,13 @@ from llm_client.providers.response import part_of, whole_number
 from llm_client.providers.stated_cost import stated_cost
 from llm_client.usage import Usage, tier_name
 
+_NAMES: Final = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "prompt_tokens_details": "input_tokens_details",
+    "completion_tokens_details": "output_tokens_details",
+}
+"""What Chat Completions and the Responses API call the same."""
 _MOST_SECONDS: Final = 10**9
 """More than anybody has heard."""
 
@@ -26,17 +33,21 @@ def read_usage(answer: Mapping[str, object]) -> Usage:
     tier = tier_name(answer.get("service_tier"))
     if not isinstance(usage, Mapping):
         return Usage(requests=1, service_tier=tier)
+    usage = _named(usage, {response: chat for chat, response in _NAMES.items()})
     prompt, completion = _prompt(usage), part_of(usage, "completion_tokens_details")
     cached, stored = _cached(usage, prompt), _stored(usage, prompt)
     read, written = whole_number(usage.get("prompt_tokens")), whole_number(usage.get("completion_tokens"))
     reasoning = whole_number(completion.get("reasoning_tokens") or usage.get("reasoning_tokens"))
-    rest = max(whole_number(usage.get("total_tokens")) - read - written, 0)
+    total = whole_number(usage.get("total_tokens"))
+    rest = max(total - read - written, 0)
     seconds = _seconds(usage.get("prompt_audio_seconds"))
     if seconds:
         rest = 0  # Mistral counts what it has heard in the total alone, and bills the time
     if cached + stored > read:  # counted beside the prompt
-        beside = min(rest, cached + stored)
-        read, rest = read + beside, rest - beside
+        beside = min(rest, cached + stored) if total else cached + stored
+        read, rest = read + beside, max(rest - beside, 0)
+    if reasoning > written and not total:
+        rest = reasoning  # more than all that was written: beside it
     if rest:
         written, reasoning = written + rest, max(reasoning, rest)
     return Usage(
@@ -80,6 +91,7 @@ def read_response_usage(response: Mapping[str, object]) -> Usage:
     tier = tier_name(response.get("service_tier"))
     if not isinstance(usage, Mapping):
         return Usage(requests=1, service_tier=tier)
+    usage = _named(usage, _NAMES)
     given, written = part_of(usage, "input_tokens_details"), part_of(usage, "output_tokens_details")
     read, wrote = whole_number(usage.get("input_tokens")), whole_number(usage.get("output_tokens"))
     reasoning = whole_number(written.get("reasoning_tokens"))
@@ -104,6 +116,14 @@ def read_response_usage(response: Mapping[str, object]) -> Usage:
     painted = _painted(part_of(tools, "image_gen"), response.get("tools"))
     total = own if painted is None else replace(own + painted, iterations=(own, painted))
     return replace(total, cost=stated_cost(usage), service_tier=tier, requests=1)
+
+
+def _named(usage: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return a usage under the names of one interface, where a gateway has used those of the other alone."""
+    others = {ours: usage[theirs] for theirs, ours in names.items() if theirs in usage}
+    return (
+        usage if not others else others | {name: value for name, value in usage.items() if value is not None}
+    )
 
 
 def _painted(usage: Mapping[str, Any], tools: Any) -> Usage | None:
