@@ -13,6 +13,7 @@ from llm_client.errors import (
     ConfigurationError,
     InvalidResponse,
     ProviderError,
+    StreamInterrupted,
 )
 from llm_client.json_text import JsonValue, Unread, dumps, loads
 from llm_client.messages import CompletionResult, Embeddings, StreamEvent
@@ -174,6 +175,10 @@ class HttpProvider:
                     with readable(origin, reader.draft.request_id):
                         result = await _read_aside(reader.size, lambda: well_formed(reader.result(), model))
                     self._check_calls(len(result.tool_calls), result.usage)
+        except StreamInterrupted as error:
+            if error.partial is not None:
+                error.partial = names.inward(error.partial)
+            raise
         finally:
             await response.aclose()
         yield StreamEvent(type="done", usage=result.usage, result=names.inward(result))

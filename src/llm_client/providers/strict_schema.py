@@ -275,13 +275,22 @@ class _Rewriter:
             result.setdefault("properties", {})
             if self._dialect.needs_all:
                 result["required"] = list(result["properties"])
-        if not self._dialect.needs_all:
-            if "enum" in result or "const" in result:
-                result.pop("type", None)
-        elif "type" not in result and not result.keys() & {"anyOf", "$ref"}:
-            result["type"] = _type_of(result["enum"] if "enum" in result else [result["const"]])
+        if "enum" in result or "const" in result:
+            self._finish_values(result, kinds)
         if "array" in kinds and "items" not in result and self._dialect.needs_all:
             raise _NotStrictError
+
+    def _finish_values(self, result: dict[str, Any], kinds: Sequence[str]) -> None:
+        """Name the type of values where it is wanted. Raises `_NotStrictError` where they are no plain ones, or not of the type that is stated."""
+        named = _types_of(result["enum"] if "enum" in result else [result["const"]])
+        if not self._dialect.needs_all:
+            result.pop("type", None)
+        elif "type" in result:
+            allowed = {*kinds, *(("integer",) if "number" in kinds else ())}
+            if not allowed.issuperset(named):
+                raise _NotStrictError
+        elif not result.keys() & {"anyOf", "$ref"}:
+            result["type"] = named[0] if len(named) == 1 else named
 
     def _count(self, properties: int, values: int) -> None:
         self._properties += properties
@@ -371,12 +380,12 @@ def _children(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from (child for child in below if isinstance(child, Mapping))
 
 
-def _type_of(values: Any) -> Any:
-    """Return the type of an enumeration's values. Raises `_NotStrictError` for objects and lists."""
+def _types_of(values: Any) -> list[str]:
+    """Return the types of an enumeration's values. Raises `_NotStrictError` for objects and lists, and where there is none."""
     names = sorted({_TYPE_NAMES.get(type(value), "") for value in values})
     if not names or "" in names:
         raise _NotStrictError
-    return names[0] if len(names) == 1 else names
+    return names
 
 
 def _said(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llm_client import Message, RequestContext, RequestSpec, Tool
+from llm_client.errors import StreamInterrupted
 from llm_client.messages import ToolCall
 from llm_client.providers.anthropic.provider import AnthropicProvider
 from llm_client.providers.google.provider import GoogleProvider
@@ -128,6 +129,19 @@ async def test_aliases_are_nobody_elses_name() -> None:
     sent = [tool["name"] for tool in server.requests[0].json["tools"]]
     assert len(set(sent)) == 4
     assert [call.name for call in result.tool_calls] == ["a_b"]
+
+
+async def test_what_has_come_of_a_broken_stream_has_the_given_names() -> None:
+    blocks = [anthropic_answers.use("a", "_3d_render", x=1)]
+    begun = named_events(anthropic_answers.streamed(blocks, "tool_use")[:-2])
+    async with LoopbackServer(sse_reply(*begun)) as server:
+        model = provider("anthropic", server)
+        with pytest.raises(StreamInterrupted) as caught:
+            async for _ in model.stream(spec("3d_render"), RequestContext()):
+                pass
+        await model.aclose()
+    assert caught.value.partial is not None
+    assert [call.name for call in caught.value.partial.tool_calls] == ["3d_render"]
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -112,3 +112,30 @@ def deep(levels: int) -> dict[str, Any]:
 )  # fmt: skip
 def test_schema_of_openais_has_its_bounds(schema: dict[str, Any], is_strict: bool) -> None:
     assert (close_objects(schema) is not None) == is_strict
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"enum": [{"x": 1}, "a"]}, {"const": {"x": 1}}, {"const": [1]}, {"enum": [[1]]}, {"enum": []}],
+    ids=str,
+)
+def test_values_that_are_objects_or_lists_are_no_strict_ones(values: dict[str, Any]) -> None:
+    assert strict(thing({"a": values})) == [False]
+    assert close_objects(thing({"a": values})) is None
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_strict"),
+    [
+        ({"type": "string", "enum": ["a", None]}, False),  # "enum value None does not validate against {'type': 'string'}"
+        ({"type": "integer", "enum": [1, "2"]}, False),
+        ({"type": "string", "const": 1}, False),
+        ({"type": ["string", "null"], "enum": ["a", None]}, True),
+        ({"type": "number", "enum": [1, 2.5]}, True),
+        ({"type": "integer", "enum": [1, 2]}, True),
+        ({"type": "boolean", "const": True}, True),
+        ({"enum": ["a", None]}, True),
+    ],
+)  # fmt: skip
+def test_values_have_the_type_that_is_stated(schema: dict[str, Any], is_strict: bool) -> None:
+    assert (close_objects(thing({"a": schema})) is not None) == is_strict
