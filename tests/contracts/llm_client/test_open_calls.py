@@ -12,6 +12,7 @@ from llm_client.json_text import loads
 from llm_client.messages import CompletionResult, Message, ReasoningPart
 from llm_client.providers.anthropic.request import MessagesFormat
 from llm_client.providers.failures import Origin
+from llm_client.providers.google.request import GenerateContentFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.spec import RequestSpec
 from support.wire import anthropic_answers as claude
@@ -101,6 +102,25 @@ def test_paused_turn_goes_on_as_it_is_and_is_over_behind_a_question() -> None:
     assert turns(paused, Message.user("And?")) == [[claude.text("I look.")], "And?"]
     again = [claude.FOUND, claude.CODE]
     assert turns(paused, answered(again, "pause_turn")) == [[claude.text("I look."), claude.SEARCH], again]
+
+
+@pytest.mark.parametrize("said", ["I look.\n\n", "I look. "])
+def test_turn_that_goes_on_does_not_end_in_white_space(said: str) -> None:
+    """`messages: final assistant content cannot end with trailing whitespace`."""
+    paused = answered([claude.SEARCH, claude.FOUND, claude.text(said)], "pause_turn")
+    assert turns(paused) == [[claude.SEARCH, claude.FOUND, claude.text("I look.")]]
+    assert turns(Message.assistant(said)) == ["I look."]
+    assert turns(paused, Message.user("And?"))[0][-1] == claude.text(said)
+
+
+def test_models_turns_in_a_row_are_one_to_google() -> None:
+    """`Please ensure that function call turn comes immediately after a user turn or after a function response turn.`"""
+    paused = answered([claude.text("I look.")], "pause_turn")
+    called = answered([claude.use("t1")])
+    spec = RequestSpec(messages=[Message.user("Hello!"), paused, called, OK])
+    body: Any = GenerateContentFormat("v1").encode(spec, "gemini-2.5-pro", stream=False)
+    assert [turn["role"] for turn in body["contents"]] == ["user", "model", "user"]
+    assert [list(part) for part in body["contents"][1]["parts"]] == [["text"], ["functionCall"]]
 
 
 def response(output: list[Any], **fields: Any) -> CompletionResult:

@@ -21,6 +21,7 @@ from llm_client.providers.anthropic.open_calls import paired
 from llm_client.providers.anthropic.response import PROVIDER, read_message
 from llm_client.providers.anthropic.stream import MessagesStreamReader
 from llm_client.providers.anthropic.usage import read_usage
+from llm_client.providers.call_ids import plain_id, with_ids
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import decode_text, own_file, refuse, require_data, taken
 from llm_client.providers.response import merge_extra, object_in
@@ -77,7 +78,7 @@ class MessagesFormat:
         body: dict[str, Any] = {
             "model": model,
             "max_tokens": self._default_max_tokens if spec.max_tokens is None else spec.max_tokens,
-            "messages": _messages(spec.messages),
+            "messages": _messages(with_ids(spec.messages, plain_id, unique=True)),
         }
         system = _system(spec.messages)
         optional = {
@@ -147,7 +148,23 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
         else {**turn, "content": without_last(turn["content"], _THINKING)}
         for turn in paired(turns)
     ]
-    return [turn for turn in whole if turn["content"]]
+    turns = [turn for turn in whole if turn["content"]]
+    return [*turns[:-1], *map(_begun, turns[-1:])]
+
+
+def _begun(turn: dict[str, Any]) -> dict[str, Any]:
+    """Return the last turn; one of the model's, which it goes on with, may not end in white space."""
+    content = turn["content"]
+    if turn["role"] == "user":
+        return turn
+    if isinstance(content, str):
+        return {**turn, "content": content.rstrip()}
+    last = content[-1]
+    return (
+        turn
+        if last["type"] != "text"
+        else {**turn, "content": [*content[:-1], {**last, "text": last["text"].rstrip()}]}
+    )
 
 
 def _said(message: Message) -> str | list[dict[str, Any]]:

@@ -131,8 +131,11 @@ def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
         answering = False
         names = {call.id: call.name for call in message.tool_calls} or names
         parts = _model_parts(message, model) if message.role == "assistant" else _parts(message.content)
-        if parts:
-            turns.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
+        role = "model" if message.role == "assistant" else "user"
+        if parts and role == "model" and turns and turns[-1]["role"] == role:
+            turns[-1]["parts"] += parts  # "function call turn comes immediately after a user turn"
+        elif parts:
+            turns.append({"role": role, "parts": parts})
     return turns
 
 
@@ -157,7 +160,7 @@ def _model_parts(message: Message, model: str) -> list[dict[str, Any]]:
 
 def _function_call(call: ToolCall, *, foreign: bool) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool_name(call.name), "args": call.arguments}
-    if not is_own_id(call.id):
+    if call.id and not is_own_id(call.id):
         function["id"] = call.id
     part: dict[str, Any] = {"functionCall": function}
     if call.signature is not None:

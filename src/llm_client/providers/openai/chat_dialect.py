@@ -27,6 +27,8 @@ class ChatDialect:
     """An assistant message has a field `refusal`; without it, what a model refused with goes back as its text."""
     short_call_ids: bool = False
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
+    longest_call_id: int | None = None
+    """Characters of a tool call's id; longer ones, of other vendors, are shortened the same way each time."""
     takes_media: bool = True
     """The server takes images and sounds; without it, those of tools' results are left out, of which their text tells."""
     web_search: Literal["options", "openrouter"] | None = None
@@ -38,7 +40,10 @@ class ChatDialect:
     their answers by a grammar never call a tool under one, others refuse."""
 
 
-OPENAI = ChatDialect(max_tokens_field="max_completion_tokens", takes_refusals=True, web_search="options")
+OPENAI = ChatDialect(
+    max_tokens_field="max_completion_tokens", takes_refusals=True, web_search="options", longest_call_id=40
+)
+"""The bound on ids: "Invalid 'messages[2].tool_calls[0].id': string too long. Expected a string with maximum length 40" (github.com/vercel/ai/issues/5171)."""
 COMPATIBLE = ChatDialect()
 OPENROUTER = ChatDialect(
     max_tokens_field="max_tokens",

@@ -19,6 +19,7 @@ from llm_client.messages import (
     TextPart,
     ToolCall,
 )
+from llm_client.providers.call_ids import short_id
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import audio_format, data_url, own_file, require_data, taken
 from llm_client.providers.openai.chat_dialect import OPENAI, ChatDialect
@@ -251,6 +252,8 @@ class ChatFormat:
         return name in self._dialect.carried_reasoning or name == "extra_content"
 
     def _call_id(self, call_id: str) -> str:
+        if self._dialect.longest_call_id is not None:
+            return short_id(call_id, self._dialect.longest_call_id)
         if not self._dialect.short_call_ids or (len(call_id) == 9 and call_id.isalnum()):
             return call_id
         return sha256(call_id.encode()).hexdigest()[:9]

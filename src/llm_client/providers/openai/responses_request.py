@@ -9,6 +9,7 @@ from typing import Any
 from llm_client.errors import ConfigurationError
 from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, MediaPart, Message, Part, TextPart
+from llm_client.providers.call_ids import short_id, with_ids
 from llm_client.providers.failures import Origin
 from llm_client.providers.media import data_url, own_file, refuse, taken
 from llm_client.providers.openai.models import reasons
@@ -34,6 +35,8 @@ from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
+_LONGEST_CALL_ID = 64
+"""Characters ("string too long. Expected a string with maximum length 64"); those of Chat Completions are fewer."""
 
 
 class ResponsesFormat:
@@ -103,7 +106,7 @@ class ResponsesFormat:
 
     def _input(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
-        for message in messages:
+        for message in with_ids(messages, _call_id):
             content = message.content
             if message.role == "tool":
                 output = content if isinstance(content, str) else _output(content, self._provider)
@@ -116,6 +119,10 @@ class ResponsesFormat:
                 parts = content if isinstance(content, str) else _parts(content, self._provider)
                 items.append({"role": message.role, "content": parts})
         return items
+
+
+def _call_id(call_id: str) -> str:
+    return short_id(call_id, _LONGEST_CALL_ID)
 
 
 def _parts(parts: Sequence[Part], provider: str) -> list[dict[str, Any]]:
