@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llm_client.messages import CallPart, Message, TextPart, ToolCall
+from llm_client.messages import CallPart, MediaPart, Message, TextPart, ToolCall
 from llm_client.providers.anthropic.request import MessagesFormat
-from llm_client.providers.openai.chat_dialect import COMPATIBLE, OPENAI
+from llm_client.providers.openai.chat_dialect import COMPATIBLE, MISTRAL, OPENAI, ChatDialect
 from llm_client.providers.openai.chat_request import ChatFormat
 from llm_client.providers.openai.responses_request import ResponsesFormat
 from llm_client.spec import RequestSpec
@@ -118,3 +118,22 @@ def test_blocks_of_a_turn_keep_to_their_calls() -> None:
         zip(ids, ["one", "two"], strict=True)
     )
     assert ids[0] != ids[1]
+
+
+@pytest.mark.parametrize(
+    "content", ["And now?", [MediaPart(media_type="image/png", data="iVBO")]], ids=["text", "media"]
+)
+def test_mistral_gets_an_answer_between_a_tools_result_and_a_person(content: Any) -> None:
+    """400, `Unexpected role 'user' after role 'tool'`: behind a run that was ended, and before a tool's media."""
+    said = [*asked("abcdefghi"), Message.user(content)] if isinstance(content, str) else asked("abcdefghi")
+    if not isinstance(content, str):
+        said[-1] = Message.tool([TextPart(text="A picture:"), *content], "abcdefghi", "look")
+
+    def roles(dialect: ChatDialect) -> list[str]:
+        body: Any = ChatFormat("mistral", dialect).encode(
+            RequestSpec(messages=[Message.user("Go."), *said]), "m", stream=False
+        )
+        return [message["role"] for message in body["messages"]]
+
+    assert roles(MISTRAL) == ["user", "assistant", "tool", "assistant", "user"]
+    assert roles(COMPATIBLE) == ["user", "assistant", "tool", "user"]

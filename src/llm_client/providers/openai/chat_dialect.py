@@ -29,6 +29,8 @@ class ChatDialect:
     """Ids of tool calls must be nine letters and digits; those of other vendors are shortened the same way each time."""
     longest_call_id: int | None = None
     """Characters of a tool call's id; longer ones, of other vendors, are shortened the same way each time."""
+    answers_tools_first: bool = False
+    """What a person says may not follow a tool's result: an answer of the model's has to stand between, and one word does."""
     takes_media: bool = True
     """The server takes images and sounds; without it, those of tools' results are left out, of which their text tells."""
     web_search: Literal["options", "openrouter"] | None = None
@@ -58,8 +60,10 @@ MISTRAL = ChatDialect(
     streams_usage=False,
     short_call_ids=True,
     thinking_chunks=True,
+    answers_tools_first=True,
 )
-"""An assistant message keeps its `ThinkChunk`s (docs.mistral.ai/studio-api/conversations/reasoning, "multi-turn conversations")."""
+"""An assistant message keeps its `ThinkChunk`s (docs.mistral.ai/studio-api/conversations/reasoning, "multi-turn conversations"). 400, "Unexpected role
+'user' after role 'tool'" (github.com/zed-industries/zed/pull/31736, github.com/NousResearch/hermes-agent/issues/20154)."""
 GROQ = ChatDialect(tools_with_output_schema=False)
 """400, "json mode cannot be combined with tool/function calling" (github.com/vercel/ai/issues/10023)."""
 LOCAL = ChatDialect(tools_with_output_schema=False)

@@ -56,6 +56,8 @@ from llm_client.tools.tool import Tool
 from llm_client.usage import Usage
 
 _CHOICES = ("auto", "none", "required")
+_TAKEN: Final = "OK."
+"""What a model says that has taken a tool's result, where it has to say something."""
 _THOUGHTS: Final = frozenset({"thinking"})
 _LABELS: Final = {"image": "[image]", "audio": "[audio]", "video": "[video]"}
 """What stands for a turn of nothing but media, which no chat server takes back."""
@@ -202,7 +204,7 @@ class ChatFormat:
                     encoded[-1]["name"] = message.name
         if held:
             encoded.append({"role": "user", "content": held})
-        return encoded
+        return _answered(encoded) if self._dialect.answers_tools_first else encoded
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         """Return a model's turn; nothing, if there is nothing in it that the server takes back."""
@@ -280,6 +282,16 @@ class ChatFormat:
         chosen = {name: value for name, value in wanted.items() if value is not None}
         if chosen:
             body["reasoning"] = chosen
+
+
+def _answered(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return messages with one of the model's between each tool's result and what a person says behind it."""
+    answered: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "user" and answered and answered[-1]["role"] == "tool":
+            answered.append({"role": "assistant", "content": _TAKEN})
+        answered.append(message)
+    return answered
 
 
 def _text(words: str) -> dict[str, Any]:
