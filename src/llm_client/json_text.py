@@ -40,6 +40,17 @@ MAX_VALUES: Final = 200_000
 """Their members and items."""
 MOST_WRITTEN: Final = f"{MAX_VALUES:,} values, or {MAX_OBJECTS:,} lists and objects"
 """Both, to be told."""
+MAX_ALIKE: Final = 100
+"""Different numbers with one hash, in what a model or a person writes for a type. Chance gives two of 61 bits none; who multiplies 2⁶¹ - 1 has as many
+as they like, and each that goes into a set or is the key of a dictionary is compared with all the others."""
+MOST_ALIKE: Final = f"{MAX_ALIKE} different numbers that a set cannot tell apart by their hash"
+"""That, to be told."""
+_ALIKE_BITS: Final = 60
+_ALIKE_DIGITS, _MOST_DIGITS = 19, 5_000
+"""From so many on a number, or a text that a type reads as one, may share its hash with others. Of texts that are longer than these nobody writes
+enough to matter."""
+_AS_NUMBER: Final = re.compile(r"\s*+[+-]?[\d_]*+(?:\.[\d_]*+)?(?:[eE][+-]?\d++)?\s*+")
+_AS_UUID: Final = re.compile(r"(?:urn:uuid:)?\{?[0-9a-fA-F-]{32,36}\}?")
 MAX_DEPTH: Final = 200
 """Lists and objects inside each other, in JSON text from outside. What is deeper nobody means, and Python cannot go through it."""
 MAX_SEARCHED: Final = 4_000_000
@@ -181,17 +192,54 @@ def is_beyond_writing(value: object) -> bool:
 
     Whoever checks values against a type keeps the interpreter to himself until he is done, in a thread as well: for seconds, if they are countless.
     """
-    below: list[object] = [value]
     values = objects = 0
-    while below:
-        item = below.pop()
-        if not isinstance(item, dict | list):
-            continue
+    for item in _containers(value):
         objects, values = objects + 1, values + len(item)
         if objects > MAX_OBJECTS or values > MAX_VALUES:
             return True
-        below += item.values() if isinstance(item, dict) else item
     return False
+
+
+def has_alike(value: object) -> bool:
+    """Whether JSON values hold more numbers of one hash than chance gives, as they are or as texts that a type reads as numbers or UUIDs."""
+    found: dict[int, set[str]] = {}
+    for item in _containers(value):
+        for one in (*item, *item.values()) if isinstance(item, dict) else item:
+            hashed = None if isinstance(one, bool) else _hash_of_number(one)
+            if hashed is None:
+                continue
+            alike = found.setdefault(hashed, set())
+            alike.add(f"{one:x}" if type(one) is int else str(one))
+            if len(alike) > MAX_ALIKE:
+                return True
+    return False
+
+
+def _containers(value: object) -> Iterator[Any]:
+    """Yield the lists and objects of JSON values."""
+    below: list[Any] = [value]
+    while below:
+        item = below.pop()
+        if isinstance(item, dict | list | tuple):
+            yield item
+            below += item.values() if isinstance(item, dict) else item
+
+
+def _hash_of_number(value: object) -> int | None:
+    """Return the hash of a number that is long enough to share one; `None` for whatever is none."""
+    if isinstance(value, int):
+        return hash(value) if value.bit_length() > _ALIKE_BITS else None
+    text = value if isinstance(value, str) else value.text if isinstance(value, LongFloat) else ""
+    if not _ALIKE_DIGITS <= len(text) <= _MOST_DIGITS:
+        return None
+    if _AS_NUMBER.fullmatch(text):
+        try:
+            return hash(Decimal(text.strip().replace("_", "")))
+        except ArithmeticError:
+            return None
+    if _AS_UUID.fullmatch(text):
+        return hash(int("0" + re.sub("[^0-9a-fA-F]", "", text.replace("urn:uuid:", "")), 16))
+    return None
 
 
 def whole_text(text: str) -> str:

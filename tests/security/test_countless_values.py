@@ -1,11 +1,14 @@
 """What a stranger makes many of, within every bound on bytes: work and memory grow with their number, and the loop goes on."""
 
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,19 +16,22 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext
+from agent_runtime.errors import InvalidInput
 from agent_runtime.execution.guards import model_admission, redacted
 from agent_runtime.execution.guards.redacted import redacted_messages
+from agent_runtime.execution.operations.results import ResultType
 from agent_runtime.ledger.token_bounds import Unbounded, text_bytes
 from agent_runtime.values import public_data
 from llm_client import Agent, Message, RequestSpec, ScriptedProvider, Tool, tool
 from llm_client.agent import calls as calls_of_agents
 from llm_client.agent.calls import MAX_LISTED
 from llm_client.agent.structured import OutputType
-from llm_client.errors import OutputInvalid
-from llm_client.json_text import MAX_OBJECTS, MAX_VALUES, dumps
+from llm_client.errors import OutputInvalid, ToolError
+from llm_client.json_text import MAX_ALIKE, MAX_OBJECTS, MAX_VALUES, LongFloat, dumps, has_alike
 from llm_client.messages import CallPart, MediaPart, ToolCall
 from llm_client.providers.turn_order import PlacedCall, blocks_of
 from llm_client.redaction import Redactor
+from llm_client.tools.arguments import completed
 from llm_client.tools.tool import ToolResult
 from llm_client.turns import LARGE, read_aside
 from llm_client.unseen import is_unseen, without_unseen
@@ -93,6 +99,79 @@ async def test_arguments_of_countless_values_are_refused_before_they_are_checked
         False,
     ]
     assert ran == [MAX_OBJECTS - 2]
+
+
+ONE_HASH = 2**61 - 1
+"""Python takes whole numbers modulo this for their hashes."""
+
+
+def alike(kind: str, count: int) -> list[Any]:
+    """Return different numbers of one hash, as JSON has them: all of them begin a set's search at one place."""
+    numbers = [ONE_HASH * number for number in range(1, count + 1)]
+    written: dict[str, Callable[[int], Any]] = {
+        "int": int,
+        "text": str,
+        "uuid": lambda number: str(UUID(int=number)),
+        "decimal": lambda number: f"{number}.0",
+        "long": lambda number: LongFloat(f"{number}.00"),
+    }
+    return [written[kind](number) for number in numbers]
+
+
+@pytest.mark.parametrize("kind", ["int", "text", "uuid", "decimal", "long"])
+async def test_numbers_of_one_hash_are_refused_before_a_set_compares_each_with_all(kind: str) -> None:
+    """20,000 of them held the event loop for two seconds at a stretch from the thread that they were checked in, 60,000 for twenty."""
+    ran: list[int] = []
+
+    @tool(effect="read")
+    async def book(
+        numbers: set[int] | set[Decimal] | set[UUID] | None = None, named: dict[int, int] | None = None
+    ) -> str:
+        """Book numbers."""
+        ran.append(len(numbers or named or ()))
+        return "booked"
+
+    provider = ScriptedProvider(
+        [
+            ToolCall("1", "book", {"numbers": alike(kind, 5_000)}),
+            ToolCall("2", "book", {"named": dict.fromkeys(map(str, alike("int", 5_000)), 1)}),
+            ToolCall("3", "book", {"numbers": alike(kind, MAX_ALIKE)}),
+            ToolCall("4", "book", {"numbers": alike(kind, 1) * 1_000}),
+            "done",
+        ]
+    )
+    started = time.process_time()
+    result = await Agent(provider=provider, tools=[book]).run("go")
+    assert time.process_time() - started < 5.0
+    told = [message.text for message in result.messages if message.role == "tool"]
+    assert ["more than 100 different numbers that a set" in text for text in told] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert ran == [MAX_ALIKE, 1]
+
+
+def test_nor_does_a_typed_answer_or_an_edit_bring_such_numbers_into_a_set() -> None:
+    @tool(effect="read")
+    async def book(numbers: set[int]) -> str:
+        """Book numbers."""
+        return "booked"
+
+    with pytest.raises(OutputInvalid, match="more than 100 different numbers"):
+        OutputType(set[int]).parse(dumps({"value": alike("text", 5_000)}).decode())
+    with pytest.raises(ToolError, match="more than 100 different numbers"):
+        completed(book, {"numbers": alike("int", 5_000)})
+    with pytest.raises(InvalidInput, match="more than 100 different numbers"):
+        ResultType(set[int]).told(alike("int", 5_000))
+
+
+def test_what_looks_for_such_numbers_looks_at_each_character_once() -> None:
+    texts = ["1" * 4_999 + "x", "1_" * 2_499 + "x", " " * 4_999, "1." + "1" * 4_990 + "e", "a-" * 17] * 200
+    started = time.process_time()
+    assert not has_alike(texts)
+    assert time.process_time() - started < 1.0
 
 
 def test_nor_is_a_typed_answer_of_countless_values_checked() -> None:

@@ -10,7 +10,14 @@ import orjson
 
 from llm_client.agent.answer_text import json_of
 from llm_client.errors import ConfigurationError, OutputInvalid
-from llm_client.json_text import MOST_WRITTEN, dumps, has_long_floats, is_beyond_writing
+from llm_client.json_text import (
+    MOST_ALIKE,
+    MOST_WRITTEN,
+    dumps,
+    has_alike,
+    has_long_floats,
+    is_beyond_writing,
+)
 from llm_client.public_text import kind_of, text_of
 from llm_client.spec import OutputSchema
 from llm_client.tools.schema import describe_problems, without_titles
@@ -77,6 +84,8 @@ class OutputType:
             data = data["value"]
         if is_beyond_writing(data):
             raise OutputInvalid(f"- value: more than {MOST_WRITTEN}")
+        if has_alike(data):
+            raise OutputInvalid(f"- value: more than {MOST_ALIKE}")
         try:
             return self._read(data)
         except ValidationError as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from llm_client.json_text import JsonObject, JsonValue
+from llm_client.errors import ToolError
+from llm_client.json_text import MOST_ALIKE, JsonObject, JsonValue, has_alike
 from llm_client.tools.tool import Tool
 from llm_client.turns import read_aside
 
@@ -22,6 +23,8 @@ def completed(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
     Raises:
         ToolError: The tool cannot be called like this; the text is for the model.
     """
+    if has_alike(arguments):
+        raise ToolError(f"the arguments have more than {MOST_ALIKE}")
     if tool.complete is not None:
         return tool.complete(arguments)
     given = with_defaults(tool.parameters, arguments)

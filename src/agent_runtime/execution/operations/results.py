@@ -22,6 +22,7 @@ from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSeriali
 from agent_runtime.execution.operations.annotations import readable, returned, underlying
 from agent_runtime.execution.operations.tagged import tag, tag_plain, untag
 from agent_runtime.values.content import COMPRESS_ABOVE, decode, encode, is_compressed, json_text
+from llm_client.json_text import MOST_ALIKE, has_alike
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
 from llm_client.turns import LARGE, read_aside
@@ -168,6 +169,8 @@ class ResultType:
         """
         from pydantic import ValidationError
 
+        if has_alike(given):
+            raise InvalidInput(f"has more than {MOST_ALIKE}")
         adapter = _adapter_for_scalar(self.declared) if self.declared in _SCALARS else self._adapter
         try:
             if adapter is None:
