@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, TypeGuard
 
 from llm_client.messages import TokenLogprob
@@ -19,6 +19,20 @@ def text_of(value: object) -> str | None:
 def index_of(value: object) -> int | None:
     """Return a place in a list or a text; `None` where it is none."""
     return value if type(value) is int and 0 <= value <= _MOST else None
+
+
+def check_numbers(event: Mapping[str, object], *names: str) -> None:
+    """Refuse numbers of blocks that nobody counts up to.
+
+    What an answer is made of is kept by them. Of larger ones a vendor finds any number with one hash, and each would be compared with all before it.
+
+    Raises:
+        ValueError: One is larger.
+    """
+    for name in names:
+        number = event.get(name)
+        if isinstance(number, int) and abs(number) > _MOST:
+            raise ValueError(f"{name} is the number of no block")
 
 
 def span_of(start: object, end: object) -> tuple[int | None, int | None]:

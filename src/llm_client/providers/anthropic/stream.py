@@ -16,8 +16,9 @@ from llm_client.providers.anthropic.response import (
 )
 from llm_client.providers.anthropic.usage import read_usage
 from llm_client.providers.failures import Origin
-from llm_client.providers.response import object_in
+from llm_client.providers.response import MAX_BLOCKS, object_in
 from llm_client.providers.server_calls import call_began, call_ended
+from llm_client.providers.stated import check_numbers
 from llm_client.providers.wire import StreamReader
 
 _RESULT: Final = "_tool_result"
@@ -51,6 +52,7 @@ class MessagesStreamReader(StreamReader):
         payload = object_in(payload)
         kind = payload.get("type")
         handler = self._handlers.get(kind) if isinstance(kind, str) else None
+        check_numbers(payload, "index")
         return handler(payload) if handler is not None else []
 
     def _begin(self, event: Mapping[str, Any]) -> list[StreamEvent]:
@@ -73,6 +75,8 @@ class MessagesStreamReader(StreamReader):
                 events += self.draft.add_arguments(index, block["input"])
             return events
         self._blocks[index] = block = dict(block)
+        if len(self._blocks) > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} blocks")
         self._growing.pop(index, None)
         self._input.pop(index, None)
         self._thoughts[index] = HalfWaits()

@@ -15,8 +15,9 @@ from llm_client.providers.openai.responses_response import (
 )
 from llm_client.providers.openai.responses_turn import BEHIND, item_part, server_call, thought_of
 from llm_client.providers.openai.usage import read_response_usage
-from llm_client.providers.response import object_in
+from llm_client.providers.response import MAX_BLOCKS, object_in
 from llm_client.providers.server_calls import call_began, call_ended
+from llm_client.providers.stated import check_numbers
 from llm_client.providers.wire import StreamReader
 
 _LAST = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -52,6 +53,7 @@ class ResponsesStreamReader(StreamReader):
         payload = object_in(payload)
         kind = payload.get("type")
         handler = self._handlers.get(kind) if isinstance(kind, str) else None
+        check_numbers(payload, "output_index", "content_index")
         if handler is not None:
             return handler(payload)
         return self._error(payload) if payload.get("error") else []
@@ -96,6 +98,8 @@ class ResponsesStreamReader(StreamReader):
     def _item_done(self, event: Mapping[str, Any]) -> list[StreamEvent]:
         item, key = event["item"], event["output_index"]
         self._items[key] = self.draft.kept.take(item)
+        if len(self._items) > MAX_BLOCKS:
+            raise ValueError(f"more than {MAX_BLOCKS} items")
         kind = item.get("type")
         if kind == "function_call":
             events: list[StreamEvent] = []
