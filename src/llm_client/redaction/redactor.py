@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import fields, is_dataclass
@@ -164,6 +165,7 @@ class _Walk:
     def _mapping(self, value: Mapping[Any, object], room: int, forced: str | None) -> object:
         changed = False
         result: dict[object, object] = {}
+        names = _FreeNames(value, result)
         around = kinds_around(value, self._kind)
         for key, item in value.items():
             kind = forced or (self._kind(key) if isinstance(key, (str, bytes)) else None)
@@ -171,8 +173,8 @@ class _Walk:
                 kind = self._kind_of_item(value, key, item, kind, around, forced)
             new_key = key
             if isinstance(key, str) and key not in self._innocent:
-                cleaned = self._scanner.clean(key)
-                new_key = key if cleaned is key else _free_name(cleaned, value, result)
+                cleaned = self._text(key, None)
+                new_key = key if cleaned is key else names.free(cleaned)
             if kind is None and (
                 type(item) in JSON_SCALARS or (type(item) is str and item in self._innocent)
             ):
@@ -288,11 +290,21 @@ class _Walk:
         return result
 
 
-def _free_name(name: str, *taken: Mapping[Any, object]) -> str:
-    """Keep two secrets that were used as keys apart."""
-    while any(name in mapping for mapping in taken):
-        name += "'"
-    return name
+class _FreeNames:
+    """Keeps secrets apart that were names of one mapping, however many there are."""
+
+    def __init__(self, *taken: Mapping[Any, object]) -> None:
+        self._taken = taken
+        self._given: Counter[str] = Counter()
+
+    def free(self, name: str) -> str:
+        """Return a name that is not taken: as it is, with a `'`, or with that and a number."""
+        while True:
+            self._given[name] += 1
+            number = self._given[name]
+            found = name if number == 1 else f"{name}'" if number == 2 else f"{name}'{number}"
+            if not any(found in mapping for mapping in self._taken):
+                return found
 
 
 def _is_number(value: object) -> bool:
