@@ -215,3 +215,26 @@ async def test_what_is_no_message_is_refused_where_a_job_is_asked_for() -> None:
     async with kernel(agent=Agent(provider=ScriptedProvider([]))) as k:
         with pytest.raises(InvalidInput, match="Message"):
             await k.execute(ExecutionRequest(messages=nobodys))
+
+
+@pytest.mark.parametrize("mode", ["hard", "estimate"])
+async def test_an_answer_that_says_nothing_of_its_use_counts_at_the_most_it_can_have_been(mode: Any) -> None:
+    """It counted so in dollars and not in tokens: of a server that states no usage, any number of answers passed a ceiling."""
+    asked: list[RequestSpec] = []
+
+    def answer(spec: RequestSpec) -> CompletionResult:
+        asked.append(spec)
+        return CompletionResult(content="hello " * 400, usage=Usage(requests=1))
+
+    async def spender(context: OperatorContext, given: Any) -> None:
+        for number in range(20):
+            await context.model(RequestSpec(messages=[Message.user(str(number))], max_tokens=500))
+
+    engine = ExecutionEngine(FunctionProvider(answer, "m"), prices=PRICES)
+    async with kernel(engine=engine, operators={"spender": spender}) as k:
+        budgets = BudgetSpec(max_tokens=2_000, mode=mode)
+        with pytest.raises(BudgetExceededError, match="tokens are left"):
+            await (await k.execute(ExecutionRequest(operator="spender", budgets=budgets))).result(
+                timeout=BOUND
+            )
+    assert 2 <= len(asked) <= 4

@@ -140,10 +140,10 @@ def usage_fields(usage: Usage, metadata: JsonObject | None = None) -> UsageField
     }
 
 
-def spent(usage: Usage, *, if_unpriced: int = 0, is_turn: bool = True) -> Amount:
-    """Return what budgets count of a response; an unknown price counts as `if_unpriced`."""
+def spent(usage: Usage, *, if_unpriced: int = 0, if_unsaid: int = 0, is_turn: bool = True) -> Amount:
+    """Return what budgets count of a response: an unknown price as `if_unpriced`, and tokens that nobody has counted as `if_unsaid`."""
     return Amount(
-        tokens=usage.total_tokens,
+        tokens=usage.total_tokens or if_unsaid,
         cost=if_unpriced if usage.cost is None else to_units(usage.cost),
         requests=1,
         turns=1 if is_turn else 0,

@@ -13,7 +13,6 @@ from agent_runtime.execution.guards.money import AtMost, attempt_id, entry_for
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import WITHOUT_INTENT
 from agent_runtime.execution.operations.failures import describe_failure
-from agent_runtime.ledger.recording import spent as spent_by
 from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import RuntimeEventType
@@ -60,7 +59,7 @@ async def settle_answer(
     }
     if uncertain:
         data["uncertain"] = True
-    spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=not attempt.call.embeds)
+    spent = bound.spent(usage, is_turn=not attempt.call.embeds)
     step.result = result
     await _settle(
         step,
@@ -107,7 +106,7 @@ async def settle_failure(
     if uncertain:
         spent = None
     elif usage.requests:
-        spent = spent_by(usage, if_unpriced=bound.cost or 0, is_turn=False)
+        spent = bound.spent(usage, is_turn=False)
     data: dict[str, JsonValue] = {
         "name": step.name,
         "attempt": number,
@@ -147,7 +146,7 @@ async def settle_left(step: ModelStep) -> None:
             await run.journal.commit(events, **parts)
             continue
         said = step.heard.said_usage()
-        if said is not None and not said.is_plausible:
+        if said is not None and (said.is_nothing or not said.is_plausible):
             said = None
         usage = bound.usage() if said is None else said
         result = replace(step.heard.partial(model=bound.model, provider=bound.provider), usage=usage)
@@ -164,7 +163,7 @@ async def settle_left(step: ModelStep) -> None:
             number,
             bound,
             NewEvent(RuntimeEventType.MODEL_LEFT, step.operation_id, data, step.content_of(result)),
-            None if said is None else spent_by(usage, if_unpriced=bound.cost or 0, is_turn=True),
+            None if said is None else bound.spent(usage, is_turn=True),
             usage=usage,
             uncertain=said is None,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.ledger.held import dump_holds, load_holds
-from agent_runtime.ledger.recording import usage_fields
+from agent_runtime.ledger.recording import spent, usage_fields
 from agent_runtime.ledger.reservations import Hold, Plan, settle
 from agent_runtime.values.budget import Amount, Charge, LedgerEntry
 from agent_runtime.values.money import to_dollars
@@ -72,6 +72,15 @@ class AtMost:
     def settlement(self, spent: Amount | None, *, is_answer: bool = False) -> list[Charge]:
         """Return the charges that turn what was set aside into what was spent, all of it when nobody knows."""
         return settle(self.holds, spent, is_answer=is_answer)
+
+    def spent(self, usage: Usage, *, is_turn: bool) -> Amount:
+        """Return what budgets count of a usage: what it does not say, at the most that it can have been."""
+        return spent(
+            usage,
+            if_unpriced=self.cost or 0,
+            if_unsaid=self.input_tokens + self.output_tokens,
+            is_turn=is_turn,
+        )
 
     def overrun(self, spent: Amount) -> Hold | None:
         """Return the first upper bound that the vendor's bill has passed."""
