@@ -7,10 +7,13 @@ logger of this project is made here.
 from __future__ import annotations
 
 import logging
+import threading
 import traceback
+from collections.abc import Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
-from llm_client.public_text import public_text
+from llm_client.public_text import public_text, without_keys
 from llm_client.redaction import redact
 
 MAX_MESSAGE: Final = 8000
@@ -24,19 +27,48 @@ class _PublicRecords(logging.Filter):
     """Makes a record public: its message is put together and cleaned, and a traceback becomes text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = _message_of(record)
+        said = self._without_keys(_message_of(record))
         told = public_text(said, MAX_MESSAGE)
         # What the message leaves out of its arguments, some sinks read all the same.
         if told != said or redact(record.args) is not record.args:
             record.msg, record.args = told, None
         if record.exc_info:
-            record.exc_text = public_text(_traceback_of(record), MAX_TRACEBACK)
+            record.exc_text = public_text(self._without_keys(_traceback_of(record)), MAX_TRACEBACK)
             record.exc_info = None
         if record.stack_info:
             record.stack_info = public_text(record.stack_info, MAX_TRACEBACK)
         for name in vars(record).keys() - _OF_EVERY_RECORD:
             setattr(record, name, _extra(name, getattr(record, name)))
         return True
+
+    def _without_keys(self, text: str) -> str:
+        return text
+
+
+class _ForeignRecords(_PublicRecords):
+    """Makes records of a library public that logs what it has read: also of keys that have no known form, and were given to somebody who repeats them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.RLock()
+        self._keys: WeakKeyDictionary[object, tuple[str, ...]] = WeakKeyDictionary()
+
+    def know(self, owner: object, keys: Sequence[str]) -> None:
+        """Take keys out as long as somebody lives whose they are."""
+        with self._lock:
+            self._keys[owner] = tuple(keys)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = _message_of(record)
+        told = self._without_keys(message)
+        if told != message:
+            record.msg, record.args = told, None
+        return super().filter(record)
+
+    def _without_keys(self, text: str) -> str:
+        with self._lock:
+            keys = sorted({key for given in self._keys.values() for key in given}, key=len, reverse=True)
+        return without_keys(text, keys)
 
 
 def _extra(name: str, value: Any) -> Any:
@@ -63,6 +95,7 @@ def _traceback_of(record: logging.LogRecord) -> str:
 
 
 _FILTER: Final = _PublicRecords()
+_FOREIGN: Final = _ForeignRecords()
 
 
 def logger_of(name: str) -> logging.Logger:
@@ -71,3 +104,19 @@ def logger_of(name: str) -> logging.Logger:
     if _FILTER not in logger.filters:
         logger.addFilter(_FILTER)
     return logger
+
+
+def clean_foreign(names: Sequence[str], owner: object, keys: Sequence[str]) -> None:
+    """Have records of libraries cleaned as our own are: what they log of a server's words goes past our loggers, warnings even without any handler.
+
+    Args:
+        names: Of loggers, which hold for those below them as far as they are there by now.
+        owner: Whose keys these are.
+        keys: What the server may repeat.
+    """
+    _FOREIGN.know(owner, keys)
+    for name in list(logging.root.manager.loggerDict):
+        if any(name == wanted or name.startswith(f"{wanted}.") for wanted in names):
+            logger = logging.getLogger(name)
+            if _FOREIGN not in logger.filters:
+                logger.addFilter(_FOREIGN)

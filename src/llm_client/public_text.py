@@ -25,6 +25,8 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 _INPUT: Final = re.compile(r"input_value=.*?(?=, input_type=|$)", re.MULTILINE)
 """How pydantic repeats a value that it refuses: abbreviated, so that a secret in it has no shape any more."""
 _PLACEHOLDER: Final = "\ufffd"
+_SHORTEST_KEY: Final = 4
+_KEY: Final = "<REDACTED:api_key>"
 
 
 def public_text(text: str, limit: int = MAX_PUBLIC_CHARACTERS) -> str:
@@ -89,8 +91,16 @@ def attribute_of(error: BaseException, name: str) -> object:
 
 
 def without_keys(text: str, keys: Iterable[str]) -> str:
-    """Return a text without keys, of whatever form, that whoever was sent them may have repeated; shorter ones than four characters are none."""
+    """Return a text without keys, of whatever form, that whoever was sent them may have repeated, in capital or small letters.
+
+    Shorter ones than four characters are none.
+    """
+    lowered = ""
     for key in keys:
-        if len(key) >= 4:
-            text = text.replace(key, "<REDACTED:api_key>")
+        if len(key) < _SHORTEST_KEY:
+            continue
+        lowered = lowered or text.lower()
+        if key.lower() in lowered:
+            text = re.sub(re.escape(key), _KEY, text, flags=re.IGNORECASE)
+            lowered = ""
     return text

@@ -1,12 +1,15 @@
 """An MCP server that means harm freezes nothing, reaches nothing and is believed nothing."""
 
 import asyncio
+import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from llm_client import (
@@ -25,7 +28,14 @@ from llm_client.tools import mcp_stdio
 from llm_client.tools.arguments import with_defaults
 from llm_client.tools.execution import execute
 from llm_client.tools.foreign_schema import bounded_validator
-from llm_client.tools.mcp_bounds import MAX_OPEN, MAX_PER_SECOND, BoundedServer
+from llm_client.tools.mcp_bounds import (
+    MAX_COOKIE_BYTES,
+    MAX_COOKIES,
+    MAX_OPEN,
+    MAX_PER_SECOND,
+    BoundedServer,
+    FewCookies,
+)
 from support.loopback import LoopbackServer, Received, Reply, json_reply, sse_reply
 from support.mcp_sessions import SessionServer
 
@@ -475,6 +485,70 @@ async def test_nor_is_one_of_its_command_or_its_environment(given: dict[str, Any
     async with McpServer(command, env=given.get("env")) as server:
         (pay,) = await server.tools()
     assert pay.description == "Pays for <REDACTED:api_key>."
+
+
+LONG_KEY = "Zebra" + "41Quagga" + "7Okapi"
+
+
+def repeated(how: str) -> Reply:
+    """Return an answer that the SDK, or what it sends requests with, logs or refuses as it is."""
+    text, said = "text/event-stream", LONG_KEY
+    wrong = json.dumps({"jsonrpc": said, "id": said, "result": said}).encode()
+    note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": said, "data": said}}
+    answers = {
+        "type": Reply(pieces=(b"{}",), headers={"content-type": said}),
+        "json": Reply(pieces=(wrong,), headers={"content-type": "application/json"}),
+        "event": sse_reply(f"event: {said}\ndata: {{}}\n\n", f"data: {said}\n\n"),
+        "note": sse_reply(f"data: {json.dumps(note)}\n\n"),
+        "away": Reply(status=307, headers={"location": f"http://127.0.0.1:9/{said}"}),
+        "cookie": Reply(pieces=(wrong,), headers={"content-type": text, "set-cookie": f"{said}={said}"}),
+    }
+    return answers[how]
+
+
+@pytest.mark.parametrize("how", ["type", "json", "event", "note", "away", "cookie"])
+async def test_nor_does_any_log_hold_a_key_that_a_server_repeats(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK has loggers of its own, whose warnings are shown even where nobody has set up any, in capital letters or in small ones."""
+    caplog.set_level(logging.DEBUG)
+    async with LoopbackServer(lambda _: repeated(how)) as web:
+        url = f"{web.url}/mcp?token={LONG_KEY}"
+        async with McpServer(url=url, headers={"X-Api-Key": LONG_KEY}, connect_timeout=3) as server:
+            with pytest.raises(ToolError) as refused:
+                await server.tools()
+    assert any(record.name.startswith(("mcp", "httpx2", "client")) for record in caplog.records)
+    told = [str(refused.value), *(repr(vars(record)) for record in caplog.records)]
+    assert not [text for text in (*told, caplog.text) if LONG_KEY.lower() in text.lower()]
+
+
+async def test_no_tool_is_called_by_the_key() -> None:
+    server = SessionServer({LONG_KEY: [], f"pay_{LONG_KEY.lower()}": [], "pay": []})
+    async with (
+        LoopbackServer(server) as web,
+        McpServer(url=web.url, headers={"X-Api-Key": LONG_KEY}, prefix="shop_") as mcp,
+    ):
+        names = [tool.name for tool in await mcp.tools()]
+    assert names[2] == "shop_pay"
+    assert len(set(names)) == 3
+    assert not [name for name in names if LONG_KEY.lower() in name.lower()]
+
+
+def test_countless_cookies_are_not_kept() -> None:
+    """900 of them with each answer took the loop seventy milliseconds, and more with every request that sent them all back."""
+    request = httpx2.Request("GET", "https://mcp.example/")
+
+    def told(*cookies: str) -> httpx2.Response:
+        return httpx2.Response(200, headers=[("set-cookie", cookie) for cookie in cookies], request=request)
+
+    cookies = httpx2.Cookies(FewCookies())
+    cookies.extract_cookies(told("balancer=b7; Path=/", "session=1"))
+    cookies.extract_cookies(told(*(f"c{number}=1" for number in range(MAX_COOKIES + 1))))
+    cookies.extract_cookies(told("long=" + "x" * MAX_COOKIE_BYTES))
+    assert dict(cookies) == {"balancer": "b7", "session": "1"}
+    for number in range(MAX_COOKIES):
+        cookies.extract_cookies(told(f"one{number}=1"))
+    assert len(cookies) <= MAX_COOKIES
 
 
 @pytest.mark.parametrize("address", [f"http://mcp.example/?apiKey={KEY}", f"http://ann:{KEY}@mcp.example/"])

@@ -15,13 +15,14 @@ import orjson
 
 from llm_client.errors import ConfigurationError, MissingDependency, ToolError
 from llm_client.json_text import dumps
+from llm_client.logs import clean_foreign
 from llm_client.middleware import HOST
 from llm_client.network import NETWORK, is_here, is_private
 from llm_client.public_text import kind_of, text_of, without_keys
 from llm_client.redaction.given_keys import keys_given
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
-from llm_client.tools.mcp_bounds import BoundedServer
+from llm_client.tools.mcp_bounds import BoundedServer, FewCookies
 from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
 from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of, without_keys_in
 from llm_client.tools.mcp_stdio import StdioProgram
@@ -40,6 +41,10 @@ MAX_TOOLS = 500
 """Tools that a server may have."""
 MAX_LIST_BYTES = 4 * 1024 * 1024
 """Of all that it says of them, as JSON."""
+_LEAST_IN_NAME = 8
+"""Characters of a key that is taken out of a tool's name, where a shorter one may be a word."""
+_LOGGERS = ("mcp", "client", "httpx2", "httpcore2")
+"""Of the SDK, one of whose loggers is called so, and of what it sends requests with."""
 _CLEANED_HERE = 64 * 1024
 """Characters of a result up to which it is looked through on the event loop; longer ones in a thread."""
 
@@ -103,6 +108,7 @@ class McpServer:
         self._cwd = cwd
         self._headers = dict(headers or {})
         self._keys = (*sent, *keys_given(self._env, command=self._command))
+        self._long_keys = tuple(key for key in self._keys if len(key) >= _LEAST_IN_NAME)
         self._prefix = prefix
         self._only = None if only is None else frozenset(only)
         self._effects = dict(effects or {})
@@ -129,16 +135,17 @@ class McpServer:
     def _told_badly(self, error: Exception) -> ToolError:
         """Return what is wrong with what a server tells of its tools, or with the way to it."""
         if isinstance(error, ToolError):
-            return error
+            return ToolError(without_keys(str(error), self._keys))
         why = f"{kind_of(error)}: {text_of(error)[:MAX_REFUSAL]}"
         return ToolError(without_keys(f"the MCP server does not tell its tools: {why}", self._keys))
 
     def _made(self, found: Sequence[McpTool]) -> list[Tool]:
         """Return those of a server's tools that are wanted, each under a name of its own that every vendor accepts."""
         entries = {entry.name: entry for entry in found}
-        names = aliases(self._prefix + name for name in entries)
+        called = {name: self._prefix + without_keys(name, self._long_keys) for name in entries}
+        names = aliases(called.values())
         return [
-            self._tool(entry, names[self._prefix + name])
+            self._tool(entry, names[called[name]])
             for name, entry in entries.items()
             if self._only is None or name in self._only
         ]
@@ -239,8 +246,8 @@ class McpServer:
         connection, _ = await self._asked(unless_fresh=True)
         if (connection.definitions or {}).get(name) != definition:
             raise ToolError(
-                f"the MCP server now says something else of its tool {name!r} than when it was asked for its tools, so it is "
-                "not called; ask for the tools again to use what it says now"
+                f"the MCP server now says something else of its tool {without_keys(name, self._keys)!r} than when it was asked for "
+                "its tools, so it is not called; ask for the tools again to use what it says now"
             )
         return connection
 
@@ -258,6 +265,8 @@ class McpServer:
         except ImportError as error:
             raise MissingDependency("mcp", "mcp") from error
         importlib.import_module("jsonschema.validators")
+        importlib.import_module("httpx2")
+        clean_foreign(_LOGGERS, self, self._keys)
         if self._url is None:
             program = StdioProgram(self._command, self._env, self._cwd)
             requests = BoundedServer(program)
@@ -269,6 +278,7 @@ class McpServer:
         timeout = httpx2.Timeout(30.0, read=300.0)
         http_client = httpx2.AsyncClient(
             headers={"accept-encoding": "identity", **self._headers},
+            cookies=FewCookies(),
             timeout=timeout,
             mounts={f"all://[{host}]" if ":" in host else f"all://{host}": None}
             if is_here(host)

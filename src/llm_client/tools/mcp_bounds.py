@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from http.cookiejar import CookieJar
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,7 +23,25 @@ MAX_PER_SECOND: Final = 10.0
 MAX_PARTS: Final = 1_000
 """Parts of one answer: blocks of content, or tools."""
 
+MAX_COOKIES: Final = 50
+"""Cookies that a server has kept, as a browser does for one domain."""
+MAX_COOKIE_BYTES: Final = 8 * 1024
+"""Of what one answer says of them."""
+
 logger = logger_of(__name__)
+
+
+class FewCookies(CookieJar):
+    """Cookies, by which balancers find a session's server again. Those of a server that sets more than anybody wants back are not kept."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Keep what an answer sets."""
+        said = response.info().get_all("set-cookie", [])
+        if len(said) > MAX_COOKIES or sum(map(len, said)) > MAX_COOKIE_BYTES:
+            return
+        super().extract_cookies(response, request)
+        if len(self) > MAX_COOKIES:
+            self.clear()
 
 
 class BoundedServer:
