@@ -12,9 +12,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from llm_client.logs import logger_of
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import Request
 
 MAX_OPEN: Final = 100
 """Requests of the server's that may wait for their answer."""
@@ -34,7 +38,7 @@ logger = logger_of(__name__)
 class FewCookies(CookieJar):
     """Cookies, by which balancers find a session's server again. Those of a server that sets more than anybody wants back are not kept."""
 
-    def extract_cookies(self, response: Any, request: Any) -> None:
+    def extract_cookies(self, response: HTTPResponse, request: Request) -> None:
         """Keep what an answer sets."""
         said = response.info().get_all("set-cookie", [])
         if len(said) > MAX_COOKIES or sum(map(len, said)) > MAX_COOKIE_BYTES:
