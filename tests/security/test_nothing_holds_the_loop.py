@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -50,10 +51,13 @@ from llm_client import (
 )
 from llm_client.messages import ToolCall
 from llm_client.providers import http_provider
-from llm_client.redaction import Redactor
+from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, folding, rules, scanner, stretches
 from llm_client.turns import LARGE
 from support.kernels import BOUND, kernel, pending
 from support.loopback import LoopbackServer, Reply, sse_reply
+from support.redaction_corpus import SECRETS
+from support.secret_places import PLACES
+from support.vendor_keys import KEYS
 
 SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
 
@@ -261,3 +265,50 @@ def test_countless_values_are_gone_through_quickly() -> None:
     with pytest.raises(ResultNotSerializable):
         encode([*many, None, float("nan")])
     assert time.process_time() - started < BOUND
+
+
+def longest_hold(work: Callable[[], object]) -> float:
+    """Return for how many seconds of the process's own time some work, in another thread, lets nobody else go on at a stretch."""
+    longest, last = 0.0, time.process_time()
+    worker = threading.Thread(target=work)
+    worker.start()
+    while worker.is_alive():
+        time.sleep(0.001)
+        now = time.process_time()
+        longest, last = max(longest, now - last), now
+    return longest
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    "text",
+    ["long question words ", "l\u00e4ngere Frage \u2014 w\u00f6rter ", "\n", "x@example.com, ", "a\u200b"],
+    ids=ascii,
+)
+def test_redacting_a_long_text_in_a_thread_lets_others_go_on(text: str) -> None:
+    """A thread alone does not: one search through 32 MB kept everybody waiting for a second and a half."""
+    redactor = Redactor([EMAIL, SSN, PHONE])
+    redactor.text(SECRET + text)
+    long = text * (12_000_000 // len(text))
+    assert any(longest_hold(lambda: redactor.text(long)) < 0.1 for _ in range(2))
+
+
+@pytest.mark.parametrize("stretch", [61, 1_000])
+def test_a_text_is_redacted_in_stretches_as_it_is_as_a_whole(
+    stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [value for value, _ in PLACES.values() if isinstance(value, str)]
+    lines += [line for line in SECRETS.values() if "\n" in line]
+    found = [*KEYS.values(), *SECRETS.values()]
+    lines += [f"{'key ' * (number % 29)}{key}, it says" for number, key in enumerate(found)]
+    lines += [f"it\u2014{key}\u2014says \u00e9" for key in found]
+    lines += [key.replace("a", "\\u0061").replace("e", "e\u200b") for key in found]
+    lines += [f"ann{number}@example.com 078-05-1120" for number in range(50)]
+    texts = ["\n".join(lines[start : start + 40]) for start in range(0, len(lines), 40)]
+    texts += ["x" * 5_000 + "sk-" + "proj-" + "a1B2c3D4" * 700, " key: " * 300, "\\u0061" * 300 + SECRET]
+    redactor = Redactor([EMAIL, SSN])
+    whole = [redactor.text(text) for text in texts]
+    for module in (stretches, rules, folding, scanner):
+        monkeypatch.setattr(module, "STRETCH", stretch)
+    assert [redactor.text(text) for text in texts] == whole
+    assert sum("<REDACTED:" in text for text in whole) == len(whole) - 1

@@ -20,6 +20,7 @@ from heapq import merge
 
 from llm_client.redaction.key_names import FOREIGN, MAX_NAME_LENGTH, is_harmless, kind_of_name
 from llm_client.redaction.rules import Span, near_miss
+from llm_client.redaction.stretches import matches, occurs
 
 _REST = (
     r"[\w.-]{0,24}+(?P<close>\\{0,15}[\"'`]\]?|%22|%27|&quot;|&#3[49];|\*{1,2}|\[?\]|%5d)?[ \t]{0,3}"
@@ -148,10 +149,10 @@ def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
     found = (
         _matches(pattern, lowered, order)
         for order, (word, pattern) in enumerate(_ASSIGNMENTS.items())
-        if word in lowered
+        if occurs(word, lowered)
     )
     done = last = others = 0
-    foreign = () if lowered.isascii() and "\\u" not in lowered else (_matches(_FOREIGN, lowered, -1),)
+    foreign = () if lowered.isascii() and not occurs("\\u", lowered) else (_matches(_FOREIGN, lowered, -1),)
     for end, _, match in merge(*found, *foreign):
         if end == last or match.start() < done:
             continue
@@ -172,7 +173,7 @@ def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
 
 def _matches(pattern: re.Pattern[str], text: str, order: int) -> Iterator[tuple[int, int, re.Match[str]]]:
     """Yield matches in a form that sorts by where they end, and then by the order of the words."""
-    for match in pattern.finditer(text):
+    for match in matches(pattern, text):
         yield match.end(), order, match
 
 

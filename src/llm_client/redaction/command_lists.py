@@ -16,6 +16,7 @@ from llm_client.redaction.neighbours import PROGRAMS, program_name
 from llm_client.redaction.readers import Reader, Readers
 from llm_client.redaction.rules import Span, near_miss
 from llm_client.redaction.shapes import option_rules
+from llm_client.redaction.stretches import matches
 
 _PROGRAM = re.compile(
     rf"[\"'/\\](?P<name>{'|'.join(sorted(map(re.escape, PROGRAMS), reverse=True))})(?:\.exe)?(?P<quote>\\{{0,3}}[\"'])(?=\)?\s{{0,80}},)"
@@ -52,7 +53,7 @@ def secrets_of_command(words: Sequence[str]) -> Iterator[tuple[int, int, int, st
 def _listed(text: str) -> Iterator[Span]:
     """Read the text of a list of words, as Python and JSON write one."""
     done = 0
-    for program in _PROGRAM.finditer(text):
+    for program in matches(_PROGRAM, text):
         if program.start() < done:
             continue
         places, words, done = _words(text, program)

@@ -9,6 +9,7 @@ from typing import Final
 from llm_client.redaction.neighbours import PROGRAMS
 from llm_client.redaction.readers import NAME, Reader, Readers, by_name, of_kind
 from llm_client.redaction.rules import Span, near_miss
+from llm_client.redaction.stretches import matches
 
 _WORD = r"[\"']?(?P<secret>[^\s\"'$<>|;&-][^\s\"'<>|;&]{2,256})"
 
@@ -52,7 +53,7 @@ _BEFORE_SOCKET = re.compile(r"(?:^|[\s\"'=])[\w.-]{1,64}:(?P<secret>[^\s@:/\"'<>
 
 def _driver(text: str) -> Iterator[Span]:
     """Read `ada:…@tcp(db:3306)/shop`."""
-    for socket in _SOCKET.finditer(text):
+    for socket in matches(_SOCKET, text):
         begin = max(0, socket.start() - 200)
         match = _BEFORE_SOCKET.search(text[begin : socket.start()])
         if match is None:

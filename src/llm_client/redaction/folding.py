@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from functools import cache
 from unicodedata import normalize
 
+from llm_client.redaction.stretches import STRETCH, first_match, joined, matches, occurs, stretches
 from llm_client.unseen import IGNORABLE
 
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
@@ -30,6 +32,9 @@ _CHANGED = re.compile(
     r")"
 )
 """What is not there for a reader, and letters that are written as an escape of JSON or Python."""
+_APART = re.compile(r"[^\x1b\0\\]{64}")
+"""Where a text can be cut, since nothing that is written with several characters goes on there."""
+_LOOKED_FOR = 4_096
 
 
 class Folded:
@@ -57,7 +62,7 @@ class Folded:
         """Return before which characters of the folded text something was taken out, and how much in front of each."""
         starts: list[int] = []
         lengths = [0]
-        for gap in _CHANGED.finditer(plain):
+        for gap in matches(_CHANGED, plain):
             starts.append(gap.start() - lengths[-1])
             lengths.append(lengths[-1] + gap.end() - gap.start() - (1 if gap["code"] else 0))
         return starts, lengths
@@ -65,32 +70,64 @@ class Folded:
 
 def fold(text: str, *, dashes_are_hyphens: bool = True) -> Folded:
     """Return the text as a person reads it; one without such characters costs a look."""
-    if (text.isascii() or not _NOT_PLAIN.search(text)) and not _has_codes(text):
+    if (text.isascii() or first_match(_NOT_PLAIN, text) is None) and not _has_codes(text):
         return Folded(text)
     table = _table(dashes_are_hyphens)
+    plain = "".join(_in_plain(part, table) for part in stretches(text))
+    folded = joined(_unchanged(plain))
+    return Folded(folded, None if len(folded) == len(plain) else plain)
+
+
+def _in_plain(text: str, table: dict[int, str]) -> str:
+    """Return a text with plain letters in place of others."""
     found = [letter for letter in set(text) if ord(letter) in table]
     if len(found) > _MANY:
-        plain = text.translate(table)
-    else:  # each is replaced at one go, which is several times faster than asking for every character
-        plain = text
-        for letter in found:
-            plain = plain.replace(letter, table[ord(letter)])
-    folded = _CHANGED.sub(lambda match: chr(int(match["code"], 16)) if match["code"] else "", plain)
-    return Folded(folded, None if len(folded) == len(plain) else plain)
+        return text.translate(table)
+    for letter in found:  # each at one go, which is several times faster than asking for every character
+        text = text.replace(letter, table[ord(letter)])
+    return text
+
+
+def _unchanged(plain: str) -> Iterator[str]:
+    """Yield what is there for a reader, with the letters that are written as escapes."""
+    position = 0
+    while len(plain) - position > STRETCH:
+        apart = _APART.search(plain, position + STRETCH, position + STRETCH + _LOOKED_FOR)
+        if apart is None:  # escapes without an end, which are read one by one
+            break
+        cut = (apart.start() + apart.end()) // 2
+        yield _CHANGED.sub(_letter, plain[position:cut])
+        position = cut
+    else:
+        yield _CHANGED.sub(_letter, plain[position:])
+        return
+    for gap in matches(_CHANGED, plain, position):
+        yield plain[position : gap.start()]
+        yield _letter(gap)
+        position = gap.end()
+    yield plain[position:]
+
+
+def _letter(gap: re.Match[str]) -> str:
+    return chr(int(gap["code"], 16)) if gap["code"] else ""
 
 
 def has_dashes(text: str) -> bool:
     """Whether there is a second way to read a text."""
-    return not text.isascii() and _DASH.search(text) is not None
+    return not text.isascii() and first_match(_DASH, text) is not None
 
 
 def _has_codes(text: str) -> bool:
-    coded = "\\" in text and ("\\x" in text or "\\u00" in text)
-    return coded or "\0" in text or "\x1b" in text
+    coded = occurs("\\", text) and (occurs("\\x", text) or occurs("\\u00", text))
+    return coded or occurs("\0", text) or occurs("\x1b", text)
 
 
 def in_lower_case(text: str) -> str:
     """Return the text in lower case with every position kept."""
+    return _lowered(text) if len(text) <= STRETCH else "".join(map(_lowered, stretches(text)))
+
+
+def _lowered(text: str) -> str:
     lowered = text.lower()
     return lowered if len(lowered) == len(text) else text.replace("\u0130", "I").lower()
 

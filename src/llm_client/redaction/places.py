@@ -17,6 +17,7 @@ from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.readers import MARK, NAME, QUOTE, REFERENCES, Reader, Readers, by_name, of_kind
 from llm_client.redaction.rules import Span, near_miss
 from llm_client.redaction.sentences import sentence_readers
+from llm_client.redaction.stretches import first_match, matches, occurs, position_of
 from llm_client.redaction.tables import TABLES
 
 _STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,8000})@")
@@ -84,9 +85,9 @@ def place_readers(text: str, lowered: str) -> Iterator[Iterator[Span]]:
     """Yield readers of the secrets that their place in a text, which is given in lower case as well, gives away."""
     chosen: dict[Reader, None] = {}  # each once, though it may be asked for by more than one word
     for needed, readers in chain(_PLACES.items(), TABLES.items(), COMMANDS.items(), LISTS.items()):
-        if needed in lowered:
+        if occurs(needed, lowered):
             for literals, reader in readers:
-                if any(literal in lowered for literal in literals):
+                if any(occurs(literal, lowered) for literal in literals):
                     chosen[reader] = None
     for reader in chosen:
         yield reader(text)
@@ -103,23 +104,23 @@ def _secret_of_a_cluster(text: str) -> Iterator[Span]:
 
 def _urls(text: str) -> Iterator[Span]:
     """Read passwords of URLs. Elsewhere than on the web they may hold `/`, `?`, `#` and quotes, as people write them."""
-    position = text.find("://")
+    position = position_of("://", text, 0)
     at = host = -1
     while position >= 0:
         begin = position + 3
         if at < begin:
-            at = text.find("@", begin)
+            at = position_of("@", text, begin)
             if at < 0:
                 return
         if at - begin <= 8_300:
             if host < begin:  # looked for once: the open pattern reads far before it finds none
-                found = _HOST.search(text, begin)
+                found = first_match(_HOST, text, begin)
                 host = len(text) + 1_400 if found is None else found.start()
             yield near_miss(position)
             for start, end, kind in _url(text, position, begin, may_be_open=host - begin <= 1400):
                 yield start, end, kind
                 begin = max(begin, end)  # each `://` in what is taken out would read the rest once more
-        position = text.find("://", begin)
+        position = position_of("://", text, begin)
 
 
 def _url(text: str, position: int, begin: int, *, may_be_open: bool) -> Iterator[Span]:
@@ -142,12 +143,12 @@ def _is_drawn(value: str) -> bool:
 
 def _attributes(text: str) -> Iterator[Span]:
     """Read `name="password" value="…"` and the other way round: any attribute of the same tag may name the value."""
-    found = list(_ATTRIBUTE.finditer(text))
+    found = list(matches(_ATTRIBUTE, text))
     names = [(name.start(), name.end(), kind_of_name(name["name"].rpartition(":")[2])) for name in found]
     if not any(kind for _, _, kind in names):
         return
     starts = [start for start, _, _ in names]
-    for value in _VALUE.finditer(text):
+    for value in matches(_VALUE, text):
         begin, end = value.span("secret")
         yield near_miss(begin)
         if value["secret"].startswith(REFERENCES) or not value["secret"].strip():

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from heapq import merge
 from typing import Final
 
+from llm_client.redaction.stretches import STRETCH, matches, occurs
+
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 CROWDED: Final = "crowded"
@@ -88,6 +90,8 @@ class RedactionRule:
     literals: tuple[str, ...] = ()
     check: Callable[[re.Match[str]], bool] | None = None
     _regex: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _is_known: bool = field(default=False, init=False, repr=False, compare=False)
+    """Whether it is one of ours, whose pattern does not have to see the whole of a text."""
 
     def __post_init__(self) -> None:
         if not _KIND.fullmatch(self.kind):
@@ -102,7 +106,7 @@ class RedactionRule:
     def may_occur_in(self, text: str) -> bool:
         """Whether it is worth running the pattern over this text."""
         for literal in self.literals:  # a loop of its own: this is asked of every long word of every text
-            if literal in text:
+            if literal in text if len(text) <= STRETCH else occurs(literal, text):
                 return True
         return not self.literals
 
@@ -114,7 +118,12 @@ class RedactionRule:
         """Yield the secrets of this shape, and near misses of it."""
         group: str | int = "secret" if "secret" in self._regex.groupindex else 0
         first: str | int = "head" if "head" in self._regex.groupindex else group
-        for match in self._regex.finditer(text, start, len(text) if end is None else end):
+        last = len(text) if end is None else end
+        is_long = self._is_known and last - start > STRETCH
+        found = (
+            matches(self._regex, text, start, last) if is_long else self._regex.finditer(text, start, last)
+        )
+        for match in found:
             begin = match.start(first)
             is_one = self.check is None or self.check(match)
             yield begin, match.end(group) if is_one else begin, self.kind
@@ -132,7 +141,12 @@ def known(
     check: Callable[[re.Match[str]], bool] | None = None,
 ) -> RedactionRule:
     """Return a rule of our own. Keys are ASCII, and so is what their patterns take for a letter: a word of Chinese ends where one begins."""
-    return RedactionRule(kind, re.compile(pattern, re.ASCII), literals, check)
+    return _ours(RedactionRule(kind, re.compile(pattern, re.ASCII), literals, check))
+
+
+def _ours(rule: RedactionRule) -> RedactionRule:
+    object.__setattr__(rule, "_is_known", True)
+    return rule
 
 
 AFTER: Final = r"(?![_-]?[A-Za-z0-9])"
@@ -140,18 +154,24 @@ AFTER: Final = r"(?![_-]?[A-Za-z0-9])"
 BEFORE: Final = r"(?<![A-Za-z0-9])(?<![A-Za-z0-9][_-])"
 """The same in front: `_key` and `x--key`, but not `x_key` or `x-key`."""
 
-EMAIL = RedactionRule(
-    "email",
-    r"(?<![\w.+-])(?<!://)[\w.+-]{1,64}+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
-    + AFTER,
-    ("@",),
+EMAIL = _ours(
+    RedactionRule(
+        "email",
+        r"(?<![\w.+-])(?<!://)[\w.+-]{1,64}+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}"
+        + AFTER,
+        ("@",),
+    )
 )
-PHONE = RedactionRule(
-    "phone",
-    r"(?<![A-Za-z0-9.+-])(?<![A-Za-z0-9]_)(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}"
-    r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|[2-9]\d{2}([ .-])[2-9]\d{2}\1\d{4})" + AFTER,
+PHONE = _ours(
+    RedactionRule(
+        "phone",
+        r"(?<![A-Za-z0-9.+-])(?<![A-Za-z0-9]_)(?:\+\d{1,3}[ .-]?(?:\(\d{1,4}\)|\d{1,4})(?:[ .-]?\d{2,4}){2,4}"
+        r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|[2-9]\d{2}([ .-])[2-9]\d{2}\1\d{4})" + AFTER,
+    )
 )
-SSN = RedactionRule(
-    "ssn",
-    r"(?<![A-Za-z0-9.-])(?<![A-Za-z0-9]_)(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}" + AFTER,
+SSN = _ours(
+    RedactionRule(
+        "ssn",
+        r"(?<![A-Za-z0-9.-])(?<![A-Za-z0-9]_)(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}" + AFTER,
+    )
 )

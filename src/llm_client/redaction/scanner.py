@@ -6,17 +6,19 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 
 from llm_client.redaction.folding import fold, has_dashes, in_lower_case
 from llm_client.redaction.prefixes import later_starts, prefix_rules
 from llm_client.redaction.rules import CROWDED, RedactionRule, Span, bounded, near_miss
 from llm_client.redaction.shapes import card_rule, literal_rules, run_rules, two_part_rules
+from llm_client.redaction.stretches import STRETCH, joined, matches, occurs
 
 MARK = re.compile(r"<REDACTED:[A-Za-z]\w*>")
 
 _RUN = re.compile(r"(?:[\w+/-]{0,15}+[^\w+/-]++)*+([\w+/-]{16,}+|[\w+/-]*+\Z)", re.ASCII)
 """The next long run of key characters with all that stands before it: what is short is skipped in one go. The last one is empty or short."""
+_KEY_CHARACTERS = re.compile(r"[\w+/-]*+", re.ASCII)
 _ESCAPES = {"\\": ((1, "nrtbf"), (5, "u")), "%": ((2, "0123456789ABCDEFabcdef"),)}
 """Characters that a JSON or URL escape before a run glues to it: how many, and what the first of them can be."""
 
@@ -169,12 +171,10 @@ def _shapes(text: str) -> Iterator[Iterator[Span]]:
 def _runs(text: str) -> Iterator[Span]:
     inside: list[RedactionRule] | None = None
     done = misses = 0
-    for run in _RUN.finditer(text):
-        start, word = run.start(1), run[1]
-        if len(word) < _SHORTEST:
-            break
+    for start, end in _long_runs(text):
         if start < done:  # a private key takes many runs; looking at each again would take quadratic time
             continue
+        word = text[start:end]
         for span in _begun(text, start, word):
             if span[1] > span[0]:
                 done = span[1]
@@ -191,7 +191,33 @@ def _runs(text: str) -> Iterator[Span]:
             inside = [rule for rule in run_rules() if rule.may_occur_in(text)]
         for rule in inside:
             if rule.may_occur_in(word):
-                yield from rule.looks(text, start, run.end() + _PADDING)
+                yield from rule.looks(text, start, end + _PADDING)
+
+
+def _long_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where long runs of key characters stand."""
+    position = 0
+    while position < len(text):
+        cut = min(position + STRETCH, len(text))
+        run = _RUN.match(text, position, cut)
+        start, end = run.span(1) if run else (cut, cut)
+        if end == cut < len(text):  # it may go on
+            if start > position:
+                position = start
+                continue
+            end = _end_of_run(text, end)
+        if end - start >= _SHORTEST:
+            yield start, end
+        position = end
+
+
+def _end_of_run(text: str, position: int) -> int:
+    """Return where a run ends, however long it is."""
+    end = -1
+    while end != position:
+        rest = _KEY_CHARACTERS.match(text, position, position + STRETCH)
+        end, position = position, rest.end() if rest else position
+    return end
 
 
 def _begun(text: str, start: int, word: str) -> Iterator[Span]:
@@ -248,27 +274,24 @@ def _starts(text: str, start: int, run: str) -> Iterator[int]:
         if run[0] in firsts:
             yield start + length
     if "--" in run:
-        marks = [mark.end() for mark in later_starts().finditer(run)]
+        marks = [mark.end() for mark in matches(later_starts(), run)]
         dashes = [dash.end() for dash in islice(_TYPED_DASH.finditer(run), _DASHES_OF_A_RUN)]
         for position in sorted((*marks, *dashes)):
             yield start + position
     elif "/" in run or "+" in run:
-        for mark in later_starts().finditer(run):
+        for mark in matches(later_starts(), run):
             yield start + mark.end()
 
 
 def _merged(spans: Iterable[Span], text: str) -> list[Span]:
     """Join spans that overlap, leave marks that are there already alone, and never cut through one; what a bound has cut off goes too."""
-    marks = [match.span() for match in MARK.finditer(text)] if "<REDACTED:" in text else []
+    marks = [(*match.span(), "") for match in matches(MARK, text)] if occurs("<REDACTED:", text) else []
     groups: list[Span] = []
     run = 0
-    for start, stop, kind in sorted(
-        [*spans, *((*mark, "") for mark in marks)], key=lambda span: (span[0], -span[1])
-    ):
+    for start, stop, kind in _in_order(chain(spans, marks)):
         end = stop
         if kind and stop - start >= _BOUNDED and stop >= run and text[stop - 1].isalnum():
-            rest = _REST_OF_RUN.match(text, stop)
-            end = run = rest.end() if rest else stop
+            end = run = _end_of_rest(text, stop)
         if groups and start < groups[-1][1]:
             begin, reach, first = groups[-1]
             if first or end > reach:  # a group without a kind is a mark: what lies in it is left
@@ -278,10 +301,32 @@ def _merged(spans: Iterable[Span], text: str) -> list[Span]:
     return [group for group in groups if group[2]]
 
 
+def _in_order(spans: Iterable[Span]) -> Iterator[Span]:
+    """Yield spans by where they begin, the longest first; those of each stretch are sorted by themselves."""
+    by_stretch: dict[int, list[Span]] = {}
+    for span in spans:
+        by_stretch.setdefault(span[0] // STRETCH, []).append(span)
+    for number in sorted(by_stretch):
+        yield from sorted(by_stretch[number], key=lambda span: (span[0], -span[1]))
+
+
+def _end_of_rest(text: str, position: int) -> int:
+    """Return where what goes on as a key does ends, however long it is."""
+    end = -1
+    while end != position:
+        rest = _REST_OF_RUN.match(text, position, position + STRETCH)
+        end, position = position, rest.end() if rest else position
+    return end
+
+
 def _with_marks(text: str, spans: Sequence[Span]) -> str:
-    pieces: list[str] = []
+    return joined(_marked(text, spans))
+
+
+def _marked(text: str, spans: Sequence[Span]) -> Iterator[str]:
     position = 0
     for start, end, kind in spans:
-        pieces += (text[position:start], f"<REDACTED:{kind}>")
+        yield text[position:start]
+        yield f"<REDACTED:{kind}>"
         position = end
-    return "".join((*pieces, text[position:]))
+    yield text[position:]

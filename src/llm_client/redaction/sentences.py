@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llm_client.redaction.rules import Span, in_steps, near_miss
+from llm_client.redaction.stretches import occurs
 
 _QUOTED_IN_SQL = r"(?: for [^\s=]{1,80} =)? ?'(?P<secret>[^'\n<]{6,256})'"
 _SAID = (
@@ -50,9 +51,9 @@ _SENTENCES: Final = {
 def sentence_readers(lowered: str) -> Iterator[Iterator[Span]]:
     """Yield readers of the secrets that sentences tell."""
     for needed, patterns in _SENTENCES.items():
-        if needed in lowered:
+        if occurs(needed, lowered):
             for literal, pattern, kind in patterns:
-                if literal in lowered:
+                if occurs(literal, lowered):
                     yield _read(pattern, kind, lowered)
 
 

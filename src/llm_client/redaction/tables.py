@@ -11,6 +11,7 @@ from llm_client.redaction.folding import in_lower_case
 from llm_client.redaction.key_names import MAX_NAME_LENGTH, STEMS, kind_of_name
 from llm_client.redaction.readers import MARK, Readers, by_name
 from llm_client.redaction.rules import CROWDED, Span, near_miss
+from llm_client.redaction.stretches import matches
 
 _MARKS: Final = ",;\t|\u2502"
 _HEADING = rf"(?:[|\u2502]?[ ]?)[ \"'`]?[A-Za-z_][\w .\"'`-]{{0,60}}+(?:[{_MARKS}][\w .\"'`-]{{1,60}}+){{1,60}}+[|\u2502]?(?=\r?\n)"
@@ -33,7 +34,7 @@ def _table(text: str) -> Iterator[Span]:
     done = 0
     lowered = in_lower_case(text)
     first = _FIRST_HEADING.match(lowered)
-    for header in chain((first,) if first else (), _LATER_HEADING.finditer(lowered)):
+    for header in chain((first,) if first else (), matches(_LATER_HEADING, lowered)):
         if header.start() < done:
             continue
         line = text[header.start() : header.end()].lstrip("\n")
