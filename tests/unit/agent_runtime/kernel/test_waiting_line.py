@@ -18,7 +18,7 @@ from support.kernels import BOUND, QUICK, kernel, until
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 PATIENT = replace(QUICK, reservation_wait=BOUND, max_concurrency=200)
-CALL = 100
+CALL = 200
 """Tokens that a call reserves for its output."""
 BUDGET = Budget(scope_id="default", max_tokens_total=10_000, mode="estimate")
 
@@ -49,7 +49,7 @@ class Model:
     async def _answer(self, spec: RequestSpec) -> CompletionResult:
         self.order.append(str(spec.messages[0].content))
         await self.may_answer.acquire()
-        return CompletionResult(content="ok", usage=Usage(requests=1))
+        return CompletionResult(content="ok", usage=Usage(requests=1, input_tokens=1))
 
 
 async def ask(context: OperatorContext, name: str) -> str:
