@@ -1,11 +1,15 @@
 """A vendor, or whoever answers in its place, costs a call no more than its share, and fails it as one of our errors."""
 
+import asyncio
 import gzip
 import json
 import math
+import threading
+import time
 import traceback
 import tracemalloc
 from base64 import b64encode
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import orjson
@@ -32,15 +36,19 @@ from llm_client import (
 from llm_client.codec import dump_result
 from llm_client.messages import CompletionResult
 from llm_client.model_names import canonical_model
-from llm_client.providers import http_provider
+from llm_client.providers import event_stream, http_provider
+from llm_client.providers.event_stream import read_stream
+from llm_client.providers.failures import Origin
 from llm_client.providers.http_provider import HttpProvider
+from llm_client.providers.openai.chat_stream import ChatStreamReader
 from llm_client.providers.transport.aiohttp import AiohttpTransport
 from llm_client.providers.transport.httpcore import HttpcoreTransport
-from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse
+from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse, read_body
 from support.json_places import places, replaced
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.wire import anthropic, data_events, google, openai_chat, openai_responses
 
+ORIGIN = Origin(provider="v", model="m")
 SPEC = RequestSpec(messages=[Message.user("Hi")])
 SMALL = AnswerLimits(max_bytes=100_000, max_stream_bytes=100_000)
 BRIEF = AnswerLimits(max_seconds=0.2)
@@ -500,6 +508,90 @@ class _Answer:
 
     async def aclose(self) -> None:
         pass
+
+
+class _InPieces:
+    """A response whose pieces have all come when they are asked for."""
+
+    status = 200
+
+    def __init__(self, kind: str, pieces: Iterable[bytes], seconds: float = 0.0) -> None:
+        self.headers = {"content-type": kind}
+        self._pieces = pieces
+        self._seconds = seconds
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        for piece in self._pieces:
+            begun = time.perf_counter()
+            while time.perf_counter() - begun < self._seconds:  # as taking it out of what has come does
+                pass
+            yield piece
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_in_countless_pieces_lets_others_go_on(streamed: bool) -> None:
+    """Pieces that hold no event gave nobody a turn: 64 KB of one byte each took six hundred milliseconds at a stretch."""
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    going_on = asyncio.create_task(others())
+    response = _InPieces("text/event-stream", [b":"] * 300, seconds=0.001)
+    if streamed:
+        reader = ChatStreamReader(ORIGIN, None)
+        with pytest.raises(StreamInterrupted):
+            async for _ in read_stream(response, reader, ORIGIN):
+                pass
+    else:
+        assert await read_body(response) == b":" * 300
+    going_on.cancel()
+    assert turns >= 5
+
+
+async def test_a_body_in_countless_pieces_takes_the_room_that_it_has() -> None:
+    """Each piece of two bytes was kept as an object of thirty-five."""
+    response = _InPieces("application/json", (b"%02d" % (number % 97) for number in range(500_000)))
+    tracemalloc.start()
+    try:
+        assert len(await read_body(response)) == 1_000_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5_000_000
+
+
+async def test_what_came_of_a_long_answer_that_was_cut_is_put_together_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[bool] = []
+    well_formed = event_stream.well_formed
+
+    def noted(result: CompletionResult, model: str) -> CompletionResult:
+        made.append(threading.current_thread() is threading.main_thread())
+        return well_formed(result, model)
+
+    monkeypatch.setattr(event_stream, "well_formed", noted)
+    for times in (1, 3_000):
+        said = b"data: " + json.dumps(piece_of_text("long words ")).encode() + b"\n\n"
+        reader = ChatStreamReader(ORIGIN, None)
+        response = _InPieces("text/event-stream", [said] * times)
+        with pytest.raises(StreamInterrupted) as cut:
+            async for _ in read_stream(response, reader, ORIGIN):
+                pass
+        assert cut.value.partial is not None
+        assert cut.value.partial.content == "long words " * times
+    assert made == [True, False]
+
+
+def piece_of_text(text: str) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": text}}]}
 
 
 def is_well_formed(result: CompletionResult) -> bool:

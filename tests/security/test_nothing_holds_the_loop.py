@@ -25,6 +25,7 @@ from agent_runtime import (
 from agent_runtime.actions import votes
 from agent_runtime.errors import ResultNotSerializable
 from agent_runtime.execution.guards import model_admission
+from agent_runtime.execution.guards.model_step import ModelStep
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
@@ -119,6 +120,34 @@ async def test_long_answers_are_read_and_hashed_in_a_thread(monkeypatch: pytest.
             assert (await handle.result(timeout=BOUND)).output == len(answer)
             assert hashed.pop() is on_loop
     assert not hashed
+
+
+async def test_long_inputs_requests_and_answers_are_written_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Writing 32 MB takes a third of a second, whether or not any policy looks at them."""
+    written: list[tuple[str, bool]] = []
+
+    def noting(name: str, write: Callable[..., bytes]) -> Callable[..., bytes]:
+        def noted(*given: Any) -> bytes:
+            written.append((name, threading.current_thread() is threading.main_thread()))
+            return write(*given)
+
+        return noted
+
+    monkeypatch.setattr(ExecutionRequest, "encoded_input", noting("input", ExecutionRequest.encoded_input))
+    monkeypatch.setattr(model_admission, "encode", noting("request", encode))
+    monkeypatch.setattr(ModelStep, "content_of", noting("answer", ModelStep.content_of))
+
+    async def operator(context: OperatorContext, given: Any) -> None:
+        await Agent(provider=ScriptedProvider([given])).run(given)
+
+    async with kernel(operators={"talk": operator}) as k:
+        for given, on_loop in (("long words " * (LARGE // 10), False), ("short", True)):
+            request = ExecutionRequest(operator="talk", input=given)
+            await (await k.execute(request)).result(timeout=BOUND)
+            assert written == [("input", on_loop), ("request", on_loop), ("answer", on_loop)]
+            written.clear()
 
 
 async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None:

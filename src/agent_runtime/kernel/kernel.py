@@ -65,6 +65,7 @@ from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import Tool
+from llm_client.turns import read_aside
 
 if TYPE_CHECKING:
     from llm_client.agent.agent import Agent
@@ -311,7 +312,7 @@ class Kernel:
         await self.start()
         operator = request.operator or DEFAULT_OPERATOR
         await self._check_executable(operator)
-        content = request.encoded_input()
+        content = await read_aside((request.prompt, request.messages, request.input), request.encoded_input)
         job = new_job(
             request,
             self.clock.now(),

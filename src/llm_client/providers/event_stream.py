@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from time import monotonic
 from typing import Self
 
@@ -18,15 +18,14 @@ from llm_client.errors import (
     StreamInterrupted,
 )
 from llm_client.json_text import loads
-from llm_client.messages import StreamEvent
+from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.providers.failures import Origin
 from llm_client.providers.response import check_text, well_formed
-from llm_client.providers.transport.port import AnswerLimits, HttpResponse
+from llm_client.providers.transport.port import IN_ONE_GO, AnswerLimits, HttpResponse
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unreadable
+from llm_client.turns import LARGE
 
-_IN_ONE_GO = 0.02
-"""Seconds for which events are read before others have their turn: one piece may hold thousands, and one of them may be large."""
 _TOO_LONG = "the answer did not end within its time"
 _DRAIN_SECONDS = 0.1
 """How long a stream that has said its last word may take to end, so that its connection can be used again."""
@@ -38,26 +37,28 @@ async def read_stream(
     """Yield a stream's events until its end marker. Raises `StreamInterrupted` if there is none."""
     parser, limits, since = SSEParser(), limits or AnswerLimits(), monotonic()
     most = limits.max_tool_calls
-    with _interrupting(reader, parser, origin), _WholeTime(limits.max_seconds) as time:
-        async with aclosing(response.chunks()) as chunks:
-            while (chunk := await time.next(chunks)) is not None:
-                reader.size += len(chunk)
-                if reader.size > limits.max_stream_bytes:
-                    raise InvalidResponse(f"the stream is larger than {limits.max_stream_bytes} bytes")
-                for event in parser.feed(chunk):
-                    if monotonic() - since > _IN_ONE_GO:
-                        await asyncio.sleep(0)
-                        since = monotonic()
-                    for stream_event in _read_event(event, reader, origin, most):
-                        yield stream_event
-                if reader.complete:
-                    await _drain(chunks)
-                    return
-        for event in filter(_is_whole, parser.close()):
-            for stream_event in _read_event(event, reader, origin, most):
-                yield stream_event
+    async with _interrupting(reader, parser, origin):
+        with _WholeTime(limits.max_seconds) as time:
+            async with aclosing(response.chunks()) as chunks:
+                while (chunk := await time.next(chunks)) is not None:
+                    reader.size += len(chunk)
+                    if reader.size > limits.max_stream_bytes:
+                        raise InvalidResponse(f"the stream is larger than {limits.max_stream_bytes} bytes")
+                    for event in (None, *parser.feed(chunk)):
+                        if monotonic() - since > IN_ONE_GO:
+                            await asyncio.sleep(0)
+                            since = monotonic()
+                        if event is not None:
+                            for stream_event in _read_event(event, reader, origin, most):
+                                yield stream_event
+                    if reader.complete:
+                        await _drain(chunks)
+                        return
+            for event in filter(_is_whole, parser.close()):
+                for stream_event in _read_event(event, reader, origin, most):
+                    yield stream_event
     if not reader.may_end():
-        raise _interrupted(reader, origin, "the stream ended without its end marker")
+        raise await _interrupted(reader, origin, "the stream ended without its end marker")
     for stream_event in reader.end():
         yield stream_event
 
@@ -113,8 +114,8 @@ class _WholeTime:
             self._waiting = None
 
 
-@contextmanager
-def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> Iterator[None]:
+@asynccontextmanager
+async def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> AsyncIterator[None]:
     """Turn a cut connection into `StreamInterrupted`, and say with every failure what had been billed.
 
     A connection cut behind the last thing that an answer needs has cut nothing off.
@@ -124,11 +125,11 @@ def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin) -> It
     except ConnectionFailed as error:
         if reader.may_end() and reader.draft.usage is not None:
             return
-        raise _interrupted(reader, origin, str(error)) from error
+        raise await _interrupted(reader, origin, str(error)) from error
     except ProviderTimeout as error:
         if not parser.delivered:
             raise
-        raise _interrupted(reader, origin, str(error)) from error
+        raise await _interrupted(reader, origin, str(error)) from error
     except ProviderError as error:
         if error.usage is None:
             error.usage, error.usage_is_final = reader.draft.usage, reader.usage_is_final
@@ -172,13 +173,17 @@ def _is_whole(event: ServerSentEvent) -> bool:
     return True
 
 
-def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
+async def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> StreamInterrupted:
     partial = None
+
+    def arrived() -> CompletionResult:
+        return well_formed(reader.result(partial=True), origin.model)
+
     with (
         suppress(InvalidResponse),
         readable(origin, reader.draft.request_id),
     ):  # what has come of it may be as damaged as its connection
-        partial = well_formed(reader.result(partial=True), origin.model)
+        partial = await asyncio.to_thread(arrived) if reader.size > LARGE else arrived()
     error = StreamInterrupted(
         f"{origin.provider}: {reason}",
         provider=origin.provider,

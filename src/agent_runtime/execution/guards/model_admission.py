@@ -120,7 +120,7 @@ class ModelAdmission:
             try:
                 timers = [(run.job_id, BUDGET_TIMER)] if run.history.room_wanted is not None else []
                 pins = new_pins(run.history, step.operation_id, attempt.spec.tools)
-                intent = _intent(step, attempt, number, bound)
+                intent = await _intent(step, attempt, number, bound)
                 await run.journal.commit([*pins, intent], charges=plan.charges, clear_timers=timers)
             except (Exception, asyncio.CancelledError):
                 if not step.is_begun(number):  # refused, or cancelled before it was its turn to be written:
@@ -218,7 +218,7 @@ def _read_of(spec: RequestSpec) -> list[object]:
     return [*read, [(tool.description, tool.parameters) for tool in spec.tools], spec.output_schema]
 
 
-def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
+async def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) -> NewEvent:
     """Build the entry that says a request is about to leave. Only what is new in the conversation goes into it."""
     data: dict[str, JsonValue] = {
         "name": step.name,
@@ -230,14 +230,17 @@ def _intent(step: ModelStep, attempt: ModelAttempt, number: int, bound: AtMost) 
         "shared_messages": 0,
         "at_most": bound.to_dict(),
     }
-    content = _request(step, attempt, data) if number == 1 else None
+    content = None
+    if number == 1:
+        given = _request(step, attempt, data)
+        content = await read_aside(given, partial(encode, given))
     return NewEvent(RuntimeEventType.MODEL_STARTED, step.operation_id, data, content)
 
 
-def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, JsonValue]) -> bytes:
+def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, JsonValue]) -> dict[str, Any]:
     """Return what is asked, as it is written: the messages that are new, and references to the others."""
     if not step.is_conversation:
-        return encode({"messages": [dump_message(message) for message in step.messages]})
+        return {"messages": [dump_message(message) for message in step.messages]}
     transcripts = step.branch.run.transcripts
     described = transcripts.describe(step.messages)
     data["shared_messages"] = len(step.messages) - len(described.fresh)
@@ -247,4 +250,4 @@ def _request(step: ModelStep, attempt: ModelAttempt, data: dict[str, JsonValue])
     tools = offered_tools(attempt.spec)
     if tools != list(transcripts.tools_of(described)):
         given["tools"] = tools
-    return encode(given)
+    return given

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
@@ -29,6 +30,7 @@ from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
+from llm_client.turns import read_aside
 
 _AT_ONCE: Final = 5_000
 """Events of a recorded answer that are told before others have their turn."""
@@ -158,8 +160,9 @@ class ModelGuard:
         is_believed = usage.is_plausible
         if not is_believed:  # the answer is paid for and kept; nobody knows what it has cost
             result = replace(result, usage=bound.usage())
+        said = (result.content, result.parts, [call.arguments for call in result.tool_calls])
         try:
-            content = step.content_of(result)
+            content = await read_aside(said, partial(step.content_of, result))
         except (ContentTooLarge, ResultNotSerializable) as error:
             known = usage if is_believed else None
             await settle_failure(step, number, bound, error, started_at, usage=known)

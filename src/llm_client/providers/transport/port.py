@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Protocol, TypeVar, runtime_checkable
 
 from llm_client.errors import ConfigurationError, InvalidResponse, ProviderTimeout
@@ -21,6 +22,8 @@ Headers = Mapping[str, str]
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 """Largest body of an answer that is read at once; embeddings of a big batch stay well below."""
+IN_ONE_GO = 0.02
+"""Seconds for which an answer is read before others have their turn: what has come at once may be thousands of pieces, and one of them large."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,15 +137,19 @@ async def read_body(
         ProviderTimeout: It took longer than `seconds`.
     """
     try:
-        chunks: list[bytes] = []
-        size = 0
+        first, rest, since = b"", bytearray(), monotonic()
         async with aclosing(response.chunks()) as pieces, whole_time(seconds):
             async for chunk in pieces:
-                size += len(chunk)
-                if size > limit:
+                if first:
+                    rest += chunk  # at once: a body in pieces of two bytes each is twenty times as large while they are kept
+                else:
+                    first = chunk
+                if len(first) + len(rest) > limit:
                     raise InvalidResponse(f"the answer is larger than {limit} bytes", status=response.status)
-                chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                if monotonic() - since > IN_ONE_GO:
+                    await asyncio.sleep(0)
+                    since = monotonic()
+        return first + rest if rest else first
     finally:
         await response.aclose()
 
