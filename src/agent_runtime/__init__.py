@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         AgentRuntimeError,
         AlreadySettled,
         BudgetExceededError,
+        CallExpired,
+        CallRefused,
         ChildFailed,
         ConcurrentSteps,
         ContentPruned,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
         FenceLost,
         IdempotencyConflict,
         InboxFull,
+        InvalidArguments,
         InvalidInput,
         InvalidTransition,
         JobBlocked,
@@ -110,7 +113,7 @@ _HOMES = {
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
-        "ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InboxFull InvalidInput "
+        "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
         "UnknownMessage UnknownOperator UnknownPolicy"
@@ -171,6 +174,8 @@ __all__ = [
     "BudgetLine",
     "BudgetSpec",
     "BudgetStatus",
+    "CallExpired",
+    "CallRefused",
     "ChildFailed",
     "ChildHandle",
     "ConcurrentSteps",
@@ -194,6 +199,7 @@ __all__ = [
     "InboxFull",
     "InboxManager",
     "InboxMessage",
+    "InvalidArguments",
     "InvalidInput",
     "InvalidTransition",
     "JobBlocked",

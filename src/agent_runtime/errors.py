@@ -25,6 +25,9 @@ AgentRuntimeError
 │   ├── PolicyDenied
 │   └── ActionExpired
 ├── StepFailed                     a recorded step's failure, raised again on replay
+│   ├── CallRefused                a person has said no to the call of a tool
+│   ├── CallExpired                nobody has answered whether it may be called
+│   └── InvalidArguments           it cannot be called with these
 ├── ChildFailed
 ├── QueueFull                      too many jobs wait; try again later
 ├── InboxFull                      too many messages wait for an identity; try again later
@@ -256,6 +259,24 @@ class StepFailed(AgentRuntimeError):
         super().__init__(message)
         self.step = step
         self.error_type = error_type
+
+
+class CallRefused(StepFailed):
+    """Somebody who was asked whether a tool may be called has said no."""
+
+    code = "CALL_REFUSED"
+
+
+class CallExpired(StepFailed):
+    """Nobody who was asked whether a tool may be called, or by it, has answered in time."""
+
+    code = "CALL_EXPIRED"
+
+
+class InvalidArguments(StepFailed):
+    """The arguments do not match a tool's schema: it was not called."""
+
+    code = "INVALID_ARGUMENTS"
 
 
 class ChildFailed(AgentRuntimeError):

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
-from agent_runtime.errors import InvalidInput
+from agent_runtime.errors import CallExpired, CallRefused, InvalidArguments, InvalidInput, StepFailed
 from agent_runtime.operators.child_handle import BareChildHandle, ChildHandle
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
 from agent_runtime.operators.result import OperatorResult
@@ -25,12 +25,13 @@ from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.message import InboxMessage
 from agent_runtime.values.orchestration import OrchestrationConfig
+from llm_client.agent.middleware.failures import EXPIRED, REFUSED
 from llm_client.background import begin
 from llm_client.errors import HostSignal
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.middleware import ToolInvocation
 from llm_client.spec import RequestSpec
-from llm_client.tools.execution import execute
+from llm_client.tools.execution import INVALID_ARGUMENTS, execute
 from llm_client.tools.threads import call_in_thread
 from llm_client.tools.tool import Effect, Reconcile, Tool, ToolResult
 
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
 
 
-def value_of(result: ToolResult, name: str) -> Any:
-    """Return what a tool gave. Raises `StepFailed` when it failed."""
-    from agent_runtime.errors import StepFailed
+_FAILED_CALLS = {REFUSED: CallRefused, EXPIRED: CallExpired, INVALID_ARGUMENTS: InvalidArguments}
 
+
+def value_of(result: ToolResult, name: str) -> Any:
+    """Return what a tool gave. Raises `StepFailed`, or the class of it that says why, when it failed."""
     if result.error is not None:
-        raise StepFailed(result.error, step=name, error_type=result.error_type or "")
+        kind = result.error_type or ""
+        raise _FAILED_CALLS.get(kind, StepFailed)(result.error, step=name, error_type=kind)
     return result.value
 
 
@@ -102,7 +105,10 @@ class OperatorContext:
         """Call a tool and return its value.
 
         Raises:
-            StepFailed: The tool failed.
+            CallRefused: Somebody who was asked has said no.
+            CallExpired: Nobody who was asked has answered in time.
+            InvalidArguments: They do not match the tool's schema; it was not called.
+            StepFailed: The tool failed, or a policy denies the call; `error_type` is `denied` then.
         """
         return value_of(await execute(self._invocation(name, arguments)), name)
 

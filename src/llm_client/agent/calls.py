@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 
 from llm_client.agent.config import AgentConfig
-from llm_client.agent.middleware.failures import DENIED, INVALID_ARGUMENTS, TOO_MANY_CALLS, UNKNOWN_TOOL
+from llm_client.agent.middleware.failures import REFUSED, TOO_MANY_CALLS, UNKNOWN_TOOL
 from llm_client.background import gather_or_cancel
 from llm_client.errors import RunAborted, ToolError
 from llm_client.exits import PASSING
@@ -20,7 +20,7 @@ from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
 from llm_client.tools.arguments import completed_aside
-from llm_client.tools.execution import execute, failure, failure_of
+from llm_client.tools.execution import INVALID_ARGUMENTS, execute, failure, failure_of, invalid_arguments
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import ToolResult
 from llm_client.turns import read_aside
@@ -94,7 +94,7 @@ class ToolCalls:
             taken = await completed_aside(invocation.tool, invocation.arguments)
             invocation = invocation.evolve(arguments=taken)
             if not await self._is_approved(invocation):
-                return failure(f"nobody approved the call of {call.name!r}", DENIED)
+                return failure(f"nobody approved the call of {call.name!r}", REFUSED)
         return await host.call_tool(invocation, self._calls)
 
     async def _check(
@@ -120,7 +120,7 @@ class ToolCalls:
             try:
                 await read_aside(call.arguments, partial(tool.validate, call.arguments))
             except ToolError as error:
-                return failure(f"the arguments do not match the tool's schema:\n{error}", INVALID_ARGUMENTS)
+                return invalid_arguments(error)
             except (RunAborted, *PASSING):
                 raise
             except BaseException as error:  # noqa: BLE001 -- what a parameter's own type raises is for the model to read

@@ -23,6 +23,8 @@ from llm_client.tools.tool import Tool, ToolContext, ToolResult
 from llm_client.turns import read_aside
 
 _MEDIA_KINDS = frozenset({"image", "audio", "video"})
+INVALID_ARGUMENTS = "invalid_arguments"
+"""`error_type` of a call whose arguments do not match the tool's schema: it was not run."""
 NOT_SERIALIZABLE = "result_not_serializable"
 """`error_type` of a tool that ran but returned something JSON cannot hold."""
 
@@ -34,7 +36,10 @@ async def execute(invocation: ToolInvocation) -> ToolResult:
     """
     tool = invocation.tool
     try:
-        keywords = await read_aside(invocation.arguments, partial(_keywords, invocation))
+        try:
+            keywords = await read_aside(invocation.arguments, partial(_keywords, invocation))
+        except ToolError as error:
+            return invalid_arguments(error)
         returned = await call_handler(tool, keywords)
     except (RunAborted, *PASSING):
         raise
@@ -71,6 +76,11 @@ async def call_handler(tool: Tool, keywords: Mapping[str, object]) -> object:
 def failure(message: str, error_type: str) -> ToolResult:
     """Return a failed result whose content tells the model what went wrong."""
     return ToolResult(content=f"Error: {message}", error=message, error_type=error_type)
+
+
+def invalid_arguments(error: ToolError) -> ToolResult:
+    """Return the failed result of a call that a tool's schema refuses, with what is wrong."""
+    return failure(f"the arguments do not match the tool's schema:\n{error}", INVALID_ARGUMENTS)
 
 
 def failure_of(error: BaseException) -> ToolResult:

@@ -22,6 +22,7 @@ from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.content import encode
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
+from llm_client.agent.middleware.failures import DENIED, EXPIRED, REFUSED
 from llm_client.errors import ToolError
 from llm_client.middleware import ToolInvocation
 from llm_client.tools.arguments import completed_aside
@@ -29,7 +30,6 @@ from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
 from llm_client.turns import read_aside
 
-DENIED: Final = "denied"
 MAX_SCHEMA_BYTES: Final = 64 * 1024
 """Bytes of content of a tool's schema that is kept with each question about it."""
 
@@ -113,10 +113,10 @@ class ApprovalOfCall:
             try:
                 answered = await self._answer(invocation, approval, result, problem)
             except ActionExpired as error:
-                return failure(f"nobody approved this call: {error}", DENIED)
+                return failure(f"nobody approved this call: {error}", EXPIRED)
             verdict = Verdict.of(answered)
             if not verdict.approved:
-                return failure(verdict.refusal("this call"), DENIED)
+                return failure(verdict.refusal("this call"), REFUSED)
             edited = verdict.resolution.get("arguments")
             if edited is None:
                 agreed = invocation

@@ -21,7 +21,6 @@ from agent_runtime.execution.guards.crossings import record_crossings
 from agent_runtime.execution.guards.model_policy import is_dropped
 from agent_runtime.execution.guards.pinning import agreed_pin, is_changed, new_pins
 from agent_runtime.execution.guards.tool_policy import (
-    DENIED,
     ApprovalOfCall,
     approval_for,
     redacted_result,
@@ -33,13 +32,21 @@ from agent_runtime.ledger.token_bounds import has_bound
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.event import RuntimeEventType
+from llm_client.agent.middleware.failures import DENIED, EXPIRED
 from llm_client.codec import dump_part
 from llm_client.errors import ToolError
 from llm_client.messages import MediaPart, ToolCall
 from llm_client.middleware import ProceedTool, ToolInvocation
 from llm_client.public_text import public_text
 from llm_client.tools.arguments import completed_aside
-from llm_client.tools.execution import NOT_SERIALIZABLE, failure, failure_of, media_of, to_result
+from llm_client.tools.execution import (
+    NOT_SERIALIZABLE,
+    failure,
+    failure_of,
+    invalid_arguments,
+    media_of,
+    to_result,
+)
 from llm_client.tools.tool import Tool, ToolResult
 
 _LEFT_OUT = "[media of unknown size are left out, as a budget bounds what may be read]"
@@ -144,7 +151,7 @@ class ToolGuard:
             given = invocation.arguments if again is None else again
             invocation = invocation.evolve(arguments=await completed_aside(invocation.tool, given))
         except ToolError as error:
-            return failure(str(error), ToolError.code)
+            return invalid_arguments(error)
         while True:
             if is_dropped(invocation.tool.name, dropped):
                 return failure("this tool may not be used here", DENIED)
@@ -204,7 +211,7 @@ class ToolGuard:
                 inner.effect, inner.attempt = effect.step, invocation.attempt
                 return await proceed(invocation)
         except ActionExpired as error:  # a question of the tool's own: for the model to read, like a policy's
-            return failure(str(error), DENIED)
+            return failure(str(error), EXPIRED)
         except asyncio.CancelledError as error:
             if branch.is_cut_off():
                 raise

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from llm_client.errors import ModelRetry, ToolError
-from llm_client.tools.execution import NOT_SERIALIZABLE
+from llm_client.tools.execution import INVALID_ARGUMENTS, NOT_SERIALIZABLE
 from llm_client.tools.tool import ToolResult
 
-INVALID_ARGUMENTS = "invalid_arguments"
 UNKNOWN_TOOL = "unknown_tool"
 TOO_MANY_CALLS = "too_many_calls"
 DENIED = "denied"
+"""A rule, or the agent's own list, does not allow the call."""
+REFUSED = "refused"
+"""Somebody who was asked has said no."""
+EXPIRED = "expired"
+"""Nobody who was asked has answered in time."""
 TIMEOUT = "timeout"
 CIRCUIT_OPEN = "circuit_open"
 BUDGET_EXCEEDED = "budget_exceeded"
@@ -23,6 +27,8 @@ _DELIBERATE = frozenset(
         UNKNOWN_TOOL,
         TOO_MANY_CALLS,
         DENIED,
+        REFUSED,
+        EXPIRED,
         TIMEOUT,
         CIRCUIT_OPEN,
         BUDGET_EXCEEDED,

@@ -404,6 +404,58 @@ async def test_a_result_of_a_reconcile_function_that_cannot_be_leaves_it_to_a_pe
     assert killed.effects == 1
 
 
+# -- three reasons not to call ----------------------------------------------------------------------------------------
+
+
+async def tried(context: OperatorContext, given: Any) -> list[str]:
+    """Call a tool, and tell how that went, in this run and in every later one."""
+    try:
+        await context.tool("pay", **given)
+    except StepFailed as error:
+        told = [type(error).__name__, error.code, error.error_type]
+        await context.action(ActionSpec(type="confirm"))
+        return told
+    return []
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds", "told"),
+    [
+        ({"amount": 1}, None, ["CallRefused", "CALL_REFUSED", "refused"]),
+        ({"amount": 1}, 0.05, ["CallExpired", "CALL_EXPIRED", "expired"]),
+        ({"amount": "much"}, None, ["InvalidArguments", "INVALID_ARGUMENTS", "invalid_arguments"]),
+        ({"amount": 99_999}, None, ["StepFailed", "STEP_FAILED", "denied"]),
+    ],
+)
+async def test_an_operator_can_tell_why_a_tool_was_not_called(
+    given: dict[str, Any], seconds: float | None, told: list[str]
+) -> None:
+    till = Till(requires_approval=True, approval_timeout=seconds)
+    rules = [ToolPolicy(tool_patterns="pay", arguments={"amount": {">": 10_000}}, decision="deny")]
+    storage = MemoryStorage()
+    async with kernel(storage, operators=[tried], tools=[till.pay], policy_engine=PolicyEngine(rules)) as k:
+        handle = await k.execute(ExecutionRequest(operator="tried", input=given))
+        if told[0] == "CallRefused":
+            await answer(handle, "ann", approved=False)
+        question = await next_confirm(handle)
+    async with kernel(
+        storage, operators=[tried], tools=[till.pay], policy_engine=PolicyEngine(rules)
+    ) as k:  # recalled, it is the same
+        await k.actions.resolve_by_id(question, {"confirmed": True})
+        assert (await k.handle(handle.job_id).result(timeout=BOUND)).output == told
+    assert till.paid == []
+
+
+async def next_confirm(handle: ExecutionHandle) -> str:
+    """Return the question that the operator itself has asked."""
+
+    async def asked() -> str | None:
+        found = [one for one in await handle.get_pending_actions() if one.type == "confirm"]
+        return found[0].action_id if found else None
+
+    return str(await until(asked))
+
+
 # -- nobody answers ------------------------------------------------------------------------------------------------
 
 
@@ -425,7 +477,7 @@ async def test_a_tool_whose_own_question_nobody_answers_has_failed_and_the_model
         handle = await k.execute(ExecutionRequest(prompt="go"))
         assert (await handle.result(timeout=BOUND)).content == "I could not pay."
         (failed,) = [event for event in await journal(handle) if event.type == "tool.failed"]
-        assert failed.data["error_type"] == "denied"
+        assert failed.data["error_type"] == "expired"
         assert "expired before anybody answered" in failed.data["error"]
         assert await handle.get_pending_actions() == []
     assert "expired before anybody answered" in provider.requests[1].messages[-1].text
