@@ -148,7 +148,7 @@ def file_values(content: bytes) -> dict[str, JsonValue]:
             f"{SETTINGS_FILE} is longer than settings are: it may have {_MAX_FILE_BYTES} bytes, and {_MAX_LINE_BYTES} in a line"
         )
     try:
-        values = tomllib.loads(content.decode())
+        values = tomllib.loads(content.decode("utf-8-sig"))  # some editors begin a file with a mark
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or a number that Python does not read
         raise ConfigurationError(f"{SETTINGS_FILE} is not TOML: {error}") from None
     for name in values:
@@ -172,7 +172,14 @@ class _File(InitSettingsSource):
 
 
 class _Environment(EnvSettingsSource):
-    """The environment, in which the storage has a second name: the one that hosts of databases like to set."""
+    """The environment, in which the storage has a second name: the one that hosts of databases like to set.
+
+    An empty variable is as good as none, since files that start containers pass on what nobody has set; but an empty address of a
+    database is a mistake: without it jobs would be looked for in the user's own.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls, env_ignore_empty=True)
 
     def __call__(self) -> dict[str, Any]:
         """Return the values that are set.
@@ -181,6 +188,8 @@ class _Environment(EnvSettingsSource):
             ConfigurationError: Both names of the storage are set, to different databases.
         """
         values = super().__call__()
+        if os.environ.get(f"{ENV_PREFIX}STORAGE") == "":
+            values["storage"] = ""
         url = os.environ.get(DATABASE_URL)
         if url is not None and values.setdefault("storage", url) != url:
             raise ConfigurationError(

@@ -1,8 +1,13 @@
 """`agent-runtime run`: a prompt, a model on the wire, tools, people, and a process that may end at any time."""
 
+import asyncio
 import json
+import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from support.cli import CommandLine
 from support.loopback import LoopbackServer, Reply, sse_reply
@@ -193,6 +198,27 @@ async def test_ctrl_c_leaves_a_job_that_can_be_resumed_with_the_lost_call_on_the
     assert (resumed.code, resumed.out) == (0, f"{ANSWER}\n"), resumed.err
     (bill,) = (await cli.run("costs", "--job", job, "--json")).json
     assert (bill["requests"], bill["uncertain_requests"]) == (2, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+async def test_a_run_that_is_told_to_stop_keeps_the_answer_that_is_under_way(
+    cli: CommandLine, number: signal.Signals
+) -> None:
+    told = asyncio.Event()
+    late = replace(TEXT, pieces=(told, *TEXT.pieces))
+    async with LoopbackServer(late) as server:
+        running = await cli.start("run", *on(server), "hi")
+        job = (await running.says("job: ")).removeprefix("job: ")
+        await server.wait_for_requests(1)
+        running.process.send_signal(number)
+        await running.says(f"jobs resume {job}")
+        told.set()
+        assert (await running.end()).code == 130
+        resumed = await cli.run("jobs", "resume", job)
+        assert (resumed.code, resumed.out) == (0, f"{ANSWER}\n"), resumed.err
+        assert len(server.requests) == 1
+    (bill,) = (await cli.run("costs", "--job", job, "--json")).json
+    assert (bill["requests"], bill["uncertain_requests"]) == (1, 0)
 
 
 async def test_a_second_process_waits_its_turn_and_leaves_the_others_job_alone(cli: CommandLine) -> None:

@@ -141,6 +141,10 @@ class CommandLine:
         assert process.returncode is not None
         return Ended(code=process.returncode, out=out.decode(), err=err.decode())
 
+    async def shell(self, script: str, *arguments: str) -> Ended:
+        """Run a command in a script of the shell, which has it as `"$@"`."""
+        return await self.run(*arguments, before=("sh", "-c", script, "sh"))
+
     async def start(self, *arguments: str) -> Running:
         """Start a command that is to be watched."""
         return Running(await self._process(arguments, stdin=asyncio.subprocess.DEVNULL))
@@ -153,9 +157,12 @@ class CommandLine:
         os.close(theirs)
         return Terminal(process, ours)
 
-    async def _process(self, arguments: tuple[str, ...], **options: Any) -> asyncio.subprocess.Process:
+    async def _process(
+        self, arguments: tuple[str, ...], *, before: tuple[str, ...] = (), **options: Any
+    ) -> asyncio.subprocess.Process:
         streams = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE}
         return await asyncio.create_subprocess_exec(
+            *before,
             sys.executable,
             "-P",
             "-m",

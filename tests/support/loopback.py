@@ -33,7 +33,8 @@ class Received:
 class Reply:
     """One answer: pieces of the body, each its own HTTP chunk, and what happens after or between them."""
 
-    pieces: Sequence[bytes | Action] = ()
+    pieces: Sequence[bytes | Action | asyncio.Event] = ()
+    """An event is waited for."""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     head: bool = True
@@ -142,6 +143,9 @@ class LoopbackServer:
             lines += [f"{name}: {value}" for name, value in reply.headers.items()]
             writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         for piece in reply.pieces:
+            if isinstance(piece, asyncio.Event):
+                await piece.wait()
+                continue
             await writer.drain()
             if piece == "reset":
                 _reset(writer)

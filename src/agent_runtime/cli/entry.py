@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import io
 import logging
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -106,12 +109,23 @@ class _Printable(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
+def _prepare_streams() -> None:
+    """Let nothing be lost that was paid for: what an output cannot show is written as its code, and one that is closed takes nothing."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 -- open as long as the process lives
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     Args:
         arguments: Instead of those of the process.
     """
+    _prepare_streams()
     if logging.lastResort is not None:  # what shows warnings where nobody has set logging up
         logging.lastResort.setFormatter(_Printable())
     try:
@@ -135,4 +149,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in f"agent-runtime: {sentence}".split("\n"):  # a policy has one for each of its problems
             say(line, err=True)
         return code
+    except BaseException as error:
+        from asyncio import CancelledError
+
+        if isinstance(error, CancelledError):  # by SIGTERM, or SIGHUP
+            return INTERRUPTED
+        raise
     return result if isinstance(result, int) else OK

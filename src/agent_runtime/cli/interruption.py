@@ -1,4 +1,4 @@
-"""Ctrl-C: the process stops, the job does not get lost."""
+"""Ctrl-C, SIGTERM and a terminal that goes away: the process stops, the job does not get lost."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from agent_runtime.cli.terminal import program
 
 @contextmanager
 def resumable(job_id: str, flags: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Say how to go on with a job when Ctrl-C ends what is done inside.
+    """Say how to go on with a job when Ctrl-C, SIGTERM or SIGHUP ends what is done inside.
 
     Args:
         job_id: The job.
         flags: What `jobs resume` needs besides the id.
         say: Prints a line.
     """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 -- a command runs in one
+    others = set(stop_signals()) - {signal.SIGINT}  # that one is asyncio's
+    for number in others:
+        loop.add_signal_handler(number, task.cancel)
     try:
         yield
     except asyncio.CancelledError:
@@ -31,6 +36,15 @@ def resumable(job_id: str, flags: str, say: Callable[[str], None]) -> Iterator[N
         say(f"end it with: {program()} jobs cancel {job_id}{flags}")
         say(f"go on with: {program()} jobs resume {job_id}{flags}")
         raise
+    finally:
+        for number in others:  # a second one ends the process at once
+            loop.remove_signal_handler(number)
+
+
+def stop_signals() -> tuple[int, ...]:
+    """Return the signals that ask a process to stop; `nohup` has it ignore the one of a terminal that goes away."""
+    is_deaf = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return (signal.SIGTERM, signal.SIGINT, *(() if is_deaf else (signal.SIGHUP,)))
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -92,14 +92,33 @@ def test_an_option_that_the_kernel_refuses_is_refused_by_the_name_of_its_variabl
     assert value not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["STORAGE", "DATABASE_URL", "REDIS_URL", "BASE_URL", "APP", "MODEL"])
-@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "  ") for name in ("STORAGE", "DATABASE_URL", "REDIS_URL", "BASE_URL", "APP", "MODEL")),
+        ("STORAGE", ""),
+        ("DATABASE_URL", ""),
+    ],
+)
 def test_a_setting_that_names_a_place_is_not_empty(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"AGENT_RUNTIME_{name}", value)
     with pytest.raises(ConfigurationError, match=rf"AGENT_RUNTIME_{name}\b.*is empty"):
         Settings.load()
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - {"storage"}))
+def test_an_empty_variable_of_an_optional_setting_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"AGENT_RUNTIME_{name.upper()}", "")
+    assert Settings.load() == Settings.load(
+        **{name: Settings.model_fields[name].get_default(call_default_factory=True)}
+    )
+
+
+def test_a_file_may_begin_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "agent-runtime.toml").write_bytes(b"\xef\xbb\xbfmax_events = 5000\n")
+    assert Settings.load().max_events == 5000
 
 
 def test_a_storages_password_is_not_printed() -> None:

@@ -17,6 +17,7 @@ import click
 
 from agent_runtime.cli.database import db_option, name_of, reading, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, describe
+from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
@@ -138,7 +139,9 @@ async def _opened(settings: Settings) -> list[Finding]:
     pids = ", ".join(str(worker.info.get("pid")) for worker in workers)
     return [
         Finding(
-            what="database", verdict="ok", detail=f"{name_of(settings)}: its schema is current, {count} jobs"
+            what="database",
+            verdict="ok",
+            detail=f"{name_of(settings)}: its schema is current, {counted(count, 'job')}",
         ),
         Finding(
             what="executor", verdict="ok", detail=f"pid {pids}" if pids else "no process executes jobs now"

@@ -28,7 +28,7 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import UnknownOperator
+from agent_runtime.errors import InvalidTransition, UnknownOperator
 from agent_runtime.values.job import JobRecord, JobStatus
 
 if TYPE_CHECKING:
@@ -81,11 +81,18 @@ async def _ended(settings: Settings, job_id: str) -> str | None:
     """Return the answer of a job that has ended, whoever executed it; `None` of one that goes on.
 
     Raises:
-        JobEnded: It has ended without success.
+        InvalidTransition: It has ended without an answer.
     """
     async with reading(settings) as kernel:
         head = await kernel.jobs.head(job_id)
-        return answer_of(await kernel.handle(head.job_id).result()) if head.status.is_terminal else None
+        if head.status is JobStatus.SUCCEEDED:
+            return answer_of(await kernel.handle(head.job_id).result())
+    if head.status.is_terminal:
+        why = f": {head.error}" if head.error else ""
+        raise InvalidTransition(
+            f"job {head.job_id!r} has ended: it is {head.status}{why}; jobs retry would have another go on"
+        )
+    return None
 
 
 async def _resume(

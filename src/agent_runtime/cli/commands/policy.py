@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.engine import PolicyEngine
@@ -27,7 +28,7 @@ def policy() -> None:
 def check(file: Path) -> int:
     """Read a file whole, or name every line of it that is wrong."""
     read = PolicyEngine.from_yaml(file).policy
-    say(f"{read.name} {read.version}: {len(read.rules)} rules")
+    say(f"{read.name} {read.version}: {counted(len(read.rules), 'rule')}")
     return OK
 
 

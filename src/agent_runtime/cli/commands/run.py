@@ -20,7 +20,7 @@ from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.given import dollars, read_prompt
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
-from agent_runtime.cli.output.amounts import money, tokens
+from agent_runtime.cli.output.amounts import counted, money, tokens
 from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
@@ -206,7 +206,7 @@ class _Command:
             narrator.end_line()
             say_text(result.content)
         cost = money(None if total.unpriced else total.cost)
-        narrator.line(f"{result.turns} model calls · {tokens(total.total_tokens)} tokens · {cost}")
+        narrator.line(f"{counted(result.turns, 'model call')} · {tokens(total.total_tokens)} tokens · {cost}")
         return OK
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import signal
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,6 +12,7 @@ import click
 from agent_runtime.app import Runtime, load_app
 from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
+from agent_runtime.cli.interruption import stop_signals
 from agent_runtime.cli.output.printable import say
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def worker(db: str | None, app: str | None) -> int:
     """Execute the jobs of an application's database, beside any number of other workers.
 
     The application is a `Runtime`, a `RuntimeKernel`, or a function that returns one; without it, one is made of the
-    settings, on the database that --db names. SIGTERM or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
+    settings, on the database that --db names. SIGTERM, SIGHUP or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
     not wait.
     """
     settings = settings_for(db, app=app)
@@ -66,7 +66,8 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
         seconds = GIVE_UP_SECONDS if again else kernel.options.shutdown_seconds + GRACE_SECONDS
         loop.call_later(seconds, os._exit, FAILED)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    signals = stop_signals()
+    for number in signals:
         loop.add_signal_handler(number, stop_or_give_up)
     try:
         async with chosen:
@@ -83,5 +84,5 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
         say("stopped without waiting; other workers go on with the jobs", err=True)
     finally:
         gc.unfreeze()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals:
             loop.remove_signal_handler(number)

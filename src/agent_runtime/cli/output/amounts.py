@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
+
+_TINY: Final = Decimal("0.001")
+"""Dollars below which every place counts, down to the last that the ledger keeps."""
 
 
 def money(cost: Decimal | None) -> str:
@@ -12,7 +16,17 @@ def money(cost: Decimal | None) -> str:
         return "no price"
     if cost == 0:
         return "$0"
-    return f"${cost:,.2f}" if cost >= 100 else f"${cost:,.6f}"
+    if cost >= 100:
+        return f"${cost:,.2f}"
+    if abs(cost) >= _TINY:
+        return f"${cost:,.6f}"
+    whole, _, places = f"{cost:.10f}".partition(".")
+    return f"${whole}.{places.rstrip('0'):0<6}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things: `1 job`, `2 jobs`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def tokens(count: int) -> str:

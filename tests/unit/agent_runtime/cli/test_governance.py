@@ -56,7 +56,7 @@ def database(tmp_path: Path) -> str:
 
 
 def test_a_policy_file_is_checked_and_explained(policy_file: str) -> None:
-    assert "1 rules" in run(policy, "check", policy_file).output
+    assert "1 rule\n" in run(policy, "check", policy_file).output
     told = run(policy, "explain", policy_file, "tool", "shell_run").output
     assert told.startswith("tool 'shell_run': deny (rule 'no shell': too sharp)")
     decided = json.loads(run(policy, "explain", policy_file, "tool", "look", "--json").output)

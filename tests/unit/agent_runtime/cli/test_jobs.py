@@ -151,9 +151,9 @@ def test_the_answer_is_printed_whoever_asks_for_it(path: Path) -> None:
 
 def test_a_job_without_an_answer_says_why(path: Path) -> None:
     (failed,) = executed(path, ExecutionRequest(operator="failing"))
-    for command in ("result", "resume"):
+    for command, error in (("result", JobFailed), ("resume", InvalidTransition)):
         refused = run(command, failed, "--db", path)
-        assert isinstance(refused.exception, JobFailed)
+        assert isinstance(refused.exception, error)
         assert "no such thing" in str(refused.exception)
     waits = run("submit", "priced", "1", "--db", path).stdout.strip()
     early = run("result", waits, "--db", path)

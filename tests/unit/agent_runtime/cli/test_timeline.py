@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext, RuntimeEvent
-from agent_runtime.cli.output.amounts import money, seconds
+from agent_runtime.cli.output.amounts import counted, money, seconds
 from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.timeline import show_steps, steps_of
 from llm_client import Agent, FunctionProvider, ProviderUnavailable, RequestSpec, ToolCall, tool
@@ -139,5 +139,11 @@ def test_words_and_lines_do_not_run_into_each_other() -> None:
 
 def test_amounts_read_well() -> None:
     assert [money(Decimal(text)) for text in ("0", "0.000123", "1234.5")] == ["$0", "$0.000123", "$1,234.50"]
+    assert [money(Decimal(text)) for text in ("0.0000001", "0.00000123", "0.0005")] == [
+        "$0.0000001",
+        "$0.00000123",
+        "$0.000500",
+    ]
+    assert [counted(number, "job") for number in (0, 1, 2_000)] == ["0 jobs", "1 job", "2,000 jobs"]
     assert money(None) == "no price"
     assert [seconds(value) for value in (None, 0.5, 61, 3720)] == ["–", "0.50 s", "1 min 01 s", "1 h 02 min"]
