@@ -96,10 +96,10 @@ llama.cpp, LM Studio, Ollama, vLLM, SGLang, TGI, Moonshot ("exceeded model token
 input length"), MiniMax, Doubao, SiliconFlow, Copilot, watsonx (their references, and the lists that coding agents keep of them)."""
 _OTHER_LIMITS = re.compile(
     r"tokens? per|per (second|min|minute|hour|day|month)\b|\b[TR]P[MDS]\b|rate.?limit|too many requests|throttl|quota|wait before"
-    r"|\b(daily|weekly|monthly) |(unknown|unrecognized|unsupported|unexpected|invalid) (\w+ ){0,2}(parameter|argument|field|option|key)",
+    r"|\bnot (yet )?(available|enabled|included)\b|\b(daily|weekly|monthly) |(unknown|unrecognized|unsupported|unexpected|invalid) (\w+ ){0,2}(parameter|argument|field|option|key)",
     re.IGNORECASE,
 )
-"""What a message is about that sounds alike: how much may be asked in a time, or a field that is not known."""
+"""What a message is about that sounds alike: how much may be asked in a time, what an account may not use, or a field that is not known."""
 _TEXT_TOO_LONG = re.compile(r"maximum length (\d{1,9})\b")
 _A_CONVERSATION = 100_000
 """Characters from which on OpenAI's bound on a text (`string_above_max_length`) is one on what is said; names and descriptions have less."""

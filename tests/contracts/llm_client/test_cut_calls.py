@@ -257,6 +257,14 @@ async def test_call_that_google_cannot_read_is_asked_for_again_through_its_chat_
     assert isinstance(result.error, MalformedToolCall)
 
 
+@pytest.mark.parametrize("fields", [{}, {"choices": None}, {"choices": []}])
+async def test_answer_without_choices_says_so_and_what_it_took(fields: dict[str, Any]) -> None:
+    result, _ = await run("chat", json_reply({"id": "c1", **fields, "usage": USAGE}), stream=False)
+    assert isinstance(result.error, InvalidResponse)
+    assert "without any choice" in str(result.error)
+    assert (result.error.request_id, result.total_usage.input_tokens) == ("c1", 7)
+
+
 async def test_choice_that_says_nothing_at_all_is_no_answer() -> None:
     result, _ = await run("chat", ended(None, stream=False), stream=False)
     assert isinstance(result.error, InvalidResponse)

@@ -172,6 +172,15 @@ def test_reasoning_without_what_followed_it_is_left_out(item: dict[str, Any]) ->
     assert items(replace(message, content=left)) == [openai.bare(openai.call(1))]
 
 
+@pytest.mark.parametrize("item_id", ["x" * 408, "msg/1+a=="])
+def test_ids_that_are_not_taken_back_are_left_out(item_id: str) -> None:
+    """`Invalid 'input[2].id': string too long. Expected a string with maximum length 64` (github.com/can1357/oh-my-pi/issues/457)."""
+    answer = {**openai.message(1, openai.part("Yes.")), "id": item_id}
+    assert items(response([openai.thought(1), answer]).message()) == [openai.said("Yes.")]
+    called = {**openai.call(1, namespace="n"), "id": item_id}
+    assert items(response([openai.thought(1), called]).message()) == [openai.bare(called)]
+
+
 def test_stream_that_broke_leaves_no_ids_behind() -> None:
     reader = RESPONSES.reader(Origin(provider="openai", model="m"), None)
     whole = openai.streamed([openai.thought(1), openai.SEARCH, openai.message(1, openai.part("Yes."))], {})

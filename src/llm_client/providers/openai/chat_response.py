@@ -135,7 +135,7 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
     payload = object_in(payload)
     choices = payload.get("choices")
     usage = read_usage(payload) if stated_usage(payload) else None
-    if isinstance(choices, list) and not choices:
+    if not choices:  # Gemini's chat interface leaves them out where it blocks a prompt
         raise InvalidResponse(
             f"{origin.provider} answered without any choice",
             status=200,
@@ -144,7 +144,7 @@ def check_choice(payload: object, origin: Origin, request_id: str | None) -> Map
             request_id=request_id or payload.get("id"),
             usage=usage,
         )
-    choice: Mapping[str, Any] = payload["choices"][0]
+    choice: Mapping[str, Any] = choices[0]
     if choice.get("error"):
         error = failure_of_event(choice, origin, request_id=request_id or payload.get("id"))
         error.usage = usage

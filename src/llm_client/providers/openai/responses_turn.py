@@ -31,6 +31,7 @@ _PICTURES: Final = {
     "svg": "image/svg+xml",
 }
 """The formats in which pictures are drawn (openai-python 3.57, `ImageGenerationCall`)."""
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 BEHIND: Final = "behind"
 """Under which a part keeps the id of the reasoning that it came behind."""
 _Item = tuple[dict[str, Any], Mapping[str, Any]]
@@ -249,9 +250,14 @@ def _is_followed(items: Sequence[_Item], number: int, said: list[int]) -> bool:
 
 
 def _is_led(items: Sequence[_Item]) -> bool:
-    """Whether everything that has an id stands behind the reasoning that it came behind."""
+    """Whether everything that has an id stands behind the reasoning that it came behind, and the id is one that is taken back.
+
+    Gateways give ids of some hundred letters, which their own interface then refuses.
+    """
     last: object = None
     for item, about in items:
+        if "id" in item and not (isinstance(item["id"], str) and _ID.fullmatch(item["id"])):
+            return False
         if item.get("type") in _REASONING:
             last = item.get("id")
         elif "id" in item and about.get(BEHIND) not in (None, last):

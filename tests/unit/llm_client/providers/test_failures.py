@@ -231,6 +231,7 @@ LOOK_ALIKES: list[tuple[int, Any, type[ProviderError]]] = [
      InvalidRequest),
     (400, anthropic_error("invalid_request_error", "tools.0.custom.name: String should have at most 64 characters"), InvalidRequest),
     (400, openai_error("Invalid 'metadata': too many properties."), InvalidRequest),
+    (400, anthropic_error("invalid_request_error", "The 1M context window is not yet available for this subscription."), InvalidRequest),
     (400, openai_error("Too many images: at most 20 per request."), InvalidRequest),
     (500, openai_error("Internal error.", type="server_error"), ProviderUnavailable),
 ]  # fmt: skip
