@@ -265,7 +265,7 @@ class CallAssembler:
             if index is None or call.index is None or call.index == index:
                 other = bool(name and call.stub.name and name != call.stub.name)
                 again = bool(name and text and self._is_whole(call))
-                return None if other or again else call
+                return None if other or (again and not _repeats(call, index, text)) else call
         return None if name else known[-1]
 
     def _at(self, index: int | None) -> OpenCall | None:
@@ -301,6 +301,11 @@ class CallAssembler:
         if self._looked_at <= _LOOKED_AT:
             self._looked_at += call.size
         return self._looked_at <= _LOOKED_AT
+
+
+def _repeats(call: OpenCall, index: int | None, text: str) -> bool:
+    """Whether a piece says the whole of a call again, under its id and at its place, as some servers do at the end."""
+    return index is not None and call.index == index and _decoded(text) == _decoded(call.text)
 
 
 def _could_follow(so_far: str, text: str) -> bool:

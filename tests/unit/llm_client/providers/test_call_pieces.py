@@ -154,6 +154,16 @@ def test_second_whole_call_at_the_same_index_is_one_of_its_own() -> None:
     assert read(pieces) == [("f", {"x": 1}), ("f", {"x": 2})]
 
 
+@pytest.mark.parametrize("arguments", ['{"x":1}', "{}"])
+def test_call_that_a_server_says_again_as_a_whole_is_one_call(arguments: str) -> None:
+    """Some repeat it in the piece that ends the answer: the tool would run twice."""
+    whole = head("f", arguments, index=0, id="a")
+    assert read([whole, whole]) == [("f", orjson.loads(arguments))]
+    assert read([*ordinary(0, "f", [arguments]), {**whole, "id": "id0"}]) == [("f", orjson.loads(arguments))]
+    assert len(read([whole, {**whole, "index": 1}])) == 2
+    assert len(read([whole, head("f", '{"x":2}', index=0, id="a")])) == 2
+
+
 def test_id_that_a_server_gives_twice_is_made_unique() -> None:
     reader = ChatStreamReader(ORIGIN, None)
     for index, name in enumerate("fg"):
