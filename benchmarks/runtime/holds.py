@@ -137,20 +137,20 @@ async def resumed(handle: Any, answer: Callable[[], Awaitable[Any]]) -> Holds:
 async def measure(kind: str, operator: str, size: int) -> dict[str, float]:
     """Run a job up to its question, then again; both runs are watched."""
     from agent_runtime import ExecutionRequest, open_storage
+    from agent_runtime.worker.garbage import few_collections
 
     storage = open_storage("sqlite:///runs.db" if kind == "sqlite" else "memory://")
     async with kernel(storage) as k:
         await (await k.execute(ExecutionRequest(operator="small", input=1))).result()  # imports what is used
-        gc.collect()
-        gc.freeze()  # as the command `agent-runtime worker` does
-        with probe() as first:
-            handle = await k.execute(ExecutionRequest(operator=operator, input=size))
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not (asked := await k.actions.list_pending()):
-                    await asyncio.sleep(0.01)
-        again = await resumed(
-            handle, lambda: k.actions.resolve_by_id(asked[0].action_id, {"confirmed": True})
-        )
+        with few_collections():  # as the command `agent-runtime worker` has it
+            with probe() as first:
+                handle = await k.execute(ExecutionRequest(operator=operator, input=size))
+                async with asyncio.timeout(WAIT_SECONDS):
+                    while not (asked := await k.actions.list_pending()):
+                        await asyncio.sleep(0.01)
+            again = await resumed(
+                handle, lambda: k.actions.resolve_by_id(asked[0].action_id, {"confirmed": True})
+            )
     await storage.aclose()
     return {
         **{f"first_{name}": value for name, value in told(first).items()},

@@ -107,6 +107,14 @@ def empty(variant: str) -> Result:
     return Result(seconds, workload.EMPTY_JOBS, {"cpu_ms": cpu_ms})
 
 
+def children(_: str) -> Result:
+    """A parent of a thousand children that give four kilobytes each."""
+    import children as family
+
+    costs = asyncio.run(family.measure(os.environ.get("DATABASE_URL", "sqlite:///runs.db")))
+    return Result(costs.seconds, family.CHILDREN, {"cpu_ms": costs.starting_ms + costs.ending_ms})
+
+
 def _agent() -> Any:
     from llm_client import Agent, AgentConfig, ExecutionEngine, FunctionProvider, tool
     from llm_client.messages import CompletionResult, ToolCall
@@ -226,6 +234,7 @@ if __name__ == "__main__":
             "sequential-intent": sequential_intent,
             "concurrent": concurrent,
             "empty": empty,
+            "children": children,
             "agent": agent,
             "suspended": suspended,
         }

@@ -48,8 +48,8 @@ def report(found: Answers, rounds: int, on: str) -> str:
         f"One run of `make bench`: the best of {rounds} rounds, every case in a process of its own ({on}).\n"
         "Each number is the longest turn of the loop while the case went on, in processor time of the loop's thread and by the clock;\n"
         "wanted are 50 ms. By the clock, whatever else the machine did is in it. `of that garbage` is the longest collection by the\n"
-        "clock; everything that was there when the worker had started is out of its reach (`gc.freeze`, as `agent-runtime worker`\n"
-        "does it). The first run of a large result includes the user's function that makes it, and the import of pydantic."
+        "clock: as in `agent-runtime worker`, everything that was there when the worker had started is out of its reach, and young objects\n"
+        "are looked at by the ten thousand. The first run of a large result includes the user's function that makes it, and the import of pydantic."
     )
     return "\n\n".join(["# How long the loop is held", intro, "\n".join(lines)]) + "\n"
 
