@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +13,7 @@ from agent_runtime.cli.database import db_option, settings_for
 from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
 from agent_runtime.cli.interruption import stop_signals
 from agent_runtime.cli.output.printable import say
+from agent_runtime.worker.garbage import few_collections
 
 if TYPE_CHECKING:
     from agent_runtime.app import RuntimeKernel
@@ -76,13 +76,11 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
                 say(f"{kernel.worker_id} executes {names}")
             else:
                 say(f"{kernel.worker_id} waits: another process executes the jobs of this database")
-            gc.collect()
-            gc.freeze()  # the modules live as long as the process: no collection has to look through them, holding the loop
-            await stop.wait()
+            with few_collections():
+                await stop.wait()
             say("stopping: the steps in flight may end", err=True)
     except asyncio.CancelledError:
         say("stopped without waiting; other workers go on with the jobs", err=True)
     finally:
-        gc.unfreeze()
         for number in signals:
             loop.remove_signal_handler(number)
