@@ -437,6 +437,20 @@ CASES = {
         vendor="chat", name="mistral", model="mistral-medium-latest", usage=plain(1000, 100, prompt_audio_seconds={}),
         counts=SMALL, beside={"service_tier": None}, cost="0.00225",
     ),
+    "responses: a picture of which nobody says what it took": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"output": [{"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "iVBO"},
+                           openai_responses.MESSAGE]},
+        counts=SMALL, cost=None,
+    ),
+    "responses: a picture that failed": Case(
+        vendor="responses", model="gpt-5.2",
+        usage={"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+        beside={"output": [{"type": "image_generation_call", "id": "ig_1", "status": "failed", "result": None},
+                           openai_responses.MESSAGE]},
+        counts=SMALL, cost="0.00315",
+    ),
     "google: each search of a new model": Case(
         vendor="google", model="gemini-3.8-flash",
         usage={"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 1100},

@@ -19,6 +19,8 @@ _NAMES: Final = {
     "completion_tokens_details": "output_tokens_details",
 }
 """What Chat Completions and the Responses API call the same."""
+_SOME_PAINTER: Final = "image_generation"
+"""Stands for a model whose name is not said, and which has no price."""
 _MOST_SECONDS: Final = 10**9
 """More than anybody has heard."""
 
@@ -114,6 +116,8 @@ def read_response_usage(response: Mapping[str, object]) -> Usage:
         requests=1,
     )
     painted = _painted(part_of(tools, "image_gen"), response.get("tools"))
+    if painted is None and _has_painted(output):
+        painted = Usage(model=_SOME_PAINTER, requests=1)  # which took something that is not said
     total = own if painted is None else replace(own + painted, iterations=(own, painted))
     return replace(total, cost=stated_cost(usage), service_tier=tier, requests=1)
 
@@ -137,10 +141,18 @@ def _painted(usage: Mapping[str, Any], tools: Any) -> Usage | None:
         cache_read_image_tokens=whole_number(cached.get("cached_image_tokens")),
         input_image_tokens=whole_number(given.get("image_tokens")),
         output_image_tokens=whole_number(made.get("image_tokens")) if made else written,
-        model=next(filter(None, map(_painter, tools if isinstance(tools, list) else ())), "image_generation"),
+        model=next(filter(None, map(_painter, tools if isinstance(tools, list) else ())), _SOME_PAINTER),
         requests=1,
     )
     return painted if painted.total_tokens else None
+
+
+def _has_painted(output: Any) -> bool:
+    items: Sequence[Any] = output if isinstance(output, list) else ()
+    return any(
+        isinstance(item, Mapping) and item.get("type") == "image_generation_call" and bool(item.get("result"))
+        for item in items
+    )
 
 
 def _painter(tool: Any) -> str | None:
