@@ -1,5 +1,5 @@
 # Every target sets up what it needs in its own virtual environment; nothing else is installed on the machine.
-EXTRAS  := aiohttp,mcp,postgres,redis,yaml
+EXTRAS  := aiohttp,mcp,postgres,redis
 RUNTIME := .venv/.runtime-stamp
 DEV     := .venv/.dev-stamp
 LOCK    := scripts/requirements.lock

@@ -30,7 +30,7 @@ LLMClientError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from llm_client.messages import CompletionResult
@@ -219,18 +219,22 @@ class ConfigurationError(LLMClientError):
     code = "configuration_error"
 
 
+DISTRIBUTION: Final = "durable-agent-runtime"
+"""What `pip` calls the distribution that holds `llm_client` and `agent_runtime`."""
+
+
 class MissingDependency(ConfigurationError, ImportError):
     """An optional dependency is not installed.
 
     Args:
         package: The package that is missing.
-        extra: The extra of `agent-runtime` that brings it.
+        extra: The extra of the distribution that brings it.
     """
 
     code = "missing_dependency"
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f"{package!r} is not installed; run: pip install 'agent-runtime[{extra}]'")
+        super().__init__(f"{package!r} is not installed; run: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 class UngovernedCall(ConfigurationError):

@@ -13,8 +13,8 @@ LOCK = (ROOT / "scripts" / "requirements.lock").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = re.search(r"^EXTRAS +:= (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
 LOCKED = dict(re.findall(r"^([a-z0-9.-]+)==([^ ;]+)", LOCK, re.MULTILINE))
-UNBOUND = {"tzdata", "pip"}
-"""Data that is named by year, and what installs all of it."""
+UNBOUND = {"tzdata", "pip", PROJECT["project"]["name"]}
+"""Data that is named by year, what installs all of it, and the distribution itself, of which one extra is all others."""
 
 
 def wanted() -> list[str]:

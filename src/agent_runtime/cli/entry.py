@@ -79,7 +79,9 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
     if wanted and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"agent-runtime {version('agent-runtime')}")
+        from llm_client.errors import DISTRIBUTION
+
+        click.echo(f"agent-runtime {version(DISTRIBUTION)}")
         ctx.exit()
 
 

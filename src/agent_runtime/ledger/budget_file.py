@@ -22,7 +22,6 @@ def parse_budgets(text: str, *, source: str = "budgets", toml: bool = False) -> 
 
     Raises:
         FileInvalid: Something in it is wrong; nothing of it is used. The message names every line and reason.
-        MissingDependency: It is not TOML, and PyYAML is not installed.
     """
     return _read(read_toml(text, source=source) if toml else read_yaml(text, source=source))
 

@@ -43,7 +43,6 @@ def parse_policy(text: str, *, source: str = "policy") -> Policy:
 
     Raises:
         PolicyInvalid: It is not YAML, or something in it is wrong; nothing of it is used.
-        MissingDependency: PyYAML is not installed.
     """
     try:
         read = read_yaml(text, source=source)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_runtime.errors import FileInvalid, MissingDependency
+from agent_runtime.errors import FileInvalid
 from llm_client.json_text import JsonObject
 
 if TYPE_CHECKING:
@@ -120,12 +120,9 @@ def read_yaml(text: str, *, source: str) -> Document:
 
     Raises:
         FileInvalid: It is not YAML, too large, or has more in it than plain values.
-        MissingDependency: PyYAML is not installed.
     """
-    try:
-        import yaml
-    except ImportError:
-        raise MissingDependency("pyyaml", "yaml") from None
+    import yaml  # when there is some: most processes never read any
+
     _check_size(text, source)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

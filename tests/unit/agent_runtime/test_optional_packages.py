@@ -32,4 +32,4 @@ def test_a_missing_redis_package_is_said_with_the_extra_that_brings_it(name: str
         check=True,
     )
 
-    assert "agent-runtime[redis]" in run.stdout
+    assert "'durable-agent-runtime[redis]'" in run.stdout

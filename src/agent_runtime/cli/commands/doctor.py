@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,21 +22,14 @@ from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.standing import is_alive
 from agent_runtime.errors import AgentRuntimeError, ConfigurationError
+from llm_client.errors import DISTRIBUTION
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
 
 Verdict = Literal["ok", "note", "problem"]
 
-EXTRAS: Final = {
-    "aiohttp": ("aiohttp",),
-    "mcp": ("mcp",),
-    "postgres": ("asyncpg", "procrastinate"),
-    "redis": ("redis",),
-    "kafka": ("confluent-kafka",),
-    "otel": ("opentelemetry-api", "opentelemetry-sdk"),
-    "yaml": ("pyyaml",),
-}
+_REQUIREMENT: Final = re.compile(r"(?P<package>[\w.-]+)[^;]*;.*extra == ['\"](?P<extra>[\w.-]+)['\"]")
 KEYS: Final = {
     "anthropic": ("ANTHROPIC_API_KEY",),
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
@@ -97,16 +91,26 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    yield Finding(what="agent-runtime", verdict="ok", detail=version("agent-runtime"))
-    for extra, packages in EXTRAS.items():
+    yield Finding(what=DISTRIBUTION, verdict="ok", detail=version(DISTRIBUTION))
+    for extra, packages in sorted(_extras().items()):
         found = {package: _version(package) for package in packages}
         missing = [package for package, number in found.items() if number is None]
         if missing:
-            detail = f"not installed: pip install 'agent-runtime[{extra}]'"
+            detail = f"not installed: pip install '{DISTRIBUTION}[{extra}]'"
             yield Finding(what=f"extra {extra}", verdict="note", detail=detail)
         else:
             detail = ", ".join(f"{package} {number}" for package, number in found.items())
             yield Finding(what=f"extra {extra}", verdict="ok", detail=detail)
+
+
+def _extras() -> dict[str, list[str]]:
+    """Return the packages of each extra, as the distribution itself names them."""
+    extras: dict[str, list[str]] = {}
+    for text in requires(DISTRIBUTION) or ():
+        named = _REQUIREMENT.match(text)
+        if named is not None and named["extra"] != "all":  # which is the others
+            extras.setdefault(named["extra"], []).append(named["package"])
+    return extras
 
 
 def _version(package: str) -> str | None:
