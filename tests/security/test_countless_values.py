@@ -5,6 +5,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import make_dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -13,7 +14,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext
 from agent_runtime.errors import InvalidInput
@@ -165,6 +166,50 @@ def test_nor_does_a_typed_answer_or_an_edit_bring_such_numbers_into_a_set() -> N
         completed(book, {"numbers": alike("int", 5_000)})
     with pytest.raises(InvalidInput, match="more than 100 different numbers"):
         ResultType(set[int]).told(alike("int", 5_000))
+
+
+Wide: Any = create_model("Wide", **{f"field_{number}": (int, ...) for number in range(60)})  # type: ignore[call-overload]  # names are not known to mypy
+
+
+class Rows(BaseModel):
+    rows: list[int | float | UUID | Decimal | datetime | bool] = []
+    wide: list[Wide] = []
+    by_name: dict[str, list[int] | list[bool] | Wide] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "is_refused"),
+    [
+        ({"rows": ["x"] * 190_000}, True),
+        ({"wide": [{}] * 19_000}, True),
+        ({"by_name": {str(number): {} for number in range(8_000)}}, True),
+        ({"rows": [1] * 50_000}, False),
+        ({"wide": [{f"field_{number}": number for number in range(60)}] * 1_500}, False),
+    ],
+    ids=["types", "fields", "both", "numbers", "records"],
+)
+async def test_values_in_which_countless_mistakes_can_be_made_are_refused_before_they_are_checked(
+    given: dict[str, Any], is_refused: bool
+) -> None:
+    """60 KB of `{}` are a million mistakes, all of which are told in one go: it held the loop for more than a second, from a thread."""
+
+    @tool(effect="read")
+    async def book(book: Rows) -> str:
+        """Book rows."""
+        return "booked"
+
+    provider = ScriptedProvider([ToolCall("1", "book", {"book": given}), "done"])
+    result = await Agent(provider=provider, tools=[book]).run("go")
+    (told,) = [message.text for message in result.messages if message.role == "tool"]
+    assert told.startswith("Error: not run: more than 400,000 mistakes") is is_refused
+    if not is_refused:
+        assert completed(book, {"book": given})
+        assert OutputType(Rows).parse(dumps(given).decode())
+        return
+    with pytest.raises(ToolError, match="more than 400,000 mistakes"):
+        completed(book, {"book": given})
+    with pytest.raises(OutputInvalid, match="more than 400,000 mistakes"):
+        OutputType(Rows).parse(dumps(given).decode())
 
 
 def test_what_looks_for_such_numbers_looks_at_each_character_once() -> None:

@@ -15,11 +15,11 @@ from llm_client.background import gather_or_cancel
 from llm_client.errors import RunAborted, ToolError
 from llm_client.exits import PASSING
 from llm_client.governed import host_for
-from llm_client.json_text import MOST_ALIKE, MOST_WRITTEN, has_alike, is_beyond_writing, whole_text
+from llm_client.json_text import MOST_WRITTEN, is_beyond_writing, whole_text
 from llm_client.messages import ToolCall
 from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.spec import RequestContext
-from llm_client.tools.arguments import completed_aside
+from llm_client.tools.arguments import completed_aside, uncheckable
 from llm_client.tools.execution import INVALID_ARGUMENTS, execute, failure, failure_of, invalid_arguments
 from llm_client.tools.registry import ToolRegistry
 from llm_client.tools.tool import ToolResult
@@ -114,8 +114,9 @@ class ToolCalls:
             return failure(f"the arguments are not a JSON object: {quoted}", INVALID_ARGUMENTS)
         if is_beyond_writing(call.arguments):
             return failure(f"not run: the arguments have more than {MOST_WRITTEN}", INVALID_ARGUMENTS)
-        if await read_aside(call.arguments, partial(has_alike, call.arguments)):
-            return failure(f"not run: the arguments have more than {MOST_ALIKE}", INVALID_ARGUMENTS)
+        why = await read_aside(call.arguments, partial(uncheckable, tool, call.arguments))
+        if why is not None:
+            return failure(f"not run: {why}", INVALID_ARGUMENTS)
         if tool.validate is not None:
             try:
                 await read_aside(call.arguments, partial(tool.validate, call.arguments))

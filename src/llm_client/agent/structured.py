@@ -20,6 +20,7 @@ from llm_client.json_text import (
 )
 from llm_client.public_text import kind_of, text_of
 from llm_client.spec import OutputSchema
+from llm_client.tools.mistakes import MOST_MISTAKES, has_room_for_mistakes
 from llm_client.tools.schema import describe_problems, without_titles
 
 _NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -86,6 +87,8 @@ class OutputType:
             raise OutputInvalid(f"- value: more than {MOST_WRITTEN}")
         if has_alike(data):
             raise OutputInvalid(f"- value: more than {MOST_ALIKE}")
+        if has_room_for_mistakes(data, self.schema.schema):
+            raise OutputInvalid(f"- value: more than {MOST_MISTAKES} it")
         try:
             return self._read(data)
         except ValidationError as error:

@@ -11,6 +11,7 @@ from functools import partial
 
 from llm_client.errors import ToolError
 from llm_client.json_text import MOST_ALIKE, JsonObject, JsonValue, has_alike
+from llm_client.tools.mistakes import MOST_MISTAKES, has_room_for_mistakes
 from llm_client.tools.tool import Tool
 from llm_client.turns import read_aside
 
@@ -23,14 +24,23 @@ def completed(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
     Raises:
         ToolError: The tool cannot be called like this; the text is for the model.
     """
-    if has_alike(arguments):
-        raise ToolError(f"the arguments have more than {MOST_ALIKE}")
+    if (why := uncheckable(tool, arguments)) is not None:
+        raise ToolError(why)
     if tool.complete is not None:
         return tool.complete(arguments)
     given = with_defaults(tool.parameters, arguments)
     if tool.validate is not None:
         tool.validate(given)
     return given
+
+
+def uncheckable(tool: Tool, arguments: JsonObject) -> str | None:
+    """Return why arguments are not compared with a tool's types, if that would take too long; it would be done in one go."""
+    if has_alike(arguments):
+        return f"the arguments have more than {MOST_ALIKE}"
+    if tool.definition is None and has_room_for_mistakes(arguments, tool.parameters):
+        return f"more than {MOST_MISTAKES} the arguments"
+    return None
 
 
 async def completed_aside(tool: Tool, arguments: JsonObject) -> dict[str, JsonValue]:
