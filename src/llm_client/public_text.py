@@ -25,6 +25,7 @@ _UNPRINTABLE: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\ud
 _INPUT: Final = re.compile(r"input_value=.*?(?=, input_type=|$)", re.MULTILINE)
 """How pydantic repeats a value that it refuses: abbreviated, so that a secret in it has no shape any more."""
 _PLACEHOLDER: Final = "\ufffd"
+_TOLD_ONE_BY_ONE: Final = 100
 _SHORTEST_KEY: Final = 4
 _KEY: Final = "<REDACTED:api_key>"
 
@@ -69,7 +70,12 @@ def raw_text_of(error: BaseException) -> str:
     """Return what an exception says, unredacted; its class where it says nothing, or fails to."""
     if isinstance(error, SystemExit):
         return f"it tried to end the process, with status {error.code!r}"
+    count = attribute_of(error, "error_count")
     try:
+        if (
+            callable(count) and (mistakes := count()) > _TOLD_ONE_BY_ONE
+        ):  # pydantic's, whose text tells of each
+            return f"{mistakes} mistakes"
         return str(error) or type(error).__name__
     except KeyboardInterrupt:
         raise

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from llm_client import (
     Agent,
@@ -24,6 +25,7 @@ from llm_client import (
     ToolInvocation,
     ToolResult,
 )
+from llm_client.public_text import text_of
 from llm_client.tools import mcp_stdio
 from llm_client.tools.arguments import with_defaults
 from llm_client.tools.execution import execute
@@ -520,6 +522,50 @@ async def test_nor_does_any_log_hold_a_key_that_a_server_repeats(
     assert any(record.name.startswith(("mcp", "httpx2", "client")) for record in caplog.records)
     told = [str(refused.value), *(repr(vars(record)) for record in caplog.records)]
     assert not [text for text in (*told, caplog.text) if LONG_KEY.lower() in text.lower()]
+
+
+WRONG = ["z"] * 200_000
+"""Each is a mistake for each type that the SDK compares it with."""
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ({"content": [{"type": "text", "text": "x", "annotations": {"audience": WRONG}}]}, "values in them"),
+        ({"content": [{"type": "resource", "resource": {"uri": "a:b", "text": WRONG}}]}, "values in them"),
+        ({"content": [{"type": "text", "text": "x", "_meta": {"x": WRONG}}]}, "values in them"),
+        ({"content": [{"type": "text", "text": "said"}], "_meta": {"x": WRONG}}, "said"),
+        ({"content": [{"type": "text", "text": "said"}], "structuredContent": {"x": WRONG}}, "said"),
+        ({"content": [{"type": "text", "text": "said"}], "icons": WRONG}, "said"),
+    ],
+)
+async def test_an_answer_of_countless_mistakes_is_refused_before_the_sdk_tells_of_each(
+    result: Any, told: str
+) -> None:
+    """1.2 MB of them took the event loop eight seconds."""
+    async with LoopbackServer(SessionServer({"pay": result})) as web, McpServer(url=web.url) as mcp:
+        (pay,) = await mcp.tools()
+        started = time.process_time()
+        answer = await call(pay)
+        assert time.process_time() - started < 1.5
+    assert told in answer.content
+
+
+@pytest.mark.parametrize("field", ["icons", "annotations", "execution"])
+async def test_so_is_a_list_of_tools_of_countless_mistakes(field: str) -> None:
+    server = SessionServer({"pay": []})
+    server.listed = lambda: {"tools": [{"name": "pay", "inputSchema": {"type": "object"}, field: WRONG}]}
+    async with LoopbackServer(server) as web, McpServer(url=web.url) as mcp:
+        started = time.process_time()
+        (pay,) = await mcp.tools()
+        assert time.process_time() - started < 1.5
+    assert pay.name == "pay"
+
+
+def test_countless_mistakes_are_counted_and_not_told() -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(list[int]).validate_python(["x"] * 1_000)
+    assert text_of(refused.value) == "1000 mistakes"
 
 
 async def test_no_tool_is_called_by_the_key() -> None:

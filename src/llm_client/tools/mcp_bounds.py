@@ -26,6 +26,10 @@ MAX_PER_SECOND: Final = 10.0
 """Requests of the server's in the long run; as many as may be open can come at once."""
 MAX_PARTS: Final = 1_000
 """Parts of one answer: blocks of content, or tools."""
+MAX_VALUES: Final = 10_000
+"""Values in the parts of one answer, or in what the server asks. The SDK compares each with several types, and tells of each mistake."""
+_FREE: Final = frozenset({"structuredContent", "inputSchema", "outputSchema"})
+"""What the SDK takes as it is; it is looked at elsewhere."""
 
 MAX_COOKIES: Final = 50
 """Cookies that a server has kept, as a browser does for one domain."""
@@ -154,16 +158,46 @@ class _Told(_Passed):
 
 
 def _shorten(item: Any) -> None:
-    """Put a refusal in the place of content of too many parts, and leave out tools beyond what anybody takes."""
-    result = getattr(getattr(item, "message", None), "result", None)
+    """Put a refusal in the place of content of too many parts, and leave out what is beyond what anybody takes."""
+    message = getattr(item, "message", None)
+    result, params = getattr(message, "result", None), getattr(message, "params", None)
+    if isinstance(params, dict) and _are_many(params):
+        params.clear()
     if not isinstance(result, dict):
         return
     content, tools = result.get("content"), result.get("tools")
-    if isinstance(content, list) and len(content) > MAX_PARTS:
-        result["content"] = [{"type": "text", "text": f"the answer has more than {MAX_PARTS} parts"}]
+    if isinstance(content, list) and (len(content) > MAX_PARTS or _are_many(content)):
+        said = f"the answer has more than {MAX_PARTS} parts, or {MAX_VALUES} values in them"
+        result["content"] = [{"type": "text", "text": said}]
         result["isError"] = True
     if isinstance(tools, list):
         del tools[MAX_PARTS:]
+        if _are_many(tools):
+            result["tools"] = [*map(_plain, tools)]
+    for name in [name for name in result if name not in ("content", "tools", *_FREE)]:
+        if _are_many(result[name]):
+            del result[name]
+
+
+def _are_many(said: Any) -> bool:
+    """Whether there are more values in something than the SDK should look at one by one."""
+    below, values = [said], 0
+    while below and values <= MAX_VALUES:
+        item = below.pop()
+        if isinstance(item, dict):
+            values += len(item)
+            below += [inner for name, inner in item.items() if name not in _FREE]
+        elif isinstance(item, list):
+            values += len(item)
+            below += item
+    return values > MAX_VALUES
+
+
+def _plain(tool: Any) -> Any:
+    """Return of a tool what nobody can make long: its words, and its schemas, which are read elsewhere."""
+    if not isinstance(tool, dict):
+        return None
+    return {name: said for name, said in tool.items() if name in _FREE or not isinstance(said, dict | list)}
 
 
 def _is_request(item: Any) -> bool:
