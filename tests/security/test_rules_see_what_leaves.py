@@ -385,6 +385,30 @@ async def test_names_are_redacted_and_stay_names() -> None:
     assert (message.content[0].name or "").startswith("mail <REDACTED:email>")
 
 
+async def test_ids_and_names_of_calls_are_redacted_and_stay_together() -> None:
+    """Who asks for a job with messages writes these as well."""
+    model = Model()
+    calls = [ToolCall(f"{PERSONAL} {number}", f"look {PERSONAL}", {}) for number in range(2)]
+    calls.append(ToolCall("call_a1B2c3D4e5F6g7H8", "look", {}))
+    parts = [CallPart(call_id=call.id) for call in calls]
+    told = [
+        Message("assistant", tuple(parts), tuple(calls)),
+        *(Message.tool("found", tool_call_id=call.id, name=call.name) for call in calls),
+    ]
+    async with kernel(
+        operators=asking(*told), policy_engine=PolicyEngine([RedactionPolicy()]), engine=model.engine
+    ) as k:
+        await (await k.execute(ExecutionRequest(operator="ask"))).result()
+    said, *answers = model.specs[0].messages
+    assert "ann@example.com" not in repr(model.specs[0].messages)
+    ids = [call.id for call in said.tool_calls]
+    assert len(set(ids)) == 3
+    assert ids[2] == "call_a1B2c3D4e5F6g7H8"
+    assert [part.call_id for part in said.content if isinstance(part, CallPart)] == ids
+    assert [answer.tool_call_id for answer in answers] == ids
+    assert [answer.name for answer in answers] == [call.name for call in said.tool_calls]
+
+
 async def test_thoughts_are_redacted_unless_their_vendor_wants_them_back_as_they_are() -> None:
     (thought,) = (await sent(ReasoningPart(provider="x", text=PERSONAL))).content
     assert isinstance(thought, ReasoningPart)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import re
 import string
 from base64 import b64decode, b64encode
@@ -82,13 +83,25 @@ def _redacted(message: Message, cleaner: Redactor) -> Message:
     else:
         content = tuple(_redacted_part(part, cleaner) for part in message.content)
     calls = tuple(
-        replace(call, arguments=cleaner.redact(call.arguments), malformed=cleaner.redact(call.malformed))
+        replace(
+            call,
+            id=_redacted_id(call.id, cleaner),
+            name=_redacted_name(call.name, cleaner),
+            arguments=cleaner.redact(call.arguments),
+            malformed=cleaner.redact(call.malformed),
+        )
         for call in message.tool_calls
     )
     name = message.name and _redacted_name(message.name, cleaner)
-    if content == message.content and calls == message.tool_calls and name == message.name:
+    answered = message.tool_call_id and _redacted_id(message.tool_call_id, cleaner)
+    if (content, calls, name, answered) == (
+        message.content,
+        message.tool_calls,
+        message.name,
+        message.tool_call_id,
+    ):
         return message
-    return replace(message, content=content, tool_calls=calls, name=name)
+    return replace(message, content=content, tool_calls=calls, name=name, tool_call_id=answered)
 
 
 def _redacted_part(part: Part, cleaner: Redactor) -> Part:
@@ -97,7 +110,8 @@ def _redacted_part(part: Part, cleaner: Redactor) -> Part:
     if isinstance(part, TextPart | RefusalPart):
         return replace(part, text=cleaner.text(part.text), data=_redacted_data(part, cleaner))
     if isinstance(part, CallPart):
-        return replace(part, data=_redacted_data(part, cleaner))
+        call_id = _redacted_id(part.call_id, cleaner)
+        return replace(part, call_id=call_id, data=_redacted_data(part, cleaner))
     return part if part.data else replace(part, text=cleaner.text(part.text))
 
 
@@ -120,6 +134,15 @@ def _redacted_name(name: str, cleaner: Redactor) -> str:
     """Return whose message it is without what is taken out; vendors refuse the marks that stand in texts."""
     left = cleaner.text(name)
     return name if left == name else _NOT_IN_NAMES.sub("_", left).strip("_")
+
+
+def _redacted_id(call_id: str, cleaner: Redactor) -> str:
+    """Return a call's id without what is taken out; the same one wherever it stands, and another one for another call."""
+    left = cleaner.text(call_id)
+    if left == call_id:
+        return call_id
+    told_apart = hashlib.blake2b(call_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{_NOT_IN_NAMES.sub('_', left).strip('_')}_{told_apart}"
 
 
 def _redacted_media(part: MediaPart, cleaner: Redactor) -> MediaPart:
