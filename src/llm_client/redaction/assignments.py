@@ -20,7 +20,7 @@ from heapq import merge
 
 from llm_client.redaction.key_names import FOREIGN, MAX_NAME_LENGTH, is_harmless, kind_of_name
 from llm_client.redaction.rules import Span, near_miss
-from llm_client.redaction.stretches import matches, occurs
+from llm_client.redaction.stretches import STRETCH, matches, occurs
 
 _REST = (
     r"[\w.-]{0,24}+(?P<close>\\{0,15}[\"'`]\]?|%22|%27|&quot;|&#3[49];|\*{1,2}|\[?\]|%5d)?[ \t]{0,3}"
@@ -146,11 +146,12 @@ class _Name:
 
 def assignment_spans(text: str, lowered: str) -> Iterator[Span]:
     """Yield the values that a text, which is given in lower case as well, assigns to names of secrets, and near misses."""
-    found = (
+    is_short = len(lowered) <= STRETCH
+    found = [
         _matches(pattern, lowered, order)
         for order, (word, pattern) in enumerate(_ASSIGNMENTS.items())
-        if occurs(word, lowered)
-    )
+        if (word in lowered if is_short else occurs(word, lowered))
+    ]
     done = last = others = 0
     foreign = () if lowered.isascii() and not occurs("\\u", lowered) else (_matches(_FOREIGN, lowered, -1),)
     for end, _, match in merge(*found, *foreign):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from unicodedata import normalize
 
-from llm_client.redaction.stretches import STRETCH, first_match, joined, matches, occurs, stretches
+from llm_client.redaction.stretches import STRETCH, containing, first_match, joined, matches, stretches
 from llm_client.unseen import IGNORABLE
 
 _LETTERS = "\xa0\u2000-\u200a\u202f\u3000\uff01-\uff5e\u2460-\u24ff\U0001d400-\U0001d7ff\U0001f100-\U0001f1ff\u2010-\u2015\u2212\ufe58\ufe63"
@@ -118,8 +118,9 @@ def has_dashes(text: str) -> bool:
 
 
 def _has_codes(text: str) -> bool:
-    coded = occurs("\\", text) and (occurs("\\x", text) or occurs("\\u00", text))
-    return coded or occurs("\0", text) or occurs("\x1b", text)
+    holds = containing(text)
+    coded = holds("\\") and (holds("\\x") or holds("\\u00"))
+    return coded or holds("\0") or holds("\x1b")
 
 
 def in_lower_case(text: str) -> str:

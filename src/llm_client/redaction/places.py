@@ -17,7 +17,7 @@ from llm_client.redaction.key_names import kind_of_name
 from llm_client.redaction.readers import MARK, NAME, QUOTE, REFERENCES, Reader, Readers, by_name, of_kind
 from llm_client.redaction.rules import Span, near_miss
 from llm_client.redaction.sentences import sentence_readers
-from llm_client.redaction.stretches import first_match, matches, occurs, position_of
+from llm_client.redaction.stretches import STRETCH, containing, first_match, matches, position_of
 from llm_client.redaction.tables import TABLES
 
 _STRICT = re.compile(r"[^\s/?#:\[\]\"'<>\\]{0,256}:(?P<secret>[^\s/?#\"'<>\\]{1,8000})@")
@@ -83,11 +83,12 @@ _CODE_IN_JSON = re.compile(r"[\"']code\\{0,3}[\"'][ \t]*:[ \t]*\\{0,3}[\"'](?P<s
 
 def place_readers(text: str, lowered: str) -> Iterator[Iterator[Span]]:
     """Yield readers of the secrets that their place in a text, which is given in lower case as well, gives away."""
+    holds, is_short = containing(lowered), len(lowered) <= STRETCH
     chosen: dict[Reader, None] = {}  # each once, though it may be asked for by more than one word
     for needed, readers in chain(_PLACES.items(), TABLES.items(), COMMANDS.items(), LISTS.items()):
-        if occurs(needed, lowered):
+        if needed in lowered if is_short else holds(needed):
             for literals, reader in readers:
-                if any(occurs(literal, lowered) for literal in literals):
+                if any(map(holds, literals)):
                     chosen[reader] = None
     for reader in chosen:
         yield reader(text)

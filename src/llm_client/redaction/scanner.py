@@ -196,11 +196,18 @@ def _runs(text: str) -> Iterator[Span]:
 
 def _long_runs(text: str) -> Iterator[tuple[int, int]]:
     """Yield where long runs of key characters stand."""
+    if len(text) <= STRETCH:
+        for run in _RUN.finditer(text):
+            start, end = run.span(1)
+            if end - start < _SHORTEST:
+                return
+            yield start, end
+        return
     position = 0
     while position < len(text):
         cut = min(position + STRETCH, len(text))
-        run = _RUN.match(text, position, cut)
-        start, end = run.span(1) if run else (cut, cut)
+        found = _RUN.match(text, position, cut)
+        start, end = found.span(1) if found else (cut, cut)
         if end == cut < len(text):  # it may go on
             if start > position:
                 position = start

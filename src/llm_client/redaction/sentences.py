@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llm_client.redaction.rules import Span, in_steps, near_miss
-from llm_client.redaction.stretches import occurs
+from llm_client.redaction.stretches import containing
 
 _QUOTED_IN_SQL = r"(?: for [^\s=]{1,80} =)? ?'(?P<secret>[^'\n<]{6,256})'"
 _SAID = (
@@ -50,10 +50,11 @@ _SENTENCES: Final = {
 
 def sentence_readers(lowered: str) -> Iterator[Iterator[Span]]:
     """Yield readers of the secrets that sentences tell."""
+    holds = containing(lowered)
     for needed, patterns in _SENTENCES.items():
-        if occurs(needed, lowered):
+        if holds(needed):
             for literal, pattern, kind in patterns:
-                if occurs(literal, lowered):
+                if holds(literal):
                     yield _read(pattern, kind, lowered)
 
 

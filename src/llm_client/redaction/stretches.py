@@ -7,7 +7,7 @@ megabytes that is a second.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 STRETCH: Final = 128 * 1024
@@ -34,6 +34,11 @@ def occurs(part: str, text: str) -> bool:
         return part in text
     reach = STRETCH + len(part) - 1
     return any(text.find(part, begin, begin + reach) >= 0 for begin in range(0, len(text), STRETCH))
+
+
+def containing(text: str) -> Callable[[str], bool]:
+    """Return what says whether a text contains a short one: nearly always the text's own method, which costs least."""
+    return text.__contains__ if len(text) <= STRETCH else lambda part: occurs(part, text)
 
 
 def position_of(part: str, text: str, begin: int) -> int:
@@ -76,6 +81,8 @@ def matches(
 
 def first_match(pattern: re.Pattern[str], text: str, begin: int = 0) -> re.Match[str] | None:
     """Return the first match from a place on."""
+    if len(text) - begin <= STRETCH:
+        return pattern.search(text, begin)
     return next(matches(pattern, text, begin), None)
 
 
