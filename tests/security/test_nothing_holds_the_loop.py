@@ -24,6 +24,7 @@ from agent_runtime import (
 )
 from agent_runtime.actions import votes
 from agent_runtime.errors import ResultNotSerializable
+from agent_runtime.execution import completion
 from agent_runtime.execution.guards import model_admission
 from agent_runtime.execution.guards.model_step import ModelStep
 from agent_runtime.kernel.stores import StorageView
@@ -122,7 +123,7 @@ async def test_long_answers_are_read_and_hashed_in_a_thread(monkeypatch: pytest.
     assert not hashed
 
 
-async def test_long_inputs_requests_and_answers_are_written_in_a_thread(
+async def test_long_inputs_requests_answers_and_results_are_written_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Writing 32 MB takes a third of a second, whether or not any policy looks at them."""
@@ -138,15 +139,16 @@ async def test_long_inputs_requests_and_answers_are_written_in_a_thread(
     monkeypatch.setattr(ExecutionRequest, "encoded_input", noting("input", ExecutionRequest.encoded_input))
     monkeypatch.setattr(model_admission, "encode", noting("request", encode))
     monkeypatch.setattr(ModelStep, "content_of", noting("answer", ModelStep.content_of))
+    monkeypatch.setattr(completion, "encode", noting("result", encode))
 
-    async def operator(context: OperatorContext, given: Any) -> None:
-        await Agent(provider=ScriptedProvider([given])).run(given)
+    async def operator(context: OperatorContext, given: Any) -> str:
+        return (await Agent(provider=ScriptedProvider([given])).run(given)).content
 
     async with kernel(operators={"talk": operator}) as k:
         for given, on_loop in (("long words " * (LARGE // 10), False), ("short", True)):
             request = ExecutionRequest(operator="talk", input=given)
             await (await k.execute(request)).result(timeout=BOUND)
-            assert written == [("input", on_loop), ("request", on_loop), ("answer", on_loop)]
+            assert written == [(name, on_loop) for name in ("input", "request", "answer", "result")]
             written.clear()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from agent_runtime.errors import AgentRuntimeError, ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.guards.model_settlement import lost_attempts
@@ -27,6 +28,7 @@ from llm_client.codec import dump_usage, load_usage
 from llm_client.errors import LLMClientError
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.public_text import public_text, text_of
+from llm_client.turns import read_aside
 from llm_client.usage import Usage
 
 _TERMINAL_EVENT: Mapping[JobStatus, RuntimeEventType] = {
@@ -123,16 +125,17 @@ async def finish(run: JobRun, ending: Completion) -> None:
     Raises:
         SignalsPending: The job was to go on as a new one, and a signal, perhaps a request to stop, waits for it.
     """
+    content = None
+    if (result := ending.result) is not None:
+        try:
+            content = await read_aside((result.content, result.output_data), partial(_content, result))
+        except (ResultNotSerializable, ContentTooLarge) as error:
+            ending = Completion(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
     async with run.journal.final_turn():
-        await _finish(run, ending)
+        await _finish(run, ending, content)
 
 
-async def _finish(run: JobRun, ending: Completion) -> None:
-    try:
-        content = _content(ending)
-    except (ResultNotSerializable, ContentTooLarge) as error:
-        ending = Completion(JobStatus.FAILED, error=f"the result: {error}", error_code=error.code)
-        content = _content(ending)
+async def _finish(run: JobRun, ending: Completion, content: bytes | None) -> None:
     lost_events, actions, ledger, charges = _lost(run)
     returned, messages, receivers = run.mail.leave()
     data = _said(run, ending, lost_events)
@@ -217,10 +220,7 @@ def told_to_parent(job: JobRecord, status: JobStatus, data: JsonObject) -> list[
     return [Signal(f"{job.job_id}:ended", job.parent_job_id, ended, job.parent_operation_id, told)]
 
 
-def _content(ending: Completion) -> bytes | None:
-    result = ending.result
-    if result is None:
-        return None
+def _content(result: OperatorResult) -> bytes:
     try:
         return encode({"content": result.content, "output_data": dict(result.output_data)})
     except ResultNotSerializable:
