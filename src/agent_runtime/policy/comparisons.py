@@ -26,6 +26,8 @@ Answer = bool | None
 
 MAX_VALUES: Final = 5_000
 """Values that a path may lead to; what it has of more cannot be told, since a model must not hold everybody up."""
+MAX_WORK: Final = 25_000
+"""Comparisons that one rule's test takes; how more of them come out cannot be told in a moment."""
 MAX_TEXT: Final = 1_000_000
 """Characters of all texts that a path leads to; of more it cannot be told how they read, which would take seconds."""
 _MAX_DIGITS: Final = 1_000
@@ -67,6 +69,10 @@ class Comparison:
     _texts: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
     _as_read: frozenset[str] = field(default=frozenset(), init=False, repr=False, compare=False)
     """Of those that are allowed or refused by name, the texts, and what they are read as."""
+    _others: tuple[Any, ...] = field(default=(), init=False, repr=False, compare=False)
+    """The rest of them."""
+    _numbers: frozenset[Decimal] | None = field(default=None, init=False, repr=False, compare=False)
+    """These as numbers, where each is one that everybody reads alike."""
 
     def __post_init__(self) -> None:
         if self.operator not in OPERATORS:
@@ -85,6 +91,12 @@ class Comparison:
             texts = [one for one in self.expected if isinstance(one, str)]
             object.__setattr__(self, "_texts", frozenset(texts))
             object.__setattr__(self, "_as_read", frozenset(map(_as_read, texts)))
+            object.__setattr__(
+                self, "_others", tuple(one for one in self.expected if not isinstance(one, str))
+            )
+            plain = [_plain_number(one) for one in self._others]
+            if None not in plain:
+                object.__setattr__(self, "_numbers", frozenset(plain))
 
     def holds(self, value: object, *, permits: bool = False) -> Answer:
         """Compare a value that is there; `permits` says for which kind of rule."""
@@ -112,12 +124,30 @@ class Comparison:
 
     def _is_among(self, value: Any) -> Answer:
         if not isinstance(value, str):
+            if self._is_looked_up(value):
+                return _plain_number(value) in (self._numbers or ())
             return _any(same(value, one) for one in self.expected)
         if value in self._texts:
             return True
         answer = None if self._as_read and _as_read(value) in self._as_read else False
-        others = [one for one in self.expected if not isinstance(one, str)]
-        return _any([answer, *(same(value, one) for one in others)])
+        if self._numbers is None:
+            return _any([answer, *(same(value, one) for one in self._others)])
+        reads_as_one = self._numbers and (
+            len(value) > _MAX_DIGITS or not self._numbers.isdisjoint((_number(value), _rounded(value)))
+        )
+        return None if reads_as_one else answer
+
+    def _is_looked_up(self, value: object) -> bool:
+        """Whether a value is looked up among many, instead of compared with each."""
+        if isinstance(value, str):
+            return self._numbers is not None
+        return self._numbers is not None and not self._texts and _plain_number(value) is not None
+
+    def work(self, value: object) -> int:
+        """Return how many values are compared one by one."""
+        if self.operator not in ("in", "not_in") or self._is_looked_up(value):
+            return 1
+        return len(self.expected) * (1 + len(value) if isinstance(value, list | tuple | Mapping) else 1)
 
     def _matches(self, value: Any, *, permits: bool) -> Answer:
         """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
@@ -176,6 +206,8 @@ def compare_path(
     """
     found = list(islice(_at(arguments, path.split(".")), MAX_VALUES + 1))
     if len(found) > MAX_VALUES or (any(test.operator != "exists" for test in tests) and _are_many(found)):
+        return None
+    if sum(test.work(value) for test in tests for value in found) > MAX_WORK:
         return None
     answers = (_all(_compared(test, value, permits) for test in tests) for value in found)
     if permits:
@@ -278,6 +310,13 @@ def _as_read(text: str) -> str:
 def _exact(value: Any) -> bool:
     """Whether a value is a number, and not merely reads like one."""
     return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+
+
+def _plain_number(value: Any) -> Decimal | None:
+    """Return a number that everybody reads alike, however they hold numbers; `None` for every other value."""
+    if type(value) is int:
+        return Decimal(value) if abs(value) <= _MOST_EXACT else None
+    return Decimal(repr(value)) if type(value) is float and math.isfinite(value) else None
 
 
 def _is_endless(value: Any) -> bool:

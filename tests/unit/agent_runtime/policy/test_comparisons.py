@@ -1,5 +1,6 @@
 """Arguments are compared without trusting their types."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -362,3 +363,48 @@ def test_more_text_than_is_read_in_a_moment_cannot_be_told(value: object) -> Non
     assert compare_path("a", (Comparison("exists", True),), {"a": value}) is True
     assert compare_path("a", (Comparison("matches", "*b"),), {"a": "é" * (MAX_TEXT - 1) + "b"}) is True
     assert compare_path("a", (Comparison("contains", "b"),), {"a": "a\n" * (MAX_TEXT // 2 - 1) + "b"}) is True
+
+
+@given(
+    st.lists(st.one_of(st.integers(-30, 30), st.floats(-9, 9), st.sampled_from([2**53, 2**60, 0.1, 1e300]))),
+    st.lists(st.sampled_from(["5", "a", " 7 ", "0.1", "A"]), max_size=2),
+    st.one_of(
+        st.integers(-30, 30),
+        st.integers(),
+        st.floats(),
+        st.sampled_from(
+            [
+                "5",
+                "5.0",
+                " 7",
+                "a",
+                "A ",
+                "0.10",
+                "9" * 1_001,
+                "0.1000000000000000055",
+                2**53 + 1,
+                True,
+                None,
+                [5],
+            ]
+        ),
+    ),
+)
+def test_what_is_looked_up_is_what_a_comparison_with_each_gives(
+    numbers: list[Any], texts: list[str], value: Any
+) -> None:
+    expected = [*numbers, *texts]
+    found = Comparison("in", expected).holds(value)
+    each = [same(value, one) for one in expected]
+    assert found is (True if True in each else None if None in each else False)
+
+
+@pytest.mark.parametrize("value", [7, "seven", 0.5, True, None, [7], {"a": 7}], ids=repr)
+@pytest.mark.parametrize("permits", [False, True])
+def test_a_rule_of_many_values_looks_at_many_arguments_in_a_moment(value: Any, permits: bool) -> None:
+    """5,000 numbers under a rule with a hundred took a second, of the event loop."""
+    tests = comparisons({"not_in": list(range(10_000, 11_000))})
+    started = time.process_time()
+    found = compare_path("of.*", tests, {"of": [value] * 2_400}, permits=permits)
+    assert time.process_time() - started < 0.5
+    assert found is (True if isinstance(value, int | float | str) and value is not True else None)
