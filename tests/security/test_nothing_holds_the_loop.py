@@ -256,6 +256,40 @@ async def test_rules_and_hard_budgets_look_at_long_texts_in_a_thread(monkeypatch
             looked["bound"].clear()
 
 
+async def test_many_rules_look_at_many_values_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty rules about each of 5,000 numbers, which are 25 KB, held the loop for more than a second."""
+    looked: list[bool] = []
+    decide = Policy.decide
+
+    def noted(self: Policy, asked: PolicySubject) -> PolicyResult:
+        looked.append(threading.current_thread() is threading.main_thread())
+        return decide(self, asked)
+
+    monkeypatch.setattr(Policy, "decide", noted)
+
+    @tool(effect="read")
+    async def book(numbers: list[int]) -> str:
+        """Book numbers."""
+        return "booked"
+
+    async def operator(context: OperatorContext, given: Any) -> str:
+        provider = ScriptedProvider([ToolCall("1", "book", {"numbers": given}), "done"])
+        return (await Agent(provider=provider, tools=[book]).run("go")).content
+
+    rules = [
+        ToolPolicy(
+            tool_patterns="*", arguments={"numbers.*": {"==": -number}}, decision="deny", name=f"{number}"
+        )
+        for number in range(1, 31)
+    ]
+    async with kernel(operators={"talk": operator}, policy_engine=PolicyEngine(rules)) as k:
+        for given, on_loop in (([1] * 4_000, False), ([1] * 20, True)):
+            handle = await k.execute(ExecutionRequest(operator="talk", input=given))
+            assert (await handle.result(timeout=BOUND)).output == "done"
+            assert looked == [on_loop]
+            looked.clear()
+
+
 async def test_long_arguments_and_structured_answers_are_checked_in_a_thread() -> None:
     checked: list[tuple[int, bool]] = []
 

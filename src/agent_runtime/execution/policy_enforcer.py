@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Unpack
@@ -27,6 +28,25 @@ ALLOWED = PolicyResult(decision=PolicyDecision.ALLOW)
 """The answer where nothing governs."""
 
 _PERSONAL = {"email": EMAIL, "phone": PHONE, "ssn": SSN}
+
+
+_COMPARED_HERE = 2_000
+"""Values of a call's arguments, times rules, up to which they are compared on the event loop."""
+
+
+def _values_in(arguments: Mapping[str, object] | None) -> int:
+    """Return how many values arguments hold."""
+    below: list[object] = [arguments]
+    values = 0
+    while below:
+        item = below.pop()
+        if isinstance(item, dict):
+            values += len(item)
+            below += item.values()
+        elif isinstance(item, list | tuple):
+            values += len(item)
+            below += item
+    return values
 
 
 class PolicyEnforcer:
@@ -84,7 +104,11 @@ class PolicyEnforcer:
         while True:
             context = self._context(**measures)
             asked = PolicySubject(action=action, names=names, context=context, arguments=arguments or {})
-            result = await read_aside(arguments, partial(self._policy.decide, asked))
+            decide = partial(self._policy.decide, asked)
+            if _values_in(arguments) * len(self._policy.rules) > _COMPARED_HERE:
+                result = await asyncio.to_thread(decide)
+            else:
+                result = await read_aside(arguments, decide)
             if context == self._context(**measures):
                 break
         self._journal.record(decision_event(operation_id, asked, result, argument_hash))
