@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Unpack
 from agent_runtime.actions.records import new_action
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
 from agent_runtime.execution.approvals import who_agreed
-from agent_runtime.execution.branch import Branch, Operation
+from agent_runtime.execution.branch import TIME_IS_UP, Branch, Operation
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.changes import warn_changed
@@ -177,10 +177,10 @@ class JournaledEffect:
         if step.outcome is not None:
             return step.outcome
         if step.state == "unknown":
-            return await self._ask_person(step)
+            return await self._ask_person(step) or await self._not_again()
         if step.open_intent is None or step.may_reenter:
             return None
-        return await self.settle_lost()
+        return await self.settle_lost() or await self._not_again()
 
     async def _settle_repeated(self, by: Literal["input", "made"], wanted: str) -> Outcome | None:
         """See about an effect that happened in the job that is retried from before it: somebody says what now.
@@ -290,8 +290,20 @@ class JournaledEffect:
             return
         self.branch.effect = None
         if await self.settle_lost() is None and not self.run.lifecycle.is_over:
-            data = {"error": "its time was up before it was done again", "error_type": TimeoutError.__name__}
-            await self.finish(ok=False, data=data, content=None)
+            await self._out_of_time()
+
+    async def _not_again(self) -> Outcome | None:
+        """Refuse to do again what is known not to have happened when its time is up; `None` where it is not.
+
+        Done again it would be cut off at once, and somebody asked what had become of it, for ever.
+        """
+        if self.effect in REPEATABLE or self.branch.stop_reason("action") != TIME_IS_UP:
+            return None
+        return await self._out_of_time()
+
+    async def _out_of_time(self) -> Outcome:
+        data = {"error": "its time was up before it was done again", "error_type": TimeoutError.__name__}
+        return await self.finish(ok=False, data=data, content=None)
 
     def _question(self, problem: str | None = None) -> ActionSpec:
         """Ask about what was under way; where `retry` would run something else, show that as well."""

@@ -23,7 +23,7 @@ from agent_runtime.testing.faults import commit_of
 from llm_client import Agent, AgentConfig, Delay, ExecutionEngine, ScriptedProvider, tool
 from llm_client.messages import ToolCall
 from support.hooked_storage import HookedStorage
-from support.kernels import BOUND, QUICK, kernel, pending, run_key, status_becomes, types
+from support.kernels import BOUND, QUICK, journal, kernel, pending, run_key, status_becomes, types, until
 from support.kernels import resumed as resumed_with
 from support.operators import asking, identity
 
@@ -187,6 +187,41 @@ async def test_an_effect_that_does_not_end_is_unknown_and_asked_about_before_the
         assert action.type == "reconcile"
         await handle.resolve_action(action.action_id, {"outcome": "done", "result": None})
         assert (await handle.result(timeout=BOUND)).output == "timed out"
+    assert started == ["pay"]
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["another run", "the same run"])
+async def test_what_is_to_be_done_again_is_not_when_its_time_is_up(leaves: bool) -> None:
+    started: list[str] = []
+
+    async def pay() -> None:
+        started.append("pay")
+        await asyncio.sleep(60)
+
+    async def operator(context: OperatorContext, given: object) -> list[str]:
+        seen = []
+        try:
+            async with context.timeout(SHORT):
+                await context.gather(context.step(pay), context.action(ActionSpec(type="input")))
+        except TimeoutError:
+            seen.append("timed out")
+        seen.append(await context.step(identity, "after"))
+        return seen
+
+    options = replace(QUICK, drain_timeout=0.1, suspend_after=0.01 if leaves else 3600.0)
+    async with kernel(operators=[operator], options=options) as k:
+        handle = await k.execute(ExecutionRequest(operator="operator"))
+
+        async def lost() -> Any:
+            return [one for one in await handle.get_pending_actions() if one.type == "reconcile"]
+
+        (question,) = await until(lost)
+        if leaves:
+            await status_becomes(handle, "waiting_action")
+        await handle.resolve_action(question.action_id, {"outcome": "retry"})
+        assert (await handle.result(timeout=BOUND)).output == ["timed out", "after"]
+        (failed,) = [event for event in await journal(handle) if event.type == "step.failed"]
+    assert failed.data["error"] == "its time was up before it was done again"
     assert started == ["pay"]
 
 
