@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from agent_runtime.errors import ConfigurationError, StorageError
@@ -99,6 +99,9 @@ def _notifier(redis_url: str | None) -> ChangeNotifier | None:
     return RedisChangeNotifier(redis_url)
 
 
+MAX_PORT: Final = 65_535
+
+
 def url_parts(url: str) -> SplitResult:
     """Take an address apart.
 
@@ -106,11 +109,15 @@ def url_parts(url: str) -> SplitResult:
         ConfigurationError: It is not one. It may hold a password, so it is not repeated.
     """
     try:
-        return urlsplit(url)
+        parts = urlsplit(url)
     except ValueError:
         raise ConfigurationError(
             "an address is not a URL; write special characters of a password as %5B for [, %40 for @, and so on"
         ) from None
+    number = parts.netloc.rpartition("@")[2].rpartition(":")[2]
+    if number.isdecimal() and int(number[:9]) > MAX_PORT:
+        raise ConfigurationError(f"the port of an address is a number up to {MAX_PORT}")
+    return parts
 
 
 def sqlite_path(url: str) -> Path | None:

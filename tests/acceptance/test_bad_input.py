@@ -68,6 +68,7 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a database without a name": (("jobs", "list", "--db", ""), ("names no file",)),
     "the root as a database": (("doctor", "--db", "/"), ("names no file",)),
     "an address with a bracket": (("jobs", "list", "--db", "postgresql://u:se[c@h/x"), ("not a URL", "%5B")),
+    "a port that is none": (("jobs", "list", "--db", "postgresql://u:secret@h:99999/x"), ("port", "65535")),
     "a model's address with a bracket": (("run", *MODEL, "--base-url", "http://[x", "hi"), ("not a URL",)),
     "an age before all dates": (("prune", "--older-than", "800000d"), ("--older-than", "no number of days")),
     "no age": (("prune", "--content-older-than", "nan"), ("no number of days",)),
