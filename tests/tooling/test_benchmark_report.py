@@ -118,7 +118,7 @@ def test_on_postgres_the_better_of_our_variants_counts(run_postgres: ModuleType)
     lines = comparison.ratio_table(measured)
 
     assert lines[2:] == [
-        "| 1,000 jobs × 5 steps, 100 in flight | 1 | 6.00 × (wanted ≥ 5) | 9.00 × (wanted ≥ 5) |"
+        "| 1,000 jobs × 5 steps, 100 in flight | 1 | 6.00 × (wanted ≥ 6) | 9.00 × (wanted ≥ 5) |"
     ]
 
 
