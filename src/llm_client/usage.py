@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import add, attrgetter
@@ -117,13 +117,21 @@ class Usage:
     @property
     def is_negative(self) -> bool:
         """Whether a quantity or the cost is below zero, which no response has used."""
-        quantities = (self.requests, *_counted(self), 0 if self.cost is None else self.cost)
-        return any(_is_number(quantity) and quantity < 0 for quantity in quantities)
+        counts = (self.requests, *_counted(self))
+        if _are_whole(counts):  # looked at once, since every response is
+            is_below = min(counts) < 0
+        else:
+            is_below = any(_is_number(count) and count < 0 for count in counts)
+        return is_below or (self.cost is not None and _is_number(self.cost) and self.cost < 0)
 
     @property
     def is_plausible(self) -> bool:
         """Whether one response can have used this much; what a broken gateway reports may be no number at all."""
-        if not all(map(_is_count, (self.requests, *_counted(self)))):
+        counts = (self.requests, *_counted(self))
+        if _are_whole(counts):
+            if min(counts) < 0 or max(counts) > MAX_TOKENS:
+                return False
+        elif not all(map(_is_count, counts)):
             return False
         return self.cost is None or (_is_number(self.cost) and 0 <= self.cost <= MAX_COST)
 
@@ -177,6 +185,11 @@ def _merged(one: str | None, other: str | None) -> str | None:
         return one
     names = [name for text in (one, other) if text for name in text.split(_AND)]
     return _AND.join(dict.fromkeys(names)) or None
+
+
+def _are_whole(values: Iterable[object]) -> bool:
+    """Whether all are whole numbers, as far as a look at their types tells."""
+    return set(map(type, values)) == {int}
 
 
 def _is_number(value: object) -> bool:

@@ -113,10 +113,9 @@ class PriceBook:
             conditions: What was asked for, of what prices may depend on, as in `prices`.
             asked: The name the model was asked by, if the vendor answered with a longer one.
         """
-        if usage.requests == 0:
-            usage = replace(usage, requests=1)
-        if usage.service_tier is None:
-            usage = replace(usage, service_tier=asked_tier(conditions))
+        tier = asked_tier(conditions) if usage.service_tier is None else usage.service_tier
+        if usage.requests == 0 or usage.service_tier != tier:
+            usage = replace(usage, requests=usage.requests or 1, service_tier=tier)
         if usage.cost is not None:
             return usage if usage.price_source else replace(usage, price_source=VENDOR)
         others = other_conditions(conditions)

@@ -25,6 +25,7 @@ from llm_client.messages import (
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.usage import Usage
 
+_UNSTATED = Usage()
 Chunk = str | ToolCall | ReasoningPart | BaseException
 """One piece of a streamed reply; an exception is raised where it stands."""
 
@@ -199,7 +200,7 @@ class _DoubleProvider:
 
     def _finished(self, spec: RequestSpec, result: CompletionResult) -> CompletionResult:
         usage = result.usage
-        if usage == Usage():
+        if usage == _UNSTATED:
             usage = self._usage or self._count(spec, result)
         return replace(
             result,
