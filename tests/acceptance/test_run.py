@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -198,6 +199,44 @@ async def test_ctrl_c_leaves_a_job_that_can_be_resumed_with_the_lost_call_on_the
     assert (resumed.code, resumed.out) == (0, f"{ANSWER}\n"), resumed.err
     (bill,) = (await cli.run("costs", "--job", job, "--json")).json
     assert (bill["requests"], bill["uncertain_requests"]) == (2, 1)
+
+
+OWN = """
+from pathlib import Path
+from agent_runtime import Runtime, Settings
+
+
+async def count(context, given):
+    if given == "fail":
+        raise ValueError("not now")
+    return await context.step(len, given, effect="read")
+
+
+def make():
+    return Runtime(Settings.load(storage=f"sqlite:///{Path(__file__).parent}/own.db"), operators={"count": count})
+"""
+
+
+async def test_a_job_of_an_application_is_resumed_in_its_own_database_and_where_another_goes_on_in_its_place(
+    cli: CommandLine,
+) -> None:
+    (cli.folder / "own.py").write_text(OWN)
+    app, db = ("--app", "own:make"), ("--db", "own.db")
+    with sqlite3.connect(cli.folder / "own.db"):
+        pass
+    job = (await cli.run("jobs", "submit", "count", '"abc"', *db)).out.strip()
+    for _ in range(2):  # executed, and then read
+        resumed = await cli.run("jobs", "resume", job, *app)
+        assert (resumed.code, resumed.out) == (0, "3\n"), resumed.err
+
+    failed = (await cli.run("jobs", "submit", "count", '"fail"', *db)).out.strip()
+    assert "not now" in (await cli.run("jobs", "resume", failed, *app)).err
+    ended = await cli.run("jobs", "resume", failed, *app)
+    assert (ended.code, "has ended: it is failed: not now" in ended.err) == (2, True)
+    (cli.folder / "own.py").write_text(OWN.replace('== "fail"', '== "never"'))
+    await cli.run("jobs", "retry", failed, *db)
+    resumed = await cli.run("jobs", "resume", failed, *app)  # its successor, which nobody has begun
+    assert (resumed.code, resumed.out) == (0, "4\n"), resumed.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

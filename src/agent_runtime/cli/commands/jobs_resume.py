@@ -20,7 +20,7 @@ from agent_runtime.cli.database import (
     settings_for,
 )
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.following import follow
+from agent_runtime.cli.following import Begin, follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.jobs import answer_of
@@ -63,10 +63,6 @@ def resume(
     settings = settings_for(db, app=app, model=model, base_url=base_url)
     existing_file(db, settings)
     again = any((model, base_url, tools, system))
-    ended = asyncio.run(_ended(settings, job_id))
-    if ended is not None:
-        say_text(ended)
-        return OK
     if settings.app is not None:
         if again:
             raise click.UsageError(
@@ -75,24 +71,6 @@ def resume(
         return asyncio.run(_resume(settings, job_id, flag_for(db), application=load_app(settings.app)))
     chosen = ChosenAgent.of(settings, tools, system) if again else None
     return asyncio.run(_resume(settings, job_id, flag_for(db), chosen=chosen))
-
-
-async def _ended(settings: Settings, job_id: str) -> str | None:
-    """Return the answer of a job that has ended, whoever executed it; `None` of one that goes on.
-
-    Raises:
-        InvalidTransition: It has ended without an answer.
-    """
-    async with reading(settings) as kernel:
-        head = await kernel.jobs.head(job_id)
-        if head.status is JobStatus.SUCCEEDED:
-            return answer_of(await kernel.handle(head.job_id).result())
-    if head.status.is_terminal:
-        why = f": {head.error}" if head.error else ""
-        raise InvalidTransition(
-            f"job {head.job_id!r} has ended: it is {head.status}{why}; jobs retry would have another go on"
-        )
-    return None
 
 
 async def _resume(
@@ -109,22 +87,40 @@ async def _resume(
     async with opened(
         settings, operators=known_operators(chosen), dispatcher=dispatcher, application=application
     ) as kernel:
-        job = await kernel.jobs.get(job_id)
-        _check_known(job, kernel)
-        if job.status is JobStatus.BLOCKED:
-            await kernel.jobs.resume(job_id)
-        if not kernel.executes:
-            say("another process executes the jobs of this database; following it", err=True)
-        handle = kernel.handle(job_id)
-        narrator = Narrator(lambda line: say(line, err=True))
-        questions = Questions(kernel, narrator.line, db_flag=db_flag)
-        begin = partial(dispatcher.choose, job_id)
-        flags = db_flag if application is None else f" --app {settings.app}"
-        with resumable(job_id, flags, narrator.line):
-            await follow(handle, narrator, questions, after_seq=job.last_seq, begin=begin)
-        result = await handle.result()
+        job = await kernel.jobs.head(job_id)
+        if job.status.is_terminal:
+            _check_answered(job)
+        else:
+            flags = db_flag if application is None else f" --app {settings.app}"
+            narrator = Narrator(lambda line: say(line, err=True))
+            questions = Questions(kernel, narrator.line, db_flag=db_flag)
+            begin = partial(dispatcher.choose, job.job_id)
+            with resumable(job.job_id, flags, narrator.line):
+                await _go_on(kernel, job, narrator, questions, begin)
+        result = await kernel.handle(job.job_id).result()
     say_text(answer_of(result))
     return OK
+
+
+async def _go_on(
+    kernel: RuntimeKernel, job: JobRecord, narrator: Narrator, questions: Questions, begin: Begin
+) -> None:
+    """Execute a job, or follow who does, to its end."""
+    _check_known(job, kernel)
+    if job.status is JobStatus.BLOCKED:
+        await kernel.jobs.resume(job.job_id)
+    if not kernel.executes:
+        narrator.line("another process executes the jobs of this database; following it")
+    await follow(kernel.handle(job.job_id), narrator, questions, after_seq=job.last_seq, begin=begin)
+
+
+def _check_answered(job: JobRecord) -> None:
+    """See that a job that has ended has an answer. Raises `InvalidTransition`."""
+    if job.status is not JobStatus.SUCCEEDED:
+        why = f": {job.error}" if job.error else ""
+        raise InvalidTransition(
+            f"job {job.job_id!r} has ended: it is {job.status}{why}; jobs retry would have another go on"
+        )
 
 
 async def _agent_of(settings: Settings, job_id: str) -> ChosenAgent | None:
@@ -134,10 +130,10 @@ async def _agent_of(settings: Settings, job_id: str) -> ChosenAgent | None:
         ConfigurationError: It is not known here.
     """
     async with reading(settings) as kernel:
-        job = await kernel.jobs.get(job_id)
+        job = await kernel.jobs.head(job_id)
         if job.operator != OPERATOR or job.status.is_terminal:
             return None
-        content = await _input_of(kernel, job_id)
+        content = await _input_of(kernel, job.job_id)
     return await asyncio.to_thread(agent_for, content, settings=settings)
 
 
