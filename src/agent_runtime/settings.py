@@ -178,9 +178,6 @@ class _Environment(EnvSettingsSource):
     database is a mistake: without it jobs would be looked for in the user's own.
     """
 
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls, env_ignore_empty=True)
-
     def __call__(self) -> dict[str, Any]:
         """Return the values that are set.
 
@@ -206,7 +203,7 @@ class Settings(BaseSettings):
     Keys of model vendors are not settings: they stay in the variables that the vendors' own SDKs read.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid")
 
     storage: str = Field(default_factory=_default_storage, repr=False)  # it may hold a password
     """URL of the storage: `sqlite:///runs.db`, `postgresql://…`, `memory://`. Also read from `AGENT_RUNTIME_DATABASE_URL`."""

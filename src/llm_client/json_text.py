@@ -215,6 +215,16 @@ def has_alike(value: object) -> bool:
     return False
 
 
+def holds_more(value: object, most: int) -> bool:
+    """Whether JSON values hold more of them than so many; looks at no more than it takes to tell."""
+    values = 0
+    for item in _containers(value):
+        values += len(item)
+        if values > most:
+            return True
+    return False
+
+
 def _containers(value: object) -> Iterator[Any]:
     """Yield the lists and objects of JSON values."""
     below: list[Any] = [value]

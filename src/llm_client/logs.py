@@ -27,8 +27,8 @@ class _PublicRecords(logging.Filter):
     """Makes a record public: its message is put together and cleaned, and a traceback becomes text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        said = self._without_keys(_message_of(record))
-        told = public_text(said, MAX_MESSAGE)
+        said = _message_of(record)
+        told = public_text(self._without_keys(said), MAX_MESSAGE)
         # What the message leaves out of its arguments, some sinks read all the same.
         if told != said or redact(record.args) is not record.args:
             record.msg, record.args = told, None
@@ -57,13 +57,6 @@ class _ForeignRecords(_PublicRecords):
         """Take keys out as long as somebody lives whose they are."""
         with self._lock:
             self._keys[owner] = tuple(keys)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = _message_of(record)
-        told = self._without_keys(message)
-        if told != message:
-            record.msg, record.args = told, None
-        return super().filter(record)
 
     def _without_keys(self, text: str) -> str:
         with self._lock:

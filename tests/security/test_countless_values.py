@@ -21,9 +21,9 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.execution.guards import model_admission, redacted
 from agent_runtime.execution.guards.redacted import redacted_messages
 from agent_runtime.execution.operations.results import ResultType
-from agent_runtime.ledger.token_bounds import Unbounded, text_bytes
+from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.values import public_data
-from llm_client import Agent, Message, RequestSpec, ScriptedProvider, Tool, tool
+from llm_client import Agent, Message, ScriptedProvider, Tool, tool
 from llm_client.agent import calls as calls_of_agents
 from llm_client.agent.calls import MAX_LISTED
 from llm_client.agent.structured import OutputType
@@ -37,6 +37,7 @@ from llm_client.tools.tool import ToolResult
 from llm_client.turns import LARGE, read_aside
 from llm_client.unseen import is_unseen, without_unseen
 from support.kernels import BOUND, kernel
+from support.threads import calls_on_the_loop
 
 SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
 
@@ -298,15 +299,9 @@ def test_pieces_of_a_document_in_a_url_are_what_the_whole_is(payload: str) -> No
 @pytest.fixture
 def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Where long values are redacted: whether that is the thread of the event loop."""
-    found: list[bool] = []
-    redact = Redactor.redact
-
-    def noted(self: Redactor, value: Any) -> Any:
-        if not isinstance(value, str | None):
-            found.append(threading.current_thread() is threading.main_thread())
-        return redact(self, value)
-
-    monkeypatch.setattr(Redactor, "redact", noted)
+    found = calls_on_the_loop(
+        monkeypatch, Redactor, "redact", lambda _, value: not isinstance(value, str | None)
+    )
     monkeypatch.setattr(public_data, "redact", Redactor().redact)
     return found
 
@@ -323,14 +318,7 @@ async def test_what_has_slots_is_as_large_as_what_it_holds(slots: bool) -> None:
 
 
 async def test_hard_budgets_look_at_long_calls_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[bool] = []
-    bound = model_admission.bound_input
-
-    def noted(spec: RequestSpec, model: str) -> int | Unbounded:
-        looked.append(threading.current_thread() is threading.main_thread())
-        return bound(spec, model)
-
-    monkeypatch.setattr(model_admission, "bound_input", noted)
+    looked = calls_on_the_loop(monkeypatch, model_admission, "bound_input")
     long = "\ufdfa" * LARGE
     calls = [
         ToolCall("1", "f", {}, malformed=long),
@@ -352,14 +340,7 @@ async def test_hard_budgets_look_at_long_calls_in_a_thread(monkeypatch: pytest.M
 
 
 async def test_rules_that_redact_look_at_long_calls_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[bool] = []
-    clean = redacted._redacted
-
-    def noted(message: Message, cleaner: Redactor) -> Message:
-        looked.append(threading.current_thread() is threading.main_thread())
-        return clean(message, cleaner)
-
-    monkeypatch.setattr(redacted, "_redacted", noted)
+    looked = calls_on_the_loop(monkeypatch, redacted, "_redacted")
     long = "long " * LARGE
     for call in (
         ToolCall("1", "f", {}, malformed=long),

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import math
-import threading
 import time
 import traceback
 import tracemalloc
@@ -46,6 +45,7 @@ from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse, read_body
 from support.json_places import places, replaced
 from support.loopback import LoopbackServer, Reply, sse_reply
+from support.threads import calls_on_the_loop
 from support.wire import anthropic, data_events, google, openai_chat, openai_responses
 
 ORIGIN = Origin(provider="v", model="m")
@@ -570,14 +570,7 @@ async def test_a_body_in_countless_pieces_takes_the_room_that_it_has() -> None:
 async def test_what_came_of_a_long_answer_that_was_cut_is_put_together_in_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[bool] = []
-    well_formed = event_stream.well_formed
-
-    def noted(result: CompletionResult, model: str) -> CompletionResult:
-        made.append(threading.current_thread() is threading.main_thread())
-        return well_formed(result, model)
-
-    monkeypatch.setattr(event_stream, "well_formed", noted)
+    made = calls_on_the_loop(monkeypatch, event_stream, "well_formed")
     for times in (1, 3_000):
         said = b"data: " + json.dumps(piece_of_text("long words ")).encode() + b"\n\n"
         reader = ChatStreamReader(ORIGIN, None)

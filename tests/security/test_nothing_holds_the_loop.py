@@ -30,19 +30,15 @@ from agent_runtime.execution.guards.model_step import ModelStep
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
-from agent_runtime.ledger.token_bounds import Unbounded
 from agent_runtime.operators.result import plain
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import Timer
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import commit
-from agent_runtime.values.action import ActionRecord
 from agent_runtime.values.budget import Amount
 from agent_runtime.values.content import decode, encode
-from agent_runtime.values.policy import PolicyResult, PolicySubject
 from llm_client import (
     Agent,
-    CompletionResult,
     Conversation,
     Message,
     OpenAIProvider,
@@ -59,6 +55,7 @@ from support.kernels import BOUND, kernel, pending
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.redaction_corpus import SECRETS
 from support.secret_places import PLACES
+from support.threads import calls_on_the_loop
 from support.vendor_keys import KEYS
 
 SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
@@ -101,18 +98,12 @@ async def test_long_texts_are_redacted_in_a_thread_and_each_message_of_a_convers
 
 
 async def test_long_answers_are_read_and_hashed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[bool] = []
-    hash_of_answer = votes.hash_of_answer
-
-    def noted(action: ActionRecord, answer: dict[str, Any]) -> str:
-        hashed.append(threading.current_thread() is threading.main_thread())
-        return hash_of_answer(action, answer)
+    hashed = calls_on_the_loop(monkeypatch, votes, "hash_of_answer")
 
     async def ask(context: OperatorContext, given: Any) -> int:
         asked = await context.action(ActionSpec(type=ActionType.INPUT))
         return len((asked.resolution or {})["value"])
 
-    monkeypatch.setattr(votes, "hash_of_answer", noted)
     async with kernel(operators={"ask": ask}) as k:
         for answer, on_loop in (([0.5] * 100_000, False), ("short", True)):
             handle = await k.execute(ExecutionRequest(operator="ask"))
@@ -186,12 +177,7 @@ async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None
 async def test_long_answers_of_vendors_are_read_in_a_thread(
     streamed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[bool] = []
-    well_formed = http_provider.well_formed
-
-    def noted(result: CompletionResult, model: str) -> CompletionResult:
-        read.append(threading.current_thread() is threading.main_thread())
-        return well_formed(result, model)
+    read = calls_on_the_loop(monkeypatch, http_provider, "well_formed")
 
     def said(text: str) -> Reply:
         piece = {"delta": {"content": text}} if streamed else {"message": {"content": text}}
@@ -200,7 +186,6 @@ async def test_long_answers_of_vendors_are_read_in_a_thread(
             return sse_reply(f"data: {body}\n\n", "data: [DONE]\n\n")
         return Reply(pieces=(body.encode(),), headers={"content-type": "application/json"})
 
-    monkeypatch.setattr(http_provider, "well_formed", noted)
     for text, on_loop in (("long " * 100_000 + ".", False), ("short", True)):
         async with LoopbackServer(said(text)) as server:
             provider = OpenAIProvider("m", api="chat", api_key="k", base_url=server.url)
@@ -218,20 +203,10 @@ async def test_long_answers_of_vendors_are_read_in_a_thread(
 
 
 async def test_rules_and_hard_budgets_look_at_long_texts_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: dict[str, list[bool]] = {"rule": [], "bound": []}
-    decide, bound = Policy.decide, model_admission.bound_input
-
-    def ruled(self: Policy, asked: PolicySubject) -> PolicyResult:
-        if asked.arguments:
-            looked["rule"].append(threading.current_thread() is threading.main_thread())
-        return decide(self, asked)
-
-    def bounded(spec: RequestSpec, model: str) -> int | Unbounded:
-        looked["bound"].append(threading.current_thread() is threading.main_thread())
-        return bound(spec, model)
-
-    monkeypatch.setattr(Policy, "decide", ruled)
-    monkeypatch.setattr(model_admission, "bound_input", bounded)
+    looked = {
+        "rule": calls_on_the_loop(monkeypatch, Policy, "decide", lambda _, asked: bool(asked.arguments)),
+        "bound": calls_on_the_loop(monkeypatch, model_admission, "bound_input"),
+    }
     long = "é" + "long note " * (LARGE // 8)
 
     @tool(effect="read")
@@ -258,14 +233,7 @@ async def test_rules_and_hard_budgets_look_at_long_texts_in_a_thread(monkeypatch
 
 async def test_many_rules_look_at_many_values_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirty rules about each of 5,000 numbers, which are 25 KB, held the loop for more than a second."""
-    looked: list[bool] = []
-    decide = Policy.decide
-
-    def noted(self: Policy, asked: PolicySubject) -> PolicyResult:
-        looked.append(threading.current_thread() is threading.main_thread())
-        return decide(self, asked)
-
-    monkeypatch.setattr(Policy, "decide", noted)
+    looked = calls_on_the_loop(monkeypatch, Policy, "decide")
 
     @tool(effect="read")
     async def book(numbers: list[int]) -> str:

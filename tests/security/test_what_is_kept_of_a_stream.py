@@ -101,19 +101,22 @@ def steps(vendor: str) -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
                 yield stream[:number], event
 
 
-def kept_by(*held: Any) -> int:
-    """Return how many objects somebody holds."""
+def held_by(*held: Any) -> Iterator[Any]:
+    """Yield every object that somebody holds, each once."""
     seen: set[int] = set()
     below: list[Any] = list(held)
-    count = 0
     while below:
         item = below.pop()
         if id(item) in seen or isinstance(item, type | types.ModuleType | types.FunctionType):
             continue
         seen.add(id(item))
-        count += 1
+        yield item
         below += gc.get_referents(item)
-    return count
+
+
+def kept_by(*held: Any) -> int:
+    """Return how many objects somebody holds."""
+    return sum(1 for _ in held_by(*held))
 
 
 def read_all(reader: StreamReader, events: Iterable[dict[str, Any]]) -> None:
@@ -181,18 +184,8 @@ def test_whatever_stands_anywhere_in_countless_events_little_is_kept(vendor: str
 
 def alike_keys(held: Any) -> int:
     """Return how many keys of one dictionary or set of somebody's share a hash, at most."""
-    seen: set[int] = set()
-    below: list[Any] = [held]
-    most = 0
-    while below:
-        item = below.pop()
-        if id(item) in seen or isinstance(item, type | types.ModuleType | types.FunctionType):
-            continue
-        seen.add(id(item))
-        if isinstance(item, dict | set):
-            most = max([most, *Counter(map(hash, item)).values()])
-        below += gc.get_referents(item)
-    return most
+    alike = (Counter(map(hash, item)) for item in held_by(held) if isinstance(item, dict | set))
+    return max((number for counts in alike for number in counts.values()), default=0)
 
 
 @pytest.mark.parametrize("vendor", READERS)

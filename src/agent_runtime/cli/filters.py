@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from agent_runtime.errors import InvalidInput
 from agent_runtime.ports.clock import SystemClock
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -46,13 +47,13 @@ def read_tags(context: click.Context, option: click.Parameter, written: Iterable
     """Return tags that are written as `name=value`.
 
     Raises:
-        click.BadParameter: One is not, or a name is given twice.
+        InvalidInput: One is not, or a name is given twice.
     """
-    del context
+    del context, option
     tags: dict[str, str] = {}
     for text in written:
         name, equals, value = text.partition("=")
         if not equals or not name or name in tags:
-            raise click.BadParameter(f"{text!r}: a tag is written NAME=VALUE, each name once", param=option)
+            raise InvalidInput(f"{text!r}: a tag is written NAME=VALUE, each name once")
         tags[name] = value
     return tags

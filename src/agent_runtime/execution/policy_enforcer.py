@@ -21,6 +21,7 @@ from agent_runtime.values.policy import (
     PolicyResult,
     PolicySubject,
 )
+from llm_client.json_text import holds_more
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor
 from llm_client.turns import read_aside
 
@@ -32,21 +33,6 @@ _PERSONAL = {"email": EMAIL, "phone": PHONE, "ssn": SSN}
 
 _COMPARED_HERE = 2_000
 """Values of a call's arguments, times rules, up to which they are compared on the event loop."""
-
-
-def _values_in(arguments: Mapping[str, object] | None) -> int:
-    """Return how many values arguments hold."""
-    below: list[object] = [arguments]
-    values = 0
-    while below:
-        item = below.pop()
-        if isinstance(item, dict):
-            values += len(item)
-            below += item.values()
-        elif isinstance(item, list | tuple):
-            values += len(item)
-            below += item
-    return values
 
 
 class PolicyEnforcer:
@@ -105,7 +91,7 @@ class PolicyEnforcer:
             context = self._context(**measures)
             asked = PolicySubject(action=action, names=names, context=context, arguments=arguments or {})
             decide = partial(self._policy.decide, asked)
-            if _values_in(arguments) * len(self._policy.rules) > _COMPARED_HERE:
+            if holds_more(arguments, _COMPARED_HERE // max(1, len(self._policy.rules))):
                 result = await asyncio.to_thread(decide)
             else:
                 result = await read_aside(arguments, decide)

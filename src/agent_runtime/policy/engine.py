@@ -65,7 +65,7 @@ class PolicyEngine:
 
         Raises:
             PolicyInvalid: Something in it is wrong; the message names every line and reason.
-                OSError: The file cannot be read.
+            OSError: The file cannot be read.
         """
         return cls.from_text(Path(path).read_text(encoding="utf-8"), source=str(path))
 

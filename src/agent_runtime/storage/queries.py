@@ -45,10 +45,9 @@ class _Conditions:
         """Demand a condition with a `{}` for each of its values."""
         self._texts.append(condition.format(*map(self._parameter, values)))
 
-    def equal(self, asked: object, *columns: str) -> None:
-        """Demand that columns hold what is asked for under their names, wherever something is."""
-        for column in columns:
-            value = getattr(asked, column)
+    def equal(self, **columns: object) -> None:
+        """Demand what columns hold; `None` demands nothing."""
+        for column, value in columns.items():
             if value is not None:
                 self.add(f"{column} = {{}}", value)
 
@@ -78,7 +77,8 @@ def count_jobs(wanted: JobFilter, dialect: Dialect) -> Query:
 
 def _of_jobs(wanted: JobFilter, dialect: Dialect) -> _Conditions:
     conditions = _Conditions(dialect)
-    conditions.equal(wanted, "scope_id", "principal_id", "session_id", "parent_job_id", "operator")
+    columns = ("scope_id", "principal_id", "session_id", "parent_job_id", "operator")
+    conditions.equal(**{column: getattr(wanted, column) for column in columns})
     if wanted.chain_id is not None:  # an index knows all but the first
         later = "(job_id = {} OR (chain_id = {} AND predecessor_id IS NOT NULL))"
         conditions.add(later, wanted.chain_id, wanted.chain_id)
@@ -103,10 +103,7 @@ def list_actions(
 ) -> Query:
     """Select actions, newest first."""
     conditions = _Conditions(dialect)
-    asked = {"scope_id": scope_id, "job_id": job_id, "status": None if status is None else status.value}
-    for name, value in asked.items():
-        if value is not None:
-            conditions.add(f"{name} = {{}}", value)
+    conditions.equal(scope_id=scope_id, job_id=job_id, status=None if status is None else status.value)
     if before is not None:
         conditions.add("action_id < {}", before)
     return conditions.query(_ACTIONS, " ORDER BY action_id DESC", limit)
@@ -115,9 +112,8 @@ def list_actions(
 def list_ledger(wanted: LedgerFilter, dialect: Dialect) -> Query:
     """Select ledger entries in the order they were written."""
     conditions = _Conditions(dialect)
-    conditions.equal(wanted, "scope_id", "job_id", "principal_id", "type")
-    if wanted.entry_id is not None:
-        conditions.add("event_id = {}", wanted.entry_id)
+    columns = ("scope_id", "job_id", "principal_id", "type")
+    conditions.equal(**{column: getattr(wanted, column) for column in columns}, event_id=wanted.entry_id)
     if wanted.since is not None:
         conditions.add("timestamp >= {}", wanted.since)
     if wanted.until is not None:

@@ -242,8 +242,7 @@ class JobFilter:
         check_texts(self, *names)
         check_tags(self.tags)
         if any("\x00" in text for tag in self.tags.items() for text in tag):
-            raise InvalidInput(
-                "jobs cannot be found by a tag with U+0000"
-            )  # SQLite reads no further than that
+            # SQLite reads no further than that.
+            raise InvalidInput("jobs cannot be found by a tag with U+0000")
         check_time("since", self.since)
         check_whole("limit", self.limit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
@@ -63,8 +63,7 @@ def with_ids(
 
 def _renamed(message: Message, turn: dict[str, deque[str]]) -> Message:
     """Return a model's turn under its new ids."""
-    by_call = {call_id: list(ids) for call_id, ids in turn.items()}
-    calls, parts = (_counted(by_call), _counted(by_call))
+    calls, parts = _counted(turn), _counted(turn)
     content = message.content
     renamed: tuple[Part, ...] | str = content
     if not isinstance(content, str):
@@ -79,7 +78,7 @@ def _renamed(message: Message, turn: dict[str, deque[str]]) -> Message:
     )
 
 
-def _counted(ids: dict[str, list[str]]) -> Callable[[str], str]:
+def _counted(ids: Mapping[str, Iterable[str]]) -> Callable[[str], str]:
     """Return what gives the next id for an id that may be there several times."""
     left = {call_id: deque(each) for call_id, each in ids.items()}
 

@@ -212,17 +212,17 @@ def _long_runs(text: str) -> Iterator[tuple[int, int]]:
             if start > position:
                 position = start
                 continue
-            end = _end_of_run(text, end)
+            end = _end_of(_KEY_CHARACTERS, text, end)
         if end - start >= _SHORTEST:
             yield start, end
         position = end
 
 
-def _end_of_run(text: str, position: int) -> int:
-    """Return where a run ends, however long it is."""
+def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
+    """Return where what goes on in the characters of a pattern ends, however long it is."""
     end = -1
     while end != position:
-        rest = _KEY_CHARACTERS.match(text, position, position + STRETCH)
+        rest = pattern.match(text, position, position + STRETCH)
         end, position = position, rest.end() if rest else position
     return end
 
@@ -298,7 +298,7 @@ def _merged(spans: Iterable[Span], text: str) -> list[Span]:
     for start, stop, kind in _in_order(chain(spans, marks)):
         end = stop
         if kind and stop - start >= _BOUNDED and stop >= run and text[stop - 1].isalnum():
-            end = run = _end_of_rest(text, stop)
+            end = run = _end_of(_REST_OF_RUN, text, stop)
         if groups and start < groups[-1][1]:
             begin, reach, first = groups[-1]
             if first or end > reach:  # a group without a kind is a mark: what lies in it is left
@@ -315,15 +315,6 @@ def _in_order(spans: Iterable[Span]) -> Iterator[Span]:
         by_stretch.setdefault(span[0] // STRETCH, []).append(span)
     for number in sorted(by_stretch):
         yield from sorted(by_stretch[number], key=lambda span: (span[0], -span[1]))
-
-
-def _end_of_rest(text: str, position: int) -> int:
-    """Return where what goes on as a key does ends, however long it is."""
-    end = -1
-    while end != position:
-        rest = _REST_OF_RUN.match(text, position, position + STRETCH)
-        end, position = position, rest.end() if rest else position
-    return end
 
 
 def _with_marks(text: str, spans: Sequence[Span]) -> str:

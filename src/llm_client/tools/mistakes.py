@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from llm_client.json_text import JsonObject, referred
+from llm_client.json_text import JsonObject, holds_more, referred
 
 MAX_MISTAKES: Final = 400_000
 MOST_MISTAKES: Final = f"{MAX_MISTAKES:,} mistakes could be made in"
@@ -25,7 +25,7 @@ def has_room_for_mistakes(value: object, schema: JsonObject) -> bool:
 
     Each value is one for every form that a schema tries it in, and every field that an object must have is another one.
     """
-    if not _are_many(value):
+    if not holds_more(value, _FEW):
         return False
     forms = _Forms(schema)
     below: list[tuple[Any, Any]] = [(value, schema)]
@@ -42,17 +42,6 @@ def has_room_for_mistakes(value: object, schema: JsonObject) -> bool:
         if mistakes + len(below) > MAX_MISTAKES:
             return True
     return False
-
-
-def _are_many(value: object) -> bool:
-    below: list[Any] = [value]
-    values = 0
-    while below and values <= _FEW:
-        item = below.pop()
-        if isinstance(item, dict | list | tuple):
-            values += len(item)
-            below += item.values() if isinstance(item, dict) else item
-    return values > _FEW
 
 
 class _Form:

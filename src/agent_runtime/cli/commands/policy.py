@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.filters import read_tags
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.errors import InvalidInput
@@ -39,7 +40,9 @@ def check(file: Path) -> int:
 @click.option("--arguments", default="{}", metavar="JSON", help="A tool's arguments.")
 @click.option("--scope", default="default", show_default=True)
 @click.option("--principal")
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+@click.option(
+    "--tag", "tags", multiple=True, callback=read_tags, metavar="NAME=VALUE", help="May be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="The decision as one JSON object.")
 def explain(
     file: Path,
@@ -48,14 +51,11 @@ def explain(
     arguments: str,
     scope: str,
     principal: str | None,
-    tags: tuple[str, ...],
+    tags: dict[str, str],
     as_json: bool,
 ) -> int:
     """Show what the policy decides about a job, model, tool or connector, and what every rule had to say."""
-    pairs = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    if len(pairs) < len(tags):
-        raise InvalidInput("a tag is NAME=VALUE")
-    context = PolicyContext(scope_id=scope, principal_id=principal, tags=pairs)
+    context = PolicyContext(scope_id=scope, principal_id=principal, tags=tags)
     told = PolicyEngine.from_yaml(file).explain(action, name, context, _object(arguments))
     if as_json:
         click.echo(json.dumps(told.result.to_dict(), indent=1))

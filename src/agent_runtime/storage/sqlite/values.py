@@ -25,14 +25,9 @@ def to_time(microseconds: int) -> datetime:
     return EPOCH + timedelta(microseconds=microseconds)
 
 
-def stored(value: object) -> object:
-    """Return a parameter as it is stored."""
-    return from_time(value) if isinstance(value, datetime) else value
-
-
 DIALECT: Final = Dialect(
     parameter=lambda _: "?",
-    stored=stored,
+    stored=lambda value: from_time(value) if isinstance(value, datetime) else value,
     has_tag="EXISTS (SELECT 1 FROM json_each(tags) WHERE key = {} AND value = {})",
 )
 
