@@ -12,6 +12,7 @@ from llm_client.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from agent_runtime.actions.manager import ActionManager
+    from agent_runtime.actions.store import ActionStore
     from agent_runtime.adapters.procrastinate import PostgresDispatcher
     from agent_runtime.app import Runtime, RuntimeKernel, open_storage
     from agent_runtime.errors import (
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from agent_runtime.execution.options import KernelOptions
     from agent_runtime.inbox.manager import InboxManager
     from agent_runtime.jobs.manager import JobManager
+    from agent_runtime.jobs.store import JobStore
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
     from agent_runtime.ledger.held import Reservation
@@ -96,7 +98,7 @@ if TYPE_CHECKING:
     from agent_runtime.storage.redis.job_cache import RedisJobCache
     from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
-    from agent_runtime.values.budget import LedgerEntry
+    from agent_runtime.values.budget import LedgerEntry, LedgerEvent
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
     from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "actions.manager": "ActionManager",
+    "actions.store": "ActionStore",
     "adapters.procrastinate": "PostgresDispatcher",
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
@@ -121,6 +124,7 @@ _HOMES = {
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "inbox.manager": "InboxManager",
     "jobs.manager": "JobManager",
+    "jobs.store": "JobStore",
     "kernel.handle": "ExecutionHandle",
     "operators.operator": "Operator",
     "operators.result": "OperatorResult",
@@ -147,7 +151,7 @@ _HOMES = {
     "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
-    "values.budget": "LedgerEntry",
+    "values.budget": "LedgerEntry LedgerEvent",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
     "values.event": "RuntimeEvent RuntimeEventType",
     "values.model_request": "ModelRequest model_requests",
@@ -165,6 +169,7 @@ __all__ = [
     "ActionRecord",
     "ActionSpec",
     "ActionStatus",
+    "ActionStore",
     "ActionType",
     "AgentRuntimeError",
     "AlreadySettled",
@@ -211,10 +216,12 @@ __all__ = [
     "JobRecord",
     "JobSpec",
     "JobStatus",
+    "JobStore",
     "JobTimedOut",
     "KernelOptions",
     "Ledger",
     "LedgerEntry",
+    "LedgerEvent",
     "ModelPolicy",
     "ModelRequest",
     "NondeterminismError",

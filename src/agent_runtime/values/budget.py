@@ -189,6 +189,10 @@ class LedgerEntry:
         )
 
 
+LedgerEvent = LedgerEntry
+"""An entry, as the documents this product was described with call it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerFilter:
     """Which ledger entries to list: in the order they were written, `limit` at a time."""
