@@ -7,7 +7,10 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
+import agent_runtime
+import llm_client
 from agent_runtime import errors as runtime_errors
 from agent_runtime.execution.options import KernelOptions
 from agent_runtime.values.event import RuntimeEventType
@@ -85,3 +88,31 @@ def test_the_page_of_architecture_draws_every_room_in_the_order_of_its_layer() -
     assert set(rooms) - {"llm_client"} == folders - {"testing", "settings", "trust", "py"}
     assert rooms.pop() == "llm_client"
     assert rooms == sorted(rooms, key=level.__getitem__)
+
+
+def pages_of_the_navigation(entry: object) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    children = entry.values() if isinstance(entry, dict) else entry
+    return [page for child in children for page in pages_of_the_navigation(child)]  # type: ignore[attr-defined]
+
+
+def test_the_navigation_leads_to_every_page_once() -> None:
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+
+    assert sorted(pages_of_the_navigation(navigation)) == sorted(pages)
+
+
+def test_the_reference_has_every_public_name_once() -> None:
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    told = [
+        name
+        for page in pages
+        for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    public = [
+        f"{package.__name__}.{name}" for package in (agent_runtime, llm_client) for name in package.__all__
+    ]
+
+    assert sorted(told) == sorted([*public, "agent_runtime.testing.clock.FakeClock"])

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_runtime import InMemorySignalChannel, RedisSignalChannel
+from agent_runtime.testing.clock import FakeClock
 from agent_runtime.testing.signals_contract import Ends, SignalChannelContract, message
-from support.clocks import SetClock
 from support.redis_clients import client_of, unique
 
 
@@ -38,7 +38,7 @@ class TestRedisSignalChannel(SignalChannelContract):
 
 
 async def test_a_signal_in_memory_is_forgotten_after_its_time() -> None:
-    clock = SetClock()
+    clock = FakeClock()
     channel = InMemorySignalChannel(message_ttl_seconds=60, clock=clock)
     await channel.signal("a", message("a"))
     clock.move(seconds=59)

@@ -1,7 +1,8 @@
 """Every example in README.md and docs/ works: the blocks of a page run one after the other in one namespace.
 
 A block is fenced as `python`, or `python no-run` for what needs a key or a server: those are compiled only, and the
-paragraph before says what they need. A `bash run` block is executed; other languages are text.
+paragraph before says what they need. A `bash run` block is executed; other languages are text. A block with a `title="name"`
+is a file of that name.
 """
 
 import ast
@@ -24,6 +25,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```\s*$", re.MULTILINE | re.DOTALL
 )
+TITLE = re.compile(r' title="([\w.-]+)"')
 NEEDS = re.compile(r"\b(needs?|requires?|because)\b", re.IGNORECASE)
 
 
@@ -36,16 +38,20 @@ class Block:
     source: str
     line: int
     before: str
+    file: str | None = None
 
     @property
     def runs(self) -> bool:
-        return self.language == "python" or (self.language == "bash" and "run" in self.flags)
+        return (self.file is None and self.language == "python") or (
+            self.language == "bash" and "run" in self.flags
+        )
 
 
 def blocks(text: str) -> Iterator[Block]:
     end = 0
     for match in FENCE.finditer(text):
-        language, *flags = match["info"].split() or [""]
+        title = TITLE.search(match["info"])
+        language, *flags = TITLE.sub("", match["info"]).split() or [""]
         indent = len(match["indent"])
         source = "".join(
             line[indent:] if line.strip() else "\n" for line in match["body"].splitlines(keepends=True)
@@ -58,6 +64,7 @@ def blocks(text: str) -> Iterator[Block]:
             source=source,
             line=line,
             before=paragraphs[-1] if paragraphs else "",
+            file=title[1] if title else None,
         )
         end = match.end()
 
@@ -69,7 +76,9 @@ def run_page(page: Path) -> None:
     try:
         with asyncio.Runner() as runner:
             for block in blocks(page.read_text(encoding="utf-8")):
-                if block.language == "python":
+                if block.file is not None:
+                    Path(block.file).write_text(block.source, encoding="utf-8")
+                elif block.language == "python":
                     run_python(block, page, module, runner)
                 elif block.runs:
                     run_bash(block)
@@ -141,6 +150,19 @@ def test_a_block_that_does_not_run_is_compiled_and_explained(tmp_path: Path) -> 
         run_page(write_page(tmp_path, "This needs a key.\n\n```python no-run\ndef\n```\n"))
     with pytest.raises(AssertionError, match="say before the block"):
         run_page(write_page(tmp_path, "Look:\n\n```python no-run\nundefined()\n```\n"))
+
+
+def test_a_block_with_a_title_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    run_page(
+        write_page(
+            tmp_path,
+            '```yaml title="a.yaml"\na: 1\n```\n```python\nfrom pathlib import Path\nassert Path("a.yaml").read_text() == "a: 1\\n"\n```\n',
+        )
+    )
+
+    assert (tmp_path / "a.yaml").is_file()
 
 
 def test_only_marked_shell_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

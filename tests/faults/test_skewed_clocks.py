@@ -23,7 +23,7 @@ from agent_runtime.errors import BudgetExceededError
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.storage.postgres import PostgresStorage
-from support.clocks import SetClock
+from agent_runtime.testing.clock import FakeClock
 from support.kernels import BOUND, QUICK, status_becomes
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 3)]
@@ -136,7 +136,7 @@ async def test_what_managers_write_alone_bears_the_servers_time(
 
 
 async def test_a_clock_that_is_given_wins(module_database: str) -> None:
-    given = SetClock(datetime(2031, 1, 1, tzinfo=UTC))
+    given = FakeClock(datetime(2031, 1, 1, tzinfo=UTC))
     async with (
         machine(module_database) as storage,
         RuntimeKernel(storage=storage, clock=given, worker=False) as k,

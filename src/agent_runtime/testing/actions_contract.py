@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -23,8 +23,8 @@ from agent_runtime.errors import (
     ResultNotSerializable,
     UnknownAction,
 )
-from agent_runtime.ports.clock import SystemClock
 from agent_runtime.ports.commit import ActionChange, Commit
+from agent_runtime.testing.clock import FakeClock
 from agent_runtime.testing.examples import NOW, action, commit
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
 
@@ -110,27 +110,16 @@ class Store:
     storage: ActionStorage
 
 
-class SetClock(SystemClock):
-    """Says what a test has set."""
-
-    def __init__(self) -> None:
-        self.moment = NOW
-
-    def now(self) -> datetime:
-        """Return the moment that was set."""
-        return self.moment
-
-
 class ActionsContract:
     """The suite."""
 
     @pytest.fixture
-    def clock(self) -> SetClock:
+    def clock(self) -> FakeClock:
         """Time, for managers."""
-        return SetClock()
+        return FakeClock(NOW)
 
     @pytest.fixture
-    def manager(self, storage: ActionStorage, clock: SetClock) -> ActionManager:
+    def manager(self, storage: ActionStorage, clock: FakeClock) -> ActionManager:
         """A manager that stands alone, as the documents show it."""
         return ActionManager(Store(storage), clock=clock)
 
@@ -460,21 +449,21 @@ class ActionsContract:
         assert (await manager.get(asked.action_id)).resume_token is None
 
     async def test_what_nobody_answers_expires(
-        self, manager: ActionManager, clock: SetClock, storage: ActionStorage
+        self, manager: ActionManager, clock: FakeClock, storage: ActionStorage
     ) -> None:
         plain = await manager.require_action(ActionSpec(type="input", timeout_seconds=60))
         default = await manager.require_action(
             ActionSpec(type="confirm", timeout_seconds=90, default_resolution={"confirmed": False})
         )
         for_ever = await manager.require_action(ActionSpec(type="input"))
-        clock.moment = NOW + timedelta(seconds=59)
+        clock.move(seconds=59)
         assert await manager.expire_due() == 0
-        clock.moment = NOW + timedelta(seconds=60)
+        clock.move(seconds=1)
         with pytest.raises(ActionAlreadyResolved, match="expired"):
             await manager.resolve(plain.resume_token or "", {"value": 1})
         assert await manager.expire_due() == 1
         assert (await manager.get(plain.action_id)).status is ActionStatus.EXPIRED
-        clock.moment = NOW + timedelta(seconds=90)
+        clock.move(seconds=30)
         assert (await manager.wait_for_resolution(default.action_id)).resolved_by == "default"
         with pytest.raises(ActionExpired):
             await manager.wait_for_resolution(plain.action_id)

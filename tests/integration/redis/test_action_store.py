@@ -19,8 +19,8 @@ from agent_runtime import (
 )
 from agent_runtime.errors import ConfigurationError, ContentTooLarge, InvalidInput
 from agent_runtime.ports.commit import ActionChange, NewEvent, Signal, Timer
+from agent_runtime.testing.clock import FakeClock
 from agent_runtime.testing.examples import NOW, action, commit, job
-from support.clocks import SetClock
 from support.redis_clients import client_of, unique
 from support.redis_proxy import RedisProxy
 
@@ -52,7 +52,7 @@ async def keys(client: Redis, prefix: str) -> set[str]:
 async def test_ended_actions_are_deleted_after_their_time_and_pending_ones_never(
     client: Redis, store: RedisActionStore, prefix: str
 ) -> None:
-    clock = SetClock()
+    clock = FakeClock()
     manager = ActionManager(store, clock=clock)
     pending = await manager.require_action(ActionSpec(type="input", job_id="job-1", scope_id="a"))
     before = await keys(client, prefix)
@@ -173,10 +173,10 @@ async def test_two_stores_with_different_prefixes_see_nothing_of_each_other(
 
 
 async def test_a_question_that_expires_while_it_is_answered_ends_in_one_way(store: RedisActionStore) -> None:
-    clock = SetClock()
+    clock = FakeClock()
     managers = [
         ActionManager(store, clock=clock),
-        ActionManager(store, clock=SetClock(clock.now() + timedelta(hours=1))),
+        ActionManager(store, clock=FakeClock(clock.now() + timedelta(hours=1))),
     ]
     for _ in range(20):
         asked = await managers[0].require_action(ActionSpec(type="input", timeout_seconds=60))

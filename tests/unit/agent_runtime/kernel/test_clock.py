@@ -8,14 +8,14 @@ import pytest
 from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.storage.memory import MemoryStorage
-from support.clocks import SetClock
+from agent_runtime.testing.clock import FakeClock
 from support.kernels import BOUND, journal, kernel, pending
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
 
 async def test_a_clock_that_is_set_back_takes_nothing_in_a_job_back() -> None:
-    clock = SetClock()
+    clock = FakeClock()
 
     async def told(context: OperatorContext, given: Any) -> list[str]:
         first = context.now()
@@ -34,7 +34,7 @@ async def test_a_clock_that_is_set_back_takes_nothing_in_a_job_back() -> None:
 
 
 def test_between_two_looks_a_servers_time_goes_on_with_this_machines() -> None:
-    local = SetClock()
+    local = FakeClock()
     clock = ServerClock(local)
     assert clock.now() == local.now()
     server = datetime(2030, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ def test_between_two_looks_a_servers_time_goes_on_with_this_machines() -> None:
 
 
 def test_the_middle_of_question_and_answer_is_when_the_server_looked() -> None:
-    local = SetClock()
+    local = FakeClock()
     clock = ServerClock(local)
     asked_at = local.monotonic()
     local.move(seconds=4)
@@ -61,7 +61,7 @@ def test_the_middle_of_question_and_answer_is_when_the_server_looked() -> None:
 
 
 def test_small_corrections_do_not_make_time_go_back() -> None:
-    local = SetClock()
+    local = FakeClock()
     clock = ServerClock(local)
     server = datetime(2030, 1, 1, tzinfo=UTC)
     clock.learn(server, asked_at=local.monotonic())

@@ -15,13 +15,13 @@ from agent_runtime import (
     OperatorContext,
 )
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.clock import FakeClock
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, tool
 from llm_client.engine.cache.memory import MemoryCache
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
-from support.clocks import SetClock
 from support.kernels import BOUND, journal, kernel
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -120,7 +120,7 @@ async def test_the_kernels_prices_hold_for_every_engine_of_a_job() -> None:
 
 
 async def test_a_budget_tells_at_its_threshold_at_its_limit_and_at_the_first_overrun() -> None:
-    clock = SetClock()
+    clock = FakeClock()
     budget = Budget(scope_id="default", max_requests_daily=3, exceed_strategy="warn", warning_threshold=0.6)
     async with kernel(MemoryStorage(), engine=made(), operators=[ask], clock=clock) as k:
         k.ledger.set_budget(budget)

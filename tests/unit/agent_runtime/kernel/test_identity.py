@@ -18,8 +18,8 @@ from agent_runtime import (
 )
 from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.ids import new_commit_id
+from agent_runtime.testing.clock import FakeClock
 from agent_runtime.values.job import JobFilter
-from support.clocks import SetClock
 from support.kernels import BOUND, QUICK, kernel, status_becomes, until
 from support.operators import identity
 
@@ -108,7 +108,7 @@ async def test_a_pruned_first_link_leads_to_the_living_one() -> None:
 async def test_a_chain_shares_its_budget_and_its_running_time() -> None:
     """A limit on running time holds for all links together, as every other limit of the run does."""
 
-    clock = SetClock()
+    clock = FakeClock()
 
     async def busy(context: OperatorContext, given: int) -> Any:
         await context.step(work, effect="read")
@@ -129,7 +129,7 @@ async def test_a_chain_shares_its_budget_and_its_running_time() -> None:
 
 
 async def test_a_child_gets_what_its_parent_has_left_of_its_running_time() -> None:
-    clock = SetClock()
+    clock = FakeClock()
 
     async def parent(context: OperatorContext, given: Any) -> Any:
         await context.step(work, 7)

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from agent_runtime.kernel.queue_credits import EXACT_ROOM, GRANT_SECONDS, MOST_SCOPES, QueueCredits
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.testing.clock import FakeClock
 from agent_runtime.testing.examples import job
 from agent_runtime.values.capacity import QueueBounds
-from support.clocks import SetClock
 
 LARGE = QueueBounds(per_scope=100_000)
 
@@ -31,7 +31,7 @@ async def submit(room: QueueCredits, scope_id: str) -> None:
 
 async def test_places_that_were_not_taken_in_time_are_counted_again() -> None:
     """Others may have filled the queue meanwhile."""
-    storage, clock = Counted(), SetClock()
+    storage, clock = Counted(), FakeClock()
     room = QueueCredits(storage, clock)
     for seconds in (0.0, GRANT_SECONDS - 1, 2.0):
         clock.move(seconds=seconds)

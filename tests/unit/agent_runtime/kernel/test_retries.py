@@ -25,10 +25,10 @@ from agent_runtime import (
     RuntimeKernel,
     StepFailed,
 )
+from agent_runtime.testing.clock import FakeClock
 from llm_client import Agent, ExecutionEngine, RetryConfig, ScriptedProvider, ToolContext, tool
 from llm_client.errors import InvalidRequest
 from llm_client.messages import ToolCall
-from support.clocks import SetClock
 from support.kernels import BOUND, journal, kernel, pending, status_becomes, types, until
 from support.operators import asking
 
@@ -502,7 +502,7 @@ async def test_chance_is_the_same_again_where_keys_are(new_keys: bool) -> None:
 
 async def test_a_sleep_goes_on_to_its_old_end_and_a_question_is_asked_anew() -> None:
     world = World()
-    clock = SetClock()
+    clock = FakeClock()
 
     async def sleeping(context: OperatorContext) -> None:
         await context.sleep(3600)
@@ -615,7 +615,7 @@ async def test_before_an_unsafe_effect_is_repeated_somebody_is_asked() -> None:
 
 async def test_limits_count_from_the_retry_and_what_was_spent_stays_spent() -> None:
     world = World()
-    clock = SetClock()
+    clock = FakeClock()
 
     async def operator(context: OperatorContext, given: Any) -> Any:
         await context.step(slowly, effect="read")

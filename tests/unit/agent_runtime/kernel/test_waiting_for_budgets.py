@@ -20,11 +20,11 @@ from agent_runtime import (
     RuntimeKernel,
 )
 from agent_runtime.ports.storage import Storage
+from agent_runtime.testing.clock import FakeClock
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, tool
 from llm_client.messages import CompletionResult, ToolCall
 from llm_client.tokens import TokenEstimator
 from llm_client.usage import Usage
-from support.clocks import SetClock
 from support.kernels import BOUND, journal, kernel, opened, status_becomes, types
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -91,7 +91,7 @@ def total(requests: int = 1) -> Budget:
 
 
 async def test_a_job_waits_until_the_window_ends_and_its_code_sees_nothing_of_it(storage: Storage) -> None:
-    model, clock = Model(), SetClock()
+    model, clock = Model(), FakeClock()
     async with working(storage, model, clock=clock) as k:
         await k.ledger.save_budget(daily())
         await (await start(k, "first")).result(timeout=BOUND)
@@ -148,7 +148,7 @@ async def test_a_runs_own_budget_blocks_it_and_it_can_be_cancelled(storage: Stor
 
 
 async def test_other_branches_go_on_and_the_call_is_made_where_it_stood(storage: Storage) -> None:
-    model, clock = Model(), SetClock()
+    model, clock = Model(), FakeClock()
     async with working(storage, model, clock=clock) as k:
         await k.ledger.save_budget(daily())
         await (await start(k, "first")).result(timeout=BOUND)
@@ -178,7 +178,7 @@ class SlowEstimator(TokenEstimator):
 
 async def test_a_branch_whose_turn_has_not_come_yet_is_waited_for(storage: Storage) -> None:
     """A call that waits for room leaves the memory with its job: not before all branches stand where something wakes them."""
-    model, clock = Model(), SetClock()
+    model, clock = Model(), FakeClock()
     model.engine.estimator = SlowEstimator()
     async with working(storage, model, clock=clock) as k:
         await k.ledger.save_budget(daily())
@@ -218,7 +218,7 @@ async def test_a_tool_call_waits_too(storage: Storage) -> None:
         calls = [ToolCall(id="1", name="pay", arguments={"amount": 3})]
         return CompletionResult(content="", tool_calls=calls, finish_reason="tool_calls")
 
-    clock = SetClock()
+    clock = FakeClock()
     agent = Agent(ExecutionEngine(FunctionProvider(answer)), tools=[pay])
     budget = Budget(scope_id="default", max_tool_calls_daily=1, exceed_strategy="wait")
     async with kernel(storage, agent=agent, dispatch="local", clock=clock) as k:

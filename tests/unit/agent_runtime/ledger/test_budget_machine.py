@@ -24,8 +24,8 @@ from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
+from agent_runtime.testing.clock import FakeClock
 from llm_client.usage import Usage
-from support.clocks import SetClock
 
 BERLIN = ZoneInfo("Europe/Berlin")
 EVE_OF_SUMMER_TIME = datetime(2026, 3, 28, 21, 59, 30, tzinfo=UTC)
@@ -101,7 +101,7 @@ class BudgetMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.clock = SetClock(EVE_OF_SUMMER_TIME)
+        self.clock = FakeClock(EVE_OF_SUMMER_TIME)
         self.naive = Naive()
         self.held: list[tuple[Reservation, Use]] = []
 

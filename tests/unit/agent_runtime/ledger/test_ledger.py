@@ -22,9 +22,9 @@ from agent_runtime import (
 )
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ports.storage import Storage
+from agent_runtime.testing.clock import FakeClock
 from llm_client.errors import ConfigurationError
 from llm_client.usage import Usage
-from support.clocks import SetClock
 from support.kernels import opened
 
 ANN = ExecutionContext(scope_id="a", principal_id="ann", session_id="s1")
@@ -43,12 +43,12 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def ledger(storage: Storage, clock: SetClock) -> Ledger:
+def ledger(storage: Storage, clock: FakeClock) -> Ledger:
     return Ledger(StorageView(storage), clock=clock)
 
 
@@ -153,7 +153,7 @@ async def test_each_person_has_a_budget_of_their_own_where_one_says_so(ledger: L
 
 
 async def test_windows_roll_over_and_a_reservation_settles_in_the_one_it_was_made_in(
-    ledger: Ledger, clock: SetClock
+    ledger: Ledger, clock: FakeClock
 ) -> None:
     budget = Budget(
         scope_id="a",
@@ -192,7 +192,7 @@ async def test_windows_roll_over_and_a_reservation_settles_in_the_one_it_was_mad
     assert (await ledger.status(budget)).tightest.window == "month"
 
 
-async def test_old_minutes_leave_no_rows_behind(ledger: Ledger, clock: SetClock, storage: Storage) -> None:
+async def test_old_minutes_leave_no_rows_behind(ledger: Ledger, clock: FakeClock, storage: Storage) -> None:
     ledger.set_budget(Budget(scope_id="a", max_requests_minute=10))
     keys = []
     for _ in range(150):
@@ -261,7 +261,7 @@ async def test_a_reservation_is_settled_or_released_once(ledger: Ledger) -> None
 
 
 async def test_a_forgotten_reservation_is_found_settled_as_uncertain_and_corrected(
-    ledger: Ledger, clock: SetClock
+    ledger: Ledger, clock: FakeClock
 ) -> None:
     budget = Budget(scope_id="a", max_cost_daily=1, max_cost_total=5)
     ledger.set_budget(budget)
@@ -351,7 +351,7 @@ async def test_a_runs_own_budget_counts_as_well(ledger: Ledger) -> None:
 
 
 async def test_a_stored_budget_holds_for_everybody_and_a_local_one_only_here(
-    storage: Storage, clock: SetClock
+    storage: Storage, clock: FakeClock
 ) -> None:
     here, there = (Ledger(StorageView(storage), clock=clock) for _ in range(2))
     stored = Budget(scope_id="a", max_requests_total=1)
@@ -388,7 +388,7 @@ async def test_a_turn_is_an_answer(ledger: Ledger) -> None:
 
 
 async def test_a_budget_that_is_stored_late_counts_what_was_spent_since_its_windows_began(
-    ledger: Ledger, clock: SetClock
+    ledger: Ledger, clock: FakeClock
 ) -> None:
     await ledger.record_model_usage(ANN, usage(10, "0.3"), model="m")
     clock.move(days=1)
@@ -409,7 +409,7 @@ async def test_a_budget_that_is_stored_late_counts_what_was_spent_since_its_wind
     assert await ledger.check_budget(ANN, pending_cost="0.60", model="m") != "deny"
 
 
-async def test_a_limit_that_is_stored_again_counts_nothing_twice(ledger: Ledger, clock: SetClock) -> None:
+async def test_a_limit_that_is_stored_again_counts_nothing_twice(ledger: Ledger, clock: FakeClock) -> None:
     first = Budget(scope_id="a", max_cost_daily=1)
     await ledger.save_budget(first)
     held = await ledger.reserve(ANN, cost="0.4")
@@ -427,7 +427,7 @@ async def test_a_limit_that_is_stored_again_counts_nothing_twice(ledger: Ledger,
     assert lines["month"] == Decimal("0.4")
 
 
-async def test_costs_are_added_up_by_group(ledger: Ledger, clock: SetClock) -> None:
+async def test_costs_are_added_up_by_group(ledger: Ledger, clock: FakeClock) -> None:
     await ledger.record_model_usage(ANN, usage(cost="0.1"), model="m1")
     await ledger.record_model_usage(BOB, usage(cost="0.2"), model="m2")
     clock.move(hours=11, minutes=30)  # half past eleven at night in UTC: tomorrow in Berlin
