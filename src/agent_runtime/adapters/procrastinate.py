@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from agent_runtime.adapters.heard_queues import TAKEN_UP, HeardQueues
@@ -334,18 +335,18 @@ class PostgresDispatcher:
     # -- submitting ------------------------------------------------------------------------------------------------
 
     async def _submit_wanted(self) -> None:
-        """Put what was submitted into the queue; a job submitted again meanwhile is looked at again."""
-        asked, self._wanted = self._wanted, {}
-        if not asked:
-            return
-        try:
-            found = await self._due(list(asked))
-            await self._defer(
-                [row for row in found if not self._take(row["job_id"], row["queue"], row["operator"])]
-            )
-        except BaseException:
-            self._wanted = asked | self._wanted
-            raise
+        """Put what was submitted into the queue, some at a time; a job submitted again meanwhile is looked at again."""
+        while asked := list(islice(self._wanted, DUE_LIMIT)):
+            for job_id in asked:
+                del self._wanted[job_id]
+            try:
+                found = await self._due(asked)
+                await self._defer(
+                    [row for row in found if not self._take(row["job_id"], row["queue"], row["operator"])]
+                )
+            except BaseException:
+                self._wanted = dict.fromkeys(asked) | self._wanted
+                raise
 
     async def _due(self, job_ids: list[str]) -> list[dict[str, Any]]:
         """Return those of some jobs that are due and have no entry."""

@@ -64,30 +64,51 @@ def _priority(turn: str, priority: str) -> str:
     )
 
 
-def _before(condition: str) -> str:
-    """Count the ready jobs of the scope of a job `r` that meet a condition; its cost is bounded."""
-    jobs = f"SELECT 1 FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = r.scope_id AND {condition}"  # noqa: S608
-    return f"(SELECT count(*) FROM ({jobs} LIMIT {_LAST_TURN}) AS before)"  # noqa: S608
+def _heads(scopes: str, *, columns: str, limit: int) -> str:
+    """Return the first ready jobs of each of some scopes; its cost is bounded by scope, however many wait."""
+    return f"""
+    SELECT first.* FROM {scopes} AS s(scope_id) CROSS JOIN LATERAL (
+      SELECT {columns} FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
+      ORDER BY a.priority DESC, a.job_id LIMIT {limit}
+    ) AS first
+    """  # noqa: S608 -- the conditions above
 
 
-_TURN: Final = f"""1 + coalesce(running.number, 0)
-  + {_before("a.priority > r.priority")} + {_before("a.priority = r.priority AND a.job_id < r.job_id")}
+_TURN: Final = f"""1 + coalesce(running.number, 0) + least({_LAST_TURN}, coalesce(r.ahead, 0))
   + (row_number() OVER (PARTITION BY r.scope_id, r.is_woken ORDER BY r.priority DESC, r.job_id) - 1) * r.is_woken::int"""
 """Which job of its scope a job `r` is, those that run counted as well. Woken jobs are counted where they are woken together."""
 
 
 def _in_turns(chosen: str, *, across_scopes: bool) -> str:
-    """Give each of the chosen jobs the priority of its entry: the first jobs of all scopes come before the second ones."""
+    """Give each of the chosen jobs the priority of its entry: the first jobs of all scopes come before the second ones.
+
+    What is ahead is read once for each scope, not for each job: a burst of one scope would cost its square.
+    """
     if across_scopes:
         return f"""
         SELECT job_id, queue, operator, priority, scope_id, FALSE AS overtakes FROM ({chosen}) AS r
         ORDER BY priority DESC, job_id
         """  # noqa: S608 -- the conditions above
+    ahead = _heads("scopes", columns="a.job_id, a.priority, a.scope_id", limit=_LAST_TURN)
     return f"""
-    WITH {_RUNNING}, turned AS (
-      SELECT r.*, {_TURN} AS turn,
-        EXISTS (SELECT 1 FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = r.scope_id AND a.priority < r.priority) AS overtakes
-      FROM ({chosen}) AS r LEFT JOIN running USING (scope_id)
+    WITH {_RUNNING}, chosen AS MATERIALIZED ({chosen}),
+    scopes (scope_id) AS (SELECT DISTINCT scope_id FROM chosen),
+    last AS (
+      SELECT s.scope_id, (
+        SELECT a.priority FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
+        ORDER BY a.priority, a.job_id DESC LIMIT 1
+      ) AS priority FROM scopes s
+    ), lined AS (
+      SELECT *, sum(is_ahead) OVER (
+        PARTITION BY scope_id ORDER BY priority DESC, job_id GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+      ) AS ahead FROM (
+        SELECT job_id, queue, operator, priority, scope_id, is_woken, 0 AS is_ahead FROM chosen
+        UNION ALL
+        SELECT job_id, NULL, NULL, priority, scope_id, NULL, 1 FROM ({ahead}) AS heads
+      ) AS line
+    ), turned AS (
+      SELECT r.*, {_TURN} AS turn, coalesce(last.priority < r.priority, FALSE) AS overtakes
+      FROM lined r LEFT JOIN running USING (scope_id) LEFT JOIN last USING (scope_id) WHERE r.is_ahead = 0
     )
     SELECT job_id, queue, operator, {_priority("turn", "priority")} AS priority, scope_id, overtakes
     FROM turned ORDER BY 4 DESC, job_id
@@ -124,10 +145,7 @@ MOVE_UP: Final = _move(
 MOVE_BACK: Final = _move(
     f"""
     SELECT first.*, row_number() OVER (PARTITION BY first.scope_id ORDER BY first.priority DESC, first.job_id) AS turn
-    FROM unnest(%(scopes)s::text[]) AS s(scope_id) CROSS JOIN LATERAL (
-      SELECT a.job_id, a.priority, a.scope_id FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
-      ORDER BY a.priority DESC, a.job_id LIMIT {_MOVED_AT_ONCE}
-    ) AS first
+    FROM ({_heads("unnest(%(scopes)s::text[])", columns="a.job_id, a.priority, a.scope_id", limit=_MOVED_AT_ONCE)}) AS first
     """,  # noqa: S608 -- the conditions above
     most=_ALL,
 )

@@ -150,3 +150,42 @@ async def test_the_queue_finds_its_jobs_by_an_index(filled: str, name: str) -> N
         node["Relation Name"] for node in _nodes(plan[0]["Plan"]) if node["Node Type"].endswith("Seq Scan")
     }
     assert not scanned & LARGE, json.dumps(plan, indent=1)
+
+
+BURST = 4000
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("capped", [False, True])
+async def test_what_a_burst_of_one_scope_costs_the_queue_grows_with_its_jobs_and_not_with_their_square(
+    database: str, capped: bool
+) -> None:
+    fill = await asyncpg.connect(database, command_timeout=600)
+    await fill.execute(
+        f"""
+        INSERT INTO runtime_jobs (job_id, origin, seed, chain_id, scope_id, operator, queue, priority, depth, status, created_at,
+          updated_at, progress, metadata, tags, fence, last_seq, deaths, lone_deaths, open_claim, on_parent_end)
+        SELECT 'job-' || lpad(n::text, 12, '0'), 'o', 's', 'chain-' || n, 'loud', 'op', 'default', n % 3, 0, 'queued', now(),
+          now(), 0, '{{}}', '{{}}', 1, 1, 0, 0, 0, 'cancel' FROM generate_series(1, {BURST}) n
+        """
+    )
+    await fill.execute("VACUUM ANALYZE runtime_jobs")
+    await fill.close()
+    connection = await psycopg.AsyncConnection.connect(database)
+    parameters: dict[str, Any] = {"job_ids": [f"job-{number:012}" for number in range(1, BURST + 1, 2)]}
+    if capped:
+        parameters |= {"scopes": [], "caps": [], "cap": BURST}
+    try:
+        explained = await connection.execute(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {due(capped=capped)}", parameters
+        )
+        ((plan,),) = await explained.fetchall()
+    finally:
+        await connection.close()
+    read = sum(
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in _nodes(plan[0]["Plan"])
+        if node.get("Relation Name") == "runtime_jobs"
+    )
+    assert plan[0]["Plan"]["Actual Rows"] == BURST / 2
+    assert BURST / 2 <= read < 3 * BURST
