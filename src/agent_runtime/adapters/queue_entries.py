@@ -7,20 +7,31 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+
+def _entry_from(job_id: str) -> str:
+    """Return the query for the first entry that waits, in the order of jobs, from a job on.
+
+    Asked in this order, only one index gives it: no plan made while the table was small takes another one and reads all entries.
+    """
+    return f"""
+    SELECT p.id, p.queueing_lock AS job_id, p.priority FROM procrastinate_jobs p
+    WHERE p.status = 'todo' AND p.queueing_lock >= {job_id} ORDER BY p.queueing_lock LIMIT 1
+    """  # noqa: S608 -- a column's name
+
+
 # Only what `claim` would give, and what has no entry yet. `FOR KEY SHARE` is not taken: a job that changes meanwhile
-# gets an entry too many, which does nothing.
-_READY: Final = """
-SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id, FALSE AS is_woken FROM runtime_jobs j
-WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
-"""
-_WOKEN: Final = """
-SELECT j.job_id, j.queue, j.operator, j.priority, j.scope_id, TRUE AS is_woken
-FROM runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id WHERE TRUE
-"""
-_AMONG: Final = f"{_READY} AND j.job_id = ANY(%(job_ids)s) UNION ALL {_WOKEN} AND j.job_id = ANY(%(job_ids)s)"
-_WITHOUT_ENTRY: Final = """
-NOT EXISTS (SELECT 1 FROM procrastinate_jobs p WHERE p.queueing_lock = d.job_id AND p.status = 'todo')
-"""
+# gets an entry too many, which does nothing. Each job is looked up by its id, with a fence (`OFFSET`, `LIMIT`) around
+# the look: a plan made while the tables were small would rather compare all jobs with all entries.
+_COLUMNS: Final = "j.job_id, j.queue, j.operator, j.priority, j.scope_id"
+_WITHOUT_ENTRY: Final = f"""
+SELECT d.* FROM unnest(%(job_ids)s::text[]) AS n(job_id) CROSS JOIN LATERAL (
+  SELECT {_COLUMNS}, FALSE AS is_woken FROM (SELECT * FROM runtime_jobs a WHERE a.job_id = n.job_id OFFSET 0) AS j
+  WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('queued', 'running')
+  UNION ALL
+  SELECT {_COLUMNS}, TRUE AS is_woken FROM (SELECT job_id FROM runtime_woken w WHERE w.job_id = n.job_id LIMIT 1) AS w
+  JOIN runtime_jobs j ON j.job_id = w.job_id
+) AS d LEFT JOIN LATERAL ({_entry_from("d.job_id")}) AS entry ON TRUE WHERE entry.job_id IS DISTINCT FROM d.job_id
+"""  # noqa: S608 -- the columns above
 
 
 _READABLE: Final = 20
@@ -93,7 +104,7 @@ def _in_turns(chosen: str, *, across_scopes: bool) -> str:
     return f"""
     WITH {_RUNNING}, chosen AS MATERIALIZED ({chosen}),
     scopes (scope_id) AS (SELECT DISTINCT scope_id FROM chosen),
-    last AS (
+    last AS MATERIALIZED (
       SELECT s.scope_id, (
         SELECT a.priority FROM runtime_jobs a WHERE {_READY_JOB} AND a.scope_id = s.scope_id
         ORDER BY a.priority, a.job_id DESC LIMIT 1
@@ -117,17 +128,17 @@ def _in_turns(chosen: str, *, across_scopes: bool) -> str:
 
 def _move(heads: str, *, most: int) -> str:
     """Return the statement that gives entries the turns they would get now; `heads` are jobs with their turns in their scopes."""
-    # Looked up one by one, by index: the planner would rather read all entries.
     return f"""
     WITH {_RUNNING}, heads AS (
       SELECT h.job_id, {_priority("h.turn + coalesce(running.number, 0)", "h.priority")} AS priority
       FROM ({heads}) AS h LEFT JOIN running USING (scope_id)
     ), moved AS (
-      SELECT e.id, heads.priority FROM heads CROSS JOIN LATERAL (
-        SELECT p.id FROM procrastinate_jobs p
-        WHERE p.queueing_lock = heads.job_id AND p.status = 'todo' AND p.priority <> heads.priority
-        LIMIT 1 FOR UPDATE SKIP LOCKED
-      ) AS e ORDER BY heads.priority DESC LIMIT {most}
+      SELECT locked.id, heads.priority FROM heads CROSS JOIN LATERAL ({_entry_from("heads.job_id")}) AS entry
+      CROSS JOIN LATERAL (
+        SELECT q.id, q.status FROM procrastinate_jobs q WHERE q.id = entry.id FOR UPDATE SKIP LOCKED
+      ) AS locked
+      WHERE entry.job_id = heads.job_id AND entry.priority <> heads.priority AND locked.status = 'todo'
+      ORDER BY heads.priority DESC LIMIT {most}
     )
     UPDATE procrastinate_jobs p SET priority = moved.priority FROM moved WHERE p.id = moved.id RETURNING p.id
     """  # noqa: S608 -- the conditions above
@@ -219,14 +230,13 @@ def due(*, capped: bool, across_scopes: bool = False) -> str:
     queue and operator: what waits for one that nobody serves holds up nobody else, and the claim counts exactly.
     """
     if not capped:
-        chosen = f"SELECT d.* FROM ({_AMONG}) AS d WHERE {_WITHOUT_ENTRY}"  # noqa: S608 -- the conditions above
-        return _in_turns(chosen, across_scopes=across_scopes)
+        return _in_turns(_WITHOUT_ENTRY, across_scopes=across_scopes)
     chosen = f"""
     WITH due AS (
       SELECT d.*, EXISTS (
         SELECT 1 FROM runtime_signals s
         WHERE s.job_id = d.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
-      ) AS stops FROM ({_AMONG}) AS d WHERE {_WITHOUT_ENTRY}
+      ) AS stops FROM ({_WITHOUT_ENTRY}) AS d
     ), ranked AS (
       SELECT *, row_number() OVER (PARTITION BY scope_id, queue, operator, stops ORDER BY priority DESC, job_id) AS place FROM due
     ), running AS (

@@ -11,11 +11,18 @@ import contextlib
 import os
 import select
 import socket
-from typing import Any
+from typing import Any, Final
 from weakref import WeakSet
 
 import psycopg
 import psycopg_pool
+
+BY_KEY: Final = """
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
+"""
+"""The queue finds its rows by key; a plan made while a table was small must not scan it when a burst has come. And a
+statement about a thousand jobs looks dear to the server, which would take seconds to compile it. That plans are made anew for
+each call would not do: to plan what procrastinate fetches with, the server reads past all entries that were there."""
 
 
 def queue_pool(**arguments: Any) -> psycopg_pool.AsyncConnectionPool:
@@ -34,10 +41,10 @@ class QueueConnections:
         self._all: WeakSet[psycopg.AsyncConnection[object]] = WeakSet()
 
     async def configure(self, connection: psycopg.AsyncConnection[object]) -> None:
-        """Prepare a new connection. A statement about a thousand jobs looks dear, and to compile it takes seconds."""
+        """Prepare a new connection."""
         self._all.add(connection)
         await _autocommit(connection)
-        await connection.execute("SET jit = off")
+        await connection.execute(BY_KEY)
 
     def abort(self) -> None:
         """Let everything that still waits for the server fail, as if the server had gone.

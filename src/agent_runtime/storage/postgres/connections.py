@@ -32,9 +32,11 @@ LEAST_VERSION: Final = 13
 
 NO_JIT: Final = "SET jit = off"
 """Our statements are short. One about many jobs may look dear to the server, which then takes seconds to compile it."""
+_PLANNED_ANEW: Final = "SET plan_cache_mode = force_custom_plan"
+"""For what reads: a plan made while a table was small scans it, and would be kept until the server has counted its rows anew."""
 _AS_WRITER: Final = f"""
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; {NO_JIT};
-SET default_transaction_isolation = 'read committed'
+SET plan_cache_mode = auto; SET default_transaction_isolation = 'read committed'
 """
 """Every statement that writes finds its rows by key; a plan made while a table was small must not scan it when it is
 large. Said once for each connection, it costs a transaction nothing."""
@@ -196,7 +198,8 @@ class Connections:
         if connection is None:
             return
         try:
-            as_others = _AS_OTHERS if self._dsn is not None else f"{_AS_OTHERS}; RESET jit"
+            own = _PLANNED_ANEW if self._dsn is not None else "RESET plan_cache_mode; RESET jit"
+            as_others = f"{_AS_OTHERS}; {own}"
             await connection.execute(as_others, timeout=CONNECT_TIMEOUT)
         except BaseException as error:
             await self.discard(connection)
@@ -251,7 +254,7 @@ async def _server_version(connection: Connection) -> int:
 
 async def _prepared(connection: Any) -> None:
     """Prepare a connection of our own pool."""
-    await connection.execute(NO_JIT)
+    await connection.execute(f"{NO_JIT}; {_PLANNED_ANEW}")
 
 
 async def _leave_as_it_is(connection: Any) -> None:

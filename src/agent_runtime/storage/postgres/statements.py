@@ -117,7 +117,10 @@ JOIN runtime_jobs j ON j.scope_id = k.scope_id AND j.idempotency_key = k.idempot
 SIGNALS: Final = """
 SELECT job_id, id, type, operation_id, data, content FROM runtime_signals WHERE job_id = ANY($1::text[]) ORDER BY id
 """
-WOKEN_AMONG: Final = "SELECT job_id FROM runtime_woken WHERE job_id = ANY($1::text[])"
+WOKEN_AMONG: Final = """
+SELECT n.job_id FROM unnest($1::text[]) AS n(job_id)
+CROSS JOIN LATERAL (SELECT w.job_id FROM runtime_woken w WHERE w.job_id = n.job_id LIMIT 1) AS woken
+"""
 LOCK_ACTIONS: Final = """
 SELECT action_id, status, jsonb_array_length(votes) FROM runtime_actions
 WHERE action_id = ANY($1::text[]) ORDER BY action_id FOR NO KEY UPDATE

@@ -255,19 +255,19 @@ SELECT j.job_id FROM runtime_jobs j
 WHERE j.owner IS NULL AND j.operator IS NOT NULL AND j.status IN ('waiting_action', 'sleeping', 'waiting', 'blocked')
   AND EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id)
   AND (
-    NOT EXISTS (SELECT 1 FROM runtime_waits w WHERE w.job_id = j.job_id)
-    OR EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id AND s.operation_id IS NULL)
-    OR EXISTS (
+    (SELECT 1 FROM runtime_waits w WHERE w.job_id = j.job_id LIMIT 1) IS NULL
+    OR (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id AND s.operation_id IS NULL LIMIT 1) IS NOT NULL
+    OR (
       SELECT 1 FROM runtime_signals s JOIN runtime_waits w ON w.job_id = s.job_id AND w.operation_id = s.operation_id
-      WHERE s.job_id = j.job_id AND s.is_failure AND w.ends_with_failure
-    )
-    OR EXISTS (
+      WHERE s.job_id = j.job_id AND s.is_failure AND w.ends_with_failure LIMIT 1
+    ) IS NOT NULL
+    OR (
       SELECT 1 FROM runtime_waits f WHERE f.job_id = j.job_id AND f.position = 0 AND NOT EXISTS (
         SELECT 1 FROM runtime_waits w WHERE w.job_id = f.job_id AND w.set_number = f.set_number AND NOT EXISTS (
           SELECT 1 FROM runtime_signals s WHERE s.job_id = w.job_id AND s.operation_id = w.operation_id
         )
-      )
-    )
+      ) LIMIT 1
+    ) IS NOT NULL
   )
 UNION ALL
 SELECT j.job_id FROM runtime_receivers m
