@@ -16,11 +16,13 @@ import pytest
 
 from agent_runtime.adapters.queue_entries import MOVE_BACK, MOVE_UP, NEXT_READY, UNHEARD, due
 from agent_runtime.adapters.queue_pool import BY_KEY
+from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import queries
+from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.jobs import CHAIN_HEAD
 from agent_runtime.storage.postgres.values import DIALECT
-from agent_runtime.testing.examples import NOW
+from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.values.action import ActionStatus
 from agent_runtime.values.budget import LedgerFilter
 from agent_runtime.values.job import JobFilter
@@ -202,3 +204,37 @@ async def test_a_burst_of_one_scope_costs_the_queue_as_much_as_it_has_jobs_even_
     )
     print(f"\n{name}: {looked_at / BURST:.1f} rows for each job, {plan[0]['Execution Time']:.0f} ms")
     assert 1 < looked_at / BURST < 20
+
+
+async def test_a_claimed_journal_is_found_by_an_index_by_a_process_that_began_with_empty_tables(
+    database: str,
+) -> None:
+    """Plans made then were kept: each claim read all events until the server had counted them anew."""
+    storage = PostgresStorage(database)
+    await storage.open()
+    watcher = await asyncpg.connect(database)
+    await watcher.execute("ALTER TABLE runtime_events SET (autovacuum_enabled = off)")
+
+    async def claim_some() -> None:
+        made = [job(operator="op") for _ in range(20)]
+        await storage.commit(commit(create=[(one, [NewEvent("job.created")]) for one in made]))
+        for one in made:
+            claimed = await storage.claim(one.job_id, owner="w", at=NOW)
+            assert claimed is not None
+            assert claimed.events
+
+    async def read_whole() -> int:
+        await asyncio.sleep(1.1)  # a connection says what it has read once a second, after a statement
+        await claim_some()
+        read = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'runtime_events'"
+        return int(await watcher.fetchval(read))
+
+    await claim_some()
+    await watcher.execute(
+        "INSERT INTO runtime_events (job_id, seq, type, at, data) SELECT 'other', n, 'custom.x', now(), '{}' FROM generate_series(1, 5000) n"
+    )
+    before = await read_whole()
+    await read_whole()
+    assert await read_whole() - before < 5000
+    await watcher.close()
+    await storage.aclose()
