@@ -65,6 +65,11 @@ class ModelCall:
     """Whether the caller shows the answer to nobody but the tools that it asks for, unless it awaits `Host.settled` first:
     a host may record the answer together with what those say that only read."""
 
+    @property
+    def whose(self) -> str | None:
+        """On whose behalf it is made: those of different tenants wait in turns, and what befalls one is nothing to the others."""
+        return self.context.tenant_id if self.scope is None else self.scope
+
     def evolve(self, **changes: Any) -> ModelCall:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
@@ -153,6 +158,11 @@ class Host(ModelMiddleware, ToolMiddleware):
 
     asks_people: ClassVar[bool] = False
     """Whether it asks for the approvals that tools require, so that nobody else has to."""
+
+    @property
+    def scope(self) -> str | None:
+        """On whose behalf everything in this context happens, where a host keeps people apart."""
+        return None
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""

@@ -183,7 +183,8 @@ def enclosing_time_limit() -> TimeLimit | None:
 class Slots:
     """A number of places; `async with slots.occupied():` holds one, and `paused()` gives it back meanwhile.
 
-    Waiters are served in the order they came.
+    Waiters are served in the order they came, those of different tenants in turns: however many wait for one of them, whoever
+    comes for another has its turn after one of each.
 
     Args:
         size: How many may be inside at once.
@@ -194,24 +195,25 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.size = size
         self._free = size
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: dict[str | None, deque[asyncio.Future[None]]] = {}
+        """By tenant; whose turn is next comes first."""
 
     @property
     def free(self) -> int:
         """How many places nobody holds."""
         return self._free
 
-    def occupied(self) -> Place:
-        """Return a context manager that holds a place while its body runs."""
-        return Place(self)
+    def occupied(self, whose: str | None = None) -> Place:
+        """Return a context manager that holds a place while its body runs, on behalf of a tenant."""
+        return Place(self, whose)
 
-    async def take(self) -> None:
-        """Wait for a place and occupy it."""
+    async def take(self, whose: str | None = None) -> None:
+        """Wait for a place and occupy it, on behalf of a tenant."""
         if self._free > 0:
             self._free -= 1
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(turn)
+        self._waiters.setdefault(whose, deque()).append(turn)
         try:
             await turn
         except BaseException:
@@ -222,7 +224,11 @@ class Slots:
     def give(self) -> None:
         """Hand a place to the next waiter, or free it."""
         while self._waiters:
-            turn = self._waiters.popleft()
+            whose = next(iter(self._waiters))
+            line = self._waiters.pop(whose)
+            turn = line.popleft()
+            if line:
+                self._waiters[whose] = line
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -232,16 +238,17 @@ class Slots:
 class Place:
     """One occupied place of `Slots`."""
 
-    __slots__ = ("_depth", "_held", "_left", "_slots", "_token")
+    __slots__ = ("_depth", "_held", "_left", "_slots", "_token", "_whose")
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, whose: str | None = None) -> None:
         self._slots = slots
+        self._whose = whose
         self._held = False
         self._left = False
         self._depth = 0
 
     async def __aenter__(self) -> Place:
-        await self._slots.take()
+        await self._slots.take(self._whose)
         self._held = True
         self._token = _HOLDS.set((*_HOLDS.get(), self))
         return self
@@ -264,7 +271,7 @@ class Place:
     async def resume(self) -> None:
         """Take a place again when nobody else pauses the call any more."""
         if self._depth == 1 and not self._left:
-            await self._slots.take()
+            await self._slots.take(self._whose)
             self._held = True
         self._depth -= 1
         if self._depth > 0 or self._left:

@@ -1,13 +1,17 @@
 """A tenant that queues as much as it can, as urgently as it can, keeps nobody else from being next."""
 
+import asyncio
+import threading
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from agent_runtime import Budget, ExecutionRequest, Ledger
+from agent_runtime import Budget, ExecutionRequest, JobFailed, Ledger, OperatorContext, RetryPolicy
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
@@ -17,6 +21,20 @@ from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.budget import Amount
+from llm_client import (
+    CompletionResult,
+    ExecutionEngine,
+    Message,
+    ProviderUnavailable,
+    RateLimits,
+    RequestContext,
+    RequestSpec,
+    RetryConfig,
+    StreamEvent,
+    Usage,
+)
+from llm_client.pausing import Slots
+from llm_client.tools import threads
 from support.gated import Gated
 from support.kernels import BOUND, QUICK, kernel, opened, pending, status_becomes, until
 from support.operators import ask
@@ -284,3 +302,111 @@ async def test_jobs_that_wait_for_a_budget_hide_nobody_elses_from_those_who_wake
         found = [[timer.job_id for timer in await ledger.waits_with_room()] for _ in range(4)]
     assert found.count(["quiet-0"]) == 1
     assert found.count([]) == 3
+
+
+class Slow:
+    """A vendor that answers each request after a moment, and fails on one that it cannot stand."""
+
+    name, model = "slow", "m"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def complete(self, spec: RequestSpec, context: RequestContext) -> CompletionResult:
+        self.asked.append(said := spec.messages[-1].text)
+        await asyncio.sleep(0.002)
+        if said == "poison":
+            raise ProviderUnavailable("it has died of that", status=500)
+        return CompletionResult(content="fine", model="m", usage=Usage(input_tokens=1, output_tokens=1))
+
+    async def stream(self, spec: RequestSpec, context: RequestContext) -> AsyncIterator[StreamEvent]:
+        raise NotImplementedError
+        yield
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def ask_model(context: OperatorContext, given: list[str]) -> int:
+    """Ask the model everything at once."""
+    specs = [RequestSpec(messages=(Message(role="user", content=text),)) for text in given]
+    return len(await context.gather(*(context.model(spec) for spec in specs)))
+
+
+def _of(who: str, number: int) -> ExecutionRequest:
+    return ExecutionRequest(operator="work", input=[who] * number, scope_id=who)
+
+
+@pytest.mark.parametrize(
+    "bounded",
+    [{"max_concurrency": 2}, {"rate_limits": RateLimits(requests_per_minute=1_200), "max_concurrency": None}],
+    ids=["places", "rates"],
+)
+async def test_countless_calls_of_one_tenant_keep_nobody_elses_from_the_model(
+    bounded: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor = Slow()
+    engine = ExecutionEngine(vendor, **bounded)
+    rates = engine._attempts._rates
+    bucket = None if rates is None else rates._requests
+    line = engine._slots if bucket is None else bucket._turn
+    if bucket is not None:
+        monkeypatch.setattr(bucket, "_level", 0.0)  # a minute that was not quiet
+    async with kernel(engine=engine, operators={"work": ask_model}) as runtime:
+        loud = await runtime.execute(_of("loud", 300))
+        await until(lambda: _is_waited_for(line, 200))
+        before = len(vendor.asked)
+        quiet = await runtime.execute(_of("quiet", 1))
+        await quiet.result(timeout=BOUND)
+        await loud.cancel()
+
+    assert vendor.asked.index("quiet") - before < 100
+
+
+async def _is_waited_for(slots: Slots | None, number: int) -> bool:
+    return slots is not None and sum(map(len, slots._waiters.values())) >= number
+
+
+async def test_nor_do_its_plain_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Slots(1)
+    monkeypatch.setattr(threads, "_PLACES", {asyncio.get_running_loop(): places})
+    gate, done = threading.Event(), list[str]()
+
+    def note(who: str) -> None:
+        gate.wait(BOUND)
+        done.append(who)
+
+    async def work(context: OperatorContext, given: list[str]) -> int:
+        return len(await context.gather(*(context.step(note, who) for who in given)))
+
+    async with kernel(operators={"work": work}) as runtime:
+        loud = await runtime.execute(_of("loud", 200))
+        await until(lambda: _is_waited_for(places, 100))
+        quiet = await runtime.execute(_of("quiet", 1))
+        await until(lambda: _is_waited_for_by(places, "quiet"))
+        gate.set()
+        await quiet.result(timeout=BOUND)
+        before = done.index("quiet")
+        await loud.cancel()
+
+    assert before <= 2
+
+
+async def _is_waited_for_by(slots: Slots, whose: str) -> bool:
+    return whose in slots._waiters
+
+
+async def test_what_a_vendor_fails_on_for_one_tenant_is_asked_for_the_others() -> None:
+    vendor = Slow()
+    engine = ExecutionEngine(vendor, retry=RetryConfig(attempts=1))
+    async with kernel(engine=engine, operators={"work": ask_model}, retry=RetryPolicy.none()) as runtime:
+        for _ in range(5):  # as many as open a circuit
+            poisoned = await runtime.execute(
+                ExecutionRequest(operator="work", input=["poison"], scope_id="loud")
+            )
+            with pytest.raises(JobFailed):
+                await poisoned.result(timeout=BOUND)
+        quiet = await runtime.execute(_of("quiet", 1))
+        assert (await quiet.result(timeout=BOUND)).output == 1
+
+    assert vendor.asked.count("poison") == 5

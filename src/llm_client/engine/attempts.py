@@ -188,7 +188,7 @@ class Attempts:
     ) -> CompletionResult:
         """Make one attempt, if the breaker and the rate limits let it."""
         model = spec.model or provider.model
-        breaker = self._breakers.of(provider.name, model)
+        breaker = self._breakers.of(provider.name, model, call.whose)
         try:
             ticket = breaker.enter()
         except CircuitOpen as error:
@@ -279,7 +279,7 @@ class Attempts:
             estimate = self._estimator.estimate(spec.messages, spec.tools, model=attempt.model) + (
                 spec.max_tokens or 0
             )
-        await rates.enter(estimate)
+        await rates.enter(estimate, attempt.call.whose)
         return estimate
 
     async def _consume(

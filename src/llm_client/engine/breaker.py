@@ -127,9 +127,9 @@ class CircuitBreaker:
 
 
 class CircuitBreakers:
-    """The breakers of all circuits, one per provider and model.
+    """The breakers of all circuits, one per provider, model and tenant.
 
-    Names of models come from callers, so there are at most `MAX_BREAKERS` circuits. Whoever floods it with names makes others forget
+    What a vendor fails on may be the request, a damaged picture say, so one tenant's failures close nobody else's circuit. Names of models come from callers, so there are at most `MAX_BREAKERS` circuits. Whoever floods it with names makes others forget
     nothing that matters: those that have not failed make room, the ones asked for longest ago first. When every circuit has failed, those
     that are new share one: a burst of failures is rather counted for a stranger than not at all.
     """
@@ -137,15 +137,15 @@ class CircuitBreakers:
     def __init__(self, config: CircuitBreakerConfig, clock: Callable[[], float] = loop_time) -> None:
         self._config = config
         self._clock = clock
-        self._breakers: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
+        self._breakers: OrderedDict[tuple[str, str, str | None], CircuitBreaker] = OrderedDict()
         self._shared = CircuitBreaker(config, clock)
 
     def __len__(self) -> int:
         return len(self._breakers)
 
-    def of(self, provider: str, model: str) -> CircuitBreaker:
-        """Return the breaker of a provider and model."""
-        key = (provider, model)
+    def of(self, provider: str, model: str, whose: str | None = None) -> CircuitBreaker:
+        """Return the breaker of a provider and model, for a tenant."""
+        key = (provider, model, whose)
         breaker = self._breakers.get(key)
         if breaker is not None:
             self._breakers.move_to_end(key)

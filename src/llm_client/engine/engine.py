@@ -389,7 +389,7 @@ class ExecutionEngine:
     async def _limited(self, call: ModelCall) -> tuple[CompletionResult, bool]:
         if self._slots is None:
             return await self._attempts.run(call)
-        async with self._slots.occupied():
+        async with self._slots.occupied(call.whose):
             return await self._attempts.run(call)
 
 

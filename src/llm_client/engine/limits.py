@@ -35,7 +35,7 @@ class RateLimits:
 class TokenBucket:
     """A bucket that fills steadily and can be overdrawn: whoever takes more than there is waits until it is paid back.
 
-    Who waits is served in the order they came. Nothing is taken before it is somebody's turn: how long the first one waits is
+    Who waits is served in the order they came, tenants in turns. Nothing is taken before it is somebody's turn: how long the first one waits is
     seen from the level as it is then, with what others have given back meanwhile.
 
     Args:
@@ -64,9 +64,9 @@ class TokenBucket:
         self._fill()
         return self._level
 
-    async def take(self, amount: float) -> None:
-        """Take an amount, waiting until it is there. More than the bucket holds waits for a full one."""
-        await self._turn.take()
+    async def take(self, amount: float, whose: str | None = None) -> None:
+        """Take an amount on behalf of a tenant, waiting until it is there. More than the bucket holds waits for a full one."""
+        await self._turn.take(whose)
         try:
             while (missing := min(amount, self._capacity) - self.level) > 0:
                 seconds = missing / self._capacity * MINUTE
@@ -101,12 +101,12 @@ class RateLimiter:
         """Whether `enter` needs an estimate."""
         return self._tokens is not None
 
-    async def enter(self, tokens: int) -> None:
-        """Wait until one more request with about this many tokens may go out."""
+    async def enter(self, tokens: int, whose: str | None = None) -> None:
+        """Wait until one more request with about this many tokens may go out, on behalf of a tenant."""
         if self._requests is not None:
-            await self._requests.take(1)
+            await self._requests.take(1, whose)
         if self._tokens is not None:
-            await self._tokens.take(self._set_aside(tokens))
+            await self._tokens.take(self._set_aside(tokens), whose)
 
     def settle(self, estimated: int, used: int) -> None:
         """Replace a request's estimate by its real usage."""

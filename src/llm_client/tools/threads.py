@@ -14,10 +14,11 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from llm_client.blocking import BLOCKING_CALLS, BlockingCalls
+from llm_client.middleware import HOST
 from llm_client.pausing import Slots, paused
 
 MAX_THREADS: Final = 64
-"""Functions of one event loop that run at the same time; more wait for a place, in the order they came."""
+"""Functions of one event loop that run at the same time; more wait for a place, in the order they came, tenants in turns."""
 
 _PLACES: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Slots]] = WeakKeyDictionary()
 
@@ -45,7 +46,7 @@ async def call_in_thread(
         await places.take()
     else:
         async with paused():  # waiting for a place counts against no time-out
-            await places.take()
+            await places.take(HOST.get().scope)
     try:
         return await _called(function, keywords, name)
     finally:  # also when nobody waits any more: one that hangs must not take the place of those to come

@@ -73,6 +73,12 @@ class Guard(Host):
         """Whether an engine or a tool belongs to the kernel, and it executes."""
         return self._belongings.has(called)
 
+    @property
+    def scope(self) -> str | None:
+        """Return the scope of the job here."""
+        branch = branch_here()
+        return None if branch is None else branch.run.job.scope_id
+
     async def call(self, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         """Recall a model call, or let it happen."""
         branch = branch_here()

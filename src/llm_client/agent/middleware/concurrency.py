@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
+from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.pausing import Slots
 from llm_client.tools.tool import ToolResult
 
 
 class ConcurrencyMiddleware(ToolMiddleware):
-    """Lets a number of calls of all runs of an agent through at the same time; the others wait their turn.
+    """Lets a number of calls of all runs of an agent through at the same time; the others wait their turn, tenants in turns.
 
     A tool that waits durably gives its place back meanwhile.
 
@@ -21,5 +21,5 @@ class ConcurrencyMiddleware(ToolMiddleware):
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Wait for a place and run the call."""
-        async with self._slots.occupied():
+        async with self._slots.occupied(HOST.get().scope or invocation.context.tenant_id):
             return await proceed(invocation)
