@@ -34,6 +34,8 @@ T = TypeVar("T")
 MAX_PARTS: Final = 500_000
 """Lists, objects and commas of one JSON text from outside. An empty list takes two bytes and becomes sixty, and reading millions of them holds the
 interpreter for seconds, whichever thread does it. The longest answers have some hundred thousand tokens."""
+MAX_LISTS: Final = 200_000
+"""Lists and objects among them, those in its texts left out: the collector of garbage goes through each again and again while others are made."""
 MAX_OBJECTS: Final = 20_000
 """Lists and objects in what a model writes for a tool or as a typed answer."""
 MAX_VALUES: Final = 200_000
@@ -57,6 +59,9 @@ MAX_SEARCHED: Final = 4_000_000
 """Characters of a text that is looked through for JSON, value by value."""
 MAX_DIMENSIONS: Final = 16_384
 """Numbers of a vector; the longest that vendors give have some twelve thousand."""
+_STRETCH: Final = 128 * 1024
+"""Bytes that are gone through at once."""
+_TEXTS_OF_LINE: Final = re.compile(rb'"[^"\n]*+["\n]')
 _HALF: Final = re.compile("[\ud800-\udfff]")
 _MOST_HALVES: Final = 10_000
 """Halves of one text that are looked at one by one. A text with more was no text before, and they all become question marks."""
@@ -121,10 +126,15 @@ class Unread(orjson.JSONDecodeError):
 
 
 class TooManyParts(Unread):
-    """A JSON text would become more values than anybody can have meant."""
+    """A JSON text would become more values than anybody can have meant.
 
-    def __init__(self) -> None:
-        super().__init__(f"it has more than {MAX_PARTS} parts", "", 0)
+    Args:
+        most: How many of what it may have.
+    """
+
+    def __init__(self, most: str = f"{MAX_PARTS} parts") -> None:
+        super().__init__(f"it has more than {most}", "", 0)
+        self.most = most
 
 
 class TooLong(Unread):
@@ -149,14 +159,56 @@ def check_parts(content: bytes | str, *, vectors: int = 0) -> None:
         vectors: How many vectors it may have besides, of `MAX_DIMENSIONS` numbers each, which take little more room than their digits.
 
     Raises:
-        TooManyParts: They are more than `MAX_PARTS`.
+        TooManyParts: They are more than `MAX_PARTS`, or the lists and objects among them more than `MAX_LISTS`.
     """
-    if len(content) <= MAX_PARTS:
+    if len(content) <= MAX_LISTS:
         return
     if parts_of(content, vectors=vectors > 0) > MAX_PARTS:
         raise TooManyParts
+    check_lists(content, MAX_LISTS)
     if vectors and parts_of(content) > MAX_PARTS + vectors * MAX_DIMENSIONS:
         raise TooManyParts
+
+
+def check_lists(content: bytes | str, most: int) -> None:
+    """Refuse a JSON text of more lists and objects than so many. Raises `TooManyParts`."""
+    if parts_of(content, vectors=True) > most and has_more_lists(content, most):
+        raise TooManyParts(f"{most} lists and objects")
+
+
+def has_more_lists(content: bytes | str, most: int) -> bool:
+    """Whether a JSON text has more lists and objects than so many; goes through it stretch by stretch, so that other threads go on."""
+    raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+    lists = ListCount()
+    return any(lists.take(raw[start : start + _STRETCH]) > most for start in range(0, len(raw), _STRETCH))
+
+
+class ListCount:
+    """Counts the lists and objects of a JSON text that comes in pieces, as many as it has at most; what stands in its texts is none.
+
+    No text goes on behind the end of a line, so that whatever an event stream says beside its JSON hides nothing.
+
+    Attributes:
+        count: How many there are by now.
+    """
+
+    __slots__ = ("_begun", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._begun = b""
+        """The quote of a text that goes on in the next piece, and half an escape."""
+
+    def take(self, piece: bytes) -> int:
+        """Count those of one more piece; return how many there are by now."""
+        said = self._begun + piece
+        escapes = len(said) - len(said.rstrip(b"\\"))
+        half = b"\\" if escapes % 2 else b""
+        plain = said.replace(b"\\\\", b"").replace(b'\\"', b"").replace(b"\r", b"\n")
+        beside, begun, _ = _TEXTS_OF_LINE.sub(b"", plain).partition(b'"')
+        self._begun = begun + half
+        self.count += beside.count(b"[") + beside.count(b"{")
+        return self.count
 
 
 def check_depth(value: Any, content: bytes | str) -> None:

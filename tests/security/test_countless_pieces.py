@@ -25,6 +25,7 @@ from llm_client.agent.answer_text import json_of
 from llm_client.json_text import (
     MAX_DEPTH,
     MAX_DIMENSIONS,
+    MAX_LISTS,
     MAX_PARTS,
     MAX_SEARCHED,
     TooDeep,
@@ -163,12 +164,12 @@ async def test_a_message_that_is_said_to_change_countless_times_is_not_read_agai
 
 async def test_what_is_kept_of_a_stream_is_counted_over_all_its_events() -> None:
     """Of 64 MiB of empty lists, in events that are each small enough, came two gigabytes."""
-    detail = {"type": "x", "deep": [[]] * (MAX_PARTS // 2 - 100)}
+    detail = {"type": "x", "deep": [[]] * (MAX_LISTS - 100)}
     event = {"choices": [{"delta": {"reasoning_details": [detail]}, "index": 0}]}
     one = await asked(OpenAIProvider, events(event, chat(finish_reason="stop")), streamed=True, api="chat")
     assert len(one.reasoning[0].data["reasoning_details"][0]["deep"]) == len(detail["deep"])
     with pytest.raises(InvalidResponse, match=f"more than {MAX_KEPT} values"):
-        await asked(OpenAIProvider, events(*[event] * 5), streamed=True, api="chat")
+        await asked(OpenAIProvider, events(*[event] * 6), streamed=True, api="chat")
 
 
 # -- what an answer rests on, and how likely it was -----------------------------------------------------------------------

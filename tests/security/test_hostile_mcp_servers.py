@@ -352,10 +352,12 @@ async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tm
     async with raw(tmp_path, "plain") as server:
         (pay,) = await server.tools()
         assert (await call(pay, do="parts", many=1_000)).success
-        result = await call(pay, do="parts", many=100_000)
+        result = await call(pay, do="parts", many=40_000)
         assert "more than 1000 parts" in str(result.error)
         result = await call(pay, do="parts", many=300_000)
         assert "a message of more than 500000 parts" in str(result.error)
+        result = await call(pay, do="parts", many=100_000)
+        assert "a message of more than 50000 lists and objects" in str(result.error)
         assert (await call(pay)).content == "paid", "it is started anew"
     async with raw(tmp_path, "crowd") as server:
         with pytest.raises(ToolError, match="more than 500 tools or"):
@@ -363,18 +365,39 @@ async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tm
 
 
 @pytest.mark.parametrize("events", [False, True])
-async def test_an_answer_of_countless_values_is_not_read_over_http_either(events: bool) -> None:
+@pytest.mark.parametrize(("value", "most"), [(b"[],", "50000 lists and objects"), (b"0,", "500000 parts")])
+async def test_an_answer_of_countless_values_is_not_read_over_http_either(
+    events: bool, value: bytes, most: str
+) -> None:
     """What the SDK reads on the event loop is counted before it does; an event stream has parts in lines of any length."""
-    values = b"[]," * 1_000_000
+    values = value * 1_000_000
     pieces = [values[at : at + 300_000] for at in range(0, len(values), 300_000)]
     head, end = b'{"jsonrpc": "2.0", "id": 0, "result": {"x": [', b"0]}}"
     reply = Reply(pieces=(head, *pieces, end), headers={"content-type": "application/json"})
     if events:
         reply = sse_reply(b"event: message\ndata: " + head, *pieces, end + b"\n\n", "hang")
     async with LoopbackServer(reply) as web, McpServer(url=web.url, connect_timeout=BOUND) as server:
-        why = "stream ended without a response" if events else "more than 500000 parts"
+        why = "stream ended without a response" if events else f"more than {most}"
         with pytest.raises(ToolError, match=why):
             await server.tools()
+
+
+@pytest.mark.parametrize(
+    "nested", [b"[" * 100 + b"]" * 100, b'{"a":' * 100 + b"1" + b"}" * 100], ids=["lists", "objects"]
+)
+@pytest.mark.parametrize("events", [False, True])
+async def test_what_is_no_message_is_not_compared_with_each_kind_of_them(events: bool, nested: bytes) -> None:
+    """A megabyte of lists in each other in the place of a result took the SDK five seconds."""
+    body = b'{"jsonrpc": "2.0", "id": 0, "result": [' + b",".join([nested] * 4_800) + b"]}"
+    reply = Reply(pieces=(body,), headers={"content-type": "application/json"})
+    if events:
+        reply = sse_reply(b'event: "message\ndata: ' + body + b"\n\n", "hang")
+    async with LoopbackServer(reply) as web, McpServer(url=web.url, connect_timeout=BOUND) as server:
+        began = time.perf_counter()
+        why = "stream ended without a response" if events else "more than 50000 lists and objects"
+        with pytest.raises(ToolError, match=why):
+            await server.tools()
+    assert time.perf_counter() - began < 3
 
 
 async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def listed(cursor: str | None) -> str:
     number = int(cursor or 0)
     match MODE:
         case "crowd":
-            return json.dumps({"tools": [{"name": "t", "inputSchema": PLAIN}] * 60_000})
+            return json.dumps({"tools": [{"name": "t", "inputSchema": PLAIN}] * 12_000})
         case "heavy":  # what it says is long where nobody counts
             more = {
                 "name": f"t{number}",

@@ -18,7 +18,13 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
-from llm_client.json_text import MAX_PARTS, long_numbers_written, non_finite, parts_of, read_exactly
+from llm_client.json_text import (
+    has_more_lists,
+    long_numbers_written,
+    non_finite,
+    parts_of,
+    read_exactly,
+)
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
@@ -28,6 +34,8 @@ MAX_CONTENT_BYTES: Final = 32 * 1024 * 1024
 """Bytes of JSON that one entry may hold, long texts included."""
 MAX_VALUES_BYTES: Final = 4 * 1024 * 1024
 """Bytes of JSON that one entry may hold beside its long texts."""
+MAX_LISTS: Final = 100_000
+"""Lists and objects that one entry may hold: reading them has the collector of garbage go through each again and again, whichever thread reads."""
 LONG_TEXT: Final = 64 * 1024
 """Bytes from which a text is long."""
 MAX_EXACT_VALUES: Final = 50_000
@@ -61,26 +69,24 @@ def encode(value: object, *, limit: int = MAX_CONTENT_BYTES) -> bytes:
 
 def _check_values(text: bytes) -> None:
     """Refuse JSON of more values than are read in a moment. Raises `ContentTooLarge`."""
-    if len(text) <= MAX_PARTS or (
-        len(text) <= MAX_VALUES_BYTES and parts_of(text, vectors=True) <= MAX_PARTS
+    if len(text) <= MAX_LISTS or (
+        len(text) <= MAX_VALUES_BYTES and parts_of(text, vectors=True) <= MAX_LISTS
     ):
         return
-    size, parts = _beside_long_texts(text)
-    if size > MAX_VALUES_BYTES or parts > MAX_PARTS:
+    size = len(text) if len(text) <= MAX_VALUES_BYTES else _beside_long_texts(text)
+    if size > MAX_VALUES_BYTES or has_more_lists(text, MAX_LISTS):
         raise ContentTooLarge(
-            f"{size:,} bytes of many values; the journal accepts {MAX_VALUES_BYTES:,} per entry, and {MAX_PARTS:,} lists and "
+            f"{size:,} bytes of many values; the journal accepts {MAX_VALUES_BYTES:,} per entry, and {MAX_LISTS:,} lists and "
             "objects, beside long texts: keep what is larger elsewhere, and its name here"
         )
 
 
-def _beside_long_texts(text: bytes) -> tuple[int, int]:
-    """Return how many bytes, and at most how many lists and objects, JSON has beside its long texts."""
+def _beside_long_texts(text: bytes) -> int:
+    """Return how many bytes JSON has beside its long texts."""
     plain = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
     if plain.count(b'"') > MAX_VALUES_BYTES:  # not worth cutting up: none of so many can be long
-        return len(text), 0
-    texts = [one for one in plain.split(b'"')[1::2] if len(one) >= LONG_TEXT]
-    parts = parts_of(text, vectors=True) - sum(parts_of(one, vectors=True) for one in texts)
-    return len(text) - sum(map(len, texts)), parts
+        return len(text)
+    return len(text) - sum(len(one) for one in plain.split(b'"')[1::2] if len(one) >= LONG_TEXT)
 
 
 def json_text(value: object, *, exact: bool = False) -> bytes:

@@ -27,6 +27,8 @@ from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unread
 from llm_client.turns import LARGE
 
 _TOO_LONG = "the answer did not end within its time"
+_READ_HERE = 64 * 1024
+"""Bytes of an event up to which it is read on the event loop; longer ones, of a picture or of thoughts, in a thread."""
 _DRAIN_SECONDS = 0.1
 """How long a stream that has said its last word may take to end, so that its connection can be used again."""
 
@@ -49,13 +51,15 @@ async def read_stream(
                             await asyncio.sleep(0)
                             since = monotonic()
                         if event is not None:
-                            for stream_event in _read_event(event, reader, origin, most):
+                            for stream_event in await _read_aside(event, reader, origin, most):
                                 yield stream_event
                     if reader.complete:
                         await _drain(chunks)
                         return
-            for event in filter(_is_whole, parser.close()):
-                for stream_event in _read_event(event, reader, origin, most):
+            for event in parser.close():
+                if not await asyncio.to_thread(_is_whole, event):
+                    continue
+                for stream_event in await _read_aside(event, reader, origin, most):
                     yield stream_event
     if not reader.may_end():
         raise await _interrupted(reader, origin, "the stream ended without its end marker")
@@ -134,6 +138,14 @@ async def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin)
         if error.usage is None:
             error.usage, error.usage_is_final = reader.draft.usage, reader.usage_is_final
         raise
+
+
+async def _read_aside(
+    event: ServerSentEvent, reader: StreamReader, origin: Origin, most: int
+) -> Sequence[StreamEvent]:
+    if len(event.data) <= _READ_HERE:
+        return _read_event(event, reader, origin, most)
+    return await asyncio.to_thread(_read_event, event, reader, origin, most)
 
 
 def _read_event(

@@ -44,6 +44,8 @@ _UNWRITABLE = (TypeError, ValueError, AttributeError, RecursionError)
 _READ_HERE = 256 * 1024
 """Bytes of an answer up to which it is read on the event loop. What a vendor may send takes seconds to go through, value by value."""
 _MAX_ERROR_BYTES = 1024 * 1024
+_ERROR_READ_HERE = 16 * 1024
+"""Bytes of an error's body up to which it is read on the event loop; no vendor has that much to say."""
 _ERROR_SECONDS = 10.0
 """How long an error's body may take; its status alone says what happened."""
 
@@ -256,9 +258,13 @@ class HttpProvider:
             body = await read_body(response, _MAX_ERROR_BYTES, seconds=seconds)
         except ProviderError:
             body = b""  # the status alone says what happened
-        failure = failure_of_response(response.status, response.headers, body, origin)
-        failure.usage = self._usage_of(body)
-        raise failure
+
+        def read() -> ProviderError:
+            failure = failure_of_response(response.status, response.headers, body, origin)
+            failure.usage = self._usage_of(body)
+            return failure
+
+        raise await _read_aside(len(body), read, here=_ERROR_READ_HERE)
 
     def _loads(self, content: bytes, response: HttpResponse, origin: Origin) -> Any:
         """Decode a successful answer. Raises what an error object inside it means, with the usage that is stated beside it."""
@@ -293,9 +299,9 @@ def _stated(read: Callable[[Any], Usage], payload: Any) -> Usage | None:
     return None if usage.is_nothing else usage
 
 
-async def _read_aside(size: int, reading: Callable[[], T]) -> T:
+async def _read_aside(size: int, reading: Callable[[], T], *, here: int = _READ_HERE) -> T:
     """Return what is read of so many bytes: of many in a thread, so that others go on meanwhile."""
-    return reading() if size <= _READ_HERE else await asyncio.to_thread(reading)
+    return reading() if size <= here else await asyncio.to_thread(reading)
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
-from llm_client.json_text import MAX_PARTS, parts_of
+from llm_client.json_text import MAX_PARTS, ListCount, parts_of
 from llm_client.logs import logger_of
-from llm_client.tools.mcp_bounds import BoundedServer
+from llm_client.tools.mcp_bounds import MAX_LISTS, BoundedServer
 from llm_client.tools.mcp_stdio import StdioProgram
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = parts = 0
-            before = b""
+            before, lists = b"", ListCount()
             async for piece in self._stream:
                 size += len(piece)
                 if size > MAX_RESPONSE_BYTES and not self._events:
@@ -236,6 +236,12 @@ def bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
                 parts = parts_of(within[max(ends) :]) if ends else parts + parts_of(piece)
                 if parts > MAX_PARTS or parts_of(piece) > MAX_PARTS:
                     raise ToolError(f"the MCP server's answer has more than {MAX_PARTS} parts")
+                end = max(0, max(ends) - len(within) + len(piece)) if ends else 0
+                most = lists.take(piece[:end])
+                if ends:
+                    lists = ListCount()
+                if max(most, lists.take(piece[end:])) > MAX_LISTS:
+                    raise ToolError(f"the MCP server's answer has more than {MAX_LISTS} lists and objects")
                 yield piece
 
         async def aclose(self) -> None:

@@ -19,8 +19,9 @@ from typing import Any, Final
 import orjson
 
 from llm_client.background import begin, ended
-from llm_client.json_text import MAX_PARTS, TooManyParts, check_parts, loads
+from llm_client.json_text import TooManyParts, check_lists, check_parts, loads
 from llm_client.logs import logger_of
+from llm_client.tools.mcp_bounds import MAX_LISTS
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Of one message of the program."""
@@ -100,13 +101,10 @@ class StdioProgram:
                 try:
                     while line := await output.readline():
                         check_parts(line)
+                        check_lists(line, MAX_LISTS)
                         await heard.send(await _message(line))
                 except ValueError as error:  # what asyncio makes of a line that is too long
-                    most = (
-                        f"{MAX_PARTS} parts"
-                        if isinstance(error, TooManyParts)
-                        else f"{MAX_MESSAGE_BYTES} bytes"
-                    )
+                    most = error.most if isinstance(error, TooManyParts) else f"{MAX_MESSAGE_BYTES} bytes"
                     self.fault = f"it sent a message of more than {most}"
                     logger.warning("an MCP server is given up: %s", self.fault)
                     _signal(process, signal.SIGKILL)
