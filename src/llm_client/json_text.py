@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from enum import Enum
+from itertools import islice
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import orjson
@@ -275,6 +276,11 @@ def holds_more(value: object, most: int) -> bool:
         if values > most:
             return True
     return False
+
+
+def holds_more_lists(value: object, most: int) -> bool:
+    """Whether JSON values hold more lists and objects than so many; looks at no more than it takes to tell."""
+    return next(islice(_containers(value), most, None), None) is not None
 
 
 def _containers(value: object) -> Iterator[Any]:

@@ -1,6 +1,7 @@
 """What strangers make long is read beside the event loop, so that other jobs, heartbeats and cancellations go on."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -20,13 +21,16 @@ from agent_runtime import (
     OperatorContext,
     PolicyEngine,
     RedactionPolicy,
+    RuntimeKernel,
     ToolPolicy,
 )
 from agent_runtime.actions import votes
 from agent_runtime.errors import ResultNotSerializable
 from agent_runtime.execution import completion
 from agent_runtime.execution.guards import model_admission
+from agent_runtime.execution.guards import tools as tool_guard
 from agent_runtime.execution.guards.model_step import ModelStep
+from agent_runtime.kernel import kernel as kernel_module
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
@@ -40,6 +44,7 @@ from agent_runtime.values.content import decode, encode
 from llm_client import (
     Agent,
     Conversation,
+    InvalidRequest,
     Message,
     OpenAIProvider,
     RequestContext,
@@ -48,10 +53,12 @@ from llm_client import (
     tool,
 )
 from llm_client.messages import ToolCall
-from llm_client.providers import http_provider
+from llm_client.providers import event_stream, http_provider
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, folding, rules, scanner, stretches
+from llm_client.tools import execution
+from llm_client.tools.execution import NOT_SERIALIZABLE, to_result
 from llm_client.turns import LARGE
-from support.kernels import BOUND, kernel, pending
+from support.kernels import BOUND, kernel, pending, until
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.redaction_corpus import SECRETS
 from support.secret_places import PLACES
@@ -345,3 +352,84 @@ def test_a_text_is_redacted_in_stretches_as_it_is_as_a_whole(
         monkeypatch.setattr(module, "STRETCH", stretch)
     assert [redactor.text(text) for text in texts] == whole
     assert sum("<REDACTED:" in text for text in whole) >= len(whole) - 3
+
+
+@pytest.mark.parametrize("values", [[[0]] * 20_000, {"a": ["\ud800"] * 20_000}], ids=["lists", "halves"])
+async def test_long_results_of_tools_are_written_and_read_in_a_thread(
+    values: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tool that gives what it has read somewhere else."""
+    written = calls_on_the_loop(monkeypatch, execution, "to_result")
+    kept = calls_on_the_loop(monkeypatch, tool_guard, "_written")
+    read = calls_on_the_loop(monkeypatch, tool_guard, "read_tool_result")
+
+    async def fetch(many: bool) -> Any:
+        return values if many else [1]
+
+    async def operator(context: OperatorContext, many: bool) -> int:
+        return len(str(await context.tool("fetch", many=many)))
+
+    async def again(context: OperatorContext, many: bool) -> int:
+        length = await operator(context, many)
+        await context.action(ActionSpec(type=ActionType.INPUT))
+        return length
+
+    async with kernel(operators={"again": again}, tools=[fetch]) as k:
+        for many in (True, False):
+            handle = await k.execute(ExecutionRequest(operator="again", input=many))
+            question = await pending(handle)
+            await until(lambda handle=handle: _has_left(k, handle.job_id))
+            await k.actions.resolve_by_id(question.action_id, {"value": 1})
+            assert (await handle.result(timeout=BOUND)).output > 2
+            assert [written.pop(), kept.pop(), read.pop()] == [not many] * 3
+    assert not written + kept + read
+
+
+async def _has_left(kernel_: RuntimeKernel, job_id: str) -> bool:
+    return (await kernel_.jobs.get(job_id)).owner is None
+
+
+async def test_a_result_with_a_number_beyond_those_of_floats_is_one() -> None:
+    found = to_result({"n": 10**900})
+    assert (found.error, found.value) == (None, {"n": 10**900})
+    found = to_result([[]] * 200_001)
+    assert found.error_type == NOT_SERIALIZABLE
+
+
+async def test_long_errors_and_events_of_vendors_are_read_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed = calls_on_the_loop(monkeypatch, http_provider, "failure_of_response")
+    read = calls_on_the_loop(monkeypatch, event_stream, "_read_event")
+    spec = RequestSpec(messages=[Message.user("?")])
+    for many in (30_000, 1):
+        event = {"choices": [{"index": 0, "delta": {"content": "x", "y": [[]] * many}}]}
+        end = {"choices": [{"index": 0, "finish_reason": "stop", "delta": {}}]}
+        body = json.dumps({"error": {"message": "no", "more": [[]] * many}}).encode()
+        refusal = Reply(status=400, pieces=(body,), headers={"content-type": "application/json"})
+        stream = sse_reply(*(f"data: {json.dumps(one)}\n\n" for one in (event, end)), "data: [DONE]\n\n")
+        for reply in (refusal, stream):
+            async with LoopbackServer(reply) as server:
+                provider = OpenAIProvider("m", api="chat", api_key="k", base_url=server.url)
+                with contextlib.suppress(InvalidRequest):
+                    assert [each async for each in provider.stream(spec, RequestContext())]
+                await provider.aclose()
+        assert failed.pop() is (many == 1)
+        assert read == [many == 1, True, True]
+        read.clear()
+
+
+async def test_long_inputs_are_compared_under_their_key_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = calls_on_the_loop(monkeypatch, kernel_module, "request_hash")
+
+    async def nothing(context: OperatorContext, given: Any) -> None:
+        return None
+
+    async with kernel(operators={"nothing": nothing}) as k:
+        for number, (given, on_loop) in enumerate((([[0]] * 20_000, False), ("short", True))):
+            request = ExecutionRequest(operator="nothing", input=given, idempotency_key=f"k{number}")
+            first, second = await k.execute(request), await k.execute(request)
+            assert first.job_id == second.job_id
+            await first.result(timeout=BOUND)
+            assert hashed == [on_loop] * 2
+            hashed.clear()

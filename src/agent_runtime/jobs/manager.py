@@ -11,6 +11,7 @@ from typing import Any, Final, Unpack
 
 from agent_runtime.errors import DuplicateJob, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.jobs.new_job import new_job
+from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.jobs.store import JobStore
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields, CommitParts, JobChange, NewEvent, Signal, Timer
@@ -57,7 +58,8 @@ class JobManager:
         parent = None if spec.parent_job_id is None else await self._storage.get_job(spec.parent_job_id)
         if parent is not None and parent.scope_id != spec.scope_id:
             raise UnknownJob(f"no job {spec.parent_job_id!r}")
-        job = new_job(spec, self._clock.now(), parent_job_id=spec.parent_job_id)
+        hashed = request_hash(spec)
+        job = new_job(spec, self._clock.now(), hashed=hashed, parent_job_id=spec.parent_job_id)
         return await self.add(job, NewEvent(RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT}))
 
     async def add(self, job: JobRecord, /, *events: NewEvent, **parts: Unpack[CommitParts]) -> JobRecord:

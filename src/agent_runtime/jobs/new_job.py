@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.ports.ids import new_id
 from agent_runtime.values.job import JobRecord
 from agent_runtime.values.retry_policy import RetryPolicy
@@ -27,7 +26,7 @@ def new_job(
     now: datetime,
     *,
     operator: str | None = None,
-    job_input: bytes | None = None,
+    hashed: str | None = None,
     parent_job_id: str | None = None,
     seed: str = "",
     identity: str | None = None,
@@ -41,7 +40,7 @@ def new_job(
         asked: A `JobSpec` or an `ExecutionRequest`.
         now: When it is made.
         operator: The name of what is executed, if something is.
-        job_input: The input as journal content.
+        hashed: What two requests under one idempotency key have in common, as `request_hash` gives it.
         parent_job_id: The job that it belongs to.
         seed: Where what it draws by chance comes from.
         identity: Whose messages it receives.
@@ -53,7 +52,7 @@ def new_job(
     seconds = values.deadline_seconds
     return JobRecord(
         job_id=new_id("job"),
-        request_hash=request_hash(asked, operator=operator, job_input=job_input),
+        request_hash=hashed,
         operator=operator,
         created_at=now,
         updated_at=now,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +34,7 @@ from agent_runtime.execution.services import Completions, Lease, RunServices
 from agent_runtime.inbox.manager import InboxManager
 from agent_runtime.jobs.manager import JobManager
 from agent_runtime.jobs.new_job import new_job
+from agent_runtime.jobs.same_request import request_hash
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
@@ -47,6 +49,7 @@ from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.checks import can_be_id
+from agent_runtime.values.content import content_aside
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import FAILURES, JobStatus
@@ -313,11 +316,13 @@ class Kernel:
         operator = request.operator or DEFAULT_OPERATOR
         await self._check_executable(operator)
         content = await read_aside((request.prompt, request.messages, request.input), request.encoded_input)
+        asked = partial(request_hash, request, operator=operator, job_input=content)
+        hashed = await content_aside(None if request.idempotency_key is None else content, asked)
         job = new_job(
             request,
             self.clock.now(),
             operator=operator,
-            job_input=content,
+            hashed=hashed,
             seed=new_seed(),
             identity=request.identity,
             queue=request.queue,

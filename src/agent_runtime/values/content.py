@@ -11,9 +11,10 @@ a blank, so that everything else is read at full speed.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -25,6 +26,9 @@ from llm_client.json_text import (
     parts_of,
     read_exactly,
 )
+from llm_client.turns import LARGE
+
+T = TypeVar("T")
 
 COMPRESS_ABOVE: Final = 8 * 1024
 """Bytes. Below this, compression costs more than it saves."""
@@ -133,6 +137,12 @@ def _has_more_values(value: Any, most: int) -> bool:
                 return True
             below += item.values() if isinstance(item, Mapping) else item
     return count > most
+
+
+async def content_aside(content: bytes | None, reading: Callable[[], T]) -> T:
+    """Return what a function makes of content: of what is, or becomes, large in a thread."""
+    is_short = content is None or len(content) <= (COMPRESS_ABOVE if is_compressed(content) else LARGE)
+    return reading() if is_short else await asyncio.to_thread(reading)
 
 
 def is_compressed(content: bytes) -> bool:

@@ -51,16 +51,19 @@ async def read_stream(
                             await asyncio.sleep(0)
                             since = monotonic()
                         if event is not None:
-                            for stream_event in await _read_aside(event, reader, origin, most):
+                            is_short = (
+                                len(event.data) <= _READ_HERE
+                            )  # as nearly all are: each costs a reader something
+                            reading = (event, reader, origin, most)
+                            for stream_event in (
+                                _read_event(*reading) if is_short else await _read_aside(*reading)
+                            ):
                                 yield stream_event
                     if reader.complete:
                         await _drain(chunks)
                         return
-            for event in parser.close():
-                if not await asyncio.to_thread(_is_whole, event):
-                    continue
-                for stream_event in await _read_aside(event, reader, origin, most):
-                    yield stream_event
+            for stream_event in await _last(parser, reader, origin, most):
+                yield stream_event
     if not reader.may_end():
         raise await _interrupted(reader, origin, "the stream ended without its end marker")
     for stream_event in reader.end():
@@ -143,9 +146,17 @@ async def _interrupting(reader: StreamReader, parser: SSEParser, origin: Origin)
 async def _read_aside(
     event: ServerSentEvent, reader: StreamReader, origin: Origin, most: int
 ) -> Sequence[StreamEvent]:
-    if len(event.data) <= _READ_HERE:
-        return _read_event(event, reader, origin, most)
+    """Read a long event in a thread, so that others go on meanwhile."""
     return await asyncio.to_thread(_read_event, event, reader, origin, most)
+
+
+async def _last(parser: SSEParser, reader: StreamReader, origin: Origin, most: int) -> Sequence[StreamEvent]:
+    """Read what the end of a stream completes."""
+    found: list[StreamEvent] = []
+    for event in parser.close():
+        if await asyncio.to_thread(_is_whole, event):
+            found += await _read_aside(event, reader, origin, most)
+    return found
 
 
 def _read_event(

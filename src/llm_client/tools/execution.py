@@ -13,7 +13,16 @@ import orjson
 from llm_client.codec import dump_part, load_part
 from llm_client.errors import ModelRetry, RunAborted, ToolError
 from llm_client.exits import PASSING
-from llm_client.json_text import dumps, exact, non_finite, whole_text, whole_value
+from llm_client.json_text import (
+    MAX_LISTS,
+    dumps,
+    exact,
+    holds_more_lists,
+    non_finite,
+    read_exactly,
+    whole_text,
+    whole_value,
+)
 from llm_client.messages import MediaPart, TextPart
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import kind_of, raw_text_of, text_of
@@ -41,11 +50,11 @@ async def execute(invocation: ToolInvocation) -> ToolResult:
         except ToolError as error:
             return invalid_arguments(error)
         returned = await call_handler(tool, keywords)
+        return await read_aside(returned, partial(to_result, returned))
     except (RunAborted, *PASSING):
         raise
     except BaseException as error:  # noqa: BLE001 -- whatever a tool raises is for the model to read
         return failure_of(error)
-    return to_result(returned)
 
 
 def _keywords(invocation: ToolInvocation) -> dict[str, Any]:
@@ -108,15 +117,24 @@ def to_result(returned: object) -> ToolResult:
     pieces = _pieces(returned)
     if pieces is not None:
         return _with_media(returned, pieces)
+    if holds_more_lists(returned, MAX_LISTS):
+        return _not_json(returned, f"it holds more than {MAX_LISTS:,} lists and objects")
     try:
         written = dumps(returned, default=_plain)
-    except (TypeError, RecursionError) as error:
+        value = returned if returned is None or isinstance(returned, bool | int) else _read_again(written)
+    except (TypeError, ValueError, RecursionError) as error:
         return _not_json(returned, text_of(error))
     if b"null" in written and (number := non_finite(returned)) is not None:
         return _not_json(returned, str(number))
-    plain = returned is None or isinstance(returned, bool | int)
-    value = returned if plain else exact(orjson.loads(written), written)
     return ToolResult(content="" if returned is None else written.decode(), value=value)
+
+
+def _read_again(written: bytes) -> Any:
+    """Return what was written as it will be read again, whole numbers beyond those of any float among it. Raises `ValueError`."""
+    try:
+        return exact(orjson.loads(written), written)
+    except orjson.JSONDecodeError:
+        return read_exactly(written)
 
 
 def label_of(part: MediaPart) -> str:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from agent_runtime.errors import (
@@ -30,7 +31,7 @@ from agent_runtime.execution.operations.effects import WITHOUT_INTENT, Journaled
 from agent_runtime.execution.operations.results import result_type
 from agent_runtime.ledger.token_bounds import has_bound
 from agent_runtime.ports.commit import NewEvent
-from agent_runtime.values.content import decode, encode
+from agent_runtime.values.content import content_aside, decode, encode
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.agent.middleware.failures import DENIED, EXPIRED
 from llm_client.codec import dump_part
@@ -48,6 +49,7 @@ from llm_client.tools.execution import (
     to_result,
 )
 from llm_client.tools.tool import Tool, ToolResult
+from llm_client.turns import read_aside
 
 _LEFT_OUT = "[media of unknown size are left out, as a budget bounds what may be read]"
 _OF_VALUE = "value"
@@ -260,7 +262,8 @@ def _bounded(effect: JournaledEffect, result: ToolResult) -> ToolResult:
 
 async def _as_recorded(effect: JournaledEffect, recorded: Outcome) -> ToolResult:
     """Return what the journal has of a call, as the model is shown it."""
-    return await redacted_result(read_tool_result(recorded), effect.run, effect.ruled_at)
+    result = await content_aside(recorded.content, partial(read_tool_result, recorded))
+    return await redacted_result(result, effect.run, effect.ruled_at)
 
 
 def _intent_is_open(effect: JournaledEffect) -> bool:
@@ -271,10 +274,10 @@ def _intent_is_open(effect: JournaledEffect) -> bool:
 async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: bool = False) -> ToolResult:
     """Write a tool's result as the call's outcome and return it as it will be read again."""
     try:
-        content = encode(_body(result))
+        content = await read_aside(result, partial(_written, result))
     except (ResultNotSerializable, ContentTooLarge) as error:
         result = failure(str(error), NOT_SERIALIZABLE)
-        content = encode(_body(result))
+        content = _written(result)
     data: dict[str, Any] = {}
     if result.error is not None:
         data = {"error": public_text(result.error), "error_type": result.error_type}
@@ -282,6 +285,10 @@ async def _record(effect: JournaledEffect, result: ToolResult, *, with_next: boo
     charges = [] if budgets.limits_tool_calls else budgets.charge_tool_call()
     await effect.finish(ok=result.success, data=data, content=content, charges=charges, with_next=with_next)
     return result
+
+
+def _written(result: ToolResult) -> bytes:
+    return encode(_body(result))
 
 
 def _body(result: ToolResult) -> dict[str, Any]:

@@ -6,7 +6,6 @@ same: equal, and of the same types. What would come back as something else is re
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import inspect
 import typing
@@ -21,11 +20,11 @@ from uuid import UUID
 from agent_runtime.errors import ContentTooLarge, InvalidInput, ResultNotSerializable
 from agent_runtime.execution.operations.annotations import readable, returned, underlying
 from agent_runtime.execution.operations.tagged import tag, tag_plain, untag
-from agent_runtime.values.content import COMPRESS_ABOVE, decode, encode, is_compressed, json_text
+from agent_runtime.values.content import content_aside, decode, encode, json_text
 from llm_client.json_text import MOST_ALIKE, has_alike
 from llm_client.public_text import text_of
 from llm_client.tools.schema import describe_problems
-from llm_client.turns import LARGE, read_aside
+from llm_client.turns import read_aside
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -86,8 +85,7 @@ class ResultType:
 
     async def read_aside(self, content: bytes | None) -> object:
         """As `read`; large content in a thread."""
-        is_short = content is None or len(content) <= (COMPRESS_ABOVE if is_compressed(content) else LARGE)
-        return self.read(content) if is_short else await asyncio.to_thread(self.read, content)
+        return await content_aside(content, lambda: self.read(content))
 
     def _write_typed(self, value: Any) -> tuple[tuple[bytes, Any] | None, Exception | None]:
         """Return a value as content and as it is read back as the declared type, or why that is not possible."""
