@@ -213,7 +213,7 @@ class Settings(BaseSettings):
     """URL of a Redis server, through which the processes of a Postgres database tell each other of changes."""
     model: str | None = None
     """Model of the application's agent, as `vendor:model`."""
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, repr=False)  # some hold a key in their path
     """Address of a server compatible with OpenAI's, for `model`."""
     app: str | None = None
     """The application that commands work with, as `module:attribute`."""

@@ -74,3 +74,17 @@ async def test_a_page_of_any_length_gets_the_same_refusal_on_every_store(
         await k.jobs.list(JobFilter(limit=limit))
     with pytest.raises(InvalidInput, match="limit is a whole number"):
         await k.ledger.entries(limit=limit)
+
+
+async def test_jobs_are_found_by_a_few_tags_on_every_store(k: RuntimeKernel) -> None:
+    """A thousand of them were a database that cannot be used, and hundreds kept its reader for seconds."""
+    tags = {f"t{number}": "x" for number in range(20)}
+    found = await k.jobs.create(JobSpec(scope_id="ours", tags=tags))
+    assert [job.job_id for job in await k.jobs.list(JobFilter(tags=tags))] == [found.job_id]
+    with pytest.raises(InvalidInput, match="found by 20 tags at most"):
+        JobFilter(tags={**tags, "more": "x"})
+
+
+async def test_a_waiting_job_is_resumed_in_its_scope_alone(k: RuntimeKernel, theirs: ExecutionHandle) -> None:
+    with pytest.raises(UnknownJob):
+        await k.jobs.resume(theirs.job_id, scope_id="ours")

@@ -119,12 +119,13 @@ def _question(
 ) -> ActionRecord:
     """Build the question whether a job may begin, with all that it is given."""
     assert result.approval is not None  # noqa: S101 -- comes with this decision
-    payload = {
+    payload: JsonObject = {
         "message": "May this job begin?",
         "operator": job.operator,
         "principal": job.principal_id,
         "reason": refusal_of(result),
         "input": None if created.content is None else decode(created.content),
+        **_given_besides(job),
     }
     return new_action(
         approval_spec(result.approval, payload),
@@ -133,6 +134,17 @@ def _question(
         operation_id=f"{_operation_id(job)}?",
         now=now,
     )
+
+
+def _given_besides(job: JobRecord) -> JsonObject:
+    """Return what else its operator reads, or finds others' messages by, where it is given."""
+    given: JsonObject = {
+        "session": job.session_id,
+        "identity": job.identity,
+        "tags": dict(job.tags),
+        "metadata": dict(job.metadata),
+    }
+    return {name: value for name, value in given.items() if value}
 
 
 def _operation_id(job: JobRecord) -> str:

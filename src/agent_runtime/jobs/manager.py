@@ -121,12 +121,12 @@ class JobManager:
         """Say that a job waits for a person."""
         return await self._move(job_id, JobStatus.WAITING_ACTION)
 
-    async def resume(self, job_id: str) -> JobRecord:
+    async def resume(self, job_id: str, *, scope_id: str | None = None) -> JobRecord:
         """Set a waiting job running again.
 
         A job of a kernel that is blocked, whatever version of the code has blocked it, or waits for an outage to end, is given another chance at once.
         """
-        job = await self.get(job_id)
+        job = await self.get(job_id, scope_id=scope_id)
         if job.operator is None:
             return await self._move(job_id, JobStatus.RUNNING)
         if job.status is not JobStatus.BLOCKED and not await self._storage.get_timer(job_id, RETRY_TIMER):

@@ -218,6 +218,10 @@ class JobRecord:
                 object.__setattr__(self, name, self.job_id)
 
 
+MAX_TAGS_ASKED = 20
+"""Tags that jobs are found by: each is looked for in every job, and SQLite takes no thousand of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
     """Which jobs to list: newest first, `limit` at a time, `before` continues after the last one seen."""
@@ -241,6 +245,8 @@ class JobFilter:
         names = ("scope_id", "principal_id", "session_id", "parent_job_id", "chain_id", "operator", "before")
         check_texts(self, *names)
         check_tags(self.tags)
+        if len(self.tags) > MAX_TAGS_ASKED:
+            raise InvalidInput(f"jobs are found by {MAX_TAGS_ASKED} tags at most")
         if any("\x00" in text for tag in self.tags.items() for text in tag):
             # SQLite reads no further than that.
             raise InvalidInput("jobs cannot be found by a tag with U+0000")

@@ -127,6 +127,11 @@ def test_a_storages_password_is_not_printed() -> None:
     assert "hunter2" not in str(settings)
 
 
+def test_nor_is_an_address_whose_path_may_hold_a_key() -> None:
+    settings = Settings.load(model="m", base_url="https://gateway.example/hunter2/v1")
+    assert "hunter2" not in repr(settings) + str(settings)
+
+
 URL, OTHER = "postgresql://user:hunter2@db/runs", "postgresql://user:hunter3@db/others"
 
 

@@ -25,7 +25,7 @@ MAX_NAME: Final = 60
 _IN_A_LINE: Final = 100
 _SHARE: Final = 24
 """Characters of each value where a whole question has one line."""
-_OPENED: Final = ("arguments", "retry_arguments", "packages", "input")
+_OPENED: Final = ("arguments", "retry_arguments", "packages", "input", "tags", "metadata")
 """Fields of a payload whose entries are shown one by one, below a heading: others have chosen their names."""
 
 
