@@ -119,6 +119,12 @@ class ToolInvocation:
     """Whether the caller shows the result to nobody but the model it asks next, unless it awaits `Host.settled` first:
     a host may record the result together with that request."""
 
+    @property
+    def whose(self) -> str | None:
+        """On whose behalf it is made, as for a `ModelCall`."""
+        scope = HOST.get().scope
+        return self.context.tenant_id if scope is None else scope
+
     def evolve(self, **changes: Any) -> ToolInvocation:
         """Return a copy with some fields changed."""
         return replace(self, **changes)

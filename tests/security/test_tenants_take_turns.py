@@ -22,6 +22,7 @@ from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.budget import Amount
 from llm_client import (
+    Agent,
     CompletionResult,
     ExecutionEngine,
     Message,
@@ -30,7 +31,9 @@ from llm_client import (
     RequestContext,
     RequestSpec,
     RetryConfig,
+    ScriptedProvider,
     StreamEvent,
+    ToolCall,
     Usage,
 )
 from llm_client.pausing import Slots
@@ -410,3 +413,25 @@ async def test_what_a_vendor_fails_on_for_one_tenant_is_asked_for_the_others() -
         assert (await quiet.result(timeout=BOUND)).output == 1
 
     assert vendor.asked.count("poison") == 5
+
+
+async def test_nor_is_a_tool_that_breaks_for_one_tenant_refused_to_the_others() -> None:
+    fetched: list[str] = []
+
+    async def fetch(url: str) -> str:
+        fetched.append(url)
+        if url == "nowhere":
+            raise ConnectionError("nobody answers there")
+        return "found"
+
+    answers = [ToolCall("c", "fetch", {"url": "nowhere"}), "no"] * 5 + [
+        ToolCall("c", "fetch", {"url": "somewhere"}),
+        "yes",
+    ]
+    agent = Agent(provider=ScriptedProvider(answers), tools=[fetch])
+    async with kernel(agent=agent) as runtime:
+        for scope_id in (*["loud"] * 5, "quiet"):
+            asked = await runtime.execute(ExecutionRequest(prompt="?", scope_id=scope_id))
+            await asked.result(timeout=BOUND)
+
+    assert fetched == ["nowhere"] * 5 + ["somewhere"]

@@ -14,7 +14,7 @@ from llm_client.tools.tool import ToolResult
 
 
 class CircuitBreakerMiddleware(ToolMiddleware):
-    """One circuit per tool: after failures in a row its calls are answered at once, until a probe works again.
+    """One circuit per tool and tenant: after failures in a row its calls are answered at once, until a probe works again.
 
     Args:
         config: The thresholds; by default 5 failures and 60 seconds.
@@ -28,7 +28,7 @@ class CircuitBreakerMiddleware(ToolMiddleware):
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Run the call if the circuit is closed, and note how it ended."""
         name = invocation.tool.name
-        breaker = self._breakers.of("tool", name)
+        breaker = self._breakers.of("tool", name, invocation.whose)
         try:
             ticket = breaker.enter()
         except CircuitOpen as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_client.middleware import HOST, ProceedTool, ToolInvocation, ToolMiddleware
+from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.pausing import Slots
 from llm_client.tools.tool import ToolResult
 
@@ -21,5 +21,5 @@ class ConcurrencyMiddleware(ToolMiddleware):
 
     async def call_tool(self, invocation: ToolInvocation, proceed: ProceedTool) -> ToolResult:
         """Wait for a place and run the call."""
-        async with self._slots.occupied(HOST.get().scope or invocation.context.tenant_id):
+        async with self._slots.occupied(invocation.whose):
             return await proceed(invocation)
