@@ -13,6 +13,7 @@ from agent_runtime import (
     PolicyEngine,
     PolicyRule,
 )
+from agent_runtime.cli.output.shown import show
 from llm_client import CompletionResult, ExecutionEngine, FunctionProvider, Message, RequestSpec
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import ModelPrices
@@ -123,3 +124,23 @@ async def test_what_was_spent_counts_for_a_job_that_is_retried() -> None:
                 await (await k.execute(again)).result(timeout=BOUND)
         assert (await k.ledger.total()).cost == 2
     assert len(asked) == 2
+
+
+async def test_who_approves_a_job_sees_what_its_operator_reads_beside_its_input() -> None:
+    engine = PolicyEngine([only_for("careful", decision="require_approval")])
+    given = {"session": "s-1", "identity": "till", "tags": {"team": "red"}, "metadata": {"amount": 5_000_000}}
+    async with kernel(operators={"careful": careful}, policy_engine=engine) as k:
+        job = await k.execute(
+            ExecutionRequest(
+                operator="careful",
+                session_id="s-1",
+                identity="till",
+                tags={"team": "red"},
+                metadata={"amount": 5_000_000},
+            )
+        )
+        question = await pending(job)
+        await job.cancel()
+    assert {name: question.payload.get(name) for name in given} == given
+    shown = show(question).lines
+    assert shown[shown.index("  metadata:") + 1] == "    amount (7 characters): 5000000"

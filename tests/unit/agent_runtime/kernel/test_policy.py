@@ -25,7 +25,6 @@ from agent_runtime import (
     UnknownPolicy,
     When,
 )
-from agent_runtime.cli.output.shown import show
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury, commit_of
 from llm_client import Agent, ExecutionEngine, FunctionProvider, Message, RequestSpec, ScriptedProvider, tool
@@ -135,26 +134,6 @@ async def test_a_job_that_needs_a_yes_waits_for_it_as_a_row(kind: str, tmp_path:
             with pytest.raises(PolicyDenied, match="ann refused this job: not today"):
                 await k.handle(no.job_id).result()
     assert RAN == [1]
-
-
-async def test_who_approves_a_job_sees_what_its_operator_reads_beside_its_input() -> None:
-    engine = PolicyEngine([only_for("careful", decision="require_approval")])
-    given = {"session": "s-1", "identity": "till", "tags": {"team": "red"}, "metadata": {"amount": 5_000_000}}
-    async with kernel(operators={"careful": careful}, policy_engine=engine) as k:
-        job = await k.execute(
-            ExecutionRequest(
-                operator="careful",
-                session_id="s-1",
-                identity="till",
-                tags={"team": "red"},
-                metadata={"amount": 5_000_000},
-            )
-        )
-        question = await pending(job)
-        await job.cancel()
-    assert {name: question.payload.get(name) for name in given} == given
-    shown = show(question).lines
-    assert shown[shown.index("  metadata:") + 1] == "    amount (7 characters): 5000000"
 
 
 async def test_an_approval_of_a_job_that_nobody_gives_ends_it() -> None:
