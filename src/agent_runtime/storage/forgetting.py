@@ -52,14 +52,14 @@ def forget(what: Forgettable, *, dollar: bool) -> list[str]:
         what: What is forgotten.
         dollar: Whether it is Postgres.
     """
-    places = {"before": "$1", "limit": "$2"} if dollar else {"before": "?1", "limit": "?2"}
+    places = {"before": "$1", "limit": "$2"} if dollar else {"before": ":before", "limit": ":limit"}
     if what == "policies":
         of_job = "j.policy_ref ->> '{}'" if dollar else "json_extract(j.policy_ref, '$.{}')"
         named = {name: of_job.format(name) for name in ("name", "version")}
         return [_POLICIES.format(**places, **named)]
     if what == "messages":
         chosen = _MESSAGES.format(**places)
-        used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "?1 IS NOT NULL AND ?2 > 0"
+        used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "1"
         deleted = f"DELETE FROM runtime_messages WHERE message_id IN ({chosen})"  # noqa: S608
         return [_INBOXES.format(any=used), deleted]
     if what == "ledger":

@@ -104,7 +104,8 @@ def claim(
     stands = Deaths(*counted).claimed(pardoned=bool(is_to_be_retried))
     if stands.is_suspect and not suspects:
         raise JobSuspected
-    row = db.execute(sql.CLAIM, (owner, from_time(at), job_id, *stands)).fetchone()
+    taken = {"owner": owner, "at": from_time(at), "job_id": job_id, **stands._asdict()}
+    row = db.execute(sql.CLAIM, taken).fetchone()
     job = rows.job_record(decode(rows.JOB, row))
     at = job.updated_at  # not earlier than what was written before
     before = job.last_seq - 1

@@ -196,7 +196,7 @@ def _set_rules(db: sqlite3.Connection, commit: Commit) -> None:
     db.executemany(sql.KEEP_POLICY, [encode(POLICY, policy_row(one, commit.at)) for one in commit.policies])
     floors = list(commit.floors)
     for opening in commit.openings:
-        places = (from_time(opening.since), opening.upto, LAST_POSITION)
+        places = {"since": from_time(opening.since), "after": opening.upto, "upto": LAST_POSITION}
         later = [spent_by(row) for row in db.execute(sql.SPENT_SINCE, places)]
         floors += [Floor(name, opening.window, amount) for name, amount in opening.counters(later).items()]
     _lift_counters(db, floors)

@@ -59,7 +59,8 @@ class LedgerReader:
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:
         """Add up the entries at some positions."""
-        found = await self._reader.rows(sql.SPENT_SINCE, (from_time(since), after, upto))
+        places = {"since": from_time(since), "after": after, "upto": upto}
+        found = await self._reader.rows(sql.SPENT_SINCE, places)
         return [spent_by(row) for row in found]
 
 

@@ -36,9 +36,9 @@ class Retention:
 
     async def forget(self, what: Forgettable, *, before: datetime, limit: int = 1000) -> int:
         """Delete what nobody has used since a moment. Long tables are looked through where nobody waits for it."""
-        bounds = (from_time(before), limit)
+        bounds = {"before": from_time(before), "limit": limit}
         if what == "ledger":
-            old = await self._reader.rows(LEDGER.format(before="?1", limit="?2"), bounds)
+            old = await self._reader.rows(LEDGER.format(before=":before", limit=":limit"), bounds)
             delete = "DELETE FROM runtime_ledger WHERE id = ?"
             await self._writer.run(lambda db: db.executemany(delete, old))
             return len(old)

@@ -83,7 +83,7 @@ SELECT operator, failed_versions, deaths, lone_deaths, open_claim, EXISTS (
   SELECT 1 FROM runtime_signals s
   WHERE s.job_id = runtime_jobs.job_id AND s.type IN ('job.cancel_requested', 'job.deadline_reached')
 ) FROM runtime_jobs
-WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
+WHERE job_id = ? AND owner IS NULL AND operator IS NOT NULL
   AND (
     status IN ('queued', 'running')
     OR (
@@ -94,9 +94,10 @@ WHERE job_id = ?1 AND owner IS NULL AND operator IS NOT NULL
 """
 CLAIM: Final = f"""
 UPDATE runtime_jobs SET
-  last_seq = last_seq + 1, fence = fence + 1, owner = ?1, status = 'running', updated_at = max(updated_at, ?2),
-  started_at = coalesce(started_at, ?2), deaths = ?4, lone_deaths = ?5, open_claim = ?6
-WHERE job_id = ?3
+  last_seq = last_seq + 1, fence = fence + 1, owner = :owner, status = 'running',
+  updated_at = max(updated_at, :at),
+  started_at = coalesce(started_at, :at), deaths = :deaths, lone_deaths = :lone_deaths, open_claim = :open_claim
+WHERE job_id = :job_id
 RETURNING {", ".join(JOB)}
 """  # noqa: S608 -- names from `rows`
 _WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
@@ -302,7 +303,7 @@ _ADDED = ", ".join(
     f"{state}_{name} = {state}_{name} + ?" for state in ("settled", "reserved") for name in DIMENSIONS
 )
 CHARGE: Final = f'UPDATE runtime_budget_counters SET {_ADDED} WHERE budget_id = ? AND "window" = ?'  # noqa: S608
-SPENT_SINCE: Final = spent_since("?1", "json_extract(l.metadata, '$.corrects')", "?2", "?3")
+SPENT_SINCE: Final = spent_since(":since", "json_extract(l.metadata, '$.corrects')", ":after", ":upto")
 FORGET_COUNTERS: Final = f"""
 DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "window" < ?
   AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}
