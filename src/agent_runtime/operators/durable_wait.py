@@ -51,8 +51,11 @@ class DurableWait(Coroutine[object, None, T_co]):
         traceback: TracebackType | None = None,
         /,
     ) -> object:
-        """Raise an error where it stands."""
-        return self._coroutine.throw(kind, value, traceback)
+        """Raise an error where it stands. Whoever gives it in three parts is understood; from Python 3.12 on one is wanted."""
+        error = kind if value is None else value if isinstance(value, BaseException) else kind(value)
+        if traceback is not None:
+            error = (error() if isinstance(error, type) else error).with_traceback(traceback)
+        return self._coroutine.throw(error)
 
     def close(self) -> None:
         """End it; one that was never awaited does nothing."""

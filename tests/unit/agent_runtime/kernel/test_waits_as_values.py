@@ -431,3 +431,32 @@ async def test_a_failing_branch_is_seen_before_the_others_waits_let_the_job_leav
     async with kernel(operators=[operator], options=replace(QUICK, suspend_after=0.0)) as k:
         handle = await k.execute(ExecutionRequest(operator="operator"))
         assert (await handle.result(timeout=BOUND)).output == "seen"
+
+
+class Thrown:
+    """Stands for a wait's coroutine, and remembers what is thrown into it."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[object, ...]] = []
+
+    def throw(self, *given: object) -> None:
+        self.given.append(given)
+
+
+def test_an_error_goes_into_a_wait_as_one_value_however_it_is_given() -> None:
+    thrown, error = Thrown(), ValueError("late")
+    wait: Any = DurableWait("timer", thrown)  # type: ignore[arg-type] -- stands for one
+    try:
+        raise error
+    except ValueError as caught:
+        traceback = caught.__traceback__
+    wait.throw(error)
+    wait.throw(ValueError)
+    wait.throw(ValueError, error, traceback)
+    wait.throw(ValueError, "late")
+
+    assert thrown.given[0] == (error,)
+    assert thrown.given[1] == (ValueError,)
+    assert thrown.given[2] == (error,)
+    assert error.__traceback__ is traceback
+    assert repr(thrown.given[3]) == "(ValueError('late'),)"
