@@ -25,6 +25,7 @@ __all__ = [  # fixtures for everybody
 ]
 
 settings.register_profile("agent-runtime", deadline=None)  # no test depends on how fast a machine is
+settings.register_profile("quick", deadline=None, max_examples=10)  # what other interpreters are tried with
 settings.load_profile("agent-runtime")
 
 # A shell lets its background jobs ignore both, and whatever they start; our tests interrupt what they have started.

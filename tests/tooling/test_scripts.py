@@ -12,10 +12,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def call(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    outside = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHON", "VENV", "MAKEFLAGS")
+    }
     return subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env=outside | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -58,6 +61,40 @@ def test_a_machine_without_a_new_python_gets_one_sentence(tmp_path: Path) -> Non
     assert done.returncode != 0
     assert done.stderr == "agent-runtime needs Python 3.11 or newer; set PYTHON=/path/to/python3.11\n"
     assert not (tmp_path / "venv").exists()
+
+
+def interpreter(path: Path, *, runs: bool) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\nexit {0 if runs else 127}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_interpreters_are_found_behind_shims_that_do_not_run(tmp_path: Path) -> None:
+    shims, pyenv = tmp_path / "shims", tmp_path / "pyenv"
+    first = interpreter(shims / "python3.11", runs=True)
+    for name in ("python3.12", "python3.13"):
+        interpreter(shims / name, runs=False)
+    second = interpreter(pyenv / "versions" / "3.12.1" / "bin" / "python3.12", runs=True)
+    around = {"PATH": f"{shims}{os.pathsep}/usr/bin{os.pathsep}/bin", "PYENV_ROOT": str(pyenv)}
+
+    assert call("scripts/interpreters", **around).stdout.split() == [str(first), str(second)]
+    assert call("scripts/interpreters", "python3.12", **around).stdout.split() == [str(second)]
+    none = call("scripts/interpreters", "python3.13", **around)
+    assert (none.returncode, none.stdout) == (1, "")
+
+
+def test_another_interpreter_has_an_environment_of_its_own_or_is_said_to_be_missing(tmp_path: Path) -> None:
+    planned = call("make", "--dry-run", "--always-make", "test", "PYTHON=/opt/bin/python3.12").stdout
+    assert planned.startswith("scripts/venv .venv-python3.12 -e .")
+
+    done = call("scripts/venv", tmp_path / "venv", PYTHON="python3.99")
+    assert done.returncode != 0
+    assert done.stderr.startswith("there is no python3.99 here")
+
+
+def test_ci_tries_every_interpreter() -> None:
+    assert "for python in $(scripts/interpreters)" in (ROOT / ".ci" / "run").read_text()
 
 
 def test_a_dead_link_of_the_site_is_found(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads without a bound: they take real time, and five minutes of this loop's are over at once."""
+        await super().shutdown_default_executor()
+
 
 class LoopClock:
     """The running loop's time as a clock."""
