@@ -13,6 +13,7 @@ import pytest
 
 from agent_runtime import Budget, ExecutionRequest, JobFailed, Ledger, OperatorContext, RetryPolicy
 from agent_runtime.adapters.procrastinate import PostgresDispatcher
+from agent_runtime.execution.outages import Queue
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
@@ -435,3 +436,11 @@ async def test_nor_is_a_tool_that_breaks_for_one_tenant_refused_to_the_others() 
             await asked.result(timeout=BOUND)
 
     assert fetched == ["nowhere"] * 5 + ["somewhere"]
+
+
+def test_countless_jobs_that_wait_out_an_outage_keep_nobody_elses_from_waking() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    wakes = Queue()
+    loud = [wakes.slot(now, now, "loud") for _ in range(20_000)]
+    assert (loud[-1] - loud[0]).total_seconds() > 1_900, "they find out one after the other"
+    assert wakes.slot(now, now, "quiet") == now

@@ -24,7 +24,9 @@ from llm_client.json_text import JsonObject, JsonValue
 from llm_client.public_text import attribute_of
 
 SPACING: Final = 0.1
-"""Seconds between the wakes of two jobs of this process that wait for an outage to end."""
+"""Seconds between the wakes of two jobs of one scope, in this process, that wait for an outage to end."""
+_REMEMBERED: Final = 10_000
+"""Slots up to which none is forgotten."""
 TO_MEND: Final = (AuthenticationError, QuotaExceeded, ConfigurationError, ImportError, UnknownOperator)
 """Errors that say what a person or a deploy has to put right: a key, an account, an extra, a module, an operator."""
 _CODES_TO_MEND: Final[Mapping[str, str]] = {
@@ -125,27 +127,31 @@ def _asked_for(error: BaseException) -> float:
 
 
 class Queue:
-    """Lets jobs that wait for an outage to end wake one after the other: the first one finds out whether it has.
+    """Lets jobs of a scope that wait for an outage to end wake one after the other: the first one finds out whether it has.
 
+    Those of another scope may wait for another outage, and never stand behind them.
     Its memory is this process's. What another one lets wake at the same time is spread by chance.
     """
 
     def __init__(self) -> None:
-        self._next: dict[int, int] = {}
-        """By a slot that is taken, one that may be free."""
+        self._next: dict[tuple[str, int], int] = {}
+        """By a scope and a slot that is taken, one that may be free."""
+        self._forget_above = _REMEMBERED
 
-    def slot(self, due: datetime, now: datetime) -> datetime:
-        """Return the first moment from `due` on that no other job has, and take it."""
+    def slot(self, due: datetime, now: datetime, scope_id: str) -> datetime:
+        """Return the first moment from `due` on that no other job of the scope has, and take it."""
         wanted = slot = math.ceil(due.timestamp() / SPACING)
         passed = []
-        while (following := self._next.get(slot)) is not None:
+        while (following := self._next.get((scope_id, slot))) is not None:
             passed.append(slot)
             slot = following
         for each in (*passed, slot):
-            self._next[each] = slot + 1
-        if len(self._next) > 10_000:
+            self._next[scope_id, each] = slot + 1
+        if len(self._next) > self._forget_above:
             self._forget(math.floor(now.timestamp() / SPACING))
         return due if slot == wanted else datetime.fromtimestamp(slot * SPACING, due.tzinfo)
 
     def _forget(self, before: int) -> None:
-        self._next = {slot: following for slot, following in self._next.items() if slot >= before}
+        """Forget slots that have passed; not again before there are twice as many as are left."""
+        self._next = {place: following for place, following in self._next.items() if place[1] >= before}
+        self._forget_above = max(_REMEMBERED, 2 * len(self._next))

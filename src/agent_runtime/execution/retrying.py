@@ -64,7 +64,7 @@ async def _wait(run: JobRun, error: Exception, cut: Reopening) -> bool:
     if following is None:
         return False
     outage, wanted = following
-    due = run.services.outages.slot(wanted, now)
+    due = run.services.outages.slot(wanted, now, run.job.scope_id)
     logger.warning("job %s tries again at %s: %s", run.job_id, f"{due:%H:%M:%S}", text_of(error))
     events = [
         NewEvent(RuntimeEventType.JOB_RETRIED, None, _told(error, cut, outage, due)),
