@@ -347,7 +347,9 @@ async def test_a_long_answer_does_not_stop_the_loop(tmp_path: Path) -> None:
         assert (await call(pay, do="long")).content == "\u00e4" * 500_000
 
 
-async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tmp_path: Path) -> None:
+async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The loop is watched by the test suite; some hundred thousand parts take seconds."""
     async with raw(tmp_path, "plain") as server:
         (pay,) = await server.tools()
@@ -355,10 +357,11 @@ async def test_an_answer_of_countless_parts_is_refused_without_a_look_at_each(tm
         result = await call(pay, do="parts", many=40_000)
         assert "more than 1000 parts" in str(result.error)
         result = await call(pay, do="parts", many=300_000)
-        assert "a message of more than 500000 parts" in str(result.error)
+        assert "the MCP server's answer has more than 500000 parts" in str(result.error)
         result = await call(pay, do="parts", many=100_000)
-        assert "a message of more than 50000 lists and objects" in str(result.error)
-        assert (await call(pay)).content == "paid", "it is started anew"
+        assert "the MCP server's answer has more than 50000 lists and objects" in str(result.error)
+        assert (await call(pay)).content == "paid"
+        assert "given up" not in caplog.text, "others wait for answers of their own"
     async with raw(tmp_path, "crowd") as server:
         with pytest.raises(ToolError, match="more than 500 tools or"):
             await server.tools()
@@ -377,8 +380,7 @@ async def test_an_answer_of_countless_values_is_not_read_over_http_either(
     if events:
         reply = sse_reply(b"event: message\ndata: " + head, *pieces, end + b"\n\n", "hang")
     async with LoopbackServer(reply) as web, McpServer(url=web.url, connect_timeout=BOUND) as server:
-        why = "stream ended without a response" if events else f"more than {most}"
-        with pytest.raises(ToolError, match=why):
+        with pytest.raises(ToolError, match=f"more than {most}"):
             await server.tools()
 
 
@@ -394,10 +396,50 @@ async def test_what_is_no_message_is_not_compared_with_each_kind_of_them(events:
         reply = sse_reply(b'event: "message\ndata: ' + body + b"\n\n", "hang")
     async with LoopbackServer(reply) as web, McpServer(url=web.url, connect_timeout=BOUND) as server:
         began = time.perf_counter()
-        why = "stream ended without a response" if events else "more than 50000 lists and objects"
-        with pytest.raises(ToolError, match=why):
+        with pytest.raises(ToolError, match="more than 50000 lists and objects"):
             await server.tools()
     assert time.perf_counter() - began < 3
+
+
+@pytest.mark.parametrize("events", [False, True])
+@pytest.mark.parametrize(
+    "long",
+    [{"x": [[]] * 60_000}, {"x": "x" * 1_500_000}, {"x": "x" * 17_000_000}],
+    ids=["lists", "text", "too long"],
+)
+async def test_an_answer_that_is_too_long_fails_no_other_call(events: bool, long: Any) -> None:
+    """One connection is for the calls of all jobs, other tenants' among them."""
+    gate = asyncio.Event()
+
+    class Server(SessionServer):
+        def __call__(self, received: Received) -> Reply:
+            reply = super().__call__(received)
+            if received.method != "POST" or received.json["method"] != "tools/call":
+                return reply
+            (body,) = (piece for piece in reply.pieces if isinstance(piece, bytes))
+            waits = (gate,) if received.json["params"]["name"] == "slow" else ()
+            if not events:
+                return Reply(pieces=(body[:9], *waits, body[9:]), headers=reply.headers)
+            return Reply(
+                pieces=(b"data: " + body[:9], *waits, body[9:], b"\n\n"),
+                headers={"content-type": "text/event-stream"},
+            )
+
+    served = Server(
+        {"long": {"content": [], "structuredContent": long}, "slow": [{"type": "text", "text": "paid"}]}
+    )
+    async with LoopbackServer(served) as web, McpServer(url=web.url) as server:
+        found = {tool.name: tool for tool in await server.tools()}
+        slow = asyncio.create_task(call(found["slow"]))
+        while "slow" not in served.called:
+            await asyncio.sleep(0.01)
+        result = await call(found["long"])
+        is_read = len(str(long)) == 1_500_009
+        assert result.success is is_read
+        assert is_read or "the MCP server's answer has more than" in str(result.error)
+        gate.set()
+        assert (await slow).content == "paid"
+    assert served.opened == 1
 
 
 async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:

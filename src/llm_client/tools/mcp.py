@@ -23,8 +23,9 @@ from llm_client.redaction.given_keys import keys_given
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer, FewCookies
-from llm_client.tools.mcp_connection import Connection, Made, bounding, minding
+from llm_client.tools.mcp_connection import Connection, Made
 from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of, without_keys_in
+from llm_client.tools.mcp_http import MAX_RESPONSE_BYTES, bounding, minding
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
 from llm_client.turns import read_aside
@@ -283,9 +284,16 @@ class McpServer:
             mounts={f"all://[{host}]" if ":" in host else f"all://{host}": None}
             if is_here(host)
             else None,  # no proxy
-            event_hooks={"response": [bounding(httpx2.AsyncByteStream), minding(lambda: requests)]},
+            event_hooks={
+                "response": [bounding(httpx2.AsyncByteStream, httpx2.StreamError), minding(lambda: requests)]
+            },
         )
-        requests = BoundedServer(streamable_http_client(self._url, http_client=http_client))
+        over_http = streamable_http_client(
+            self._url,
+            http_client=http_client,
+            max_sse_event_size=2 * MAX_RESPONSE_BYTES,  # beyond ours, which fails one call
+        )
+        requests = BoundedServer(over_http)
         return Made(Client(requests, cache=None), requests, http_client=http_client)
 
     def _tool(self, entry: McpTool, name: str) -> Tool:

@@ -24,6 +24,8 @@ MAX_OPEN: Final = 100
 """Requests of the server's that may wait for their answer."""
 MAX_PER_SECOND: Final = 10.0
 """Requests of the server's in the long run; as many as may be open can come at once."""
+INTERNAL_ERROR: Final = -32603
+"""JSON-RPC's code of a request that failed for no reason of its own."""
 MAX_LISTS: Final = 50_000
 """Lists and objects of one message: the SDK reads it on the event loop, and compares what is no message with each kind of them."""
 MAX_PARTS: Final = 1_000

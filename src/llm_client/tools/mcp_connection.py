@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llm_client.background import CLEAN_UP_SECONDS, begin, drained, ended
 from llm_client.errors import LLMClientError, ToolError
-from llm_client.json_text import MAX_PARTS, ListCount, parts_of
 from llm_client.logs import logger_of
-from llm_client.tools.mcp_bounds import MAX_LISTS, BoundedServer
+from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_stdio import StdioProgram
 
 if TYPE_CHECKING:
     import httpx2
     from mcp import Client
 
-NOT_FOUND = 404
-SESSION_HEADER = "mcp-session-id"
-MAX_RESPONSE_BYTES = 16 * 1024 * 1024
-"""Of one answer over HTTP."""
-_EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 logger = logger_of(__name__)
 
@@ -191,66 +185,5 @@ def _unreachable(error: BaseException, fault: str | None) -> ToolError:
     return ToolError(f"the MCP server cannot be reached: {fault or f'{type(error).__name__}: {error}'}")
 
 
-def minding(requests: Callable[[], BoundedServer]) -> Callable[[Any], Awaitable[None]]:
-    """Return a hook that takes down that a server has forgotten its session, which it says with a 404.
-
-    Args:
-        requests: Gives what it is written to.
-    """
-
-    async def mind(response: Any) -> None:
-        if response.status_code == NOT_FOUND and SESSION_HEADER in response.request.headers:
-            requests().has_forgotten = True
-
-    return mind
-
-
 async def _unchecked(name: str, result: Any) -> None:
     """Let a tool's result pass: it is data for a model, whatever its server says of it."""
-
-
-def bounding(kind: type[Any]) -> Callable[[Any], Awaitable[None]]:
-    """Return a hook that cuts an answer off which is longer, or has more parts, than anything tools need.
-
-    An event stream has no end: its parts are counted from one event to the next, and the bytes of an event are bounded by the SDK.
-
-    Args:
-        kind: The byte stream of httpx2.
-    """
-
-    class Bounded(kind):  # type: ignore[misc]  # the package is imported only where it is used
-        def __init__(self, stream: Any, *, events: bool) -> None:
-            self._stream = stream
-            self._events = events
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = parts = 0
-            before, lists = b"", ListCount()
-            async for piece in self._stream:
-                size += len(piece)
-                if size > MAX_RESPONSE_BYTES and not self._events:
-                    raise ToolError(f"the MCP server's answer has more than {MAX_RESPONSE_BYTES} bytes")
-                within = before + piece
-                ends = [end for end in map(within.rfind, _EVENT_ENDS) if end >= 0] if self._events else []
-                before = within[-3:]
-                parts = parts_of(within[max(ends) :]) if ends else parts + parts_of(piece)
-                if parts > MAX_PARTS or parts_of(piece) > MAX_PARTS:
-                    raise ToolError(f"the MCP server's answer has more than {MAX_PARTS} parts")
-                end = max(0, max(ends) - len(within) + len(piece)) if ends else 0
-                most = lists.take(piece[:end])
-                if ends:
-                    lists = ListCount()
-                if max(most, lists.take(piece[end:])) > MAX_LISTS:
-                    raise ToolError(f"the MCP server's answer has more than {MAX_LISTS} lists and objects")
-                yield piece
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    async def bound(response: Any) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
-            raise ToolError("the MCP server compresses its answer, which was not asked for")
-        events = response.headers.get("content-type", "").startswith("text/event-stream")
-        response.stream = Bounded(response.stream, events=events)
-
-    return bound

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,12 +22,16 @@ import orjson
 from llm_client.background import begin, ended
 from llm_client.json_text import TooManyParts, check_lists, check_parts, loads
 from llm_client.logs import logger_of
-from llm_client.tools.mcp_bounds import MAX_LISTS
+from llm_client.tools.mcp_bounds import INTERNAL_ERROR, MAX_LISTS
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Of one message of the program."""
 _PARSED_HERE: Final = 256 * 1024
 """Bytes of a message up to which it is read on the event loop; longer ones in a thread."""
+_ANSWER: Final = re.compile(
+    rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15}|"[A-Za-z0-9_-]{1,100}")\s*,\s*"(?:result|error)"'
+)
+"""How an answer begins, as nearly every server writes it: with what it answers."""
 _PATIENCE: Final = 2.0
 """Seconds between the end of its input, SIGTERM and SIGKILL."""
 
@@ -100,9 +105,7 @@ class StdioProgram:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 try:
                     while line := await output.readline():
-                        check_parts(line)
-                        check_lists(line, MAX_LISTS)
-                        await heard.send(await _message(line))
+                        await heard.send(await _message(_bounded(line)))
                 except ValueError as error:  # what asyncio makes of a line that is too long
                     most = error.most if isinstance(error, TooManyParts) else f"{MAX_MESSAGE_BYTES} bytes"
                     self.fault = f"it sent a message of more than {most}"
@@ -124,6 +127,25 @@ class StdioProgram:
             heard.close()
         finally:
             inputs.close()
+
+
+def _bounded(line: bytes) -> bytes:
+    """Return a message, or in place of an answer that has too many parts its failure: others wait for answers of their own.
+
+    Raises:
+        TooManyParts: It does not begin as answers do.
+    """
+    try:
+        check_parts(line)
+        check_lists(line, MAX_LISTS)
+    except TooManyParts as error:
+        answers = _ANSWER.match(line)
+        if answers is None:
+            raise
+        said = orjson.dumps(f"the MCP server's answer has more than {error.most}").decode()
+        failed = f'{{"jsonrpc": "2.0", "id": {answers[1].decode()}, "error": {{"code": {INTERNAL_ERROR}, "message": {said}}}}}'
+        return failed.encode()
+    return line
 
 
 async def _message(line: bytes) -> Any:
