@@ -139,7 +139,7 @@ async def send(to: list[str], body: str = "") -> str:
     ],
 )
 async def test_every_match_must_be_one_that_is_permitted(to: list[str], permitted: bool) -> None:
-    ours = ToolPolicy(tool_patterns="send", arguments={"to.*": {"matches": "*@ok.com"}}, name="ours")
+    ours = ToolPolicy(tool_patterns="send", arguments={"to.*": {"glob": "*@ok.com"}}, name="ours")
 
     assert (await run({"to": to}, ours, default="deny", tools=(send,)) == "done") is permitted
 
@@ -147,7 +147,7 @@ async def test_every_match_must_be_one_that_is_permitted(to: list[str], permitte
 @pytest.mark.parametrize("to", [["a@ok.com", "x@evil.com"], ["x@evil.com\n"], ["x@evil.com\u200b"]])
 async def test_any_match_is_enough_to_refuse(to: list[str]) -> None:
     theirs = ToolPolicy(
-        tool_patterns="send", arguments={"to.*": {"matches": "*@evil.com"}}, decision="deny", name="theirs"
+        tool_patterns="send", arguments={"to.*": {"glob": "*@evil.com"}}, decision="deny", name="theirs"
     )
 
     assert "theirs" in await run({"to": to}, theirs, tools=(send,))

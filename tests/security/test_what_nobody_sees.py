@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("unseen", UNSEEN, ids=ascii)
 
 
 @pytest.mark.parametrize(
-    "tests", [{"==": "evil@x.com"}, {"in": ["evil@x.com"]}, {"contains": "@x.com"}, {"matches": "*@x.com"}]
+    "tests", [{"==": "evil@x.com"}, {"in": ["evil@x.com"]}, {"contains": "@x.com"}, {"glob": "*@x.com"}]
 )
 def test_they_hide_nothing_from_a_rule_that_restricts(unseen: str, tests: dict[str, object]) -> None:
     """`False` would be an answer; whether it holds can at least not be told."""
@@ -48,7 +48,7 @@ def test_they_make_nothing_another_text_for_a_rule_that_permits(
 def test_a_permit_with_a_pattern_is_not_given_to_them(unseen: str) -> None:
     assert (
         compare_path(
-            "to", comparisons({"matches": "*@ok.com"}), {"to": f"evil@x.com{unseen}@ok.com"}, permits=True
+            "to", comparisons({"glob": "*@ok.com"}), {"to": f"evil@x.com{unseen}@ok.com"}, permits=True
         )
         is None
     )

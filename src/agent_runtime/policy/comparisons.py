@@ -18,6 +18,7 @@ from itertools import islice
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.policy.expressions import expression
 from llm_client.json_text import JsonValue, LongFloat
 from llm_client.unseen import as_read, as_seen, without_unseen
 
@@ -30,6 +31,8 @@ MAX_WORK: Final = 25_000
 """Comparisons that one rule's test takes; how more of them come out cannot be told in a moment."""
 MAX_TEXT: Final = 1_000_000
 """Characters of all texts that a path leads to; of more it cannot be told how they read, which would take seconds."""
+MAX_MATCHED: Final = 50_000
+"""Characters of a text that a regular expression is held against; a rule's author may have written a dear one."""
 _MAX_DIGITS: Final = 1_000
 """Characters of a text that is read as a number."""
 _MAX_BITS: Final = 3_400
@@ -54,7 +57,7 @@ _ORDERINGS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-OPERATORS: Final = ("==", "!=", *_ORDERINGS, "in", "not_in", "matches", "contains", "exists")
+OPERATORS: Final = ("==", "!=", *_ORDERINGS, "in", "not_in", "glob", "matches", "contains", "exists")
 
 Tests = Mapping[str, object] | str | float | bool | None
 """`{operator: expected}`, all of which must hold; a plain value means `==`."""
@@ -83,8 +86,10 @@ class Comparison:
             raise InvalidInput(f"{self.operator} compares numbers, not {self.expected!r}")
         if self.operator in ("in", "not_in") and not isinstance(self.expected, (list, tuple)):
             raise InvalidInput(f"{self.operator} needs a list, not {self.expected!r}")
-        if self.operator in ("matches", "contains") and not isinstance(self.expected, str):
+        if self.operator in ("glob", "matches", "contains") and not isinstance(self.expected, str):
             raise InvalidInput(f"{self.operator} needs a text, not {self.expected!r}")
+        if self.operator == "matches":
+            expression(self.expected)
         if self.operator == "exists" and not isinstance(self.expected, bool):
             raise InvalidInput(f"exists needs true or false, not {self.expected!r}")
         if self.operator in ("in", "not_in"):
@@ -109,6 +114,8 @@ class Comparison:
                 return self._is_among(value)
             case "not_in":
                 return _not(self._is_among(value))
+            case "glob":
+                return self._fits(value, permits=permits)
             case "matches":
                 return self._matches(value, permits=permits)
             case "contains":
@@ -149,8 +156,8 @@ class Comparison:
             return 1
         return len(self.expected) * (1 + len(value) if isinstance(value, list | tuple | Mapping) else 1)
 
-    def _matches(self, value: Any, *, permits: bool) -> Answer:
-        """Match the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
+    def _fits(self, value: Any, *, permits: bool) -> Answer:
+        """Hold a glob against the whole text. What cannot be seen in it must not decide: an address and a line break before ours end like ours."""
         if not isinstance(value, str):
             return None
         if not permits and (
@@ -159,6 +166,15 @@ class Comparison:
         ):
             return True
         return fnmatchcase(value, self.expected) if without_unseen(value) == value else None
+
+    def _matches(self, value: Any, *, permits: bool) -> Answer:
+        """Hold a regular expression against a text: all of it has to match to permit, and any part of it is enough to restrict."""
+        if not isinstance(value, str) or len(value) > MAX_MATCHED:
+            return None
+        wanted = expression(self.expected)
+        if not permits and any(map(wanted.is_part, (value, as_seen(value), _as_read(value)))):
+            return True
+        return (permits and wanted.is_whole(value)) if without_unseen(value) == value else None
 
     def _contains(self, value: Any) -> Answer:
         if isinstance(value, str):

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.filters import read_tags
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.engine import PolicyEngine
+from agent_runtime.policy.mistakes import mistakes
 from agent_runtime.values.policy import PolicyAction, PolicyContext
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -26,11 +27,15 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", type=_FILE)
-def check(file: Path) -> int:
-    """Read a file whole, or name every line of it that is wrong."""
+@click.option("--strict", is_flag=True, help="Fail for a rule that can never match.")
+def check(file: Path, strict: bool) -> int:
+    """Read a file whole, or name every line of it that is wrong; and warn of rules that can never match."""
     read = PolicyEngine.from_yaml(file).policy
     say(f"{read.name} {read.version}: {counted(len(read.rules), 'rule')}")
-    return OK
+    found = list(mistakes(read.rules))
+    for name, why in found:
+        say(f"warning: the rule {name!r} decides nothing: {why}", err=True)
+    return FAILED if strict and found else OK
 
 
 @policy.command()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.policy.comparisons import (
+    MAX_MATCHED,
     MAX_TEXT,
     MAX_VALUES,
     OPERATORS,
@@ -53,7 +54,7 @@ def answer(path: str, tests: Any, arguments: dict[str, Any]) -> bool | None:
         ({"!=": "EUR"}, "USD", True),
         ({"in": ["a", "b"]}, "b", True),
         ({"not_in": ["a", "b"]}, "b", False),
-        ({"matches": "*.example.com"}, "api.example.com", True),
+        ({"glob": "*.example.com"}, "api.example.com", True),
         ({"contains": "rm -rf"}, "sudo rm -rf /", True),
         ({"contains": "3"}, ["1", "3"], True),
         ({"exists": True}, None, True),
@@ -81,7 +82,7 @@ def test_a_value_is_compared(tests: Any, value: Any, expected: bool | None) -> N
         (1, True),
         ({"!=": 200}, "200"),
         ({"in": [1, 2]}, "2"),
-        ({"matches": "a*"}, 3),
+        ({"glob": "a*"}, 3),
         ({"contains": "a"}, 3),
     ],
 )
@@ -115,7 +116,7 @@ def test_a_path_leads_through_mappings_and_lists(path: str, expected: bool) -> N
         ({"!=": 1}, None),
         ({"not_in": [1]}, None),
         ({">": 1}, None),
-        ({"matches": "a*"}, None),
+        ({"glob": "a*"}, None),
         ({"exists": False}, True),
         ({"exists": True}, False),
         ({"exists": True, ">": 1}, False),
@@ -129,7 +130,7 @@ def test_of_what_is_missing_only_the_existence_can_be_told(tests: Any, expected:
 
 @given(
     st.lists(json_scalars, max_size=4),
-    st.sampled_from([{"==": 1}, {">": 0}, {"matches": "*x"}, {"in": [1, "x"]}]),
+    st.sampled_from([{"==": 1}, {">": 0}, {"glob": "*x"}, {"in": [1, "x"]}]),
 )
 def test_a_permit_needs_every_match_and_a_restriction_any(values: list[Any], tests: Any) -> None:
     found = comparisons(tests)
@@ -156,7 +157,7 @@ def test_one_place_without_a_value_keeps_a_permit_from_being_given(items: list[d
 
 @pytest.mark.parametrize("unseen", ["\n", "\r", "\x00", "\x1b", "\u2028", "\u200b", "\u202e", "\ufeff"])
 def test_what_nobody_sees_gives_no_permission_and_hides_nothing(unseen: str) -> None:
-    ours, theirs = comparisons({"matches": "*@ok.com"}), comparisons({"matches": "*@evil.com"})
+    ours, theirs = comparisons({"glob": "*@ok.com"}), comparisons({"glob": "*@evil.com"})
     smuggled, disguised = f"evil@x.com{unseen}@ok.com", f"ann@evil.com{unseen}"
 
     assert compare_path("to", ours, {"to": smuggled}, permits=True) is None
@@ -168,7 +169,7 @@ def test_what_nobody_sees_gives_no_permission_and_hides_nothing(unseen: str) -> 
     "value", ["evil@x.com ", " evil@x.com", "\tevil@x.com", "evil@x.com\u3000", "evil@x.com\u2009"]
 )
 @pytest.mark.parametrize(
-    "tests", ["evil@x.com", {"in": ["evil@x.com"]}, {"matches": "*evil@x.com"}, {"contains": "evil@x.com"}]
+    "tests", ["evil@x.com", {"in": ["evil@x.com"]}, {"glob": "*evil@x.com"}, {"contains": "evil@x.com"}]
 )
 def test_blanks_around_a_text_hide_nothing_from_a_refusal(tests: Any, value: str) -> None:
     assert answer("to", tests, {"to": value}) is not False
@@ -187,8 +188,8 @@ def test_what_holds_a_value_may_be_taken_for_it(tests: Any, to_others: bool, val
 @pytest.mark.parametrize(
     ("tests", "value"),
     [
-        ({"matches": "*@evil.com"}, "x@EVIL.com"),
-        ({"matches": "*@Evil.com"}, "x@evil.com"),
+        ({"glob": "*@evil.com"}, "x@EVIL.com"),
+        ({"glob": "*@Evil.com"}, "x@evil.com"),
         ({"contains": "evil.com"}, "to x@Evil.Com"),
         ("evil", "EVIL"),
         ({"in": ["evil"]}, ["Evil"]),
@@ -202,7 +203,7 @@ def test_case_gives_no_permission_and_hides_nothing(tests: Any, value: Any) -> N
 
 
 def test_a_permit_is_given_for_the_text_itself_in_whatever_letters() -> None:
-    tests = comparisons({"matches": "*@Ok.com"})
+    tests = comparisons({"glob": "*@Ok.com"})
 
     assert compare_path("a", tests, {"a": "x@Ok.com"}, permits=True) is True
 
@@ -290,9 +291,61 @@ def test_a_long_number_is_itself(number: str) -> None:
 
 @pytest.mark.timeout(20)  # a pattern that backtracks would take longer than the universe has existed
 def test_a_pattern_takes_linear_time() -> None:
-    pattern = comparisons({"matches": "*a" * 40 + "b"})
+    pattern = comparisons({"glob": "*a" * 40 + "b"})
 
     assert compare_path("x", pattern, {"x": "a" * 20_000}) is False
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "restricts", "permits"),
+    [
+        (r"[a-z]+@ok\.com", "ann@ok.com", True, True),
+        (r"[a-z]+@ok\.com", "Ann@OK.com", True, False),
+        (r"[a-z]+@ok\.com", "evil@x.com,ann@ok.com", True, False),
+        (r"[a-z]+@ok\.com", "evil@x.com", False, False),
+        (r"^rm\b", "RM -rf /", True, False),
+        (r"^rm\b", "do not rm", False, False),
+        (r"ann@ok\.com$", "evil@x.com\nann@ok.com", True, None),
+        (r".*@ok\.com", "evil@x.com\n@ok.com", True, None),
+        (r"evil@x\.com", "e\u200bvil@x.com", True, None),
+        (r"evil@x\.com", "\uff45vil@x.com", True, False),
+        (r"\d+", 12, None, None),
+        (r"\d+", ["12"], None, None),
+        (r"x", "\ud800", None, None),
+        (r"x", "x" * (MAX_MATCHED + 1), None, None),
+    ],
+)
+def test_a_regular_expression_permits_the_whole_text_and_restricts_any_part(
+    pattern: str, value: Any, restricts: bool | None, permits: bool | None
+) -> None:
+    tests = comparisons({"matches": pattern})
+    assert compare_path("x", tests, {"x": value}) is restricts
+    assert compare_path("x", tests, {"x": value}, permits=True) is permits
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+b", "(.*a){20}b", r"(?:\w+\s?)+!"])
+def test_a_regular_expression_takes_linear_time(pattern: str) -> None:
+    """Python's own would not come back."""
+    assert compare_path("x", comparisons({"matches": pattern}), {"x": "a" * 40_000 + "c"}) is False
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        ("(", "unclosed group"),
+        ("a)(b", "unopened group"),
+        ("(?=x)", "look-around"),
+        (r"(x)\1", "backreferences"),
+        ("(?x)a # b", "unclosed group"),
+        ("((a{100}){100}){100}", "size limit"),
+        ("a" * 1001, "up to 1,000 characters"),
+        ("\ud800", "regular expression"),
+    ],
+)
+def test_what_is_no_regular_expression_is_refused_with_the_reason(pattern: str, why: str) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        comparisons({"matches": pattern})
 
 
 @pytest.mark.parametrize(
@@ -300,10 +353,11 @@ def test_a_pattern_takes_linear_time() -> None:
     [
         {},
         {"~": 1},
+        {"matches": 1},
         {"contains": 3},
         {">": "many"},
         {"in": "abc"},
-        {"matches": 1},
+        {"glob": 1},
         {"exists": "yes"},
         {"==": object()},
         {">": float("nan")},
@@ -334,7 +388,14 @@ def test_every_value_equals_itself(value: Any) -> None:
     st.sampled_from(OPERATORS),
 )
 def test_nothing_a_model_writes_breaks_a_comparison(arguments: dict[str, Any], path: str, name: str) -> None:
-    expected: Any = {"in": [1], "not_in": [1], "matches": "a*", "contains": "a", "exists": True}.get(name, 1)
+    expected: Any = {
+        "in": [1],
+        "not_in": [1],
+        "glob": "a*",
+        "matches": "a",
+        "contains": "a",
+        "exists": True,
+    }.get(name, 1)
 
     assert compare_path(path, (Comparison(name, expected),), arguments) in (True, False, None)
 
@@ -361,7 +422,7 @@ def test_more_text_than_is_read_in_a_moment_cannot_be_told(value: object) -> Non
     for permits in (False, True):
         assert compare_path("a", tests, {"a": value}, permits=permits) is None
     assert compare_path("a", (Comparison("exists", True),), {"a": value}) is True
-    assert compare_path("a", (Comparison("matches", "*b"),), {"a": "é" * (MAX_TEXT - 1) + "b"}) is True
+    assert compare_path("a", (Comparison("glob", "*b"),), {"a": "é" * (MAX_TEXT - 1) + "b"}) is True
     assert compare_path("a", (Comparison("contains", "b"),), {"a": "a\n" * (MAX_TEXT // 2 - 1) + "b"}) is True
 
 
