@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack
@@ -303,10 +304,15 @@ class Runtime:
         operators: Operators, agents and async functions that requests can name.
         tools: For `context.tool`, besides the agent's.
         dispatcher: Who calls `advance`; by default a queue in this process.
+        policy_engine: What jobs, models and tools may do; by default what stands in the file that `settings.policy` names.
+        prices: What calls cost, and can cost at most, whichever engine makes them; by default each engine's own.
+        retry: What outages mean to jobs whose request and operator do not say.
+        orchestration: How far a job may spread.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
         ConfigurationError: A setting is wrong.
+        PolicyInvalid: Something in the policy file is wrong.
         StorageError: The folder of the default database cannot be made.
     """
 
@@ -319,6 +325,10 @@ class Runtime:
         operators: Iterable[object] | Mapping[str, object] = (),
         tools: Iterable[Tool | Callable[..., object]] = (),
         dispatcher: Dispatcher | None = None,
+        policy_engine: PolicyEngine | Iterable[PolicyEngine] | None = None,
+        prices: PriceBook | None = None,
+        retry: RetryPolicy | None = None,
+        orchestration: OrchestrationConfig | None = None,
         worker: bool = True,
     ) -> None:
         from agent_runtime.settings import Settings
@@ -336,6 +346,10 @@ class Runtime:
             operators=operators,
             tools=tools,
             dispatcher=dispatcher,
+            policy_engine=_policy(self.settings) if policy_engine is None else policy_engine,
+            prices=prices,
+            retry=retry,
+            orchestration=orchestration,
             options=self.settings.kernel_options(),
             worker=worker,
         )
@@ -357,6 +371,23 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+def _policy(settings: Settings) -> PolicyEngine | None:
+    """Return what the settings' policy file says."""
+    if settings.policy is None:
+        return None
+    from agent_runtime.policy.engine import PolicyEngine
+
+    try:
+        return PolicyEngine.from_yaml(settings.policy)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the policy file {settings.policy!r} cannot be read: {error.strerror}"
+        ) from error
+
+
+Application = Runtime | RuntimeKernel
 
 
 def _engine(settings: Settings) -> ExecutionEngine | None:
@@ -435,11 +466,14 @@ def import_object(path: str) -> object:
     return found
 
 
-def load_app(path: str) -> Runtime | RuntimeKernel:
+def load_app(path: str) -> Application | Awaitable[Application]:
     """Return the application that `module:attribute` names: a `Runtime`, a `RuntimeKernel`, or what a factory makes.
 
+    A factory that is an async function is called, and what it returns is to be awaited with `made_app` where the application is to
+    live: it may open connections.
+
     Raises:
-        ConfigurationError: It names something else, or the factory fails.
+        ConfigurationError: It names something else, or the factory cannot be called.
     """
     found = import_object(path)
     if not isinstance(found, Runtime | RuntimeKernel) and callable(found):
@@ -449,6 +483,33 @@ def load_app(path: str) -> Runtime | RuntimeKernel:
             raise ConfigurationError(
                 f"{path!r} is no factory: it cannot be called without arguments: {error}"
             ) from error
+    if inspect.isawaitable(found):
+        return _awaited_app(path, found)
+    return _checked_app(path, found)
+
+
+async def made_app(loaded: Application | Awaitable[Application]) -> Application:
+    """Return what `load_app` has found. Raises `ConfigurationError` if its factory has made something else."""
+    return loaded if isinstance(loaded, Runtime | RuntimeKernel) else await loaded
+
+
+async def _awaited_app(path: str, made: Awaitable[object]) -> Application:
+    return _checked_app(path, await made)
+
+
+def _checked_app(path: str, found: object) -> Application:
     if not isinstance(found, Runtime | RuntimeKernel):
         raise ConfigurationError(f"{path!r} is a {type(found).__name__}, not a Runtime or a RuntimeKernel")
     return found
+
+
+def uses_storage(application: Application, url: str) -> bool:
+    """Whether an application keeps its jobs where a URL says. One whose storage does not tell where it is is taken at its word: it does not."""
+    if isinstance(application, Runtime):
+        return application.settings.storage == url
+    storage = application.storage
+    path = sqlite_path(url)
+    if path is not None:
+        own: Path | None = getattr(storage, "path", None)
+        return own is not None and own == path.absolute()
+    return getattr(storage, "dsn", None) == url

@@ -30,6 +30,7 @@ from pydantic_settings import (
 from agent_runtime.errors import ConfigurationError, InvalidInput
 from agent_runtime.execution.options import KernelOptions, check_option
 from agent_runtime.trust import TrustStore, data_folder
+from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.json_text import JsonValue
 from llm_client.logs import logger_of
 
@@ -39,7 +40,7 @@ SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"
 DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
 
-GUARDED = ("app", "base_url", "storage", "redis_url")
+GUARDED = ("app", "base_url", "policy", "storage", "redis_url")
 """Settings that a file decides about only when it is trusted."""
 
 _MAX_FILE_BYTES = 64 * 1024
@@ -199,7 +200,7 @@ class Settings(BaseSettings):
     """Everything an application can be told from outside. Durations are seconds.
 
     Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win. `app`,
-    `base_url`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
+    `base_url`, `policy`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
     Keys of model vendors are not settings: they stay in the variables that the vendors' own SDKs read.
     """
 
@@ -217,6 +218,12 @@ class Settings(BaseSettings):
     """Address of a server compatible with OpenAI's, for `model`."""
     app: str | None = None
     """The application that commands work with, as `module:attribute`."""
+    policy: str | None = None
+    """A policy file: what jobs, models and tools may do."""
+    scope: str = DEFAULT_SCOPE
+    """Whose jobs those are that commands submit."""
+    principal: str | None = None
+    """Who asks for them."""
     max_concurrency: int = _DEFAULTS.max_concurrency
     spare_slot: bool = _DEFAULTS.spare_slot
     max_concurrency_per_scope: int | None = _DEFAULTS.max_concurrency_per_scope
@@ -259,7 +266,13 @@ class Settings(BaseSettings):
         check_option(str(asked.field_name), given)
         return given
 
-    @field_validator("storage", "redis_url", "model", "base_url", "app")
+    @field_validator("app", mode="before")
+    @classmethod
+    def _switched_off(cls, given: Any) -> Any:
+        """Take an empty name for none, so that an option can switch off what a file names."""
+        return None if given == "" else given
+
+    @field_validator("storage", "redis_url", "model", "base_url", "app", "policy", "scope", "principal")
     @classmethod
     def _not_empty(cls, given: str | None) -> str | None:
         if given is not None and not given.strip():

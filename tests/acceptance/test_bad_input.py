@@ -77,16 +77,19 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a deadline that is no number": (("run", *MODEL, "--deadline", "nan", "hi"), ("deadline_seconds",)),
     "a deadline after all dates": (("run", *MODEL, "--deadline", "1e300", "hi"), ("deadline_seconds",)),
     "unknown revision": (("migrate", "--to", "9999"), ("no schema '9999'", "base, 0001")),
-    "a database for an application that has one": (
-        ("worker", "--db", "x.db", "--app", "math:pi"),
-        ("--db", "names its database itself"),
+    "no policy": (("run", *MODEL, "--policy", "none.yaml", "hi"), ("none.yaml", "cannot be read")),
+    "a policy for an application": (
+        ("run", "--app", "math:pi", "--policy", "x", "hi"),
+        ("--policy", "--app"),
     ),
+    "an empty scope": (("run", *MODEL, "--scope", "", "hi"), ("'scope'", "is empty")),
 }
 
 
 @pytest.mark.parametrize("case", USAGE)
 async def test_wrong_usage_is_explained_and_leaves_no_job(cli: CommandLine, case: str) -> None:
     (cli.folder / "broken.py").write_text("1 / 0\n")
+    cli.environment["OPENAI_API_KEY"] = "k"
     arguments, words = USAGE[case]
 
     ended = await cli.run(*arguments)
@@ -155,12 +158,11 @@ async def test_a_prompt_too_long_for_the_model_says_so(cli: CommandLine) -> None
     assert len(server.requests) == 1
 
 
-async def test_a_missing_key_is_named_and_costs_nothing(cli: CommandLine) -> None:
+async def test_a_missing_key_is_named_before_there_is_a_job(cli: CommandLine) -> None:
     ended = await cli.run("run", *MODEL, "hi")
 
-    check_one_sentence(ended, 1, "OPENAI_API_KEY")
-    (bill,) = (await cli.run("costs", "--json")).json
-    assert (bill["cost"], bill["uncertain_requests"]) == ("0", 0)
+    check_one_sentence(ended, 2, "no API key for openai", "OPENAI_API_KEY")
+    assert jobs_in(cli.folder / "data" / "agent-runtime" / "runs.db") == 0
 
 
 FAULTS: dict[str, tuple[Reply, int, str]] = {
@@ -207,6 +209,7 @@ async def test_a_server_that_is_not_there_is_named(cli: CommandLine) -> None:
 
 
 async def test_a_file_that_is_no_database_is_left_as_it_is(cli: CommandLine) -> None:
+    cli.environment["OPENAI_API_KEY"] = "k"
     (cli.folder / "notes.txt").write_text("not a database, but mine\n" * 100)
     for command in (("run", *MODEL, "hi"), ("jobs", "list"), ("demo",)):
         check_one_sentence(
@@ -217,6 +220,7 @@ async def test_a_file_that_is_no_database_is_left_as_it_is(cli: CommandLine) -> 
 
 
 async def test_a_database_in_a_missing_folder_is_not_made(cli: CommandLine) -> None:
+    cli.environment["OPENAI_API_KEY"] = "k"
     check_one_sentence(
         await cli.run("run", *MODEL, "hi", "--db", "no/such/runs.db"), 3, "does its folder exist"
     )
@@ -242,6 +246,7 @@ async def test_a_read_only_database_is_said_to_be_one(cli: CommandLine) -> None:
         await cli.run("run", *MODEL, "--base-url", server.url, "hi", "--db", "runs.db")
     before = (cli.folder / "runs.db").read_bytes()
     (cli.folder / "runs.db").chmod(0o444)
+    cli.environment["OPENAI_API_KEY"] = "k"
 
     ended = await cli.run("run", *MODEL, "hi", "--db", "runs.db", **bound_by_permissions())
 

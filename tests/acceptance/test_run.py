@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from support.cli import CommandLine
-from support.loopback import LoopbackServer, Reply, sse_reply
+from support.cli import CommandLine, Ended
+from support.kernels import BOUND
+from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import openai_chat
 
 TOOLS = '''
@@ -280,6 +281,23 @@ async def test_a_second_process_waits_its_turn_and_leaves_the_others_job_alone(c
         assert (await cli.run("jobs", "resume", first_job)).out == f"{ANSWER}\n"
 
 
+async def test_a_worker_goes_on_with_runs_that_were_interrupted(cli: CommandLine) -> None:
+    """Without an application it knows what this user has run here."""
+    async with LoopbackServer(HANG, json_reply(openai_chat.TEXT)) as server:
+        running = await cli.start("run", *on(server), "hi")
+        job = (await running.says("job: ")).removeprefix("job: ")
+        await server.wait_for_requests(1)
+        await running.kill()
+        worker = await cli.start("worker")
+        await worker.prints("executes licence-audit, run")
+        async with asyncio.timeout(BOUND):
+            while (await cli.run("jobs", "result", job)).code != 0:
+                await asyncio.sleep(0.1)
+        worker.process.send_signal(signal.SIGTERM)
+        assert (await worker.end()).code == 0
+    assert (await cli.run("jobs", "result", job)).out == f"{ANSWER}\n"
+
+
 async def test_an_interrupted_job_can_be_cancelled_and_then_not_resumed(cli: CommandLine) -> None:
     async with LoopbackServer(HANG) as server:
         running = await cli.start("run", *on(server), "hi")
@@ -321,6 +339,64 @@ async def test_an_application_brings_its_own_agent(cli: CommandLine) -> None:
 
     assert (made.code, made.out) == (0, "from the runtime\n"), made.err
     assert (plain.code, plain.out) == (0, "from the kernel\n"), plain.err
+
+
+def job_of(ended: Ended) -> str:
+    """Return the id of the job that a run has told of."""
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("job: ")]
+    return line.removeprefix("job: ")
+
+
+OBEDIENT = """
+from agent_runtime import Runtime, RuntimeKernel, Settings
+from llm_client import Agent, ScriptedProvider
+
+async def make():
+    return Runtime(Settings.load(), agent=Agent(provider=ScriptedProvider(["made"])))
+
+def fixed():
+    return RuntimeKernel(agent=Agent(provider=ScriptedProvider(["made"])), storage="sqlite:///fixed.db")
+"""
+
+
+async def test_an_application_is_made_by_an_async_factory_on_the_database_that_is_named(
+    cli: CommandLine,
+) -> None:
+    (cli.folder / "obedient.py").write_text(OBEDIENT)
+    made = await cli.run("run", "--app", "obedient:make", "--db", "chosen.db", "hi")
+    assert (made.code, made.out) == (0, "made\n"), made.err
+    job = job_of(made)
+    shown = (await cli.run("jobs", "show", job, "--db", "chosen.db", "--json")).json
+    assert shown["status"] == "succeeded"
+    again = await cli.run("jobs", "resume", job, "--app", "obedient:make", "--db", "chosen.db")
+    assert (again.code, again.out) == (0, "made\n"), again.err
+
+    same = await cli.run("run", "--app", "obedient:fixed", "--db", "fixed.db", "hi")
+    assert (same.code, same.out) == (0, "made\n"), same.err
+    other = await cli.run("run", "--app", "obedient:fixed", "--db", "chosen.db", "hi")
+    assert (other.code, "leave --db away" in other.err) == (2, True), other.err
+
+
+async def test_an_application_of_the_settings_can_be_switched_off(cli: CommandLine) -> None:
+    cli.environment["AGENT_RUNTIME_APP"] = "nowhere:kernel"
+    async with LoopbackServer(TEXT) as server:
+        assert "cannot be imported" in (await cli.run("run", "hi")).err
+        ended = await cli.run("run", *on(server), "--app", "", "hi")
+    assert ended.code == 0, ended.err
+
+
+async def test_a_run_is_of_a_scope_and_a_person_and_obeys_a_policy(cli: CommandLine) -> None:
+    (cli.folder / "policy.yaml").write_text(
+        "rules: [{name: not ann, model: '*', decision: deny, reason: no more of it, when: {principals: ann}}]"
+    )
+    cli.environment["AGENT_RUNTIME_SCOPE"] = "shop"
+    async with LoopbackServer(TEXT, TEXT) as server:
+        bob = await cli.run("run", *on(server), "--policy", "policy.yaml", "--principal", "bob", "hi")
+        ann = await cli.run("run", *on(server), "--policy", "policy.yaml", "--principal", "ann", "hi")
+    assert (bob.code, ann.code) == (0, 4), ann.err
+    assert "no more of it" in ann.err
+    job = (await cli.run("jobs", "show", job_of(bob), "--json")).json
+    assert (job["scope_id"], job["principal_id"]) == ("shop", "bob")
 
 
 async def test_settings_come_from_the_file_in_the_folder(cli: CommandLine) -> None:

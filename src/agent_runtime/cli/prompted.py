@@ -17,6 +17,7 @@ from agent_runtime.errors import ConfigurationError
 from agent_runtime.operators.operator import AgentOperator, Operator
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.trust import TrustStore, agent_name
+from llm_client.errors import AuthenticationError
 from llm_client.json_text import JsonObject, JsonValue
 
 if TYPE_CHECKING:
@@ -83,6 +84,21 @@ class ChosenAgent:
             config=AgentConfig(max_turns=MAX_TURNS),
             name=OPERATOR,
         )
+
+    async def check(self) -> None:
+        """See that the agent can be built, and that there is a key for its model; asks nobody.
+
+        Raises:
+            ConfigurationError: It cannot, or there is none.
+        """
+        from llm_client.providers.http_provider import HttpProvider
+
+        provider = self.build().engine.provider
+        if isinstance(provider, HttpProvider):
+            try:
+                await provider.check_key()
+            except AuthenticationError as error:
+                raise ConfigurationError(str(error)) from error
 
     def check_folder(self) -> None:
         """Refuse to look for tools in another folder than the one they were named in: what has their names there is not them.

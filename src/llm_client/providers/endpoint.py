@@ -176,7 +176,7 @@ class Endpoint:
             AuthenticationError: There is no key.
             ConfigurationError: A key would go unencrypted to another machine, or through one.
         """
-        key = None if _CREDENTIALS & self.headers.keys() else await self.key()
+        key = await self.checked_key()
         secrets = (*self.keys, *(keys_given({_API_KEY: key}) if key else ()))
         origin = Origin(provider=self.vendor.name, model=model, secrets=secrets)
         if secrets and not self.may_send_keys:
@@ -199,6 +199,10 @@ class Endpoint:
         with origin.blamed():
             async with whole_time(self.limits.max_seconds):
                 return origin, await self.transport.send(request)
+
+    async def checked_key(self) -> str | None:
+        """Return the key, unless a header of the caller's stands in its place. Raises `AuthenticationError` where one is needed."""
+        return None if _CREDENTIALS & self.headers.keys() else await self.key()
 
     async def key(self) -> str | None:
         """Return the key, if there is one. Raises `AuthenticationError` where one is needed."""

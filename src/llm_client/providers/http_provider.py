@@ -94,6 +94,10 @@ class HttpProvider:
         """Where requests go."""
         return self._endpoint.base_url
 
+    async def check_key(self) -> None:
+        """See that there is a key where the vendor wants one, as each call does. Raises `AuthenticationError`."""
+        await self._endpoint.checked_key()
+
     @property
     def capabilities(self) -> Capabilities:
         """What the vendor can do by itself, with the provider's own model."""

@@ -1,5 +1,6 @@
 """The composition root: URLs to storages, strings to providers and applications, settings to a kernel."""
 
+import asyncio
 import inspect
 import sys
 from pathlib import Path
@@ -7,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from agent_runtime import ExecutionRequest, Runtime, RuntimeKernel, Settings, open_storage
-from agent_runtime.app import KernelArguments, import_object, load_app, make_provider, sqlite_path
+from agent_runtime.app import (
+    KernelArguments,
+    import_object,
+    load_app,
+    made_app,
+    make_provider,
+    sqlite_path,
+    uses_storage,
+)
 from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.settings import storage_url
 from llm_client import Agent, ScriptedProvider
@@ -54,9 +63,15 @@ def test_an_application_may_be_a_runtime_a_kernel_or_a_factory(
         "class Box:\n    kernel = RuntimeKernel()\n"
         "def make(): return Runtime(settings)\n"
         "def needs(argument): ...\n"
+        "async def later(): return Runtime(settings)\n"
+        "async def wrong(): return 'x'\n"
         "text = 'x'\n"
     )
     runtime = load_app("an_app:runtime")
+    assert asyncio.run(made_app(runtime)) is runtime
+    assert isinstance(asyncio.run(made_app(load_app("an_app:later"))), Runtime)
+    with pytest.raises(ConfigurationError, match="is a str"):
+        asyncio.run(made_app(load_app("an_app:wrong")))
 
     assert load_app("an_app:Box.kernel") is import_object("an_app:Box").kernel
     assert isinstance(load_app("an_app:make"), Runtime)
@@ -70,6 +85,23 @@ def test_an_application_may_be_a_runtime_a_kernel_or_a_factory(
     }.items():
         with pytest.raises(ConfigurationError, match=words):
             load_app(bad)
+
+
+@pytest.mark.parametrize(
+    ("own", "named", "same"),
+    [
+        ("postgresql://u@h/a", "postgresql://u@h/a", True),
+        ("postgresql://u@h/a", "postgresql://u@h/b", False),
+        ("postgresql://u@h/a", "sqlite:///a.db", False),
+        ("sqlite:///a.db", "sqlite:///./a.db", True),
+        ("sqlite:///a.db", "sqlite:///b.db", False),
+        ("memory://", "sqlite:///a.db", False),
+    ],
+)
+def test_where_an_application_keeps_its_jobs_can_be_told(own: str, named: str, same: bool) -> None:
+    kernel = RuntimeKernel(storage=open_storage(own), dispatch="local")
+    assert uses_storage(kernel, named) is same
+    assert uses_storage(Runtime(Settings(storage=named)), named)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.app import load_app
+from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import (
     db_option,
@@ -32,7 +32,7 @@ from agent_runtime.errors import InvalidTransition, UnknownOperator
 from agent_runtime.values.job import JobRecord, JobStatus
 
 if TYPE_CHECKING:
-    from agent_runtime.app import Runtime, RuntimeKernel
+    from agent_runtime.app import RuntimeKernel
     from agent_runtime.settings import Settings
 
 
@@ -68,19 +68,21 @@ def resume(
             raise click.UsageError(
                 "--model, --base-url, --tool and --system are for jobs of `run`, not with --app"
             )
-        return asyncio.run(_resume(settings, job_id, flag_for(db), application=load_app(settings.app)))
+        application = loaded_app(settings.app, settings, db)
+        return asyncio.run(_resume(settings, job_id, db, loaded=application))
     chosen = ChosenAgent.of(settings, tools, system) if again else None
-    return asyncio.run(_resume(settings, job_id, flag_for(db), chosen=chosen))
+    return asyncio.run(_resume(settings, job_id, db, chosen=chosen))
 
 
 async def _resume(
     settings: Settings,
     job_id: str,
-    db_flag: str,
+    db: str | None,
     *,
-    application: Runtime | RuntimeKernel | None = None,
+    loaded: Loaded | None = None,
     chosen: ChosenAgent | None = None,
 ) -> int:
+    application = None if loaded is None else await obeying_app(loaded, settings, db)
     if application is None and chosen is None:
         chosen = await _agent_of(settings, job_id)
     dispatcher = ChosenJobs()
@@ -91,9 +93,9 @@ async def _resume(
         if job.status.is_terminal:
             _check_answered(job)
         else:
-            flags = db_flag if application is None else f" --app {settings.app}"
+            flags = flag_for(db) + ("" if application is None else f" --app {settings.app}")
             narrator = Narrator(lambda line: say(line, err=True))
-            questions = Questions(kernel, narrator.line, db_flag=db_flag)
+            questions = Questions(kernel, narrator.line, db_flag=flag_for(db))
             begin = partial(dispatcher.choose, job.job_id)
             with resumable(job.job_id, flags, narrator.line):
                 await _go_on(kernel, job, narrator, questions, begin)

@@ -15,7 +15,7 @@ from agent_runtime.cli.given import dollars, text_of
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.terminal import program
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec, PolicyRef
+from agent_runtime.values.context import BudgetSpec, PolicyRef
 from llm_client.json_text import loads
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.argument("given", metavar="[JSON]", required=False)
 @click.option("--file", metavar="FILE", help="Read the input, as JSON, from a file; - is standard input.")
 @click.option("--prompt", metavar="TEXT", help="The input of an agent: a text, not JSON.")
-@click.option("--scope", default=DEFAULT_SCOPE, show_default=True, help="Whose job it is.")
-@click.option("--principal", metavar="NAME", help="Who asks for it.")
+@click.option("--scope", metavar="NAME", help="Whose job it is (or AGENT_RUNTIME_SCOPE; default: default).")
+@click.option("--principal", metavar="NAME", help="Who asks for it (or AGENT_RUNTIME_PRINCIPAL).")
 @click.option("--identity", metavar="NAME", help="Whose messages it receives.")
 @click.option("--key", metavar="TEXT", help="A second job with this key is not made: the first one is named.")
 @click.option(
@@ -54,13 +54,14 @@ def submit(db: str | None, as_json: bool, **asked: Any) -> int:
     given = [name for name in ("given", "file", "prompt") if asked[name] is not None]
     if len(given) > 1:
         raise click.UsageError("give the input once: as JSON, with --file, or as a --prompt")
+    settings = settings_for(db, scope=asked["scope"], principal=asked["principal"])
     limits = BudgetSpec(max_cost=dollars(asked["max_cost"]), max_tokens=asked["max_tokens"])
     request = ExecutionRequest(
         operator=asked["operator"],
         prompt=asked["prompt"],
         input=None if asked["prompt"] is not None else _input(asked["given"], asked["file"]),
-        scope_id=asked["scope"],
-        principal_id=asked["principal"],
+        scope_id=settings.scope,
+        principal_id=settings.principal,
         identity=asked["identity"],
         idempotency_key=asked["key"],
         tags=asked["tags"],
@@ -70,7 +71,7 @@ def submit(db: str | None, as_json: bool, **asked: Any) -> int:
         budgets=limits if limits.to_dict() else None,
         deadline_seconds=asked["deadline"],
     )
-    job, is_known = asyncio.run(_submit(settings_for(db), request))
+    job, is_known = asyncio.run(_submit(settings, request))
     if as_json:
         told = {"job_id": job.job_id, "status": str(job.status), "is_known": is_known}
         click.echo(json.dumps(told, indent=1))

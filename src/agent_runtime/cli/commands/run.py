@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.app import load_app
+from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
@@ -33,7 +33,7 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.errors import ConnectionFailed
 
 if TYPE_CHECKING:
-    from agent_runtime.app import Runtime, RuntimeKernel
+    from agent_runtime.app import RuntimeKernel
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.settings import Settings
 
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 )
 @click.option("--tool", "tools", multiple=True, metavar="MODULE:FUNCTION", help="A tool. May be repeated.")
 @click.option("--system", metavar="TEXT", help="The agent's instruction.")
+@click.option("--policy", metavar="FILE", help="A policy file that the run obeys (or AGENT_RUNTIME_POLICY).")
+@click.option("--scope", metavar="NAME", help="Whose run it is (or AGENT_RUNTIME_SCOPE; default: default).")
+@click.option("--principal", metavar="NAME", help="Who asks for it (or AGENT_RUNTIME_PRINCIPAL).")
 @click.option("--max-cost", type=str, metavar="DOLLARS", help="What the run may cost.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="Tokens the run may use, in and out.")
 @click.option(
@@ -67,6 +70,9 @@ def run(
     base_url: str | None,
     tools: tuple[str, ...],
     system: str | None,
+    policy: str | None,
+    scope: str | None,
+    principal: str | None,
     max_cost: str | None,
     max_tokens: int | None,
     deadline: float | None,
@@ -79,41 +85,32 @@ def run(
     error. Ctrl-C stops this process and loses nothing: `agent-runtime jobs resume` goes on, `jobs cancel` ends the job.
     """
     text = read_prompt(prompt, file)
-    settings = settings_for(db, model=model, base_url=base_url, app=app)
+    settings = settings_for(
+        db, model=model, base_url=base_url, app=app, policy=policy, scope=scope, principal=principal
+    )
     limits = BudgetSpec(max_cost=dollars(max_cost), max_tokens=max_tokens)
-    budgets = limits if limits.to_dict() else None
+    asked = ExecutionRequest(
+        prompt=text,
+        scope_id=settings.scope,
+        principal_id=settings.principal,
+        budgets=limits if limits.to_dict() else None,
+        deadline_seconds=deadline,
+        retry=RetryPolicy.none(),  # somebody sits in front of it who sees what is wrong
+    )
+    command = _Command(request=asked, settings=settings, as_json=as_json, db=db)
     if settings.app is not None:
-        refused = [
-            name for name, given in (("--model", model), ("--tool", tools), ("--system", system)) if given
-        ]
+        own = (("--model", model), ("--tool", tools), ("--system", system), ("--policy", policy))
+        refused = [name for name, given in own if given]
         if refused:
             raise click.UsageError(
-                f"{refused[0]} belongs to the application's agent; it cannot be given with --app"
+                f"{refused[0]} is the application's own to say; it cannot be given with --app"
             )
-        request = ExecutionRequest(
-            prompt=text, budgets=budgets, deadline_seconds=deadline, retry=RetryPolicy.none()
-        )  # somebody sits in front of it who sees what is wrong
-        command = _Command(
-            request=request,
-            settings=settings,
-            as_json=as_json,
-            db_flag=flag_for(db),
-            application=load_app(settings.app),
-        )
+        command.application = loaded_app(settings.app, settings, db)
         return asyncio.run(command.run())
-    chosen = ChosenAgent.of(settings, tools, system)
-    chosen.build()  # what is wrong with it is said before there is a job
+    command.chosen = chosen = ChosenAgent.of(settings, tools, system)
+    asyncio.run(chosen.check())  # what is wrong with it is said before there is a job
     _remember(chosen)
-    request = ExecutionRequest(
-        operator=OPERATOR,
-        input=chosen.input(text),
-        budgets=budgets,
-        deadline_seconds=deadline,
-        retry=RetryPolicy.none(),
-    )
-    command = _Command(
-        request=request, settings=settings, as_json=as_json, db_flag=flag_for(db), chosen=chosen
-    )
+    command.request = replace(asked, prompt=None, operator=OPERATOR, input=chosen.input(text))
     return asyncio.run(command.run())
 
 
@@ -134,27 +131,29 @@ class _Command:
     request: ExecutionRequest
     settings: Settings
     as_json: bool
-    db_flag: str
-    """What another command needs to find the database."""
-    application: Runtime | RuntimeKernel | None = None
+    db: str | None
+    """The database, where it was named."""
+    application: Loaded | None = None
     """The user's application; without one, the command line's own."""
     chosen: ChosenAgent | None = None
     """The agent of the prompt, without an application."""
 
     async def run(self) -> int:
         """Execute the request and print what it gave."""
-        dispatcher = ChosenJobs()
+        dispatcher, application = ChosenJobs(), None
+        if self.application is not None:
+            application = await obeying_app(self.application, self.settings, self.db)
         async with opened(
             self.settings,
             operators=known_operators(self.chosen),
             dispatcher=dispatcher,
-            application=self.application,
+            application=application,
         ) as kernel:
             listening = kernel.bus.stream(
                 event_types=()
             )  # a job with a listener streams, from its first call on
             handle = await kernel.execute(self.request)
-            flags = self.db_flag if self.application is None else f" --app {self.settings.app}"
+            flags = flag_for(self.db) + ("" if application is None else f" --app {self.settings.app}")
             try:
                 with resumable(handle.job_id, flags, _say):
                     return await self._follow(kernel, handle, partial(dispatcher.choose, handle.job_id))
@@ -170,7 +169,7 @@ class _Command:
                 f"another process executes the jobs in {name_of(self.settings)}; this one begins when that one is done "
                 "(with --db it would have a database of its own)"
             )
-        questions = Questions(kernel, narrator.line, db_flag=self.db_flag)
+        questions = Questions(kernel, narrator.line, db_flag=flag_for(self.db))
         with contextlib.suppress(JobBlocked):  # the result tells it
             await follow(handle, narrator, questions, begin=begin)
         return await self._conclude(kernel, handle, narrator)

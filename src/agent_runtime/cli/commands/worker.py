@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from agent_runtime.app import Runtime, load_app
+from agent_runtime.app import Runtime
+from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.database import db_option, settings_for
-from agent_runtime.cli.exit_codes import FAILED, OK, USAGE
+from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.interruption import stop_signals
+from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.printable import say
+from agent_runtime.errors import ConfigurationError
 from agent_runtime.worker.garbage import few_collections
 
 if TYPE_CHECKING:
-    from agent_runtime.app import RuntimeKernel
+    from agent_runtime.settings import Settings
 
 GRACE_SECONDS: Final = 10.0
 """How much longer than its kernel may take the process has until it ends in any case: to close the storage, to leave."""
@@ -30,29 +33,23 @@ GIVE_UP_SECONDS: Final = 3.0
 def worker(db: str | None, app: str | None) -> int:
     """Execute the jobs of an application's database, beside any number of other workers.
 
-    The application is a `Runtime`, a `RuntimeKernel`, or a function that returns one; without it, one is made of the
-    settings, on the database that --db names. SIGTERM, SIGHUP or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
+    The application is a `Runtime`, a `RuntimeKernel`, or a function (async or not) that returns one; its settings name the database of
+    --db. Without it, jobs of `run` and of the settings' own agent are executed. SIGTERM, SIGHUP or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
     not wait.
     """
     settings = settings_for(db, app=app)
-    path = settings.app
-    if db is not None and path is not None:
-        raise click.UsageError(
-            "--db is for a worker without an application; an application names its database itself"
-        )
-    chosen = Runtime(settings) if path is None else load_app(path)
+    if settings.app is None:
+        return asyncio.run(_work(Runtime(settings, operators=known_operators()), settings, None))
+    return asyncio.run(_work(loaded_app(settings.app, settings, db), settings, db))
+
+
+async def _work(loaded: Loaded, settings: Settings, db: str | None) -> int:
+    chosen = await obeying_app(loaded, settings, db)
     kernel = chosen.kernel if isinstance(chosen, Runtime) else chosen
     if not kernel.operators.names():
-        say(
-            "agent-runtime: the application has no operators; name one with --app, or set AGENT_RUNTIME_MODEL",
-            err=True,
+        raise ConfigurationError(
+            "the application has no operators; give it some, or name another one with --app"
         )
-        return USAGE
-    asyncio.run(_work(chosen, kernel))
-    return OK
-
-
-async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
     stop = asyncio.Event()
     main_task = asyncio.current_task()
     loop = asyncio.get_running_loop()
@@ -84,3 +81,4 @@ async def _work(chosen: Runtime | RuntimeKernel, kernel: RuntimeKernel) -> None:
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+    return OK

@@ -1,0 +1,44 @@
+"""The user's application, on the database that `--db` names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from agent_runtime.app import Application, load_app, made_app, uses_storage
+from agent_runtime.cli.database import name_of
+from agent_runtime.errors import ConfigurationError
+from agent_runtime.settings import DATABASE_URL, ENV_PREFIX
+
+if TYPE_CHECKING:
+    from agent_runtime.settings import Settings
+
+Loaded = Application | Awaitable[Application]
+
+
+def loaded_app(path: str, settings: Settings, db: str | None) -> Loaded:
+    """Load an application: its settings name the database that `--db` names.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if db is not None:
+        os.environ.pop(DATABASE_URL, None)
+        os.environ[f"{ENV_PREFIX}STORAGE"] = settings.storage
+    return load_app(path)
+
+
+async def obeying_app(loaded: Loaded, settings: Settings, db: str | None) -> Application:
+    """Return the application, once its factory has made it.
+
+    Raises:
+        ConfigurationError: It keeps its jobs in another database than the one that `--db` names.
+    """
+    application = await made_app(loaded)
+    if db is not None and not uses_storage(application, settings.storage):
+        raise ConfigurationError(
+            f"the application names its database itself, and not {name_of(settings)}: leave --db away, or let it read its settings "
+            "(Settings.load())"
+        )
+    return application
