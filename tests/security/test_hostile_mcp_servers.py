@@ -219,11 +219,15 @@ async def test_a_message_without_an_end_fills_no_memory() -> None:
 
 
 @pytest.mark.usefixtures("small_messages")
-async def test_a_message_that_is_too_long_fails_the_call_it_answers(tmp_path: Path) -> None:
+async def test_a_message_that_is_too_long_fails_the_call_it_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with changing(tmp_path, "Pays.") as server:
         (pay,) = await server.tools()
         result = await call(pay, do="flood")
-    assert "a message of more than 1048576 bytes" in str(result.error)
+        assert "the MCP server's answer has more than 1048576 bytes" in str(result.error)
+        assert (await call(pay)).content == "paid"
+    assert "given up" not in caplog.text, "others wait for answers of their own"
 
 
 def changing(folder: Path, said: str) -> McpServer:

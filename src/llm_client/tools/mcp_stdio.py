@@ -12,7 +12,7 @@ import os
 import re
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -32,6 +32,8 @@ _ANSWER: Final = re.compile(
     rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d{1,15}|"[A-Za-z0-9_-]{1,100}")\s*,\s*"(?:result|error)"'
 )
 """How an answer begins, as nearly every server writes it: with what it answers."""
+_MOST_SKIPPED: Final = 8
+"""Times as much as a message may have that is skipped of an answer that is too long."""
 _PATIENCE: Final = 2.0
 """Seconds between the end of its input, SIGTERM and SIGKILL."""
 
@@ -104,11 +106,10 @@ class StdioProgram:
         async with heard:
             with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 try:
-                    while line := await output.readline():
+                    while line := await _line(output, heard.send):
                         await heard.send(await _message(_bounded(line)))
-                except ValueError as error:  # what asyncio makes of a line that is too long
-                    most = error.most if isinstance(error, TooManyParts) else f"{MAX_MESSAGE_BYTES} bytes"
-                    self.fault = f"it sent a message of more than {most}"
+                except TooManyParts as error:
+                    self.fault = f"it sent a message of more than {error.most}"
                     logger.warning("an MCP server is given up: %s", self.fault)
                     _signal(process, signal.SIGKILL)
         while await output.read(65536):  # a program that cannot write does not see that its input has ended
@@ -129,6 +130,32 @@ class StdioProgram:
             inputs.close()
 
 
+async def _line(output: asyncio.StreamReader, send: Callable[[Any], Awaitable[None]]) -> bytes:
+    """Return the next line; of an answer that is too long its failure is told at once, and the line behind it is the next.
+
+    Raises:
+        TooManyParts: A line is too long, and does not begin as answers do, or goes on and on.
+    """
+    skipped = 0
+    while True:
+        try:
+            line = await output.readuntil()
+        except asyncio.IncompleteReadError as end:
+            line = end.partial
+        except asyncio.LimitOverrunError as overrun:
+            head = await output.readexactly(overrun.consumed)
+            error = TooManyParts(f"{MAX_MESSAGE_BYTES} bytes")
+            if not skipped:
+                await send(await _message(_failed(head, error)))
+            skipped += len(head)
+            if skipped > _MOST_SKIPPED * MAX_MESSAGE_BYTES:
+                raise error from None
+            continue
+        if not skipped:
+            return line
+        skipped = 0
+
+
 def _bounded(line: bytes) -> bytes:
     """Return a message, or in place of an answer that has too many parts its failure: others wait for answers of their own.
 
@@ -139,13 +166,18 @@ def _bounded(line: bytes) -> bytes:
         check_parts(line)
         check_lists(line, MAX_LISTS)
     except TooManyParts as error:
-        answers = _ANSWER.match(line)
-        if answers is None:
-            raise
-        said = orjson.dumps(f"the MCP server's answer has more than {error.most}").decode()
-        failed = f'{{"jsonrpc": "2.0", "id": {answers[1].decode()}, "error": {{"code": {INTERNAL_ERROR}, "message": {said}}}}}'
-        return failed.encode()
+        return _failed(line, error)
     return line
+
+
+def _failed(line: bytes, error: TooManyParts) -> bytes:
+    """Return the failure that stands in the place of an answer. Raises the error where it does not begin as answers do."""
+    answers = _ANSWER.match(line)
+    if answers is None:
+        raise error
+    said = orjson.dumps(f"the MCP server's answer has more than {error.most}").decode()
+    failure = f'{{"code": {INTERNAL_ERROR}, "message": {said}}}'
+    return f'{{"jsonrpc": "2.0", "id": {answers[1].decode()}, "error": {failure}}}'.encode()
 
 
 async def _message(line: bytes) -> Any:
