@@ -5,6 +5,7 @@ An answer that is too long fails the call that it answers. The connection is man
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -84,14 +85,20 @@ class _Bound:
                 if (
                     is_whole or self._size.excess is not None
                 ):  # what stands in its place need not wait for its end
-                    for each in self._held:
+                    async for each in self._passing():
                         yield each
-                    self._held.clear()
                 if is_whole:
                     self._begin()
             before = (before + piece)[-3:]
-        for each in self._held:
+        async for each in self._passing():
             yield each
+
+    async def _passing(self) -> AsyncIterator[bytes]:
+        """Yield what is held; others have their turn between two pieces, each of which the SDK looks at line by line."""
+        held, self._held = self._held, []
+        for each in held:
+            yield each
+            await asyncio.sleep(0)
 
     def _take(self, part: bytes) -> None:
         """Hold a part of a message until all of it is known, or what stands in its place."""
