@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, TypeVar
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
@@ -22,6 +26,9 @@ CHUNK: Final = 500
 """Items of a long list that are worked on at once."""
 LARGE: Final = 64 * 1024
 """About so many bytes of JSON are written and read in a thread."""
+THREADS: Final = 4
+"""Of one event loop, for what is done beside it. It is the processor's work, so more would not be done sooner."""
+_POOLS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, ThreadPoolExecutor]] = WeakKeyDictionary()
 _PER_ITEM: Final = 8
 _SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _LEAVES: Final = (
@@ -101,9 +108,22 @@ async def in_chunks(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
         yield items[start : start + CHUNK]
 
 
+async def aside(work: Callable[..., T], /, *given: object) -> T:
+    """Do something in a thread, with this task's context variables, as `asyncio.to_thread` does.
+
+    That one's threads are everybody's: the names of hosts are looked up there, and tools do what may take long. Whoever waits there for
+    a slow server must not keep others from reading what they were given.
+    """
+    loop = asyncio.get_running_loop()
+    pool = _POOLS.get(loop)
+    if pool is None:
+        pool = _POOLS[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="aside")
+    return await loop.run_in_executor(pool, partial(copy_context().run, work, *given))
+
+
 async def read_aside(value: object, reading: Callable[[], T]) -> T:
     """Return what a function makes of a value: of a large one in a thread, so that others go on meanwhile."""
-    return await asyncio.to_thread(reading) if _is_large(value) else reading()
+    return await aside(reading) if _is_large(value) else reading()
 
 
 def _is_large(value: object) -> bool:

@@ -39,6 +39,7 @@ from llm_client import (
 )
 from llm_client.pausing import Slots
 from llm_client.tools import threads
+from llm_client.turns import LARGE
 from support.gated import Gated
 from support.kernels import BOUND, QUICK, kernel, opened, pending, status_becomes, until
 from support.operators import ask
@@ -444,3 +445,29 @@ def test_countless_jobs_that_wait_out_an_outage_keep_nobody_elses_from_waking() 
     loud = [wakes.slot(now, now, "loud") for _ in range(20_000)]
     assert (loud[-1] - loud[0]).total_seconds() > 1_900, "they find out one after the other"
     assert wakes.slot(now, now, "quiet") == now
+
+
+async def test_what_tools_wait_for_in_asyncios_own_threads_keeps_nobody_from_reading() -> None:
+    """The names of hosts are looked up there, and what plain functions take long for is done there."""
+    over = threading.Event()
+
+    async def look_up() -> bool:
+        return await asyncio.to_thread(over.wait, BOUND)
+
+    async def work(context: OperatorContext, given: list[str]) -> int:
+        return len(await context.gather(*(context.step(look_up) for _ in given)))
+
+    async def read(context: OperatorContext, given: str) -> int:
+        return len(given)
+
+    async with kernel(operators={"work": work, "read": read}) as runtime:
+        loud = await runtime.execute(_of("loud", 60))
+        await status_becomes(loud, "running")
+        await asyncio.sleep(0.2)  # until they wait
+        long = "x" * 2 * LARGE
+        try:
+            quiet = await runtime.execute(ExecutionRequest(operator="read", input=long, scope_id="quiet"))
+            assert (await quiet.result(timeout=BOUND / 4)).output == len(long)
+        finally:
+            over.set()
+        await loud.result(timeout=BOUND)

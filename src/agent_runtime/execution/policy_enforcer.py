@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import Unpack
@@ -23,7 +22,7 @@ from agent_runtime.values.policy import (
 )
 from llm_client.json_text import holds_more
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor
-from llm_client.turns import read_aside
+from llm_client.turns import aside, read_aside
 
 ALLOWED = PolicyResult(decision=PolicyDecision.ALLOW)
 """The answer where nothing governs."""
@@ -92,7 +91,7 @@ class PolicyEnforcer:
             asked = PolicySubject(action=action, names=names, context=context, arguments=arguments or {})
             decide = partial(self._policy.decide, asked)
             if holds_more(arguments, _COMPARED_HERE // max(1, len(self._policy.rules))):
-                result = await asyncio.to_thread(decide)
+                result = await aside(decide)
             else:
                 result = await read_aside(arguments, decide)
             if context == self._context(**measures):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ from agent_runtime.ports.commit import Commit, NewEvent, Signal
 from agent_runtime.ports.inbox import MessageChange
 from agent_runtime.values.content import COMPRESS_ASIDE, is_compressed
 from agent_runtime.values.message import InboxMessage
+from llm_client.turns import aside
 
 T = TypeVar("T", NewEvent, Signal, MessageChange)
 
@@ -23,7 +23,7 @@ async def compressed(commit: Commit) -> Commit:
     told += [*commit.messages, *commit.message_changes]
     if not made and not any(_is_large(one) for one in told):
         return commit
-    return await asyncio.to_thread(_compressed, commit)
+    return await aside(_compressed, commit)
 
 
 def _compressed(commit: Commit) -> Commit:

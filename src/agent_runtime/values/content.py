@@ -11,7 +11,6 @@ a blank, so that everything else is read at full speed.
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -26,7 +25,7 @@ from llm_client.json_text import (
     parts_of,
     read_exactly,
 )
-from llm_client.turns import LARGE
+from llm_client.turns import LARGE, aside
 
 T = TypeVar("T")
 
@@ -142,7 +141,7 @@ def _has_more_values(value: Any, most: int) -> bool:
 async def content_aside(content: bytes | None, reading: Callable[[], T]) -> T:
     """Return what a function makes of content: of what is, or becomes, large in a thread."""
     is_short = content is None or len(content) <= (COMPRESS_ABOVE if is_compressed(content) else LARGE)
-    return reading() if is_short else await asyncio.to_thread(reading)
+    return reading() if is_short else await aside(reading)
 
 
 def is_compressed(content: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -13,6 +12,7 @@ from llm_client.messages import CompletionResult, Embeddings, Message, StreamEve
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestContext, RequestSpec
 from llm_client.tokens import TokenEstimator
+from llm_client.turns import aside
 
 _LOOKED_AT_HERE: Final = 100_000
 """Numbers of vectors up to which they are looked at on the event loop."""
@@ -56,7 +56,7 @@ class EmbeddingProvider:
         if not usage.input_tokens:
             usage = replace(usage, input_tokens=self._estimator.estimate(spec.messages))
         is_long = sum(map(len, answer)) > _LOOKED_AT_HERE
-        wrong = await asyncio.to_thread(_wrong, answer, len(texts)) if is_long else _wrong(answer, len(texts))
+        wrong = await aside(_wrong, answer, len(texts)) if is_long else _wrong(answer, len(texts))
         if wrong is not None:
             raise InvalidResponse(wrong, usage=usage)
         model = answer.model or spec.model or self.model

@@ -24,7 +24,7 @@ from llm_client.providers.response import check_text, well_formed
 from llm_client.providers.transport.port import IN_ONE_GO, AnswerLimits, HttpResponse
 from llm_client.providers.transport.sse import ServerSentEvent, SSEParser
 from llm_client.providers.wire import UNREADABLE, StreamReader, readable, unreadable
-from llm_client.turns import LARGE
+from llm_client.turns import LARGE, aside
 
 _TOO_LONG = "the answer did not end within its time"
 _READ_HERE = 64 * 1024
@@ -147,14 +147,14 @@ async def _read_aside(
     event: ServerSentEvent, reader: StreamReader, origin: Origin, most: int
 ) -> Sequence[StreamEvent]:
     """Read a long event in a thread, so that others go on meanwhile."""
-    return await asyncio.to_thread(_read_event, event, reader, origin, most)
+    return await aside(_read_event, event, reader, origin, most)
 
 
 async def _last(parser: SSEParser, reader: StreamReader, origin: Origin, most: int) -> Sequence[StreamEvent]:
     """Read what the end of a stream completes."""
     found: list[StreamEvent] = []
     for event in parser.close():
-        if await asyncio.to_thread(_is_whole, event):
+        if await aside(_is_whole, event):
             found += await _read_aside(event, reader, origin, most)
     return found
 
@@ -206,7 +206,7 @@ async def _interrupted(reader: StreamReader, origin: Origin, reason: str) -> Str
         suppress(InvalidResponse),
         readable(origin, reader.draft.request_id),
     ):  # what has come of it may be as damaged as its connection
-        partial = await asyncio.to_thread(arrived) if reader.size > LARGE else arrived()
+        partial = await aside(arrived) if reader.size > LARGE else arrived()
     error = StreamInterrupted(
         f"{origin.provider}: {reason}",
         provider=origin.provider,

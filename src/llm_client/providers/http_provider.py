@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from llm_client.providers.transport.port import (
 from llm_client.providers.wire import UNREADABLE, WireFormat, readable
 from llm_client.public_text import text_of
 from llm_client.spec import RequestContext, RequestSpec
+from llm_client.turns import aside
 from llm_client.usage import Usage
 
 T = TypeVar("T")
@@ -305,7 +305,7 @@ def _stated(read: Callable[[Any], Usage], payload: Any) -> Usage | None:
 
 async def _read_aside(size: int, reading: Callable[[], T], *, here: int = _READ_HERE) -> T:
     """Return what is read of so many bytes: of many in a thread, so that others go on meanwhile."""
-    return reading() if size <= here else await asyncio.to_thread(reading)
+    return reading() if size <= here else await aside(reading)
 
 
 def _loads(content: bytes, response: HttpResponse, origin: Origin, *, vectors: int = 0) -> Any:

@@ -28,7 +28,7 @@ from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, s
 from llm_client.tools.mcp_http import MAX_RESPONSE_BYTES, bounding, minding
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult
-from llm_client.turns import read_aside
+from llm_client.turns import aside, read_aside
 
 if TYPE_CHECKING:
     from mcp import Client
@@ -129,7 +129,7 @@ class McpServer:
         name = f"mcp_tools {self._prefix}".strip()
         found = _entries(await HOST.get().read(name, self._recordable))
         try:
-            return await asyncio.to_thread(self._made, found)
+            return await aside(self._made, found)
         except Exception as error:
             raise self._told_badly(error) from error
 
@@ -154,7 +154,7 @@ class McpServer:
     async def _recordable(self) -> list[dict[str, Any]]:
         """Return what the server tells of its tools, as JSON values."""
         _, found = await self._asked()
-        return await asyncio.to_thread(
+        return await aside(
             lambda: [entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in found]
         )
 
@@ -195,7 +195,7 @@ class McpServer:
         except Exception as error:  # noqa: BLE001 -- whatever the SDK makes of what it was told
             await self._lose(client)
             raise self._told_badly(error) from None
-        connection.told(await asyncio.to_thread(_definitions, found), at)
+        connection.told(await aside(_definitions, found), at)
         return found
 
     async def _told(self, client: Client) -> list[McpTool]:
@@ -206,7 +206,7 @@ class McpServer:
         for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
             found.extend(page.tools)
-            size += len(await asyncio.to_thread(page.model_dump_json))
+            size += len(await aside(page.model_dump_json))
             if len(found) > MAX_TOOLS or size > MAX_LIST_BYTES:
                 raise ToolError(
                     f"the MCP server tells of more than {MAX_TOOLS} tools or {MAX_LIST_BYTES} bytes"
@@ -344,7 +344,7 @@ class McpServer:
                 raise ConnectionError(said) from None
             read = partial(result_of, answer, self._keys)
             if size_of(answer) > _CLEANED_HERE:
-                return await asyncio.to_thread(read)
+                return await aside(read)
             return await read_aside(answer.structured_content, read)
 
         return call

@@ -12,6 +12,7 @@ from llm_client.errors import LLMClientError, ToolError
 from llm_client.logs import logger_of
 from llm_client.tools.mcp_bounds import BoundedServer
 from llm_client.tools.mcp_stdio import StdioProgram
+from llm_client.turns import aside
 
 if TYPE_CHECKING:
     import httpx2
@@ -135,7 +136,7 @@ class Connection:
 
     async def _live(self, opened: asyncio.Future[Client]) -> None:
         try:
-            self._made = await asyncio.to_thread(self._make)
+            self._made = await aside(self._make)
             self._made.client.message_handler = self._hear
             async with self._made.client as client:
                 # The SDK checks results against the server's own schemas, slow patterns included.

@@ -23,6 +23,7 @@ from llm_client.background import begin, ended
 from llm_client.json_text import TooManyParts, check_lists, check_parts, loads
 from llm_client.logs import logger_of
 from llm_client.tools.mcp_bounds import INTERNAL_ERROR, MAX_LISTS
+from llm_client.turns import aside
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 """Of one message of the program."""
@@ -197,7 +198,7 @@ async def _message(line: bytes) -> Any:
         except ValueError as error:
             return error
 
-    return read() if len(line) <= _PARSED_HERE else await asyncio.to_thread(read)
+    return read() if len(line) <= _PARSED_HERE else await aside(read)
 
 
 async def _killed(process: Process, tasks: Sequence[asyncio.Task[None]]) -> None:

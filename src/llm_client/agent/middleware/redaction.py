@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,7 +11,7 @@ from llm_client.middleware import ProceedTool, ToolInvocation, ToolMiddleware
 from llm_client.redaction import Redactor
 from llm_client.tools.execution import media_of
 from llm_client.tools.tool import ToolResult
-from llm_client.turns import read_aside
+from llm_client.turns import aside, read_aside
 
 LARGE = 20_000
 """Characters above which a result is redacted in a thread, to keep the event loop free."""
@@ -35,7 +34,7 @@ class RedactionMiddleware(ToolMiddleware):
         """Run the call and redact its result."""
         result = truncate(await proceed(invocation), self._max_characters)
         if len(result.content) > LARGE:
-            return await asyncio.to_thread(self._redacted, result)
+            return await aside(self._redacted, result)
         return await read_aside(result.value, partial(self._redacted, result))
 
     def _redacted(self, result: ToolResult) -> ToolResult:

@@ -35,6 +35,7 @@ from llm_client.providers.transport.proxies import (
     proxy_authorization,
     proxy_for,
 )
+from llm_client.turns import aside
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -92,9 +93,9 @@ class AiohttpTransport:
     async def _open_session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
         # Importing aiohttp and reading certificates are not for the event loop to wait for.
-        await asyncio.to_thread(load_modules, "aiohttp")
+        await aside(load_modules, "aiohttp")
         options = self._options
-        context = await asyncio.to_thread(make_ssl_context, options)
+        context = await aside(make_ssl_context, options)
         forget_closed_loops(self._sessions)
         if loop not in self._sessions:  # another task may have been faster
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector

@@ -33,6 +33,7 @@ from llm_client.providers.transport.proxies import (
     proxy_authorization,
     proxy_for,
 )
+from llm_client.turns import aside
 
 if TYPE_CHECKING:
     import ssl
@@ -61,7 +62,7 @@ class HttpcoreTransport:
         opened = self._loops.get(loop)
         if opened is None:
             # The first import takes some forty milliseconds, which the event loop must not wait for.
-            await asyncio.to_thread(load_modules, "httpcore2")
+            await aside(load_modules, "httpcore2")
             forget_closed_loops(self._loops)
             opened = self._loops.setdefault(loop, _LoopConnections(self._options))
         return await opened.send(request)
@@ -131,7 +132,7 @@ class _LoopConnections:
         key = (parts.scheme, netloc, proxy.geturl() if proxy is not None else None)
         if parts.scheme == "https" and self._ssl_context is None:
             # Reads the certificate authorities from disk; plain HTTP does without.
-            self._ssl_context = await asyncio.to_thread(make_ssl_context, self._options)
+            self._ssl_context = await aside(make_ssl_context, self._options)
         if key not in self._connections:
             self._connections[key] = self._open(url, proxy)
         if len(self._targets) >= _MAX_TARGETS:
