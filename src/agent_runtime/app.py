@@ -8,18 +8,17 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, Unpack
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
-from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.errors import ConfigurationError
 from agent_runtime.execution.options import KernelOptions
 from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.stores import shared_storage
 from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.opening import open_storage, sqlite_path, url_parts
 from agent_runtime.worker.local_dispatcher import LocalDispatcher
 from llm_client.background import stopped
-from llm_client.private_files import make_private_folder
 
 if TYPE_CHECKING:
     from agent_runtime.actions.store import ActionStore
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.store import LedgerWriter
     from agent_runtime.policy.engine import PolicyEngine
-    from agent_runtime.ports.change_notifier import ChangeNotifier
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.settings import Settings
@@ -53,90 +51,6 @@ __all__ = [
     "sqlite_path",
     "url_parts",
 ]
-
-
-def open_storage(
-    url: str | None, *, durability: Literal["power", "process"] = "power", redis_url: str | None = None
-) -> Storage:
-    """Return the storage of a URL, not yet opened.
-
-    Args:
-        url: `sqlite:///relative/path.db`, `sqlite:////absolute/path.db`, `postgresql://user@host/name`, `memory://`, or
-            `None` for memory.
-        durability: What a commit to SQLite survives; see `Settings.durability`.
-        redis_url: A Redis server through which the processes of a Postgres database tell each other of changes; other
-            storages do without.
-
-    Raises:
-        ConfigurationError: Nothing can open this URL, or `redis_url` is not one.
-    """
-    if url is None or url == "memory://":
-        from agent_runtime.storage.memory import MemoryStorage
-
-        return MemoryStorage()
-    path = sqlite_path(url)
-    if path is not None:
-        from agent_runtime.storage.sqlite import SQLiteStorage
-
-        return SQLiteStorage(path, durability=durability)
-    scheme = url_parts(url).scheme
-    if scheme in ("postgresql", "postgres"):
-        with optional_packages():
-            from agent_runtime.storage.postgres.storage import PostgresStorage
-
-        return PostgresStorage(url, notifier=_notifier(redis_url))
-    raise ConfigurationError(
-        f"storage {scheme or url!r} is not known; use sqlite:///<file>, postgresql://… or memory://"
-    )
-
-
-def _notifier(redis_url: str | None) -> ChangeNotifier | None:
-    """Return what carries news between the processes of a Postgres database, `None` for the database itself."""
-    if redis_url is None:
-        return None
-    with optional_packages():
-        from agent_runtime.storage.redis.change_notifier import RedisChangeNotifier
-
-    return RedisChangeNotifier(redis_url)
-
-
-MAX_PORT: Final = 65_535
-
-
-def url_parts(url: str) -> SplitResult:
-    """Take an address apart.
-
-    Raises:
-        ConfigurationError: It is not one. It may hold a password, so it is not repeated.
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigurationError(
-            "an address is not a URL; write special characters of a password as %5B for [, %40 for @, and so on"
-        ) from None
-    number = parts.netloc.rpartition("@")[2].rpartition(":")[2]
-    if number.isdecimal() and int(number[:9]) > MAX_PORT:
-        raise ConfigurationError(f"the port of an address is a number up to {MAX_PORT}")
-    return parts
-
-
-def sqlite_path(url: str) -> Path | None:
-    """Return the file of a SQLite URL, `None` for other URLs.
-
-    Raises:
-        ConfigurationError: The URL names no file.
-    """
-    parts = url_parts(url)
-    if parts.scheme != "sqlite":
-        return None
-    path = Path(unquote(parts.path.removeprefix("/")))
-    if parts.netloc or not path.name or path.name == "..":
-        raise ConfigurationError(
-            f"the storage {str(path)!r} names no file; write runs.db or /var/lib/runs.db, as a URL sqlite:///runs.db or "
-            "sqlite:////var/lib/runs.db"
-        )
-    return path
 
 
 def open_queue(storage: Storage, options: KernelOptions) -> Dispatcher | None:
@@ -331,14 +245,14 @@ class Runtime:
         orchestration: OrchestrationConfig | None = None,
         worker: bool = True,
     ) -> None:
-        from agent_runtime.settings import Settings
+        from agent_runtime.settings import Settings, make_default_folder
 
         self.settings = settings or Settings.load()
         self._own_engine = _engine(self.settings) if engine is None and agent is None else None
         self._storage = open_storage(
             self.settings.storage, durability=self.settings.durability, redis_url=self.settings.redis_url
         )
-        _make_default_folder(self.settings.storage)
+        make_default_folder(self.settings.storage)
         self.kernel = RuntimeKernel(
             engine=engine or self._own_engine,
             agent=agent,
@@ -423,22 +337,6 @@ def make_provider(model: str, base_url: str | None = None) -> Provider:
     if separator and vendor.lower() == "openai":
         return OpenAIProvider(name, base_url=base_url, key_required=False)
     return OpenAIProvider(model, base_url=base_url, key_required=False, name="compatible")
-
-
-def _make_default_folder(url: str) -> None:
-    """Make the folder of the default database; that of a file the user has named is the user's to make."""
-    from agent_runtime.settings import default_database, storage_url
-
-    path = default_database()
-    if url != storage_url(path):
-        return
-    try:
-        make_private_folder(path.parent)
-    except OSError as error:
-        raise StorageError(
-            f"the folder of the default database, {str(path.parent)!r}, cannot be made ({error.strerror}); "
-            "name another file with --db or AGENT_RUNTIME_STORAGE"
-        ) from error
 
 
 def import_object(path: str) -> object:

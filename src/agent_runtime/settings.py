@@ -27,12 +27,13 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError
 from agent_runtime.execution.options import KernelOptions, check_option
 from agent_runtime.trust import TrustStore, data_folder
 from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.json_text import JsonValue
 from llm_client.logs import logger_of
+from llm_client.private_files import make_private_folder
 
 _log = logger_of("agent_runtime.settings")
 
@@ -67,6 +68,20 @@ def environment_for(storage: str) -> dict[str, str]:
 def default_database() -> Path:
     """Return the SQLite file that is used when nothing else is set: one per user, in the platform's data folder."""
     return data_folder() / "runs.db"
+
+
+def make_default_folder(url: str) -> None:
+    """Make the folder of the default database; that of a file the user has named is the user's to make."""
+    path = default_database()
+    if url != storage_url(path):
+        return
+    try:
+        make_private_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"the folder of the default database, {str(path.parent)!r}, cannot be made ({error.strerror}); "
+            "name another file with --db or AGENT_RUNTIME_STORAGE"
+        ) from error
 
 
 def _default_storage() -> str:

@@ -16,6 +16,7 @@ from agent_runtime.errors import StorageError
 if TYPE_CHECKING:
     from agent_runtime.app import Runtime, RuntimeKernel
     from agent_runtime.ports.dispatcher import Dispatcher
+    from agent_runtime.ports.storage import Storage
     from agent_runtime.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -48,7 +49,7 @@ def settings_for(db: str | None, **values: object) -> Settings:
 
 def name_of(settings: Settings) -> str:
     """Return the database as people name it, without a password."""
-    from agent_runtime.app import sqlite_path, url_parts
+    from agent_runtime.storage.opening import sqlite_path, url_parts
 
     path = sqlite_path(settings.storage)
     if path is not None:
@@ -96,11 +97,44 @@ def existing(db: str | None) -> Settings:
 
 def existing_file(db: str | None, settings: Settings) -> None:
     """See that the file that `--db` names is there. Raises `StorageError`."""
-    from agent_runtime.app import sqlite_path
+    from agent_runtime.storage.opening import sqlite_path
 
     path = sqlite_path(settings.storage)
     if db is not None and path is not None and not path.exists():
         raise StorageError(f"there is no database {str(path)!r}")
+
+
+class Stored:
+    """What a database holds, for commands that list and show: no kernel, which takes as long to import as everything else.
+
+    Args:
+        storage: The database, opened.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        from agent_runtime.actions.manager import ActionManager
+        from agent_runtime.jobs.manager import JobManager
+        from agent_runtime.kernel.stores import StorageView
+
+        view = StorageView(storage)
+        self.storage = storage
+        self.jobs = JobManager(view)
+        self.actions = ActionManager(view)
+
+
+@asynccontextmanager
+async def stored(settings: Settings) -> AsyncIterator[Stored]:
+    """Open the database to look at what it holds."""
+    from agent_runtime.settings import make_default_folder
+    from agent_runtime.storage.opening import open_storage
+
+    storage = open_storage(settings.storage, durability=settings.durability, redis_url=settings.redis_url)
+    await asyncio.to_thread(make_default_folder, settings.storage)
+    try:
+        await storage.open()
+        yield Stored(storage)
+    finally:
+        await storage.aclose()
 
 
 @asynccontextmanager

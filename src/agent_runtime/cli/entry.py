@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import os
@@ -13,6 +12,7 @@ from pathlib import Path
 import click
 
 from agent_runtime.cli.exit_codes import INTERRUPTED, OK, describe
+from agent_runtime.cli.lazy_group import LazyGroup
 from agent_runtime.cli.output.printable import printable, say
 
 _COMMANDS = {
@@ -56,24 +56,6 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
-    """Imports a command's module when the command is used, so that `--help` and `--version` are quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module, attribute, _ = _COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in sorted(_COMMANDS.items())])
-
-
 def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     del parameter
     if wanted and not ctx.resilient_parsing:
@@ -85,7 +67,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, wanted: bool) 
         ctx.exit()
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.inbox.manager import MAX_INBOX
 from agent_runtime.values.capacity import QueueBounds, ScopeCaps
 from agent_runtime.values.checks import check_seconds, check_text, check_whole
+from agent_runtime.values.message import MAX_INBOX
 
 LEAST_SHUTDOWN: Final = 1.0
 """Seconds that releasing jobs and signing off may always take."""

@@ -15,10 +15,8 @@ from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.values.checks import MAX_COUNT, can_be_id, check_text, check_whole
 from agent_runtime.values.content import encode
 from agent_runtime.values.context import DEFAULT_SCOPE
-from agent_runtime.values.message import MAX_MESSAGE_BYTES, Address, InboxMessage, check_identity
+from agent_runtime.values.message import MAX_INBOX, MAX_MESSAGE_BYTES, Address, InboxMessage, check_identity
 
-MAX_INBOX: Final = 10_000
-"""Messages that may wait for one identity, unless somebody says otherwise."""
 MAX_PAGE: Final = 1000
 """Messages that one look returns at most."""
 

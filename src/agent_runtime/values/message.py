@@ -13,6 +13,8 @@ from agent_runtime.values.public_data import public_name
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
 """Bytes of JSON that one message may hold."""
+MAX_INBOX: Final = 10_000
+"""Messages that may wait for one identity, unless somebody says otherwise."""
 
 
 class Address(NamedTuple):

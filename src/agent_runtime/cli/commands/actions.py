@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from agent_runtime.cli.answers import choice_from, from_json, how_to_answer
-from agent_runtime.cli.database import db_option, existing, flag_for, reading
+from agent_runtime.cli.database import db_option, existing, flag_for, reading, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.printable import say
@@ -65,12 +65,12 @@ class _Wanted(TypedDict):
 
 
 async def _list(settings: Settings, wanted: _Wanted, as_json: bool) -> int:
-    async with reading(settings) as kernel:
+    async with stored(settings) as database:
         if wanted["before"] is not None:
-            await kernel.actions.get(wanted["before"])
+            await database.actions.get(wanted["before"])
         if wanted["job_id"] is not None:
-            await kernel.jobs.get(wanted["job_id"])
-        found = await kernel.storage.list_actions(**wanted)
+            await database.jobs.get(wanted["job_id"])
+        found = await database.storage.list_actions(**wanted)
     if as_json:
         click.echo(json.dumps([_action_json(action) for action in found], indent=1, default=str))
         return OK
@@ -108,8 +108,8 @@ def show_action(db: str | None, action_id: str) -> int:
 
 
 async def _show(settings: Settings, action_id: str, flag: str) -> int:
-    async with reading(settings) as kernel:
-        action = await kernel.actions.get(action_id)
+    async with stored(settings) as database:
+        action = await database.actions.get(action_id)
     for line in show(action, whole=True).lines:
         say(line)
     if action.approvers is not None:

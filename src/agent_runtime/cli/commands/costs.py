@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, reading
+from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import money, tokens
@@ -140,10 +140,10 @@ def costs(
 async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, form: str) -> int:
     sums: dict[str, _Sum] = {}
     total = _Sum()
-    async with reading(settings) as kernel:
+    async with stored(settings) as database:
         if wanted.job_id is not None:
-            await kernel.jobs.get(wanted.job_id, scope_id=wanted.scope_id)
-        while page := await kernel.storage.ledger_entries(wanted):
+            await database.jobs.get(wanted.job_id, scope_id=wanted.scope_id)
+        while page := await database.storage.ledger_entries(wanted):
             for entry in page:
                 if entry.type == CHECK:
                     continue

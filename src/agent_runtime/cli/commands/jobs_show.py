@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, reading
+from agent_runtime.cli.database import Stored, db_option, existing, reading, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import moment
 from agent_runtime.cli.output.jobs import answer_of, job_json, show_head, show_value
@@ -25,7 +25,6 @@ from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobStatus
 
 if TYPE_CHECKING:
-    from agent_runtime.app import RuntimeKernel
     from agent_runtime.settings import Settings
 
 
@@ -43,11 +42,11 @@ def show(db: str | None, job_id: str, events: bool, as_json: bool) -> int:
 
 
 async def _show(settings: Settings, job_id: str, with_events: bool, as_json: bool) -> int:
-    async with reading(settings) as kernel:
-        job = await kernel.jobs.get(job_id)
-        entries = await _journal(kernel, job_id)
-        pending = await kernel.actions.list_pending(job_id=job_id)
-        state = standing(job, await kernel.storage.list_workers())
+    async with stored(settings) as database:
+        job = await database.jobs.get(job_id)
+        entries = await _journal(database, job_id)
+        pending = await database.actions.list_pending(job_id=job_id)
+        state = standing(job, await database.storage.list_workers())
     waits = [] if job.status.is_terminal else waits_of(entries)
     given, result = _input_of(entries), _result_of(entries)
     if as_json:
@@ -119,9 +118,9 @@ async def _result(settings: Settings, job_id: str, as_json: bool) -> int:
     return OK
 
 
-async def _journal(kernel: RuntimeKernel, job_id: str) -> list[RuntimeEvent]:
+async def _journal(database: Stored, job_id: str) -> list[RuntimeEvent]:
     found: list[RuntimeEvent] = []
-    while page := await kernel.storage.events(job_id, after_seq=len(found)):
+    while page := await database.storage.events(job_id, after_seq=len(found)):
         found += page
     return found
 

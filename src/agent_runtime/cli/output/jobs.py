@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.cli.output.amounts import moment, money
 from agent_runtime.cli.output.printable import say
-from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.job import JobRecord
 from llm_client.redaction import redact
+
+if TYPE_CHECKING:
+    from agent_runtime.kernel.request import ExecutionResult
 
 MAX_VALUE: Final = 2_000
 """Characters of an input or a result that `jobs show` prints."""

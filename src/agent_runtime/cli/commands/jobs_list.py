@@ -1,0 +1,105 @@
+"""`agent-runtime jobs list`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from agent_runtime.cli.database import db_option, existing, stored
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.filters import MOMENT, read_tags
+from agent_runtime.cli.output.amounts import moment
+from agent_runtime.cli.output.jobs import job_json
+from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.standing import standing
+from agent_runtime.cli.output.table import in_a_cell, show_table
+from agent_runtime.values.job import JobFilter, JobStatus
+
+if TYPE_CHECKING:
+    from agent_runtime.settings import Settings
+
+
+@click.command("list")
+@click.option(
+    "--status",
+    multiple=True,
+    type=click.Choice([str(status) for status in JobStatus]),
+    help="May be repeated.",
+)
+@click.option("--scope", metavar="SCOPE", help="Only this scope's.")
+@click.option("--operator", metavar="NAME", help="Only this operator's.")
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    callback=read_tags,
+    metavar="NAME=VALUE",
+    help="Only those with this tag. May be repeated.",
+)
+@click.option(
+    "--since", type=MOMENT, metavar="TIME", help="Made since then, in UTC: 2026-11-01T08:00, or 12h, or 7d."
+)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True)
+@click.option("--before", metavar="JOB", help="Go on after this job: the last one of the page before.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@db_option
+def list_jobs(
+    db: str | None,
+    status: tuple[str, ...],
+    scope: str | None,
+    operator: str | None,
+    tags: dict[str, str],
+    since: datetime | None,
+    limit: int,
+    before: str | None,
+    as_json: bool,
+) -> int:
+    """List jobs, the newest first."""
+    wanted = JobFilter(
+        status=frozenset(JobStatus(name) for name in status) or None,
+        scope_id=scope,
+        operator=operator,
+        tags=tags,
+        since=since,
+        limit=limit,
+        before=before,
+    )
+    return asyncio.run(_list(existing(db), wanted, as_json))
+
+
+async def _list(settings: Settings, wanted: JobFilter, as_json: bool) -> int:
+    async with stored(settings) as database:
+        if wanted.before is not None:
+            await database.jobs.get(wanted.before)
+        found = await database.jobs.list(wanted)
+        workers = await database.storage.list_workers()
+    if as_json:
+        click.echo(json.dumps([job_json(job, standing(job, workers)) for job in found], indent=1))
+        return OK
+    if not found:
+        say("no jobs")
+        return OK
+    rows = [
+        (
+            job.job_id,
+            standing(job, workers),
+            job.scope_id,
+            job.operator or "–",
+            moment(job.created_at),
+            "" if job.deadline is None else moment(job.deadline),
+            in_a_cell(job.error or ""),
+        )
+        for job in found
+    ]
+    show_table(
+        ("job", "status", "scope", "operator", "created", "deadline", "error"),
+        rows,
+        sparse=("deadline", "error"),
+    )
+    if len(found) == wanted.limit:
+        say(f"more: --before {found[-1].job_id}", err=True)
+    return OK
