@@ -1,8 +1,12 @@
 """`import llm_client` stays light: what is heavy is imported by those who use it."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 HEAVY = {
     "aiohttp", "alembic", "anthropic", "click", "genai_prices", "httpcore2", "httpx", "httpx2", "mcp", "openai",
@@ -78,3 +82,24 @@ def test_importing_the_redaction_compiles_no_rule() -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [("jobs", "list"), ("actions", "list"), ("costs",)])
+def test_a_list_loads_no_kernel_and_no_sqlalchemy(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Somebody waits in front of it, and a list needs neither."""
+    code = (
+        "import sys\nfrom agent_runtime.cli import main\n"
+        "try: main()\n"
+        "finally: print([name for name in ('sqlalchemy', 'agent_runtime.kernel.kernel') if name in sys.modules], file=sys.stderr)"
+    )
+    database = f"sqlite:///{tmp_path}/runs.db"
+    environment = {**os.environ, "AGENT_RUNTIME_STORAGE": database}
+    run = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert run.stderr.splitlines()[-1] == "[]"
