@@ -79,13 +79,15 @@ def steps_of(events: Iterable[RuntimeEvent]) -> list[Step]:
 def _apply(step: Step, state: str, event: RuntimeEvent) -> None:
     data = event.data
     step.state = "failed" if state == "attempt_failed" else state
+    if step.kind == "child" and state == "ended":
+        step.state = str(data.get("status", state))
     if state == "started":
         step.attempts += 1
     if state in _ENDS:
         step.ended = event.timestamp
     if data.get("uncertain"):
         step.uncertain += 1
-    if "usage" in data:
+    if data.get("usage"):
         usage = load_usage(data["usage"])
         step.usage = usage if step.usage is None else step.usage + usage
     note = _note(state, event)
@@ -95,8 +97,10 @@ def _apply(step: Step, state: str, event: RuntimeEvent) -> None:
 
 def _note(state: str, event: RuntimeEvent) -> str:
     data = event.data
-    if "error" in data:
+    if data.get("error") is not None:
         return str(data["error"])
+    if "child_job_id" in data:
+        return str(data["child_job_id"])
     if data.get("tools"):
         return "→ " + ", ".join(dict.fromkeys(data["tools"]))
     if state == "resolved":

@@ -1,5 +1,6 @@
 """The journal as steps with costs, and as a story."""
 
+import contextlib
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from agent_runtime import BudgetSpec, ExecutionRequest, OperatorContext, Runtime
 from agent_runtime.cli.output.amounts import counted, money, seconds
 from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.timeline import show_steps, steps_of
+from agent_runtime.errors import AgentRuntimeError
 from llm_client import Agent, FunctionProvider, ProviderUnavailable, RequestSpec, ToolCall, tool
 from llm_client.engine.engine import ExecutionEngine
 from llm_client.engine.retry import RetryConfig
@@ -72,6 +74,34 @@ async def test_a_step_has_one_line_with_its_end_its_attempts_and_its_cost() -> N
     assert "out of paper" in steps[2].note
     told = sum(Decimal(step.to_json()["cost"] or 0) for step in steps)
     assert told == Decimal(events[-1].data["usage"]["cost"])
+
+
+async def good(context: OperatorContext, given: object) -> object:
+    return given
+
+
+async def bad(context: OperatorContext, given: object) -> object:
+    raise OSError("out of paper")
+
+
+async def parent(context: OperatorContext, given: object) -> None:
+    await context.child("good", 1)
+    with contextlib.suppress(AgentRuntimeError):
+        await context.child("bad", 1)
+
+
+async def test_a_child_has_one_line_with_its_end_and_its_job_or_what_went_wrong(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with kernel(operators={"good": good, "bad": bad, "parent": parent}) as k:
+        handle = await k.execute(ExecutionRequest(operator="parent"))
+        await handle.result()
+        steps = steps_of([event async for event in handle.events()])
+    assert [(step.name, step.state) for step in steps] == [("good", "succeeded"), ("bad", "failed")]
+    assert steps[0].note.startswith("job-")
+    assert "out of paper" in steps[1].note
+    show_steps(steps)
+    assert "no price" not in capsys.readouterr().out
 
 
 async def test_the_table_ends_in_the_sum(capsys: pytest.CaptureFixture[str]) -> None:
