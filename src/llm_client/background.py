@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextvars import Context
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from llm_client.exits import contained
 from llm_client.logs import logger_of
@@ -25,6 +27,10 @@ T = TypeVar("T")
 
 AGAIN_SECONDS: Final = 0.1
 """Time between two cancellations of a task of our own."""
+TOLD_SECONDS: Final = 60.0
+"""Between two lines about what is away."""
+_MOST_TOLD: Final = 100
+_TOLD: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, float]]] = WeakKeyDictionary()
 CLEAN_UP_SECONDS: Final = 5.0
 """The same for a task that runs other people's code, which may have to clean up."""
 JITTER: Final = 0.2
@@ -288,7 +294,6 @@ class BackgroundLoop:
         self._backoff = backoff
         self._woken = asyncio.Event()
         self._finishing = False
-        self._warned = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -303,7 +308,7 @@ class BackgroundLoop:
             after: Take the first step after so many seconds though nobody wakes the loop; 0 for at once.
         """
         if self._task is None:
-            self._finishing = self._warned = False
+            self._finishing = False
             self._task = in_background(self._run(after), name=self._name)
 
     def wake(self) -> None:
@@ -351,9 +356,8 @@ class BackgroundLoop:
         try:
             seconds = await self._step()
         except self._failures as error:
-            if not self._warned:
-                self._warned = True
-                self._logger.warning("%s does not work now; it is tried again: %s", self._name, _said(error))
+            if is_news(said := _said(error)):
+                self._logger.warning("%s does not work now; it is tried again: %s", self._name, said)
         except Exception:
             self._logger.exception("%s failed unexpectedly; it goes on", self._name)
         else:
@@ -366,9 +370,24 @@ class BackgroundLoop:
 
     def works(self) -> None:
         """Learn that the step works, from one that does not return as long as it does."""
-        self._warned = False
         if self._backoff is not None:
             self._backoff.reset()
+
+
+def is_news(said: str) -> bool:
+    """Whether a failure was not told of for a while in this event loop, by whoever met it.
+
+    What is away is away for everybody who works in the background, and stays so for a while: one line a minute tells that.
+    """
+    loop = asyncio.get_running_loop()
+    told = _TOLD.setdefault(loop, {})
+    what, now = said.partition(" (")[0], loop.time()
+    if now < told.get(what, -math.inf) + TOLD_SECONDS:
+        return False
+    if len(told) >= _MOST_TOLD:
+        told.clear()
+    told[what] = now
+    return True
 
 
 def _said(error: BaseException) -> str:

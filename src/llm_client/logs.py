@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -43,6 +44,16 @@ class _PublicRecords(logging.Filter):
 
     def _without_keys(self, text: str) -> str:
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Dropped:
+    """Drops records by what they say."""
+
+    is_dropped: Callable[[str], bool]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.is_dropped(_message_of(record))
 
 
 class _ForeignRecords(_PublicRecords):
@@ -97,6 +108,20 @@ def logger_of(name: str) -> logging.Logger:
     if _FILTER not in logger.filters:
         logger.addFilter(_FILTER)
     return logger
+
+
+def drop_foreign(names: Sequence[str], is_dropped: Callable[[str], bool]) -> None:
+    """Have loggers of libraries drop what they say again and again, and somebody else tells once. Idempotent.
+
+    Args:
+        names: Of loggers.
+        is_dropped: Whether a message is to go.
+    """
+    dropping = _Dropped(is_dropped)
+    for name in names:
+        logger = logging.getLogger(name)
+        if dropping not in logger.filters:
+            logger.addFilter(dropping)
 
 
 def clean_foreign(names: Sequence[str], owner: object, keys: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """What a Postgres server and its network can do to a writer."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -303,6 +304,23 @@ async def test_jobs_survive_the_crash_of_the_server(
         await storage.aclose()
 
 
+async def test_an_outage_is_one_line_a_minute(
+    private: PrivatePostgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = PostgresStorage(private.postgres.dsn("runs"), patience=0.5)
+    await storage.setup()
+    async with RuntimeKernel(storage=storage, operators=OPERATORS, options=WORKER) as k:
+        await asyncio.to_thread(private.crash)
+        await asyncio.sleep(8)  # longer than each of the drivers waits for a connection
+        await asyncio.to_thread(private.start)
+        handle = await k.execute(ExecutionRequest(operator="slow", input={"steps": 1, "seconds": 0.0}))
+        await handle.result(timeout=BOUND * 2)
+    await storage.aclose()
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.exc_info or record.exc_text for record in told] == [None]
+    assert "the Postgres server cannot be reached" in caplog.text
+
+
 async def test_a_worker_whose_server_is_away_can_be_stopped(
     private: PrivatePostgres, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -313,7 +331,7 @@ async def test_a_worker_whose_server_is_away_can_be_stopped(
     await asyncio.to_thread(private.crash)
 
     async def noticed() -> bool:
-        return "the queue cannot be read now" in caplog.text
+        return "the Postgres server cannot be reached" in caplog.text
 
     await until(noticed)
     async with asyncio.timeout(BOUND * 2):

@@ -33,7 +33,16 @@ from agent_runtime.errors import SchemaMismatch, StorageClosed, StorageError
 from agent_runtime.extras import import_optional
 from agent_runtime.ports.dispatcher import RUN_CLEAN_UP_SECONDS, Advance
 from agent_runtime.values.capacity import NO_CAPS, ScopeCaps
-from llm_client.background import BackgroundLoop, Backoff, drained, ended, in_background, promptly, stopped
+from llm_client.background import (
+    BackgroundLoop,
+    Backoff,
+    drained,
+    ended,
+    in_background,
+    is_news,
+    promptly,
+    stopped,
+)
 from llm_client.logs import logger_of
 
 if TYPE_CHECKING:
@@ -444,7 +453,8 @@ class PostgresDispatcher:
                 install_signal_handlers=False,
             )
         except Exception as error:  # noqa: BLE001 -- whatever ended it, it is started again
-            logger.warning("the queue cannot be read now: %s", type(error.__cause__ or error).__name__)
+            if is_news(said := _unreachable(error.__cause__ or error)):
+                logger.warning("the queue cannot be read now: %s", said)
 
     async def _run_entry(self, job_id: str) -> None:
         """Advance a job. procrastinate's worker may go away meanwhile; the job goes on."""
@@ -558,4 +568,8 @@ def _mapped() -> Iterator[None]:
             raise SchemaMismatch(
                 "the database lacks tables of the queue: run `agent-runtime migrate`, or `await storage.setup()`"
             ) from error
-        raise StorageError(f"the queue in Postgres cannot be reached ({type(cause).__name__})") from error
+        raise StorageError(_unreachable(cause)) from error
+
+
+def _unreachable(cause: BaseException) -> str:
+    return f"the Postgres server cannot be reached ({type(cause).__name__})"

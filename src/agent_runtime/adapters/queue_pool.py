@@ -17,6 +17,9 @@ from weakref import WeakSet
 import psycopg
 import psycopg_pool
 
+from llm_client.logs import drop_foreign
+
+POOL: Final = "agent-runtime entries"
 BY_KEY: Final = """
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off
 """
@@ -25,9 +28,16 @@ statement about a thousand jobs looks dear to the server, which would take secon
 each call would not do: to plan what procrastinate fetches with, the server reads past all entries that were there."""
 
 
+def _tells_of_an_outage(said: str) -> bool:
+    """Whether the drivers of this pool say once more that the server is away: the queue tells of that once a minute."""
+    return POOL in said or " error: ConnectorException" in said
+
+
 def queue_pool(**arguments: Any) -> psycopg_pool.AsyncConnectionPool:
     """Return a pool as procrastinate wants it made, with a cheaper check of its connections."""
-    return psycopg_pool.AsyncConnectionPool(**{"configure": _autocommit, **arguments, "check": check_socket})
+    drop_foreign(("psycopg.pool", "procrastinate.utils"), _tells_of_an_outage)
+    own = {"name": POOL, "configure": _autocommit}
+    return psycopg_pool.AsyncConnectionPool(**{**own, **arguments, "check": check_socket})
 
 
 async def _autocommit(connection: psycopg.AsyncConnection[object]) -> None:

@@ -266,6 +266,21 @@ def test_a_failing_step_is_taken_again_after_ever_longer_waits_and_warned_of_onc
     assert "10.0.0.1" not in caplog.text
 
 
+def test_what_stays_away_is_told_of_once_a_minute_by_all_who_need_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        loops = [loop_of([], backoff=Backoff(1.0, 1.0, chance=lambda: 0.5), failing=150) for _ in range(3)]
+        for loop in loops:
+            loop.start(after=0)
+        await asyncio.sleep(130)
+        for loop in loops:
+            await loop.stop()
+
+    run_in_virtual_time(main())
+    assert caplog.text.count("does not work now") == 3
+
+
 def test_wake_ups_do_not_hurry_a_loop_that_waits_after_a_failure() -> None:
     async def main() -> None:
         took: list[float] = []

@@ -7,14 +7,15 @@ wait for every other. If a process dies in between, the sweep finds what it did 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from agent_runtime.errors import StorageClosed
+from agent_runtime.errors import StorageClosed, StorageError
 from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.storage.notifications import Notifications
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
-from agent_runtime.storage.postgres.errors import DRIVER_ERRORS
+from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -47,7 +48,7 @@ class PostgresChangeNotifier:
             self._listen,
             name="hearing of changes of other processes",
             logger=logger,
-            failures=(*DRIVER_ERRORS, StorageClosed),
+            failures=(StorageError,),
             backoff=Backoff(FIRST_DELAY, LONGEST_DELAY),
         )
         self.listening = asyncio.Event()
@@ -79,6 +80,10 @@ class PostgresChangeNotifier:
         def receive(*notification: object) -> None:  # connection, process id, channel, payload
             self._notifications.read(str(notification[-1]), on_change)
 
+        with mapped():
+            await self._listen_once(receive, on_change)
+
+    async def _listen_once(self, receive: Callable[..., None], on_change: OnChange) -> None:
         connection = await self._connections.acquire()
         try:
             lost = asyncio.Event()

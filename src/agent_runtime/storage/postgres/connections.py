@@ -88,7 +88,7 @@ class Connections:
             try:
                 pool: Pool = await asyncpg.create_pool(
                     dsn,
-                    min_size=1,
+                    min_size=0,  # a pool that keeps one tells of each try to get it back, with a traceback
                     max_size=POOL_SIZE,
                     timeout=CONNECT_TIMEOUT,
                     command_timeout=STATEMENT_TIMEOUT,
