@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_runtime.errors import ConfigurationError, SchemaMismatch, StorageClosed
@@ -74,7 +74,7 @@ class Connections:
                 f"the pool has room for {pool.get_max_size()} connections; give it at least {LEAST_CONNECTIONS} "
                 "(max_size): one writes, one listens, the others read"
             )
-        with mapped():
+        with mapped(), _address_hidden():
             version = await self.run(_server_version)
         if version < LEAST_VERSION:
             raise SchemaMismatch(
@@ -84,22 +84,17 @@ class Connections:
     async def _create_pool(self, dsn: str) -> Pool:
         import asyncpg
 
-        with mapped():
-            try:
-                pool: Pool = await asyncpg.create_pool(
-                    dsn,
-                    min_size=0,  # a pool that keeps one tells of each try to get it back, with a traceback
-                    max_size=POOL_SIZE,
-                    timeout=CONNECT_TIMEOUT,
-                    command_timeout=STATEMENT_TIMEOUT,
-                    max_inactive_connection_lifetime=300,
-                    init=_prepared,
-                    reset=_leave_as_it_is,
-                )
-            except ValueError as error:  # its message may quote the address, and with it the password
-                raise ConfigurationError(
-                    "the address of the database is not valid; write postgresql://user:password@host:5432/name"
-                ) from error.__class__("hidden")
+        with mapped(), _address_hidden():
+            pool: Pool = await asyncpg.create_pool(
+                dsn,
+                min_size=0,  # a pool that keeps one tells of each try to get it back, with a traceback
+                max_size=POOL_SIZE,
+                timeout=CONNECT_TIMEOUT,
+                command_timeout=STATEMENT_TIMEOUT,
+                max_inactive_connection_lifetime=300,
+                init=_prepared,
+                reset=_leave_as_it_is,
+            )
         return pool
 
     @property
@@ -236,6 +231,17 @@ class Connections:
             pool.terminate()
         self._taken.clear()
         self._writer = None
+
+
+@contextlib.contextmanager
+def _address_hidden() -> Iterator[None]:
+    """Refuse an address that is none, which is read with the first connection: what the driver says may quote it, and with it the password."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigurationError(
+            "the address of the database is not valid; write postgresql://user:password@host:5432/name"
+        ) from error.__class__("hidden")
 
 
 def is_closed(connection: Connection) -> bool:
