@@ -25,8 +25,8 @@ from agent_runtime.ledger.room import RoomWanted, window_end
 from agent_runtime.ledger.stages import ThresholdCrossing, crossings
 from agent_runtime.ledger.waiting_line import Ticket
 from agent_runtime.ports.clock import Clock
-from agent_runtime.values.budget import Amount, Charge, Counters, run_budget_id
-from agent_runtime.values.job import InheritedBudget, JobRecord
+from agent_runtime.values.budget import Amount, Charge, Counters
+from agent_runtime.values.job import JobRecord
 from llm_client.pausing import paused
 
 T = TypeVar("T")
@@ -42,16 +42,6 @@ class Read(Protocol):
     async def __call__(self, ask: Callable[[], Awaitable[T]], /) -> T:
         """Return the answer."""
         ...
-
-
-def budgets_for_child(job: JobRecord) -> tuple[InheritedBudget, ...]:
-    """Return the budgets that a child of `job` spends from besides its own."""
-    own = (
-        ()
-        if job.budgets is None
-        else (InheritedBudget(budget_id=run_budget_id(job.scope_id, job.chain_id), spec=job.budgets),)
-    )
-    return (*job.inherited_budgets, *own)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +83,7 @@ class RunBudgets:
         self._spender = Spender(
             scope_id=job.scope_id, principal_id=job.principal_id, session_id=job.session_id
         )
-        self._own = [run_budget(budget.budget_id, budget.spec) for budget in budgets_for_child(job)]
+        self._own = [run_budget(budget.budget_id, budget.spec) for budget in job.spends_from]
 
     async def refresh(self) -> None:
         """Learn of standing budgets that others have stored or changed."""

@@ -41,9 +41,12 @@ class Retry:
     from_step: str | None = None
     """Place, operation id or name of a step that is done anew with all that came after it."""
     budgets: BudgetSpec | None = None
+    """Instead of the job's own; of a child these are its own, as its parent asks for it now."""
     new_keys: bool = False
     parent: JobRecord | None = None
     """Whose child the successor is, and which waits for it at `operation_id`."""
+    inherits_budgets: bool = True
+    """Whether a child spends from what its parent spends from by now."""
     operation_id: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
     """What `job.created` says besides."""
@@ -117,11 +120,19 @@ async def _record(storage: Storage, before: JobRecord, asked: Retry, now: dateti
         depth=depth,
         completed_at=None,
         deadline=deadline,
-        budgets=asked.budgets or before.budgets,
+        **_budgets(before, asked),
         error=None,
         error_code=None,
         result_ref=None,
     )
+
+
+def _budgets(before: JobRecord, asked: Retry) -> dict[str, Any]:
+    """Return what the successor spends from: a child what its parent does now, which may have got more, or less, with its own retry."""
+    if asked.parent is None:
+        return {"budgets": asked.budgets or before.budgets}
+    inherited = asked.parent.spends_from if asked.inherits_budgets else ()
+    return {"budgets": asked.budgets, "inherited_budgets": inherited}
 
 
 class _Journal:

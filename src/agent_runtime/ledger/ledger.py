@@ -220,9 +220,18 @@ class Ledger:
             session_id=execution.session_id,
         )
         found = self.accounts.registry.applicable(spender, self._clock.now(), model=model, provider=provider)
-        run = execution.job_id or execution.run_id
+        return [*found, *await self._of_run(execution)]
+
+    async def _of_run(self, execution: ExecutionContext) -> list[ApplicableBudget]:
+        """Return the run's own budgets. A job spends by hand from what its model calls spend from: its chain's and its ancestors'."""
+        job_id, scope_id = execution.job_id, execution.scope_id
+        job = None if job_id is None else await self.storage.get_job(job_id, scope_id=scope_id)
+        found = [] if job is None else [run_budget(one.budget_id, one.spec) for one in job.spends_from]
+        if job is not None and execution.budgets in (None, job.budgets):
+            return found
+        run = execution.run_id if job_id is None else job_id if job is None else job.chain_id
         if execution.budgets is not None and run is not None:
-            found.append(run_budget(run_budget_id(execution.scope_id, run), execution.budgets))
+            found.append(run_budget(run_budget_id(scope_id, run), execution.budgets))
         return found
 
     async def record_model_usage(

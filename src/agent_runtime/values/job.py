@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from agent_runtime.errors import InvalidInput
+from agent_runtime.values.budget import run_budget_id
 from agent_runtime.values.checks import (
     MAX_LABELS_BYTES,
     check_json,
@@ -206,6 +207,14 @@ class JobRecord:
     def inbox(self) -> str:
         """The identity whose messages it receives: its own, or the id of the first job of its chain."""
         return self.identity or self.chain_id
+
+    @property
+    def spends_from(self) -> tuple[InheritedBudget, ...]:
+        """The budgets of runs that it spends from, and its children with it: its ancestors', and its chain's own."""
+        if self.budgets is None:
+            return self.inherited_budgets
+        own = InheritedBudget(budget_id=run_budget_id(self.scope_id, self.chain_id), spec=self.budgets)
+        return (*self.inherited_budgets, own)
 
     @property
     def counted(self) -> Deaths:

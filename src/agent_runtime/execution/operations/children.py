@@ -12,7 +12,6 @@ from typing import Any
 from agent_runtime.errors import ChildFailed, InvalidInput
 from agent_runtime.execution.admission import admit
 from agent_runtime.execution.branch import Branch, Operation
-from agent_runtime.execution.budgets import budgets_for_child
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.asking import Asked
 from agent_runtime.execution.operations.child_results import ChildResults
@@ -149,7 +148,13 @@ class Children:
                 NewEvent(RuntimeEventType.CHILD_ENDED, operation.id, told),
             ], {}
         now = run.services.clock.now()
-        asked = Retry(parent=run.job, operation_id=operation.id, told=handed_on(run, now))
+        asked = Retry(
+            parent=run.job,
+            operation_id=operation.id,
+            told=handed_on(run, now),
+            budgets=request.budgets,
+            inherits_budgets=not self._is_bounded or self._limits.inherit_budgets,
+        )
         made = await run.journal.retry(lambda: retried(storage, before, asked, now))
         data |= {"child_job_id": made.job.job_id, "retries": before.job_id}
         return [NewEvent(RuntimeEventType.CHILD_STARTED, operation.id, data)], made.parts
@@ -251,7 +256,7 @@ def child_job(
         updated_at=now,
         deadline=deadline,
         budgets=budgets,
-        inherited_budgets=budgets_for_child(parent) if inherits_budgets else (),
+        inherited_budgets=parent.spends_from if inherits_budgets else (),
         on_parent_end=on_parent_end,
         policy_ref=parent.policy_ref,
         retry=parent.retry,
