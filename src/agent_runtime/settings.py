@@ -1,7 +1,7 @@
 """The application's settings: from the environment, from `agent-runtime.toml`, or as arguments.
 
-A folder may come from anywhere. Which code runs, on which database, and where a vendor's key goes is read from its file only when the
-user has agreed to the file as it is (`agent-runtime trust`).
+A folder may come from anywhere. Which code runs, on which database, for whom, under which rules, and where a vendor's key goes is read from
+its file only when the user has agreed to the file as it is (`agent-runtime trust`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SETTINGS_FILE = "agent-runtime.toml"
 ENV_PREFIX = "AGENT_RUNTIME_"
 DATABASE_URL = f"{ENV_PREFIX}DATABASE_URL"
 
-GUARDED = ("app", "base_url", "policy", "storage", "redis_url")
+GUARDED = ("app", "base_url", "policy", "principal", "redis_url", "scope", "storage")
 """Settings that a file decides about only when it is trusted."""
 
 _MAX_FILE_BYTES = 64 * 1024
@@ -111,7 +111,7 @@ class SettingsInUse:
         if not self.ignored:
             return f"settings from {self.path}"
         return (
-            f"settings from {self.path}, but not {', '.join(self.ignored)}: they may run code or send keys elsewhere; "
+            f"settings from {self.path}, but not {', '.join(self.ignored)}: they may run code, send keys elsewhere or pass rules by; "
             "if you know the file, agree to it with agent-runtime trust"
         )
 
@@ -215,7 +215,7 @@ class Settings(BaseSettings):
     """Everything an application can be told from outside. Durations are seconds.
 
     Each field is read from `AGENT_RUNTIME_<NAME>`, else from `agent-runtime.toml` in the current folder; arguments win. `app`,
-    `base_url`, `policy`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
+    `base_url`, `policy`, `scope`, `principal`, `storage` and `redis_url` of a file count only when the user trusts it as it is.
     Keys of model vendors are not settings: they stay in the variables that the vendors' own SDKs read.
     """
 

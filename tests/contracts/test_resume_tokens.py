@@ -28,7 +28,8 @@ from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
-from support.kernels import BOUND, QUICK, journal, kernel, status_becomes, types
+from llm_client import tool
+from support.kernels import BOUND, QUICK, journal, kernel, status_becomes, types, until
 
 TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
 
@@ -269,3 +270,69 @@ async def stored_tokens(storage: Storage, place: str, folder: Path) -> list[str]
     found = [row[0] for row in await connection.fetch(hashes)]
     await connection.close()
     return found
+
+
+class ToolMailing(Operator):
+    """Asks the boss, and has a tool send the link with which the boss may answer, or another link."""
+
+    def __init__(self, link: str | None = None) -> None:
+        super().__init__()
+        self._link = link
+        self.drawn: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "mailing"
+
+    async def execute(self, input_data: Any, context: OperatorContext) -> OperatorResult:
+        question = await context.open_action(ActionSpec(type="approval", approvers=["boss"]))
+        self.drawn += question.resume_tokens.values()
+        await context.tool("mail", to="boss", link=self._link or f"https://x.example/?{self.drawn[-1]}")
+        return OperatorResult(output_data=(await context.await_action(question)).resolution)
+
+
+class Mail:
+    """A tool that sends links, once somebody has agreed."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.tool = tool(requires_approval=True)(self.mail)
+
+    async def mail(self, to: str, link: str) -> None:
+        """Send a link."""
+        self.sent.append((to, link))
+
+    async def is_sent(self) -> bool:
+        return bool(self.sent)
+
+
+async def test_a_token_that_a_tool_is_given_is_shown_to_nobody_who_approves_the_call(opened: Opened) -> None:
+    """Every run draws other tokens: the question is the same all the same, and its answer holds."""
+    mailing, mail = ToolMailing(), Mail()
+    async with kernel(opened.storage, operators=[mailing], tools=[mail.tool]) as k:
+        handle = await k.execute(ExecutionRequest(operator="mailing"))
+        await status_becomes(handle, "waiting_action")
+        (asked,) = [one for one in await handle.get_pending_actions() if "tool" in one.payload]
+        edited = {**asked.payload["arguments"], "to": "chief"}
+        assert edited["link"].startswith("https://x.example/?<resume token of act-")
+        await handle.resolve_action(asked.action_id, {"approved": True, "arguments": edited})
+
+        await until(mail.is_sent)
+        assert mail.sent == [("chief", f"https://x.example/?{mailing.drawn[-1]}")]
+        await k.actions.resolve(mailing.drawn[-1], {"approved": True})
+        assert (await handle.result(timeout=BOUND)).output == {"approved": True}
+    held = await opened.everything()
+    assert not [token for token in mailing.drawn if token in held]
+
+
+async def test_who_edits_a_call_gets_no_token_that_was_not_in_it(opened: Opened) -> None:
+    mailing, mail = ToolMailing("https://x.example"), Mail()
+    async with kernel(opened.storage, operators=[mailing], tools=[mail.tool]) as k:
+        handle = await k.execute(ExecutionRequest(operator="mailing"))
+        await status_becomes(handle, "waiting_action")
+        other, asked = sorted(await handle.get_pending_actions(), key=lambda one: "tool" in one.payload)
+        named = f"<resume token of {other.action_id} for boss>"
+        answer = {"approved": True, "arguments": {"to": "eve", "link": named}}
+        await handle.resolve_action(asked.action_id, answer)
+        await until(mail.is_sent)
+    assert mail.sent == [("eve", named)]

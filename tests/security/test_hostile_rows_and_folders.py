@@ -280,6 +280,24 @@ async def test_the_tools_of_an_agent_are_not_looked_for_in_another_folder(
         assert ended.code == 0, ended.err
 
 
+def test_a_file_says_for_whom_and_under_which_rules_only_when_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rules and budgets are for scopes and people: whoever names those chooses what holds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    file = tmp_path / "agent-runtime.toml"
+    file.write_text('policy = "everything.yaml"\nprincipal = "boss"\nscope = "another"\n')
+
+    settings = Settings.load()
+
+    assert (settings.policy, settings.principal, settings.scope) == (None, None, "default")
+    assert "but not policy, principal, scope" in caplog.text
+    TrustStore().trust(file, file.read_bytes())
+    settings = Settings.load()
+    assert (settings.policy, settings.principal, settings.scope) == ("everything.yaml", "boss", "another")
+
+
 def test_harmless_settings_of_a_file_count_and_the_guarded_ones_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

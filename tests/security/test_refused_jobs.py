@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from agent_runtime import (
+    BudgetSpec,
     ConstraintPolicy,
     ExecutionRequest,
     JobFailed,
@@ -12,6 +13,7 @@ from agent_runtime import (
     PolicyDenied,
     PolicyEngine,
     PolicyRule,
+    RunVersions,
 )
 from agent_runtime.cli.output.shown import show
 from llm_client import CompletionResult, ExecutionEngine, FunctionProvider, Message, RequestSpec
@@ -128,13 +130,24 @@ async def test_what_was_spent_counts_for_a_job_that_is_retried() -> None:
 
 async def test_who_approves_a_job_sees_what_its_operator_reads_beside_its_input() -> None:
     engine = PolicyEngine([only_for("careful", decision="require_approval")])
-    given = {"session": "s-1", "identity": "till", "tags": {"team": "red"}, "metadata": {"amount": 5_000_000}}
+    given = {
+        "session": "s-1",
+        "run": "the second",
+        "identity": "till",
+        "versions": {"operator_version": "2"},
+        "budgets": {"max_cost": "1000"},
+        "tags": {"team": "red"},
+        "metadata": {"amount": 5_000_000},
+    }
     async with kernel(operators={"careful": careful}, policy_engine=engine) as k:
         job = await k.execute(
             ExecutionRequest(
                 operator="careful",
                 session_id="s-1",
+                run_id="the second",
                 identity="till",
+                versions=RunVersions(operator_version="2"),
+                budgets=BudgetSpec(max_cost=1000),
                 tags={"team": "red"},
                 metadata={"amount": 5_000_000},
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -138,9 +138,13 @@ def _question(
 
 def _given_besides(job: JobRecord) -> JsonObject:
     """Return what else its operator reads, or finds others' messages by, where it is given."""
+    versions = {} if job.versions is None else asdict(job.versions)
     given: JsonObject = {
         "session": job.session_id,
+        "run": job.run_id,
         "identity": job.identity,
+        "versions": {name: version for name, version in versions.items() if version is not None},
+        "budgets": {} if job.budgets is None else job.budgets.to_dict(),
         "tags": dict(job.tags),
         "metadata": dict(job.metadata),
     }

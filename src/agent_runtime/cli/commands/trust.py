@@ -18,9 +18,9 @@ from llm_client.redaction import redact
 @click.argument("file", metavar="[FILE]", default=SETTINGS_FILE, type=click.Path(path_type=Path))
 @click.option("--forget", is_flag=True, help="Take it back.")
 def trust(file: Path, forget: bool) -> int:
-    """Let a settings file say which code runs, on which database, and where a vendor's key goes.
+    """Let a settings file say which code runs, on which database, for whom, under which rules, and where a vendor's key goes.
 
-    Without it, `app`, `base_url`, `policy`, `storage` and `redis_url` of a file do not count: a folder may come from anywhere. The agreement is for
+    Without it, `app`, `base_url`, `policy`, `scope`, `principal`, `storage` and `redis_url` of a file do not count: a folder may come from anywhere. The agreement is for
     the file as it is now; when it changes it is asked for again.
     """
     store = TrustStore()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from agent_runtime.actions.resolution import NOTHING_TO_EDIT
@@ -24,6 +23,7 @@ from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision, PolicyResult
 from llm_client.agent.middleware.failures import DENIED, EXPIRED, REFUSED
 from llm_client.errors import ToolError
+from llm_client.json_text import JsonObject, JsonValue
 from llm_client.middleware import ToolInvocation
 from llm_client.tools.arguments import completed_aside
 from llm_client.tools.execution import failure
@@ -43,13 +43,13 @@ async def rule_on_tool(
         reach = await enforcer.decide(PolicyAction.CONNECTOR, operation_id, connector)
         if reach.decision is PolicyDecision.DENY:
             return failure(f"connector {connector!r}: {refusal_of(reach)}", DENIED)
-    arguments = invocation.arguments
+    arguments, hidden = invocation.arguments, run.tokens.hidden  # they are other ones in each run
     result = await enforcer.decide(
         PolicyAction.TOOL,
         operation_id,
         tool.name,
         arguments=arguments,
-        argument_hash=await read_aside(arguments, partial(hash_of, arguments)),
+        argument_hash=await read_aside(arguments, lambda: hash_of(hidden(arguments))),
         call_index=invocation.index,
     )
     return failure(refusal_of(result), DENIED) if result.decision is PolicyDecision.DENY else result
@@ -102,7 +102,7 @@ class ApprovalOfCall:
         if self._given is None:
             return False
         wanted, verdict = self._given
-        return wanted == _hash_of_call(invocation) and verdict.satisfies(approval)
+        return wanted == self._hash_of(invocation) and verdict.satisfies(approval)
 
     async def ask(
         self, invocation: ToolInvocation, approval: Approval, result: PolicyResult
@@ -122,24 +122,24 @@ class ApprovalOfCall:
                 agreed = invocation
             else:
                 try:
-                    agreed = invocation.evolve(arguments=await completed_aside(invocation.tool, edited))
+                    agreed = invocation.evolve(arguments=await self._edited(invocation, edited))
                 except ToolError as error:  # whoever edited them has only seen the tool's schema
                     problem = f"the edited arguments do not match the tool's schema: {error}"
                     continue
-            self._given = (_hash_of_call(agreed), verdict)
+            self._given = (self._hash_of(agreed), verdict)
             return agreed
 
     async def _answer(
         self, invocation: ToolInvocation, approval: Approval, result: PolicyResult, problem: str | None
     ) -> ActionRecord:
-        tool = invocation.tool
+        tool, arguments = invocation.tool, self._branch.run.tokens.hidden(dict(invocation.arguments))
         payload: dict[str, object] = {
             "tool": tool.name,
-            "arguments": dict(invocation.arguments),
+            "arguments": arguments,
             "effect": tool.effect,
         }
         reasons = [refusal_of(result)] if result.rule is not None else []
-        wanted = about = _hash_of_call(invocation)
+        wanted = about = self._hash_of(invocation)
         if self.is_changed:
             reasons.append(CHANGED)
             payload["description"] = tool.description
@@ -157,14 +157,19 @@ class ApprovalOfCall:
             self._branch,
             f"{self._effect.ruled_at}?{about}{again}",
             approval_spec(approval, payload, argument_schema=schema),
-            argument_hash=hash_of(invocation.arguments),
+            argument_hash=hash_of(arguments),
         )
         return await await_action(self._branch, action)
 
+    async def _edited(self, invocation: ToolInvocation, edited: JsonObject) -> dict[str, JsonValue]:
+        """Return edited arguments as the tool takes them. Raises `ToolError`."""
+        put_back: Any = self._branch.run.tokens.put_back(edited, invocation.arguments)
+        return await completed_aside(invocation.tool, put_back)
 
-def _hash_of_call(invocation: ToolInvocation) -> str:
-    """Return a hash of what is agreed to: which tool, how far its effect can be taken back, and its arguments."""
-    return hash_of([invocation.tool.name, invocation.tool.effect, invocation.arguments])
+    def _hash_of(self, invocation: ToolInvocation) -> str:
+        """Return a hash of what is agreed to: which tool, how far its effect can be taken back, and its arguments."""
+        arguments = self._branch.run.tokens.hidden(invocation.arguments)
+        return hash_of([invocation.tool.name, invocation.tool.effect, arguments])
 
 
 def _shared_schema(tool: Tool) -> Mapping[str, Any] | None:

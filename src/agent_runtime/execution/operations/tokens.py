@@ -29,16 +29,28 @@ class ResumeTokens:
             self._drawn[token] = f"<resume token of {action.action_id} for {approver}>"
         return action, stored
 
-    def hidden(self, value: object, depth: int = 50) -> object:
-        """Return arguments as they are recorded: a link with a token is the same link in the next run."""
-        if not self._drawn or not depth:  # a circle, if anything
-            return value
-        if isinstance(value, str):
-            for token, name in self._drawn.items():
-                value = value.replace(token, name)
-            return value
-        if isinstance(value, Mapping):
-            return {name: self.hidden(inner, depth - 1) for name, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.hidden(inner, depth - 1) for inner in value]
+    def hidden(self, value: object) -> object:
+        """Return arguments as they are recorded, and shown to people: a link with a token is the same link in the next run."""
+        return _replaced(value, self._drawn)
+
+    def put_back(self, value: object, given: object) -> object:
+        """Return arguments that somebody has edited with the tokens in their places again: those of the call that they were shown, and no others."""
+        tokens = {
+            name: token for token, name in self._drawn.items() if _replaced(given, {token: name}) != given
+        }
+        return _replaced(value, tokens)
+
+
+def _replaced(value: object, words: Mapping[str, str], depth: int = 50) -> object:
+    """Return a value with some words of its texts replaced."""
+    if not words or not depth:  # a circle, if anything
         return value
+    if isinstance(value, str):
+        for word, other in words.items():
+            value = value.replace(word, other)
+        return value
+    if isinstance(value, Mapping):
+        return {name: _replaced(inner, words, depth - 1) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(inner, words, depth - 1) for inner in value]
+    return value
