@@ -34,6 +34,8 @@ RULED_ON: Final = SAID | _BOUNDS | {"model"}
 """What rules look at in a request."""
 _INSTEAD: Final = frozenset({"models", "fallbacks", "fallbackmodels"})
 """Lists of models that are asked where the first one does not answer, as gateways call them."""
+_STORED: Final = frozenset({"preset", "promptid"})
+"""Names of what is stored at a gateway (OpenRouter, LiteLLM) and may bring a model, other models instead of it, instructions and messages."""
 WRAPPER: Final = "extrabody"
 """A gateway's word for fields that it puts into the body that it sends on."""
 _CONFIG: Final = "generationconfig"
@@ -53,11 +55,12 @@ def replaced_field(extra: Mapping[str, object], fields: frozenset[str] = RULED_O
 
     Args:
         extra: The request's.
-        fields: What is looked for, `RULED_ON` or `SAID`. With models, a list of them that cannot be read counts as well.
+        fields: What is looked for, `RULED_ON` or `SAID`; what is stored elsewhere may bring any of them. With models, a list of them that
+            cannot be read counts as well.
     """
     for key, value in extra.items():
         field = folded_field(key)
-        if field in fields:
+        if field in fields or (field in _STORED and value is not None):
             return key
         if field == WRAPPER or (field == _CONFIG and not fields.isdisjoint(_BOUNDS)):
             if not isinstance(value, Mapping):

@@ -94,6 +94,9 @@ REPLACING: list[dict[str, Any]] = [
     {"extra_body": {"generationConfig": {"maxOutputTokens": 9_999}}},
     {"models": "large"},
     {"models": [["large"]]},
+    {"preset": "mine"},
+    {"prompt_id": "mine"},
+    {"extra_body": {"preset": "mine"}},
 ]
 
 

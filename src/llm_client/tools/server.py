@@ -30,6 +30,8 @@ _NO_LETTER: Final = re.compile(r"[^a-z]+")
 _DATE: Final = re.compile(r"(_\d+)+$")
 _NAMED_FREELY: Final = (None, "", "function", "custom")
 """Types of tools that go by the name somebody has given them; of all others it counts what they do."""
+_BUILT_IN: Final = ("builtin_function",)
+"""Types of tools that say what they do by their name, as Moonshot's `$web_search` does."""
 _SAYS: Final = ("type", "name", "id", "function")
 """Fields in which an entry says what it is, where it does not say so by its fields."""
 _LISTS: Final = ("tools", "plugins", "functions")
@@ -40,6 +42,10 @@ _OPTIONS: Final = {
     "mcpservers": "mcp",
     "prompt": "stored_prompt",
     "cachedcontent": "cached_content",
+    "preset": "stored_prompt",
+    "promptid": "stored_prompt",
+    "enablesearch": "web_search",
+    "vectorstoreids": "file_search",
 }
 """Fields of vendors' bodies that are a tool each, or that name what is stored at the vendor with tools in it."""
 _MOST_NAME: Final = 200
@@ -189,7 +195,7 @@ def declared_in(extra: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str,
         if letters in _LISTS:
             for entry in told if isinstance(told, list | tuple) else ():
                 yield from _named(entry) if isinstance(entry, Mapping) else [(common_name(str(entry)), {})]
-        elif letters in _OPTIONS and told is not None:
+        elif letters in _OPTIONS and told is not None and told is not False:
             yield _OPTIONS[letters], told if isinstance(told, Mapping) else {field: told}
         elif letters == WRAPPER and isinstance(told, Mapping):
             yield from declared_in(told)
@@ -199,10 +205,12 @@ def _named(entry: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, object]
     """Yield what one entry of a list of tools declares: it says so in a field, or by its fields, as Google has it."""
     kind, function = entry.get("type"), entry.get("function")
     named = function.get("name") if isinstance(function, Mapping) else entry.get("name")
-    stated = (named, kind, entry.get("id")) if kind in _NAMED_FREELY else (kind,)
+    says = kind in _NAMED_FREELY or kind in _BUILT_IN
+    stated = (named, kind, entry.get("id")) if says else (kind,)
     name = next((each for each in stated if isinstance(each, str) and each), None)
     if name is not None:
-        yield name if name == named else common_name(name), entry
+        is_given = name == named and kind not in _BUILT_IN
+        yield name if is_given else common_name(name), entry
         return
     for field, told in entry.items():
         if field in ("functionDeclarations", "function_declarations"):

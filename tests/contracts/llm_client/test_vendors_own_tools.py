@@ -330,6 +330,15 @@ def test_declared_tools_are_part_of_what_is_asked() -> None:
         ({"web_search_options": {}, "mcp_servers": [{"url": "u"}]}, ["web_search", "mcp"]),
         ({"prompt": {"id": "pmpt_1"}}, ["stored_prompt"]),
         ({"cachedContent": "cachedContents/1"}, ["cached_content"]),
+        ({"preset": "mine"}, ["stored_prompt"]),
+        ({"extra_body": {"prompt_id": "mine"}}, ["stored_prompt"]),
+        ({"enable_search": True}, ["web_search"]),
+        ({"enable_search": False, "preset": None}, []),
+        ({"vector_store_ids": ["vs_1"]}, ["file_search"]),
+        (
+            {"tools": [{"type": "builtin_function", "function": {"name": "$web_search"}}]},
+            ["web_search"],
+        ),
         ({"tools": 5, "plugins": None, "metadata": {"tools": [{"type": "shell"}]}}, []),
     ],
 )
