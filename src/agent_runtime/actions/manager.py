@@ -212,18 +212,22 @@ class ActionManager:
         except (StorageError, TimeoutError) as error:
             logger.warning("a signal was not sent; waiters find the answer by looking: %s", error)
 
-    async def wait_for_resolution(self, action_id: str, timeout: float | None = None) -> ActionRecord:
+    async def wait_for_resolution(
+        self, action_id: str, timeout: float | None = None, *, scope_id: str | None = None
+    ) -> ActionRecord:
         """Wait for the answer and return the action with it.
 
         Args:
             action_id: The action.
             timeout: Seconds this call waits; the action itself goes on. Inside a job the wait is durable.
+            scope_id: Hides other scopes' actions.
 
         Raises:
+            UnknownAction: There is no such action.
             ActionExpired: It expired or was withdrawn.
             TimeoutError: `timeout` has passed.
         """
-        action = await self.get(action_id)
+        action = await self.get(action_id, scope_id=scope_id)
         job = CURRENT_JOB.get()
         if job is not None and action.operation_id is not None and action.job_id == job.context.job_id:
             return await job.context.await_action(action)

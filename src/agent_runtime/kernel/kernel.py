@@ -451,18 +451,23 @@ class Kernel:
             scope_id = DEFAULT_SCOPE if branch is None else branch.run.job.scope_id
         return await self.inbox.send(to, message, dedupe_key=dedupe_key, scope_id=scope_id)
 
-    async def wait_for_end(self, job_id: str, *, wait_blocked: bool = True) -> RuntimeEvent:
+    async def wait_for_end(
+        self, job_id: str, *, wait_blocked: bool = True, scope_id: str | None = None
+    ) -> RuntimeEvent:
         """Wait until a job has ended and return its terminal event.
 
         Args:
             job_id: The job.
             wait_blocked: Wait on when the job becomes blocked, until somebody has mended what is wrong.
+            scope_id: Hides other scopes' jobs.
 
         Raises:
             UnknownJob: There is no such job.
             JobBlocked: It is blocked, and `wait_blocked` is false.
         """
         await self.start()
+        if scope_id is not None:
+            await self.jobs.get(job_id, scope_id=scope_id)
         while True:
             stop = self._changes.end_of(job_id)
             event = await self._newest_event(job_id)
@@ -473,8 +478,10 @@ class Kernel:
             if event.is_terminal:
                 return event
 
-    async def check_blocked(self, job_id: str) -> None:
-        """Return when a job can go on by itself. Raises `JobBlocked` when it cannot."""
+    async def check_blocked(self, job_id: str, *, scope_id: str | None = None) -> None:
+        """Return when a job can go on by itself. Raises `JobBlocked` when it cannot; a `scope_id` hides other scopes' jobs."""
+        if scope_id is not None:
+            await self.jobs.get(job_id, scope_id=scope_id)
         event = await self._newest_event(job_id)
         if event.type != RuntimeEventType.JOB_BLOCKED or await self.storage.due_jobs(among=[job_id], limit=1):
             return

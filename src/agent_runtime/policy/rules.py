@@ -102,7 +102,11 @@ class DataAccessPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConstraintPolicy:
-    """How far one job may go. Counts are refused when they would be passed; no bound is a permission."""
+    """How far one job may go. Counts are refused when they would be passed; no bound is a permission.
+
+    A job that goes on as a new one (`continue_as_new`) counts turns and tool calls from the beginning; what it has spent, and what the
+    run's own budget limits, stays counted.
+    """
 
     max_turns: int | None = None
     """Model calls."""
