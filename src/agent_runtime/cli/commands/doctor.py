@@ -8,11 +8,12 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
+from zoneinfo import available_timezones
 
 import click
 
@@ -26,6 +27,7 @@ from llm_client.errors import DISTRIBUTION
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
+    from agent_runtime.values.standing_budget import Budget
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -35,6 +37,8 @@ KEYS: Final = {
     "google": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
     "openai": ("OPENAI_API_KEY",),
 }
+SHOWN: Final = 3
+"""Budgets that are named."""
 MIN_FREE_BYTES: Final = 100 * 1024 * 1024
 
 
@@ -51,7 +55,9 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @db_option
 def doctor(db: str | None, as_json: bool) -> int:
-    """Check Python, packages, the database and the keys. No key is shown and nothing is sent.
+    """Check Python, packages, the database, time zones and keys. No key is shown, nothing is sent to a vendor, and nothing is changed.
+
+    A write to the database is tried and taken back; a database that is not there is not made.
 
     The exit code is 1 when there is a problem.
     """
@@ -79,9 +85,12 @@ def _examine(db: str | None) -> Iterator[Finding]:
 
 
 def _settings() -> Finding:
-    from agent_runtime.settings import SETTINGS_FILE
+    from agent_runtime.settings import settings_in_use
 
-    file = f" and {Path.cwd() / SETTINGS_FILE}" if Path(SETTINGS_FILE).exists() else ""
+    in_use = settings_in_use()
+    if in_use is not None and in_use.ignored:
+        return Finding(what="settings", verdict="note", detail=str(in_use))
+    file = "" if in_use is None else f" and {in_use.path}"
     return Finding(what="settings", verdict="ok", detail=f"from the environment{file}")
 
 
@@ -122,24 +131,35 @@ def _version(package: str) -> str | None:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     """Look at the database; one that does not exist yet is not made."""
-    from agent_runtime.app import sqlite_path
+    from agent_runtime.storage.examination import lacks_of
+    from agent_runtime.storage.opening import sqlite_path
 
     path = sqlite_path(settings.storage)
     if path is not None:
         yield _disk(path)
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             yield Finding(what="database", verdict="note", detail=f"{path} is made by the first run")
             return
     try:
+        lacks = asyncio.run(lacks_of(settings.storage))
+        for lack in lacks:
+            yield Finding(what="database", verdict="problem", detail=lack)
+        if not lacks and settings.storage != "memory://":
+            yield Finding(what="writing", verdict="ok", detail="a row was written and taken back")
         yield from asyncio.run(_opened(settings))
-    except (AgentRuntimeError, ConfigurationError) as error:
+    except (AgentRuntimeError, ConfigurationError, OSError) as error:
         yield Finding(what="database", verdict="problem", detail=describe(error)[0] or str(error))
 
 
 async def _opened(settings: Settings) -> list[Finding]:
     async with reading(settings) as kernel:
         count = await kernel.jobs.count()
-        workers = [worker for worker in await kernel.storage.list_workers() if is_alive(worker)]
+        zones = _zones(await kernel.ledger.budgets())
+        workers = [
+            worker
+            for worker in await kernel.storage.list_workers()
+            if is_alive(worker) and not worker.only_waits
+        ]
     pids = ", ".join(str(worker.info.get("pid")) for worker in workers)
     return [
         Finding(
@@ -150,7 +170,33 @@ async def _opened(settings: Settings) -> list[Finding]:
         Finding(
             what="executor", verdict="ok", detail=f"pid {pids}" if pids else "no process executes jobs now"
         ),
+        *zones,
     ]
+
+
+def _zones(budgets: Sequence[Budget]) -> Iterator[Finding]:
+    """Say which budgets' days cannot be told here: their time zones are in no file of this machine."""
+    from agent_runtime.ledger.windows import zone
+
+    missing: dict[str, list[str]] = {}
+    for budget in budgets:
+        try:
+            zone(budget.timezone)
+        except ConfigurationError:
+            missing.setdefault(budget.timezone, []).append(budget.budget_id)
+    for name, ids in sorted(missing.items()):
+        more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+        detail = (
+            f"{name!r} is not known here, and budgets are in it: {', '.join(sorted(ids)[:SHOWN])}{more}; what spends from them is "
+            "blocked (pip install -U tzdata)"
+        )
+        yield Finding(what="time zones", verdict="problem", detail=detail)
+    known = len(available_timezones())
+    if not known:
+        detail = "no time zone but UTC is known here: pip install tzdata"
+        yield Finding(what="time zones", verdict="note", detail=detail)
+    elif not missing:
+        yield Finding(what="time zones", verdict="ok", detail=f"{known} are known")
 
 
 def _disk(path: Path) -> Finding:
