@@ -14,6 +14,7 @@ import click
 from agent_runtime.app import sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.settings import Settings
@@ -22,11 +23,11 @@ from agent_runtime.values.checks import MAX_SECONDS
 
 _MOST = timedelta(seconds=MAX_SECONDS)
 """Longer ago there is no date to compare with."""
-_NAMES: Final[Mapping[Forgettable, str]] = {
-    "ledger": "ledger entries",
-    "actions": "questions",
-    "policies": "versions of policies",
-    "messages": "messages",
+_NAMES: Final[Mapping[Forgettable, tuple[str, str]]] = {
+    "ledger": ("ledger entry", "ledger entries"),
+    "actions": ("question", "questions"),
+    "policies": ("version of a policy", "versions of policies"),
+    "messages": ("message", "messages"),
 }
 """What is deleted beside jobs, by its option."""
 
@@ -105,15 +106,15 @@ async def _prune(
         if jobs is not None:
             before = now - jobs
             deleted = await _until_none(lambda: storage.prune(before=before))
-            say(f"{_jobs(deleted)} deleted")
+            say(f"{counted(deleted, 'job')} deleted")
         if content is not None:
             long_ago = now - content
             emptied = await _until_none(lambda: storage.prune_content(before=long_ago))
-            say(f"content of {_jobs(emptied)} deleted")
-        for what, name in _NAMES.items():
+            say(f"content of {counted(emptied, 'job')} deleted")
+        for what, names in _NAMES.items():
             if (age := others.get(what)) is not None:
                 count = await _until_none(partial(storage.forget, what, before=now - age))
-                say(f"{count} {name} deleted")
+                say(f"{counted(count, *names)} deleted")
     if file is not None:
         size, left = await vacuum_sqlite(file)
         say(f"{file}: {size:,} → {left:,} bytes")
@@ -125,7 +126,3 @@ async def _until_none(batch: Callable[[], Awaitable[int]]) -> int:
     while (count := await batch()) > 0:
         total += count
     return total
-
-
-def _jobs(number: int) -> str:
-    return f"{number} job{'' if number == 1 else 's'}"

@@ -24,9 +24,9 @@ def money(cost: Decimal | None) -> str:
     return f"${whole}.{places.rstrip('0'):0<6}"
 
 
-def counted(number: int, what: str) -> str:
-    """Return a number of things: `1 job`, `2 jobs`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def counted(number: int, what: str, many: str | None = None) -> str:
+    """Return a number of things: `1 job`, `2 jobs`; `many` where no s makes a plural."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {many or f'{what}s'}"
 
 
 def tokens(count: int) -> str:
