@@ -421,3 +421,20 @@ async def test_jobs_are_listed_page_by_page(cli: CommandLine) -> None:
     assert len(page) == 2
     assert len({job["job_id"] for job in [*page, *rest]}) == 3
     assert (await cli.run("jobs", "list", "--status", "failed", "--json")).json == []
+
+
+async def test_which_settings_are_used_is_said_where_code_runs_and_what_does_not_count_once_everywhere(
+    cli: CommandLine,
+) -> None:
+    (cli.folder / "agent-runtime.toml").write_text("max_events = 5000\n")
+    assert (await cli.run("jobs", "list")).err == ""
+    assert f"from the environment and {cli.folder}/agent-runtime.toml" in (await cli.run("doctor")).out
+    async with LoopbackServer(TEXT) as server:
+        ended = await cli.run("run", *on(server), "hi")
+    assert f"agent-runtime: settings from {cli.folder}/agent-runtime.toml\n" in ended.err
+    (cli.folder / "agent-runtime.toml").write_text('storage = "sqlite:///here.db"\n')
+    for command in (("jobs", "list"), ("doctor",)):
+        assert (await cli.run(*command)).err.count("but not storage") == 1
+    async with LoopbackServer(TEXT) as server:
+        assert (await cli.run("run", *on(server), "hi")).err.count("but not storage") == 1
+    assert not (cli.folder / "here.db").exists()

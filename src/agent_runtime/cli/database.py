@@ -31,16 +31,23 @@ def db_option(command: Command) -> Command:
     )(command)
 
 
-def settings_for(db: str | None, **values: object) -> Settings:
+def settings_for(db: str | None, *, executes: bool = False, **values: object) -> Settings:
     """Return the settings, with the database that `--db` names.
+
+    What of a file does not count is warned of by whoever reads it, in any command.
+
+    Args:
+        db: What `--db` names.
+        executes: Whether code is going to run as the settings say: then it is said which file they are of.
+        **values: Fields that win over the environment and the file, where they are not `None`.
 
     Raises:
         ConfigurationError: A setting is wrong.
     """
     from agent_runtime.settings import Settings, settings_in_use, storage_url
 
-    in_use = settings_in_use()
-    if in_use is not None:
+    in_use = settings_in_use() if executes else None
+    if in_use is not None and not in_use.ignored:
         say(f"agent-runtime: {in_use}", err=True)
     if db is not None:
         values["storage"] = db if "://" in db else storage_url(Path(db))
