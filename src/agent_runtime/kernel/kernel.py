@@ -393,7 +393,7 @@ class Kernel:
         if self.executes and (operator in self.operators or not self.storage.is_shared):
             self.operators.get(operator)
             return
-        workers = await self.storage.list_workers()
+        workers = [worker for worker in await self.storage.list_workers() if not worker.only_waits]
         is_known = any(operator in worker.operators for worker in workers)
         if self.executes and not is_known:
             self.operators.get(operator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
 Advance = Callable[[str], Coroutine[Any, Any, None]]
@@ -40,6 +40,23 @@ class Dispatcher(Protocol):
 
     async def stop(self, *, drain: float) -> None:
         """Take nothing more and wait up to `drain` seconds for what runs, then cancel it. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class SelectiveDispatcher(Dispatcher, Protocol):
+    """A dispatcher of chosen jobs alone: while all of them only wait, another process may have the executor's place."""
+
+    on_change: Callable[[], None] | None
+    """To be called when a job was chosen, or has left the memory."""
+
+    @property
+    def chosen(self) -> Collection[str]:
+        """The jobs."""
+        ...
+
+    def must_wait(self) -> None:
+        """Learn that a chosen job could go on, and another process has the executor's place."""
         ...
 
 

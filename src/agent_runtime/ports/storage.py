@@ -58,6 +58,13 @@ class Storage(
         """
         ...
 
+    async def release_executor(self) -> None:
+        """Give that place up for another process to take, and stay open. Idempotent.
+
+        It is given up for every kernel on this storage; none of them executes anything any more.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Finish what was handed in, give up the executor's place and close. Idempotent."""
         ...

@@ -20,6 +20,11 @@ class WorkerRecord:
     info: Mapping[str, Any] = field(default_factory=dict)
     """What people may want to know. `timeout` counts: so many seconds without a heartbeat the worker has at least."""
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether it executes nothing now: it waits for its own jobs, and for the place of the one process that executes."""
+        return bool(self.info.get("waits"))
+
 
 class Workers(Protocol):
     """Who executes jobs, and whether they live."""

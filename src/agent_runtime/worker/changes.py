@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -71,6 +71,8 @@ class ChangeRouter:
         self._services = services
         self.executes = False
         """Whether due jobs are executed here."""
+        self.on_news: Callable[[], None] | None = None
+        """Called when a job may have become due, or anything may have happened, while this process does not execute."""
         self._ends = ends
         self._sweeping = BackgroundLoop(
             self.sweep,
@@ -224,6 +226,12 @@ class ChangeRouter:
         """Have a job advanced whose priority is not known here."""
         if self._passes_on:
             self._ready.signalled(job_id)
+        else:
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        if self.on_news is not None:
+            self.on_news()
 
     def wake(self, job_id: str) -> None:
         """Bring a signal to its job: to the run in memory, or by advancing the job."""
@@ -244,6 +252,8 @@ class ChangeRouter:
                 await self._submit_due()
             for job_id in await self._storage.jobs_with_signals(self._services.owner):
                 self.wake(job_id)
+        else:
+            self._tell_news()
         await self._ends.poll()
         if self._storage.is_shared:
             self._bus.notify()  # what another process has written and not announced is found by looking

@@ -73,25 +73,40 @@ class Heartbeat:
             now = self._clock.now()
             is_first = self._started_at is None
             self._started_at = self._started_at or now
-            renewed = await self._storage.register_worker(
-                WorkerRecord(
-                    worker_id=self._worker_id,
-                    queues=self._queues,
-                    operators=self._operators(),
-                    started_at=self._started_at,
-                    heartbeat_at=now,
-                    info={
-                        "pid": os.getpid(),
-                        "host": socket.gethostname(),
-                        "dispatch": self._dispatch,
-                        "timeout": self._timeout,
-                        **({} if self._code_version is None else {"code_version": self._code_version}),
-                    },
-                )
-            )
+            renewed = await self._storage.register_worker(self._record(now, self._started_at))
             if not renewed and not is_first and self.on_lost is not None:
                 self.on_lost()
             self._beaten_at = asked_at
+
+    async def beat_beside(self) -> None:
+        """Register a process that is there for jobs of its own, and executes nothing while another one has the place.
+
+        The row counts as new each time: whoever takes the place forgets it, and this process serves nobody else's jobs.
+
+        Raises:
+            StorageError: The storage does not answer.
+        """
+        async with self._beating:
+            self._started_at = None
+            now = self._clock.now()
+            await self._storage.register_worker(self._record(now, now, waits=True))
+
+    def _record(self, now: datetime, started_at: datetime, **more: object) -> WorkerRecord:
+        return WorkerRecord(
+            worker_id=self._worker_id,
+            queues=self._queues,
+            operators=self._operators(),
+            started_at=started_at,
+            heartbeat_at=now,
+            info={
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "dispatch": self._dispatch,
+                "timeout": self._timeout,
+                **({} if self._code_version is None else {"code_version": self._code_version}),
+                **more,
+            },
+        )
 
     def is_fresh(self) -> bool:
         """Whether nobody can have taken this worker for dead yet. Always so where only one process can execute."""

@@ -8,10 +8,11 @@ from agent_runtime.errors import StorageError
 from agent_runtime.execution.executor import Executor
 from agent_runtime.execution.services import RunServices
 from agent_runtime.ports.commit import Commit, Signal
-from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.dispatcher import Dispatcher, SelectiveDispatcher, SharedDispatcher
 from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.heartbeat import Heartbeat
+from agent_runtime.worker.place import Place
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from llm_client.background import BackgroundLoop, Backoff, stopped
@@ -77,6 +78,12 @@ class Worker:
             failures=(StorageError,),
             backoff=Backoff(self._interval, self._interval),
         )
+        self._place: Place | None = None
+        if wanted and isinstance(dispatcher, SelectiveDispatcher):
+            self._place = Place(
+                services, dispatcher=dispatcher, executor=executor, changes=changes, heartbeat=heartbeat
+            )
+            dispatcher.on_change = changes.on_news = self._loop.wake
         self._stopping = False
         self._started_at = services.clock.now()
         self._heartbeat = heartbeat
@@ -92,6 +99,10 @@ class Worker:
         self._changes.start()
         if self._wanted:
             await self._try_to_execute()
+        if (
+            self._place is not None
+        ):  # in or out of it: nobody else may be there to fire the timers of its jobs
+            self._timers.start()
         self._loop.start(after=self._interval)
         self._sweeps.start(after=self._services.options.sweep_interval)
 
@@ -116,7 +127,7 @@ class Worker:
         await self._dispatcher.stop(drain=options.drain_timeout * STEPS_SHARE)
 
     async def _sign_off(self) -> None:
-        if not self._changes.executes:
+        if not self._changes.executes and self._place is None:
             return
         try:
             await self._storage.remove_worker(self._services.owner)
@@ -128,6 +139,8 @@ class Worker:
         if self._queue is None and not await self._storage.acquire_executor():
             return
         await self._heartbeat.beat()
+        if not self._stopping:
+            self._executor.undrain()  # it was drained when the place was left
         self._changes.executes = True
         await self._dispatcher.start(self._executor.advance)
         await self._free_blocked()
@@ -182,8 +195,13 @@ class Worker:
             return
         if not self._changes.executes:
             await self._storage.look_at_clock()  # a heartbeat would have told the time
-            if self._wanted:
+            if self._place is not None:
+                await self._come_back(self._place)
+            elif self._wanted:
                 await self._try_to_execute()
+            return
+        if self._place is not None and await self._place.leave():
+            self._loop.wake()  # a job may have become due meanwhile
             return
         await self._heartbeat.beat()
         await self._free_blocked()
@@ -196,12 +214,21 @@ class Worker:
             self._changes.executes = False
             self._executor.release_runs()
 
+    async def _come_back(self, place: Place) -> None:
+        """Take the place again if a job of ours can go on, or wait beside whoever has it."""
+        if await place.is_wanted():
+            await self._try_to_execute()
+            if self._changes.executes:
+                return
+            place.is_taken()
+        await place.wait()
+
     async def _wake_those_with_room(self) -> None:
         """Wake jobs that wait for a budget which has room by now: somebody has raised a limit, or given something back.
 
         Any process may find them; all of them send the same signal.
         """
-        if not self._changes.executes:
+        if not self._changes.executes and self._place is None:
             return
         found = await self._services.ledger.waits_with_room()
         if found:

@@ -166,6 +166,12 @@ async def test_one_process_executes_where_there_is_no_shared_queue(pair: Pair) -
     assert await first.acquire_executor()
     assert await first.acquire_executor()
     assert not await second.acquire_executor()
+    await first.release_executor()
+    assert await second.acquire_executor()
+    await second.release_executor()
+    await second.release_executor()
+    assert await first.acquire_executor()
+    assert not await second.acquire_executor()
     await first.aclose()
     assert await second.acquire_executor()
 

@@ -20,7 +20,7 @@ from agent_runtime.cli.database import (
     settings_for,
 )
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.following import Begin, follow
+from agent_runtime.cli.following import follow
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.jobs import answer_of
@@ -60,7 +60,7 @@ def resume(
     What it has finished is not done again. An application goes on with everything that is due in its database. A job of `run` names its
     agent; what that is made of is what you ran on this machine, or what --model, --base-url, --tool and --system say now.
     """
-    settings = settings_for(db, app=app, model=model, base_url=base_url)
+    settings = settings_for(db, executes=True, app=app, model=model, base_url=base_url)
     existing_file(db, settings)
     again = any((model, base_url, tools, system))
     if settings.app is not None:
@@ -96,16 +96,19 @@ async def _resume(
             flags = flag_for(db) + ("" if application is None else f" --app {settings.app}")
             narrator = Narrator(lambda line: say(line, err=True))
             questions = Questions(kernel, narrator.line, db_flag=flag_for(db))
-            begin = partial(dispatcher.choose, job.job_id)
             with resumable(job.job_id, flags, narrator.line):
-                await _go_on(kernel, job, narrator, questions, begin)
+                await _go_on(kernel, job, narrator, questions, dispatcher)
         result = await kernel.handle(job.job_id).result()
     say_text(answer_of(result))
     return OK
 
 
 async def _go_on(
-    kernel: RuntimeKernel, job: JobRecord, narrator: Narrator, questions: Questions, begin: Begin
+    kernel: RuntimeKernel,
+    job: JobRecord,
+    narrator: Narrator,
+    questions: Questions,
+    dispatcher: ChosenJobs,
 ) -> None:
     """Execute a job, or follow who does, to its end."""
     _check_known(job, kernel)
@@ -113,6 +116,11 @@ async def _go_on(
         await kernel.jobs.resume(job.job_id)
     if not kernel.executes:
         narrator.line("another process executes the jobs of this database; following it")
+    dispatcher.on_wait = partial(
+        narrator.line,
+        "another process executes the jobs of this database; this one goes on when that one is done",
+    )
+    begin = partial(dispatcher.choose, job.job_id)
     await follow(kernel.handle(job.job_id), narrator, questions, after_seq=job.last_seq, begin=begin)
 
 

@@ -16,7 +16,7 @@ from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
-from agent_runtime.cli.following import Begin, follow
+from agent_runtime.cli.following import follow
 from agent_runtime.cli.given import dollars, read_prompt
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
@@ -86,7 +86,14 @@ def run(
     """
     text = read_prompt(prompt, file)
     settings = settings_for(
-        db, model=model, base_url=base_url, app=app, policy=policy, scope=scope, principal=principal
+        db,
+        executes=True,
+        model=model,
+        base_url=base_url,
+        app=app,
+        policy=policy,
+        scope=scope,
+        principal=principal,
     )
     limits = BudgetSpec(max_cost=dollars(max_cost), max_tokens=max_tokens)
     asked = ExecutionRequest(
@@ -156,22 +163,24 @@ class _Command:
             flags = flag_for(self.db) + ("" if application is None else f" --app {self.settings.app}")
             try:
                 with resumable(handle.job_id, flags, _say):
-                    return await self._follow(kernel, handle, partial(dispatcher.choose, handle.job_id))
+                    return await self._follow(kernel, handle, dispatcher)
             finally:
                 listening.detach()
 
-    async def _follow(self, kernel: RuntimeKernel, handle: ExecutionHandle, begin: Begin) -> int:
+    async def _follow(self, kernel: RuntimeKernel, handle: ExecutionHandle, dispatcher: ChosenJobs) -> int:
         aloud = sys.stdout.isatty() and not self.as_json
         narrator = Narrator(_say, speak=_speak if aloud else None)
         narrator.line(f"job: {handle.job_id}")
+        dispatcher.on_wait = partial(
+            narrator.line,
+            f"another process executes the jobs in {name_of(self.settings)}; this one goes on when that one is done "
+            "(with --db it would have a database of its own)",
+        )
         if not kernel.executes:
-            narrator.line(
-                f"another process executes the jobs in {name_of(self.settings)}; this one begins when that one is done "
-                "(with --db it would have a database of its own)"
-            )
+            dispatcher.must_wait()
         questions = Questions(kernel, narrator.line, db_flag=flag_for(self.db))
         with contextlib.suppress(JobBlocked):  # the result tells it
-            await follow(handle, narrator, questions, begin=begin)
+            await follow(handle, narrator, questions, begin=partial(dispatcher.choose, handle.job_id))
         return await self._conclude(kernel, handle, narrator)
 
     async def _conclude(self, kernel: RuntimeKernel, handle: ExecutionHandle, narrator: Narrator) -> int:

@@ -37,7 +37,7 @@ def worker(db: str | None, app: str | None) -> int:
     --db. Without it, jobs of `run` and of the settings' own agent are executed. SIGTERM, SIGHUP or Ctrl-C lets the steps in flight end and leaves the rest to other workers; a second one does
     not wait.
     """
-    settings = settings_for(db, app=app)
+    settings = settings_for(db, executes=True, app=app)
     if settings.app is None:
         return asyncio.run(_work(Runtime(settings, operators=known_operators()), settings, None))
     return asyncio.run(_work(loaded_app(settings.app, settings, db), settings, db))

@@ -53,6 +53,9 @@ class MemoryStorage(
         """Return `True`: nobody else can see this storage."""
         return True
 
+    async def release_executor(self) -> None:
+        """Do nothing: nobody else can see this storage."""
+
     async def aclose(self) -> None:
         """Do nothing: what was stored stays readable."""
 

@@ -140,6 +140,10 @@ class PostgresStorage(
         await self._connections.fetch(sql.FREE_ABANDONED_JOBS)
         return True
 
+    async def release_executor(self) -> None:
+        """Give the advisory lock up."""
+        await self._lock.release()
+
     async def aclose(self) -> None:
         """Finish what was handed in, give up the executor's place and disconnect; a server that does not answer is not
         waited for.

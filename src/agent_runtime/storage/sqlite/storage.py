@@ -90,10 +90,18 @@ class SQLiteStorage(
             return True
         if not await asyncio.to_thread(self._lock.acquire):
             return False
-        await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
-        await self._writer.run(lambda db: db.execute(sql.FORGET_OTHER_WORKERS, ("",)))
-        await self._writer.run(lambda db: db.execute(sql.FORGET_OPERATORS))  # whoever listed them is gone
+        try:
+            await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
+            await self._writer.run(lambda db: db.execute(sql.FORGET_OTHER_WORKERS, ("",)))
+            await self._writer.run(lambda db: db.execute(sql.FORGET_OPERATORS))  # whoever listed them is gone
+        except BaseException:  # the next try would take it for ours, and free nothing
+            self._lock.release()
+            raise
         return True
+
+    async def release_executor(self) -> None:
+        """Give the file's executor lock up."""
+        await asyncio.to_thread(self._lock.release)
 
     async def aclose(self) -> None:
         """Finish what was handed in, give up the executor's place and close the file."""
