@@ -13,8 +13,9 @@ AgentRuntimeError
 │   ├── ActionAlreadyResolved
 │   ├── ResultNotSerializable      a step returned something that is not JSON
 │   ├── ContentTooLarge
-│   └── FileInvalid                a file of rules is wrong; nothing of it is used
-│       └── PolicyInvalid
+│   └── FileInvalid                a file of rules or prompts is wrong; nothing of it is used
+│       ├── PolicyInvalid
+│       └── PromptInvalid
 ├── JobEnded                       what `handle.result()` raises when the job did not succeed
 │   ├── JobFailed
 │   ├── JobCancelled
@@ -29,6 +30,7 @@ AgentRuntimeError
 │   ├── CallExpired                nobody has answered whether it may be called
 │   └── InvalidArguments           it cannot be called with these
 ├── ChildFailed
+├── RunError                       a runner's agent has not done what it was asked
 ├── QueueFull                      too many jobs wait; try again later
 ├── InboxFull                      too many messages wait for an identity; try again later
 ├── JournalLimitReached            use `context.continue_as_new`
@@ -159,6 +161,12 @@ class PolicyInvalid(FileInvalid):
     """The policy is wrong; nothing of it is used. The message names every problem."""
 
     code = "POLICY_INVALID"
+
+
+class PromptInvalid(FileInvalid):
+    """A prompt cannot be rendered: a file is missing or wrong, or a variable is not defined."""
+
+    code = "PROMPT_INVALID"
 
 
 class JobEnded(AgentRuntimeError):
@@ -295,6 +303,12 @@ class ChildFailed(AgentRuntimeError):
         super().__init__(message)
         self.job_id = job_id
         self.error_code = error_code
+
+
+class RunError(AgentRuntimeError):
+    """The run of an agent did not give what it was asked for."""
+
+    code = "RUN_FAILED"
 
 
 class QueueFull(AgentRuntimeError):

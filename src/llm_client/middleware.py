@@ -13,7 +13,8 @@ so an agent that was built elsewhere is journaled and governed like any other.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -217,3 +218,20 @@ NO_HOST: Final = Host()
 """What stands around calls outside of every runtime."""
 HOST: ContextVar[Host] = ContextVar("llm_client_host", default=NO_HOST)
 """The host of the current task, outermost at all four gates."""
+
+OBSERVER: ContextVar[ModelMiddleware | None] = ContextVar("llm_client_observer", default=None)
+"""What a caller has put around the attempts of its own calls, of whatever engine: inside the host, outside the engine's middleware."""
+
+
+@contextmanager
+def observing(observer: ModelMiddleware) -> Iterator[None]:
+    """Have the `attempt` of a middleware stand around every attempt of the calls made in a body.
+
+    It sees what really goes out, after the host has let it: nothing of a call that a host recalls. It is for those who are given
+    an engine that others have made, and may refuse an attempt or bound it, but not change the answer.
+    """
+    token = OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        OBSERVER.reset(token)

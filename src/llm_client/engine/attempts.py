@@ -22,7 +22,15 @@ from llm_client.errors import (
     StreamInterrupted,
 )
 from llm_client.messages import CompletionResult, StreamEvent
-from llm_client.middleware import HOST, Emit, ModelAttempt, ModelCall, ModelMiddleware, ProceedAttempt
+from llm_client.middleware import (
+    HOST,
+    OBSERVER,
+    Emit,
+    ModelAttempt,
+    ModelCall,
+    ModelMiddleware,
+    ProceedAttempt,
+)
 from llm_client.pausing import TimeLimit
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import asked_conditions
@@ -204,6 +212,9 @@ class Attempts:
         progress.number += 1
         attempt = ModelAttempt(call=call, spec=spec, provider=provider, number=progress.number)
         gate = self._send if call.embeds else self._gate  # middleware is about conversations
+        observer = OBSERVER.get()
+        if observer is not None and not call.embeds:
+            gate = _bound(observer, gate)
         try:
             result = await HOST.get().attempt(attempt, gate)
         except asyncio.CancelledError:

@@ -1,0 +1,208 @@
+"""What a run's attempts have used and come to: bounds before each, a record after each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from agent_runtime.errors import RunError
+from agent_runtime.ledger.token_bounds import Unbounded, bound_input
+from agent_runtime.ports.call_log import CallLogSink
+from agent_runtime.ports.clock import Clock
+from agent_runtime.ports.ids import new_id
+from agent_runtime.runner.spec import AgentSpec
+from agent_runtime.values.call_record import CallPrompts, CallRecord, CallStatus
+from llm_client.errors import HostSignal, ProviderError
+from llm_client.logs import logger_of
+from llm_client.messages import CompletionResult, Message
+from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
+from llm_client.public_text import raw_text_of
+from llm_client.spec import RequestSpec
+from llm_client.usage import Usage
+
+logger = logger_of(__name__)
+
+_UNMATCHED = "OutputInvalid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What all records of a run say."""
+
+    spec: AgentSpec
+    prompts: CallPrompts
+    context: Mapping[str, Any]
+    iteration: int = 0
+    conversation_id: str | None = None
+    job_id: str | None = None
+    trace_id: str | None = None
+
+
+class RunAttempts(ModelMiddleware):
+    """Stands around each attempt of a run, inside whatever a host has put there: what is recalled is none.
+
+    Args:
+        facts: What all records say.
+        sink: Where they go.
+        clock: Tells the time.
+    """
+
+    def __init__(self, facts: RunFacts, sink: CallLogSink | None, clock: Clock) -> None:
+        self._facts = facts
+        self._sink = sink
+        self._clock = clock
+        self._asked: tuple[Message, ...] = ()
+        self._answered: CallRecord | None = None
+        """Of the last answer, until it is known whether it matches."""
+        self._number = 0
+        self.repairs = 0
+        """Answers that did not match."""
+        self.usage = Usage()
+        """Of the calls, as far as it is known."""
+        self._spent = 0
+        """Tokens that count against the budget: where nobody knows, the most that it can have been."""
+
+    def ask(self, messages: tuple[Message, ...]) -> None:
+        """Say what the next call asks, before a host changes it."""
+        self._asked = messages
+
+    def count(self, result: CompletionResult) -> None:
+        """Count what a call has used: the answer may be one that was recalled, which no attempt has told of."""
+        self.usage += result.usage
+        self._spent += result.usage.total_tokens
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        """Bound what an attempt may use, let it go out, and record how it ended."""
+        attempt, at_most = self._bounded(attempt)
+        self._number += 1
+        began, started_at = self._clock.monotonic(), self._clock.now()
+        try:
+            result = await proceed(attempt)
+        except (asyncio.CancelledError, HostSignal, GeneratorExit) as error:
+            self._spent += at_most
+            self._write(self._record(attempt, began, started_at, "cancelled", error=error))
+            raise
+        except BaseException as error:
+            self._count_failure(error, at_most)
+            self._write(self._record(attempt, began, started_at, "failed", error=error))
+            raise
+        if self._sink is not None:
+            self._answered = self._record(attempt, began, started_at, "succeeded", result=result)
+        return result
+
+    def matched(self, validated: bytes) -> None:
+        """Say that the last answer is what was asked for."""
+        self._close(validated=validated)
+
+    def unmatched(self, problems: str) -> None:
+        """Say that the last answer is not what was asked for."""
+        self._close(validation_errors=problems, status="failed", error_type=_UNMATCHED)
+        self.repairs += 1
+
+    def close(self) -> None:
+        """Record an answer of which nobody has said anything."""
+        self._close()
+
+    async def room(self) -> None:
+        """Wait for whoever writes the records, for a while at most."""
+        if self._sink is not None:
+            try:
+                await self._sink.room()
+            except Exception:
+                logger.exception("the log of model calls has failed")
+
+    def _close(self, **said: Any) -> None:
+        record, self._answered = self._answered, None
+        if record is not None:
+            self._write(replace(record, **said) if said else record)
+
+    def _bounded(self, attempt: ModelAttempt) -> tuple[ModelAttempt, int]:
+        """Return the attempt as it fits the budget, and the most that it can use.
+
+        Raises:
+            RunError: It cannot be made within the budget.
+        """
+        budget = self._facts.spec.token_budget
+        if budget is None:
+            return attempt, 0
+        taken = bound_input(attempt.spec, attempt.model)
+        if isinstance(taken, Unbounded):
+            raise RunError(f"token_budget cannot be kept: {taken.reason}")
+        left = budget - self._spent
+        if taken >= left:
+            raise RunError(
+                f"token_budget of {budget:,} has no room for another call: {left:,} are left, and its input may take {taken:,}"
+            )
+        wanted = attempt.spec.max_tokens
+        room = left - taken if wanted is None else min(wanted, left - taken)
+        if room != wanted:
+            attempt = attempt.evolve(spec=attempt.spec.evolve(max_tokens=room))
+        return attempt, taken + room
+
+    def _count_failure(self, error: BaseException, at_most: int) -> None:
+        known = error.usage if isinstance(error, ProviderError) else None
+        if known is not None:
+            self.usage += known
+            self._spent += known.total_tokens
+        elif (
+            isinstance(error, ProviderError) and error.status is None
+        ):  # the answer was lost, and may be billed
+            self._spent += at_most
+
+    def _record(
+        self,
+        attempt: ModelAttempt,
+        began: float,
+        started_at: datetime,
+        status: CallStatus,
+        *,
+        result: CompletionResult | None = None,
+        error: BaseException | None = None,
+    ) -> CallRecord | None:
+        if self._sink is None:
+            return None
+        facts, spec = self._facts, attempt.spec
+        usage = result.usage if result is not None else getattr(error, "usage", None)
+        return CallRecord(
+            call_id=new_id("call"),
+            agent_name=facts.spec.name,
+            agent_mode=facts.spec.mode,
+            iteration=facts.iteration,
+            attempt=self._number,
+            repair_attempts=self.repairs,
+            started_at=started_at,
+            duration_seconds=self._clock.monotonic() - began,
+            status=status,
+            model=(result.model if result is not None else "") or attempt.model,
+            provider=attempt.provider.name,
+            temperature=spec.temperature,
+            usage=usage if isinstance(usage, Usage) else None,
+            finish_reason=None if result is None else result.finish_reason,
+            request_id=result.request_id if result is not None else getattr(error, "request_id", None),
+            conversation_id=facts.conversation_id,
+            job_id=facts.job_id,
+            trace_id=facts.trace_id,
+            error_type=None if error is None else type(error).__name__,
+            error=None if error is None else raw_text_of(error),
+            # A policy may have taken something out of what leaves: then the rendered texts are not what was asked.
+            prompts=facts.prompts if self._is_as_asked(spec) else None,
+            spec=spec,
+            result=result,
+            context=facts.context,
+        )
+
+    def _is_as_asked(self, spec: RequestSpec) -> bool:
+        return len(spec.messages) == len(self._asked) and all(
+            one is other or one == other for one, other in zip(spec.messages, self._asked, strict=True)
+        )
+
+    def _write(self, record: CallRecord | None) -> None:
+        if self._sink is None or record is None:
+            return
+        try:
+            self._sink.record(record)
+        except Exception:
+            logger.exception("the log of model calls has failed")
