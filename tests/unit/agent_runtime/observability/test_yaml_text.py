@@ -54,11 +54,11 @@ def test_every_value_is_read_back_as_it_was(value: dict[str, Any]) -> None:
 
 def test_a_text_of_several_lines_stands_there_as_it_is() -> None:
     written = yaml_text(
-        {"user_prompt": "Plan a trip.\n\n  * by train\n", "calls": [{"name": "a", "n": 1}, "x y"]}
+        {"user_prompt": "Plan a trip.\n\n  * by train\n", "calls": [{"name": "a", "size": 1}, "x y"]}
     )
 
     assert written == (
-        'user_prompt: |\n  Plan a trip.\n\n    * by train\ncalls:\n  - name: a\n    n: 1\n  - "x y"\n'
+        'user_prompt: |\n  Plan a trip.\n\n    * by train\ncalls:\n  - name: a\n    size: 1\n  - "x y"\n'
     )
 
 
