@@ -15,7 +15,7 @@ from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.ids import new_id
 from agent_runtime.runner.spec import AgentSpec
 from agent_runtime.values.call_record import CallPrompts, CallRecord, CallStatus
-from llm_client.errors import HostSignal, ProviderError
+from llm_client.errors import HostSignal, ProviderError, ProviderTimeout
 from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
@@ -55,8 +55,8 @@ class RunAttempts(ModelMiddleware):
         self._sink = sink
         self._clock = clock
         self._asked: tuple[Message, ...] = ()
-        self._answered: CallRecord | None = None
-        """Of the last answer, until it is known whether it matches."""
+        self._ended: CallRecord | None = None
+        """Of the last attempt, until it is known whether its answer matches, or what has cut it off."""
         self._number = 0
         self.repairs = 0
         """Answers that did not match."""
@@ -83,14 +83,14 @@ class RunAttempts(ModelMiddleware):
             result = await proceed(attempt)
         except (asyncio.CancelledError, HostSignal, GeneratorExit) as error:
             self._spent += at_most
-            self._write(self._record(attempt, began, started_at, "cancelled", error=error))
+            self._ended = self._record(attempt, began, started_at, "cancelled", error=error)
             raise
         except BaseException as error:
             self._count_failure(error, at_most)
             self._write(self._record(attempt, began, started_at, "failed", error=error))
             raise
         if self._sink is not None:
-            self._answered = self._record(attempt, began, started_at, "succeeded", result=result)
+            self._ended = self._record(attempt, began, started_at, "succeeded", result=result)
         return result
 
     def matched(self, validated: bytes) -> None:
@@ -102,8 +102,13 @@ class RunAttempts(ModelMiddleware):
         self._close(validation_errors=problems, status="failed", error_type=_UNMATCHED)
         self.repairs += 1
 
+    def gave_up(self, error: Exception) -> None:
+        """Say why the call has failed: a bound on its time cuts an attempt off."""
+        if isinstance(error, ProviderTimeout):
+            self._close(status="failed", error_type=type(error).__name__, error=raw_text_of(error))
+
     def close(self) -> None:
-        """Record an answer of which nobody has said anything."""
+        """Record an attempt of which nobody has said anything."""
         self._close()
 
     async def room(self) -> None:
@@ -115,7 +120,7 @@ class RunAttempts(ModelMiddleware):
                 logger.exception("the log of model calls has failed")
 
     def _close(self, **said: Any) -> None:
-        record, self._answered = self._answered, None
+        record, self._ended = self._ended, None
         if record is not None:
             self._write(replace(record, **said) if said else record)
 

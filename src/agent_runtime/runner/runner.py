@@ -226,6 +226,7 @@ class AsyncAgentRunner:
         except (RunAborted, ConfigurationError):
             raise
         except Exception as error:  # noqa: BLE001 -- whatever failed is the run's outcome, and told in it
+            attempts.gave_up(error)
             return _ended(question, attempts, self._clock.monotonic() - began, error=error), None
         finally:
             attempts.close()
@@ -375,7 +376,9 @@ def _ended(
     error: Exception | None = None,
 ) -> AgentResult:
     conversation_id = question.facts.conversation_id
-    metadata: dict[str, Any] = {"schema_repair_attempts": attempts.repairs}
+    metadata: dict[str, Any] = {
+        "schema_repair_attempts": min(attempts.repairs, question.facts.spec.max_schema_repair_attempts)
+    }
     if conversation_id is not None:
         metadata["conversation_id"] = conversation_id
     return AgentResult(
