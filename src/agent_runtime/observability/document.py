@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
 
 from agent_runtime.values.call_record import CallPrompts, CallRecord
 from llm_client.codec import dump_message, dump_result, dump_spec, dump_tool_call
 from llm_client.json_text import dumps, loads
+from llm_client.messages import Message
 from llm_client.redaction import redact
 
 LogLevel = Literal["minimal", "standard", "full"]
@@ -73,8 +74,8 @@ def _add_texts(document: Document, record: CallRecord) -> None:
     document["error"] = record.error
     if record.prompts is not None:
         _add_prompts(document, record.prompts)
-    if record.spec is not None:
-        document["messages"] = [_read(dump_message, message) for message in record.spec.messages]
+    if messages := _beside_prompts(record):
+        document["messages"] = [_read(dump_message, message) for message in messages]
     if record.result is not None:
         document["raw_response"] = record.result.content
         document["refusal"] = record.result.refusal
@@ -82,6 +83,18 @@ def _add_texts(document: Document, record: CallRecord) -> None:
             document["tool_calls"] = [_read(dump_tool_call, call) for call in record.result.tool_calls]
     document["validated_response"] = None if record.validated is None else loads(record.validated)
     document["validation_errors"] = record.validation_errors
+
+
+def _beside_prompts(record: CallRecord) -> Sequence[Message]:
+    """Return the messages that the prompts do not tell: of a conversation, of a repair, or all where there are no prompts."""
+    if record.spec is None:
+        return ()
+    messages, prompts = record.spec.messages, record.prompts
+    if prompts is None:
+        return messages
+    has_system = bool(messages) and messages[0].role == "system"
+    rest = messages[has_system + len(prompts.examples) :]
+    return rest if len(rest) > 1 else ()
 
 
 def _add_prompts(document: Document, prompts: CallPrompts) -> None:

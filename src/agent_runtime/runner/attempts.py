@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.errors import RunError
 from agent_runtime.ledger.token_bounds import Unbounded, bound_input
@@ -25,7 +25,8 @@ from llm_client.usage import Usage
 
 logger = logger_of(__name__)
 
-_UNMATCHED = "OutputInvalid"
+_UNMATCHED: Final = "OutputInvalid"
+_NOTHING_YET: Final = Usage()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class RunAttempts(ModelMiddleware):
         self._number = 0
         self.repairs = 0
         """Answers that did not match."""
-        self.usage = Usage()
+        self.usage = _NOTHING_YET
         """Of the calls, as far as it is known."""
         self._spent = 0
         """Tokens that count against the budget: where nobody knows, the most that it can have been."""
@@ -93,9 +94,10 @@ class RunAttempts(ModelMiddleware):
             self._ended = self._record(attempt, began, started_at, "succeeded", result=result)
         return result
 
-    def matched(self, validated: bytes) -> None:
-        """Say that the last answer is what was asked for."""
-        self._close(validated=validated)
+    def matched(self, validated: Callable[[], bytes]) -> None:
+        """Say that the last answer is what was asked for, and how it is written as its type."""
+        if self._ended is not None:
+            self._close(validated=validated())
 
     def unmatched(self, problems: str) -> None:
         """Say that the last answer is not what was asked for."""
@@ -122,7 +124,7 @@ class RunAttempts(ModelMiddleware):
     def _close(self, **said: Any) -> None:
         record, self._ended = self._ended, None
         if record is not None:
-            self._write(replace(record, **said) if said else record)
+            self._write(record._replace(**said) if said else record)
 
     def _bounded(self, attempt: ModelAttempt) -> tuple[ModelAttempt, int]:
         """Return the attempt as it fits the budget, and the most that it can use.
@@ -171,6 +173,8 @@ class RunAttempts(ModelMiddleware):
             return None
         facts, spec = self._facts, attempt.spec
         usage = result.usage if result is not None else getattr(error, "usage", None)
+        # A policy may have taken something out of what leaves: then what was rendered is not what was asked.
+        as_asked = self._is_as_asked(spec)
         return CallRecord(
             call_id=new_id("call"),
             agent_name=facts.spec.name,
@@ -192,11 +196,10 @@ class RunAttempts(ModelMiddleware):
             trace_id=facts.trace_id,
             error_type=None if error is None else type(error).__name__,
             error=None if error is None else raw_text_of(error),
-            # A policy may have taken something out of what leaves: then the rendered texts are not what was asked.
-            prompts=facts.prompts if self._is_as_asked(spec) else None,
+            prompts=facts.prompts if as_asked else None,
             spec=spec,
             result=result,
-            context=facts.context,
+            context=facts.context if as_asked else {},
         )
 
     def _is_as_asked(self, spec: RequestSpec) -> bool:

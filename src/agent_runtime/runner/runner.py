@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +263,7 @@ class AsyncAgentRunner:
                     ) from error
                 messages = (*messages, answer.message(), Message.user(_REPAIR.format(problems=problems)))
             else:
-                attempts.matched(dumps(output.dump(value)))
+                attempts.matched(partial(_written, output, value))
                 return answer, value
         raise AssertionError("unreachable: the last round returns or raises")
 
@@ -351,6 +352,10 @@ def _facts(
         job_id=context.job_id,
         trace_id=context.trace_id,
     )
+
+
+def _written(output: OutputType, value: object) -> bytes:
+    return dumps(output.dump(value))
 
 
 def _problems(answer: CompletionResult, error: OutputInvalid) -> str:
