@@ -83,8 +83,8 @@ def handed_over(size: int, folder: Path) -> tuple[float, float, float]:
     return statistics.median(times) / 1e3, sorted(times)[int(CALLS * 0.99)] / 1e3, worked / CALLS / 1e3
 
 
-async def caller(size: int, folder: Path) -> tuple[float, float]:
-    """Return all that a logged attempt takes from its caller, in µs: the median by the clock, and the mean of its processor time.
+async def caller(size: int, folder: Path, *, logged: bool) -> tuple[float, float]:
+    """Return what an attempt takes from its caller besides the model, in µs: the median by the clock, and of its processor time.
 
     The writer sleeps before each, so waking it is counted.
     """
@@ -101,19 +101,20 @@ async def caller(size: int, folder: Path) -> tuple[float, float]:
         assert given.result is not None
         return given.result
 
-    times, worked = [], 0
+    times, worked = [], []
     for _ in range(CALLS // 4):
+        logger.record(given)  # and the writer is asleep again when it is done
         await logger.flush_async()
-        attempts = RunAttempts(facts, logger, SystemClock())
+        attempts = RunAttempts(facts, logger if logged else None, SystemClock())
         busy, began = time.thread_time_ns(), time.perf_counter_ns()
         await attempts.room()
         attempts.ask(tuple(given.spec.messages))
         await attempts.attempt(attempt, proceed)
         attempts.matched(lambda: dumps(value))
         times.append(time.perf_counter_ns() - began)
-        worked += time.thread_time_ns() - busy
+        worked.append(time.thread_time_ns() - busy)
     await logger.flush_async()
-    return statistics.median(times) / 1e3, worked / len(times) / 1e3
+    return statistics.median(times) / 1e3, statistics.median(worked) / 1e3
 
 
 def per_file(size: int, folder: Path) -> float:
@@ -150,9 +151,10 @@ def measure() -> list[str]:
         folder = Path(tempfile.mkdtemp(prefix="logging-"))
         try:
             median, late, worked = handed_over(size, folder)
-            whole, busy = asyncio.run(caller(size, folder))
+            without, idle = asyncio.run(caller(size, folder, logged=False))
+            whole, busy = asyncio.run(caller(size, folder, logged=True))
             rows.append(
-                f"| {name} | {median:.1f}, {late:.1f} | {worked:.1f} | {whole:.0f}, {busy:.0f} | "
+                f"| {name} | {median:.1f}, {late:.1f} | {worked:.1f} | {whole - without:.0f}, {busy - idle:.0f} | "
                 f"{per_file(size, folder):.0f} | {emitted(size, yaml_text):.0f} | {emitted(size, pyyaml):.0f} |"
             )
         finally:
@@ -164,7 +166,7 @@ def report(rows: list[str], on: str) -> str:
     """Return the page about one run."""
     lines = [
         (
-            "| texts of a call | hand-over by the clock: median, 99th percentile | its processor time | all of a runner's attempt: clock, processor | "
+            "| texts of a call | hand-over by the clock: median, 99th percentile | its processor time | a runner's attempt, longer than without a log: clock, processor | "
             "the writer, per file | of that, the text | PyYAML's emitter in C |"
         ),
         "|---|---|---|---|---|---|---|",
@@ -172,7 +174,7 @@ def report(rows: list[str], on: str) -> str:
     ]
     intro = (
         f"One run of `make bench` ({on}). All numbers are microseconds. `hand-over` is `logger.record(…)` alone, wanted are at most 50; the writer catches up\n"
-        f"after each {PAUSE} of them. `all of a runner's attempt` is everything that a logged attempt takes from its caller, as a writer that sleeps has to be woken:\n"
+        f"after each {PAUSE} of them. `a runner's attempt` is everything that the log takes from its caller, with the writer asleep, as it is between two answers of a model:\n"
         "making the record, writing the answer as its type writes it, handing over. The writer redacts, makes the text and writes the file, on a thread of its own."
     )
     return "\n\n".join(["# What the log of model calls costs", intro, "\n".join(lines)]) + "\n"

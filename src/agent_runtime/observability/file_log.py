@@ -108,17 +108,25 @@ class FileCallLogger:
 
     def write(self, records: Sequence[CallRecord]) -> None:
         """Write records to their files; called by the writer's thread."""
+        reason: Exception | None = None
         files = []
         for record in records:
-            document = document_of(record, self._shown_run_id, self.log_level, sanitize=self.sanitize)
-            if not record.has_content and self.log_level != "minimal":
-                document["content_dropped"] = True
-            files.append(CallFile(name=safe_name(record.agent_name, "agent"), document=document))
+            try:
+                files.append(self._file(record))
+            except Exception as error:  # noqa: BLE001 -- a record that cannot be read costs no other one
+                reason = error
+                self._folder.lost += 1
         refused, self._refused = self._refused, 0
         self._folder.lost += refused
-        reason = self._folder.write(files)
+        reason = self._folder.write(files) or reason
         if reason is not None:
             self._tell_of_failure(reason)
+
+    def _file(self, record: CallRecord) -> CallFile:
+        document = document_of(record, self._shown_run_id, self.log_level, sanitize=self.sanitize)
+        if not record.has_content and self.log_level != "minimal":
+            document["content_dropped"] = True
+        return CallFile(name=safe_name(record.agent_name, "agent"), document=document)
 
     def _facts(self) -> Mapping[str, str]:
         return {
@@ -128,7 +136,7 @@ class FileCallLogger:
             "format": self.format,
         }
 
-    def _tell_of_failure(self, reason: OSError) -> None:
+    def _tell_of_failure(self, reason: Exception) -> None:
         now = monotonic()
         if self._told_at is None or now - self._told_at >= TOLD_SECONDS:
             self._told_at = now

@@ -60,9 +60,9 @@ class RunFolder:
         self._stamp: tuple[int, int] | None = None
         """Of the summary that we wrote last: nobody else has written one if it is still there."""
 
-    def write(self, files: Sequence[CallFile]) -> OSError | None:
+    def write(self, files: Sequence[CallFile]) -> Exception | None:
         """Write calls, and the summary. What cannot be written is counted in `lost`, and the first reason returned."""
-        reason: OSError | None = None
+        reason: Exception | None = None
         written = 0
         try:
             with self._locked() as numbers:
@@ -74,7 +74,7 @@ class RunFolder:
                     name = f"call_{number:03d}_{file.name}.{self._format}"
                     try:
                         self._write(name, self._encoded(file.document))
-                    except OSError as error:
+                    except Exception as error:  # noqa: BLE001 -- of the disk, or of a value that is no JSON
                         reason = reason or error
                         self.lost += 1
                     else:

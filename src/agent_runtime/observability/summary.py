@@ -27,7 +27,7 @@ _COUNTS: Final = (
 class Summary:
     """The sums over the files of a run, up to the one whose number is `last_call`."""
 
-    def __init__(self, written: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, written: Mapping[str, object] | None = None) -> None:
         found = written or {}
         self.counts = {name: _whole(found.get(name)) for name in _COUNTS}
         self.tokens = {name: _whole(found.get(name)) for name in _TOKENS}
@@ -37,7 +37,8 @@ class Summary:
         self.agents: dict[str, dict[str, Any]] = {
             str(name): dict(sums) for name, sums in _items(found.get("agents")) if isinstance(sums, Mapping)
         }
-        self.errors: list[Any] = list(found.get("errors") or ())[:MAX_ERRORS]
+        errors = found.get("errors")
+        self.errors: list[Any] = errors[:MAX_ERRORS] if isinstance(errors, list) else []
 
     @property
     def last_call(self) -> int:
@@ -54,7 +55,7 @@ class Summary:
             return "succeeded"
         return "partial" if counts["successful_calls"] else "failed"
 
-    def add(self, number: int, call: Mapping[str, Any]) -> None:
+    def add(self, number: int, call: Mapping[str, object]) -> None:
         """Add what a file says."""
         counts, status = self.counts, call.get("status")
         counts["last_call"] = max(number, counts["last_call"])
@@ -79,7 +80,7 @@ class Summary:
             what = str(call.get("error_type") or "failed")
             self.errors.append({"call": number, "agent": call.get("agent_name"), "error_type": what})
 
-    def _add_to_agent(self, name: str, call: Mapping[str, Any], seconds: float) -> None:
+    def _add_to_agent(self, name: str, call: Mapping[str, object], seconds: float) -> None:
         if name not in self.agents and len(self.agents) >= MAX_AGENTS:
             name = _OTHERS
         sums = self.agents.setdefault(name, {})
@@ -94,7 +95,7 @@ class Summary:
             sums[key] = _whole(sums.get(key)) + amount
         sums["total_duration_seconds"] = round(_seconds(sums.get("total_duration_seconds")) + seconds, 3)
 
-    def document(self, facts: Mapping[str, str]) -> dict[str, Any]:
+    def document(self, facts: Mapping[str, str]) -> dict[str, object]:
         """Return it as it is written.
 
         Args:

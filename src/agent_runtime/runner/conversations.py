@@ -43,7 +43,7 @@ class Conversations:
     def __init__(self) -> None:
         self._known: OrderedDict[str, RunnerConversation] = OrderedDict()
 
-    def begin(self, agent_name: str, iteration: int) -> tuple[str, RunnerConversation]:
+    def open(self, agent_name: str, iteration: int) -> tuple[str, RunnerConversation]:
         """Begin one; returns its id as well."""
         conversation_id = f"{agent_name}_iter{iteration}_{random_name(4)}"
         conversation = self._known[conversation_id] = RunnerConversation()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agent_runtime.errors import PromptInvalid
 from agent_runtime.values.call_record import CallPrompts
@@ -49,7 +49,7 @@ class PromptPacks:
     def __init__(self, base: str | Path) -> None:
         self._base = Path(base)
 
-    async def render(self, pack: str, variables: Mapping[str, Any]) -> CallPrompts:
+    async def render(self, pack: str, variables: Mapping[str, object]) -> CallPrompts:
         """Return a pack's texts, rendered in a thread.
 
         Raises:
@@ -57,7 +57,7 @@ class PromptPacks:
         """
         return await aside(self._render, pack, variables)
 
-    def _render(self, pack: str, variables: Mapping[str, Any]) -> CallPrompts:
+    def _render(self, pack: str, variables: Mapping[str, object]) -> CallPrompts:
         if not self._path(pack).is_dir():
             raise PromptInvalid(f"there is no prompt pack {pack!r} in {str(self._base)!r}")
         user = self._text(f"{pack}/{USER}", variables)
@@ -77,7 +77,7 @@ class PromptPacks:
 
         return BoundedEnvironment(self._load)
 
-    def _text(self, name: str, variables: Mapping[str, Any]) -> str | None:
+    def _text(self, name: str, variables: Mapping[str, object]) -> str | None:
         """Return a rendered template; `None` where there is none."""
         from jinja2 import TemplateError
 
@@ -166,7 +166,7 @@ def _as_text(value: object) -> str:
     return value if isinstance(value, str) else dumps(value).decode()
 
 
-def _as_json(variables: Mapping[str, Any]) -> str:
+def _as_json(variables: Mapping[str, object]) -> str:
     """Return what a model is told where no template says it: the variables."""
     told = {name: value for name, value in variables.items() if name != RESPONSE_SCHEMA}
     return dumps(told, default=str).decode()

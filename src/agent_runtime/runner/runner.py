@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent_runtime.errors import ConfigurationError, PromptInvalid, RunError
+from agent_runtime.errors import AgentRuntimeError, ConfigurationError, PromptInvalid, RunError
 from agent_runtime.ports.call_log import CallLogSink
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.runner.attempts import RunAttempts, RunFacts
@@ -89,7 +89,7 @@ class AsyncAgentRunner:
     async def run(
         self,
         spec: AgentSpec,
-        variables: Mapping[str, Any] | None = None,
+        variables: Mapping[str, object] | None = None,
         state: AgentState | None = None,
         *,
         context: RequestContext | None = None,
@@ -144,7 +144,7 @@ class AsyncAgentRunner:
         if self._engine is not self._given:
             await self._engine.aclose()
 
-    async def render(self, spec: AgentSpec, variables: Mapping[str, Any]) -> CallPrompts:
+    async def render(self, spec: AgentSpec, variables: Mapping[str, object]) -> CallPrompts:
         """Return the prompts of a run. Raises `PromptInvalid`."""
         schema = dumps(self._output(spec).schema.schema).decode()
         return await self._packs.render(
@@ -152,7 +152,7 @@ class AsyncAgentRunner:
         )
 
     async def run_rendered(
-        self, spec: AgentSpec, prompts: CallPrompts, variables: Mapping[str, Any], context: RequestContext
+        self, spec: AgentSpec, prompts: CallPrompts, variables: Mapping[str, object], context: RequestContext
     ) -> tuple[AgentResult, CompletionResult | None]:
         """Run an agent once whose prompts are rendered; returns the model's last answer as well."""
         began = self._clock.monotonic()
@@ -165,7 +165,7 @@ class AsyncAgentRunner:
     async def _converse(
         self,
         spec: AgentSpec,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, object],
         state: AgentState | None,
         context: RequestContext,
         began: float,
@@ -175,7 +175,7 @@ class AsyncAgentRunner:
                 "a conversational agent needs a state: run(spec=…, variables=…, state=AgentState(name=…))"
             )
         if state.conversation_id is None:
-            state.conversation_id, conversation = self._conversations.begin(spec.name, state.attempt_count)
+            state.conversation_id, conversation = self._conversations.open(spec.name, state.attempt_count)
         else:
             conversation = self._conversations.get(state.conversation_id)
         async with conversation.lock:
@@ -185,7 +185,7 @@ class AsyncAgentRunner:
         self,
         conversation: RunnerConversation,
         spec: AgentSpec,
-        variables: Mapping[str, Any],
+        variables: Mapping[str, object],
         state: AgentState,
         context: RequestContext,
         began: float,
@@ -303,7 +303,7 @@ class AgentRunner:
     def run(
         self,
         spec: AgentSpec,
-        variables: Mapping[str, Any] | None = None,
+        variables: Mapping[str, object] | None = None,
         state: AgentState | None = None,
         *,
         context: RequestContext | None = None,
@@ -339,7 +339,7 @@ def _enforces_schemas(provider: object, model: str | None) -> bool:
 def _facts(
     spec: AgentSpec,
     prompts: CallPrompts,
-    variables: Mapping[str, Any],
+    variables: Mapping[str, object],
     context: RequestContext,
     state: AgentState | None,
 ) -> RunFacts:
@@ -367,7 +367,7 @@ def _problems(answer: CompletionResult, error: OutputInvalid) -> str:
 def _message(error: Exception) -> str:
     if isinstance(error, ProviderError):
         return f"Provider error: {text_of(error)}"
-    if isinstance(error, RunError):
+    if isinstance(error, AgentRuntimeError):
         return text_of(error)
     return f"{'Provider' if isinstance(error, LLMClientError) else 'Execution'} error: {text_of(error)}"
 

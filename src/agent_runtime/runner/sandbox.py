@@ -77,7 +77,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         _check_operands(operator, left, right)
         return super().call_binop(context, operator, left, right)
 
-    def render(self, name: str, variables: Mapping[str, Any]) -> str:
+    def render(self, name: str, variables: Mapping[str, object]) -> str:
         """Return a template's text. Raises Jinja's errors, and `TooMuch`."""
         token = _ENDS.set(perf_counter() + RENDER_SECONDS)
         try:

@@ -137,6 +137,14 @@ def test_the_numbers_go_on_when_their_file_is_gone(tmp_path: Path) -> None:
     assert len(written_calls(logger.path)) == 3
 
 
+def test_a_record_that_cannot_be_read_costs_no_other_one(tmp_path: Path) -> None:
+    logger = logged(tmp_path, call_record(), call_record(validated=b"no JSON"), call_record())
+
+    assert len(written_calls(logger.path)) == 2
+    summary = summary_of(logger.path)
+    assert (summary["total_calls"], summary["lost_calls"]) == (2, 1)
+
+
 def test_files_are_their_owners_alone(tmp_path: Path) -> None:
     logger = logged(tmp_path)
     for path in [*logger.path.iterdir(), logger.path, logger.path.parent]:
