@@ -25,6 +25,7 @@ LogFormat = Literal["yaml", "json"]
 ROOM_SECONDS: Final = 5.0
 """How long a run waits at most for a writer that does not keep up, before its next call."""
 _LONGEST_NAME: Final = 200
+_NEVER: Final = float("-inf")
 
 
 class FileCallLogger:
@@ -63,8 +64,8 @@ class FileCallLogger:
         self._clock = clock or SystemClock()
         self._shown_run_id = public_text(run_id, _LONGEST_NAME)
         self._folder = RunFolder(self.path, format, self._facts)
-        self._told_at: float | None = None
-        self._is_crowded = False
+        self._told_of_failure = _NEVER
+        self._told_of_crowd = _NEVER
         self._refused = 0
 
     def record(self, record: CallRecord) -> None:
@@ -76,16 +77,15 @@ class FileCallLogger:
             record = record.without_content()
             weight = record.weight()
             self._tell_of_crowd()
-        else:
-            self._is_crowded = False
         if not WRITER.put(self, record, weight):
             self._refused += 1
             self._tell_of_crowd()
 
     async def room(self) -> None:
         """Return when there is room for further records, or after `ROOM_SECONDS`."""
-        if self._is_crowded or not WRITER.has_room(0):
-            await awaited(WRITER.reached(), ROOM_SECONDS)
+        until = monotonic() + ROOM_SECONDS
+        while not WRITER.is_calm and (left := until - monotonic()) > 0:  # others have waited as well
+            await awaited(WRITER.reached(), left)
 
     def flush(self) -> None:
         """Return when everything that was handed over before is written, or has failed to be.
@@ -138,8 +138,8 @@ class FileCallLogger:
 
     def _tell_of_failure(self, reason: Exception) -> None:
         now = monotonic()
-        if self._told_at is None or now - self._told_at >= TOLD_SECONDS:
-            self._told_at = now
+        if now - self._told_of_failure >= TOLD_SECONDS:
+            self._told_of_failure = now
             logger.warning(
                 "model calls cannot be written to %s (%s); %d were lost by now",
                 self.path,
@@ -148,8 +148,9 @@ class FileCallLogger:
             )
 
     def _tell_of_crowd(self) -> None:
-        if not self._is_crowded:
-            self._is_crowded = True
+        now = monotonic()
+        if now - self._told_of_crowd >= TOLD_SECONDS:
+            self._told_of_crowd = now
             logger.warning(
                 "records of model calls come faster than they can be written to %s: their texts are left out",
                 self.path,

@@ -65,6 +65,14 @@ class BackgroundWriter:
         """What waits to be written."""
         return self._given_bytes - self._done_bytes
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether so little waits that whoever can wait himself need not."""
+        return (
+            2 * self.pending_bytes <= MAX_PENDING_BYTES
+            and 2 * (self._given - self._done) <= MAX_PENDING_RECORDS
+        )
+
     def has_room(self, weight: int) -> bool:
         """Whether a record of this weight may wait as a whole."""
         return self.pending_bytes + weight <= MAX_PENDING_BYTES

@@ -249,6 +249,20 @@ async def test_the_loop_may_wait_for_the_files_and_is_told_how(tmp_path: Path) -
     await logger.room()
 
 
+async def test_who_waits_for_room_loses_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_PENDING_BYTES", 200_000)
+    logger = FileCallLogger(tmp_path, "run")
+
+    async def one() -> None:
+        await logger.room()
+        logger.record(call_record(answer="x" * 5_000))
+
+    await asyncio.gather(*(one() for _ in range(300)))
+    await logger.flush_async()
+    summary = await asyncio.to_thread(summary_of, logger.path)
+    assert (summary["total_calls"], summary["calls_without_content"], summary["lost_calls"]) == (300, 0, 0)
+
+
 @pytest.mark.parametrize("kind", ["yaml", "json"])
 def test_no_secret_reaches_a_file(tmp_path: Path, kind: Any) -> None:
     secrets = list(SECRETS.values())
