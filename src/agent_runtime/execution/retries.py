@@ -347,6 +347,8 @@ class _Copies:
     def _counts(self, event: RuntimeEvent, one: str) -> bool:
         if event.type in _NEVER_COPIED or event.type.startswith("budget."):
             return False
+        if event.type == RuntimeEventType.TOOL_PINNED:  # what was agreed to was agreed to for this
+            return True
         asked_about, mark, _ = one.partition("!")
         if one in self._gone or (mark and asked_about in self._gone) or one in self.unknown_questions:
             return False

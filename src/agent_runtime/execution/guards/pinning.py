@@ -1,7 +1,8 @@
 """What foreign servers say of their tools is pinned for a job: what a tool has become since, people are asked about.
 
 A server may say one thing while a tool is chosen and approved and another one afterwards, at the latest when the job goes on in
-another process. So the hash of what it says is written with the first request that offers the tool, or the first call.
+another process. So the hash of what it says is written with the first request that offers the tool, or the first call, or with the
+question whether that may be made. It holds for what retries the job, too.
 """
 
 from __future__ import annotations
@@ -31,9 +32,12 @@ def new_pins(history: History, operation_id: str, tools: Iterable[Tool]) -> list
 
 
 def is_changed(history: History, operation_id: str, tool: Tool) -> bool:
-    """Whether a tool is another one than the job has met before this operation."""
-    before = [said for by, said in history.definitions.get(tool.name, ()) if by != operation_id]
-    return bool(before) and tool.definition is not None and before[-1] != tool.definition
+    """Whether a tool is another one than the job has met before this operation, or when it came to it first."""
+    said = history.definitions.get(tool.name, [])
+    before = [definition for by, definition in said if by != operation_id][-1:] or [
+        definition for _, definition in said[:1]
+    ]
+    return tool.definition is not None and before not in ([], [tool.definition])
 
 
 def agreed_pin(operation_id: str, tool: Tool) -> NewEvent:

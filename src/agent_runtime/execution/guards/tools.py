@@ -168,6 +168,7 @@ class ToolGuard:
             if approval is None or consent.is_given(invocation, approval):
                 self._pin(effect, invocation.tool, is_agreed=consent.is_changed)
                 return invocation
+            self._pin(effect, invocation.tool, is_agreed=False)  # a yes is to what it is now
             agreed = await consent.ask(invocation, approval, result)
             if isinstance(agreed, ToolResult):
                 return agreed

@@ -25,6 +25,7 @@ from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
+from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
 from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.json_text import JsonValue
@@ -180,7 +181,8 @@ class Children:
         for created in await run.journal.retry(lambda: storage.events(job_id, limit=1)):
             if created.data.get("operator") != request.operator:
                 return False
-            return created.content is None or created.body() == decode(encode(request.input))
+            wanted = hash_of(decode(encode(request.input)))  # `True` is no 1
+            return created.content is None or hash_of(created.body()) == wanted
         return True
 
     async def _head(self, job_id: str) -> JobRecord | None:

@@ -1,5 +1,6 @@
 """Tools of foreign servers: what a server says of one is pinned for a job, and people are asked about a change."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +11,15 @@ from agent_runtime import (
     ActionType,
     ExecutionHandle,
     ExecutionRequest,
+    JobFailed,
     OperatorContext,
+    PolicyEngine,
     RuntimeKernel,
+    ToolPolicy,
 )
 from agent_runtime.storage.memory import MemoryStorage
 from llm_client import Agent, FunctionProvider, RequestSpec, Tool, ToolCall, tool
-from support.kernels import BOUND, journal, kernel, pending, status_becomes, until
+from support.kernels import BOUND, DOOMED, journal, kernel, pending, status_becomes, types, until
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -176,3 +180,68 @@ async def test_a_change_between_the_offer_and_the_first_call_is_asked_about() ->
         handle = await k.execute(ExecutionRequest(operator="op"))
         assert "something else" in (await approval(handle)).payload["reason"]
     assert PAID == []
+
+
+BROKEN: list[str] = []
+"""What is wrong with paying, until it is mended."""
+
+
+@tool(effect="idempotent")
+async def pay_soon(amount: int) -> str:
+    """Pay, as soon as that is possible."""
+    if "lost" in BROKEN:
+        await asyncio.Event().wait()
+    if BROKEN:
+        raise ValueError("it is broken")
+    return await pay(amount)  # type: ignore[no-any-return] # a tool can be called like its function
+
+
+async def pay_once(context: OperatorContext, _: Any) -> Any:
+    """Pay."""
+    return await context.tool("pay", amount=1)
+
+
+def agreeing(definition: str, storage: MemoryStorage, **options: Any) -> RuntimeKernel:
+    """Return a kernel whose policy wants a yes to each payment."""
+    policy = PolicyEngine([ToolPolicy(tool_patterns="pay", require_approval=True)])
+    made = replace(pay_soon, name="pay", definition=definition)
+    return kernel(storage, operators={"op": pay_once}, tools=[made], policy_engine=policy, **options)
+
+
+@pytest.mark.parametrize("when", ["before the yes", "in the call", "between a failure and its retry"])
+async def test_a_yes_to_a_tool_is_none_to_what_it_has_become_since(when: str) -> None:
+    storage = MemoryStorage()
+    BROKEN[:] = {"before the yes": [], "in the call": ["lost"]}.get(when, ["failing"])
+    async with agreeing("1" * 32, storage, options=DOOMED) as k:
+        handle = await k.execute(ExecutionRequest(operator="op"))
+        question = await approval(handle)
+        if when == "before the yes":
+            await status_becomes(handle, "waiting_action")
+        else:
+            await handle.resolve_action(question.action_id, {"approved": True})
+
+            async def is_begun() -> bool:
+                return "tool.started" in await types(handle)
+
+            await until(is_begun)
+        if when == "between a failure and its retry":
+            with pytest.raises(JobFailed, match="it is broken"):
+                await handle.result(timeout=BOUND)
+    BROKEN.clear()
+    async with agreeing("2" * 32, storage) as k:
+        handle = k.handle(handle.job_id)
+        if when == "between a failure and its retry":
+            handle = await k.retry(handle.job_id)
+        if when == "before the yes":
+            await handle.resolve_action(question.action_id, {"approved": True})
+
+        async def other() -> Any:
+            asked = await handle.get_pending_actions()
+            return next((one for one in asked if one.action_id != question.action_id), None)
+
+        asked = await until(other)
+        assert "something else" in asked.payload["reason"]
+        assert PAID == []
+        await handle.resolve_action(asked.action_id, {"approved": True})
+        assert (await handle.result(timeout=BOUND)).output == "paid"
+    assert PAID == [1]
