@@ -86,9 +86,14 @@ def who_agreed(history: History, operation_id: str) -> Approval:
     """Return who had to agree to an operation: they, and as many of them, say what became of it.
 
     That is the newest answered question with approvers that was asked about the operation, or inside it; else about
-    the tool call that encloses it, the innermost first; else about the job.
+    the tool call that encloses it, the innermost first; else about the job. Of an effect of a job that is retried from before it, it
+    is who had to agree to it there, until somebody has agreed to it here.
     """
     nearest, found = -1, NOBODY_IN_PARTICULAR
+    before = history.repeats.get(operation_id.partition(":")[2])
+    if before is not None and before.data.get("approvers") is not None:
+        nearest = _OF_ITSELF
+        found = Approval(approvers=tuple(before.data["approvers"]), quorum=before.data["quorum"])
     for asked in history.steps.values():
         approvers = asked.declaration.data.get("approvers")
         if asked.kind != "action" or approvers is None or asked.operation_id not in history.arrived:

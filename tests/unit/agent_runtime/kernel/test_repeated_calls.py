@@ -8,10 +8,13 @@ import pytest
 from agent_runtime import (
     ExecutionHandle,
     ExecutionRequest,
+    InvalidInput,
     JobCancelled,
     JobFailed,
     OperatorContext,
+    PolicyEngine,
     RuntimeKernel,
+    ToolPolicy,
 )
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
@@ -407,3 +410,38 @@ async def test_a_tool_is_asked_about_a_call_under_the_name_that_the_call_had(how
         assert (await retry.result(timeout=BOUND)).output == "paid before"
     assert set(asked) == set(till.keys)
     assert till.paid == [("mallory", 5_000)]
+
+
+@pytest.mark.parametrize("begin", ["pack", "pay"])
+async def test_who_had_to_agree_to_a_call_says_whether_a_retry_from_before_it_makes_it_again(
+    begin: str,
+) -> None:
+    till, broken = Till(), ["ship"]
+
+    def act(what: str) -> str:
+        if what in broken:
+            raise ValueError(f"{what} is broken")
+        return what
+
+    async def operator(context: OperatorContext, given: Any) -> Any:
+        await context.step(act, "pack", name="pack", effect="read")
+        paid = await context.tool("pay", to="ann")
+        await context.step(act, "ship", name="ship", effect="read")
+        return paid
+
+    boss = PolicyEngine([ToolPolicy(tool_patterns="pay", require_approval=True, approvers=["boss"])])
+    async with kernel(operators={"run": operator}, tools=[till.tool()], policy_engine=boss) as k:
+        handle = await k.execute(ExecutionRequest(operator="run"))
+        await handle.resolve_action((await pending(handle)).action_id, YES, resolved_by="boss")
+        with pytest.raises(JobFailed, match="ship is broken"):
+            await handle.result(timeout=BOUND)
+        broken.clear()
+        retry = await k.retry(handle.job_id, from_step=begin)
+        question = await pending(retry)
+        assert (question.type, question.approvers) == ("reconcile", ("boss",))
+        with pytest.raises(InvalidInput, match="eve is not an approver"):
+            await retry.resolve_action(question.action_id, {"outcome": "done"}, resolved_by="eve")
+        done = {"outcome": "done", "result": "paid before"}
+        await retry.resolve_action(question.action_id, done, resolved_by="boss")
+        assert (await retry.result(timeout=BOUND)).output == "paid before"
+    assert till.paid == [("ann", 7)]
