@@ -74,9 +74,9 @@ class ModelAdmission:
         self._check_extra(step, spec)
         if branch.run.enforcer.governs_models:
             tokens = (estimator or self._estimator).estimate(spec.messages, spec.tools, model=model)
-            ruling = await judge_model(branch, branch.batch, provider, model, context_tokens=tokens)
+            ruling = await judge_model(branch, step.place, provider, model, context_tokens=tokens)
             others = await judge_models_instead(
-                branch, branch.batch, provider, spec.extra, context_tokens=tokens
+                branch, step.place, provider, spec.extra, context_tokens=tokens
             )
             step.ruled |= {(provider, name) for name in (model, ruling.model, *others)}
             bounds = Constraints.tightest([ruling.constraints, *others.values()])
@@ -99,7 +99,7 @@ class ModelAdmission:
             about = (name, hash_of(told))
             if about in step.ruled_tools:
                 continue
-            kinds = await judge_server_tool(step.branch, step.branch.batch, name, told)
+            kinds = await judge_server_tool(step.branch, step.place, name, told)
             step.ruled_tools.add(about)
             if kinds:
                 refuse_replaced(spec.extra, SAID)

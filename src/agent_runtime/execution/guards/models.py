@@ -50,7 +50,8 @@ class ModelGuard:
             await branch.admit()
             step = next_step(branch, call)
             recorded = step.recorded
-            branch.dropped_tools = _dropped_before(run, step)
+            if not call.embeds:  # an answer's tools are its own, whatever is embedded meanwhile
+                branch.dropped_tools = _dropped_before(run, step)
             if recorded is not None:
                 if recorded.input_hash != step.input_hash:
                     warn_changed(run, step.operation_id, "model call", call.spec.model or call.provider.model)

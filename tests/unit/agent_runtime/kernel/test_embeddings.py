@@ -10,6 +10,7 @@ from agent_runtime import (
     Budget,
     BudgetExceededError,
     BudgetSpec,
+    ConstraintPolicy,
     ExecutionRequest,
     JobFailed,
     ModelPolicy,
@@ -24,7 +25,7 @@ from llm_client import Embeddings, ExecutionEngine, FunctionProvider
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import ModelPrices
 from llm_client.usage import Usage
-from support.kernels import BOUND, DOOMED, journal, kernel, run_key, types
+from support.kernels import BOUND, DOOMED, journal, kernel, pending, run_key, types, until
 from support.operators import asking
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -122,6 +123,54 @@ async def test_a_policy_rules_on_the_model_that_embeds() -> None:
         with pytest.raises(PolicyDenied, match="vectors"):
             await (await k.execute(ExecutionRequest(operator="embed"))).result(timeout=BOUND)
     assert provider.texts == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "embedded"),
+    [
+        (ConstraintPolicy(max_spend=60), 2),
+        (ConstraintPolicy(max_turns=2), 2),
+        (ConstraintPolicy(max_context_tokens=100), 3),
+    ],
+    ids=["spend", "turns", "size"],
+)
+async def test_each_call_is_ruled_on_and_not_the_first_alone(rule: ConstraintPolicy, embedded: int) -> None:
+    provider = Vectors()
+    own = engine(provider)
+
+    async def embed(context: OperatorContext, given: object) -> None:
+        for texts in (TEXTS, TEXTS, TEXTS, ["x" * 4_000]):
+            await own.embed(texts)
+
+    async with kernel(engine=own, operators=[embed], policy_engine=PolicyEngine([rule])) as k:
+        with pytest.raises(PolicyDenied):
+            await (await k.execute(ExecutionRequest(operator="embed"))).result(timeout=BOUND)
+    assert len(provider.texts) == embedded
+
+
+async def test_a_yes_to_one_call_is_none_to_the_next() -> None:
+    provider = Vectors()
+    own = engine(provider)
+
+    async def embed(context: OperatorContext, given: object) -> None:
+        await own.embed(TEXTS)
+        await own.embed(TEXTS)
+
+    asking_first = PolicyEngine([ModelPolicy(model_patterns="vectors", require_approval=True)])
+    async with kernel(engine=own, operators=[embed], policy_engine=asking_first) as k:
+        handle = await k.execute(ExecutionRequest(operator="embed"))
+        first = await pending(handle)
+        await handle.resolve_action(first.action_id, {"approved": True})
+
+        async def second() -> Any:
+            asked = await handle.get_pending_actions()
+            return next((one for one in asked if one.action_id != first.action_id), None)
+
+        question = await until(second)
+        assert len(provider.texts) == 1
+        await handle.resolve_action(question.action_id, {"approved": True})
+        await handle.result(timeout=BOUND)
+    assert len(provider.texts) == 2
 
 
 async def test_a_conversation_goes_on_as_if_nothing_had_been_embedded() -> None:
