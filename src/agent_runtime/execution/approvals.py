@@ -14,7 +14,7 @@ from agent_runtime.actions.resolution import NOTHING_TO_EDIT
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionType
 from agent_runtime.values.person import person_key
 from agent_runtime.values.policy import Approval
-from llm_client.json_text import JsonObject
+from llm_client.json_text import JsonObject, JsonValue
 
 if TYPE_CHECKING:
     from agent_runtime.execution.journal.history import History, Step
@@ -86,14 +86,13 @@ def who_agreed(history: History, operation_id: str) -> Approval:
     """Return who had to agree to an operation: they, and as many of them, say what became of it.
 
     That is the newest answered question with approvers that was asked about the operation, or inside it; else about
-    the tool call that encloses it, the innermost first; else about the job. Of an effect of a job that is retried from before it, it
+    the tool call that encloses it, the innermost first; else about the job, or the one that it goes on for or belongs to. Of an effect of a job that is retried from before it, it
     is who had to agree to it there, until somebody has agreed to it here.
     """
-    nearest, found = -1, NOBODY_IN_PARTICULAR
+    nearest, found = -1, _approval(history.created_data(_AGREED)) or NOBODY_IN_PARTICULAR
     before = history.repeats.get(operation_id.partition(":")[2])
-    if before is not None and before.data.get("approvers") is not None:
-        nearest = _OF_ITSELF
-        found = Approval(approvers=tuple(before.data["approvers"]), quorum=before.data["quorum"])
+    if before is not None and (agreed := _approval(before.data.get(_AGREED))) is not None:
+        nearest, found = _OF_ITSELF, agreed
     for asked in history.steps.values():
         approvers = asked.declaration.data.get("approvers")
         if asked.kind != "action" or approvers is None or asked.operation_id not in history.arrived:
@@ -105,6 +104,25 @@ def who_agreed(history: History, operation_id: str) -> Approval:
     return found
 
 
+def agreed_by(history: History, operation_id: str = "") -> dict[str, JsonValue]:
+    """Return what an entry says of who had to agree to an operation, or to the job: to what goes on for it, or belongs to it."""
+    agreed = who_agreed(history, operation_id)
+    if agreed.approvers is None:
+        return {}
+    return {_AGREED: {"approvers": list(agreed.approvers), "quorum": agreed.quorum}}
+
+
+def told_of_agreement(created: JsonObject) -> dict[str, Any]:
+    """Return what the first entry of a job says of it to the one that retries the job."""
+    return {_AGREED: created[_AGREED]} if _AGREED in created else {}
+
+
+def _approval(said: Any) -> Approval | None:
+    return None if said is None else Approval(approvers=tuple(said["approvers"]), quorum=said["quorum"])
+
+
+_AGREED: Final = "agreed"
+"""In entries: who had to agree to what has become of an effect, or to a job."""
 _OF_ITSELF: Final = 1 << 30
 
 

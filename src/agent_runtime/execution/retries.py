@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.errors import ContentPruned, InvalidInput, RetryRefused
-from agent_runtime.execution.approvals import who_agreed
+from agent_runtime.execution.approvals import agreed_by, told_of_agreement
 from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.effects import REPEATABLE
 from agent_runtime.execution.operations.receiving import returned
@@ -207,6 +207,7 @@ class _Journal:
             "format": JOURNAL_FORMAT,
             "operator": self._first.data.get("operator"),
             "retries": self._first.job_id,
+            **told_of_agreement(self._first.data),
             **asked.told,
             **self.history.spent_so_far(),
         }
@@ -290,9 +291,7 @@ class _Copies:
         has_happened = step.outcome is not None and step.outcome.type.endswith(".completed")
         if (has_happened or (call is not None and self._is_lost(step))) and effect not in REPEATABLE:
             data |= {"kind": step.kind, "name": step.name, "effect": effect}
-            agreed = who_agreed(self._history, step.operation_id)
-            if agreed.approvers is not None:
-                data |= {"approvers": list(agreed.approvers), "quorum": agreed.quorum}
+            data |= agreed_by(self._history, step.operation_id)
             content = None if call is None else call.content
             self.repeats.append(NewEvent(RuntimeEventType.RETRY_REPEATS, step.operation_id, data, content))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from agent_runtime.execution.approvals import agreed_by
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.running_time import handed_on
 from agent_runtime.ports.commit import NewEvent
@@ -49,6 +50,7 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         "operator": before.operator,
         "continues": before.job_id,
         **handed_on(run, now),
+        **agreed_by(run.history),
         **run.history.spent_so_far(),
     }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent_runtime.errors import ChildFailed, InvalidInput
 from agent_runtime.execution.admission import admit
+from agent_runtime.execution.approvals import agreed_by
 from agent_runtime.execution.branch import Branch, Operation
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.asking import Asked
@@ -270,5 +271,6 @@ def child_job(
         "operator": operator,
         "parent_job_id": parent.job_id,
         **handed_on(run, now),
+        **agreed_by(run.history, operation_id),
     }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

@@ -11,13 +11,16 @@ from agent_runtime import (
     InvalidInput,
     JobCancelled,
     JobFailed,
+    JobFilter,
     OperatorContext,
     PolicyEngine,
+    PolicyRule,
     RuntimeKernel,
     ToolPolicy,
 )
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.faults import DyingStorage, bury
+from agent_runtime.values.policy import Approval, PolicyAction, PolicyDecision
 from llm_client import Agent, ScriptedProvider, ToolContext, tool
 from llm_client.messages import ToolCall
 from llm_client.tools.tool import Reconciliation, Tool
@@ -445,3 +448,63 @@ async def test_who_had_to_agree_to_a_call_says_whether_a_retry_from_before_it_ma
         await retry.resolve_action(question.action_id, done, resolved_by="boss")
         assert (await retry.result(timeout=BOUND)).output == "paid before"
     assert till.paid == [("ann", 7)]
+
+
+HANGING: list[str] = []
+"""What does not end, until it is taken out."""
+
+
+async def act() -> str:
+    """Do something, which may not end."""
+    if HANGING:
+        await asyncio.Event().wait()
+    return "done"
+
+
+async def going_on(context: OperatorContext, given: Any) -> Any:
+    """Act as another job."""
+    if given is None:
+        context.continue_as_new("again")
+    return await context.step(act)
+
+
+async def acting(context: OperatorContext, given: Any) -> Any:
+    """Act."""
+    return await context.step(act)
+
+
+async def with_a_child(context: OperatorContext, given: Any) -> Any:
+    """Have a child act."""
+    return (await context.child("acting")).content
+
+
+@pytest.mark.parametrize("operator", ["going_on", "with_a_child"])
+async def test_who_had_to_agree_to_a_job_says_what_became_of_what_was_done_for_it(operator: str) -> None:
+    storage, operators = MemoryStorage(), [going_on, acting, with_a_child]
+    rule = PolicyRule(
+        name="r",
+        action=PolicyAction.JOB,
+        names=operator,
+        decision=PolicyDecision.REQUIRE_APPROVAL,
+        approval=Approval(approvers=("boss",)),
+    )
+    HANGING[:] = ["act"]
+    doomed = kernel(storage, operators=operators, policy_engine=PolicyEngine([rule]), options=DOOMED)
+    handle = await doomed.execute(ExecutionRequest(operator=operator))
+    await handle.resolve_action((await pending(handle)).action_id, YES, resolved_by="boss")
+
+    async def is_begun() -> bool:
+        jobs = await storage.list_jobs(JobFilter())
+        journals = [await storage.events(job.job_id) for job in jobs]
+        return any(event.type == "step.started" for events in journals for event in events)
+
+    await until(is_begun)
+    await doomed.aclose()
+    HANGING.clear()
+    async with kernel(storage, operators=operators, policy_engine=PolicyEngine([rule])) as k:
+        (question,) = await until(k.actions.list_pending)
+        assert (question.type, question.approvers) == ("reconcile", ("boss",))
+        with pytest.raises(InvalidInput, match="eve is not an approver"):
+            await k.actions.resolve_by_id(question.action_id, {"outcome": "retry"}, resolved_by="eve")
+        await k.actions.resolve_by_id(question.action_id, {"outcome": "retry"}, resolved_by="boss")
+        assert (await k.handle(handle.job_id).result(timeout=BOUND)).content == "done"
