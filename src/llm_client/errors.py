@@ -108,10 +108,16 @@ class ProviderUnavailable(ProviderError):
 
 
 class ConnectionFailed(ProviderError):
-    """The connection to the provider failed."""
+    """The connection to the provider failed.
+
+    Attributes:
+        has_left: Whether the request may have left before. Then it may have been answered, and may be billed; where nobody could be
+            reached it cannot.
+    """
 
     code = "connection_failed"
     retryable = True
+    has_left: bool = True
 
 
 class InvalidResponse(ProviderError):

@@ -59,6 +59,13 @@ def status(number: int) -> ProviderError:
     return ProviderUnavailable("no", status=number)
 
 
+def unreachable() -> ConnectionFailed:
+    """Return a failure by which the request has not left."""
+    error = ConnectionFailed("no")
+    error.has_left = False
+    return error
+
+
 ANSWERS: dict[str, Any] = {
     "answered": answer(),
     "refused": InvalidRequest("no", status=400),
@@ -72,7 +79,8 @@ ANSWERS: dict[str, Any] = {
     "a gateway's 502": status(502),
     "a gateway's 504": status(504),
     "a gateway's 524": status(524),
-    "nobody listens": ConnectionFailed("no"),
+    "nobody listens": unreachable(),
+    "a lost connection": ConnectionFailed("no"),
     "silence": ProviderTimeout("no"),
     "our own mistake": ValueError("no"),
     "10**19 tokens": answer(input_tokens=10**19),
@@ -88,6 +96,7 @@ UNCERTAIN = {
     "a gateway's 502",
     "a gateway's 504",
     "a gateway's 524",
+    "a lost connection",
     "silence",
     "our own mistake",
     "limited and billed absurdly",

@@ -43,13 +43,13 @@ async def ten_turns(context: OperatorContext, given: Any) -> str:
     return "done"
 
 
-OWN: list[BudgetSpec | None] = []
-"""What children get of their own, one after the other."""
+OWN: list[BudgetSpec] = []
+"""What children get of their own, if anything."""
 
 
 async def with_a_child(context: OperatorContext, given: Any) -> str:
     """Have a child ask."""
-    own = OWN.pop(0) if OWN else None
+    own = OWN[0] if OWN else None
     return (await context.child("ten_turns", None, budgets=own)).content
 
 
@@ -57,6 +57,7 @@ async def retried(k: RuntimeKernel, first: BudgetSpec, again: BudgetSpec) -> str
     handle = await k.execute(ExecutionRequest(operator="with_a_child", budgets=first))
     with pytest.raises(JobFailed, match="it is broken"):
         await handle.result(timeout=BOUND)
+    del OWN[:1]
     return (await (await k.retry(handle.job_id, budgets=again)).result(timeout=BOUND)).content
 
 
@@ -80,6 +81,7 @@ async def test_nor_more_than_its_parent_gives_it_now() -> None:
     async with kernel(engine=model.engine, operators=[ten_turns, with_a_child]) as k:
         with pytest.raises(JobFailed, match="its limit of 3 turns is reached"):
             await retried(k, BudgetSpec(max_turns=50), BudgetSpec(max_turns=50))
+    OWN.clear()
     assert model.asked == 4
 
 

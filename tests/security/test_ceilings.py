@@ -23,6 +23,7 @@ from llm_client import (
     ExecutionEngine,
     FunctionProvider,
     Message,
+    OpenAIProvider,
     RateLimits,
     RequestSpec,
     RetryConfig,
@@ -34,6 +35,7 @@ from llm_client.pricing.model_prices import ModelPrices
 from llm_client.providers.anthropic.request import MessagesFormat
 from llm_client.usage import Usage
 from support.kernels import BOUND, kernel
+from support.loopback import LoopbackServer, Reply
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -238,3 +240,26 @@ async def test_an_answer_that_says_nothing_of_its_use_counts_at_the_most_it_can_
                 timeout=BOUND
             )
     assert 2 <= len(asked) <= 4
+
+
+@pytest.mark.parametrize("cut", [("close",), ("reset",), (b"HTTP/1.1 200 OK\r\n", "close")], ids=str)
+async def test_an_answer_whose_connection_is_lost_counts_at_the_most_it_can_have_been(cut: Any) -> None:
+    """The vendor has the request, writes an answer and bills it: it counted as nothing, and was asked for again."""
+    async with LoopbackServer(*(Reply(pieces=cut, head=False) for _ in range(9))) as vendor:
+        provider = OpenAIProvider("m", base_url=f"{vendor.url}/v1", key_required=False, name="compatible")
+        prices = PriceBook({"compatible:m": ModelPrices.of(input=10_000, output=10_000)})
+        engine = ExecutionEngine(provider, prices=prices, retry=RetryConfig(attempts=9, backoff=0, jitter=0))
+
+        async def ask(context: OperatorContext, given: Any) -> None:
+            await context.model(RequestSpec(messages=[Message.user("?")], max_tokens=100))
+
+        async with kernel(engine=engine, operators={"ask": ask}, retry=RetryPolicy.none()) as k:
+            budgets = BudgetSpec(max_cost=5, mode="hard")
+            with pytest.raises(BudgetExceededError):
+                await (await k.execute(ExecutionRequest(operator="ask", budgets=budgets))).result(
+                    timeout=BOUND
+                )
+            entries = await k.ledger.entries()
+        assert len(vendor.requests) == len(entries) == 2
+        assert all(entry.uncertain and entry.cost for entry in entries)
+        await engine.aclose()

@@ -132,28 +132,32 @@ async def test_body_of_ten_megabytes_arrives_whole(make: Make) -> None:
 async def test_refused_connection_is_connection_failed(make: Make) -> None:
     async with LoopbackServer(json_reply({})) as server:
         url = server.url
-    with pytest.raises(ConnectionFailed):
+    with pytest.raises(ConnectionFailed) as failed:
         await make().send(ask(url))
+    assert not failed.value.has_left
 
 
 async def test_unknown_host_is_connection_failed(make: Make) -> None:
-    with pytest.raises(ConnectionFailed):
+    with pytest.raises(ConnectionFailed) as failed:
         await make().send(ask("http://vendor.invalid"))
+    assert not failed.value.has_left
 
 
 @pytest.mark.parametrize("cut", ["reset", "close"])
 async def test_connection_cut_before_the_answer_is_connection_failed(make: Make, cut: Any) -> None:
     async with LoopbackServer(Reply(pieces=(cut,), head=False)) as server:
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionFailed) as failed:
             await make().send(ask(server.url))
+    assert failed.value.has_left  # it may have been answered, and may be billed
 
 
 @pytest.mark.parametrize("cut", ["reset", "close"])
 async def test_connection_cut_in_the_body_is_connection_failed(make: Make, cut: Any) -> None:
     async with LoopbackServer(Reply(pieces=(b'{"a":', cut))) as server:
         response = await make().send(ask(server.url))
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionFailed) as failed:
             await read_body(response)
+    assert failed.value.has_left
 
 
 async def test_answer_that_is_not_http_is_connection_failed(make: Make) -> None:
@@ -259,8 +263,9 @@ async def test_unknown_certificate_is_refused_and_a_ca_bundle_makes_it_known(
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     async with LoopbackServer(json_reply("safe"), tls=tls) as server:
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionFailed) as failed:
             await make().send(ask(server.url))
+        assert not failed.value.has_left
         assert await text(make(ca_bundle=bundle), ask(server.url)) == '"safe"'
 
 

@@ -17,15 +17,11 @@ from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.codec import dump_usage
-from llm_client.errors import AuthenticationError, ConnectionFailed, LLMClientError, ProviderError
+from llm_client.errors import AuthenticationError, LLMClientError, ProviderError
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.usage import Usage
-
-_NEVER_SENT = frozenset({ConnectionFailed.code, AuthenticationError.code})
-"""Failures without a status by which a request has not left: nobody listens there, or there is no key to send."""
-
 
 _LOST_BEHIND = frozenset({408, 502, 504, 520, 522, 524})
 """What a gateway says that has lost patience, or the connection: the model behind it may go on writing, and is paid for.
@@ -257,7 +253,8 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
         return (error.usage, False) if is_known else (bound.usage(), True)
     if isinstance(error, ProviderError):
         refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
-        never_sent = error.code in _NEVER_SENT
+        # Nobody listens there, or there is no key to send.
+        never_sent = isinstance(error, AuthenticationError) or not getattr(error, "has_left", True)
         return (Usage(), False) if refused or never_sent else (bound.usage(), True)
     return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
 

@@ -178,4 +178,6 @@ def _mapped_errors() -> Iterator[None]:
     except aiohttp.ClientPayloadError as error:
         raise ConnectionFailed(f"the answer was cut off: {error}") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
+        failed = ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}")
+        failed.has_left = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+        raise failed from error

@@ -236,7 +236,9 @@ def _mapped_errors() -> Iterator[None]:
         phase = "write" if isinstance(error, httpcore2.WriteTimeout) else "read"
         raise ProviderTimeout(f"the provider was silent for longer than the {phase} time-out") from None
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError, httpcore2.ProxyError) as error:
-        raise ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
+        failed = ConnectionFailed(f"the connection failed: {str(error) or type(error).__name__}")
+        failed.has_left = not isinstance(error, httpcore2.ConnectError | httpcore2.ProxyError)
+        raise failed from error
     except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol):
         # h11 quotes the offending header value, which may be a key.
         raise ConfigurationError(
