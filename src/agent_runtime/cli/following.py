@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from agent_runtime.cli.output.printable import say_text
+from agent_runtime.errors import StorageError
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ async def follow(
 
     Raises:
         JobBlocked: Somebody has to mend something first.
+        StorageError: What the job does can no longer be stored. Its newest answer may be known to nobody but the narrator.
     """
     try:
         for action in await handle.get_pending_actions():
@@ -54,6 +57,8 @@ async def follow(
             narrator.tell(event)
             if see is not None:
                 await see(event)
+            if event.type == RuntimeEventType.JOB_WARNING and event.seq is None:
+                raise StorageError(event.data["message"])
             if event.type == RuntimeEventType.JOB_BLOCKED:
                 await handle.check_blocked()
             if event.type == RuntimeEventType.ACTION_REQUIRED:
@@ -62,3 +67,12 @@ async def follow(
                 questions.settled(event.data["action_id"])
     finally:
         await questions.close()
+
+
+def print_unstored(narrator: Narrator) -> None:
+    """Print what a model has said and no journal holds: it was paid for."""
+    if not narrator.heard:
+        return
+    if narrator.spoken != narrator.heard:
+        say_text(narrator.heard)
+    narrator.line("this is what the model had said; it could not be stored")

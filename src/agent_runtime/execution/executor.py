@@ -37,7 +37,7 @@ from agent_runtime.ports.commit import Commit, JobChange, NewEvent
 from agent_runtime.ports.current_job import CURRENT_JOB, CurrentJob
 from agent_runtime.ports.journal import Claim
 from agent_runtime.values.deaths import CRASH_LOOP
-from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.background import Backoff, begin, ended, in_background
 from llm_client.exits import contained
@@ -198,7 +198,21 @@ class Executor:
             del self.runs[job_id]
         if isinstance(run.lifecycle.lost, StorageError):
             logger.error("job %s was given up because the storage failed: %s", job_id, run.lifecycle.lost)
+            self._tell_of_storage(run, run.lifecycle.lost)
             await self._release_when_possible(run)
+
+    def _tell_of_storage(self, run: JobRun, failure: StorageError) -> None:
+        """Tell who listens here why a job does not go on; the journal cannot."""
+        data = {"message": str(failure), "code": failure.code}
+        self._services.bus.publish_live(
+            RuntimeEvent(
+                type=RuntimeEventType.JOB_WARNING,
+                job_id=run.job_id,
+                scope_id=run.job.scope_id,
+                timestamp=self._services.clock.now(),
+                data=data,
+            )
+        )
 
     @contextlib.asynccontextmanager
     async def _patience(self, run: JobRun) -> AsyncIterator[None]:

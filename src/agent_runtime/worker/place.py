@@ -46,6 +46,8 @@ class Place:
         self._changes = changes
         self._heartbeat = heartbeat
         self._due_since: float | None = None
+        self.is_shown = False
+        """Whether others see that this process waits for its jobs."""
 
     async def leave(self) -> bool:
         """Give the place up if chosen jobs wait and none can go on; return whether it was.
@@ -71,6 +73,7 @@ class Place:
     async def wait(self) -> None:
         """Show that this process is there for its jobs, so that nobody sets them aside as nobody's."""
         await self._heartbeat.beat_beside()
+        self.is_shown = True
         if (
             self._due_since is not None
             and self._services.clock.monotonic() - self._due_since >= PATIENCE_SECONDS

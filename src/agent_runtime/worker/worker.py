@@ -127,7 +127,8 @@ class Worker:
         await self._dispatcher.stop(drain=options.drain_timeout * STEPS_SHARE)
 
     async def _sign_off(self) -> None:
-        if not self._changes.executes and self._place is None:
+        is_shown = self._place is not None and self._place.is_shown
+        if not self._changes.executes and not is_shown:
             return
         try:
             await self._storage.remove_worker(self._services.owner)

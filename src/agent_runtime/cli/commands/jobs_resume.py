@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agent_runtime.app import Application, Runtime
 from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import (
@@ -20,7 +21,7 @@ from agent_runtime.cli.database import (
     settings_for,
 )
 from agent_runtime.cli.exit_codes import OK
-from agent_runtime.cli.following import follow
+from agent_runtime.cli.following import follow, print_unstored
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.jobs import answer_of
@@ -28,11 +29,12 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent, agent_for
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import InvalidTransition, UnknownOperator
+from agent_runtime.errors import InvalidTransition, StorageError, StorageReadOnly, UnknownOperator
 from agent_runtime.values.job import JobRecord, JobStatus
 
 if TYPE_CHECKING:
     from agent_runtime.app import RuntimeKernel
+    from agent_runtime.kernel.request import ExecutionResult
     from agent_runtime.settings import Settings
 
 
@@ -85,6 +87,23 @@ async def _resume(
     application = None if loaded is None else await obeying_app(loaded, settings, db)
     if application is None and chosen is None:
         chosen = await _agent_of(settings, job_id)
+    try:
+        result = await _result(settings, job_id, db, application, chosen)
+    except StorageReadOnly as refusal:  # nothing can go on there; what has ended can be read
+        place = settings if application is None else _where(application, settings)
+        result = await _ended_result(place, job_id, refusal)
+    say_text(answer_of(result))
+    return OK
+
+
+async def _result(
+    settings: Settings,
+    job_id: str,
+    db: str | None,
+    application: Application | None,
+    chosen: ChosenAgent | None,
+) -> ExecutionResult:
+    """Go on with a job to its end, and return what it has answered."""
     dispatcher = ChosenJobs()
     async with opened(
         settings, operators=known_operators(chosen), dispatcher=dispatcher, application=application
@@ -97,10 +116,36 @@ async def _resume(
             narrator = Narrator(lambda line: say(line, err=True))
             questions = Questions(kernel, narrator.line, db_flag=flag_for(db))
             with resumable(job.job_id, flags, narrator.line):
-                await _go_on(kernel, job, narrator, questions, dispatcher)
-        result = await kernel.handle(job.job_id).result()
-    say_text(answer_of(result))
-    return OK
+                try:
+                    await _go_on(kernel, job, narrator, questions, dispatcher)
+                except StorageError:
+                    print_unstored(narrator)
+                    raise
+        return await kernel.handle(job.job_id).result()
+
+
+def _where(application: Application, settings: Settings) -> Settings:
+    """Return settings that name the database of an application."""
+    from agent_runtime.settings import storage_url
+
+    if isinstance(application, Runtime):
+        return application.settings
+    path = getattr(application.storage, "path", None)
+    return settings if path is None else settings.model_copy(update={"storage": storage_url(path)})
+
+
+async def _ended_result(settings: Settings, job_id: str, refusal: StorageReadOnly) -> ExecutionResult:
+    """Return what a job has answered that has ended, from a database that takes no writes.
+
+    Raises:
+        StorageReadOnly: It has not ended.
+    """
+    async with reading(settings) as kernel:
+        job = await kernel.jobs.head(job_id)
+        if not job.status.is_terminal:
+            raise refusal
+        _check_answered(job)
+        return await kernel.handle(job.job_id).result()
 
 
 async def _go_on(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.chosen_jobs import ChosenJobs
 from agent_runtime.cli.database import db_option, flag_for, name_of, opened, settings_for
 from agent_runtime.cli.exit_codes import OK, describe
-from agent_runtime.cli.following import follow
+from agent_runtime.cli.following import follow, print_unstored
 from agent_runtime.cli.given import dollars, read_prompt
 from agent_runtime.cli.interruption import resumable
 from agent_runtime.cli.operators import known_operators
@@ -25,7 +24,8 @@ from agent_runtime.cli.output.narrator import Narrator
 from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.prompted import OPERATOR, ChosenAgent
 from agent_runtime.cli.questions import Questions
-from agent_runtime.errors import JobBlocked, JobFailed
+from agent_runtime.cli.terminal import program
+from agent_runtime.errors import JobBlocked, JobFailed, StorageError
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.trust import TrustStore
 from agent_runtime.values.context import BudgetSpec
@@ -179,8 +179,18 @@ class _Command:
         if not kernel.executes:
             dispatcher.must_wait()
         questions = Questions(kernel, narrator.line, db_flag=flag_for(self.db))
-        with contextlib.suppress(JobBlocked):  # the result tells it
+        try:
             await follow(handle, narrator, questions, begin=partial(dispatcher.choose, handle.job_id))
+        except JobBlocked:
+            pass  # the result tells it
+        except StorageError as error:
+            if self.as_json:
+                told = {"job_id": handle.job_id, "status": None, "content": narrator.heard}
+                _print_json({**told, "error": str(error), "error_code": error.code})
+            else:
+                print_unstored(narrator)
+            narrator.line(f"go on with: {program()} jobs resume {handle.job_id}{flag_for(self.db)}")
+            raise
         return await self._conclude(kernel, handle, narrator)
 
     async def _conclude(self, kernel: RuntimeKernel, handle: ExecutionHandle, narrator: Narrator) -> int:

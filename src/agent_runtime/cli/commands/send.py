@@ -39,5 +39,6 @@ async def _send(settings: Settings, identity: str, body: Any, dedupe_key: str | 
         sent = await kernel.send(identity, body, dedupe_key=dedupe_key, scope_id=scope)
         waiting = await kernel.inbox.count(identity, scope_id=scope)
     say(sent.message_id)
-    say(f"number {sent.position} to {identity}; {waiting} wait", err=True)
+    waits = "waits" if waiting == 1 else "wait"
+    say(f"number {sent.position} to {identity}; {waiting} {waits}", err=True)
     return OK

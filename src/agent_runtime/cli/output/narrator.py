@@ -27,8 +27,10 @@ class Narrator:
         self._speak = speak
         self._mid_line = False
         self._newest: str | None = None
+        self.heard = ""
+        """The words of the newest answer."""
         self.spoken = ""
-        """The words of the newest answer that have been shown."""
+        """Those of them that have been shown."""
 
     def line(self, text: str) -> None:
         """Say something on a line of its own."""
@@ -47,7 +49,7 @@ class Narrator:
             self._token(event)
             return
         if event.type == RuntimeEventType.MODEL_STARTED:
-            self.spoken = ""
+            self.heard = self.spoken = ""
         text = self._text(event)
         if text is not None:
             self.line(text)
@@ -55,9 +57,12 @@ class Narrator:
             self._newest = event.type
 
     def _token(self, event: RuntimeEvent) -> None:
-        if self._speak is None or event.data.get("reasoning"):
+        if event.data.get("reasoning"):
             return
         text = str(event.data["text"])
+        self.heard += text
+        if self._speak is None:
+            return
         self._speak(text)
         self.spoken += text
         self._mid_line = not text.endswith("\n")

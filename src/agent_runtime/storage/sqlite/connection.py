@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import quote
 
+from agent_runtime.errors import StorageReadOnly
 from agent_runtime.storage.migrations import HEAD, REVISIONS, unknown_schema
 from llm_client.private_files import make_private
 
@@ -20,11 +23,20 @@ BUSY_SECONDS: Final = 10.0
 
 
 def connect(path: Path, *, durability: Durability = "power", read_only: bool = False) -> sqlite3.Connection:
-    """Open a connection in WAL mode, without implicit transactions. To be used by one thread at a time."""
+    """Open a connection in WAL mode, without implicit transactions. To be used by one thread at a time.
+
+    Raises:
+        StorageReadOnly: There is a log beside the file, and the folder cannot be written, which reading both takes.
+    """
     if not read_only:
         make_private(path)
     db = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=256
+        _uri(path),
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     try:
         db.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
@@ -38,6 +50,25 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
         db.close()
         raise
     return db
+
+
+def _uri(path: Path) -> str:
+    """Return the file's address: of one in a folder that cannot be written, without the files that SQLite makes beside it.
+
+    A read-only mount, say. What is in the file can be read all the same, and every write says that it cannot be.
+    """
+    uri = f"file:{quote(str(path))}"
+    if not path.exists() or os.access(path.parent, os.W_OK):
+        return uri
+    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if not log.exists() or not log.stat().st_size:
+        return f"{uri}?immutable=1"
+    if not index.exists():
+        raise StorageReadOnly(
+            f"{str(path)!r} cannot be read: its log, {log.name}, has to be written into it first, and the folder cannot be "
+            "written; copy both to one that can"
+        )
+    return uri
 
 
 def ensure_schema(db: sqlite3.Connection, path: Path) -> None:

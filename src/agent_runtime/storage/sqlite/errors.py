@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,15 @@ def translated(error: sqlite3.Error, path: str) -> StorageError:
     if "locked" in text:
         return StorageError(f"{path!r} is locked by another process")
     return StorageError(f"{path!r}: {text}")
+
+
+def file_error(error: OSError, path: str) -> StorageError:
+    """Return the same for what the operating system says about a file beside it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk that holds {path!r} is full; nothing of this change was written")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageReadOnly(f"{path!r} cannot be written: {error.strerror}")
+    return StorageError(f"{path!r}: {error.strerror}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, ha
 from agent_runtime.storage.sqlite.commit import apply
 from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.due import DueWork
+from agent_runtime.storage.sqlite.errors import file_error
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from agent_runtime.storage.sqlite.inbox import InboxReader, woken_by_mail
 from agent_runtime.storage.sqlite.jobs import JobReader
@@ -88,8 +89,11 @@ class SQLiteStorage(
         await self.open()
         if self._lock.is_held:  # by another kernel of this process, whose jobs are not left behind
             return True
-        if not await asyncio.to_thread(self._lock.acquire):
-            return False
+        try:
+            if not await asyncio.to_thread(self._lock.acquire):
+                return False
+        except OSError as error:
+            raise file_error(error, str(self._path)) from error
         try:
             await self._writer.run(lambda db: db.execute(sql.FREE_ALL_JOBS, ("",)))
             await self._writer.run(lambda db: db.execute(sql.FORGET_OTHER_WORKERS, ("",)))
