@@ -15,6 +15,7 @@ from agent_runtime import (
     InvalidInput,
     JobCancelled,
     OperatorContext,
+    PolicyContext,
     PolicyEngine,
     StepFailed,
     ToolPolicy,
@@ -525,3 +526,50 @@ async def test_a_model_is_told_that_an_endless_number_is_none_and_nobody_is_aske
 
     assert not paid
     assert "amount" in provider.requests[-1].messages[-1].text
+
+
+@pytest.mark.parametrize(
+    "asked_by", ["the tool", "a rule of a document", "a rule in code", "the operator", "the job's rule"]
+)
+async def test_a_question_waits_for_ever_where_nobody_has_said_how_long(asked_by: str) -> None:
+    """An answer that comes after a weekend is an answer: nothing in the product makes it expire by itself."""
+    till, rules = Till(requires_approval=asked_by == "the tool"), []
+    if asked_by == "a rule in code":
+        rules = [ToolPolicy(tool_patterns="pay", require_approval=True)]
+    elif asked_by in ("a rule of a document", "the job's rule"):
+        about = "tool" if asked_by == "a rule of a document" else "job"
+        document = {"rules": [{"name": "r", about: "*", "decision": "require_approval"}]}
+        rules = list(PolicyEngine.from_dict(document).policy.rules)
+
+    async def work(context: OperatorContext, given: Any) -> Any:
+        if asked_by == "the operator":
+            return (await context.action(ActionSpec(type="confirm"))).resolution
+        return await buy(context, given)
+
+    async with kernel(operators={"work": work}, tools=[till.pay], policy_engine=PolicyEngine(rules)) as k:
+        handle = await k.execute(ExecutionRequest(operator="work", input={"amount": 10}))
+        question = await pending(handle)
+        assert question.expires_at is None
+        await handle.cancel()
+
+
+@pytest.mark.parametrize(
+    ("of_tool", "of_rule", "wanted"), [(30, 600, 600), (600, 30, 30), (30, None, 30), (None, 30, 30)]
+)
+async def test_a_policys_time_wins_over_a_tools_and_explain_says_the_same(
+    of_tool: float | None, of_rule: float | None, wanted: float
+) -> None:
+    till = Till(requires_approval=True, approval_timeout=of_tool)
+    rule = {"name": "r", "tool": "pay", "decision": "require_approval"}
+    engine = PolicyEngine.from_dict(
+        {"rules": [rule if of_rule is None else {**rule, "timeout_seconds": of_rule}]}
+    )
+    told = engine.explain("tool", "pay", PolicyContext(scope_id="default")).result.approval
+    assert told is not None
+    assert told.timeout_seconds == of_rule
+    async with kernel(operators={"buy": buy}, tools=[till.pay], policy_engine=engine) as k:
+        handle = await k.execute(ExecutionRequest(operator="buy", input={"amount": 10}))
+        question = await pending(handle)
+        assert question.expires_at is not None
+        assert (question.expires_at - question.created_at).total_seconds() == wanted
+        await handle.cancel()
