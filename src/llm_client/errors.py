@@ -55,7 +55,8 @@ class ProviderError(LLMClientError):
         model: Model that was asked.
         request_id: The vendor's id of the request, for its support desk.
         usage: What the vendor billed before the failure, if it said so.
-        usage_is_final: Whether nothing of an answer had come after that; else `usage` is the least that was billed.
+        usage_is_final: Whether nothing of an answer had come after that; else `usage` is the least that was billed, and without one nobody knows
+            what was.
         retry_after: Seconds the vendor asked us to wait.
         vendor_code: The vendor's own error code or type.
     """

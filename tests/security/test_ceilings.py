@@ -1,6 +1,7 @@
 """Nothing that a stranger writes makes room in a budget or a rate: neither numbers that no request has, nor what hides its size."""
 
 import asyncio
+import json
 from decimal import Decimal
 from typing import Any
 
@@ -35,7 +36,7 @@ from llm_client.pricing.model_prices import ModelPrices
 from llm_client.providers.anthropic.request import MessagesFormat
 from llm_client.usage import Usage
 from support.kernels import BOUND, kernel
-from support.loopback import LoopbackServer, Reply
+from support.loopback import LoopbackServer, Reply, sse_reply
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
 
@@ -262,4 +263,30 @@ async def test_an_answer_whose_connection_is_lost_counts_at_the_most_it_can_have
             entries = await k.ledger.entries()
         assert len(vendor.requests) == len(entries) == 2
         assert all(entry.uncertain and entry.cost for entry in entries)
+        await engine.aclose()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_an_answer_that_ends_in_an_error_counts_at_the_most_it_can_have_been(status: int) -> None:
+    """What has come is paid for, whatever status the vendor names afterwards; an error that nothing came before costs nothing."""
+    piece = {"id": "1", "model": "m", "choices": [{"index": 0, "delta": {"content": "hello"}}]}
+    failure = {"error": {"message": "no more", "code": status}}
+    said, failed = (f"data: {json.dumps(one)}\n\n" for one in (piece, failure))
+    async with LoopbackServer(sse_reply(said, failed), sse_reply(failed)) as vendor:
+        provider = OpenAIProvider("m", base_url=f"{vendor.url}/v1", key_required=False, name="compatible")
+        prices = PriceBook({"compatible:m": ModelPrices.of(input=10_000, output=10_000)})
+        engine = ExecutionEngine(provider, prices=prices, retry=RetryConfig(attempts=1))
+
+        async def read(context: OperatorContext, given: Any) -> None:
+            async for _ in engine.stream(RequestSpec(messages=[Message.user("?")], max_tokens=100)):
+                pass
+
+        async with kernel(engine=engine, operators={"read": read}, retry=RetryPolicy.none()) as k:
+            for _ in range(2):
+                with pytest.raises(JobFailed, match="no more"):
+                    await (await k.execute(ExecutionRequest(operator="read"))).result(timeout=BOUND)
+            first, second = await k.ledger.entries()
+        assert first.uncertain
+        assert first.cost
+        assert (second.uncertain, second.cost) == (False, 0)
         await engine.aclose()

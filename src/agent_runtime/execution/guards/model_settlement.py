@@ -252,6 +252,8 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
         is_known = error.usage.is_plausible and error.usage_is_final
         return (error.usage, False) if is_known else (bound.usage(), True)
     if isinstance(error, ProviderError):
+        if not error.usage_is_final:  # a part of an answer has come, whatever status has followed it
+            return bound.usage(), True
         refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
         # Nobody listens there, or there is no key to send.
         never_sent = isinstance(error, AuthenticationError) or not getattr(error, "has_left", True)
