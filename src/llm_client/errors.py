@@ -57,6 +57,8 @@ class ProviderError(LLMClientError):
         usage: What the vendor billed before the failure, if it said so.
         usage_is_final: Whether nothing of an answer had come after that; else `usage` is the least that was billed, and without one nobody knows
             what was.
+        has_left: Whether the request may have left before. Then it may have been answered, and may be billed; where nobody could be
+            reached it cannot.
         retry_after: Seconds the vendor asked us to wait.
         vendor_code: The vendor's own error code or type.
     """
@@ -64,6 +66,7 @@ class ProviderError(LLMClientError):
     code = "provider_error"
     retryable: bool = False
     usage_is_final: bool = True
+    has_left: bool = True
 
     def __init__(
         self,
@@ -109,16 +112,10 @@ class ProviderUnavailable(ProviderError):
 
 
 class ConnectionFailed(ProviderError):
-    """The connection to the provider failed.
-
-    Attributes:
-        has_left: Whether the request may have left before. Then it may have been answered, and may be billed; where nobody could be
-            reached it cannot.
-    """
+    """The connection to the provider failed."""
 
     code = "connection_failed"
     retryable = True
-    has_left: bool = True
 
 
 class InvalidResponse(ProviderError):

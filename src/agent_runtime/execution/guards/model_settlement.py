@@ -256,7 +256,7 @@ def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
             return bound.usage(), True
         refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
         # Nobody listens there, or there is no key to send.
-        never_sent = isinstance(error, AuthenticationError) or not getattr(error, "has_left", True)
+        never_sent = isinstance(error, AuthenticationError) or not error.has_left
         return (Usage(), False) if refused or never_sent else (bound.usage(), True)
     return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
 

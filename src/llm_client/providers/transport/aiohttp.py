@@ -170,9 +170,9 @@ def _mapped_errors() -> Iterator[None]:
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         raise ConfigurationError(f"not an HTTP URL: {error}") from None
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
-        raise ProviderTimeout(
-            f"the provider did not answer in time: {str(error) or type(error).__name__}"
-        ) from None
+        late = ProviderTimeout(f"the provider did not answer in time: {str(error) or type(error).__name__}")
+        late.has_left = not isinstance(error, aiohttp.ConnectionTimeoutError)
+        raise late from None
     except aiohttp.ContentTypeError as error:
         raise InvalidResponse(f"the answer could not be read: {error}") from error
     except aiohttp.ClientPayloadError as error:

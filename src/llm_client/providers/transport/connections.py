@@ -81,7 +81,7 @@ class Connections:
             async with asyncio.timeout(wait):
                 await self._slots.acquire()
         except TimeoutError:
-            raise ProviderTimeout("no free connection within the pool time-out") from None
+            raise not_reached("no free connection within the pool time-out") from None
 
     async def _take(self) -> AsyncConnectionInterface:
         while self._idle:
@@ -115,3 +115,10 @@ class PooledResponse:
             await stream.aclose()
         finally:
             await self._connections.give_back(self._connection)
+
+
+def not_reached(why: str) -> ProviderTimeout:
+    """Return a time-out before which the request has not left."""
+    error = ProviderTimeout(why)
+    error.has_left = False
+    return error

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from llm_client.errors import ConfigurationError, ConnectionFailed, ProviderTimeout
 from llm_client.network import NETWORK
-from llm_client.providers.transport.connections import Connections, PooledResponse
+from llm_client.providers.transport.connections import Connections, PooledResponse, not_reached
 from llm_client.providers.transport.inflate import Inflate, encoding_of
 from llm_client.providers.transport.port import (
     Headers,
@@ -229,9 +229,9 @@ def _mapped_errors() -> Iterator[None]:
     try:
         yield
     except httpcore2.ConnectTimeout:
-        raise ProviderTimeout("no connection to the provider within the connect time-out") from None
+        raise not_reached("no connection to the provider within the connect time-out") from None
     except httpcore2.PoolTimeout:
-        raise ProviderTimeout("no free connection within the pool time-out") from None
+        raise not_reached("no free connection within the pool time-out") from None
     except httpcore2.TimeoutException as error:
         phase = "write" if isinstance(error, httpcore2.WriteTimeout) else "read"
         raise ProviderTimeout(f"the provider was silent for longer than the {phase} time-out") from None
