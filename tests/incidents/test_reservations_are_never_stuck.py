@@ -144,7 +144,7 @@ async def ask_for_everything(context: OperatorContext, way: str) -> str:
 async def give_up(context: OperatorContext, way: str) -> str:
     """Lose patience with a call, and go on."""
     asking = asyncio.ensure_future(context.model(RequestSpec(messages=[Message.user(way)], max_tokens=50)))
-    await asyncio.wait([asking], timeout=0.05)
+    await asyncio.wait([asking], timeout=context.execution_ctx.metadata["patience"])
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     return "went on"
@@ -223,7 +223,7 @@ ENDS: dict[str, tuple[str, Callable[[float], dict[str, Any]]]] = {
         "ask",
         lambda seconds: {"budgets": BudgetSpec(max_cost=500, max_runtime_seconds=seconds)},
     ),
-    "the caller gives up": ("give_up", lambda _: {}),
+    "the caller gives up": ("give_up", lambda seconds: {"metadata": {"patience": seconds}}),
     "another branch fails": ("fail_beside", lambda _: {}),
 }
 CANCELLED = {"the job is cancelled", "another branch fails"}
