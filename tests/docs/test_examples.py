@@ -87,7 +87,8 @@ def run_page(page: Path) -> None:
 
 
 def run_python(block: Block, page: Path, module: types.ModuleType, runner: asyncio.Runner) -> None:
-    source = "\n" * block.line + block.source  # so that a traceback names the page's own lines
+    # A program of its own, as a reader starts it; and a traceback names the page's own lines.
+    source = "\n" * block.line + block.source.replace('if __name__ == "__main__":', "if True:")
     code = compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if "no-run" in block.flags:
         assert NEEDS.search(block.before), f"{page}:{block.line}: say before the block what it needs to run"
