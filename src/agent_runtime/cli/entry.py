@@ -37,7 +37,7 @@ _COMMANDS = {
         "doctor",
         "check the installation, the database and the keys",
     ),
-    "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "list, show, cancel and resume jobs"),
+    "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "submit, list, show, resume, retry and cancel jobs"),
     "migrate": (
         "agent_runtime.cli.commands.migrate",
         "migrate",

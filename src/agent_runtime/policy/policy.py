@@ -53,11 +53,24 @@ class Explanation:
     def __str__(self) -> str:
         result = self.result
         lines = [f"{self.subject.action} {self.subject.name!r}: {result.decision}" + _because(result)]
+        if result.approval is not None:
+            lines.append(
+                f"  asks {_asked(result.approval, of_tool=self.subject.action is PolicyAction.TOOL)}"
+            )
         lines += [
             f"  {'*' if one.applies else ' '} {one.rule.name}: {one.rule.decision} – {one.why}"
             for one in self.considered
         ]
         return "\n".join(lines)
+
+
+def _asked(approval: Approval, *, of_tool: bool) -> str:
+    """Say who is asked, and how long that waits."""
+    who = "anybody" if approval.approvers is None else ", ".join(approval.approvers)
+    votes = f" ({approval.quorum} of them)" if approval.quorum > 1 else ""
+    if approval.timeout_seconds is not None:
+        return f"{who}{votes}, for {approval.timeout_seconds:g} seconds"
+    return f"{who}{votes}, for ever" + (" unless the tool has an approval_timeout" if of_tool else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,7 +180,9 @@ async def _resolve(settings: Settings, action_id: str, resolution: dict[str, Any
         return OK
     say(f"{action_id} is {answered.status} by {by}")
     if answered.job_id is not None and not any(is_alive(worker) for worker in workers):
-        say(f"nothing executes its job now; go on with: {program()} jobs resume {answered.job_id}{flag}")
+        say(
+            f"nothing executes its job now; a worker goes on with it, or: {program()} jobs resume {answered.job_id}{flag}"
+        )
     return OK
 
 

@@ -564,9 +564,13 @@ async def test_a_policys_time_wins_over_a_tools_and_explain_says_the_same(
     engine = PolicyEngine.from_dict(
         {"rules": [rule if of_rule is None else {**rule, "timeout_seconds": of_rule}]}
     )
-    told = engine.explain("tool", "pay", PolicyContext(scope_id="default")).result.approval
-    assert told is not None
-    assert told.timeout_seconds == of_rule
+    told = engine.explain("tool", "pay", PolicyContext(scope_id="default"))
+    assert told.result.approval is not None
+    assert told.result.approval.timeout_seconds == of_rule
+    waits = (
+        "for ever unless the tool has an approval_timeout" if of_rule is None else f"for {of_rule} seconds"
+    )
+    assert f"  asks anybody, {waits}\n" in str(told)
     async with kernel(operators={"buy": buy}, tools=[till.pay], policy_engine=engine) as k:
         handle = await k.execute(ExecutionRequest(operator="buy", input={"amount": 10}))
         question = await pending(handle)
