@@ -383,8 +383,9 @@ async def test_a_call_lost_in_a_crash_is_settled_at_its_maximum_in_every_budget(
     async with asyncio.timeout(BOUND):
         await dying.died.wait()
     await bury(doomed, dying, storage)
-    async with kernel(storage, engine=Model().engine, operators={"ask": ask}) as k:
-        k.ledger.set_budget(budget)
+    another = kernel(storage, engine=Model().engine, operators={"ask": ask})
+    another.ledger.set_budget(budget)  # before it starts, since it goes on with the job at once
+    async with another as k:
         await k.handle(handle.job_id).result(timeout=BOUND)
         lost, ok = await k.ledger.entries()
         assert (lost.uncertain, ok.uncertain, ok.total_tokens) == (True, False, 10)
