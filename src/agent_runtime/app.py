@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
+    from agent_runtime.ports.feed import Projection
     from agent_runtime.settings import Settings
     from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.retry_policy import RetryPolicy
@@ -96,6 +97,7 @@ class KernelArguments(TypedDict, total=False):
     prices: PriceBook | None
     retry: RetryPolicy | None
     orchestration: OrchestrationConfig | None
+    projections: Iterable[Projection]
     worker: bool
 
 
@@ -126,6 +128,7 @@ class RuntimeKernel(Kernel):
         options: Tuning.
         prices: What calls cost, and can cost at most, in jobs, whichever engine makes them; by default each engine's own.
         retry: What outages mean to jobs whose request and operator do not say; by default they are waited out for an hour.
+        projections: What is kept up with the journals of all jobs, while this process executes.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -153,6 +156,7 @@ class RuntimeKernel(Kernel):
         prices: PriceBook | None = None,
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
+        projections: Iterable[Projection] = (),
         worker: bool = True,
     ) -> None:
         given = storage if not isinstance(storage, str) else None
@@ -176,6 +180,7 @@ class RuntimeKernel(Kernel):
             prices=prices,
             retry=retry,
             orchestration=orchestration,
+            projections=projections,
             worker=worker,
         )
 
@@ -222,6 +227,7 @@ class Runtime:
         prices: What calls cost, and can cost at most, whichever engine makes them; by default each engine's own.
         retry: What outages mean to jobs whose request and operator do not say.
         orchestration: How far a job may spread.
+        projections: What is kept up with the journals of all jobs, while this process executes.
         worker: Whether this process executes jobs, or only submits and follows them.
 
     Raises:
@@ -243,6 +249,7 @@ class Runtime:
         prices: PriceBook | None = None,
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
+        projections: Iterable[Projection] = (),
         worker: bool = True,
     ) -> None:
         from agent_runtime.settings import Settings, make_default_folder
@@ -264,6 +271,7 @@ class Runtime:
             prices=prices,
             retry=retry,
             orchestration=orchestration,
+            projections=projections,
             options=self.settings.kernel_options(),
             worker=worker,
         )

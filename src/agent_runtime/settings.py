@@ -263,6 +263,7 @@ class Settings(BaseSettings):
     heartbeat_interval: float = _DEFAULTS.heartbeat_interval
     worker_timeout: float = _DEFAULTS.worker_timeout
     sweep_interval: float = _DEFAULTS.sweep_interval
+    projection_interval: float = _DEFAULTS.projection_interval
     queues: Annotated[tuple[str, ...], NoDecode] = _DEFAULTS.queues
     """In the environment `a,b` or a JSON list."""
 

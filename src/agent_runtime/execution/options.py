@@ -77,6 +77,8 @@ class KernelOptions:
     `heartbeat_interval`. Others wait this long, and as long as they would themselves."""
     sweep_interval: float = 5.0
     """How often timers and due jobs are looked for, besides being told."""
+    projection_interval: float = 1.0
+    """How often projections look whether something new was written."""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -104,7 +106,7 @@ class KernelOptions:
 
 _AT_LEAST_ONE = frozenset({"max_concurrency", "max_crashes", "max_events", "max_inbox", "default_max_tokens"})
 _BOUNDS = frozenset({"max_concurrency_per_scope", "max_queued", "max_queued_per_scope"})
-_NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval"})
+_NEVER_ZERO = frozenset({"heartbeat_interval", "worker_timeout", "sweep_interval", "projection_interval"})
 
 
 def check_option(name: str, value: object) -> None:

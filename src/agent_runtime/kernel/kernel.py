@@ -46,6 +46,7 @@ from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitParts, NewEvent
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.feed import Projection
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.checks import can_be_id
@@ -59,6 +60,7 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat
+from agent_runtime.worker.projectors import Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
@@ -102,6 +104,7 @@ class Kernel:
         prices: What calls cost, and can cost at most, in jobs; by default each engine's own.
         retry: What outages mean to jobs whose request and operator do not say.
         orchestration: How far a job may spread.
+        projections: What is kept up with the journals of all jobs, while this process executes.
         worker: Whether this process executes jobs, or only submits and follows them.
     """
 
@@ -123,6 +126,7 @@ class Kernel:
         prices: PriceBook | None = None,
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
+        projections: Iterable[Projection] = (),
         worker: bool = True,
     ) -> None:
         self._owns_storage = owns_storage
@@ -155,6 +159,7 @@ class Kernel:
             prices=prices,
             tools=_tools(tools, agent),
             dispatcher=dispatcher,
+            projections=projections,
         )
 
     def _assemble(
@@ -164,6 +169,7 @@ class Kernel:
         prices: PriceBook | None,
         tools: dict[str, Tool],
         dispatcher: Dispatcher,
+        projections: Iterable[Projection],
     ) -> None:
         """Put together what executes jobs."""
         heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
@@ -207,6 +213,14 @@ class Kernel:
             ready=ready,
             changes=self._changes,
             heartbeat=heartbeat,
+            projectors=Projectors(
+                projections,
+                self.storage,
+                self.clock,
+                holder=self.worker_id,
+                interval=self.options.projection_interval,
+                held_for=self.options.worker_timeout,
+            ),
             wanted=self._wants_to_execute,
         )
 

@@ -27,7 +27,7 @@ class Retention(Protocol):
         """Delete the jobs that ended longest ago, before a moment, with their journals and actions.
 
         The counters of their own budgets go with them. Ledger entries stay, and so do jobs with a pending action, children whose
-        parent is there, and what was retried while that is. Returns how many jobs are gone.
+        parent is there, what was retried while that is, and what a projection has not dealt with. Returns how many jobs are gone.
 
         Args:
             before: The moment.
@@ -41,7 +41,7 @@ class Retention(Protocol):
         """Delete the private content of the jobs that ended longest ago, before a moment: inputs, messages, results.
 
         Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
-        action, and of those to whose results another one refers that has its content, as for `prune`. Returns how many
-        jobs have lost theirs. The arguments are those of `prune`.
+        action, of those to whose results another one refers that has its content, and of those that a projection has not dealt
+        with, as for `prune`. Returns how many jobs have lost theirs. The arguments are those of `prune`.
         """
         ...

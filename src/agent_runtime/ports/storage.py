@@ -6,6 +6,7 @@ from typing import Protocol
 
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.due import DueWork
+from agent_runtime.ports.feed import Feed
 from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Journal, JournalReader
 from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
@@ -24,6 +25,7 @@ class Storage(
     InboxReader,
     Workers,
     Retention,
+    Feed,
     Protocol,
 ):
     """Everything one database does for the runtime."""

@@ -57,6 +57,7 @@ LEDGER: Columns = _columns(
     "output_tokens cached_tokens cache_write_tokens reasoning_tokens cost_units price_source status uncertain "
     "duration_ms timestamp:t metadata:j"
 )
+CURSOR: Columns = _columns("name position fence holder held_until:t updated_at:t")
 BUDGET: Columns = _columns("budget_id scope_id limits:j updated_at:t")
 POLICY: Columns = _columns("name version document:j created_at:t")
 WORKER: Columns = _columns("worker_id queues:j operators:j started_at:t heartbeat_at:t info:j")

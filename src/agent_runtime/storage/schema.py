@@ -173,6 +173,17 @@ events = Table(
     ),
 )
 
+cursors = Table(
+    "runtime_cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("position", BigInteger),
+    _required("fence", BigInteger),
+    Column("holder", Text),
+    Column("held_until", Time),
+    _required("updated_at", Time),
+)
+
 signals = Table(
     "runtime_signals",
     metadata,

@@ -35,6 +35,7 @@ from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
 from agent_runtime.testing.examples import NOW, JobFields, action, commit, job, pairs
 from agent_runtime.testing.families_contract import FamiliesContract
+from agent_runtime.testing.feed_contract import FeedContract
 from agent_runtime.testing.inbox_contract import InboxContract
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.testing.refusals_contract import RefusalsContract
@@ -75,6 +76,7 @@ class StorageContract(
     AbilityContract,
     InboxContract,
     RefusalsContract,
+    FeedContract,
 ):
     """The suite."""
 

@@ -13,6 +13,7 @@ from agent_runtime.values.event import RuntimeEventType
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.heartbeat import Heartbeat
 from agent_runtime.worker.place import Place
+from agent_runtime.worker.projectors import Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from llm_client.background import BackgroundLoop, Backoff, stopped
@@ -38,6 +39,7 @@ class Worker:
         ready: Where jobs go that lose their owner.
         changes: Hears of commits.
         heartbeat: The worker's.
+        projectors: At work while this process executes.
         wanted: Whether this process is to execute, or only to submit and follow.
     """
 
@@ -51,6 +53,7 @@ class Worker:
         ready: ReadyQueue,
         changes: ChangeRouter,
         heartbeat: Heartbeat,
+        projectors: Projectors,
         wanted: bool,
     ) -> None:
         self._services = services
@@ -59,6 +62,7 @@ class Worker:
         self._dispatcher = dispatcher
         self._queue = dispatcher if isinstance(dispatcher, SharedDispatcher) else None
         self._timers = timers
+        self._projectors = projectors
         self._ready = ready
         self._changes = changes
         self._wanted = wanted
@@ -115,7 +119,13 @@ class Worker:
         self._executor.drain()
         options = self._services.options
         seconds = options.shutdown_seconds
-        loops = (self._sweeps.stop, self._loop.stop, self._timers.stop, self._changes.stop)
+        loops = (
+            self._sweeps.stop,
+            self._loop.stop,
+            self._timers.stop,
+            self._projectors.stop,
+            self._changes.stop,
+        )
         steps = (self._drain, *loops, self._sign_off)
         if not await stopped(*steps, seconds=seconds):
             logger.warning("stopping took longer than %g s; what is left is for other workers", seconds)
@@ -147,6 +157,7 @@ class Worker:
         await self._free_blocked()
         await self._changes.sweep()
         self._timers.start()
+        self._projectors.start()
 
     async def _free_blocked(self) -> None:
         """Give blocked jobs that this process can run now another chance: all of them, page by page."""

@@ -230,6 +230,8 @@ def append(state: State, job_id: str, events: Sequence[NewEvent], at: datetime) 
     journal = state.journals.setdefault(job_id, [])
     for seq, event in enumerate(events, job.last_seq + 1):
         journal.append(placed(event, job_id, job.scope_id, seq, at))
+        state.positions += 1
+        state.feed.append((state.positions, job_id, seq))
     state.put_job(job, last_seq=job.last_seq + len(events))
     return job.last_seq + 1 if events else 0
 

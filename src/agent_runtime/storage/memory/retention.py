@@ -30,6 +30,7 @@ class Retention:
             key = (job.scope_id, job.idempotency_key or "")
             if state.keys.get(key) == job.job_id:
                 del state.keys[key]
+        state.feed = [place for place in state.feed if place[1] not in gone]
         state.without_content -= gone
         state.actions = {key: action for key, action in state.actions.items() if action.job_id not in gone}
         state.tokens = {key: token for key, token in state.tokens.items() if token.action_id in state.actions}

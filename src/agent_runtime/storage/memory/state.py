@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.commit import Commit, Signal, StoredPolicy, Timer
+from agent_runtime.ports.feed import Cursor
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.storage.memory.job_table import JobTable, Line, in_order, is_ready
@@ -40,6 +43,11 @@ class State:
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """Job id by `(scope, idempotency key)`."""
     journals: dict[str, list[RuntimeEvent]] = field(default_factory=dict)
+    feed: list[tuple[int, str, int]] = field(default_factory=list)
+    """Where entries stand among those of all jobs, in order: position, job, seq."""
+    positions: int = 0
+    """The last position that was given."""
+    cursors: dict[str, Cursor] = field(default_factory=dict)
     commits: dict[str, int] = field(default_factory=dict)
     signals: dict[str, dict[str, Signal]] = field(default_factory=dict)
     """Signals that wait, by job and signal id."""
@@ -179,7 +187,8 @@ class State:
         self, before: datetime, limit: int, max_events: int, *, but: Collection[str] = ()
     ) -> list[JobRecord]:
         """Return the jobs that ended longest ago and have no pending action, within the bounds of `Retention`."""
-        left_out = {*but, *(action.job_id for action in self.actions.values() if action.is_pending)}
+        pending = (action.job_id for action in self.actions.values() if action.is_pending)
+        left_out = {*but, *pending, *self._unfollowed()}
         ended = [
             (job.completed_at, job.job_id)
             for job in self.jobs.values()
@@ -195,6 +204,14 @@ class State:
             chosen.append(self.jobs[job_id])
             max_events -= self.jobs[job_id].last_seq
         return chosen
+
+    def _unfollowed(self) -> set[str]:
+        """Return the jobs of which a projection has not dealt with everything."""
+        if not self.cursors:
+            return set()
+        slowest = min(cursor.position for cursor in self.cursors.values())
+        behind = bisect_right(self.feed, slowest, key=itemgetter(0))
+        return {job_id for _, job_id, _ in islice(self.feed, behind, None)}
 
     def _is_referred_to(self, job: JobRecord, but: Collection[str]) -> bool:
         """Whether another job, not one of `but`, may ask for what this one gave: its parent, or what goes on in its place."""

@@ -15,6 +15,7 @@ from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.memory.actions import ActionReader
 from agent_runtime.storage.memory.commit import append, apply, check, drain_signals
 from agent_runtime.storage.memory.due import DueWork
+from agent_runtime.storage.memory.feed import Feed
 from agent_runtime.storage.memory.inbox import InboxReader
 from agent_runtime.storage.memory.jobs import JobReader
 from agent_runtime.storage.memory.journal import JournalReader
@@ -30,7 +31,16 @@ from agent_runtime.values.job import JobStatus
 
 
 class MemoryStorage(
-    JournalReader, DueWork, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention
+    JournalReader,
+    DueWork,
+    JobReader,
+    ActionReader,
+    LedgerReader,
+    RuleReader,
+    InboxReader,
+    Workers,
+    Retention,
+    Feed,
 ):
     """Storage that lives as long as the object."""
 

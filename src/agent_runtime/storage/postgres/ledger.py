@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import StoredPolicy
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.settling import writers_gone
 from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
     DIALECT,
@@ -25,8 +24,6 @@ from agent_runtime.values.opening import SpentBy
 from agent_runtime.values.standing_budget import Budget
 
 _LEDGER = ", ".join(rows.LEDGER)
-LEDGER_PATIENCE: Final = 60.0
-"""Seconds to wait for transactions that write the ledger, before a budget that counts what it has is stored."""
 
 
 class LedgerReader:
@@ -54,18 +51,9 @@ class LedgerReader:
         return [_entry(row) for row in found]
 
     async def ledger_positions(self) -> tuple[int, int]:
-        """Return the positions of the first and the last ledger entry.
-
-        Positions are given before they are committed. Those who may have one below the last are waited for.
-        """
+        """Return the positions of the first and the last ledger entry, once nothing can come to stand between them."""
         ((first, last),) = await self._connections.fetch(sql.LEDGER_POSITIONS)
-        writing = {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
-        give_up_at = asyncio.get_running_loop().time() + LEDGER_PATIENCE
-        while writing:
-            if asyncio.get_running_loop().time() > give_up_at:
-                raise StorageError("a transaction that writes the ledger does not end; nothing was stored")
-            await asyncio.sleep(0.005)
-            writing &= {name for (name,) in await self._connections.fetch(sql.LEDGER_WRITERS)}
+        await writers_gone(self._connections, "runtime_ledger")
         return first, last
 
     async def spent(self, since: datetime, *, after: int, upto: int) -> Sequence[SpentBy]:

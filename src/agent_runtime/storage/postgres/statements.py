@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.storage.cursors import FOLLOWED
 from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
     ACTION,
@@ -192,12 +193,6 @@ WAITING: Final = f"SELECT count(*) FROM (SELECT 1 FROM runtime_jobs WHERE {READY
 
 SPENT_SINCE: Final = spent_since("$1", "l.metadata ->> 'corrects'", "$2", "$3")
 LEDGER_POSITIONS: Final = "SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM runtime_ledger"
-LEDGER_WRITERS: Final = """
-SELECT virtualtransaction FROM pg_locks
-WHERE locktype = 'relation' AND relation = 'runtime_ledger'::regclass AND mode = 'RowExclusiveLock' AND granted
-  AND pid <> pg_backend_pid()
-"""
-"""The transactions that write, or may write, entries: whoever inserts has this lock before it takes a position."""
 STOP_COUNTING: Final = "LOCK TABLE runtime_budget_counters IN EXCLUSIVE MODE"
 """Waits for those who have locked counters, and lets others only read them until the end of the transaction."""
 NEW_COUNTERS: Final = """
@@ -440,7 +435,7 @@ def _ended_jobs(condition: str, other: str = "") -> str:
     WITH candidates AS (
       SELECT j.job_id, j.last_seq, j.completed_at FROM runtime_jobs j WHERE j.completed_at < $1 {condition}
         AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
-        AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other})
+        AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other}) AND {FOLLOWED}
       ORDER BY j.completed_at, j.job_id LIMIT $2 FOR UPDATE SKIP LOCKED
     ), ended AS (
       SELECT job_id FROM (

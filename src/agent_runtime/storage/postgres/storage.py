@@ -20,6 +20,7 @@ from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.due import DueWork
 from agent_runtime.storage.postgres.executor_lock import ExecutorLock
+from agent_runtime.storage.postgres.feed import Feed
 from agent_runtime.storage.postgres.inbox import InboxReader
 from agent_runtime.storage.postgres.jobs import JobReader
 from agent_runtime.storage.postgres.journal import JournalReader
@@ -48,7 +49,16 @@ _ALL = 2**31
 
 
 class PostgresStorage(
-    JournalReader, DueWork, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention
+    JournalReader,
+    DueWork,
+    JobReader,
+    ActionReader,
+    LedgerReader,
+    RuleReader,
+    InboxReader,
+    Workers,
+    Retention,
+    Feed,
 ):
     """Storage in a database that any number of processes share.
 

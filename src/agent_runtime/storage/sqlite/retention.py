@@ -27,8 +27,11 @@ class Retention:
 
         def delete(db: sqlite3.Connection) -> int:
             ended = db.execute(sql.ENDED_JOBS, bounds).fetchall()
+            (last,) = db.execute(sql.LAST_POSITION).fetchone()
             for statement in sql.DELETE_JOB:
                 db.executemany(statement, ended)
+            for statement in sql.KEEP_POSITION:
+                db.execute(statement, {"last": last})
             return len(ended)
 
         deleted: int = await self._writer.run(delete)

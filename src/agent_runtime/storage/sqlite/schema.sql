@@ -57,6 +57,15 @@ CREATE TABLE runtime_budgets (
 	updated_at BIGINT NOT NULL, 
 	PRIMARY KEY (budget_id)
 );
+CREATE TABLE runtime_cursors (
+	name TEXT NOT NULL, 
+	position BIGINT NOT NULL, 
+	fence BIGINT NOT NULL, 
+	holder TEXT, 
+	held_until BIGINT, 
+	updated_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+);
 CREATE TABLE runtime_events (
 	id INTEGER NOT NULL, 
 	job_id TEXT NOT NULL, 

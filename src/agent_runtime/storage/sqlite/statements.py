@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.storage.cursors import FOLLOWED
 from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
     ACTION,
@@ -331,7 +332,7 @@ def _ended_jobs(condition: str, other: str = "") -> str:
       FROM (
         SELECT job_id, last_seq, completed_at FROM runtime_jobs j WHERE completed_at < :before {condition}
           AND NOT EXISTS (SELECT 1 FROM runtime_actions a WHERE a.job_id = j.job_id AND a.status = 'pending')
-          AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other})
+          AND NOT EXISTS (SELECT 1 FROM runtime_jobs r WHERE {REFERS} {other}) AND {FOLLOWED}
         ORDER BY completed_at, job_id LIMIT :limit
       ) AS j
     ) WHERE events_before < :events
@@ -369,6 +370,14 @@ DELETE_JOB: Final = (
         )
     ),
 )
+LAST_POSITION: Final = "SELECT coalesce(max(id), 0) FROM runtime_events"
+KEEP_POSITION: Final = (
+    "DELETE FROM runtime_events WHERE job_id = '' AND id < (SELECT max(id) FROM runtime_events)",
+    """INSERT INTO runtime_events (id, job_id, seq, type, at, data)
+    SELECT :last, '', :last, 'feed.position', 0, '{}' WHERE :last > (SELECT coalesce(max(id), 0) FROM runtime_events)""",
+)
+"""SQLite gives the number of a deleted last row again, which who follows the feed would take for read. So a row of no job keeps it;
+`AUTOINCREMENT` would do the same at the price of one more page in each transaction that writes."""
 FREE_JOB: Final = """
 UPDATE runtime_jobs SET owner = NULL, open_claim = 0 WHERE job_id = ? AND fence = ? AND owner IS NOT NULL
 """

@@ -22,6 +22,7 @@ from agent_runtime.storage.sqlite.connection import Durability
 from agent_runtime.storage.sqlite.due import DueWork
 from agent_runtime.storage.sqlite.errors import file_error
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
+from agent_runtime.storage.sqlite.feed import Feed
 from agent_runtime.storage.sqlite.inbox import InboxReader, woken_by_mail
 from agent_runtime.storage.sqlite.jobs import JobReader
 from agent_runtime.storage.sqlite.journal import JournalReader
@@ -43,7 +44,16 @@ _ALL = 2**31
 
 
 class SQLiteStorage(
-    JournalReader, DueWork, JobReader, ActionReader, LedgerReader, RuleReader, InboxReader, Workers, Retention
+    JournalReader,
+    DueWork,
+    JobReader,
+    ActionReader,
+    LedgerReader,
+    RuleReader,
+    InboxReader,
+    Workers,
+    Retention,
+    Feed,
 ):
     """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
 

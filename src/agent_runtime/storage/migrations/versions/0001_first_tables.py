@@ -129,6 +129,15 @@ def upgrade() -> None:
         "runtime_events_commit", "runtime_events", ["commit_id"], "commit_id IS NOT NULL", unique=True
     )
     op.create_table(
+        "runtime_cursors",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("position", sa.BigInteger, nullable=False),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("holder", sa.Text),
+        sa.Column("held_until", Time),
+        sa.Column("updated_at", Time, nullable=False),
+    )
+    op.create_table(
         "runtime_jobs",
         sa.Column("job_id", sa.Text, primary_key=True),
         sa.Column("origin", sa.Text, nullable=False),
@@ -374,10 +383,6 @@ def _add_what_only_postgres_has() -> None:
         op.execute(
             f"ALTER TABLE runtime_workers ADD COLUMN {column} TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp()"
         )
-    # Ids are drawn before their transaction commits: whoever reads by id alone misses what commits late. Read in the
-    # order (xid, id), below `pg_snapshot_xmin(pg_current_snapshot())`, nothing comes late.
-    op.execute("ALTER TABLE runtime_events ADD COLUMN xid XID8 NOT NULL DEFAULT pg_current_xact_id()")
-    op.execute("CREATE INDEX runtime_events_outbox ON runtime_events (xid, id)")
     # A job's row is updated with every step; free room in its page spares the indexes.
     op.execute("ALTER TABLE runtime_jobs SET (fillfactor = 50)")
     op.execute("ALTER TABLE runtime_budget_counters SET (fillfactor = 20)")
@@ -398,6 +403,7 @@ def downgrade() -> None:
         "runtime_policies",
         "runtime_ledger",
         "runtime_jobs",
+        "runtime_cursors",
         "runtime_events",
         "runtime_budgets",
         "runtime_budget_counters",

@@ -1,0 +1,62 @@
+"""The statements about cursors and pages of the feed, the same for both databases but for their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from agent_runtime.ports.feed import Cursor
+from agent_runtime.storage.rows import CURSOR, EVENT
+
+_COLUMNS = ", ".join(CURSOR)
+
+ALL: Final = f"SELECT {_COLUMNS} FROM runtime_cursors ORDER BY name"  # noqa: S608 -- names of our own
+TAKE: Final = f"""
+INSERT INTO runtime_cursors AS c (name, position, fence, holder, held_until, updated_at)
+VALUES ({{name}}, {{position}}, 1, {{holder}}, {{until}}, {{at}})
+ON CONFLICT (name) DO UPDATE
+SET fence = c.fence + 1, holder = excluded.holder, held_until = excluded.held_until, updated_at = excluded.updated_at
+WHERE c.holder IS NULL OR c.holder = excluded.holder OR c.held_until <= excluded.updated_at
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+MOVE: Final = """
+UPDATE runtime_cursors SET position = {position}, held_until = {until}, updated_at = {at},
+  holder = CASE WHEN {is_held} THEN holder END
+WHERE name = {name} AND fence = {fence} AND holder IS NOT NULL AND position <= {position} RETURNING name
+"""
+DROP: Final = "DELETE FROM runtime_cursors WHERE name = {name} RETURNING name"
+PAGE: Final = f"""
+SELECT e.id, e.job_id, j.scope_id, {", ".join(f"e.{name}" for name in EVENT)}
+FROM runtime_events e JOIN runtime_jobs j ON j.job_id = e.job_id
+WHERE e.id > {{after}} AND e.id <= {{upto}} ORDER BY e.id
+"""  # noqa: S608
+SIZES: Final = """
+SELECT id, coalesce({length}(content), 0) FROM runtime_events WHERE id > {after} AND id <= {upto} ORDER BY id LIMIT {limit}
+"""
+FOLLOWED: Final = """
+(SELECT e.id FROM runtime_events e WHERE e.job_id = j.job_id ORDER BY e.seq DESC LIMIT 1)
+  <= (SELECT coalesce(min(c.position), 9223372036854775807) FROM runtime_cursors c)
+"""
+"""Whether all projections have dealt with everything of an ended job `j`."""
+
+
+def cursor_record(row: Iterable[object]) -> Cursor:
+    """Build a cursor from its column values."""
+    values: dict[str, Any] = dict(zip(CURSOR, row, strict=True))
+    return Cursor(**values)
+
+
+def last_of_page(sizes: Iterable[tuple[int, int]], max_bytes: int) -> int | None:
+    """Return the last position of which the entries up to it have so many bytes at most; `None` when there is none.
+
+    Args:
+        sizes: Each entry's position and bytes, in order. The first one is taken in any case.
+        max_bytes: The bound.
+    """
+    last = None
+    for position, size in sizes:
+        max_bytes -= size
+        if last is not None and max_bytes < 0:
+            break
+        last = position
+    return last
