@@ -80,6 +80,7 @@ if TYPE_CHECKING:
         RedactionPolicy,
         ToolPolicy,
     )
+    from agent_runtime.ports.feed import FeedEntry, Projection
     from agent_runtime.settings import Settings
     from agent_runtime.storage.memory.signals import InMemorySignalChannel
     from agent_runtime.storage.memory.stores import (
@@ -150,6 +151,7 @@ _HOMES = {
     "storage.redis.change_notifier": "RedisChangeNotifier",
     "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
+    "ports.feed": "FeedEntry Projection",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry LedgerEvent",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
@@ -194,6 +196,7 @@ __all__ = [
     "ExecutionRequest",
     "ExecutionResult",
     "ExecutorBusy",
+    "FeedEntry",
     "FenceLost",
     "IdempotencyConflict",
     "InMemoryActionStore",
@@ -244,6 +247,7 @@ __all__ = [
     "PostgresJobStore",
     "PostgresLedgerWriter",
     "PostgresStorage",
+    "Projection",
     "QueueFull",
     "RedactionPolicy",
     "RedisActionStore",

@@ -19,6 +19,7 @@ QUICK = KernelOptions(
     drain_timeout=2.0,
     cancel_timeout=0.5,
     sweep_interval=0.2,
+    projection_interval=0.02,
     storage_patience=0.2,
     reservation_wait=0.5,
     unlisted_after=0.1,

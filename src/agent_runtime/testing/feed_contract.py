@@ -24,9 +24,9 @@ async def created(storage: Storage, *, scope_id: str = "default", content: bytes
     return record
 
 
-async def ended(storage: Storage, **values: str) -> JobRecord:
+async def ended(storage: Storage, *, scope_id: str = "default") -> JobRecord:
     """Store a job that has succeeded: three entries."""
-    record = await created(storage, **values)
+    record = await created(storage, scope_id=scope_id)
     claim = await storage.claim(record.job_id, owner="w1", at=NOW)
     assert claim is not None
     change = JobChange(status=JobStatus.SUCCEEDED, completed_at=NOW, release=True)
