@@ -18,7 +18,7 @@ from support.projecting_child import OPTIONS, Written, work
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 6)]
 TESTS = Path(__file__).parent.parent
-JOBS, STEPS, DEATHS = 12, 4, 4
+JOBS, STEPS, DEATHS = 8, 3, 3
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -48,6 +48,11 @@ _COMMANDS = {
         "policy",
         "check a policy file, and explain what it would decide",
     ),
+    "projections": (
+        "agent_runtime.cli.commands.projections",
+        "projections",
+        "show how far projections of the journals are, and forget one",
+    ),
     "prune": ("agent_runtime.cli.commands.prune", "prune", "delete jobs that ended long ago"),
     "run": ("agent_runtime.cli.commands.run", "run", "run an agent on a prompt, as a durable job"),
     "send": ("agent_runtime.cli.commands.send", "send", "send a message to an identity"),

@@ -17,6 +17,7 @@ from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.ports.storage import Storage
 from agent_runtime.settings import Settings
 from agent_runtime.storage.vacuum import vacuum_sqlite
 from agent_runtime.values.checks import MAX_SECONDS
@@ -115,9 +116,24 @@ async def _prune(
             if (age := others.get(what)) is not None:
                 count = await _until_none(partial(storage.forget, what, before=now - age))
                 say(f"{counted(count, *names)} deleted")
+        if jobs is not None or content is not None:
+            await _tell_of_those_behind(storage)
     if file is not None:
         size, left = await vacuum_sqlite(file)
         say(f"{file}: {size:,} → {left:,} bytes")
+
+
+async def _tell_of_those_behind(storage: Storage) -> None:
+    """Name the projections that nobody runs and that keep jobs from being deleted."""
+    cursors = await storage.cursors()
+    end = await storage.feed_end() if cursors else 0
+    for cursor in cursors:
+        if cursor.position < end and (cursor.held_until is None or cursor.held_until < storage.clock.now()):
+            say(
+                f"the projection {cursor.name!r}, which nobody follows now, is {end - cursor.position:,} positions behind; jobs it has "
+                "not dealt with are kept (`agent-runtime projections drop` forgets it)",
+                err=True,
+            )
 
 
 async def _until_none(batch: Callable[[], Awaitable[int]]) -> int:
