@@ -64,5 +64,5 @@ def test_tasks_of_the_runtime_are_begun_in_an_empty_context() -> None:
     assert found - IN_THE_ROOMS_OWN_CONTEXT == set(FOR_OTHER_PEOPLES_CODE)
 
 
-IN_THE_ROOMS_OWN_CONTEXT = {"agent_runtime/storage/postgres/claims.py"}
+IN_THE_ROOMS_OWN_CONTEXT = {"agent_runtime/storage/postgres/claims.py", "agent_runtime/worker/projectors.py"}
 """What is begun inside a task of the runtime's own has its empty context."""

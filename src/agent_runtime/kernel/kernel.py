@@ -213,15 +213,19 @@ class Kernel:
             ready=ready,
             changes=self._changes,
             heartbeat=heartbeat,
-            projectors=Projectors(
-                projections,
-                self.storage,
-                self.clock,
-                holder=self.worker_id,
-                interval=self.options.projection_interval,
-                held_for=self.options.worker_timeout,
-            ),
+            projectors=self._projectors(projections),
             wanted=self._wants_to_execute,
+        )
+
+    def _projectors(self, projections: Iterable[Projection]) -> Projectors:
+        """Return what keeps projections up with the feed."""
+        return Projectors(
+            projections,
+            self.storage,
+            self.clock,
+            holder=self.worker_id,
+            interval=self.options.projection_interval,
+            held_for=self.options.worker_timeout,
         )
 
     def _heartbeat(self, dispatcher: Dispatcher) -> Heartbeat:

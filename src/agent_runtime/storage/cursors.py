@@ -34,7 +34,7 @@ SIZES: Final = """
 SELECT id, coalesce({length}(content), 0) FROM runtime_events WHERE id > {after} AND id <= {upto} ORDER BY id LIMIT {limit}
 """
 FOLLOWED: Final = """
-(SELECT e.id FROM runtime_events e WHERE e.job_id = j.job_id ORDER BY e.seq DESC LIMIT 1)
+coalesce((SELECT e.id FROM runtime_events e WHERE e.job_id = j.job_id ORDER BY e.seq DESC LIMIT 1), 0)
   <= (SELECT coalesce(min(c.position), 9223372036854775807) FROM runtime_cursors c)
 """
 """Whether all projections have dealt with everything of an ended job `j`."""

@@ -8,7 +8,7 @@ import pytest
 
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import NewEvent
-from agent_runtime.storage.postgres import PostgresStorage, settling
+from agent_runtime.storage.postgres import PostgresStorage, locks
 from agent_runtime.testing.storage_contract import commit, job
 
 INSERT = "INSERT INTO runtime_events (job_id, seq, type, at, data) VALUES ($1, $2, 'custom.x', now(), '{}')"
@@ -101,7 +101,7 @@ async def test_those_who_begin_meanwhile_are_not_waited_for(storage: PostgresSto
 async def test_a_transaction_that_does_not_end_is_named(
     storage: PostgresStorage, late: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settling, "PATIENCE", 0.05)
+    monkeypatch.setattr(locks, "PATIENCE", 0.05)
     first = await created(storage)
     async with late.transaction():
         await late.execute(INSERT, first, 2)

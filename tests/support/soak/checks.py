@@ -43,10 +43,12 @@ class Ended:
     """What a follower of each has seen: the seqs."""
     retried: dict[str, str]
     """The jobs that were retried, and as which they went on."""
+    copies: dict[str, list[int]]
+    """What a projection was handed of each job: the seqs, in the order in which they came first."""
     world: Sequence[Happening]
     """What happened."""
     paused: bool
-    """Whether a worker was paused, which may then have had an effect that nobody waited for any more."""
+    """Whether a worker was paused, which may then have had an effect that nobody waited for any more, and hand entries out late."""
 
 
 async def check_story(desk: RuntimeKernel, story: Ended, findings: Findings) -> None:
@@ -60,6 +62,13 @@ async def check_story(desk: RuntimeKernel, story: Ended, findings: Findings) -> 
         check_poison(plan, job_id, journals, story.world, findings)
     for job_id, seen in story.followed.items():
         findings.check(seen == [event.seq for event in journals[job_id]], f"{job_id}: a follower saw {seen}")
+    for job_id, events in journals.items():
+        copy = story.copies.get(job_id, [])
+        if (
+            story.paused
+        ):  # one that stood still may hand out later entries, again, before the one that took over does
+            copy = sorted(copy)
+        findings.check(copy == [event.seq for event in events], f"{job_id}: a projection was handed {copy}")
     everything = [event for events in journals.values() for event in own(events)]
     check_effects(story.world, findings, paused=story.paused)
     if not story.paused:

@@ -12,6 +12,7 @@ from pathlib import Path
 from agent_runtime.ports.clock import SystemClock
 from agent_runtime.storage.postgres import PostgresStorage
 from support.private_postgres import PrivatePostgres
+from support.soak.mirrors import read_copies
 from support.soak.stories import Story
 from support.soak.world import FileWorld
 
@@ -48,6 +49,10 @@ class CrowdStory(Story):
     def log(self) -> str:
         """What the workers had to say."""
         return (self._folder / "log").read_text()
+
+    def copies(self) -> list[tuple[str, int]]:
+        """Return what the workers' projection was handed."""
+        return read_copies(self._folder / "world-copies")
 
     async def aclose(self) -> None:
         """Close the desk's storage."""

@@ -30,6 +30,7 @@ from agent_runtime.testing.faults import bury
 from agent_runtime.values.deaths import CRASH_LOOP
 from support.kernels import DOOMED, QUICK
 from support.soak.checks import Ended, Findings, all_jobs, check_story
+from support.soak.mirrors import Mirror, in_order
 from support.soak.plans import JobPlan, Planner, approves
 from support.soak.programs import HASTY, MAX_CRASHES, PRICES, STUMBLED, TOOL_OF, Soaked, make_engine
 from support.soak.troubled_storage import TroubledStorage, Troubles
@@ -70,6 +71,8 @@ class Story:
         self.findings = Findings()
         self.plans: dict[str, JobPlan] = {}
         self.followed: dict[str, list[int]] = {}
+        self._copies: list[tuple[str, int]] = []
+        """What a projection was handed: jobs and seqs."""
         self.deaths = 0
         self.retried: dict[str, str] = {}
         """The jobs that were retried, and as which they went on."""
@@ -88,6 +91,13 @@ class Story:
 
     def _life(self) -> Life:
         return Life(self.world, random.Random(self._rng.getrandbits(64)))
+
+    def _copy(self, job_id: str, seq: int) -> None:
+        self._copies.append((job_id, seq))
+
+    def copies(self) -> list[tuple[str, int]]:
+        """Return what a projection was handed: jobs and seqs."""
+        return self._copies
 
     def _version(self) -> int:
         """Return which version of the code a process is started with."""
@@ -118,6 +128,7 @@ class Story:
             ledger=ledger,
             operators=[Soaked(life, version)],
             tools=[*TOOL_OF.values(), HASTY],
+            projections=[Mirror(life, random.Random(self._rng.getrandbits(64)), self._copy)],
             clock=self._clock,
             prices=PRICES,
             options=options,
@@ -140,6 +151,7 @@ class Story:
                     await self._all_ended(desk)
             except TimeoutError:
                 self.findings.said.append("the story never ends")
+            await self._all_copied()
             self._over.set()
             await self._watch_the_till(desk, reserved=False)
             for job in jobs:
@@ -149,7 +161,14 @@ class Story:
                 for result in await asyncio.gather(*self._tasks, return_exceptions=True):
                     if isinstance(result, BaseException):
                         self.findings.said.append(f"a task of the story failed: {result!r}")
-            ended = Ended(self.plans, self.followed, self.retried, self.world.all(), paused=self.paused)
+            ended = Ended(
+                self.plans,
+                self.followed,
+                self.retried,
+                in_order(self.copies()),
+                self.world.all(),
+                paused=self.paused,
+            )
             await check_story(desk, ended, self.findings)
         return self.findings.said
 
@@ -228,6 +247,16 @@ class Story:
     async def _all_ended(self, desk: RuntimeKernel) -> None:
         while not all(job.status.is_terminal for job in (await insist(lambda: all_jobs(desk))).values()):
             await asyncio.sleep(0.1)
+
+    async def _all_copied(self) -> None:
+        """Wait until the projection is where the feed ends."""
+        end = await insist(self._storage.feed_end)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while [cursor.position for cursor in await insist(self._storage.cursors)] != [end]:
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            self.findings.said.append(f"the projection never gets to {end}")
 
     async def _people(self, desk: RuntimeKernel) -> None:
         """Answer questions, sometimes two people at once, and truthfully about lost effects."""

@@ -134,6 +134,17 @@ class TroubledStorage(DyingStorage):
         await self._gate()
         return await self._inner.standing_budgets()
 
+    async def feed(self, **options: Any) -> Any:
+        await self._gate()
+        return await self._inner.feed(**options)
+
+    async def take_cursor(self, name: str, **options: Any) -> Any:
+        return await self._write(lambda: self._inner.take_cursor(name, **options))
+
+    async def move_cursor(self, name: str, **options: Any) -> bool:
+        moved: bool = await self._write(lambda: self._inner.move_cursor(name, **options))
+        return moved
+
     async def owned_jobs(self, worker_id: str) -> Any:
         await self._gate()
         return await self._inner.owned_jobs(worker_id)

@@ -19,6 +19,7 @@ from agent_runtime.ports.clock import ServerClock, SystemClock
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.journal import Claim
 from agent_runtime.storage.postgres import PostgresStorage
+from support.soak.mirrors import FileCopies, Mirror
 from support.soak.programs import HASTY, MAX_CRASHES, PRICES, TOOL_OF, Soaked, make_engine
 from support.soak.world import FileWorld, Life
 from support.worker_child import WORKER
@@ -87,6 +88,7 @@ async def main(dsn: str, world: str, seed: int, version: int, skew: float, *, mo
         operators=[Soaked(life, version)],
         tools=[*TOOL_OF.values(), HASTY],
         prices=PRICES,
+        projections=[Mirror(life, chance, FileCopies(Path(f"{world}-copies")).add)],
         options=replace(WORKER, code_version=f"v{version}", max_crashes=MAX_CRASHES),
     )
     async with kernel:

@@ -9,7 +9,7 @@ from typing import Final
 from agent_runtime.ports.feed import FEED_BYTES, FEED_ENTRIES, Cursor, FeedEntry
 from agent_runtime.storage import cursors
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.settling import writers_gone
+from agent_runtime.storage.postgres.locks import writers_gone
 from agent_runtime.storage.postgres.values import decode, event_record, from_text, to_text
 from agent_runtime.storage.rows import CURSOR
 

@@ -10,7 +10,7 @@ from agent_runtime.ports.commit import StoredPolicy
 from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.settling import writers_gone
+from agent_runtime.storage.postgres.locks import writers_gone
 from agent_runtime.storage.postgres.transaction import counters_of, spent_rows
 from agent_runtime.storage.postgres.values import (
     DIALECT,

@@ -19,12 +19,12 @@ from agent_runtime.storage.postgres.change_notifier import PostgresChangeNotifie
 from agent_runtime.storage.postgres.claims import ClaimReader
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.due import DueWork
-from agent_runtime.storage.postgres.executor_lock import ExecutorLock
 from agent_runtime.storage.postgres.feed import Feed
 from agent_runtime.storage.postgres.inbox import InboxReader
 from agent_runtime.storage.postgres.jobs import JobReader
 from agent_runtime.storage.postgres.journal import JournalReader
 from agent_runtime.storage.postgres.ledger import LedgerReader, RuleReader
+from agent_runtime.storage.postgres.locks import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, DrainOperation
 from agent_runtime.storage.postgres.retention import Retention
 from agent_runtime.storage.postgres.tables import check_tables, create_tables
