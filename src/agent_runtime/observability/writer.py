@@ -78,20 +78,25 @@ class BackgroundWriter:
         return self.pending_bytes + weight <= MAX_PENDING_BYTES
 
     def put(self, target: Target, record: CallRecord, weight: int) -> bool:
-        """Take a record; false when too many wait already."""
+        """Take a record; false when too many wait already, or nobody can write them any more."""
         if self._given - self._done >= MAX_PENDING_RECORDS:
             return False
         with self._changing:
+            if self._thread is None and not self._start():
+                return False
             self._given += 1
             self._given_bytes += weight
             self._queue.put((target, record, weight))
-            if self._thread is None:
-                self._start()
         return True
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="call-log-writer", daemon=True)
-        self._thread.start()
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="call-log-writer", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the process is ending, or has no thread to spare: the next record tries again
+            return False
+        self._thread = thread
+        return True
 
     def reached(self) -> Future[None]:
         """Return what is done when everything that was taken before is written."""

@@ -203,9 +203,7 @@ class RunAttempts(ModelMiddleware):
         )
 
     def _is_as_asked(self, spec: RequestSpec) -> bool:
-        return len(spec.messages) == len(self._asked) and all(
-            one is other or one == other for one, other in zip(spec.messages, self._asked, strict=True)
-        )
+        return tuple(spec.messages) == self._asked  # the same messages, as a rule: that is told at once
 
     def _write(self, record: CallRecord | None) -> None:
         if self._sink is None or record is None:

@@ -249,6 +249,25 @@ async def test_the_loop_may_wait_for_the_files_and_is_told_how(tmp_path: Path) -
     await logger.room()
 
 
+def test_a_process_that_has_no_thread_to_spare_loses_calls_and_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = writer.BackgroundWriter()
+    monkeypatch.setattr("agent_runtime.observability.file_log.WRITER", fresh)
+    logger = FileCallLogger(tmp_path, "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _no_thread)
+        logger.record(call_record())
+        logger.flush()
+    logger.record(call_record())
+    logger.flush()
+    assert (summary_of(logger.path)["total_calls"], summary_of(logger.path)["lost_calls"]) == (1, 1)
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_who_waits_for_room_loses_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "MAX_PENDING_BYTES", 200_000)
     logger = FileCallLogger(tmp_path, "run")

@@ -1,6 +1,7 @@
 """Specs as durable jobs: what was asked is journaled, and a resume neither asks nor records it again."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from agent_runtime import (
     JobStatus,
     KernelOptions,
     OperatorContext,
+    PolicyEngine,
+    RedactionPolicy,
     RuntimeKernel,
 )
 from agent_runtime.errors import ConfigurationError
@@ -126,3 +129,18 @@ def test_what_remembers_in_one_process_is_no_job(packs: Path) -> None:
     agents, _ = runner(packs)
     with pytest.raises(ConfigurationError, match="remembers in one process"):
         agents.as_operator(AgentSpec(name="planner", mode=AgentMode.CONVERSATIONAL))
+
+
+async def test_what_a_policy_takes_out_of_a_request_is_in_no_file(packs: Path) -> None:
+    agents, provider = runner(packs, GOOD)
+    policy = PolicyEngine()
+    policy.add_rule(RedactionPolicy())
+    request = dataclasses.replace(REQUEST, input={"variables": {"goal": "a trip of ada@example.com"}})
+    async with RuntimeKernel(operators=[agents.as_operator(SPEC)], policy_engine=policy) as kernel:
+        await (await kernel.execute(request)).result()
+
+    assert "ada@" not in provider.requests[0].messages[-1].text
+    (call,) = await calls(agents, packs)
+    assert "ada@" not in str(call)
+    assert "user_prompt" not in call
+    assert "a trip of" in call["messages"][-1]["content"]
