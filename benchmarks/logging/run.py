@@ -34,12 +34,12 @@ from llm_client import (
     RequestSpec,
     Usage,
 )
-from llm_client.json_text import dumps
+from llm_client.agent.structured import OutputType
 
 ROOT = Path(__file__).parents[2]
 RECORD = ROOT / "docs" / "benchmarks" / "logging.md"
 SIZES = {"1 KB": 1_000, "8 KB": 8_000, "32 KB": 32_000}
-CALLS = 2_000
+CALLS = 1_000
 PAUSE = 50
 """Calls after which the writer catches up, unmeasured: a model takes longer to answer than a file to be written."""
 LINE = "The planner looks at order 17 of 2026-11-21, which costs 12.50, and asks for the next step.\n"
@@ -95,7 +95,7 @@ async def caller(size: int, folder: Path, *, logged: bool) -> tuple[float, float
     call = ModelCall(spec=given.spec, context=RequestContext(), provider=provider)
     attempt = ModelAttempt(call=call, spec=given.spec, provider=provider, number=1)
     facts = RunFacts(spec=AgentSpec(name="planner"), prompts=given.prompts, context={"goal": "on"})
-    value = {"text": text(size // 2)}
+    value, output = {"text": text(size // 2)}, OutputType(dict[str, str])
 
     async def proceed(_: ModelAttempt) -> CompletionResult:
         assert given.result is not None
@@ -110,7 +110,7 @@ async def caller(size: int, folder: Path, *, logged: bool) -> tuple[float, float
         await attempts.room()
         attempts.ask(tuple(given.spec.messages))
         await attempts.attempt(attempt, proceed)
-        attempts.matched(lambda: dumps(value))
+        attempts.matched(lambda: output.dump(value))
         times.append(time.perf_counter_ns() - began)
         worked.append(time.thread_time_ns() - busy)
     await logger.flush_async()
@@ -174,7 +174,7 @@ def report(rows: list[str], on: str) -> str:
     ]
     intro = (
         f"One run of `make bench` ({on}). All numbers are microseconds. `hand-over` is `logger.record(…)` alone, wanted are at most 50; the writer catches up\n"
-        f"after each {PAUSE} of them. `a runner's attempt` is everything that the log takes from its caller, with the writer asleep, as it is between two answers of a model:\n"
+        f"after each {PAUSE} of them. `a runner's attempt` is everything that the log takes from its caller, right after the loop has waited and with the writer asleep, as it is between two answers of a model:\n"
         "making the record, writing the answer as its type writes it, handing over. The writer redacts, makes the text and writes the file, on a thread of its own."
     )
     return "\n\n".join(["# What the log of model calls costs", intro, "\n".join(lines)]) + "\n"

@@ -81,7 +81,7 @@ def _add_texts(document: Document, record: CallRecord) -> None:
         document["refusal"] = record.result.refusal
         if record.result.tool_calls:
             document["tool_calls"] = [_read(dump_tool_call, call) for call in record.result.tool_calls]
-    document["validated_response"] = None if record.validated is None else loads(record.validated)
+    document["validated_response"] = None if record.validated is None else _jsonable(record.validated)
     document["validation_errors"] = record.validation_errors
 
 

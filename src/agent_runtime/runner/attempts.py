@@ -94,7 +94,7 @@ class RunAttempts(ModelMiddleware):
             self._ended = self._record(attempt, began, started_at, "succeeded", result=result)
         return result
 
-    def matched(self, validated: Callable[[], bytes]) -> None:
+    def matched(self, validated: Callable[[], object]) -> None:
         """Say that the last answer is what was asked for, and how it is written as its type."""
         if self._ended is not None:
             self._close(validated=validated())

@@ -263,7 +263,7 @@ class AsyncAgentRunner:
                     ) from error
                 messages = (*messages, answer.message(), Message.user(_REPAIR.format(problems=problems)))
             else:
-                attempts.matched(partial(_written, output, value))
+                attempts.matched(partial(output.dump, value))
                 return answer, value
         raise AssertionError("unreachable: the last round returns or raises")
 
@@ -352,10 +352,6 @@ def _facts(
         job_id=context.job_id,
         trace_id=context.trace_id,
     )
-
-
-def _written(output: OutputType, value: object) -> bytes:
-    return dumps(output.dump(value))
 
 
 def _problems(answer: CompletionResult, error: OutputInvalid) -> str:

@@ -66,8 +66,8 @@ class CallRecord(NamedTuple):
     """What was asked."""
     result: CompletionResult | None = None
     """What was answered."""
-    validated: bytes | None = None
-    """The answer as its type writes it, as JSON."""
+    validated: object = None
+    """The answer as its type writes it: JSON values that nobody else has."""
     validation_errors: str | None = None
     """Why the answer does not match."""
     context: Mapping[str, object] = _NOTHING
@@ -90,11 +90,13 @@ class CallRecord(NamedTuple):
 
     def weight(self) -> int:
         """Return about how many bytes the record keeps in the memory."""
-        size = _OF_A_RECORD + len(self.error or "") + len(self.validated or b"")
+        size = _OF_A_RECORD + len(self.error or "")
         if self.spec is not None:
             size += sum(map(_length, self.spec.messages))
         if self.result is not None:
-            size += len(self.result.content) + sum(len(part.text) for part in self.result.reasoning)
+            size += len(self.result.content) * (1 if self.validated is None else 2) + sum(
+                len(part.text) for part in self.result.reasoning
+            )
         return size
 
 

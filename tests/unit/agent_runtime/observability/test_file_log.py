@@ -34,7 +34,7 @@ def names(logger: FileCallLogger) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["yaml", "json"])
 def test_a_call_is_a_file_with_what_was_asked_and_answered(tmp_path: Path, kind: Any) -> None:
-    logger = logged(tmp_path, call_record(validated=b'{"steps":[]}'), format=kind)
+    logger = logged(tmp_path, call_record(validated={"steps": []}), format=kind)
 
     assert names(logger) == [f"call_001_planner.{kind}", "summary.yaml"]
     (call,) = written_calls(logger.path)
@@ -138,7 +138,7 @@ def test_the_numbers_go_on_when_their_file_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_read_costs_no_other_one(tmp_path: Path) -> None:
-    logger = logged(tmp_path, call_record(), call_record(validated=b"no JSON"), call_record())
+    logger = logged(tmp_path, call_record(), call_record(agent_name=None), call_record())
 
     assert len(written_calls(logger.path)) == 2
     summary = summary_of(logger.path)
