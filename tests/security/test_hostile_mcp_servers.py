@@ -41,6 +41,7 @@ from llm_client.tools.mcp_bounds import (
 from llm_client.tools.mcp_http import _Bound
 from support.loopback import LoopbackServer, Received, Reply, json_reply, sse_reply
 from support.mcp_sessions import SessionServer
+from support.threads import Turns
 
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_mcp_server.py"
 RAW = PROGRAM.with_name("raw_mcp_server.py")
@@ -449,24 +450,16 @@ async def test_an_answer_that_is_too_long_fails_no_other_call(events: bool, long
 
 async def test_a_long_event_lets_others_go_on_between_its_pieces() -> None:
     """It is held until all of it is known; the SDK then looks at each of its lines."""
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
 
     async def come() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"data: x\n"
         yield b"\n"
 
-    counting = asyncio.create_task(others())
-    passed = [piece async for piece in _Bound(lambda excess: b"", ToolError).passed(come())]
-    counting.cancel()
+    with Turns() as turns:
+        passed = [piece async for piece in _Bound(lambda excess: b"", ToolError).passed(come())]
     assert b"".join(passed) == b"data: x\n" * 100 + b"\n"
-    assert turns >= 100
+    assert turns.count >= 100
 
 
 async def test_a_server_that_asks_on_and_on_is_given_up(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A vendor, or whoever answers in its place, costs a call no more than its share, and fails it as one of our errors."""
 
-import asyncio
 import gzip
 import json
 import math
@@ -45,7 +44,7 @@ from llm_client.providers.transport.httpcore import HttpcoreTransport
 from llm_client.providers.transport.port import AnswerLimits, HttpRequest, HttpResponse, read_body
 from support.json_places import places, replaced
 from support.loopback import LoopbackServer, Reply, sse_reply
-from support.threads import calls_on_the_loop
+from support.threads import Turns, calls_on_the_loop
 from support.wire import anthropic, data_events, google, openai_chat, openai_responses
 
 ORIGIN = Origin(provider="v", model="m")
@@ -534,25 +533,16 @@ class _InPieces:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_an_answer_in_countless_pieces_lets_others_go_on(streamed: bool) -> None:
     """Pieces that hold no event gave nobody a turn: 64 KB of one byte each took six hundred milliseconds at a stretch."""
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    going_on = asyncio.create_task(others())
     response = _InPieces("text/event-stream", [b":"] * 300, seconds=0.001)
-    if streamed:
-        reader = ChatStreamReader(ORIGIN, None)
-        with pytest.raises(StreamInterrupted):
-            async for _ in read_stream(response, reader, ORIGIN):
-                pass
-    else:
-        assert await read_body(response) == b":" * 300
-    going_on.cancel()
-    assert turns >= 5
+    with Turns() as turns:
+        if streamed:
+            reader = ChatStreamReader(ORIGIN, None)
+            with pytest.raises(StreamInterrupted):
+                async for _ in read_stream(response, reader, ORIGIN):
+                    pass
+        else:
+            assert await read_body(response) == b":" * 300
+    assert turns.count >= 5
 
 
 async def test_a_body_in_countless_pieces_takes_the_room_that_it_has() -> None:

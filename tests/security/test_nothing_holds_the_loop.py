@@ -1,6 +1,5 @@
 """What strangers make long is read beside the event loop, so that other jobs, heartbeats and cancellations go on."""
 
-import asyncio
 import contextlib
 import json
 import threading
@@ -62,7 +61,7 @@ from support.kernels import BOUND, kernel, pending, until
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.redaction_corpus import SECRETS
 from support.secret_places import PLACES
-from support.threads import calls_on_the_loop
+from support.threads import Turns, calls_on_the_loop
 from support.vendor_keys import KEYS
 
 SECRET = "sk-" + "proj-" + "a1B2c3D4" * 6
@@ -159,14 +158,6 @@ async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None
         reason="",
         until=None,
     )
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
     storage = MemoryStorage()
     await storage.open()
     ledger = Ledger(StorageView(storage))
@@ -174,10 +165,9 @@ async def test_a_look_at_countless_waits_for_budgets_lets_others_go_on() -> None
     data = wanted.to_dict("2026-01-01")
     waits = [Timer(f"job-{n}", BUDGET_TIMER, NEVER, "job.retry_requested", None, data) for n in range(5_000)]
     await storage.commit(commit(set_timers=waits))
-    counting = asyncio.create_task(others())
-    assert await ledger.waits_with_room() == []
-    counting.cancel()
-    assert turns >= 5
+    with Turns() as turns:
+        assert await ledger.waits_with_room() == []
+    assert turns.count >= 5
 
 
 @pytest.mark.parametrize("streamed", [False, True])

@@ -1,5 +1,6 @@
 """Where something is done: on the thread of the event loop, which is a test's own, or beside it."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -30,3 +31,22 @@ def calls_on_the_loop(
 
     patch.setattr(owner, name, noted)
     return found
+
+
+class Turns:
+    """How often others got a turn of the event loop while a block went on: `with Turns() as turns: …`, then `turns.count`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> "Turns":
+        self._counting = asyncio.create_task(self._others())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._counting.cancel()
+
+    async def _others(self) -> None:
+        while True:
+            await asyncio.sleep(0)
+            self.count += 1
