@@ -166,6 +166,12 @@ def report(version: str, rounds: int, on: str, tables: str, studied: list[str], 
     )
     if queued is not None:
         intro += f" Through the queue, 1,000 jobs at 100 in flight take LangGraph {queued:.2f} times as long as ours (wanted ≥ 3.5)."
+    intro += (
+        "\n\nWhere less is reached than wanted, it is processor time that is short: server, worker and submitter together keep nearly two cores busy (the last\n"
+        "table), and of what the worker takes [the page on SQLite](runtime.md) says where it goes. A start in an idle worker is a notification,\n"
+        "a look at the queue, a claim and a commit, one after the other in three processes. Why\n"
+        "the slowest of many timers takes so long among 100,000 suspended jobs is not known yet."
+    )
     return (
         "\n\n".join(["# The runtime on Postgres, beside LangGraph and DBOS", intro, tables, *studied]) + "\n"
     )
