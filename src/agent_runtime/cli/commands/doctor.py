@@ -154,12 +154,13 @@ def _database(settings: Settings) -> Iterator[Finding]:
 async def _opened(settings: Settings) -> list[Finding]:
     async with reading(settings) as kernel:
         count = await kernel.jobs.count()
-        zones = _zones(await kernel.ledger.budgets())
+        budgets = await kernel.ledger.budgets()
         workers = [
             worker
             for worker in await kernel.storage.list_workers()
             if is_alive(worker) and not worker.only_waits
         ]
+    zones = await asyncio.to_thread(lambda: list(_zones(budgets)))  # which reads files
     pids = ", ".join(str(worker.info.get("pid")) for worker in workers)
     return [
         Finding(
