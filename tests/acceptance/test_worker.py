@@ -150,3 +150,105 @@ async def test_a_team_outgrows_one_process_without_changing_its_code(
         for worker in workers:
             worker.kill()
             worker.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.timeout(BOUND * 3)
+async def test_a_worker_that_is_told_to_stop_ends_the_step_under_way_and_leaves_the_rest(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """A terminal that goes away is no reason to lose a step."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+    environment = {**os.environ, "AGENT_RUNTIME_STORAGE": storage}
+    command = [sys.executable, "-m", "agent_runtime.cli", "worker", "--app", "shop:kernel"]
+
+    def started() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    async with RuntimeKernel.create(storage=storage, worker=False) as k:
+        first = started()
+        try:
+            assert first.stdout is not None
+            assert "executes count" in await asyncio.to_thread(first.stdout.readline)
+            handle = await k.execute(ExecutionRequest(operator="count", input={"steps": 20, "seconds": 0.05}))
+
+            async def has_begun() -> bool:
+                return len(await k.storage.events(handle.job_id)) > 4
+
+            await until(has_begun)
+            first.send_signal(number)
+            _, said = await asyncio.to_thread(first.communicate, timeout=BOUND)
+            assert (first.returncode, "Traceback" in said) == (0, False), said
+            left = await handle.job()
+            assert (left.owner, left.deaths, left.status.is_terminal) == (None, 0, False)
+        finally:
+            first.kill()
+            first.wait()
+        second = started()
+        try:
+            assert (await handle.result(timeout=BOUND)).output == {"steps": 20}
+        finally:
+            second.kill()
+            second.communicate()
+        done = [e.operation_id for e in await k.storage.events(handle.job_id) if e.type == "step.completed"]
+        assert len(done) == len(set(done)) == 20
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 0.9, 1.3])
+async def test_a_worker_that_is_told_to_stop_while_it_starts_says_nothing_of_it(
+    seconds: float, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP)
+    environment = {**os.environ, "AGENT_RUNTIME_STORAGE": f"sqlite:///{tmp_path / 'runs.db'}"}
+    command = [sys.executable, "-m", "agent_runtime.cli", "worker", "--app", "shop:kernel"]
+    worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        await asyncio.sleep(seconds)
+        worker.send_signal(signal.SIGTERM)
+        _, said = await asyncio.to_thread(worker.communicate, timeout=BOUND)
+        assert worker.returncode in (0, -signal.SIGTERM, 130), said
+        assert "Traceback" not in said
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+WITH_TOOLS = """
+import sys
+from agent_runtime import RuntimeKernel, Settings
+from llm_client import Agent, McpServer, ScriptedProvider, ToolCall
+
+server = McpServer([sys.executable, SERVER])
+
+async def kernel():
+    provider = ScriptedProvider([ToolCall("c1", "add", {"a": 2, "b": 3}), "It is 5."])
+    agent = Agent(provider=provider, tools=await server.tools())
+    return RuntimeKernel.create(storage=Settings.load().storage, agent=agent)
+"""
+
+
+@pytest.mark.timeout(BOUND * 3)
+async def test_a_worker_has_the_tools_of_a_server_that_its_application_asks_for_them(tmp_path: Path) -> None:
+    """The factory of the application is asynchronous, and the connection lives as long as the worker."""
+    server = Path(__file__).parents[1] / "support" / "mcp_server.py"
+    (tmp_path / "shop.py").write_text(WITH_TOOLS.replace("SERVER", repr(str(server))))
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+    environment = {**os.environ, "AGENT_RUNTIME_STORAGE": storage}
+    command = [sys.executable, "-m", "agent_runtime.cli", "worker", "--app", "shop:kernel"]
+    worker = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert worker.stdout is not None
+        assert "executes agent" in await asyncio.to_thread(worker.stdout.readline)
+        async with RuntimeKernel.create(storage=storage, worker=False) as k:
+            handle = await k.execute(ExecutionRequest(operator="agent", prompt="2 + 3?"))
+            assert (await handle.result(timeout=BOUND)).content == "It is 5."
+            (done,) = [e for e in await k.storage.events(handle.job_id) if e.type == "tool.completed"]
+            assert "5" in str(done.body())
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, BOUND) == 0
+    finally:
+        worker.kill()
+        worker.communicate()
