@@ -355,7 +355,9 @@ def import_object(path: str) -> object:
     """
     module_name, separator, attribute = path.partition(":")
     if not (separator and module_name and attribute):
-        raise ConfigurationError(f"{path!r} does not name anything: write module:attribute")
+        raise ConfigurationError(
+            f"{path!r} says no module and what of it is meant: write module:attribute, such as shop:app"
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
