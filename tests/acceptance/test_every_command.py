@@ -90,6 +90,7 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("migrate",): [],
             ("policy", "check"): ["policy.yaml"],
             ("policy", "explain"): ["policy.yaml", "tool", "shell_run"],
+            ("projections", "drop"): [TEXT],
             ("prune",): ["--older-than", "9000"],
             ("run",): ["--app", "own:make", "hi"],
             ("send",): ["somebody", '"hi"'],
@@ -183,6 +184,9 @@ async def fill(path: Path) -> dict[str, str]:
         await status_becomes(asks, "waiting_action")
         waits = await k.execute(ExecutionRequest(operator="op", input="ask"))
         await status_becomes(waits, "waiting_action")
+    await storage.open()
+    now = storage.clock.now()
+    await storage.take_cursor(TEXT, holder=TEXT, at=now, until=now)
     await storage.aclose()
     return {"DONE": done.job_id, "FAILED": failed.job_id, "ASKED": action.action_id, "WAITING": waits.job_id}
 
@@ -222,6 +226,7 @@ CHANGES = {
     ("jobs", "cancel"),
     ("jobs", "retry"),
     ("jobs", "unblock"),
+    ("projections", "drop"),
 }
 """What has been done by the first of several."""
 
