@@ -363,6 +363,8 @@ def import_object(path: str) -> object:
         sys.path.insert(0, folder)
     try:
         found: Any = importlib.import_module(module_name)
+    except ConfigurationError as error:  # a module that makes its application itself
+        raise ConfigurationError(f"{error} (which {module_name!r} says when it is imported)") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"{module_name!r} cannot be imported: {reason}") from error

@@ -165,7 +165,8 @@ class ActionManager:
         answer = await read_aside(resolution, lambda: check_resolution(action, resolution))
         while True:
             if not action.is_pending:
-                raise ActionAlreadyResolved(f"action {action.action_id!r} is {action.status}")
+                by = f" by {action.resolved_by!r}" if action.resolved_by else ""
+                raise ActionAlreadyResolved(f"action {action.action_id!r} is {action.status}{by}")
             if action.expires_at is not None and action.expires_at <= self._clock.now():
                 raise ActionAlreadyResolved(f"action {action.action_id!r} has expired")
             voter = voter_of(action, resolved_by)

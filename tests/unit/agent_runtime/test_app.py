@@ -87,6 +87,17 @@ def test_an_application_may_be_a_runtime_a_kernel_or_a_factory(
             load_app(bad)
 
 
+def test_what_a_module_finds_wrong_when_it_is_imported_is_said_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "its_app_itself.py").write_text(
+        "from agent_runtime.errors import ConfigurationError\nraise ConfigurationError('there is no house.yaml')\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"^there is no house\.yaml \(which 'its_app_itself' says"):
+        load_app("its_app_itself:runtime")
+
+
 @pytest.mark.parametrize(
     ("own", "named", "same"),
     [

@@ -62,6 +62,8 @@ async def test_two_hundred_resolvers_and_one_winner(manager: ActionManager) -> N
     winners = [outcome for outcome in outcomes if not isinstance(outcome, ActionAlreadyResolved)]
     assert len(winners) == 1
     assert (await manager.get(action.action_id)).resolution == winners[0].resolution
+    with pytest.raises(ActionAlreadyResolved, match=rf"is resolved by '{winners[0].resolved_by}'$"):
+        await manager.resolve(action.resume_token or "", {"value": 1}, "late")
 
 
 async def test_an_expired_action_answers_with_its_default_or_fails_the_wait(manager: ActionManager) -> None:
