@@ -6,10 +6,8 @@ its file only when the user has agreed to the file as it is (`agent-runtime trus
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,7 +31,7 @@ from agent_runtime.trust import TrustStore, data_folder
 from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.json_text import JsonValue
 from llm_client.logs import logger_of
-from llm_client.private_files import make_private_folder
+from llm_client.private_files import bounded_content, make_private_folder
 
 _log = logger_of("agent_runtime.settings")
 
@@ -138,18 +136,8 @@ def settings_in_use() -> SettingsInUse | None:
 
 
 def file_content(path: Path) -> bytes:
-    """Return what stands in a settings file, and no more of it than shows that it is too long. Raises `OSError`.
-
-    Where a folder has a link in its place, to a device that never ends, or a pipe that nobody writes into, it is none.
-    """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(_MAX_FILE_BYTES + 1)
-    finally:
-        os.close(descriptor)
+    """Return what stands in a settings file, and no more of it than shows that it is too long. Raises `OSError`."""
+    return bounded_content(path, _MAX_FILE_BYTES)
 
 
 def file_values(content: bytes) -> dict[str, JsonValue]:

@@ -16,6 +16,7 @@ from agent_runtime.observability.null_log import NullLLMCallLogger
 from agent_runtime.ports.call_log import CallLogSink
 from agent_runtime.ports.clock import SystemClock
 from llm_client.chance import random_name
+from llm_client.private_files import bounded_content
 from llm_client.public_text import public_text
 
 T = TypeVar("T")
@@ -59,8 +60,7 @@ class LLMLoggingConfig:
         """
         source = Path(path)
         try:
-            with source.open("rb") as file:
-                content = file.read(_MAX_FILE_BYTES + 1)
+            content = bounded_content(source, _MAX_FILE_BYTES)
         except OSError as error:
             raise ConfigurationError(f"{source} cannot be read: {error.strerror}") from error
         if len(content) > _MAX_FILE_BYTES:

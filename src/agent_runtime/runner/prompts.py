@@ -17,6 +17,7 @@ from agent_runtime.errors import PromptInvalid
 from agent_runtime.values.call_record import CallPrompts
 from llm_client.json_text import dumps
 from llm_client.messages import Message
+from llm_client.private_files import bounded_content
 from llm_client.public_text import text_of
 from llm_client.turns import aside
 
@@ -120,8 +121,7 @@ class PromptPacks:
         path = self._path(name)
         try:
             stamp = _stamp(path)
-            with path.open("rb") as file:
-                content = file.read(MAX_FILE_BYTES + 1)
+            content = bounded_content(path, MAX_FILE_BYTES)
         except OSError as error:
             raise PromptInvalid(f"{name} cannot be read: {error.strerror}") from error
         if len(content) > MAX_FILE_BYTES:

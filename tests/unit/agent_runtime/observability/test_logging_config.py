@@ -1,5 +1,6 @@
 """What may be said about the log of model calls, and who wins."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,12 @@ def test_a_job_configuration_with_a_mistake_is_refused(text: str, reason: str, t
     file.write_text(text)
     with pytest.raises(ConfigurationError, match=reason):
         LLMLoggingConfig.from_job_config(file)
+
+
+def test_a_pipe_in_the_place_of_a_job_configuration_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "job_config.json")
+    with pytest.raises(ConfigurationError, match="cannot be read: it is no file"):
+        LLMLoggingConfig.from_job_config(tmp_path / "job_config.json")
 
 
 def test_a_job_configuration_that_is_not_there_is_an_error(tmp_path: Path) -> None:

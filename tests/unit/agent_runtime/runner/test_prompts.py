@@ -84,6 +84,15 @@ async def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path)
         await rendered(base, name)
 
 
+async def test_a_pipe_in_the_place_of_a_template_is_none(tmp_path: Path) -> None:
+    """Nobody writes into it: whoever opened it to read would wait for ever."""
+    prompt_pack(tmp_path)
+    (tmp_path / "planner" / "user.j2").unlink()
+    os.mkfifo(tmp_path / "planner" / "user.j2")
+    with pytest.raises(PromptInvalid, match=r"user\.j2 cannot be read: it is no file"):
+        await rendered(tmp_path)
+
+
 async def test_a_pack_without_an_instruction_is_refused(tmp_path: Path) -> None:
     prompt_pack(tmp_path)
     (tmp_path / "planner" / "system.j2").unlink()
