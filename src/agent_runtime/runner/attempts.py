@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from agent_runtime.errors import RunError
+from agent_runtime.ledger.failed_attempts import billed
 from agent_runtime.ledger.token_bounds import Unbounded, bound_input
 from agent_runtime.ports.call_log import CallLogSink
 from agent_runtime.ports.clock import Clock
@@ -150,14 +151,10 @@ class RunAttempts(ModelMiddleware):
         return attempt, taken + room
 
     def _count_failure(self, error: BaseException, at_most: int) -> None:
-        known = error.usage if isinstance(error, ProviderError) else None
-        if known is not None:
-            self.usage += known
-            self._spent += known.total_tokens
-        elif (
-            isinstance(error, ProviderError) and error.status is None
-        ):  # the answer was lost, and may be billed
-            self._spent += at_most
+        known = billed(error)
+        self._spent += at_most if known is None else known.total_tokens
+        said = error.usage if isinstance(error, ProviderError) else None
+        self.usage += said or _NOTHING_YET
 
     def _record(
         self,

@@ -13,21 +13,15 @@ from agent_runtime.execution.guards.money import AtMost, attempt_id, entry_for
 from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.operations.effects import WITHOUT_INTENT
 from agent_runtime.execution.operations.failures import describe_failure
+from agent_runtime.ledger.failed_attempts import billed
 from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.values.budget import NOTHING, Amount
 from agent_runtime.values.event import RuntimeEventType
 from llm_client.codec import dump_usage
-from llm_client.errors import AuthenticationError, LLMClientError, ProviderError
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelCall
 from llm_client.usage import Usage
-
-_LOST_BEHIND = frozenset({408, 502, 504, 520, 522, 524})
-"""What a gateway says that has lost patience, or the connection: the model behind it may go on writing, and is paid for.
-
-408, 502 and 504 as in RFC 9110; 520, 522 and 524 as Cloudflare documents them.
-"""
 
 
 async def settle_answer(
@@ -97,7 +91,8 @@ async def settle_failure(
     uncertain = False
     if usage is None:
         sent = step.attempt_id(number) not in step.branch.run.unsent
-        usage, uncertain = _billed(error, bound) if sent else (Usage(), False)
+        known = billed(error) if sent else Usage()
+        usage, uncertain = (bound.usage(), True) if known is None else (known, False)
     spent: Amount | None = NOTHING
     if uncertain:
         spent = None
@@ -240,25 +235,6 @@ def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
         "spent": spent.to_dict(),
     }
     return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
-
-
-def _billed(error: Exception, bound: AtMost) -> tuple[Usage, bool]:
-    """Return what a failed attempt is billed with, and whether that is only an upper bound.
-
-    What never left, and what the vendor refused, cost nothing. An answer that was lost – or that broke our own code, or that
-    went on after the vendor had last counted it – may have cost all that was set aside.
-    """
-    if isinstance(error, ProviderError) and error.usage is not None:
-        is_known = error.usage.is_plausible and error.usage_is_final
-        return (error.usage, False) if is_known else (bound.usage(), True)
-    if isinstance(error, ProviderError):
-        if not error.usage_is_final:  # a part of an answer has come, whatever status has followed it
-            return bound.usage(), True
-        refused = error.status is not None and error.status >= 400 and error.status not in _LOST_BEHIND
-        # Nobody listens there, or there is no key to send.
-        never_sent = isinstance(error, AuthenticationError) or not error.has_left
-        return (Usage(), False) if refused or never_sent else (bound.usage(), True)
-    return (Usage(), False) if isinstance(error, LLMClientError) else (bound.usage(), True)
 
 
 def _milliseconds_since(started_at: float, step: ModelStep) -> int:

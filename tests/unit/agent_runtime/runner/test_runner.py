@@ -254,6 +254,26 @@ async def test_a_lost_answer_counts_as_the_most_it_can_have_been(packs: Path) ->
     assert (result.success, len(provider.requests)) == (False, 1)
 
 
+async def test_an_answer_that_had_begun_counts_as_the_most_it_can_have_been_whatever_has_followed(
+    packs: Path,
+) -> None:
+    """As in the ledger: a status behind a part of an answer is no refusal."""
+    begun = ProviderUnavailable("overloaded", status=503)
+    begun.usage_is_final = False
+    agents, provider, _ = runner(packs, begun, GOOD)
+    result = await agents.run(AgentSpec(name="planner", token_budget=2000), GOAL)
+    assert (result.success, len(provider.requests)) == (False, 1)
+
+
+@pytest.mark.parametrize("status", [None, 503])
+async def test_what_never_left_and_what_was_refused_count_nothing(status: int | None, packs: Path) -> None:
+    refused = ProviderUnavailable("no", status=status)
+    refused.has_left = status is not None
+    agents, provider, _ = runner(packs, refused, GOOD)
+    result = await agents.run(AgentSpec(name="planner", token_budget=2000), GOAL)
+    assert (result.success, len(provider.requests)) == (True, 2)
+
+
 async def test_what_has_no_bound_is_refused_under_a_budget(packs: Path) -> None:
     agents, provider, _ = runner(packs, GOOD)
     spec = AgentSpec(
