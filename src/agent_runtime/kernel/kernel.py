@@ -60,7 +60,7 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat
-from agent_runtime.worker.projectors import Projectors
+from agent_runtime.worker.projectors import Projector, Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
@@ -219,13 +219,17 @@ class Kernel:
 
     def _projectors(self, projections: Iterable[Projection]) -> Projectors:
         """Return what keeps projections up with the feed."""
+        options = self.options
         return Projectors(
-            projections,
-            self.storage,
-            self.clock,
-            holder=self.worker_id,
-            interval=self.options.projection_interval,
-            held_for=self.options.worker_timeout,
+            Projector(
+                projection,
+                self.storage,
+                self.clock,
+                holder=self.worker_id,
+                interval=options.projection_interval,
+                held_for=options.worker_timeout,
+            )
+            for projection in projections
         )
 
     def _heartbeat(self, dispatcher: Dispatcher) -> Heartbeat:

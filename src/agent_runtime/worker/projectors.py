@@ -29,31 +29,14 @@ class Projectors:
     """Keeps projections up with the feed.
 
     Args:
-        projections: What is kept up.
-        storage: Whose feed.
-        clock: What time it is.
-        holder: This process's name.
-        interval: Seconds between two looks at a feed that has nothing new.
-        held_for: Seconds for which a cursor is held after a sign of life.
+        projectors: One for each.
 
     Raises:
         ConfigurationError: Two projections have one name, or a name cannot be one.
     """
 
-    def __init__(
-        self,
-        projections: Iterable[Projection],
-        storage: Storage,
-        clock: Clock,
-        *,
-        holder: str,
-        interval: float,
-        held_for: float,
-    ) -> None:
-        self._projectors = [
-            Projector(one, storage, clock, holder=holder, interval=interval, held_for=held_for)
-            for one in projections
-        ]
+    def __init__(self, projectors: Iterable[Projector]) -> None:
+        self._projectors = list(projectors)
         names = [one.name for one in self._projectors]
         for name in names:
             if not can_be_id(name):
@@ -74,7 +57,16 @@ class Projectors:
 
 
 class Projector:
-    """Keeps one projection up with the feed; the arguments are those of `Projectors`."""
+    """Keeps one projection up with the feed.
+
+    Args:
+        projection: What is kept up.
+        storage: Whose feed.
+        clock: What time it is.
+        holder: This process's name.
+        interval: Seconds between two looks at a feed that has nothing new.
+        held_for: Seconds for which a cursor is held after a sign of life.
+    """
 
     def __init__(
         self,
