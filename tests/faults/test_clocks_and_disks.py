@@ -6,8 +6,8 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,19 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
+@asynccontextmanager
+async def database_there(postgres: Postgres, disk: Path) -> AsyncIterator[str]:
+    """Make a database on a disk of its own. It goes before the disk does, or no checkpoint of the server that others share would end."""
+    await asyncio.to_thread(postgres.execute, f"CREATE TABLESPACE small LOCATION '{disk}'")
+    try:
+        await asyncio.to_thread(postgres.execute, "CREATE DATABASE small TABLESPACE small")
+        yield postgres.dsn("small")
+    finally:
+        (disk / "ballast").unlink(missing_ok=True)
+        await asyncio.to_thread(postgres.execute, "DROP DATABASE IF EXISTS small WITH (FORCE)")
+        await asyncio.to_thread(postgres.execute, "DROP TABLESPACE small")
+
+
 async def test_a_job_outlives_a_full_disk_under_postgres(
     postgres: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,24 +191,21 @@ async def test_a_job_outlives_a_full_disk_under_postgres(
     disk = folder / "disk"
     with small_disk(disk):
         os.chown(disk, owner.pw_uid, owner.pw_gid)
-        await asyncio.to_thread(postgres.execute, f"CREATE TABLESPACE small LOCATION '{disk}'")
-        await asyncio.to_thread(postgres.execute, "CREATE DATABASE small TABLESPACE small")
-        storage = PostgresStorage(postgres.dsn("small"))
-        await storage.setup()
+        async with database_there(postgres, disk) as dsn:
+            storage = PostgresStorage(dsn)
+            await storage.setup()
 
-        def stuff() -> None:
-            with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
-                while True:  # until it is full
-                    ballast.write(bytes(65_536))
+            def stuff() -> None:
+                with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+                    while True:  # until it is full
+                        ballast.write(bytes(65_536))
 
-        async def fill() -> None:
-            await asyncio.to_thread(stuff)
+            async def fill() -> None:
+                await asyncio.to_thread(stuff)
 
-        async def empty() -> None:
-            (disk / "ballast").unlink()
+            async def empty() -> None:
+                (disk / "ballast").unlink()
 
-        await outlives_a_full_disk(storage, caplog, fill=fill, empty=empty)
-        await storage.aclose()
-        await asyncio.to_thread(postgres.execute, "DROP DATABASE small WITH (FORCE)")
-        await asyncio.to_thread(postgres.execute, "DROP TABLESPACE small")
+            await outlives_a_full_disk(storage, caplog, fill=fill, empty=empty)
+            await storage.aclose()
     shutil.rmtree(folder)
