@@ -86,6 +86,9 @@ jobs = Table(
     Column("failed_versions", Text),
     Column("retry_at", Time),
     Column("content_pruned_at", Time),
+    Column("erased_at", Time),
+    _required("audit_head", LargeBinary),
+    _required("audit_salt", LargeBinary),
     Index("runtime_jobs_by_scope", "scope_id", "job_id"),
     Index(
         "runtime_jobs_key",
@@ -163,6 +166,9 @@ events = Table(
     Column("operation_id", Text),
     _required("data", Json),
     Column("content", LargeBinary),
+    Column("link", LargeBinary),
+    Column("data_digest", LargeBinary),
+    Column("content_digest", LargeBinary),
     UniqueConstraint("job_id", "seq", name="runtime_events_place"),
     Index(
         "runtime_events_commit",

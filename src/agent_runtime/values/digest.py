@@ -25,13 +25,14 @@ def digest(value: object) -> str:
         InvalidInput: The value is not JSON.
     """
     try:
-        text = dumps(_canonical(value), option=orjson.OPT_SORT_KEYS)
+        text = dumps(canonical(value), option=orjson.OPT_SORT_KEYS)
     except (TypeError, RecursionError, OverflowError) as error:
         raise InvalidInput("a value is not JSON") from error
     return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def _canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:
+    """Return a JSON value of which all storages give back the same, however they write its numbers."""
     if type(value) in _AS_THEY_ARE:
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -39,9 +40,9 @@ def _canonical(value: Any) -> Any:
             return int(value) if value.is_integer() else value
         return _whole_or_same(value)
     if isinstance(value, Mapping):
-        return {name: _canonical(inner) for name, inner in value.items()}
+        return {name: canonical(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [inner if type(inner) in _AS_THEY_ARE else _canonical(inner) for inner in value]
+        return [inner if type(inner) in _AS_THEY_ARE else canonical(inner) for inner in value]
     return value
 
 

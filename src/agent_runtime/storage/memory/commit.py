@@ -7,11 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
+from agent_runtime.audit.chain import first_head, links, new_salts
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage import rules
 from agent_runtime.storage.json_columns import write_json
-from agent_runtime.storage.memory.state import State
+from agent_runtime.storage.memory.state import Chain, State
 from agent_runtime.storage.rules import Changes, Key
 from agent_runtime.values.action import ActionRecord, ActionStatus, ActionType
 from agent_runtime.values.budget import Charge, Counters, EntryKey
@@ -127,6 +128,7 @@ def apply(state: State, commit: Commit, changes: Changes) -> int:
 
 def _create(state: State, job: JobRecord) -> None:
     state.jobs[job.job_id] = job
+    state.chains[job.job_id] = Chain(first_head(job.job_id, job.scope_id), new_salts())
     if job.predecessor_id is not None:
         before = state.jobs[job.predecessor_id]
         state.put_job(before, successor_id=job.job_id)
@@ -227,7 +229,9 @@ def _move_timers(state: State, commit: Commit) -> None:
 def append(state: State, job_id: str, events: Sequence[NewEvent], at: datetime) -> int:
     """Extend a journal; return the seq of the first new entry."""
     job = state.jobs[job_id]
-    journal = state.journals.setdefault(job_id, [])
+    journal, chain = state.journals.setdefault(job_id, []), state.chains[job_id]
+    chain.links += links(chain.head, chain.salts, job.last_seq + 1, events, at)
+    chain.head = chain.links[-1] if events else chain.head
     for seq, event in enumerate(events, job.last_seq + 1):
         journal.append(placed(event, job_id, job.scope_id, seq, at))
         state.positions += 1

@@ -27,6 +27,7 @@ class Retention:
         for job in ended:
             del state.jobs[job.job_id]
             state.journals.pop(job.job_id, None)
+            state.chains.pop(job.job_id, None)
             key = (job.scope_id, job.idempotency_key or "")
             if state.keys.get(key) == job.job_id:
                 del state.keys[key]

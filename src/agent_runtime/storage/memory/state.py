@@ -36,6 +36,21 @@ def may_try(job: JobRecord, started_at: datetime) -> bool:
 
 
 @dataclass(slots=True)
+class Chain:
+    """A job's chain: where it ends, the salts, and what each entry has of it."""
+
+    head: bytes
+    salts: bytes
+    links: list[bytes] = field(default_factory=list)
+    data_digests: dict[int, bytes] = field(default_factory=dict)
+    """Of data that was taken away, by seq."""
+    content_digests: dict[int, bytes] = field(default_factory=dict)
+    """Of content that was."""
+    pruned_at: datetime | None = None
+    erased_at: datetime | None = None
+
+
+@dataclass(slots=True)
 class State:
     """Tables."""
 
@@ -43,6 +58,8 @@ class State:
     keys: dict[tuple[str, str], str] = field(default_factory=dict)
     """Job id by `(scope, idempotency key)`."""
     journals: dict[str, list[RuntimeEvent]] = field(default_factory=dict)
+    chains: dict[str, Chain] = field(default_factory=dict)
+    """What audits each job."""
     feed: list[tuple[int, str, int]] = field(default_factory=list)
     """Where entries stand among those of all jobs, in order: position, job, seq."""
     positions: int = 0

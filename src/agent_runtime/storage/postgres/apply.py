@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from agent_runtime.audit.chain import first_head, new_salts
 from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.commit import Commit, JobChange, NewEvent, Signal, placed
 from agent_runtime.storage.postgres.locked_rows import EncodedCommit, LockedJob, LockedRows
@@ -91,7 +92,7 @@ def _create(
     data: Sequence[str],
     at: datetime,
 ) -> None:
-    rows.job_rows[record.job_id] = [*row]  # its own, for the commit may be written in another batch after all
+    head, salts = first_head(record.job_id, record.scope_id), new_salts()
     if record.predecessor_id is not None:
         made = rows.job_rows.get(record.predecessor_id)
         if made is None:
@@ -123,10 +124,14 @@ def _create(
         started_at=record.started_at,
         completed_at=record.completed_at,
         updated_at=record.updated_at,
+        audit_head=head,
+        audit_salt=salts,
     )
     rows.jobs[job.job_id] = job
     rows.count(job)
     rows.append(job, events, data, at, None)
+    # a row of its own, for the commit may be written in another batch after all
+    rows.job_rows[record.job_id] = [*row, job.audit_head, salts]
     if record.idempotency_key is not None:
         rows.by_key[(record.scope_id, record.idempotency_key)] = (record.job_id, record.request_hash)
     if record.parent_job_id is not None and record.on_parent_end == "cancel":

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from agent_runtime.audit.chain import links
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import rules
 from agent_runtime.storage.postgres.inbox import Mail
@@ -78,6 +79,8 @@ class LockedJob:
     started_at: datetime | None
     completed_at: datetime | None
     updated_at: datetime
+    audit_head: bytes
+    audit_salt: bytes
     successor_id: str | None = None
     fence_before: int = -1
     """The fence under which the row was locked."""
@@ -232,6 +235,8 @@ class LockedRows:
     ) -> int:
         """Extend a journal; return the seq of the first new entry. Only that one carries the commit's id."""
         first_seq = job.last_seq + 1
+        chain = links(job.audit_head, job.audit_salt, first_seq, events, at)
+        job.audit_head = chain[-1] if chain else job.audit_head
         self.event_rows.extend(
             [
                 job.job_id,
@@ -242,8 +247,11 @@ class LockedRows:
                 event.operation_id,
                 text,
                 event.content,
+                link,
             ]
-            for seq, event, text in zip(range(first_seq, first_seq + len(events)), events, data, strict=True)
+            for seq, event, text, link in zip(
+                range(first_seq, first_seq + len(events)), events, data, chain, strict=True
+            )
         )
         job.last_seq += len(events)
         return first_seq

@@ -36,7 +36,7 @@ _NUMBERS: Final = {
     ),
     "progress": "float8",
     **dict.fromkeys(("uncertain", "is_failure", "ends_with_failure"), "bool"),
-    "content": "bytea",
+    **dict.fromkeys(("content", "link", "audit_head", "audit_salt"), "bytea"),
     **dict.fromkeys(("fence", "last_seq", "seq", "cost_units", "duration_ms"), "int8"),
     **dict.fromkeys((name for name in LEDGER if name.endswith("_tokens")), "int8"),
 }
@@ -58,7 +58,10 @@ EVENT_ROW: Final[Columns] = {
     "operation_id": "plain",
     "data": "json",
     "content": "plain",
+    "link": "plain",
 }
+AUDIT: Final[Columns] = {"audit_head": "plain", "audit_salt": "plain"}
+"""What audits a job, besides what the job is."""
 
 
 def _type(name: str, columns: Columns) -> str:
@@ -101,7 +104,7 @@ _LOCKED = {
     ),
     *("error", "error_code", "result_ref", "started_at", "completed_at", "updated_at", "successor_id"),
 }
-LOCKED_JOB: Final[Columns] = {name: JOB[name] for name in JOB if name in _LOCKED}
+LOCKED_JOB: Final[Columns] = {**{name: JOB[name] for name in JOB if name in _LOCKED}, **AUDIT}
 LOCK_JOBS: Final = f"""
 SELECT {", ".join(LOCKED_JOB)} FROM runtime_jobs WHERE job_id = ANY($1::text[]) AND depth <= coalesce($2, depth)
 ORDER BY depth, job_id FOR NO KEY UPDATE
@@ -217,7 +220,7 @@ WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
 _CHANGED = {
     name: LOCKED_JOB[name]
     for name in LOCKED_JOB
-    if name not in ("job_id", "scope_id", "operator", "fence", "successor_id")
+    if name not in ("job_id", "scope_id", "operator", "fence", "successor_id", "audit_salt")
 }
 CHANGED_JOB: Final[Columns] = {"job_id": "plain", "fence": "plain", **_CHANGED}
 """What an update of a locked job is given, after the fence it was locked with."""
@@ -237,31 +240,35 @@ WITH changed AS (
 SELECT count(*), pg_current_xact_id()::text FROM changed
 """  # noqa: S608
 _APPENDED: Final[Columns] = {
-    name: EVENT_ROW[name] for name in ("job_id", "commit_id", "type", "operation_id", "data", "content")
+    name: EVENT_ROW[name]
+    for name in ("job_id", "commit_id", "type", "operation_id", "data", "content", "link")
 }
 APPENDED: Final = (*_APPENDED, "commit", "place")
 """What is given of each event: its columns, the number of its commit, and its place in that."""
-_BILLED_FIRST: Final = 6 + len(APPENDED)
+_JOURNALS: Final = 7
+"""What is given of each journal: job, fence, number of entries, time, progress, and where its chain ends before and after."""
+_BILLED_FIRST: Final = _JOURNALS + 1 + len(APPENDED)
 
 
 def _append(*more: str) -> str:
     """Return the statement that extends journals, and does `more` for those that it extends.
 
-    Jobs come sorted, and are locked in this order. Where a job has another fence by now, nothing is returned and written.
+    Jobs come sorted, and are locked in this order. Where a job has another fence by now, or another head, nothing is
+    returned and written.
     """
     columns = ", ".join(_APPENDED)
     values = ", ".join(
         f"e.{name}::jsonb" if kind == "json" else f"e.{name}" for name, kind in _APPENDED.items()
     )
-    arrays = [f"${n}::{_type(name, EVENT_ROW)}[]" for n, name in enumerate(_APPENDED, 6)]
-    arrays += [f"${n}::int8[]" for n in range(6 + len(arrays), _BILLED_FIRST)]
+    arrays = [f"${n}::{_type(name, EVENT_ROW)}[]" for n, name in enumerate(_APPENDED, _JOURNALS + 1)]
+    arrays += [f"${n}::int8[]" for n in range(_JOURNALS + 1 + len(arrays), _BILLED_FIRST)]
     return f"""
 WITH extended AS (
   UPDATE runtime_jobs AS j SET
-    last_seq = j.last_seq + g.events, updated_at = g.at, progress = coalesce(g.progress, j.progress)
-  FROM unnest($1::text[], $2::int8[], $3::int8[], $4::timestamptz[], $5::float8[])
-    WITH ORDINALITY AS g(job_id, fence, events, at, progress, commit)
-  WHERE j.job_id = g.job_id AND j.fence = g.fence
+    last_seq = j.last_seq + g.events, updated_at = g.at, progress = coalesce(g.progress, j.progress), audit_head = g.head
+  FROM unnest($1::text[], $2::int8[], $3::int8[], $4::timestamptz[], $5::float8[], $6::bytea[], $7::bytea[])
+    WITH ORDINALITY AS g(job_id, fence, events, at, progress, head_before, head, commit)
+  WHERE j.job_id = g.job_id AND j.fence = g.fence AND j.audit_head = g.head_before
   RETURNING g.commit, g.at, j.last_seq - g.events AS seq_before
 ), written AS (
   INSERT INTO runtime_events (seq, at, {columns})
@@ -298,7 +305,7 @@ SUCCEED: Final = """
 UPDATE runtime_jobs AS j SET successor_id = v.successor_id
 FROM unnest($1::text[], $2::text[]) AS v(job_id, successor_id) WHERE j.job_id = v.job_id
 """
-INSERT_JOBS: Final = _insert("runtime_jobs", JOB)
+INSERT_JOBS: Final = _insert("runtime_jobs", {**JOB, **AUDIT})
 INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
 FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ANY($1::text[])"
 INSERT_WAITS: Final = _insert("runtime_waits", WAIT)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agent_runtime.ports.commit import NewEvent
+from agent_runtime.audit.chain import links
+from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
@@ -33,24 +34,75 @@ def counters_of(row: Sequence[int]) -> Counters:
     return Counters(settled=settled, reserved=reserved)
 
 
-async def append(connection: Connection, operations: Sequence[CommitOperation]) -> dict[int, int]:
+class End(NamedTuple):
+    """Where a job's journal ends: the place and the link of its last entry, and the salts of the next."""
+
+    last_seq: int
+    head: bytes
+    salts: bytes
+
+
+class Ends:
+    """Where the journals end of the jobs that this process has written last: what one statement needs to extend them.
+
+    They are what this process believes: the statement compares the head, and whoever is wrong takes the longer way.
+    """
+
+    MOST: Final = 10_000
+
+    def __init__(self) -> None:
+        self._ends: dict[str, End] = {}
+
+    def of(self, commit: Commit) -> End | None:
+        """Return where the journal ends that a commit extends, `None` when that is not known."""
+        return self._ends.get(commit.job_id or "")
+
+    def forget(self, operations: Iterable[CommitOperation]) -> None:
+        """Forget the journals that are being extended."""
+        for operation in operations:
+            self._ends.pop(operation.commit.job_id or "", None)
+
+    def keep(self, job_id: str, end: End) -> None:
+        """Remember where a journal ends; the ones that were not written for the longest time are forgotten."""
+        self._ends.pop(job_id, None)
+        self._ends[job_id] = end
+        if len(self._ends) > self.MOST:
+            del self._ends[next(iter(self._ends))]
+
+    def learn(self, rows: LockedRows) -> None:
+        """Remember the journals of jobs that a transaction has written and that are executed now; forget the others."""
+        for job in rows.changed_jobs.values():
+            if job.owner is None:
+                self._ends.pop(job.job_id, None)
+            else:
+                self.keep(job.job_id, End(job.last_seq, job.audit_head, job.audit_salt))
+
+
+async def append(connection: Connection, operations: Sequence[CommitOperation], ends: Ends) -> dict[int, int]:
     """Extend the journals of jobs, each by one commit, in one statement that is a transaction of its own.
 
     What the commits bill is written with it.
 
     Returns:
         The seq of each commit's first event, by the commit's place in `operations`. What is missing was not written,
-        because its job is not there or has another fence.
+        because its job is not there or has another fence, or its journal does not end where `ends` says.
     """
     places = sorted(range(len(operations)), key=lambda place: _lock_place(operations[place]))
     jobs: list[Row] = []
     events: list[Row] = []
     bills: list[Row] = []
+    extended: dict[int, End] = {}
     for number, place in enumerate(places, 1):
         operation = operations[place]
         commit = operation.commit
-        jobs.append([commit.job_id, commit.fence, len(commit.events), commit.at, commit.progress])
-        for offset, (event, data) in enumerate(zip(commit.events, operation.encoded.events, strict=True), 1):
+        end = ends.of(commit)
+        assert end is not None  # noqa: S101 -- the caller's condition, for the type checker
+        chain = links(end.head, end.salts, end.last_seq + 1, commit.events, commit.at)
+        extended[place] = End(end.last_seq + len(chain), chain[-1], end.salts)
+        count, heads = len(commit.events), [end.head, chain[-1]]
+        jobs.append([commit.job_id, commit.fence, count, commit.at, commit.progress, *heads])
+        entries = zip(commit.events, operation.encoded.events, chain, strict=True)
+        for offset, (event, data, link) in enumerate(entries, 1):
             commit_id = commit.commit_id if offset == 1 else None
             events.append(
                 [
@@ -60,6 +112,7 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
                     event.operation_id,
                     data,
                     event.content,
+                    link,
                     number,
                     offset,
                 ]
@@ -70,7 +123,10 @@ async def append(connection: Connection, operations: Sequence[CommitOperation]) 
         rows = await connection.fetch(sql.APPEND_AND_BILL, *parameters, *_columns(bills))
     else:
         rows = await connection.fetch(sql.APPEND, *parameters)
-    return {places[number - 1]: first_seq for number, first_seq in rows}
+    written = {places[number - 1]: first_seq for number, first_seq in rows}
+    for place in written:
+        ends.keep(operations[place].commit.job_id or "", extended[place])
+    return written
 
 
 def _lock_place(operation: CommitOperation) -> tuple[int, str]:

@@ -18,9 +18,9 @@ from agent_runtime.storage.handed import deliver
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
-from agent_runtime.storage.postgres.locked_rows import Needs
+from agent_runtime.storage.postgres.locked_rows import LockedRows, Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
-from agent_runtime.storage.postgres.transaction import append, lock, write
+from agent_runtime.storage.postgres.transaction import Ends, append, lock, write
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -65,6 +65,7 @@ class Writer:
             self._serve, name="writing to Postgres", logger=logger, backoff=Backoff(*DELAYS)
         )
         self._resting = False
+        self._ends = Ends()
 
     def start(self) -> None:
         """Begin."""
@@ -129,7 +130,7 @@ class Writer:
 
     async def _write(self, batch: list[Operation[object]], *, careful: bool = False) -> None:
         """Write a batch and tell everybody. `careful` looks first whether it has been written before."""
-        plain = [] if careful else _extensions(batch)
+        plain = [] if careful else _extensions(batch, self._ends)
         written = await self._append(plain) if plain else set()
         if written:
             deliver([operation for operation in batch if operation in written])
@@ -167,8 +168,9 @@ class Writer:
             connection = await self._connections.writer()
             pid = connection.get_server_pid()
             async with asyncio.timeout(self._connections.statement_timeout):
-                first_seqs = await append(connection, batch)
+                first_seqs = await append(connection, batch, self._ends)
         except BaseException as error:
+            self._ends.forget(batch)
             await self._connections.abandon_writer()
             if not isinstance(error, DRIVER_ERRORS):
                 raise
@@ -228,12 +230,13 @@ class Writer:
             operation.result, operation.error, operation.repeated = None, None, False
         try:
             async with asyncio.timeout(self._connections.statement_timeout):
-                transaction_id = await self._change(connection, batch, careful=careful)
+                changed = await self._change(connection, batch, careful=careful)
         except BaseException:
             await self._connections.abandon_writer()
             raise
-        if transaction_id is None:
+        if changed is None:
             return
+        rows, transaction_id = changed
         try:
             async with asyncio.timeout(self._connections.statement_timeout):
                 await connection.execute("COMMIT")
@@ -242,11 +245,12 @@ class Writer:
             if is_lost(error):
                 raise OutcomeUnknown(transaction_id) from error
             raise
+        self._ends.learn(rows)
 
     async def _change(
         self, connection: Connection, batch: list[Operation[object]], *, careful: bool
-    ) -> str | None:
-        """Make a batch's changes up to the COMMIT; return `None` when there is nothing to commit."""
+    ) -> tuple[LockedRows, str] | None:
+        """Make a batch's changes up to the COMMIT; return them, and the transaction's id. `None` when there is nothing to commit."""
         await connection.execute(sql.BEGIN)
         if careful:
             await _recognise(connection, batch)
@@ -266,7 +270,7 @@ class Writer:
         if len(refused) == len(todo):
             await connection.execute("ROLLBACK")
             return None
-        return await write(connection, rows)
+        return rows, await write(connection, rows)
 
     async def _was_written(self, batch: list[Operation[object]], transaction_id: str) -> bool:
         """Find out what became of a transaction during whose commit the connection was lost.
@@ -315,10 +319,14 @@ class Writer:
         )
 
 
-def _extensions(batch: list[Operation[object]]) -> list[CommitOperation]:
-    """Return a batch all of whose operations only extend journals, each another one; of any other batch, nothing."""
+def _extensions(batch: list[Operation[object]], ends: Ends) -> list[CommitOperation]:
+    """Return a batch all of whose operations only extend journals, each another one, whose ends are known; of any other batch, nothing."""
     plain = [
-        operation for operation in batch if isinstance(operation, CommitOperation) and operation.only_extends
+        operation
+        for operation in batch
+        if isinstance(operation, CommitOperation)
+        and operation.only_extends
+        and ends.of(operation.commit) is not None
     ]
     jobs = {operation.commit.job_id for operation in plain}
     return plain if len(plain) == len(jobs) == len(batch) else []

@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
+from agent_runtime.audit.chain import first_head, links, new_salts
 from agent_runtime.errors import AgentRuntimeError, FenceLost
 from agent_runtime.ports.commit import ActionChange, Commit, NewEvent, Signal
 from agent_runtime.storage.rows import (
@@ -36,6 +38,13 @@ from agent_runtime.values.job import JobRecord
 from agent_runtime.values.opening import Floor, uncounted
 
 _NOTHING_LOOKED_AT = Changes()
+
+
+class End(NamedTuple):
+    """Where a job's chain ends, and the salts of what is linked to it."""
+
+    head: bytes
+    salts: bytes
 
 
 class AlreadyCommitted(Exception):
@@ -109,7 +118,7 @@ def _touch(db: sqlite3.Connection, view: TableView, commit: Commit) -> int:
         raise FenceLost
     if commit.progress is not None:
         db.execute(sql.SET_PROGRESS, (commit.progress, job_id))
-    return _extend(db, job_id, row[0], commit)
+    return _extend(db, job_id, commit, *row)
 
 
 def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int:
@@ -119,13 +128,13 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
     is_counted = commit.absolution is not None or (change is not None and change.release)
     counted = changes.stands if is_counted else None
     if change is None:
-        ((last_seq,),) = db.execute(sql.TOUCH, (count, at, job_id, commit.fence)).fetchall()
+        (row,) = db.execute(sql.TOUCH, (count, at, job_id, commit.fence)).fetchall()
         if counted is not None:
             db.execute(sql.SET_COUNTED, (*counted, job_id))
         if commit.progress is not None:
             db.execute(sql.SET_PROGRESS, (commit.progress, job_id))
     else:
-        ((last_seq,),) = db.execute(
+        (row,) = db.execute(
             sql.CHANGE_JOB,
             (
                 count,
@@ -151,14 +160,16 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
             db.execute(sql.FORGET_WAITS, (job_id,))
         if commit.waits and change.release:
             db.executemany(sql.WAIT_FOR, wait_rows(job_id, commit.waits))
-    return _extend(db, job_id, last_seq, commit)
+    return _extend(db, job_id, commit, *row)
 
 
-def _extend(db: sqlite3.Connection, job_id: str, last_seq: int, commit: Commit) -> int:
+def _extend(
+    db: sqlite3.Connection, job_id: str, commit: Commit, last_seq: int, head: bytes, salts: bytes
+) -> int:
     """Write the entries of a journal that ends at `last_seq` with them; return the seq of the first."""
     count = len(commit.events)
     first_seq = last_seq - count + 1
-    append(db, job_id, first_seq, commit.events, commit.at, commit.commit_id)
+    append(db, job_id, first_seq, commit.events, commit.at, End(head, salts), commit.commit_id)
     return first_seq if count else 0
 
 
@@ -172,8 +183,9 @@ def _write_families(db: sqlite3.Connection, commit: Commit, changes: Changes) ->
 def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
     if job.predecessor_id is not None:
         db.execute(sql.SUCCEED, (job.job_id, job.predecessor_id))
-    db.execute(sql.INSERT_JOB, encode(JOB, job_row(replace(job, last_seq=len(events)))))
-    append(db, job.job_id, 1, events, at)
+    end = End(first_head(job.job_id, job.scope_id), new_salts())
+    db.execute(sql.INSERT_JOB, [*encode(JOB, job_row(replace(job, last_seq=len(events)))), *end])
+    append(db, job.job_id, 1, events, at, end)
 
 
 def _spend(db: sqlite3.Connection, commit: Commit, changes: Changes) -> None:
@@ -258,10 +270,13 @@ def append(
     first_seq: int,
     events: Sequence[NewEvent],
     at: datetime,
+    end: End,
     commit_id: str | None = None,
 ) -> None:
-    """Write events from `first_seq` on. Only the first carries the commit's id."""
-    moment = from_time(at)
+    """Write events from `first_seq` on, linked to the end of the chain. Only the first carries the commit's id."""
+    if not events:
+        return
+    moment, chain = from_time(at), links(end.head, end.salts, first_seq, events, at)
     rows = [
         (
             job_id,
@@ -272,9 +287,11 @@ def append(
             event.operation_id,
             from_json(event.data),
             event.content,
+            link,
         )
-        for seq, event in enumerate(events, first_seq)
+        for seq, event, link in zip(range(first_seq, first_seq + len(events)), events, chain, strict=True)
     ]
+    db.execute(sql.MOVE_HEAD, (chain[-1], job_id))
     try:
         db.executemany(sql.INSERT_EVENT, rows)
     except sqlite3.IntegrityError:

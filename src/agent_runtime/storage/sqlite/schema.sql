@@ -76,6 +76,9 @@ CREATE TABLE runtime_events (
 	operation_id TEXT, 
 	data TEXT NOT NULL, 
 	content BLOB, 
+	link BLOB, 
+	data_digest BLOB, 
+	content_digest BLOB, 
 	PRIMARY KEY (id), 
 	CONSTRAINT runtime_events_place UNIQUE (job_id, seq)
 );
@@ -135,6 +138,9 @@ CREATE TABLE runtime_jobs (
 	failed_versions TEXT, 
 	retry_at BIGINT, 
 	content_pruned_at BIGINT, 
+	erased_at BIGINT, 
+	audit_head BLOB NOT NULL, 
+	audit_salt BLOB NOT NULL, 
 	PRIMARY KEY (job_id)
 );
 CREATE INDEX runtime_jobs_blocked ON runtime_jobs (job_id) WHERE status = 'blocked';

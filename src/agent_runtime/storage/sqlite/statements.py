@@ -32,7 +32,7 @@ def _insert(table: str, columns: Columns, *, verb: str = "INSERT") -> str:
 # The fence check and the new place in the journal are one statement: a plain SELECT would let a stale writer through.
 TOUCH: Final = """
 UPDATE runtime_jobs SET last_seq = last_seq + ?, updated_at = ?
-WHERE job_id = ? AND fence = ? RETURNING last_seq
+WHERE job_id = ? AND fence = ? RETURNING last_seq, audit_head, audit_salt
 """
 CHANGE_JOB: Final = """
 UPDATE runtime_jobs SET
@@ -42,22 +42,23 @@ UPDATE runtime_jobs SET
   owner = CASE WHEN ? THEN NULL ELSE owner END,
   failed_versions = coalesce(?, failed_versions), retry_at = coalesce(?, retry_at),
   deaths = coalesce(?, deaths), lone_deaths = coalesce(?, lone_deaths), open_claim = coalesce(?, open_claim)
-WHERE job_id = ? AND fence = ? RETURNING last_seq
+WHERE job_id = ? AND fence = ? RETURNING last_seq, audit_head, audit_salt
 """
+MOVE_HEAD: Final = "UPDATE runtime_jobs SET audit_head = ? WHERE job_id = ?"
 SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
 JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"
 SEEN_JOB: Final = """
 SELECT fence, status, owner, successor_id, deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?
 """
 HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
-INSERT_JOB: Final = _insert("runtime_jobs", JOB)
+INSERT_JOB: Final = _insert("runtime_jobs", {**JOB, "audit_head": "plain", "audit_salt": "plain"})
 JOB_BY_KEY: Final = """
 SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ? AND successor_id IS NULL
 """
 SUCCEED: Final = "UPDATE runtime_jobs SET successor_id = ? WHERE job_id = ?"
 INSERT_EVENT: Final = """
-INSERT INTO runtime_events (job_id, seq, commit_id, type, at, operation_id, data, content)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runtime_events (job_id, seq, commit_id, type, at, operation_id, data, content, link)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 COMMITTED_SEQ: Final = "SELECT seq FROM runtime_events WHERE commit_id = ?"
 
@@ -99,7 +100,7 @@ UPDATE runtime_jobs SET
   updated_at = max(updated_at, :at),
   started_at = coalesce(started_at, :at), deaths = :deaths, lone_deaths = :lone_deaths, open_claim = :open_claim
 WHERE job_id = :job_id
-RETURNING {", ".join(JOB)}
+RETURNING {", ".join(JOB)}, audit_head, audit_salt
 """  # noqa: S608 -- names from `rows`
 _WOKEN = "runtime_woken w JOIN runtime_jobs j ON j.job_id = w.job_id"
 
@@ -266,7 +267,7 @@ WAITING_SIGNALS: Final = (
 )
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE job_id = ? AND id <= ?"
 ADD_SEQ: Final = """
-UPDATE runtime_jobs SET last_seq = last_seq + ? WHERE job_id = ? AND fence = ? RETURNING last_seq, scope_id
+UPDATE runtime_jobs SET last_seq = last_seq + ? WHERE job_id = ? AND fence = ? RETURNING last_seq, scope_id, audit_head, audit_salt
 """
 
 INSERT_ACTION: Final = _insert("runtime_actions", ACTION)

@@ -123,6 +123,9 @@ def upgrade() -> None:
         sa.Column("operation_id", sa.Text),
         sa.Column("data", Json, nullable=False),
         sa.Column("content", sa.LargeBinary),
+        sa.Column("link", sa.LargeBinary),
+        sa.Column("data_digest", sa.LargeBinary),
+        sa.Column("content_digest", sa.LargeBinary),
         sa.UniqueConstraint("job_id", "seq", name="runtime_events_place"),
     )
     _partial_index(
@@ -185,6 +188,9 @@ def upgrade() -> None:
         sa.Column("failed_versions", sa.Text),
         sa.Column("retry_at", Time),
         sa.Column("content_pruned_at", Time),
+        sa.Column("erased_at", Time),
+        sa.Column("audit_head", sa.LargeBinary, nullable=False),
+        sa.Column("audit_salt", sa.LargeBinary, nullable=False),
     )
     op.create_index("runtime_jobs_by_scope", "runtime_jobs", ["scope_id", "job_id"])
     _partial_index("runtime_jobs_children", "runtime_jobs", ["parent_job_id"], "parent_job_id IS NOT NULL")

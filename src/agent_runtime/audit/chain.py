@@ -1,0 +1,121 @@
+"""The chain over a job's entries: what each storage writes with them, and what a verification computes again.
+
+An entry's link is the hash of the link before it, its place, time and type, and of two digests: that of its public data and
+that of its content. Both are salted, so that a short answer that was erased cannot be found by trying. While data and content
+are there their digests are not stored; who takes them away stores the digest and forgets the salt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from struct import Struct
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from agent_runtime.values.digest import canonical
+from agent_runtime.values.event import EPOCH
+from llm_client.chance import random_name
+from llm_client.json_text import dumps
+
+SALT_BYTES: Final = 16
+"""Of each of the two salts of a job: the first is for data, the second for content."""
+LINK_BYTES: Final = 32
+_MICROSECOND: Final = timedelta(microseconds=1)
+_PLACE: Final = Struct(">qqI").pack
+_SEQ: Final = Struct(">q").pack
+
+
+class Linked(Protocol):
+    """An entry, as far as its link depends on it."""
+
+    @property
+    def type(self) -> str:
+        """What has happened."""
+        ...
+
+    @property
+    def operation_id(self) -> str | None:
+        """The step it belongs to."""
+        ...
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What everybody may read."""
+        ...
+
+    @property
+    def content(self) -> bytes | None:
+        """What is private."""
+        ...
+
+
+class Salts(NamedTuple):
+    """The salts of a job; each is empty once what it salted was taken away."""
+
+    data: bytes
+    content: bytes
+
+    @classmethod
+    def read(cls, stored: bytes) -> Salts:
+        """Return the salts of a column: both, that for data alone, or none."""
+        return cls(stored[:SALT_BYTES], stored[SALT_BYTES:])
+
+
+def new_salts() -> bytes:
+    """Return both salts of a new job, as they are stored."""
+    return bytes.fromhex(random_name(2 * SALT_BYTES))
+
+
+def first_head(job_id: str, scope_id: str) -> bytes:
+    """Return what the first entry of a job's chain is linked to."""
+    return hashlib.sha256(orjson.dumps(["agent-runtime audit 1", job_id, scope_id])).digest()
+
+
+def data_digest(salt: bytes, seq: int, operation_id: str | None, data: Mapping[str, Any]) -> bytes:
+    """Return the digest of an entry's data, and of the operation that it names; the same on every storage."""
+    text = dumps([operation_id, canonical(data)], option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(salt + _SEQ(seq) + text).digest()
+
+
+def content_digest(salt: bytes, seq: int, content: bytes) -> bytes:
+    """Return the digest of an entry's content. Postgres computes the same where it deletes content."""
+    return hashlib.sha256(salt + _SEQ(seq) + content).digest()
+
+
+def link(before: bytes, seq: int, at: datetime, kind: str, data: bytes, content: bytes | None) -> bytes:
+    """Return an entry's link.
+
+    Args:
+        before: The link of the entry before it.
+        seq: Its place.
+        at: When it was written.
+        kind: Its type.
+        data: The digest of its data.
+        content: That of its content, `None` if it never had any.
+    """
+    name = kind.encode("utf-8", "surrogatepass")
+    place = _PLACE(seq, (at - EPOCH) // _MICROSECOND, len(name))
+    return hashlib.sha256(b"".join((before, place, name, data, content or b""))).digest()
+
+
+def links(head: bytes, salts: bytes, first_seq: int, events: Sequence[Linked], at: datetime) -> list[bytes]:
+    """Return the links of entries that are written together; the last one is the new head.
+
+    Args:
+        head: The link of the last entry that is there.
+        salts: Those of the job, as they are stored.
+        first_seq: The place of the first of the entries.
+        events: The entries.
+        at: When they are written.
+    """
+    made = []
+    for_data, for_content = salts[:SALT_BYTES], salts[SALT_BYTES:]
+    for seq, event in enumerate(events, first_seq):
+        content = None if event.content is None else content_digest(for_content, seq, event.content)
+        data = data_digest(for_data, seq, event.operation_id, event.data)
+        head = link(head, seq, at, event.type, data, content)
+        made.append(head)
+    return made
