@@ -252,6 +252,7 @@ class Settings(BaseSettings):
     worker_timeout: float = _DEFAULTS.worker_timeout
     sweep_interval: float = _DEFAULTS.sweep_interval
     projection_interval: float = _DEFAULTS.projection_interval
+    audit_trail: bool = _DEFAULTS.audit_trail
     queues: Annotated[tuple[str, ...], NoDecode] = _DEFAULTS.queues
     """In the environment `a,b` or a JSON list."""
 

@@ -53,6 +53,7 @@ async def test_all_storages_answer_random_commits_alike(database: str, tmp_path:
             try:
                 for _ in range(STEPS):
                     await world.step()
+                await world.verify()
             except AssertionError as difference:
                 raise AssertionError(f"SEED={seed}: {difference}") from None
             played += world.commits
@@ -91,6 +92,7 @@ def test_sqlite_answers_the_commits_that_hypothesis_makes_as_memory_does(
             world = World([MemoryStorage(), sqlite], Chance(chance))
             for _ in range(8):
                 await world.step()
+            await world.verify()
         finally:
             await sqlite.aclose()
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
+from agent_runtime.audit.manager import AuditManager
 from agent_runtime.errors import BudgetRejected, StorageError
 from agent_runtime.ports.commit import ActionChange, Commit, JobChange, NewEvent, Signal, StoredPolicy, Timer
 from agent_runtime.ports.inbox import MessageChange
@@ -306,6 +307,12 @@ class World:
     """How far each journal was compared."""
     told: dict[str, int] = field(default_factory=dict)
     """How many commits were made, and how many refused, by the kind of the refusal."""
+
+    async def verify(self) -> None:
+        """Compute the links of all entries again, as each storage has them now."""
+        for one in self.storages:
+            report = await AuditManager(one).verify()
+            assert report.is_intact, (type(one).__name__, report.findings)
 
     async def step(self) -> None:
         """Do one thing on all of them, and compare answers and states."""

@@ -119,3 +119,29 @@ def links(head: bytes, salts: bytes, first_seq: int, events: Sequence[Linked], a
         head = link(head, seq, at, event.type, data, content)
         made.append(head)
     return made
+
+
+def trail_link(
+    before: bytes,
+    scope_id: str,
+    number: int,
+    at: datetime,
+    kind: str,
+    end: tuple[str | None, int | None, bytes | None],
+    data: Mapping[str, Any],
+) -> bytes:
+    """Return the link of an entry of a scope's trail.
+
+    Args:
+        before: The link of the entry before it; nothing for the first.
+        scope_id: Whose trail.
+        number: Its place.
+        at: When it was written.
+        kind: What it says.
+        end: The job that has ended, the place of its last entry, and where its chain ends.
+        data: What else it says.
+    """
+    job_id, seq, head = end
+    moment = (at - EPOCH) // _MICROSECOND
+    said = [scope_id, number, moment, kind, job_id, seq, head.hex() if head else None, canonical(data)]
+    return hashlib.sha256(before + dumps(said, option=orjson.OPT_SORT_KEYS)).digest()

@@ -21,6 +21,7 @@ _COMMANDS = {
         "actions",
         "list and answer the questions that jobs ask people",
     ),
+    "audit": ("agent_runtime.cli.commands.audit", "audit", "verify that entries are as they were written"),
     "budgets": (
         "agent_runtime.cli.commands.budgets",
         "budgets",

@@ -79,6 +79,8 @@ class KernelOptions:
     """How often timers and due jobs are looked for, besides being told."""
     projection_interval: float = 1.0
     """How often projections look whether something new was written."""
+    audit_trail: bool = False
+    """Keep a trail of each scope's ended jobs, so that `audit verify` misses one that was taken away."""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -116,7 +118,7 @@ def check_option(name: str, value: object) -> None:
         InvalidInput: It names the option.
     """
     match name:
-        case "strict" | "priority_across_scopes" | "spare_slot":
+        case "strict" | "priority_across_scopes" | "spare_slot" | "audit_trail":
             if not isinstance(value, bool):
                 raise InvalidInput(f"{name} is true or false")
         case "queues":

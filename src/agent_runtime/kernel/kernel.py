@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from agent_runtime.actions.manager import ActionManager
+from agent_runtime.audit.manager import AuditManager
+from agent_runtime.audit.trail import AuditTrail
 from agent_runtime.errors import (
     ActionAlreadyResolved,
     ConfigurationError,
@@ -138,6 +140,7 @@ class Kernel:
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
+        self.audit = AuditManager(self.storage)
         self.inbox = InboxManager(view, clock=self.clock, max_inbox=self.options.max_inbox)
         self.ledger = ledger or Ledger(view, clock=self.clock)
         engines = [policy_engine] if isinstance(policy_engine, PolicyEngine) else list(policy_engine or ())
@@ -220,6 +223,7 @@ class Kernel:
     def _projectors(self, projections: Iterable[Projection]) -> Projectors:
         """Return what keeps projections up with the feed."""
         options = self.options
+        trail = [AuditTrail(self.storage)] if options.audit_trail else []
         return Projectors(
             Projector(
                 projection,
@@ -229,7 +233,7 @@ class Kernel:
                 interval=options.projection_interval,
                 held_for=options.worker_timeout,
             )
-            for projection in projections
+            for projection in (*projections, *trail)
         )
 
     def _heartbeat(self, dispatcher: Dispatcher) -> Heartbeat:

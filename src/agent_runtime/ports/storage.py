@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from agent_runtime.ports.audit import Audit
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.due import DueWork
 from agent_runtime.ports.feed import Feed
@@ -26,6 +27,7 @@ class Storage(
     Workers,
     Retention,
     Feed,
+    Audit,
     Protocol,
 ):
     """Everything one database does for the runtime."""

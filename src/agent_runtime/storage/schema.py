@@ -179,6 +179,29 @@ events = Table(
     ),
 )
 
+audit = Table(
+    "runtime_audit",
+    metadata,
+    _required("scope_id", Text),
+    _required("number", BigInteger),
+    _required("at", Time),
+    _required("kind", Text),
+    Column("job_id", Text),
+    Column("seq", BigInteger),
+    Column("head", LargeBinary),
+    _required("data", Json),
+    _required("link", LargeBinary),
+    Column("gone_at", Time),
+    PrimaryKeyConstraint("scope_id", "number", name="runtime_audit_key"),
+    Index(
+        "runtime_audit_of_job",
+        "job_id",
+        unique=True,
+        sqlite_where=text("job_id IS NOT NULL"),
+        postgresql_where=text("job_id IS NOT NULL"),
+    ),
+)
+
 cursors = Table(
     "runtime_cursors",
     metadata,

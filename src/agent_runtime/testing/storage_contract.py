@@ -30,6 +30,7 @@ from agent_runtime.ports.journal import RemoteChange
 from agent_runtime.ports.storage import Storage
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.testing.ability_contract import AbilityContract
+from agent_runtime.testing.audit_contract import AuditContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
@@ -77,6 +78,7 @@ class StorageContract(
     InboxContract,
     RefusalsContract,
     FeedContract,
+    AuditContract,
 ):
     """The suite."""
 

@@ -69,6 +69,8 @@ async def check_story(desk: RuntimeKernel, story: Ended, findings: Findings) -> 
         ):  # one that stood still may hand out later entries, again, before the one that took over does
             copy = sorted(copy)
         findings.check(copy == [event.seq for event in events], f"{job_id}: a projection was handed {copy}")
+    audit = await desk.audit.verify()
+    findings.check(audit.is_intact, f"the audit says {[finding.text for finding in audit.findings]}")
     everything = [event for events in journals.values() for event in own(events)]
     check_effects(story.world, findings, paused=story.paused)
     if not story.paused:

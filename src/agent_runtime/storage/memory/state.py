@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from agent_runtime.errors import UnknownJob
+from agent_runtime.ports.audit import TrailEntry
 from agent_runtime.ports.commit import Commit, Signal, StoredPolicy, Timer
 from agent_runtime.ports.feed import Cursor
 from agent_runtime.ports.inbox import MOST_WOKEN, mailed_inboxes
@@ -60,6 +61,8 @@ class State:
     journals: dict[str, list[RuntimeEvent]] = field(default_factory=dict)
     chains: dict[str, Chain] = field(default_factory=dict)
     """What audits each job."""
+    trails: dict[str, list[TrailEntry]] = field(default_factory=dict)
+    """What audits each scope."""
     feed: list[tuple[int, str, int]] = field(default_factory=list)
     """Where entries stand among those of all jobs, in order: position, job, seq."""
     positions: int = 0

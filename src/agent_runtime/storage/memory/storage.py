@@ -18,7 +18,7 @@ from agent_runtime.storage.memory.due import DueWork
 from agent_runtime.storage.memory.feed import Feed
 from agent_runtime.storage.memory.inbox import InboxReader
 from agent_runtime.storage.memory.jobs import JobReader
-from agent_runtime.storage.memory.journal import JournalReader
+from agent_runtime.storage.memory.journal import Audit, JournalReader
 from agent_runtime.storage.memory.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.memory.retention import Retention
 from agent_runtime.storage.memory.state import State
@@ -41,6 +41,7 @@ class MemoryStorage(
     Workers,
     Retention,
     Feed,
+    Audit,
 ):
     """Storage that lives as long as the object."""
 

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
+from agent_runtime.ports.audit import (
+    AUDIT_BYTES,
+    AUDIT_ENTRIES,
+    AuditedEntry,
+    AuditedJob,
+    Note,
+    TrailEntry,
+    TrailHead,
+)
+from agent_runtime.storage import audit_rows
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.errors import mapped
 from agent_runtime.storage.postgres.values import (
     EVENT_COLUMNS,
+    decode,
+    encode,
     event_record,
     from_text,
     to_text,
 )
 from agent_runtime.values.event import RuntimeEvent
 
+if TYPE_CHECKING:
+    from agent_runtime.storage.postgres.connections import Connection
+
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noqa: S608 -- names from `rows`
+
+_ALL_JOBS: Final = audit_rows.ALL_JOBS.format(after="$1", limit="$2")
+_JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(scope="$3", after="$1", limit="$2")
+_SIZES: Final = audit_rows.SIZES.format(length="octet_length", job="$1", after="$2", limit="$3")
+_ENTRIES: Final = audit_rows.ENTRIES.format(job="$1", after="$2", upto="$3")
+_TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(scope="$1", after="$2", limit="$3")
+_LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(scope="$1")
+_ENDED: Final = audit_rows.ENDED.format(among="= ANY($2::text[])", scope="$1")
+_EXTEND_TRAIL: Final = sql.insert("runtime_audit", audit_rows.TRAIL)
+_ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
 class JournalReader:
@@ -52,3 +81,71 @@ class JournalReader:
         """Return the last entries of jobs."""
         found = await self._connections.fetch(sql.LAST_EVENTS, list(map(to_text, job_ids)))
         return [event_record(from_text(row[0]), from_text(row[1]), tuple(row)[2:]) for row in found]
+
+
+class Audit:
+    """Reads chains, and keeps the scopes' trails."""
+
+    _connections: Connections
+
+    async def audited_jobs(
+        self, *, scope_id: str | None = None, after: str = "", limit: int = 500
+    ) -> Sequence[AuditedJob]:
+        """Return jobs in the order of their ids."""
+        if scope_id is None:
+            return await self._audited(_ALL_JOBS, to_text(after), limit)
+        return await self._audited(_JOBS_OF_SCOPE, to_text(after), limit, to_text(scope_id))
+
+    async def audited(self, job_ids: Sequence[str]) -> Sequence[AuditedJob]:
+        """Return these jobs."""
+        return await self._audited(
+            f"{audit_rows.JOBS} job_id = ANY($1::text[])", [to_text(job_id) for job_id in job_ids]
+        )
+
+    async def _audited(self, statement: str, *parameters: object) -> list[AuditedJob]:
+        found = await self._connections.fetch(statement, *parameters)
+        return [audit_rows.audited_job(decode(audit_rows.JOB, tuple(row))) for row in found]
+
+    async def audited_entries(
+        self, job_id: str, *, after_seq: int = 0, limit: int = AUDIT_ENTRIES, max_bytes: int = AUDIT_BYTES
+    ) -> Sequence[AuditedEntry]:
+        """Return a job's entries in order, also those that cannot be read."""
+        sizes = await self._connections.fetch(_SIZES, to_text(job_id), after_seq, limit)
+        upto = last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
+        if upto is None:
+            return []
+        found = await self._connections.fetch(_ENTRIES, to_text(job_id), after_seq, upto)
+        return [audit_rows.audited_entry(tuple(row), decode) for row in found]
+
+    async def extend_trail(
+        self, scope_id: str, *, at: datetime, ended: Sequence[str] = (), notes: Sequence[Note] = ()
+    ) -> int:
+        """Add ends of jobs and notes to a scope's trail, one after the other of those who do so."""
+        scope, ids = to_text(scope_id), [to_text(job_id) for job_id in ended]
+
+        async def extend(connection: Connection) -> int:
+            async with connection.transaction():
+                await connection.execute(_ONE_AT_A_TIME, f"agent-runtime trail {scope}")
+                last = await connection.fetchrow(_LAST_OF_TRAIL, scope)
+                found = await connection.fetch(_ENDED, scope, ids)
+                ends = {from_text(row[0]): (from_text(row[0]), row[1], row[2]) for row in found}
+                in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
+                end = None if last is None else (last[0], last[1])
+                made = audit_rows.next_of_trail(scope_id, end, at, in_order, notes)
+                rows = [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made]
+                if rows:
+                    await connection.execute(_EXTEND_TRAIL, *map(list, zip(*rows, strict=True)))
+                return len(made)
+
+        with mapped():
+            return await self._connections.run(extend)
+
+    async def trail(self, scope_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[TrailEntry]:
+        """Return entries of a scope's trail."""
+        found = await self._connections.fetch(_TRAIL_PAGE, to_text(scope_id), after, limit)
+        return [audit_rows.trail_entry(decode(audit_rows.TRAIL, tuple(row))) for row in found]
+
+    async def trail_heads(self) -> Sequence[TrailHead]:
+        """Return where the trails of all scopes end."""
+        found = await self._connections.fetch(audit_rows.HEADS)
+        return [TrailHead(from_text(row[0]), row[1], row[2]) for row in found]

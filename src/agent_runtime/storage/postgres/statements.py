@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.audit.chain import SALT_BYTES
+from agent_runtime.storage.audit_rows import GONE
 from agent_runtime.storage.cursors import FOLLOWED
 from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
@@ -36,8 +38,8 @@ _NUMBERS: Final = {
     ),
     "progress": "float8",
     **dict.fromkeys(("uncertain", "is_failure", "ends_with_failure"), "bool"),
-    **dict.fromkeys(("content", "link", "audit_head", "audit_salt"), "bytea"),
-    **dict.fromkeys(("fence", "last_seq", "seq", "cost_units", "duration_ms"), "int8"),
+    **dict.fromkeys(("content", "link", "audit_head", "audit_salt", "head"), "bytea"),
+    **dict.fromkeys(("fence", "last_seq", "seq", "number", "cost_units", "duration_ms"), "int8"),
     **dict.fromkeys((name for name in LEDGER if name.endswith("_tokens")), "int8"),
 }
 SIGNAL: Final[Columns] = {
@@ -71,7 +73,7 @@ def _type(name: str, columns: Columns) -> str:
     return "timestamptz" if columns[name] == "time" else _NUMBERS.get(name, "text")
 
 
-def _insert(table: str, columns: Columns, conflict: str = "", *, first: int = 1) -> str:
+def insert(table: str, columns: Columns, conflict: str = "", *, first: int = 1) -> str:
     """Return an INSERT of arrays, in their order; the parameters start with number `first`."""
     names = ", ".join(f'"{name}"' for name in columns)
     arrays = ", ".join(f"${n}::{_type(name, columns)}[]" for n, name in enumerate(columns, first))
@@ -235,7 +237,7 @@ WITH changed AS (
   WHERE j.job_id = v.job_id AND j.fence = v.fence_before
   RETURNING 1
 ), written AS (
-  {_insert("runtime_events", EVENT_ROW, first=_FIRST_EVENT_PARAMETER)}
+  {insert("runtime_events", EVENT_ROW, first=_FIRST_EVENT_PARAMETER)}
 )
 SELECT count(*), pg_current_xact_id()::text FROM changed
 """  # noqa: S608
@@ -305,10 +307,10 @@ SUCCEED: Final = """
 UPDATE runtime_jobs AS j SET successor_id = v.successor_id
 FROM unnest($1::text[], $2::text[]) AS v(job_id, successor_id) WHERE j.job_id = v.job_id
 """
-INSERT_JOBS: Final = _insert("runtime_jobs", {**JOB, **AUDIT})
-INSERT_SIGNALS: Final = _insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
+INSERT_JOBS: Final = insert("runtime_jobs", {**JOB, **AUDIT})
+INSERT_SIGNALS: Final = insert("runtime_signals", SIGNAL, "ON CONFLICT (job_id, signal_id) DO NOTHING")
 FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ANY($1::text[])"
-INSERT_WAITS: Final = _insert("runtime_waits", WAIT)
+INSERT_WAITS: Final = insert("runtime_waits", WAIT)
 DELETE_SIGNALS: Final = "DELETE FROM runtime_signals WHERE id = ANY($1::int8[])"
 
 COUNT_MESSAGES: Final = """
@@ -316,13 +318,13 @@ UPDATE runtime_inboxes AS i SET last_position = v.last_position, unclaimed = v.u
 FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[]) AS v(scope_id, identity, last_position, unclaimed)
 WHERE i.scope_id = v.scope_id AND i.identity = v.identity
 """
-INSERT_MESSAGES: Final = _insert("runtime_messages", MESSAGE)
+INSERT_MESSAGES: Final = insert("runtime_messages", MESSAGE)
 CHANGE_MESSAGES: Final = """
 UPDATE runtime_messages AS m SET claimed_by = v.claimed_by, claimed_at = v.claimed_at, content = v.content
 FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bytea[]) AS v(message_id, claimed_by, claimed_at, content)
 WHERE m.message_id = v.message_id
 """
-INSERT_RECEIVERS: Final = _insert(
+INSERT_RECEIVERS: Final = insert(
     "runtime_receivers", RECEIVER, "ON CONFLICT (job_id, operation_id) DO NOTHING"
 )
 DROP_RECEIVERS: Final = """
@@ -337,8 +339,8 @@ LIST_MESSAGES: Final = f"""
 """
 COUNT_UNCLAIMED: Final = "SELECT unclaimed FROM runtime_inboxes WHERE scope_id = $1 AND identity = $2"
 
-INSERT_ACTIONS: Final = _insert("runtime_actions", ACTION)
-INSERT_TOKENS: Final = _insert("runtime_action_tokens", TOKEN)
+INSERT_ACTIONS: Final = insert("runtime_actions", ACTION)
+INSERT_TOKENS: Final = insert("runtime_action_tokens", TOKEN)
 ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens WHERE token_hash = $1"
 CHANGE_ACTIONS: Final = """
 UPDATE runtime_actions AS a SET
@@ -361,7 +363,7 @@ WHERE a.job_id = v.job_id AND a.status = 'pending' AND a.type <> 'reconcile'
 """
 """What ends with jobs: their signals, their open questions, their timers."""
 
-SET_TIMERS: Final = _insert(
+SET_TIMERS: Final = insert(
     "runtime_timers",
     TIMER,
     "ON CONFLICT (job_id, key) DO UPDATE SET due_at = excluded.due_at, type = excluded.type, "
@@ -392,21 +394,21 @@ DELETE FROM runtime_budget_counters WHERE ctid IN (
 DELETE_COUNTERS: Final = """
 DELETE FROM runtime_budget_counters WHERE (budget_id, "window") IN (SELECT * FROM unnest($1::text[], $2::text[]))
 """
-INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id, scope_id) DO NOTHING")
-PUT_BUDGETS: Final = _insert(
+INSERT_LEDGER: Final = insert("runtime_ledger", LEDGER, "ON CONFLICT (event_id, scope_id) DO NOTHING")
+PUT_BUDGETS: Final = insert(
     "runtime_budgets",
     BUDGET,
     "ON CONFLICT (budget_id) DO UPDATE SET scope_id = excluded.scope_id, limits = excluded.limits, "
     "updated_at = excluded.updated_at",
 )
 DROP_BUDGETS: Final = "DELETE FROM runtime_budgets WHERE budget_id = ANY($1::text[])"
-KEEP_POLICIES: Final = _insert("runtime_policies", POLICY, "ON CONFLICT DO NOTHING")
+KEEP_POLICIES: Final = insert("runtime_policies", POLICY, "ON CONFLICT DO NOTHING")
 
 # -- workers -------------------------------------------------------------------------------------------------------
 
 # `xmax = 0` tells an inserted row from an updated one. `seen_at` is the server's clock: workers' clocks may disagree.
 PUT_WORKER: Final = (
-    _insert("runtime_workers", WORKER)
+    insert("runtime_workers", WORKER)
     + "ON CONFLICT (worker_id) DO UPDATE SET queues = excluded.queues, operators = excluded.operators, "
     "started_at = excluded.started_at, heartbeat_at = excluded.heartbeat_at, info = excluded.info, "
     "seen_at = clock_timestamp() RETURNING xmax = 0, clock_timestamp()"
@@ -453,7 +455,9 @@ def _ended_jobs(condition: str, other: str = "") -> str:
 
 
 PRUNE: Final = f"""
-{_ended_jobs("")}, events AS (
+{_ended_jobs("")}, audit AS (
+  {GONE.format(at="clock_timestamp()", among="IN (SELECT job_id FROM ended)")}
+), events AS (
   DELETE FROM runtime_events WHERE job_id IN (SELECT job_id FROM ended)
 ), signals AS (
   DELETE FROM runtime_signals WHERE job_id IN (SELECT job_id FROM ended)
@@ -485,9 +489,13 @@ PRUNE_CONTENT: Final = f"""
         "AND j.completed_at IS NOT NULL AND j.content_pruned_at IS NULL", "AND r.content_pruned_at IS NULL"
     )
 }, events AS (
-  UPDATE runtime_events SET content = NULL WHERE job_id IN (SELECT job_id FROM ended) AND content IS NOT NULL
+  UPDATE runtime_events e SET content = NULL,
+    content_digest = sha256(substring(j.audit_salt FROM {SALT_BYTES + 1}) || int8send(e.seq) || e.content)
+  FROM runtime_jobs j WHERE j.job_id = e.job_id AND e.job_id IN (SELECT job_id FROM ended) AND e.content IS NOT NULL
 )
-UPDATE runtime_jobs SET content_pruned_at = clock_timestamp()
+UPDATE runtime_jobs SET content_pruned_at = clock_timestamp(), audit_salt = substring(audit_salt FROM 1 FOR {
+    SALT_BYTES
+})
 WHERE job_id IN (SELECT job_id FROM ended) RETURNING job_id
 """  # noqa: S608
 OWNED_JOBS: Final = "SELECT job_id, fence FROM runtime_jobs WHERE owner = $1"

@@ -22,7 +22,7 @@ from agent_runtime.storage.postgres.due import DueWork
 from agent_runtime.storage.postgres.feed import Feed
 from agent_runtime.storage.postgres.inbox import InboxReader
 from agent_runtime.storage.postgres.jobs import JobReader
-from agent_runtime.storage.postgres.journal import JournalReader
+from agent_runtime.storage.postgres.journal import Audit, JournalReader
 from agent_runtime.storage.postgres.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.postgres.locks import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, DrainOperation
@@ -59,6 +59,7 @@ class PostgresStorage(
     Workers,
     Retention,
     Feed,
+    Audit,
 ):
     """Storage in a database that any number of processes share.
 

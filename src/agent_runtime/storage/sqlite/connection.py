@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
+from agent_runtime.audit.chain import content_digest
 from agent_runtime.errors import StorageReadOnly
 from agent_runtime.storage.migrations import HEAD, REVISIONS, unknown_schema
 from llm_client.private_files import make_private
@@ -44,6 +45,7 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
             db.execute("PRAGMA query_only = ON")
             db.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         else:
+            db.create_function("content_digest", 3, content_digest, deterministic=True)
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {'FULL' if durability == 'power' else 'NORMAL'}")
     except BaseException:

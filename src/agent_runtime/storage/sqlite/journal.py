@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 import orjson
 
+from agent_runtime.ports.audit import (
+    AUDIT_BYTES,
+    AUDIT_ENTRIES,
+    AuditedEntry,
+    AuditedJob,
+    Note,
+    TrailEntry,
+    TrailHead,
+)
+from agent_runtime.storage import audit_rows
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS
 from agent_runtime.storage.sqlite.reader import Reader
-from agent_runtime.storage.sqlite.values import (
-    event_record,
-)
+from agent_runtime.storage.sqlite.values import decode, encode, event_record
+from agent_runtime.storage.sqlite.writer import Writer
 from agent_runtime.values.event import RuntimeEvent
+
+_AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
+_NAMES: Final = ("scope", "after", "upto", "limit", "job")
+_PLACES: Final = {name: f":{name}" for name in _NAMES}
+_ALL_JOBS: Final = audit_rows.ALL_JOBS.format(**_PLACES)
+_JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(**_PLACES)
+_SIZES: Final = audit_rows.SIZES.format(length="length", **_PLACES)
+_ENTRIES: Final = audit_rows.ENTRIES.format(**_PLACES)
+_TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(**_PLACES)
+_LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(**_PLACES)
+_ENDED: Final = audit_rows.ENDED.format(among=_AMONG, **_PLACES)
+_EXTEND_TRAIL: Final = sql.insert("runtime_audit", audit_rows.TRAIL)
 
 
 class JournalReader:
@@ -48,3 +72,69 @@ class JournalReader:
         """Return the last entries of jobs."""
         found = await self._reader.rows(sql.LAST_EVENTS, (orjson.dumps(list(job_ids)).decode(),))
         return [event_record(job_id, scope_id, row) for job_id, scope_id, *row in found]
+
+
+def _ids(job_ids: Sequence[str]) -> str:
+    return orjson.dumps(list(job_ids)).decode()
+
+
+class Audit:
+    """Reads chains, and keeps the scopes' trails."""
+
+    _reader: Reader
+    _writer: Writer
+
+    async def audited_jobs(
+        self, *, scope_id: str | None = None, after: str = "", limit: int = 500
+    ) -> Sequence[AuditedJob]:
+        """Return jobs in the order of their ids."""
+        statement = _ALL_JOBS if scope_id is None else _JOBS_OF_SCOPE
+        return await self._audited(statement, {"scope": scope_id, "after": after, "limit": limit})
+
+    async def audited(self, job_ids: Sequence[str]) -> Sequence[AuditedJob]:
+        """Return these jobs."""
+        return await self._audited(f"{audit_rows.JOBS} job_id {_AMONG}", {"ids": _ids(job_ids)})
+
+    async def _audited(self, statement: str, parameters: Mapping[str, object]) -> list[AuditedJob]:
+        found = await self._reader.rows(statement, parameters)
+        return [audit_rows.audited_job(decode(audit_rows.JOB, row)) for row in found]
+
+    async def audited_entries(
+        self, job_id: str, *, after_seq: int = 0, limit: int = AUDIT_ENTRIES, max_bytes: int = AUDIT_BYTES
+    ) -> Sequence[AuditedEntry]:
+        """Return a job's entries in order, also those that cannot be read."""
+
+        def read(db: sqlite3.Connection) -> list[AuditedEntry]:
+            page = {"job": job_id, "after": after_seq, "limit": limit}
+            upto = last_of_page(db.execute(_SIZES, page), max_bytes)
+            found = [] if upto is None else db.execute(_ENTRIES, {**page, "upto": upto})
+            return [audit_rows.audited_entry(row, decode) for row in found]
+
+        return await self._reader.run(read)
+
+    async def extend_trail(
+        self, scope_id: str, *, at: datetime, ended: Sequence[str] = (), notes: Sequence[Note] = ()
+    ) -> int:
+        """Add ends of jobs and notes to a scope's trail."""
+
+        def extend(db: sqlite3.Connection) -> int:
+            last = db.execute(_LAST_OF_TRAIL, {"scope": scope_id}).fetchone()
+            found = db.execute(_ENDED, {"scope": scope_id, "ids": _ids(ended)})
+            ends = {job_id: (job_id, seq, head) for job_id, seq, head in found}
+            in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
+            made = audit_rows.next_of_trail(scope_id, last, at, in_order, notes)
+            rows = [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made]
+            db.executemany(_EXTEND_TRAIL, rows)
+            return len(made)
+
+        return await self._writer.run(extend)
+
+    async def trail(self, scope_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[TrailEntry]:
+        """Return entries of a scope's trail."""
+        page = {"scope": scope_id, "after": after, "limit": limit}
+        found = await self._reader.rows(_TRAIL_PAGE, page)
+        return [audit_rows.trail_entry(decode(audit_rows.TRAIL, row)) for row in found]
+
+    async def trail_heads(self) -> Sequence[TrailHead]:
+        """Return where the trails of all scopes end."""
+        return [TrailHead(*row) for row in await self._reader.rows(audit_rows.HEADS)]

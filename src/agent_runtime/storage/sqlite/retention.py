@@ -28,7 +28,7 @@ class Retention:
         def delete(db: sqlite3.Connection) -> int:
             ended = db.execute(sql.ENDED_JOBS, bounds).fetchall()
             (last,) = db.execute(sql.LAST_POSITION).fetchone()
-            for statement in sql.DELETE_JOB:
+            for statement in (*sql.DELETE_JOB, sql.MARK_GONE):
                 db.executemany(statement, ended)
             for statement in sql.KEEP_POSITION:
                 db.execute(statement, {"last": last})

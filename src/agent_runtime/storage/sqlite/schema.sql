@@ -35,6 +35,20 @@ CREATE TABLE runtime_actions (
 CREATE INDEX runtime_actions_by_scope ON runtime_actions (scope_id, action_id);
 CREATE INDEX runtime_actions_of_job ON runtime_actions (job_id, status);
 CREATE INDEX runtime_actions_pending ON runtime_actions (action_id) WHERE status = 'pending';
+CREATE TABLE runtime_audit (
+	scope_id TEXT NOT NULL, 
+	number BIGINT NOT NULL, 
+	at BIGINT NOT NULL, 
+	kind TEXT NOT NULL, 
+	job_id TEXT, 
+	seq BIGINT, 
+	head BLOB, 
+	data TEXT NOT NULL, 
+	link BLOB NOT NULL, 
+	gone_at BIGINT, 
+	CONSTRAINT runtime_audit_key PRIMARY KEY (scope_id, number)
+);
+CREATE UNIQUE INDEX runtime_audit_of_job ON runtime_audit (job_id) WHERE job_id IS NOT NULL;
 CREATE TABLE runtime_budget_counters (
 	budget_id TEXT NOT NULL, 
 	window TEXT NOT NULL, 

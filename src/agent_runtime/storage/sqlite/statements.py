@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from agent_runtime.audit.chain import SALT_BYTES
+from agent_runtime.storage import audit_rows
 from agent_runtime.storage.cursors import FOLLOWED
 from agent_runtime.storage.forgetting import REFERS
 from agent_runtime.storage.rows import (
@@ -24,7 +26,8 @@ from agent_runtime.storage.unlisted import unlisted_lines
 from agent_runtime.values.budget import DIMENSIONS
 
 
-def _insert(table: str, columns: Columns, *, verb: str = "INSERT") -> str:
+def insert(table: str, columns: Columns, *, verb: str = "INSERT") -> str:
+    """Return the statement that inserts a row."""
     marks = ", ".join("?" * len(columns))
     return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({marks})"
 
@@ -51,7 +54,7 @@ SEEN_JOB: Final = """
 SELECT fence, status, owner, successor_id, deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?
 """
 HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
-INSERT_JOB: Final = _insert("runtime_jobs", {**JOB, "audit_head": "plain", "audit_salt": "plain"})
+INSERT_JOB: Final = insert("runtime_jobs", {**JOB, "audit_head": "plain", "audit_salt": "plain"})
 JOB_BY_KEY: Final = """
 SELECT job_id, request_hash FROM runtime_jobs WHERE scope_id = ? AND idempotency_key = ? AND successor_id IS NULL
 """
@@ -253,7 +256,7 @@ SELECT job_id FROM runtime_jobs
 WHERE parent_job_id = ? AND on_parent_end = 'cancel' AND status NOT IN ('succeeded', 'failed', 'cancelled', 'timed_out')
 """
 FORGET_WAITS: Final = "DELETE FROM runtime_waits WHERE job_id = ?"
-WAIT_FOR: Final = _insert("runtime_waits", WAIT)
+WAIT_FOR: Final = insert("runtime_waits", WAIT)
 JOBS_WITH_SIGNALS: Final = """
 SELECT j.job_id FROM runtime_jobs j WHERE j.owner = ? AND (
   EXISTS (SELECT 1 FROM runtime_signals s WHERE s.job_id = j.job_id) OR EXISTS (
@@ -270,8 +273,8 @@ ADD_SEQ: Final = """
 UPDATE runtime_jobs SET last_seq = last_seq + ? WHERE job_id = ? AND fence = ? RETURNING last_seq, scope_id, audit_head, audit_salt
 """
 
-INSERT_ACTION: Final = _insert("runtime_actions", ACTION)
-INSERT_TOKEN: Final = _insert("runtime_action_tokens", TOKEN)
+INSERT_ACTION: Final = insert("runtime_actions", ACTION)
+INSERT_TOKEN: Final = insert("runtime_action_tokens", TOKEN)
 ACTION_BY_HASH: Final = "SELECT action_id, approver FROM runtime_action_tokens WHERE token_hash = ?"
 CHANGE_ACTION: Final = """
 UPDATE runtime_actions SET
@@ -288,7 +291,7 @@ UPDATE runtime_actions SET status = 'cancelled', resolved_at = ?
 WHERE job_id = ? AND status = 'pending' AND type <> 'reconcile'
 """
 
-SET_TIMER: Final = _insert("runtime_timers", TIMER, verb="REPLACE")
+SET_TIMER: Final = insert("runtime_timers", TIMER, verb="REPLACE")
 HAS_TIMER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_timers WHERE job_id = ? AND key = ?)"
 CLEAR_TIMER: Final = "DELETE FROM runtime_timers WHERE job_id = ? AND key = ?"
 CLEAR_TIMERS_OF: Final = (
@@ -311,11 +314,11 @@ DELETE FROM runtime_budget_counters WHERE budget_id = ? AND "window" >= ? AND "w
   AND {" AND ".join(f"reserved_{name} = 0" for name in DIMENSIONS)}
 """  # noqa: S608
 HAS_ENTRY: Final = "SELECT EXISTS (SELECT 1 FROM runtime_ledger WHERE scope_id = ? AND event_id = ?)"
-INSERT_LEDGER: Final = _insert("runtime_ledger", LEDGER, verb="INSERT OR IGNORE")
-PUT_BUDGET: Final = _insert("runtime_budgets", BUDGET, verb="REPLACE")
+INSERT_LEDGER: Final = insert("runtime_ledger", LEDGER, verb="INSERT OR IGNORE")
+PUT_BUDGET: Final = insert("runtime_budgets", BUDGET, verb="REPLACE")
 DROP_BUDGET: Final = "DELETE FROM runtime_budgets WHERE budget_id = ?"
-KEEP_POLICY: Final = _insert("runtime_policies", POLICY, verb="INSERT OR IGNORE")
-PUT_WORKER: Final = _insert("runtime_workers", WORKER, verb="REPLACE")
+KEEP_POLICY: Final = insert("runtime_policies", POLICY, verb="INSERT OR IGNORE")
+PUT_WORKER: Final = insert("runtime_workers", WORKER, verb="REPLACE")
 LIST_OPERATOR: Final = "REPLACE INTO runtime_operators (queue, operator, listed_at) VALUES (?, ?, ?)"
 FORGET_OPERATORS: Final = "DELETE FROM runtime_operators"
 HAS_WORKER: Final = "SELECT EXISTS (SELECT 1 FROM runtime_workers WHERE worker_id = ?)"
@@ -344,11 +347,17 @@ ENDED_JOBS: Final = _ended_jobs("")
 ENDED_JOBS_WITH_CONTENT: Final = _ended_jobs(
     "AND completed_at IS NOT NULL AND content_pruned_at IS NULL", "AND r.content_pruned_at IS NULL"
 )
-DELETE_CONTENT: Final = "UPDATE runtime_events SET content = NULL WHERE job_id = ? AND content IS NOT NULL"
-MARK_WITHOUT_CONTENT: Final = """
-UPDATE runtime_jobs SET content_pruned_at = CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)
-WHERE job_id = ?
-"""
+DELETE_CONTENT: Final = f"""
+UPDATE runtime_events SET content = NULL, content_digest = content_digest(
+  (SELECT substr(j.audit_salt, {SALT_BYTES + 1}) FROM runtime_jobs j WHERE j.job_id = runtime_events.job_id), seq, content
+) WHERE job_id = ? AND content IS NOT NULL
+"""  # noqa: S608
+"""Without its salt, the digest of what was deleted tells nobody what it was."""
+_NOW = "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+MARK_WITHOUT_CONTENT: Final = f"""
+UPDATE runtime_jobs SET content_pruned_at = {_NOW}, audit_salt = substr(audit_salt, 1, {SALT_BYTES}) WHERE job_id = ?
+"""  # noqa: S608
+MARK_GONE: Final = audit_rows.GONE.format(at=_NOW, among="= ?")
 _NO_OTHER_LINK = """NOT EXISTS (
   SELECT 1 FROM runtime_jobs o WHERE o.job_id = j.chain_id AND o.job_id <> j.job_id
 ) AND NOT EXISTS (

@@ -25,7 +25,7 @@ from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
 from agent_runtime.storage.sqlite.feed import Feed
 from agent_runtime.storage.sqlite.inbox import InboxReader, woken_by_mail
 from agent_runtime.storage.sqlite.jobs import JobReader
-from agent_runtime.storage.sqlite.journal import JournalReader
+from agent_runtime.storage.sqlite.journal import Audit, JournalReader
 from agent_runtime.storage.sqlite.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.retention import Retention
@@ -54,6 +54,7 @@ class SQLiteStorage(
     Workers,
     Retention,
     Feed,
+    Audit,
 ):
     """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
 

@@ -132,6 +132,21 @@ def upgrade() -> None:
         "runtime_events_commit", "runtime_events", ["commit_id"], "commit_id IS NOT NULL", unique=True
     )
     op.create_table(
+        "runtime_audit",
+        sa.Column("scope_id", sa.Text, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("at", Time, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("job_id", sa.Text),
+        sa.Column("seq", sa.BigInteger),
+        sa.Column("head", sa.LargeBinary),
+        sa.Column("data", Json, nullable=False),
+        sa.Column("link", sa.LargeBinary, nullable=False),
+        sa.Column("gone_at", Time),
+        sa.PrimaryKeyConstraint("scope_id", "number", name="runtime_audit_key"),
+    )
+    _partial_index("runtime_audit_of_job", "runtime_audit", ["job_id"], "job_id IS NOT NULL", unique=True)
+    op.create_table(
         "runtime_cursors",
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("position", sa.BigInteger, nullable=False),

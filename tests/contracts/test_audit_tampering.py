@@ -1,0 +1,224 @@
+"""Whatever somebody changes behind the runtime's back, the audit names the first broken entry and says what is wrong with it."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from agent_runtime.audit.manager import AuditManager
+from agent_runtime.audit.report import Finding
+from agent_runtime.audit.trail import AuditTrail
+from agent_runtime.ports.commit import JobChange, NewEvent
+from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.storage.sqlite import SQLiteStorage
+from agent_runtime.testing.examples import NOW, commit, job
+from agent_runtime.testing.feed_contract import all_of
+from agent_runtime.values.job import JobStatus
+
+JOB = "job-audited"
+
+
+class Tampered:
+    """A database with one job of ten entries and a trail, into which somebody writes by hand."""
+
+    def __init__(self, storage: Storage, execute: Callable[[str], Any]) -> None:
+        self.storage = storage
+        self._execute = execute
+
+    async def fill(self) -> None:
+        events = [NewEvent("job.created", None, {"n": 0}, b'"in"')]
+        await self.storage.commit(commit(create=[(job(job_id=JOB), events)]))
+        claim = await self.storage.claim(JOB, owner="w", at=NOW)
+        assert claim is not None
+        for number in range(7):
+            step = NewEvent("step.completed", f"{JOB}:{number}", {"name": f"step {number}"}, b'"out"')
+            await self.storage.commit(commit(job_id=JOB, fence=claim.job.fence, events=[step]))
+        change = JobChange(status=JobStatus.SUCCEEDED, completed_at=NOW, release=True)
+        end = NewEvent("job.succeeded", None, {}, b'"done"')
+        await self.storage.commit(commit(job_id=JOB, fence=claim.job.fence, events=[end], job=change))
+        await AuditTrail(self.storage).project(await all_of(self.storage))
+        assert (await AuditManager(self.storage).verify()).is_intact
+
+    async def does(self, *statements: str) -> list[Finding]:
+        """Write by hand; return what the audit says."""
+        for statement in statements:
+            await self._execute(statement)
+        return list((await AuditManager(self.storage).verify()).findings)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def tampered(request: pytest.FixtureRequest, tmp_path: Path, database: str) -> AsyncIterator[Tampered]:
+    storage: SQLiteStorage | PostgresStorage
+    if request.param == "sqlite":
+        path = tmp_path / "runs.db"
+        storage = SQLiteStorage(path)
+
+        def write(statement: str) -> None:
+            with closing(sqlite3.connect(path, timeout=60)) as db, db:
+                db.execute(statement)
+
+        async def execute(statement: str) -> None:
+            await asyncio.to_thread(write, statement)
+    else:
+        storage = PostgresStorage(database)
+
+        async def execute(statement: str) -> None:
+            connection = await asyncpg.connect(database)
+            await connection.execute(statement.replace("X'", r"'\x"))
+            await connection.close()
+
+    await storage.open()
+    one = Tampered(storage, execute)
+    await one.fill()
+    yield one
+    await storage.aclose()
+
+
+EVENTS = f"runtime_events WHERE job_id = '{JOB}'"
+UPDATE = "UPDATE runtime_events SET {} WHERE job_id = '" + JOB + "' AND {}"
+CHANGES = {
+    "data": """data = '{"name": "another"}'""",
+    "content": "content = X'2278'",
+    "content that is not there": "content = NULL",
+    "type": "type = 'step.failed'",
+    "operation": "operation_id = 'other'",
+    "link": "link = X'00'",
+    "no link": "link = NULL",
+    "data that is taken for erased": "data_digest = X'00'",
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+async def test_a_changed_entry_is_named(tampered: Tampered, what: str) -> None:
+    (found,) = await tampered.does(UPDATE.format(CHANGES[what], "seq = 5"))
+    assert (found.problem, found.job_id, found.place) == ("changed", JOB, 5)
+    assert "entry 5 (step." in found.text
+
+
+async def test_content_that_is_taken_away_with_a_digest_in_its_place_is_said(tampered: Tampered) -> None:
+    (audited,) = await tampered.storage.audited([JOB])
+    from agent_runtime.audit.chain import Salts, content_digest
+
+    made = content_digest(Salts.read(audited.salts).content, 5, b'"out"').hex()
+    (found,) = await tampered.does(UPDATE.format(f"content = NULL, content_digest = X'{made}'", "seq = 5"))
+    assert (found.problem, found.place) == ("changed", 5)
+    assert "neither pruned nor erased" in found.text
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"), [("seq = 5", "entry 5 is missing"), ("seq IN (5, 6)", "entries 5 to 6 are")]
+)
+async def test_missing_entries_are_named(tampered: Tampered, gone: str, said: str) -> None:
+    (found,) = await tampered.does(f"DELETE FROM {EVENTS} AND {gone}")
+    assert (found.problem, found.place) == ("missing", 5)
+    assert said in found.text
+
+
+async def test_a_missing_entry_is_found_when_the_others_are_renumbered(tampered: Tampered) -> None:
+    (found,) = await tampered.does(
+        f"DELETE FROM {EVENTS} AND seq = 5",
+        UPDATE.format("seq = -seq", "seq > 5"),
+        UPDATE.format("seq = -seq - 1", "seq < 0"),
+    )
+    assert (found.problem, found.place) == ("missing", 5)
+
+
+@pytest.mark.parametrize("links", ["link", "X'00'"])
+async def test_an_inserted_entry_is_named(tampered: Tampered, links: str) -> None:
+    (found,) = await tampered.does(
+        UPDATE.format("seq = -seq", "seq >= 5"),
+        UPDATE.format("seq = 1 - seq", "seq < 0"),
+        "INSERT INTO runtime_events (job_id, seq, type, at, operation_id, data, content, link) "
+        f"SELECT job_id, 5, 'step.completed', at, 'other', data, content, {links} FROM {EVENTS} AND seq = 4",
+    )
+    assert (found.problem, found.place) == ("inserted", 5)
+
+
+async def test_an_entry_behind_the_end_is_named(tampered: Tampered) -> None:
+    (found,) = await tampered.does(
+        "INSERT INTO runtime_events (job_id, seq, type, at, operation_id, data, content, link) "
+        f"SELECT job_id, 11, type, at, operation_id, data, content, link FROM {EVENTS} AND seq = 10",
+    )
+    assert (found.problem, found.place) == ("changed", 11)
+
+
+@pytest.mark.parametrize("other", [6, 8])
+async def test_entries_that_were_exchanged_are_named(tampered: Tampered, other: int) -> None:
+    (found,) = await tampered.does(
+        UPDATE.format("seq = -1", "seq = 5"),
+        UPDATE.format("seq = 5", f"seq = {other}"),
+        UPDATE.format(f"seq = {other}", "seq = -1"),
+    )
+    assert (found.problem, found.place) == ("reordered", 5)
+
+
+async def test_a_journal_that_was_cut_off_is_told(tampered: Tampered) -> None:
+    (found,) = await tampered.does(f"DELETE FROM {EVENTS} AND seq > 8")
+    assert (found.problem, found.place) == ("cut_off", 9)
+
+
+async def test_a_journal_that_was_cut_off_with_its_head_is_told_by_the_trail(tampered: Tampered) -> None:
+    (found,) = await tampered.does(
+        f"DELETE FROM {EVENTS} AND seq > 8",
+        f"UPDATE runtime_jobs SET last_seq = 8, audit_head = (SELECT link FROM {EVENTS} AND seq = 8) WHERE job_id = '{JOB}'",
+    )
+    assert (found.problem, found.place) == ("cut_off", 9)
+    assert "trail" in found.text
+
+
+async def test_a_job_that_was_taken_away_is_missed_by_the_trail(tampered: Tampered) -> None:
+    (found,) = await tampered.does(
+        f"DELETE FROM {EVENTS}", f"DELETE FROM runtime_jobs WHERE job_id = '{JOB}'"
+    )
+    assert (found.problem, found.job_id) == ("job_missing", JOB)
+
+
+async def test_a_job_without_any_entry_is_cut_off(tampered: Tampered) -> None:
+    (found,) = await tampered.does(f"DELETE FROM {EVENTS}")
+    assert (found.problem, found.place) == ("cut_off", 1)
+
+
+async def test_a_changed_head_is_told(tampered: Tampered) -> None:
+    found = await tampered.does(f"UPDATE runtime_jobs SET audit_head = X'00' WHERE job_id = '{JOB}'")
+    assert {one.problem for one in found} == {"changed"}
+
+
+async def test_a_changed_trail_is_told(tampered: Tampered) -> None:
+    (found,) = await tampered.does("UPDATE runtime_audit SET job_id = 'other' WHERE number = 1")
+    assert (found.problem, found.job_id, found.place) == ("changed", None, 1)
+
+
+async def test_a_time_that_was_changed_is_found(tampered: Tampered) -> None:
+    is_sqlite = isinstance(tampered.storage, SQLiteStorage)
+    (found,) = await tampered.does(
+        UPDATE.format("at = at + 1" if is_sqlite else "at = at + interval '1 microsecond'", "seq = 5")
+    )
+    assert (found.problem, found.place) == ("changed", 5)
+
+
+@pytest.mark.parametrize(
+    "rubbish", ["data = 'no JSON'", "data = '[]'", "at = 'never'", "data = X'ff'", "content = 'text'"]
+)
+async def test_what_is_no_entry_any_more_is_a_finding_and_no_failure(tmp_path: Path, rubbish: str) -> None:
+    path = tmp_path / "runs.db"
+    storage = SQLiteStorage(path)
+    await storage.open()
+
+    async def execute(statement: str) -> None:
+        def write() -> None:
+            with closing(sqlite3.connect(path, timeout=60)) as db, db:
+                db.execute(statement)
+
+        await asyncio.to_thread(write)
+
+    one = Tampered(storage, execute)
+    await one.fill()
+    (found,) = await one.does(UPDATE.format(rubbish, "seq = 5"))
+    await storage.aclose()
+    assert (found.problem, found.place) == ("changed", 5)
