@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from agent_runtime.actions.store import ActionStore
     from agent_runtime.adapters.procrastinate import PostgresDispatcher
     from agent_runtime.app import Runtime, RuntimeKernel, open_storage
+    from agent_runtime.audit.manager import AuditManager
+    from agent_runtime.audit.report import AuditFinding, AuditReport
     from agent_runtime.errors import (
         ActionAlreadyResolved,
         ActionExpired,
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
         RedactionPolicy,
         ToolPolicy,
     )
+    from agent_runtime.ports.audit import TrailHead
     from agent_runtime.ports.feed import FeedEntry, Projection
     from agent_runtime.settings import Settings
     from agent_runtime.storage.memory.signals import InMemorySignalChannel
@@ -151,6 +154,9 @@ _HOMES = {
     "storage.redis.change_notifier": "RedisChangeNotifier",
     "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
+    "audit.manager": "AuditManager",
+    "audit.report": "AuditFinding AuditReport",
+    "ports.audit": "TrailHead",
     "ports.feed": "FeedEntry Projection",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry LedgerEvent",
@@ -175,6 +181,9 @@ __all__ = [
     "ActionType",
     "AgentRuntimeError",
     "AlreadySettled",
+    "AuditFinding",
+    "AuditManager",
+    "AuditReport",
     "Budget",
     "BudgetDecision",
     "BudgetExceededError",
@@ -269,6 +278,7 @@ __all__ = [
     "StorageError",
     "Subscription",
     "ToolPolicy",
+    "TrailHead",
     "UnknownAction",
     "UnknownJob",
     "UnknownMessage",

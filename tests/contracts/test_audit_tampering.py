@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from agent_runtime.audit.manager import AuditManager
-from agent_runtime.audit.report import Finding
+from agent_runtime.audit.report import AuditFinding
 from agent_runtime.audit.trail import AuditTrail
 from agent_runtime.ports.commit import JobChange, NewEvent
 from agent_runtime.ports.storage import Storage
@@ -45,7 +45,7 @@ class Tampered:
         await AuditTrail(self.storage).project(await all_of(self.storage))
         assert (await AuditManager(self.storage).verify()).is_intact
 
-    async def does(self, *statements: str) -> list[Finding]:
+    async def does(self, *statements: str) -> list[AuditFinding]:
         """Write by hand; return what the audit says."""
         for statement in statements:
             await self._execute(statement)

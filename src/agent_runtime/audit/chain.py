@@ -8,17 +8,17 @@ are there their digests are not stored; who takes them away stores the digest an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from struct import Struct
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import orjson
 
 from agent_runtime.values.digest import canonical
 from agent_runtime.values.event import EPOCH
 from llm_client.chance import random_name
-from llm_client.json_text import dumps
+from llm_client.json_text import JsonObject, dumps
 
 SALT_BYTES: Final = 16
 """Of each of the two salts of a job: the first is for data, the second for content."""
@@ -42,7 +42,7 @@ class Linked(Protocol):
         ...
 
     @property
-    def data(self) -> Mapping[str, Any]:
+    def data(self) -> JsonObject:
         """What everybody may read."""
         ...
 
@@ -74,7 +74,7 @@ def first_head(job_id: str, scope_id: str) -> bytes:
     return hashlib.sha256(orjson.dumps(["agent-runtime audit 1", job_id, scope_id])).digest()
 
 
-def data_digest(salt: bytes, seq: int, operation_id: str | None, data: Mapping[str, Any]) -> bytes:
+def data_digest(salt: bytes, seq: int, operation_id: str | None, data: JsonObject) -> bytes:
     """Return the digest of an entry's data, and of the operation that it names; the same on every storage."""
     text = dumps([operation_id, canonical(data)], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(salt + _SEQ(seq) + text).digest()
@@ -128,7 +128,7 @@ def trail_link(
     at: datetime,
     kind: str,
     end: tuple[str | None, int | None, bytes | None],
-    data: Mapping[str, Any],
+    data: JsonObject,
 ) -> bytes:
     """Return the link of an entry of a scope's trail.
 

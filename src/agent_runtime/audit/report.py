@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from agent_runtime.ports.audit import TrailHead
+from llm_client.json_text import JsonObject
 
 Problem = Literal["changed", "missing", "inserted", "reordered", "cut_off", "job_missing", "head"]
 """What is wrong: with an entry (`changed`, `inserted`, `reordered`), with entries that are not there (`missing`, at the end `cut_off`),
@@ -17,7 +17,7 @@ MOST_FINDINGS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class AuditFinding:
     """The first thing that is wrong with a job, or with a scope's trail."""
 
     problem: Problem
@@ -29,7 +29,7 @@ class Finding:
     text: str
     """A sentence for people."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as JSON values."""
         return {
             "problem": self.problem,
@@ -58,7 +58,7 @@ class AuditReport:
     """Entries of trails that were compared with their links."""
     problems: int = 0
     """How many jobs and trails do not verify."""
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[AuditFinding, ...] = ()
     """What is wrong with them, up to the first thousand."""
     heads: tuple[TrailHead, ...] = ()
     """Where the trails end now: kept elsewhere, they prove later that nothing up to them was changed."""
@@ -68,7 +68,7 @@ class AuditReport:
         """Whether everything verifies."""
         return not self.problems
 
-    def to_dict(self) -> Mapping[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Return it as JSON values."""
         names = ("jobs", "entries", "pruned", "erased", "gone", "trail", "problems")
         return {

@@ -8,7 +8,7 @@ from typing import Final
 
 from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of
 from agent_runtime.audit.chain import Salts, first_head, trail_link
-from agent_runtime.audit.report import MOST_FINDINGS, AuditReport, Finding, Problem
+from agent_runtime.audit.report import MOST_FINDINGS, AuditFinding, AuditReport, Problem
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.audit import JOB_ENDED, Audit, AuditedEntry, AuditedJob, TrailEntry, TrailHead
 
@@ -72,7 +72,7 @@ class Verification:
     ) -> None:
         findings = self.counted.findings
         if len(findings) < MOST_FINDINGS:
-            finding = Finding(problem=problem, scope_id=scope_id, job_id=job_id, place=place, text=text)
+            finding = AuditFinding(problem=problem, scope_id=scope_id, job_id=job_id, place=place, text=text)
             findings = (*findings, finding)
         self.counted = replace(self.counted, findings=findings, problems=self.counted.problems + 1)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from agent_runtime.values.job import JobStatus
+from llm_client.json_text import JsonObject
 
 AUDIT_ENTRIES: Final = 500
 AUDIT_BYTES: Final = 8 * 1024 * 1024
@@ -39,7 +40,7 @@ class AuditedEntry:
     type: str
     at: datetime
     operation_id: str | None = None
-    data: Mapping[str, Any] | None = None
+    data: JsonObject | None = None
     """`None` for what cannot be read."""
     content: bytes | None = None
     link: bytes | None = None
@@ -64,7 +65,7 @@ class TrailEntry:
     """Of the job's last entry."""
     head: bytes | None = None
     """Where the job's chain ends."""
-    data: Mapping[str, Any]
+    data: JsonObject
     """Who has done what."""
     link: bytes
     gone_at: datetime | None = None
@@ -83,7 +84,7 @@ class Note(NamedTuple):
     """What somebody has done, for a trail."""
 
     kind: str
-    data: Mapping[str, Any]
+    data: JsonObject
 
 
 class Audit(Protocol):

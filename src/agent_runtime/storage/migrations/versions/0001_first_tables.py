@@ -425,6 +425,7 @@ def downgrade() -> None:
         "runtime_ledger",
         "runtime_jobs",
         "runtime_cursors",
+        "runtime_audit",
         "runtime_events",
         "runtime_budgets",
         "runtime_budget_counters",
