@@ -12,6 +12,7 @@ import agent_runtime
 from agent_runtime import (
     ActionManager,
     ActionSpec,
+    AuditManager,
     ExecutionContext,
     ExecutionHandle,
     ExecutionRequest,
@@ -42,6 +43,7 @@ SERVICES: tuple[type, ...] = (
     RuntimeKernel,
     JobManager,
     ActionManager,
+    AuditManager,
     InboxManager,
     Ledger,
     InMemoryEventBus,
