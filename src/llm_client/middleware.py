@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from llm_client.providers.base import Provider
     from llm_client.tokens import TokenEstimator
     from llm_client.tools.tool import Tool, ToolResult
+    from llm_client.usage import Usage
 
 Emit = Callable[[StreamEvent], None]
 
@@ -173,6 +174,14 @@ class Host(ModelMiddleware, ToolMiddleware):
 
     def sending(self) -> None:
         """Learn that the request of the attempt in flight leaves now, after whatever it has waited for."""
+
+    def answered(self, usage: Usage | None) -> None:
+        """Learn that the attempt in flight has an answer, or a part of one, before anybody refuses it.
+
+        Args:
+            usage: What it has used, as its vendor says; `None` where nobody can know yet.
+        """
+        del usage
 
     def adopt(self, used: ExecutionEngine | Tool) -> None:
         """Learn that an engine or a tool is called in this context."""

@@ -30,7 +30,9 @@ from llm_client import (
     RetryConfig,
     ScriptedProvider,
 )
-from llm_client.errors import InvalidRequest, ProviderTimeout
+from llm_client.errors import ConfigurationError, InvalidRequest, OutputInvalid, ProviderTimeout, RunAborted
+from llm_client.messages import StreamEvent
+from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
 from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import ModelPrices
 from llm_client.providers.anthropic.request import MessagesFormat
@@ -290,3 +292,76 @@ async def test_an_answer_that_ends_in_an_error_counts_at_the_most_it_can_have_be
         assert first.cost
         assert (second.uncertain, second.cost) == (False, 0)
         await engine.aclose()
+
+
+class Refusing(ModelMiddleware):
+    """Asks, and wants nothing of the answer."""
+
+    def __init__(self, refusal: Exception) -> None:
+        self._refusal = refusal
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        await proceed(attempt)
+        raise self._refusal
+
+
+class Doubtful(ModelMiddleware):
+    """Asks twice, to be sure."""
+
+    async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
+        await proceed(attempt)
+        return await proceed(attempt)
+
+
+SCRIPTED = PriceBook({"scripted:scripted": ModelPrices.of(input=1000, output=1000)})
+
+
+async def refused(engine: ExecutionEngine, error: type[Exception], **how: Any) -> Any:
+    """Ask once in a job, have the answer refused, and return the line in the ledger."""
+
+    async def asks(context: OperatorContext, given: Any) -> None:
+        with pytest.raises(error):
+            await engine.complete(RequestSpec(messages=[Message.user("?")], max_tokens=100), **how)
+
+    async with kernel(engine=engine, operators={"asks": asks}, retry=ONCE) as k:
+        budgets = BudgetSpec(max_cost=10, mode="hard")
+        await (await k.execute(ExecutionRequest(operator="asks", budgets=budgets))).result(timeout=BOUND)
+        (entry,) = await k.ledger.entries()
+    return entry
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [RunAborted("no"), OutputInvalid("no"), ConfigurationError("no"), InvalidRequest("no", status=400)],
+    ids=lambda one: type(one).__name__,
+)
+async def test_an_answer_that_a_middleware_refuses_is_billed(refusal: Exception) -> None:
+    """It counted as nothing, since what is no failure of the vendor's costs nothing: paid calls without end in a hard budget."""
+    provider = ScriptedProvider(["hello"])
+    engine = ExecutionEngine(provider, prices=SCRIPTED, middleware=[Refusing(refusal)])
+    entry = await refused(engine, type(refusal))
+    assert (entry.status, entry.uncertain, entry.output_tokens) == ("failed", False, 2)
+    assert entry.cost == Decimal(entry.input_tokens + entry.output_tokens) / 1000
+
+
+async def test_so_is_one_that_its_reader_refuses_while_it_comes() -> None:
+    """Nobody knows what the vendor has written by then."""
+
+    def read(event: StreamEvent) -> None:
+        if event.type == "token":
+            raise RunAborted("no")
+
+    entry = await refused(
+        ExecutionEngine(ScriptedProvider(["hello"]), prices=SCRIPTED), RunAborted, emit=read
+    )
+    assert entry.uncertain
+    assert entry.output_tokens == 100
+
+
+async def test_a_middleware_asks_once_for_what_was_set_aside_for_one() -> None:
+    """The second answer was billed, and the first was nobody's."""
+    provider = ScriptedProvider(["one", "two"])
+    engine = ExecutionEngine(provider, prices=SCRIPTED, middleware=[Doubtful()])
+    entry = await refused(engine, ConfigurationError)
+    assert len(provider.requests) == 1
+    assert entry.cost

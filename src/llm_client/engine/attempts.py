@@ -281,7 +281,9 @@ class Attempts:
             result = await self._consume(attempt, emit, loading)
         if loading is not None:
             await loading
-        return replace(result, usage=self._price(attempt, result.model, result.usage))
+        usage = self._price(attempt, result.model, result.usage)
+        HOST.get().answered(usage)
+        return replace(result, usage=usage)
 
     async def _enter_rates(self, rates: RateLimiter, attempt: ModelAttempt) -> int:
         """Wait for the rate limits; returns the tokens that were counted in advance."""
@@ -305,9 +307,9 @@ class Attempts:
                 elif event.usage is not None:
                     if loading is not None:
                         await loading
-                    emit(replace(event, usage=self._price(attempt, "", event.usage)))
+                    _tell(emit, replace(event, usage=self._price(attempt, "", event.usage)))
                 else:
-                    emit(event)
+                    _tell(emit, event)
         if result is None:
             raise StreamInterrupted("the provider's stream ended without a result")
         return result
@@ -341,6 +343,15 @@ class Attempts:
     def _prices_of(self, attempt: ModelAttempt) -> PriceBook:
         """Return the prices that hold for a call: a host may have put its own in the engine's place."""
         return attempt.call.prices or self._prices
+
+
+def _tell(emit: Emit, event: StreamEvent) -> None:
+    """Pass an event on; whoever raises at it refuses an answer that has begun."""
+    try:
+        emit(event)
+    except BaseException:
+        HOST.get().answered(None)
+        raise
 
 
 def _attempt_chain(middleware: Sequence[ModelMiddleware], last: ProceedAttempt) -> ProceedAttempt:

@@ -31,6 +31,7 @@ from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.tools.execution import failure
 from llm_client.tools.tool import Tool, ToolResult
+from llm_client.usage import Usage
 
 if TYPE_CHECKING:
     from llm_client.engine.engine import ExecutionEngine
@@ -165,6 +166,11 @@ class Guard(Host):
         branch = branch_here()
         if branch is not None:
             self._models.sending(branch)
+
+    def answered(self, usage: Usage | None) -> None:
+        """Learn that the attempt in flight has an answer."""
+        if branch_here() is not None:
+            self._models.answered(usage)
 
     async def settled(self) -> None:
         """Write the outcome that waits for the next intent."""

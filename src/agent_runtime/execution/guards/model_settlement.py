@@ -90,8 +90,7 @@ async def settle_failure(
     duration = _milliseconds_since(started_at, step)
     uncertain = False
     if usage is None:
-        sent = step.attempt_id(number) not in step.branch.run.unsent
-        known = billed(error) if sent else Usage()
+        known = _known(step, number, error)
         usage, uncertain = (bound.usage(), True) if known is None else (known, False)
     spent: Amount | None = NOTHING
     if uncertain:
@@ -118,6 +117,20 @@ async def settle_failure(
         failed=True,
         uncertain=uncertain,
     )
+
+
+def _known(step: ModelStep, number: int, error: Exception) -> Usage | None:
+    """Return what a failed attempt is billed with; `None` when nobody knows.
+
+    An answer that our side has refused was an answer, whatever the refusal is called.
+    """
+    if step.answers:
+        said = step.answers[-1]
+        if said is None or not said.is_plausible:
+            return None
+        return said if said.requests else replace(said, requests=1)
+    sent = step.attempt_id(number) not in step.branch.run.unsent
+    return billed(error) if sent else Usage()
 
 
 async def settle_left(step: ModelStep) -> None:

@@ -21,6 +21,7 @@ from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import ModelCall
 from llm_client.spec import RequestSpec
+from llm_client.usage import Usage
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,8 @@ class ModelStep:
     """Attempts whose outcome is not written yet."""
     running: set[int] = field(default_factory=set)
     """Attempts under way. They go on when who asked has gone, where others have joined the call under its key."""
+    answers: list[Usage | None] = field(default_factory=list)
+    """What the vendor says that its answer to the attempt in flight has used; `None` where nobody knows. Empty before there is one."""
     budgets: tuple[ApplicableBudget, ...] = ()
     """Those that its attempt in flight is counted in."""
     ruled: set[tuple[str, str]] = field(default_factory=set)

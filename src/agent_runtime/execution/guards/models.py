@@ -26,11 +26,13 @@ from agent_runtime.execution.operations.failures import describe_failure, record
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import dump_usage, load_result
+from llm_client.errors import ConfigurationError
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
 from llm_client.turns import read_aside
+from llm_client.usage import Usage
 
 _AT_ONCE: Final = 5_000
 """Events of a recorded answer that are told before others have their turn."""
@@ -145,6 +147,7 @@ class ModelGuard:
         await branch.run.gate.check_alive()
         started_at = branch.run.services.clock.monotonic()
         step.running.add(number)
+        step.answers.clear()
         try:
             result = await proceed(attempt)
         except Exception as error:
@@ -177,10 +180,27 @@ class ModelGuard:
         return result
 
     def sending(self, branch: Branch) -> None:
-        """Learn that the request of the attempt in flight leaves now: from here on it may cost something."""
+        """Learn that the request of the attempt in flight leaves now: from here on it may cost something.
+
+        Raises:
+            ConfigurationError: It has left before. What was set aside is for one.
+        """
+        step = CURRENT_CALL.get()
+        if step is None or not step.open:
+            return
+        unsent = branch.run.unsent
+        if step.attempt_id(max(step.open)) not in unsent:
+            step.answers = step.answers or [None]
+            raise ConfigurationError(
+                "an attempt asks a model once; a middleware that asks again does so in its `call`"
+            )
+        unsent.difference_update(step.attempt_id(number) for number in step.open)
+
+    def answered(self, usage: Usage | None) -> None:
+        """Learn that the attempt in flight has an answer: whoever refuses it pays for it."""
         step = CURRENT_CALL.get()
         if step is not None:
-            branch.run.unsent.difference_update(step.attempt_id(number) for number in step.open)
+            step.answers.append(usage)
 
 
 def _dropped_before(run: JobRun, step: ModelStep) -> Sequence[str]:
