@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -33,9 +34,12 @@ from agent_runtime.kernel import kernel as kernel_module
 from agent_runtime.kernel.stores import StorageView
 from agent_runtime.ledger.budget_registry import Spender
 from agent_runtime.ledger.room import BUDGET_TIMER, NEVER, RoomWanted
+from agent_runtime.ledger.token_bounds import text_bytes
+from agent_runtime.observability import create_llm_logger
 from agent_runtime.operators.result import plain
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import Timer
+from agent_runtime.runner import AgentSpec, AsyncAgentRunner, attempts
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.examples import commit
 from agent_runtime.values.budget import Amount
@@ -51,6 +55,7 @@ from llm_client import (
     ScriptedProvider,
     tool,
 )
+from llm_client.agent.structured import OutputType
 from llm_client.messages import ToolCall
 from llm_client.providers import event_stream, http_provider
 from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, folding, rules, scanner, stretches
@@ -59,6 +64,7 @@ from llm_client.tools.execution import NOT_SERIALIZABLE, to_result
 from llm_client.turns import LARGE
 from support.kernels import BOUND, kernel, pending, until
 from support.loopback import LoopbackServer, Reply, sse_reply
+from support.prompt_packs import prompt_pack
 from support.redaction_corpus import SECRETS
 from support.secret_places import PLACES
 from support.threads import Turns, calls_on_the_loop
@@ -423,3 +429,28 @@ async def test_long_inputs_are_compared_under_their_key_in_a_thread(monkeypatch:
             await first.result(timeout=BOUND)
             assert hashed == [on_loop] * 2
             hashed.clear()
+
+
+async def test_what_a_runner_asks_and_is_answered_at_length_is_read_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The most that its input can take was reckoned on the loop, eleven seconds for 20 MB of marks, and so were answers read."""
+    reckoned = calls_on_the_loop(monkeypatch, attempts, "bound_input")
+    read = calls_on_the_loop(monkeypatch, OutputType, "parse")
+    written = calls_on_the_loop(monkeypatch, OutputType, "dump")
+    answers = [json.dumps({"words": ["long answer"] * LARGE}), '{"words": []}']
+    runner = AsyncAgentRunner(
+        ScriptedProvider(answers), prompt_pack(tmp_path), create_llm_logger(output_dir=tmp_path)
+    )
+    spec = AgentSpec(name="planner", token_budget=10**9)
+    for goal in ("a" + "\u0301" * LARGE, "a trip"):
+        (await runner.run(spec, {"goal": goal})).raise_for_status()
+    await runner.aclose()
+    assert [reckoned, read, written] == [[False, True]] * 3
+
+
+def test_marks_without_end_are_reckoned_with_at_once() -> None:
+    """Each was compared with its neighbours; a thread was busy for twelve seconds."""
+    began = time.process_time()
+    assert text_bytes("a" + "\u0301" * 3_000_000) == 6_000_001
+    assert time.process_time() - began < 2

@@ -8,9 +8,12 @@ around messages and tools by overheads that are declared here, generously.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import lru_cache
+from typing import Any, Final
+from unicodedata import normalize
 
 import orjson
 
@@ -26,7 +29,6 @@ from llm_client.messages import (
 )
 from llm_client.spec import RequestSpec
 from llm_client.tools.tool import Tool
-from llm_client.unseen import normalized, pieces
 
 PER_REQUEST: Final = 64
 """Tokens a vendor may add to a request."""
@@ -37,8 +39,8 @@ WITH_TOOLS: Final = 1024
 PER_TOOL: Final = 128
 """Around a tool's name, description and schema."""
 
-_LONGEST_FORMS: Final[tuple[Literal["NFD", "NFKD"], ...]] = ("NFD", "NFKD")
-"""What is composed is never longer than what it is composed of."""
+_AT_ONCE: Final = 256 * 1024
+"""Characters that are counted in one go, which no other thread interrupts."""
 _ASCII: Final = re.compile(r"[\x00-\x7f]+")
 _SPACED: Final = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
 _HARMLESS_EXTRAS: Final = frozenset(
@@ -118,13 +120,20 @@ def text_bytes(text: str) -> int:
     """Return the bytes of a text's longest normal form."""
     if text.isascii():
         return len(text)
-    others = "".join(_ASCII.sub("", part) for part in pieces(text))  # ASCII stays as it is in every form
-    parts = pieces(others)  # one at a time: a form may be eighteen times as long
-    longest = max(
-        _bytes(others),
-        *(sum(_bytes(normalized(form, part)) for part in parts) for form in _LONGEST_FORMS),
-    )
-    return len(text) - len(others) + longest
+    counts: Counter[str] = Counter()
+    for start in range(0, len(text), _AT_ONCE):
+        counts.update(_ASCII.sub("", text[start : start + _AT_ONCE]))  # ASCII stays as it is in every form
+    # What is composed is never longer than what it is composed of. Each character is taken apart by itself, and its pieces are only put
+    # in another order: their lengths add up.
+    widths = [(number, *_widths(letter)) for letter, number in counts.items()]
+    longest = max((sum(row[0] * row[form] for row in widths) for form in (1, 2, 3)), default=0)
+    return len(text) - counts.total() + longest
+
+
+@lru_cache(maxsize=4096)
+def _widths(letter: str) -> tuple[int, int, int]:
+    """Return the bytes of a character as it is, and in its longest normal forms."""
+    return _bytes(letter), _bytes(normalize("NFD", letter)), _bytes(normalize("NFKD", letter))
 
 
 def _bytes(text: str) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from agent_runtime.errors import RunError
@@ -18,10 +19,11 @@ from agent_runtime.runner.spec import AgentSpec
 from agent_runtime.values.call_record import CallPrompts, CallRecord, CallStatus
 from llm_client.errors import HostSignal, ProviderError, ProviderTimeout
 from llm_client.logs import logger_of
-from llm_client.messages import CompletionResult, Message
+from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
 from llm_client.public_text import raw_text_of
 from llm_client.spec import RequestSpec
+from llm_client.turns import read_aside
 from llm_client.usage import Usage
 
 logger = logger_of(__name__)
@@ -56,7 +58,7 @@ class RunAttempts(ModelMiddleware):
         self._facts = facts
         self._sink = sink
         self._clock = clock
-        self._asked: tuple[Message, ...] = ()
+        self._asked: RequestSpec | None = None
         self._ended: CallRecord | None = None
         """Of the last attempt, until it is known whether its answer matches, or what has cut it off."""
         self._number = 0
@@ -66,19 +68,22 @@ class RunAttempts(ModelMiddleware):
         """Of the calls, as far as it is known."""
         self._spent = 0
         """Tokens that count against the budget: where nobody knows, the most that it can have been."""
+        self._is_counted = False
+        """Whether an attempt has counted the call's answer."""
 
-    def ask(self, messages: tuple[Message, ...]) -> None:
+    def ask(self, spec: RequestSpec) -> None:
         """Say what the next call asks, before a host changes it."""
-        self._asked = messages
+        self._asked, self._is_counted = spec, False
 
-    def count(self, result: CompletionResult) -> None:
+    async def count(self, result: CompletionResult) -> None:
         """Count what a call has used: the answer may be one that was recalled, which no attempt has told of."""
         self.usage += result.usage
-        self._spent += result.usage.total_tokens
+        if not self._is_counted:
+            self._spent += _told(result.usage) or await self._most_of_what_is_recalled()
 
     async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
         """Bound what an attempt may use, let it go out, and record how it ended."""
-        attempt, at_most = self._bounded(attempt)
+        attempt, at_most = await self._bounded(attempt)
         self._number += 1
         began, started_at = self._clock.monotonic(), self._clock.now()
         try:
@@ -91,14 +96,16 @@ class RunAttempts(ModelMiddleware):
             self._count_failure(error, at_most)
             self._write(self._record(attempt, began, started_at, "failed", error=error))
             raise
+        self._spent += _told(result.usage) or at_most
+        self._is_counted = True
         if self._sink is not None:
             self._ended = self._record(attempt, began, started_at, "succeeded", result=result)
         return result
 
-    def matched(self, validated: Callable[[], object]) -> None:
+    async def matched(self, answer: str, validated: Callable[[], object]) -> None:
         """Say that the last answer is what was asked for, and how it is written as its type."""
         if self._ended is not None:
-            self._close(validated=validated())
+            self._close(validated=await read_aside(answer, validated))
 
     def unmatched(self, problems: str) -> None:
         """Say that the last answer is not what was asked for."""
@@ -127,7 +134,7 @@ class RunAttempts(ModelMiddleware):
         if record is not None:
             self._write(record._replace(**said) if said else record)
 
-    def _bounded(self, attempt: ModelAttempt) -> tuple[ModelAttempt, int]:
+    async def _bounded(self, attempt: ModelAttempt) -> tuple[ModelAttempt, int]:
         """Return the attempt as it fits the budget, and the most that it can use.
 
         Raises:
@@ -136,7 +143,7 @@ class RunAttempts(ModelMiddleware):
         budget = self._facts.spec.token_budget
         if budget is None:
             return attempt, 0
-        taken = bound_input(attempt.spec, attempt.model)
+        taken = await _input_of(attempt.spec, attempt.model)
         if isinstance(taken, Unbounded):
             raise RunError(f"token_budget cannot be kept: {taken.reason}")
         left = budget - self._spent
@@ -149,6 +156,17 @@ class RunAttempts(ModelMiddleware):
         if room != wanted:
             attempt = attempt.evolve(spec=attempt.spec.evolve(max_tokens=room))
         return attempt, taken + room
+
+    async def _most_of_what_is_recalled(self) -> int:
+        """Return what a recalled answer that says nothing of its use can have used, as it was bounded when it was asked for."""
+        budget, spec = self._facts.spec.token_budget, self._asked
+        if budget is None or spec is None:
+            return 0
+        taken = await _input_of(spec, spec.model or "")
+        left = budget - self._spent
+        if isinstance(taken, Unbounded) or spec.max_tokens is None:
+            return left
+        return min(left, taken + spec.max_tokens)
 
     def _count_failure(self, error: BaseException, at_most: int) -> None:
         known = billed(error)
@@ -200,7 +218,8 @@ class RunAttempts(ModelMiddleware):
         )
 
     def _is_as_asked(self, spec: RequestSpec) -> bool:
-        return tuple(spec.messages) == self._asked  # the same messages, as a rule: that is told at once
+        # The same messages, as a rule: that is told at once.
+        return self._asked is not None and tuple(spec.messages) == tuple(self._asked.messages)
 
     def _write(self, record: CallRecord | None) -> None:
         if self._sink is None or record is None:
@@ -209,3 +228,13 @@ class RunAttempts(ModelMiddleware):
             self._sink.record(record)
         except Exception:
             logger.exception("the log of model calls has failed")
+
+
+def _told(usage: Usage) -> int:
+    """Return how many tokens a response has used; 0 where its vendor says nothing that can be believed."""
+    return usage.total_tokens if usage.is_plausible else 0
+
+
+async def _input_of(spec: RequestSpec, model: str) -> int | Unbounded:
+    """Return the most tokens that a request's input can take; a long one is gone through in a thread."""
+    return await read_aside([one.content for one in spec.messages], partial(bound_input, spec, model))

@@ -28,6 +28,7 @@ from llm_client.middleware import observing
 from llm_client.providers.base import Provider
 from llm_client.public_text import text_of
 from llm_client.spec import RequestContext, RequestSpec
+from llm_client.turns import read_aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,12 +249,13 @@ class AsyncAgentRunner:
         template = template.evolve(**changes)
         for left in range(spec.max_schema_repair_attempts, -1, -1):
             await attempts.room()
-            attempts.ask(messages)
+            asked = template.evolve(messages=messages)
+            attempts.ask(asked)
             with observing(attempts):
-                answer = await self._engine.complete(template.evolve(messages=messages), context=context)
-            attempts.count(answer)
+                answer = await self._engine.complete(asked, context=context)
+            await attempts.count(answer)
             try:
-                value = output.parse(answer.content)
+                value = await read_aside(answer.content, partial(output.parse, answer.content))
             except OutputInvalid as error:
                 problems = _problems(answer, error)
                 attempts.unmatched(problems)
@@ -263,7 +265,7 @@ class AsyncAgentRunner:
                     ) from error
                 messages = (*messages, answer.message(), Message.user(_REPAIR.format(problems=problems)))
             else:
-                attempts.matched(partial(output.dump, value))
+                await attempts.matched(answer.content, partial(output.dump, value))
                 return answer, value
         raise AssertionError("unreachable: the last round returns or raises")
 

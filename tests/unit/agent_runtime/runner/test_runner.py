@@ -265,6 +265,19 @@ async def test_an_answer_that_had_begun_counts_as_the_most_it_can_have_been_what
     assert (result.success, len(provider.requests)) == (False, 1)
 
 
+@pytest.mark.parametrize("usage", [Usage(requests=1), Usage(output_tokens=-1), Usage(input_tokens=10**15)])
+async def test_an_answer_that_says_nothing_of_its_use_counts_as_the_most_it_can_have_been(
+    usage: Usage, packs: Path
+) -> None:
+    """It counted as no tokens: of a vendor that states no use any number of answers fitted a budget."""
+    silent = CompletionResult(content=BAD, usage=usage)
+    agents, provider, _ = runner(packs, silent, silent, silent, GOOD)
+    request = RequestSpec(messages=(), max_tokens=500)
+    spec = AgentSpec(name="planner", response_model=Plan, token_budget=2000, request=request)
+    result = await agents.run(spec, GOAL)
+    assert (result.success, len(provider.requests)) == (False, 2)
+
+
 @pytest.mark.parametrize("status", [None, 503])
 async def test_what_never_left_and_what_was_refused_count_nothing(status: int | None, packs: Path) -> None:
     refused = ProviderUnavailable("no", status=status)
