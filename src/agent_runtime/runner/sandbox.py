@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from jinja2 import FunctionLoader, StrictUndefined, Template
+from jinja2 import FunctionLoader, StrictUndefined, Template, pass_context
 from jinja2.compiler import CodeGenerator, Frame
-from jinja2.exceptions import SecurityError
-from jinja2.nodes import Concat, Node
+from jinja2.lexer import Token, TokenStream
+from jinja2.nodes import Concat, Dict, List, Node, Tuple
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MAX_CHARACTERS: Final = 1_000_000
-"""Of a rendered prompt, and of every text on the way to it."""
-RENDER_SECONDS: Final = 2.0
-MAX_NUMBER: Final = 1_000_000
-"""What a template may count or pad to."""
+from agent_runtime.runner.template_bounds import (
+    MAX_CHARACTERS,
+    MAX_GIVEN,
+    Rendering,
+    TooMuch,
+    check_call,
+    check_operands,
+    check_size,
+    largest_result,
+    listed,
+)
 
-_ENDS: ContextVar[float] = ContextVar("agent_runtime_template_ends")
+T = TypeVar("T")
 
+MAX_TOKENS: Final = 30_000
+"""Words and signs of a template between its braces: what is compiled at once keeps the interpreter to itself."""
 
-class TooMuch(SecurityError):
-    """A template makes more text, or takes longer, than a prompt may."""
+_RENDERING: ContextVar[Rendering] = ContextVar("agent_runtime_template_rendering")
 
 
 class _BoundedCode(CodeGenerator):
-    """Has every block of a template, so every round of a loop, look at the time."""
+    """Has every block of a template, so every round of a loop, look at the time, and everything that is put together at its size."""
 
     def blockvisit(self, nodes: Iterable[Node], frame: Frame) -> None:
         self.writeline("environment.tick()")
@@ -42,49 +48,114 @@ class _BoundedCode(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_List(self, node: List, frame: Frame) -> None:  # noqa: N802
+        self._made(super().visit_List, node, frame)
+
+    def visit_Dict(self, node: Dict, frame: Frame) -> None:  # noqa: N802
+        self._made(super().visit_Dict, node, frame)
+
+    def visit_Tuple(self, node: Tuple, frame: Frame) -> None:  # noqa: N802
+        if node.ctx == "load":
+            self._made(super().visit_Tuple, node, frame)
+        else:
+            super().visit_Tuple(node, frame)
+
+    def _made(self, visit: Callable[[Any, Frame], None], node: Node, frame: Frame) -> None:
+        self.write("environment.made(")
+        visit(node, frame)
+        self.write(")")
+
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which texts, numbers and time have bounds.
+    """A sandbox in which texts, lists, numbers and time have bounds.
 
     Args:
         load: Returns a template's text, its file, and whether that is still the same.
     """
 
     code_generator_class = _BoundedCode
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
     def __init__(self, load: Callable[[str], tuple[str, str, Callable[[], bool]]]) -> None:
-        super().__init__(loader=FunctionLoader(load), undefined=StrictUndefined, keep_trailing_newline=False)
-        self.filters = {name: _bounded(function) for name, function in self.filters.items()}
+        super().__init__(
+            loader=FunctionLoader(load),
+            undefined=StrictUndefined,
+            keep_trailing_newline=False,
+            finalize=_shown,
+            optimized=False,  # what is computed while a template is compiled would become a part of its code
+        )
+        self.filters = {name: self._bounded(name, function) for name, function in self.filters.items()}
+        del self.globals["lipsum"]
 
     def tick(self) -> None:
         """Raise `TooMuch` when the time is up."""
-        if perf_counter() > _ENDS.get():
-            raise TooMuch(f"the template takes longer than {RENDER_SECONDS:g} seconds")
+        _RENDERING.get().tick()
+
+    def made(self, value: T, most: int = MAX_CHARACTERS) -> T:
+        """Return a value that a template has put together, if it is not too large."""
+        return _RENDERING.get().made(value, most)
 
     def joined(self, parts: Iterable[object]) -> str:
         """Return what `~` makes of its operands."""
-        return _joined(map(str, parts))
+        return self.made(_joined(str(self.made(part)) for part in parts))
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call something for a template, if that makes no text that is too long."""
+        """Call something for a template, if that makes nothing that is too large."""
         self.tick()
-        _check_call(getattr(obj, "__self__", None), getattr(obj, "__name__", ""), args, kwargs)
-        return super().call(context, obj, *args, **kwargs)
+        text = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
+        name = getattr(obj, "__name__", "") if isinstance(text, str | bytes) else ""
+        if name == "join":
+            args = tuple(map(listed, args))
+        if name:
+            check_call(name, text, args, kwargs)
+        return self.made(super().call(context, obj, *args, **kwargs), MAX_GIVEN)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute something for a template, if the outcome is not too large."""
-        _check_operands(operator, left, right)
-        return super().call_binop(context, operator, left, right)
+        check_operands(operator, left, right)
+        return self.made(super().call_binop(context, operator, left, right))
 
     def render(self, name: str, variables: Mapping[str, object]) -> str:
         """Return a template's text. Raises Jinja's errors, and `TooMuch`."""
-        token = _ENDS.set(perf_counter() + RENDER_SECONDS)
+        token = _RENDERING.set(Rendering())
         try:
             template: Template = self.get_template(name)
             return _joined(template.generate(dict(variables)))
         finally:
-            _ENDS.reset(token)
+            _RENDERING.reset(token)
+
+    def _bounded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        first = int(hasattr(function, "jinja_pass_arg"))  # of some it is the context
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            self.tick()
+            if name == "join":
+                args = tuple(map(listed, args))
+            check_call(name, args[first] if len(args) > first else None, args[first + 1 :], kwargs)
+            return self.made(function(*args, **kwargs), largest_result(name))
+
+        return checked
+
+    def _tokenize(
+        self, source: str, name: str | None, filename: str | None = None, state: str | None = None
+    ) -> TokenStream:
+        stream = super()._tokenize(source, name, filename, state)
+        return TokenStream(_few(stream), name, filename)
+
+
+@pass_context
+def _shown(context: Context, value: Any) -> Any:
+    """Return what is to be printed, if it is not too large. It is given the context so that Jinja prints nothing while it compiles."""
+    del context
+    return _RENDERING.get().made(value)
+
+
+def _few(tokens: Iterable[Token]) -> Iterator[Token]:
+    for number, token in enumerate(tokens):
+        if number > MAX_TOKENS:
+            raise TooMuch(f"a template has no more than {MAX_TOKENS:,} words and signs between its braces")
+        yield token
 
 
 def _joined(parts: Iterable[str]) -> str:
@@ -92,66 +163,9 @@ def _joined(parts: Iterable[str]) -> str:
     kept, size = [], 0
     for part in parts:
         size += len(part)
-        _check_size(size)
+        check_size(size)
         kept.append(part)
     return "".join(kept)
 
 
 BoundedEnvironment.concat = staticmethod(_joined)  # what buffers of blocks, macros and loops are joined with
-
-
-def _check_size(size: int) -> None:
-    if size > MAX_CHARACTERS:
-        raise TooMuch(f"the template makes a text of more than {MAX_CHARACTERS:,} characters")
-
-
-def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        texts = [one for one in args if isinstance(one, str)]
-        _check_call(texts[0] if texts else None, function.__name__.removeprefix("do_"), args, kwargs)
-        return function(*args, **kwargs)
-
-    return checked
-
-
-def _check_call(text: object, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-    """Refuse what would make a text far longer than those that go in."""
-    given = [*args, *kwargs.values()]
-    if any(isinstance(one, int) and abs(one) > MAX_NUMBER for one in given):
-        raise TooMuch(f"a template counts to no more than {MAX_NUMBER:,}")
-    if not isinstance(text, str):
-        return
-    texts = [len(one) for one in given if isinstance(one, str)]
-    if name == "replace":
-        _check_size(
-            len(text) + len(text) * max(texts, default=0)
-            if len(text) * max(texts, default=0) > MAX_CHARACTERS
-            else 0
-        )
-    elif name == "join":
-        _check_size(len(text) * max((len(one) for one in given if hasattr(one, "__len__")), default=0))
-    elif name in ("format", "format_map") or name == "translate":
-        _check_format(text)
-
-
-def _check_format(text: str) -> None:
-    digits = "".join(letter if letter.isdigit() or letter == "*" else " " for letter in text).split()
-    if any("*" in run or len(run) > len(str(MAX_NUMBER)) for run in digits):
-        raise TooMuch("a template pads to no such width")
-
-
-def _check_operands(operator: str, left: Any, right: Any) -> None:
-    if operator == "**":
-        if not all(isinstance(one, int | float) and abs(one) <= MAX_NUMBER for one in (left, right)) or (
-            isinstance(left, int)
-            and isinstance(right, int)
-            and right * max(1, left.bit_length()) > MAX_NUMBER
-        ):
-            raise TooMuch("a template computes no such power")
-    elif operator == "*":
-        for one, times in ((left, right), (right, left)):
-            if isinstance(times, int) and hasattr(one, "__len__"):
-                _check_size(len(one) * max(0, times))
-    elif isinstance(left, str):
-        _check_format(left)

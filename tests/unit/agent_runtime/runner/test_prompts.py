@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent_runtime.errors import PromptInvalid
-from agent_runtime.runner import sandbox
+from agent_runtime.runner import template_bounds
 from agent_runtime.runner.prompts import MAX_FILE_BYTES, PromptPacks
 from llm_client import Message
 from support.prompt_packs import prompt_pack
@@ -101,6 +101,10 @@ async def test_a_pack_without_an_instruction_is_refused(tmp_path: Path) -> None:
 
 
 LONG = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+SHARED = (
+    "{% set a = namespace() %}{% set n = namespace(x=a) %}{% for i in range(9) %}{% set n.x = dict(a=n.x, b=n.x) %}{% endfor %}"
+    "{% set a.x = 'x' * 9999 %}{{ n.x }}"
+)
 LARGE = [
     "{{ 'x' * 10000000 }}",
     "{{ 10 ** 1000000 }}",
@@ -116,20 +120,45 @@ LARGE = [
     "{% set n = namespace(x='x' * 1000) %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
     "{% set x %}{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}{% endset %}",
     "{% for i in range(9999) %}{{ 'x' * 9999 }}{% endfor %}",
+    "{% set n = namespace(x='xx') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = {1: n.x, 2: n.x} %}{% endfor %}",
+    "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = (n.x, n.x) %}{% endfor %}",
+    "{% set n = namespace(x=3) %}{% for i in range(60) %}{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n.x }}",
+    SHARED,
+    "{{ ('{0:999999}' * 9000).format(1) }}",
+    "{{ ('{:{}}' * 900).format(*range(99999)) }}",
+    "{{ ('%999999d' * 900) % (1,) }}",
+    "{{ ('%(a)s' * 9000) | format(a='x' * 999) }}",
+    "{{ range(99999) | map('center', 99999) | list | length }}",
+    "{{ range(99999) | map('string') | join('x' * 9999) }}",
+    "{{ ','.join(range(99999) | map('center', 999)) }}",
+    "{{ ([[1]] * 9999) | sum(start=[]) }}",
+    "{{ [1] | batch(99999, 'x' * 9999) | list | length }}",
+    "{{ ('a\n' * 9999) | indent(99999) }}",
+    "{{ ('\t' * 9999).expandtabs(99999) }}",
+    "{{ ('a' * 9999).translate({97: 'x' * 9999}) }}",
+    "{{ ('a' * 999999) | wordwrap(1) }}",
+    "{{ ('http://a.b ' * 999) | urlize(target='x' * 9999) }}",
+    "{{ ([1] * 9999) | tojson(indent=99999) }}",
+    "{{ 1 | round(-999999) }}",
+    "{{ goal }}" * 11_000,
 ]
 
 
 @pytest.mark.parametrize("template", LARGE)
 async def test_a_template_makes_no_text_without_bounds(template: str, tmp_path: Path) -> None:
     prompt_pack(tmp_path, user=template)
-    with pytest.raises(PromptInvalid, match=r"a template|the template"):
+    with pytest.raises(PromptInvalid, match=r"a template|the template|'lipsum' is undefined"):
         await rendered(tmp_path)
 
 
 async def test_a_template_takes_no_time_without_bounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox, "RENDER_SECONDS", 0.05)
+    monkeypatch.setattr(template_bounds, "RENDER_SECONDS", 0.05)
     for template in (LONG, LONG.replace("range(99999)", "things")):
         prompt_pack(tmp_path, user=template)
         with pytest.raises(PromptInvalid, match="takes longer than"):
@@ -144,3 +173,15 @@ async def test_ordinary_templates_are_let_alone(tmp_path: Path) -> None:
     prompt_pack(tmp_path, user=template)
     told = (await rendered(tmp_path, things=["x", "y"])).user
     assert told == f"2. X 002.0 x4. Y 002.0 y{'-' * 20} x, y a+b a1 " + '{"a": 1}'
+
+
+async def test_what_a_template_only_looks_at_may_be_larger_than_what_it_prints(tmp_path: Path) -> None:
+    template = (
+        "{% for one in things | sort(attribute='rank') %}{{ one.rank }} {{ one.text | truncate(6) }} {{ one.text[:3] }} "
+        "{% endfor %}{{ things | length }} {{ things | map(attribute='rank') | join('+') }} {{ number }} {{ number | string }} "
+        "{{ (things | selectattr('rank', 'eq', 2) | list)[0].text.split('x') | length }} {{ '{:>4}|{name}'.format(7, name='x') }}"
+    )
+    prompt_pack(tmp_path, user=template)
+    things = [{"rank": rank, "text": "abc x" * 300_000} for rank in (2, 1)]
+    told = (await rendered(tmp_path, things=things, number=20_261_130)).user
+    assert told == "1 abc... abc 2 abc... abc 2 2+1 20261130 20261130 300001    7|x"
