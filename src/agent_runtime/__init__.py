@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from agent_runtime.actions.store import ActionStore
     from agent_runtime.adapters.procrastinate import PostgresDispatcher
     from agent_runtime.app import Runtime, RuntimeKernel, open_storage
+    from agent_runtime.audit.erasure import ErasureReport, ErasureSubject
     from agent_runtime.audit.manager import AuditManager
     from agent_runtime.audit.report import AuditFinding, AuditReport
     from agent_runtime.errors import (
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         ToolPolicy,
     )
     from agent_runtime.ports.audit import TrailHead
+    from agent_runtime.ports.erasure import ErasedSubject, Eraser
     from agent_runtime.ports.feed import FeedEntry, Projection
     from agent_runtime.settings import Settings
     from agent_runtime.storage.memory.signals import InMemorySignalChannel
@@ -154,9 +156,11 @@ _HOMES = {
     "storage.redis.change_notifier": "RedisChangeNotifier",
     "storage.redis.job_cache": "RedisJobCache",
     "storage.redis.signals": "RedisSignalChannel",
+    "audit.erasure": "ErasureReport ErasureSubject",
     "audit.manager": "AuditManager",
     "audit.report": "AuditFinding AuditReport",
     "ports.audit": "TrailHead",
+    "ports.erasure": "ErasedSubject Eraser",
     "ports.feed": "FeedEntry Projection",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
     "values.budget": "LedgerEntry LedgerEvent",
@@ -199,6 +203,10 @@ __all__ = [
     "ContentPruned",
     "DataAccessPolicy",
     "DurableWait",
+    "ErasedSubject",
+    "Eraser",
+    "ErasureReport",
+    "ErasureSubject",
     "EventBus",
     "ExecutionContext",
     "ExecutionHandle",

@@ -15,6 +15,7 @@ from agent_runtime.execution.options import KernelOptions
 from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.stores import shared_storage
+from agent_runtime.ports.erasure import Eraser
 from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.opening import open_storage, sqlite_path, url_parts
 from agent_runtime.worker.local_dispatcher import LocalDispatcher
@@ -423,3 +424,12 @@ def uses_storage(application: Application, url: str) -> bool:
         own: Path | None = getattr(storage, "path", None)
         return own is not None and own == path.absolute()
     return getattr(storage, "dsn", None) == url
+
+
+def erasers_of(storage: Storage) -> tuple[Eraser, ...]:
+    """Return what keeps content beside a storage's own tables, and takes it away when somebody's is erased.
+
+    Whoever adds a table, a folder or an index with content adds its `Eraser` here; a test looks for tables without one.
+    """
+    del storage
+    return ()

@@ -80,6 +80,7 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("budgets", "apply"): ["budgets.yaml"],
             ("budgets", "set"): ["--scope", "acme", "--max-cost-daily", "3"],
             ("budgets", "remove"): ["--scope", "acme"],
+            ("erase",): ["--principal", "nobody", "--yes"],
             ("jobs", "cancel"): ["WAITING"],
             ("jobs", "result"): ["DONE"],
             ("jobs", "resume"): ["DONE"],

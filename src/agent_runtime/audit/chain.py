@@ -7,9 +7,9 @@ are there their digests are not stored; who takes them away stores the digest an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from hashlib import sha256
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
@@ -26,6 +26,8 @@ LINK_BYTES: Final = 32
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PLACE: Final = Struct(">qqI").pack
 _SEQ: Final = Struct(">q").pack
+_AS_THEY_ARE: Final = frozenset({str, int, bool, type(None)})
+"""Most data has nothing else, and is written as it is: this is done for every entry."""
 
 
 class Linked(Protocol):
@@ -71,18 +73,23 @@ def new_salts() -> bytes:
 
 def first_head(job_id: str, scope_id: str) -> bytes:
     """Return what the first entry of a job's chain is linked to."""
-    return hashlib.sha256(orjson.dumps(["agent-runtime audit 1", job_id, scope_id])).digest()
+    return sha256(orjson.dumps(["agent-runtime audit 1", job_id, scope_id])).digest()
 
 
 def data_digest(salt: bytes, seq: int, operation_id: str | None, data: JsonObject) -> bytes:
     """Return the digest of an entry's data, and of the operation that it names; the same on every storage."""
-    text = dumps([operation_id, canonical(data)], option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(salt + _SEQ(seq) + text).digest()
+    try:
+        if not _AS_THEY_ARE.issuperset(map(type, data.values())):
+            raise TypeError("not all of it is the same on every storage")
+        text = orjson.dumps([operation_id, data], option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # also of numbers and texts that orjson does not write
+        text = dumps([operation_id, canonical(data)], option=orjson.OPT_SORT_KEYS)
+    return sha256(salt + _SEQ(seq) + text).digest()
 
 
 def content_digest(salt: bytes, seq: int, content: bytes) -> bytes:
     """Return the digest of an entry's content. Postgres computes the same where it deletes content."""
-    return hashlib.sha256(salt + _SEQ(seq) + content).digest()
+    return sha256(salt + _SEQ(seq) + content).digest()
 
 
 def link(before: bytes, seq: int, at: datetime, kind: str, data: bytes, content: bytes | None) -> bytes:
@@ -96,9 +103,12 @@ def link(before: bytes, seq: int, at: datetime, kind: str, data: bytes, content:
         data: The digest of its data.
         content: That of its content, `None` if it never had any.
     """
+    return _link(before, seq, (at - EPOCH) // _MICROSECOND, kind, data, content or b"")
+
+
+def _link(before: bytes, seq: int, moment: int, kind: str, data: bytes, content: bytes) -> bytes:
     name = kind.encode("utf-8", "surrogatepass")
-    place = _PLACE(seq, (at - EPOCH) // _MICROSECOND, len(name))
-    return hashlib.sha256(b"".join((before, place, name, data, content or b""))).digest()
+    return sha256(before + _PLACE(seq, moment, len(name)) + name + data + content).digest()
 
 
 def links(head: bytes, salts: bytes, first_seq: int, events: Sequence[Linked], at: datetime) -> list[bytes]:
@@ -112,11 +122,11 @@ def links(head: bytes, salts: bytes, first_seq: int, events: Sequence[Linked], a
         at: When they are written.
     """
     made = []
-    for_data, for_content = salts[:SALT_BYTES], salts[SALT_BYTES:]
+    moment, for_data, for_content = (at - EPOCH) // _MICROSECOND, salts[:SALT_BYTES], salts[SALT_BYTES:]
     for seq, event in enumerate(events, first_seq):
-        content = None if event.content is None else content_digest(for_content, seq, event.content)
+        content = b"" if event.content is None else content_digest(for_content, seq, event.content)
         data = data_digest(for_data, seq, event.operation_id, event.data)
-        head = link(head, seq, at, event.type, data, content)
+        head = _link(head, seq, moment, event.type, data, content)
         made.append(head)
     return made
 
@@ -144,4 +154,4 @@ def trail_link(
     job_id, seq, head = end
     moment = (at - EPOCH) // _MICROSECOND
     said = [scope_id, number, moment, kind, job_id, seq, head.hex() if head else None, canonical(data)]
-    return hashlib.sha256(before + dumps(said, option=orjson.OPT_SORT_KEYS)).digest()
+    return sha256(before + dumps(said, option=orjson.OPT_SORT_KEYS)).digest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from agent_runtime.audit.erasure import Erasure, ErasureReport, ErasureSubject
 from agent_runtime.audit.report import AuditReport
 from agent_runtime.audit.verifying import Verification
 from agent_runtime.ports.audit import TrailHead
 from agent_runtime.ports.current_job import after_the_journal
+from agent_runtime.ports.erasure import Eraser
 from agent_runtime.ports.storage import Storage
 
 
@@ -44,6 +46,27 @@ class AuditManager:
         if job_id is not None:
             return await verification.job(job_id, scope_id=scope_id)
         return await verification.everything(scope_id=scope_id, heads=heads)
+
+    async def erase(
+        self, subject: ErasureSubject, *, by: str, reason: str | None = None, erasers: Iterable[Eraser] = ()
+    ) -> ErasureReport:
+        """Take away what the jobs of a subject have been asked, have done and answered; see `ErasureSubject`.
+
+        States, times and amounts stay, the latter under a pseudonym, and what was erased still verifies. Of a file of SQLite, free pages
+        keep what was deleted until it is vacuumed, as `agent-runtime erase` does.
+
+        Args:
+            subject: Whose.
+            by: Who erases, for the trail.
+            reason: Why, for the trail; no content.
+            erasers: What else keeps content.
+
+        Raises:
+            InvalidTransition: A job has not ended. Nothing was erased.
+            InvalidInput: A job's parent is not meant, and has its result.
+            UnknownJob: There is no such job in this scope.
+        """
+        return await Erasure(self._storage, erasers=erasers).erase(subject, by=by, reason=reason)
 
     async def heads(self) -> Sequence[TrailHead]:
         """Return where the trails of all scopes end, to be kept elsewhere."""

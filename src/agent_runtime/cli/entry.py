@@ -38,6 +38,11 @@ _COMMANDS = {
         "doctor",
         "check the installation, the database and the keys",
     ),
+    "erase": (
+        "agent_runtime.cli.commands.erase",
+        "erase",
+        "delete the content of a person's, a session's or a job's work",
+    ),
     "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "submit, list, show, resume, retry and cancel jobs"),
     "migrate": (
         "agent_runtime.cli.commands.migrate",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol
+
+from agent_runtime.ports.audit import Note
 
 Forgettable = Literal["ledger", "actions", "policies", "messages"]
 
@@ -43,5 +46,38 @@ class Retention(Protocol):
         Entries without their content, actions and the ledger stay, and so does everything of jobs with a pending
         action, of those to whose results another one refers that has its content, and of those that a projection has not dealt
         with, as for `prune`. Returns how many jobs have lost theirs. The arguments are those of `prune`.
+        """
+        ...
+
+    async def begin_erasing(
+        self, job_ids: Sequence[str], *, scope_id: str, at: datetime, note: Note
+    ) -> Sequence[str]:
+        """Mark jobs of a scope as erased, and say so in its trail; return those that are marked now.
+
+        Their questions, timers, signals, and the messages they have received or that wait for them alone go at once. Jobs that have
+        not ended are passed over, and so are those that are not there. `at` is when, `note` what the trail is told.
+        """
+        ...
+
+    async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
+        """Put digests in the place of data, content and operations of a marked job's next entries; return of how many.
+
+        Args:
+            job_id: The job.
+            limit: How many entries at most, so that nobody waits long for this.
+            max_bytes: How much content they may have together; one is dealt with in any case.
+        """
+        ...
+
+    async def finish_erasing(self, job_ids: Sequence[str], *, pseudonym: str) -> None:
+        """Forget the salts of marked jobs, what their rows say beside their state, and the names in their ledger entries."""
+        ...
+
+    async def erase_names(
+        self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
+    ) -> int:
+        """Put a pseudonym in the place of a person or a session of a scope, in what belongs to no job.
+
+        That is: ledger entries, counters, and the mail of an inbox that is called like the person; their budgets go. Returns how many rows.
         """
         ...

@@ -34,6 +34,7 @@ from agent_runtime.testing.audit_contract import AuditContract
 from agent_runtime.testing.capacity_contract import CapacityContract
 from agent_runtime.testing.chain_contract import ChainContract
 from agent_runtime.testing.deaths_contract import DeathsContract
+from agent_runtime.testing.erasure_contract import ErasureContract
 from agent_runtime.testing.examples import NOW, JobFields, action, commit, job, pairs
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.feed_contract import FeedContract
@@ -79,6 +80,7 @@ class StorageContract(
     RefusalsContract,
     FeedContract,
     AuditContract,
+    ErasureContract,
 ):
     """The suite."""
 

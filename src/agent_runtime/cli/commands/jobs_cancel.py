@@ -26,10 +26,11 @@ CANCEL_SECONDS = 10.0
 @db_option
 def cancel(db: str | None, job_id: str, reason: str | None) -> int:
     """Cancel a job. Steps in flight are settled first, so that nothing is unaccounted for."""
-    return asyncio.run(_cancel(existing(db), job_id, reason))
+    return asyncio.run(stopped(existing(db), job_id, reason))
 
 
-async def _cancel(settings: Settings, job_id: str, reason: str | None) -> int:
+async def stopped(settings: Settings, job_id: str, reason: str | None) -> int:
+    """Cancel a job, wait for its end for a while, and say what has become of it."""
     async with reading(settings) as kernel:
         head = await kernel.jobs.head(job_id)
         job_id = (await kernel.jobs.cancel(head.job_id, reason)).job_id

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.audit.chain import SALT_BYTES, Salts, content_digest
+from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.storage.audit_rows import next_of_trail
+from agent_runtime.storage.cursors import last_of_page
+from agent_runtime.storage.erasing import digests
+from agent_runtime.storage.memory.erasing import empty_jobs, erase_names, forget_beside
 from agent_runtime.storage.memory.forgetting import forget
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import run_budget_id
@@ -63,3 +69,54 @@ class Retention:
             chain.salts, chain.pruned_at = chain.salts[:SALT_BYTES], self.clock.now()
             state.without_content.add(job.job_id)
         return len(ended)
+
+    async def begin_erasing(
+        self, job_ids: Sequence[str], *, scope_id: str, at: datetime, note: Note
+    ) -> Sequence[str]:
+        """Mark jobs of a scope as erased, and say so in its trail."""
+        state = self._state
+        marked = [
+            job_id
+            for job_id in dict.fromkeys(job_ids)
+            if (job := state.jobs.get(job_id)) is not None
+            and job.scope_id == scope_id
+            and job.status.is_terminal
+        ]
+        for job_id in marked:
+            chain = state.chains[job_id]
+            chain.erased_at = chain.erased_at or at
+        forget_beside(state, marked)
+        if marked:
+            trail = state.trails.setdefault(scope_id, [])
+            last = (trail[-1].number, trail[-1].link) if trail else None
+            trail += next_of_trail(scope_id, last, at, (), [note])
+        return marked
+
+    async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
+        """Put digests in the place of a marked job's next entries."""
+        chain = self._state.chains.get(job_id)
+        if chain is None or chain.erased_at is None:
+            return 0
+        journal, salts = self._state.journals[job_id], Salts.read(chain.salts)
+        todo = [event for event in journal if event.seq not in chain.data_digests][:limit]
+        upto = last_of_page(((event.seq or 0, len(event.content or b"")) for event in todo), max_bytes)
+        page = [event for event in todo if upto is not None and (event.seq or 0) <= upto]
+        for event in page:
+            seq = event.seq or 0
+            known = chain.content_digests.get(seq)
+            made = digests(salts, seq, event.operation_id, event.data, event.content, known)
+            chain.data_digests[seq] = made[0]
+            if made[1] is not None:
+                chain.content_digests[seq] = made[1]
+            journal[seq - 1] = replace(event, operation_id=None, data={}, content=None)
+        return len(page)
+
+    async def finish_erasing(self, job_ids: Sequence[str], *, pseudonym: str) -> None:
+        """Forget the salts of marked jobs, and names in their rows and ledger entries."""
+        empty_jobs(self._state, job_ids, pseudonym)
+
+    async def erase_names(
+        self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
+    ) -> int:
+        """Put a pseudonym in the place of a person or a session, in what belongs to no job."""
+        return erase_names(self._state, scope_id, principal_id, session_id, pseudonym)

@@ -83,6 +83,24 @@ class JournalReader:
         return [event_record(from_text(row[0]), from_text(row[1]), tuple(row)[2:]) for row in found]
 
 
+async def extend_trail(
+    connection: Connection, scope_id: str, at: datetime, ended: Sequence[str], notes: Sequence[Note]
+) -> int:
+    """Add ends of jobs and notes to a scope's trail, inside a transaction; return how many entries there are more."""
+    scope = to_text(scope_id)
+    await connection.execute(_ONE_AT_A_TIME, f"agent-runtime trail {scope}")
+    last = await connection.fetchrow(_LAST_OF_TRAIL, scope)
+    found = await connection.fetch(_ENDED, scope, [to_text(job_id) for job_id in ended])
+    ends = {from_text(row[0]): (from_text(row[0]), row[1], row[2]) for row in found}
+    in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
+    end = None if last is None else (last[0], last[1])
+    made = audit_rows.next_of_trail(scope_id, end, at, in_order, notes)
+    rows = [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made]
+    if rows:
+        await connection.execute(_EXTEND_TRAIL, *map(list, zip(*rows, strict=True)))
+    return len(made)
+
+
 class Audit:
     """Reads chains, and keeps the scopes' trails."""
 
@@ -121,21 +139,10 @@ class Audit:
         self, scope_id: str, *, at: datetime, ended: Sequence[str] = (), notes: Sequence[Note] = ()
     ) -> int:
         """Add ends of jobs and notes to a scope's trail, one after the other of those who do so."""
-        scope, ids = to_text(scope_id), [to_text(job_id) for job_id in ended]
 
         async def extend(connection: Connection) -> int:
             async with connection.transaction():
-                await connection.execute(_ONE_AT_A_TIME, f"agent-runtime trail {scope}")
-                last = await connection.fetchrow(_LAST_OF_TRAIL, scope)
-                found = await connection.fetch(_ENDED, scope, ids)
-                ends = {from_text(row[0]): (from_text(row[0]), row[1], row[2]) for row in found}
-                in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
-                end = None if last is None else (last[0], last[1])
-                made = audit_rows.next_of_trail(scope_id, end, at, in_order, notes)
-                rows = [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made]
-                if rows:
-                    await connection.execute(_EXTEND_TRAIL, *map(list, zip(*rows, strict=True)))
-                return len(made)
+                return await extend_trail(connection, scope_id, at, ended, notes)
 
         with mapped():
             return await self._connections.run(extend)

@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from agent_runtime.audit.chain import Salts
+from agent_runtime.ports.audit import Note
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.storage import erasing
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
+from agent_runtime.storage.postgres.errors import mapped
+from agent_runtime.storage.postgres.journal import extend_trail
+from agent_runtime.storage.postgres.values import from_json, from_text, to_json, to_text
+
+if TYPE_CHECKING:
+    from agent_runtime.storage.postgres.connections import Connection
+
+T = TypeVar("T")
+_AMONG: Final = "= ANY($1::text[])"
+_MARK: Final = erasing.MARK.format(at="$3::timestamptz", among=_AMONG, scope="$2")
+_BESIDE: Final = tuple(statement.format(among=_AMONG) for statement in erasing.BESIDE)
+_SALTS: Final = erasing.SALTS.format(job="$1")
+_ERASED_SIZES: Final = erasing.SIZES.format(length="octet_length", job="$1", limit="$2")
+_ERASED_ENTRIES: Final = erasing.ENTRIES.format(job="$1", upto="$2")
+_ERASE_ENTRY: Final = erasing.ERASE_ENTRY.format(id="$1", data="$2", content="$3")
+_EMPTY_JOBS: Final = erasing.EMPTY_JOBS.format(pseudonym="$2::text", nothing="$3", among=_AMONG)
+_INBOXES_OF_JOBS: Final = erasing.INBOXES_OF_JOBS.format(among=_AMONG)
+_LEDGER_OF_JOBS: Final = erasing.LEDGER_OF_JOBS.format(among=_AMONG)
+_LEDGER_OF: Final = {
+    name: erasing.LEDGER_OF_NAME.format(scope="$1", name=name, value="$2")
+    for name in ("principal_id", "session_id")
+}
+_UNDER_PSEUDONYM: Final = erasing.UNDER_PSEUDONYM.format(
+    id="$1", pseudonym="$2::text", metadata="$3::text::jsonb"
+)
+_RENAME_COUNTERS: Final = erasing.RENAME_COUNTERS.format(new="$1", old="$2")
+_DROP_BUDGET: Final = erasing.DROP_BUDGET.format(id="$1")
+_MAIL_OF_PERSON: Final = tuple(
+    statement.format(scope="$1", value="$2") for statement in erasing.MAIL_OF_PERSON
+)
 
 
 class Retention:
@@ -29,3 +65,105 @@ class Retention:
     async def prune_content(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete the content of jobs that ended before a moment."""
         return len(await self._connections.fetch(sql.PRUNE_CONTENT, before, limit, max_events))
+
+    async def begin_erasing(
+        self, job_ids: Sequence[str], *, scope_id: str, at: datetime, note: Note
+    ) -> Sequence[str]:
+        """Mark jobs of a scope as erased, and say so in its trail."""
+
+        async def mark(connection: Connection) -> list[str]:
+            found = await connection.fetch(_MARK, _texts(job_ids), to_text(scope_id), at)
+            marked = [row[0] for row in found]
+            for statement in _BESIDE:
+                await connection.execute(statement, marked)
+            if marked:
+                await extend_trail(connection, scope_id, at, (), [note])
+            return [from_text(job_id) for job_id in marked]
+
+        return await self._change(mark)
+
+    async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
+        """Put digests in the place of a marked job's next entries."""
+        job = to_text(job_id)
+
+        async def erase(connection: Connection) -> int:
+            salt = await connection.fetchval(_SALTS, job)
+            sizes = await connection.fetch(_ERASED_SIZES, job, limit)
+            upto = last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
+            if salt is None or upto is None:
+                return 0
+            salts, entries = Salts.read(salt), await connection.fetch(_ERASED_ENTRIES, job, upto)
+            made = []
+            for number, seq, operation, data, content, known in map(tuple, entries):
+                operation_id = None if operation is None else from_text(operation)
+                made.append(
+                    (number, *erasing.digests(salts, seq, operation_id, from_json(data), content, known))
+                )
+            await connection.executemany(_ERASE_ENTRY, made)
+            return len(made)
+
+        return await self._change(erase)
+
+    async def finish_erasing(self, job_ids: Sequence[str], *, pseudonym: str) -> None:
+        """Forget the salts of marked jobs, and names in their rows and ledger entries."""
+
+        async def finish(connection: Connection) -> None:
+            found = await connection.fetch(_LEDGER_OF_JOBS, _texts(job_ids))
+            await _rename_ledger(connection, found, pseudonym)
+            await connection.execute(_INBOXES_OF_JOBS, _texts(job_ids))
+            await connection.execute(_EMPTY_JOBS, _texts(job_ids), pseudonym, b"")
+
+        await self._change(finish)
+
+    async def erase_names(
+        self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
+    ) -> int:
+        """Put a pseudonym in the place of a person or a session, in what belongs to no job."""
+
+        async def rename(connection: Connection) -> int:
+            count, scope = 0, to_text(scope_id)
+            for column, value in (("principal_id", principal_id), ("session_id", session_id)):
+                if value is not None:
+                    found = await connection.fetch(_LEDGER_OF[column], scope, to_text(value))
+                    count += await _rename_ledger(connection, found, pseudonym)
+            for (name,) in await connection.fetch(erasing.COUNTERS_LIKE):
+                if parts := erasing.is_about(from_text(name), scope_id, principal_id, session_id):
+                    new = to_text(erasing.renamed(parts, principal_id, session_id, pseudonym))
+                    count += _rows(await connection.execute(_RENAME_COUNTERS, new, name))
+            for (name,) in await connection.fetch(erasing.BUDGETS):
+                if erasing.is_about(from_text(name), scope_id, principal_id, session_id):
+                    count += _rows(await connection.execute(_DROP_BUDGET, name))
+            for statement in _MAIL_OF_PERSON if principal_id is not None else ():
+                count += _rows(await connection.execute(statement, scope, to_text(principal_id or "")))
+            return count
+
+        return await self._change(rename)
+
+    async def _change(self, change: Callable[[Connection], Awaitable[T]]) -> T:
+        """Make a change in one transaction."""
+
+        async def transact(connection: Connection) -> T:
+            async with connection.transaction():
+                return await change(connection)
+
+        with mapped():
+            return await self._connections.run(transact)
+
+
+async def _rename_ledger(connection: Connection, found: Sequence[Any], pseudonym: str) -> int:
+    """Put a pseudonym in the place of names in ledger entries."""
+    rows = [
+        (number, pseudonym, to_json(erasing.kept_of(from_json(metadata))))
+        for number, metadata in map(tuple, found)
+    ]
+    await connection.executemany(_UNDER_PSEUDONYM, rows)
+    return len(rows)
+
+
+def _texts(values: Sequence[str]) -> list[str]:
+    return [to_text(value) for value in values]
+
+
+def _rows(status: str) -> int:
+    """Return how many rows a statement has changed, from what the server says of it."""
+    return int(status.rpartition(" ")[2])

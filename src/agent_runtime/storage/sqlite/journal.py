@@ -78,6 +78,19 @@ def _ids(job_ids: Sequence[str]) -> str:
     return orjson.dumps(list(job_ids)).decode()
 
 
+def extend_trail(
+    db: sqlite3.Connection, scope_id: str, at: datetime, ended: Sequence[str], notes: Sequence[Note]
+) -> int:
+    """Add ends of jobs and notes to a scope's trail; return how many entries there are more."""
+    last = db.execute(_LAST_OF_TRAIL, {"scope": scope_id}).fetchone()
+    found = db.execute(_ENDED, {"scope": scope_id, "ids": _ids(ended)})
+    ends = {job_id: (job_id, seq, head) for job_id, seq, head in found}
+    in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
+    made = audit_rows.next_of_trail(scope_id, last, at, in_order, notes)
+    db.executemany(_EXTEND_TRAIL, [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made])
+    return len(made)
+
+
 class Audit:
     """Reads chains, and keeps the scopes' trails."""
 
@@ -116,18 +129,7 @@ class Audit:
         self, scope_id: str, *, at: datetime, ended: Sequence[str] = (), notes: Sequence[Note] = ()
     ) -> int:
         """Add ends of jobs and notes to a scope's trail."""
-
-        def extend(db: sqlite3.Connection) -> int:
-            last = db.execute(_LAST_OF_TRAIL, {"scope": scope_id}).fetchone()
-            found = db.execute(_ENDED, {"scope": scope_id, "ids": _ids(ended)})
-            ends = {job_id: (job_id, seq, head) for job_id, seq, head in found}
-            in_order = [ends[job_id] for job_id in dict.fromkeys(ended) if job_id in ends]
-            made = audit_rows.next_of_trail(scope_id, last, at, in_order, notes)
-            rows = [encode(audit_rows.TRAIL, audit_rows.trail_row(entry)) for entry in made]
-            db.executemany(_EXTEND_TRAIL, rows)
-            return len(made)
-
-        return await self._writer.run(extend)
+        return await self._writer.run(lambda db: extend_trail(db, scope_id, at, ended, notes))
 
     async def trail(self, scope_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[TrailEntry]:
         """Return entries of a scope's trail."""

@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
+import orjson
+
+from agent_runtime.audit.chain import Salts
+from agent_runtime.ports.audit import Note
 from agent_runtime.ports.retention import Forgettable
+from agent_runtime.storage import erasing
+from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import LEDGER, forget
+from agent_runtime.storage.json_columns import read_json
 from agent_runtime.storage.sqlite import statements as sql
+from agent_runtime.storage.sqlite.journal import extend_trail
 from agent_runtime.storage.sqlite.reader import Reader
-from agent_runtime.storage.sqlite.values import (
-    from_time,
-)
+from agent_runtime.storage.sqlite.values import from_json, from_time
 from agent_runtime.storage.sqlite.writer import Writer
+
+_AMONG: Final = "IN (SELECT value FROM json_each(:ids))"
+_MARK: Final = erasing.MARK.format(at=":at", among=_AMONG, scope=":scope")
+_BESIDE: Final = tuple(statement.format(among=_AMONG) for statement in erasing.BESIDE)
+_SALTS: Final = erasing.SALTS.format(job=":job")
+_ERASED_SIZES: Final = erasing.SIZES.format(length="length", job=":job", limit=":limit")
+_ERASED_ENTRIES: Final = erasing.ENTRIES.format(job=":job", upto=":upto")
+_ERASE_ENTRY: Final = erasing.ERASE_ENTRY.format(data=":data", content=":content", id=":id")
+_EMPTY_JOBS: Final = erasing.EMPTY_JOBS.format(pseudonym=":pseudonym", nothing=":nothing", among=_AMONG)
+_INBOXES_OF_JOBS: Final = erasing.INBOXES_OF_JOBS.format(among=_AMONG)
+_LEDGER_OF_JOBS: Final = erasing.LEDGER_OF_JOBS.format(among=_AMONG)
+_LEDGER_OF: Final = {
+    name: erasing.LEDGER_OF_NAME.format(scope=":scope", name=name, value=":value")
+    for name in ("principal_id", "session_id")
+}
+_UNDER_PSEUDONYM: Final = erasing.UNDER_PSEUDONYM.format(
+    pseudonym=":pseudonym", metadata=":metadata", id=":id"
+)
+_RENAME_COUNTERS: Final = erasing.RENAME_COUNTERS.format(new=":new", old=":old")
+_DROP_BUDGET: Final = erasing.DROP_BUDGET.format(id=":id")
+_MAIL_OF_PERSON: Final = tuple(
+    statement.format(scope=":scope", value=":value") for statement in erasing.MAIL_OF_PERSON
+)
+
+
+def _ids(job_ids: Sequence[str]) -> str:
+    return orjson.dumps(list(job_ids)).decode()
 
 
 class Retention:
@@ -64,3 +99,82 @@ class Retention:
 
         emptied: int = await self._writer.run(empty)
         return emptied
+
+    async def begin_erasing(
+        self, job_ids: Sequence[str], *, scope_id: str, at: datetime, note: Note
+    ) -> Sequence[str]:
+        """Mark jobs of a scope as erased, and say so in its trail."""
+
+        def mark(db: sqlite3.Connection) -> list[str]:
+            asked = {"ids": _ids(job_ids), "scope": scope_id, "at": from_time(at)}
+            marked = [job_id for (job_id,) in db.execute(_MARK, asked).fetchall()]
+            for statement in _BESIDE:
+                db.execute(statement, {"ids": _ids(marked)})
+            if marked:
+                extend_trail(db, scope_id, at, (), [note])
+            return marked
+
+        return await self._writer.run(mark)
+
+    async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
+        """Put digests in the place of a marked job's next entries."""
+
+        def erase(db: sqlite3.Connection) -> int:
+            page: dict[str, object] = {"job": job_id, "limit": limit}
+            row = db.execute(_SALTS, page).fetchone()
+            upto = last_of_page(db.execute(_ERASED_SIZES, page), max_bytes)
+            if row is None or upto is None:
+                return 0
+            salts, entries = (
+                Salts.read(row[0]),
+                db.execute(_ERASED_ENTRIES, {**page, "upto": upto}).fetchall(),
+            )
+            for number, seq, operation_id, data, content, known in entries:
+                made = erasing.digests(salts, seq, operation_id, read_json(data), content, known)
+                db.execute(_ERASE_ENTRY, {"id": number, "data": made[0], "content": made[1]})
+            return len(entries)
+
+        return await self._writer.run(erase)
+
+    async def finish_erasing(self, job_ids: Sequence[str], *, pseudonym: str) -> None:
+        """Forget the salts of marked jobs, and names in their rows and ledger entries."""
+        asked = {"ids": _ids(job_ids), "pseudonym": pseudonym, "nothing": b""}
+
+        def finish(db: sqlite3.Connection) -> None:
+            _rename_ledger(db, db.execute(_LEDGER_OF_JOBS, asked).fetchall(), pseudonym)
+            db.execute(_INBOXES_OF_JOBS, asked)
+            db.execute(_EMPTY_JOBS, asked)
+
+        await self._writer.run(finish)
+
+    async def erase_names(
+        self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
+    ) -> int:
+        """Put a pseudonym in the place of a person or a session, in what belongs to no job."""
+
+        def rename(db: sqlite3.Connection) -> int:
+            count = 0
+            for column, value in (("principal_id", principal_id), ("session_id", session_id)):
+                if value is not None:
+                    found = db.execute(_LEDGER_OF[column], {"scope": scope_id, "value": value}).fetchall()
+                    count += _rename_ledger(db, found, pseudonym)
+            for (name,) in db.execute(erasing.COUNTERS_LIKE).fetchall():
+                if parts := erasing.is_about(name, scope_id, principal_id, session_id):
+                    new = erasing.renamed(parts, principal_id, session_id, pseudonym)
+                    count += db.execute(_RENAME_COUNTERS, {"new": new, "old": name}).rowcount
+            for (name,) in db.execute(erasing.BUDGETS).fetchall():
+                if erasing.is_about(name, scope_id, principal_id, session_id):
+                    count += db.execute(_DROP_BUDGET, {"id": name}).rowcount
+            for statement in _MAIL_OF_PERSON if principal_id is not None else ():
+                count += db.execute(statement, {"scope": scope_id, "value": principal_id}).rowcount
+            return count
+
+        return await self._writer.run(rename)
+
+
+def _rename_ledger(db: sqlite3.Connection, found: Sequence[tuple[int, str]], pseudonym: str) -> int:
+    """Put a pseudonym in the place of names in ledger entries."""
+    for number, metadata in found:
+        kept = from_json(erasing.kept_of(read_json(metadata)))
+        db.execute(_UNDER_PSEUDONYM, {"id": number, "metadata": kept, "pseudonym": pseudonym})
+    return len(found)

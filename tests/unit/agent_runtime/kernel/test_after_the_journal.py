@@ -67,6 +67,7 @@ NO_SERVICES = {
     "OperatorContext": "writes with commits of the job itself",
     "EventBus": "is a port; a bus of the user's own has to wait by itself",
     "PolicyEngine": "reads rules in memory",
+    "Eraser": "is the user's",
     "Projection": "is the user's",
     "PostgresDispatcher": "is a port's, below the kernel",
     "PostgresStorage": "is a port's, below the services",
