@@ -77,6 +77,7 @@ def given(path: tuple[str, ...]) -> list[str]:
         {
             ("actions", "show"): ["ASKED"],
             ("actions", "resolve"): ["ASKED", "--approve"],
+            ("audit", "export"): ["--job", "DONE"],
             ("budgets", "apply"): ["budgets.yaml"],
             ("budgets", "set"): ["--scope", "acme", "--max-cost-daily", "3"],
             ("budgets", "remove"): ["--scope", "acme"],

@@ -95,6 +95,13 @@ async def test_whoever_is_killed_or_stands_still_every_entry_is_handed_out_in_or
                 return len(ended) == JOBS
 
             await until(all_written)
+
+            async def all_in_the_trail() -> bool:
+                return [head.number for head in await k.audit.heads()] == [JOBS]
+
+            await until(all_in_the_trail)
+        report = await k.audit.verify()
+        assert (report.findings, report.jobs, report.trail) == ((), JOBS, JOBS)
         found = lines(path)
         for handle in handles:
             events = await storage.events(handle.job_id)

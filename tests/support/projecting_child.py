@@ -13,7 +13,9 @@ from typing import Literal
 from agent_runtime import FeedEntry, KernelOptions, OperatorContext, RuntimeKernel
 from support.kernels import QUICK
 
-OPTIONS: KernelOptions = replace(QUICK, heartbeat_interval=0.1, worker_timeout=0.4, projection_interval=0.01)
+OPTIONS: KernelOptions = replace(
+    QUICK, heartbeat_interval=0.1, worker_timeout=0.4, projection_interval=0.01, audit_trail=True
+)
 
 
 class Written:

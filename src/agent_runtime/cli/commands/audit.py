@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -50,10 +50,19 @@ def _kept(context: click.Context, option: click.Parameter, values: tuple[str, ..
     "--head", "heads", multiple=True, callback=_kept, metavar="SCOPE:NUMBER:LINK",
     help="A line that `audit heads` has printed and that was kept elsewhere. May be given several times.",
 )  # fmt: skip
+@click.option(
+    "--evidence", type=click.File("rb"), metavar="FILE",
+    help="What `audit export` has written, `-` for standard input; no database is read.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @db_option
 def verify(
-    db: str | None, scope: str | None, job_id: str | None, heads: list[TrailHead], as_json: bool
+    db: str | None,
+    scope: str | None,
+    job_id: str | None,
+    heads: list[TrailHead],
+    evidence: IO[bytes] | None,
+    as_json: bool,
 ) -> int:
     """Compute the links of all entries again and compare them with what is stored.
 
@@ -62,7 +71,25 @@ def verify(
     """
     if job_id is not None and heads:
         raise click.UsageError("--head is for the trail of a scope, not for one job")
+    if evidence is not None:
+        if scope is not None or job_id is not None or heads or db is not None:
+            raise click.UsageError(
+                "--evidence is verified by itself: without --scope, --job, --head and --db"
+            )
+        return _verify_evidence(evidence, as_json)
     return asyncio.run(_verify(existing(db), scope, job_id, heads, as_json))
+
+
+@audit.command("export")
+@click.option("--job", "job_id", required=True, metavar="JOB", help="The job.")
+@click.option("--scope", metavar="SCOPE", help="Its scope, which must be the right one.")
+@db_option
+def export_evidence(db: str | None, job_id: str, scope: str | None) -> int:
+    """Write a job's entries to standard output, one line of JSON for each, with all that is private.
+
+    `audit verify --evidence FILE` verifies the lines without the database.
+    """
+    return asyncio.run(_export(existing(db), job_id, scope))
 
 
 @audit.command("heads")
@@ -80,11 +107,31 @@ async def _verify(
 
     async with stored(settings) as here:
         report = await AuditManager(here.storage).verify(job_id, scope_id=scope, heads=heads)
+    return _told(report, as_json)
+
+
+def _verify_evidence(file: IO[bytes], as_json: bool) -> int:
+    from agent_runtime.audit.evidence import verified
+
+    return _told(verified(file), as_json)
+
+
+def _told(report: AuditReport, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     else:
         _tell(report)
     return OK if report.is_intact else FAILED
+
+
+async def _export(settings: Settings, job_id: str, scope: str | None) -> int:
+    from agent_runtime.audit.evidence import evidence
+    from llm_client.json_text import dumps
+
+    async with stored(settings) as here:
+        async for line in evidence(here.storage, job_id, scope_id=scope):
+            click.echo(dumps(line))
+    return OK
 
 
 def _tell(report: AuditReport) -> None:

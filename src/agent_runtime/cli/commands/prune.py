@@ -24,6 +24,10 @@ from agent_runtime.values.checks import MAX_SECONDS
 
 _MOST = timedelta(seconds=MAX_SECONDS)
 """Longer ago there is no date to compare with."""
+JOBS_AT_ONCE: Final = 200
+EVENTS_AT_ONCE: Final = 1000
+LEAST_PAUSE: Final = 0.02
+"""Seconds; who waits for SQLite's lock looks again as seldom."""
 _NAMES: Final[Mapping[Forgettable, tuple[str, str]]] = {
     "ledger": ("ledger entry", "ledger entries"),
     "actions": ("question", "questions"),
@@ -106,11 +110,15 @@ async def _prune(
         now, storage = kernel.clock.now(), kernel.storage
         if jobs is not None:
             before = now - jobs
-            deleted = await _until_none(lambda: storage.prune(before=before))
+            deleted = await _until_none(
+                lambda: storage.prune(before=before, limit=JOBS_AT_ONCE, max_events=EVENTS_AT_ONCE)
+            )
             say(f"{counted(deleted, 'job')} deleted")
         if content is not None:
             long_ago = now - content
-            emptied = await _until_none(lambda: storage.prune_content(before=long_ago))
+            emptied = await _until_none(
+                lambda: storage.prune_content(before=long_ago, limit=JOBS_AT_ONCE, max_events=EVENTS_AT_ONCE)
+            )
             say(f"content of {counted(emptied, 'job')} deleted")
         for what, names in _NAMES.items():
             if (age := others.get(what)) is not None:
@@ -137,8 +145,11 @@ async def _tell_of_those_behind(storage: Storage) -> None:
 
 
 async def _until_none(batch: Callable[[], Awaitable[int]]) -> int:
-    """Delete in small batches, between which others write, until nothing is left."""
-    total = 0
-    while (count := await batch()) > 0:
+    """Delete in small batches until nothing is left. Others write for as long again as each has taken: on SQLite they have to wait for it."""
+    loop, total = asyncio.get_running_loop(), 0
+    while True:
+        began = loop.time()
+        if not (count := await batch()):
+            return total
         total += count
-    return total
+        await asyncio.sleep(max(LEAST_PAUSE, loop.time() - began))

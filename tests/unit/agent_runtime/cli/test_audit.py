@@ -105,3 +105,92 @@ def test_names_are_looked_for_as_they_are(database: Path, name: str) -> None:
     job_id = change(database, "SELECT 1")
     assert isinstance(run("verify", "--db", database, "--job", job_id, "--scope", name).exception, UnknownJob)
     assert run("verify", "--db", database).stdout.startswith("2 jobs")
+
+
+def lines_of(database: Path) -> tuple[str, list[str]]:
+    job_id = change(database, "SELECT 1")
+    return job_id, run("export", "--db", database, "--job", job_id).stdout.splitlines()
+
+
+def test_evidence_is_verified_without_the_database(database: Path, tmp_path: Path) -> None:
+    job_id, lines = lines_of(database)
+    database.unlink()
+    path = tmp_path / "evidence.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    assert json.loads(lines[0])["job_id"] == job_id
+    assert [json.loads(line)["type"] for line in lines[1:]][-1] == "job.succeeded"
+    assert json.loads(lines[1])["body"] is not None
+    done = run("verify", "--evidence", path)
+    assert (done.return_value, done.stdout) == (0, "1 job, 5 entries: intact\n")
+
+
+def test_evidence_that_was_pruned_verifies_too(database: Path, tmp_path: Path) -> None:
+    async def prune() -> None:
+        storage = SQLiteStorage(database)
+        await storage.open()
+        assert await storage.prune_content(before=storage.clock.now()) == 2
+        await storage.aclose()
+
+    asyncio.run(prune())
+    path = tmp_path / "evidence.jsonl"
+    path.write_text("\n".join(lines_of(database)[1]))
+    assert "without its content, which was pruned: intact" in run("verify", "--evidence", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("tamper", "problem", "place"),
+    [
+        (lambda lines: [*lines[:3], lines[3].replace('"type":"', '"type":"x'), *lines[4:]], "changed", 3),
+        (lambda lines: [*lines[:3], *lines[4:]], "missing", 3),
+        (lambda lines: lines[:-1], "cut_off", 5),
+        (lambda lines: [*lines, lines[-1]], "changed", 6),
+        (lambda lines: [lines[0].replace('"entries":5', '"entries":4'), *lines[1:]], "inserted", 5),
+        (lambda lines: [lines[0].replace(json.loads(lines[0])["head"], "00" * 32), *lines[1:]], "changed", 5),
+        (
+            lambda lines: [lines[0].replace(json.loads(lines[0])["job_id"], "job-other"), *lines[1:]],
+            "changed",
+            1,
+        ),
+    ],
+)
+def test_evidence_that_was_changed_is_told(
+    database: Path, tmp_path: Path, tamper: Any, problem: str, place: int
+) -> None:
+    path = tmp_path / "evidence.jsonl"
+    path.write_text("\n".join(tamper(lines_of(database)[1])))
+    done = run("verify", "--evidence", path, "--json")
+    assert done.return_value == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["problem"], finding["place"]) == (problem, place)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "no JSON", '{"format": "agent-runtime audit 1"}', "[]", "\x00", "null"]
+)
+def test_what_is_no_evidence_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "evidence.jsonl"
+    path.write_text(text)
+    assert "this is no evidence" in str(run("verify", "--evidence", path).exception)
+
+
+def test_a_line_that_is_no_entry_is_refused(database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    for line in (
+        "{}",
+        "[]",
+        "no JSON",
+        '{"seq": 1, "type": "x", "at": "never", "operation_id": null, "data": {}}',
+    ):
+        path.write_text(f"{lines_of(database)[1][0]}\n{line}")
+        assert "a line of it is no entry" in str(run("verify", "--evidence", path).exception)
+
+
+def test_evidence_goes_with_no_other_option(database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "evidence.jsonl"
+    path.write_text("")
+    assert "by itself" in str(run("verify", "--evidence", path, "--db", database).exception)
+    assert isinstance(run("export", "--db", database, "--job", "' OR 1=1 --").exception, UnknownJob)
+    job_id = change(database, "SELECT 1")
+    assert isinstance(
+        run("export", "--db", database, "--job", job_id, "--scope", "other").exception, UnknownJob
+    )
