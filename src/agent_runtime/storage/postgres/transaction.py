@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from agent_runtime.audit.chain import links
-from agent_runtime.ports.commit import Commit, NewEvent
+from agent_runtime.ports.commit import NewEvent
+from agent_runtime.storage.ends import End, Ends
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.inbox import lock_inboxes, write_mail
 from agent_runtime.storage.postgres.locked_rows import LockedJob, LockedRows, Needs, Row
@@ -34,48 +35,13 @@ def counters_of(row: Sequence[int]) -> Counters:
     return Counters(settled=settled, reserved=reserved)
 
 
-class End(NamedTuple):
-    """Where a job's journal ends: the place and the link of its last entry, and the salts of the next."""
-
-    last_seq: int
-    head: bytes
-    salts: bytes
-
-
-class Ends:
-    """Where the journals end of the jobs that this process has written last: what one statement needs to extend them.
-
-    They are what this process believes: the statement compares the head, and whoever is wrong takes the longer way.
-    """
-
-    MOST: Final = 10_000
-
-    def __init__(self) -> None:
-        self._ends: dict[str, End] = {}
-
-    def of(self, commit: Commit) -> End | None:
-        """Return where the journal ends that a commit extends, `None` when that is not known."""
-        return self._ends.get(commit.job_id or "")
-
-    def forget(self, operations: Iterable[CommitOperation]) -> None:
-        """Forget the journals that are being extended."""
-        for operation in operations:
-            self._ends.pop(operation.commit.job_id or "", None)
-
-    def keep(self, job_id: str, end: End) -> None:
-        """Remember where a journal ends; the ones that were not written for the longest time are forgotten."""
-        self._ends.pop(job_id, None)
-        self._ends[job_id] = end
-        if len(self._ends) > self.MOST:
-            del self._ends[next(iter(self._ends))]
-
-    def learn(self, rows: LockedRows) -> None:
-        """Remember the journals of jobs that a transaction has written and that are executed now; forget the others."""
-        for job in rows.changed_jobs.values():
-            if job.owner is None:
-                self._ends.pop(job.job_id, None)
-            else:
-                self.keep(job.job_id, End(job.last_seq, job.audit_head, job.audit_salt))
+def learn(ends: Ends, rows: LockedRows) -> None:
+    """Remember where the journals end that a transaction has written, of jobs that are executed now; forget the others."""
+    for job in rows.changed_jobs.values():
+        if job.owner is None:
+            ends.forget(job.job_id)
+        else:
+            ends.keep(job.job_id, End(job.last_seq, job.audit_head, job.audit_salt))
 
 
 async def append(connection: Connection, operations: Sequence[CommitOperation], ends: Ends) -> dict[int, int]:
@@ -95,7 +61,7 @@ async def append(connection: Connection, operations: Sequence[CommitOperation], 
     for number, place in enumerate(places, 1):
         operation = operations[place]
         commit = operation.commit
-        end = ends.of(commit)
+        end = ends.of(commit.job_id)
         assert end is not None  # noqa: S101 -- the caller's condition, for the type checker
         chain = links(end.head, end.salts, end.last_seq + 1, commit.events, commit.at)
         extended[place] = End(end.last_seq + len(chain), chain[-1], end.salts)

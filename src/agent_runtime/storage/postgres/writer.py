@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from agent_runtime.errors import AgentRuntimeError, StorageClosed, StorageError
+from agent_runtime.storage.ends import Ends
 from agent_runtime.storage.handed import deliver
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, Unreachable, is_conflict, is_lost, translated
 from agent_runtime.storage.postgres.locked_rows import LockedRows, Needs
 from agent_runtime.storage.postgres.operations import CommitOperation, Operation
-from agent_runtime.storage.postgres.transaction import Ends, append, lock, write
+from agent_runtime.storage.postgres.transaction import append, learn, lock, write
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -170,7 +171,8 @@ class Writer:
             async with asyncio.timeout(self._connections.statement_timeout):
                 first_seqs = await append(connection, batch, self._ends)
         except BaseException as error:
-            self._ends.forget(batch)
+            for operation in batch:
+                self._ends.forget(operation.commit.job_id)
             await self._connections.abandon_writer()
             if not isinstance(error, DRIVER_ERRORS):
                 raise
@@ -245,7 +247,7 @@ class Writer:
             if is_lost(error):
                 raise OutcomeUnknown(transaction_id) from error
             raise
-        self._ends.learn(rows)
+        learn(self._ends, rows)
 
     async def _change(
         self, connection: Connection, batch: list[Operation[object]], *, careful: bool
@@ -326,7 +328,7 @@ def _extensions(batch: list[Operation[object]], ends: Ends) -> list[CommitOperat
         for operation in batch
         if isinstance(operation, CommitOperation)
         and operation.only_extends
-        and ends.of(operation.commit) is not None
+        and ends.of(operation.commit.job_id) is not None
     ]
     jobs = {operation.commit.job_id for operation in plain}
     return plain if len(plain) == len(jobs) == len(batch) else []

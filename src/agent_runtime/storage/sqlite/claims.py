@@ -14,8 +14,9 @@ from agent_runtime.errors import FenceLost, JobSuspected
 from agent_runtime.ports.commit import NewEvent, placed
 from agent_runtime.ports.due import DueJob
 from agent_runtime.storage import rows
+from agent_runtime.storage.ends import End
 from agent_runtime.storage.sqlite import statements as sql
-from agent_runtime.storage.sqlite.commit import End, append
+from agent_runtime.storage.sqlite.commit import append
 from agent_runtime.storage.sqlite.values import EVENT_COLUMNS, decode, event_record, from_time
 from agent_runtime.storage.turns import ByPriority, Candidate, Rotation, Turns, number_of_scopes
 from agent_runtime.values.ability import Ability
@@ -110,7 +111,7 @@ def claim(
     at = job.updated_at  # not earlier than what was written before
     before = job.last_seq - 1
     start = NewEvent(RuntimeEventType.JOB_STARTED if job.fence == 1 else RuntimeEventType.JOB_RESUMED)
-    append(db, job_id, job.last_seq, [start], at, End(head, salts))
+    append(db, job_id, job.last_seq, [start], at, End(before, head, salts))
     new = [placed(start, job_id, job.scope_id, job.last_seq, at), *drain_signals(db, job_id, job.fence, at)]
     job = replace(job, last_seq=before + len(new))
     if before > INLINE_HISTORY:
@@ -131,7 +132,7 @@ def drain_signals(db: sqlite3.Connection, job_id: str, fence: int, at: datetime)
         raise FenceLost
     last_seq, scope_id, *end = row
     first_seq = last_seq - len(events) + 1
-    append(db, job_id, first_seq, events, at, End(*end))
+    append(db, job_id, first_seq, events, at, End(first_seq - 1, *end))
     db.execute(sql.DELETE_SIGNALS, (job_id, waiting[-1][0]))
     return [placed(event, job_id, scope_id, seq, at) for seq, event in enumerate(events, first_seq)]
 

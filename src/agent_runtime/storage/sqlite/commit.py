@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
 
 from agent_runtime.audit.chain import first_head, links, new_salts
 from agent_runtime.errors import AgentRuntimeError, FenceLost
 from agent_runtime.ports.commit import ActionChange, Commit, NewEvent, Signal
+from agent_runtime.storage.ends import End, Ends
 from agent_runtime.storage.rows import (
     ACTION,
     BUDGET,
@@ -40,13 +40,6 @@ from agent_runtime.values.opening import Floor, uncounted
 _NOTHING_LOOKED_AT = Changes()
 
 
-class End(NamedTuple):
-    """Where a job's chain ends, and the salts of what is linked to it."""
-
-    head: bytes
-    salts: bytes
-
-
 class AlreadyCommitted(Exception):
     """This commit was made before."""
 
@@ -55,11 +48,11 @@ class AlreadyCommitted(Exception):
         self.first_seq = first_seq
 
 
-def apply(db: sqlite3.Connection, commit: Commit) -> int:
+def apply(db: sqlite3.Connection, commit: Commit, ends: Ends) -> int:
     """Make every change of `commit` and return the seq of its first event; raises as the port says."""
     view, first_seq, changes = TableView(db), 0, _NOTHING_LOOKED_AT
     if _asks_for_fence_alone(commit):
-        first_seq = _touch(db, view, commit)
+        first_seq = _touch(db, view, commit, ends)
         if is_looked_at(commit):
             changes = check_parts(view, commit, None)
     else:
@@ -71,6 +64,7 @@ def apply(db: sqlite3.Connection, commit: Commit) -> int:
             _recognise(db, commit)
             raise
         if owned is not None:
+            ends.forget(commit.job_id)
             first_seq = _change_job(db, commit, changes)
     if changes is not _NOTHING_LOOKED_AT:
         _write_families(db, commit, changes)
@@ -107,10 +101,20 @@ def _recognise(db: sqlite3.Connection, commit: Commit) -> None:
             raise AlreadyCommitted(made[0])
 
 
-def _touch(db: sqlite3.Connection, view: TableView, commit: Commit) -> int:
+def _touch(db: sqlite3.Connection, view: TableView, commit: Commit, ends: Ends) -> int:
     """Extend the journal of a job whose row changes in nothing else."""
     job_id, count = commit.job_id, len(commit.events)
     assert job_id is not None  # noqa: S101 -- the caller's condition, for the type checker
+    end = ends.of(job_id)
+    if end is not None and count and commit.progress is None:
+        first_seq = end.last_seq + 1
+        chain = links(end.head, end.salts, first_seq, commit.events, commit.at)
+        now = (end.last_seq + count, chain[-1], from_time(commit.at))
+        if db.execute(sql.EXTEND, (*now, job_id, commit.fence, end.head)).rowcount:
+            ends.keep(job_id, End(end.last_seq + count, chain[-1], end.salts))
+            _insert(db, job_id, first_seq, commit.events, commit.at, chain, commit.commit_id)
+            return first_seq
+        ends.forget(job_id)
     row = db.execute(sql.TOUCH, (count, from_time(commit.at), job_id, commit.fence)).fetchone()
     if row is None:
         _recognise(db, commit)
@@ -118,7 +122,9 @@ def _touch(db: sqlite3.Connection, view: TableView, commit: Commit) -> int:
         raise FenceLost
     if commit.progress is not None:
         db.execute(sql.SET_PROGRESS, (commit.progress, job_id))
-    return _extend(db, job_id, commit, *row)
+    first_seq, end = _extend(db, job_id, commit, End(*row))
+    ends.keep(job_id, end)
+    return first_seq
 
 
 def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int:
@@ -160,17 +166,16 @@ def _change_job(db: sqlite3.Connection, commit: Commit, changes: Changes) -> int
             db.execute(sql.FORGET_WAITS, (job_id,))
         if commit.waits and change.release:
             db.executemany(sql.WAIT_FOR, wait_rows(job_id, commit.waits))
-    return _extend(db, job_id, commit, *row)
+    first_seq, _ = _extend(db, job_id, commit, End(*row))
+    return first_seq
 
 
-def _extend(
-    db: sqlite3.Connection, job_id: str, commit: Commit, last_seq: int, head: bytes, salts: bytes
-) -> int:
-    """Write the entries of a journal that ends at `last_seq` with them; return the seq of the first."""
+def _extend(db: sqlite3.Connection, job_id: str, commit: Commit, end: End) -> tuple[int, End]:
+    """Write the entries of a journal whose row counts them already; return the seq of the first, and where the journal ends now."""
     count = len(commit.events)
-    first_seq = last_seq - count + 1
-    append(db, job_id, first_seq, commit.events, commit.at, End(head, salts), commit.commit_id)
-    return first_seq if count else 0
+    first_seq = end.last_seq - count + 1
+    end = append(db, job_id, first_seq, commit.events, commit.at, end, commit.commit_id)
+    return first_seq if count else 0, end
 
 
 def _write_families(db: sqlite3.Connection, commit: Commit, changes: Changes) -> None:
@@ -183,8 +188,10 @@ def _write_families(db: sqlite3.Connection, commit: Commit, changes: Changes) ->
 def _create(db: sqlite3.Connection, job: JobRecord, events: Sequence[NewEvent], at: datetime) -> None:
     if job.predecessor_id is not None:
         db.execute(sql.SUCCEED, (job.job_id, job.predecessor_id))
-    end = End(first_head(job.job_id, job.scope_id), new_salts())
-    db.execute(sql.INSERT_JOB, [*encode(JOB, job_row(replace(job, last_seq=len(events)))), *end])
+    end = End(len(events), first_head(job.job_id, job.scope_id), new_salts())
+    db.execute(
+        sql.INSERT_JOB, [*encode(JOB, job_row(replace(job, last_seq=len(events)))), end.head, end.salts]
+    )
     append(db, job.job_id, 1, events, at, end)
 
 
@@ -272,11 +279,27 @@ def append(
     at: datetime,
     end: End,
     commit_id: str | None = None,
-) -> None:
-    """Write events from `first_seq` on, linked to the end of the chain. Only the first carries the commit's id."""
+) -> End:
+    """Write events from `first_seq` on, linked to the head of `end`; return where the journal ends now."""
     if not events:
-        return
-    moment, chain = from_time(at), links(end.head, end.salts, first_seq, events, at)
+        return end
+    chain = links(end.head, end.salts, first_seq, events, at)
+    db.execute(sql.MOVE_HEAD, (chain[-1], job_id))
+    _insert(db, job_id, first_seq, events, at, chain, commit_id)
+    return End(first_seq + len(events) - 1, chain[-1], end.salts)
+
+
+def _insert(
+    db: sqlite3.Connection,
+    job_id: str,
+    first_seq: int,
+    events: Sequence[NewEvent],
+    at: datetime,
+    chain: Sequence[bytes],
+    commit_id: str | None,
+) -> None:
+    """Write events with their links. Only the first carries the commit's id."""
+    moment = from_time(at)
     rows = [
         (
             job_id,
@@ -291,7 +314,6 @@ def append(
         )
         for seq, event, link in zip(range(first_seq, first_seq + len(events)), events, chain, strict=True)
     ]
-    db.execute(sql.MOVE_HEAD, (chain[-1], job_id))
     try:
         db.executemany(sql.INSERT_EVENT, rows)
     except sqlite3.IntegrityError:

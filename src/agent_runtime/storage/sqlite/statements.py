@@ -47,6 +47,10 @@ UPDATE runtime_jobs SET
   deaths = coalesce(?, deaths), lone_deaths = coalesce(?, lone_deaths), open_claim = coalesce(?, open_claim)
 WHERE job_id = ? AND fence = ? RETURNING last_seq, audit_head, audit_salt
 """
+EXTEND: Final = """
+UPDATE runtime_jobs SET last_seq = ?, audit_head = ?, updated_at = ? WHERE job_id = ? AND fence = ? AND audit_head = ?
+"""
+"""What `TOUCH` and `MOVE_HEAD` do, for who knows where the journal ends."""
 MOVE_HEAD: Final = "UPDATE runtime_jobs SET audit_head = ? WHERE job_id = ?"
 SET_PROGRESS: Final = "UPDATE runtime_jobs SET progress = ? WHERE job_id = ?"
 JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"

@@ -14,6 +14,7 @@ from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.journal import Claim, Listener
 from agent_runtime.storage.compression import compressed
+from agent_runtime.storage.ends import Ends
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.actions import ActionReader
 from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, has_slot
@@ -70,6 +71,7 @@ class SQLiteStorage(
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:
         # Once: the current folder may be another one later. To ask for it takes no look at a disk.
         self._path = Path(os.fsdecode(os.getcwdb()), path)  # noqa: PTH109 -- `Path.cwd` is taken for a blocking call
+        self._ends = Ends()
         self._writer = Writer(self._path, durability=durability, on_remote_change=self._on_remote_change)
         self._reader = Reader(self._path)
         self._lock = ExecutorLock(self._path)
@@ -139,7 +141,7 @@ class SQLiteStorage(
         woken: list[str] = []
 
         def write(db: sqlite3.Connection) -> int:
-            first_seq = apply(db, commit)
+            first_seq = apply(db, commit, self._ends)
             woken[:] = woken_by_mail(db, commit)
             return first_seq
 
@@ -196,7 +198,7 @@ class SQLiteStorage(
         def write(db: sqlite3.Connection) -> tuple[int, list[RuntimeEvent]]:
             first_seq = 0
             if first is not None:
-                first_seq = apply(db, first)
+                first_seq = apply(db, first, self._ends)
                 woken[:] = woken_by_mail(db, first)
             return first_seq, drain_signals(db, job_id, fence, at)
 
