@@ -1,5 +1,6 @@
 """What has run, written down for people: each call of a model as a file."""
 
+from agent_runtime.observability.erased_files import ErasedCallLogs
 from agent_runtime.observability.file_log import FileCallLogger
 from agent_runtime.observability.logging_config import LLMLoggingConfig, create_llm_logger
 from agent_runtime.observability.null_log import NullLLMCallLogger
@@ -10,6 +11,7 @@ __all__ = [
     "CallLogSink",
     "CallPrompts",
     "CallRecord",
+    "ErasedCallLogs",
     "FileCallLogger",
     "LLMLoggingConfig",
     "NullLLMCallLogger",

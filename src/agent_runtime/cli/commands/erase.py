@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 @click.option("--session", metavar="ID", help="The jobs of a session, and what else is kept under the name.")
 @click.option("--job", "job_id", metavar="JOB", help="One job, those that went on as it, and their children.")
 @click.option("--scope", default=DEFAULT_SCOPE, show_default=True, metavar="SCOPE", help="Whose they are.")
+@click.option(
+    "--call-logs", "folders", multiple=True, type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
+    help="Delete the files of their calls in a folder of call logs, too. May be given several times.",
+)  # fmt: skip
 @click.option("--cancel", is_flag=True, help="Cancel jobs that have not ended; without it nothing is erased.")
 @click.option("--reason", help="Why, for the trail. Name nobody here: it stays.")
 @click.option("--by", metavar="NAME", help="Who erases, for the trail (default: your user name).")
@@ -40,6 +44,7 @@ def erase(
     session: str | None,
     job_id: str | None,
     scope: str,
+    folders: tuple[str, ...],
     cancel: bool,
     reason: str | None,
     by: str | None,
@@ -55,7 +60,7 @@ def erase(
 
     settings = existing(db)
     subject = ErasureSubject(scope_id=scope, principal_id=principal, session_id=session, job_id=job_id)
-    return asyncio.run(_erase(settings, subject, cancel, reason, by or user_name(), full, yes))
+    return asyncio.run(_erase(settings, subject, cancel, reason, by or user_name(), full, yes, folders))
 
 
 async def _erase(
@@ -66,9 +71,11 @@ async def _erase(
     by: str,
     full: bool,
     yes: bool,
+    folders: tuple[str, ...],
 ) -> int:
     from agent_runtime.app import erasers_of
     from agent_runtime.audit.erasure import Erasure
+    from agent_runtime.observability import ErasedCallLogs
 
     async with stored(settings) as here:
         jobs = await Erasure(here.storage).family(subject)
@@ -82,12 +89,12 @@ async def _erase(
     for job in _first_ones(active):
         await stopped(settings, job.job_id, reason)
     async with stored(settings) as here:
-        report = await Erasure(here.storage, erasers=erasers_of(here.storage)).erase(
-            subject, by=by, reason=reason
-        )
+        erasers = [*erasers_of(here.storage), *([ErasedCallLogs(folders)] if folders else ())]
+        report = await Erasure(here.storage, erasers=erasers).erase(subject, by=by, reason=reason)
     said = f"{counted(report.jobs, 'job')} erased, {counted(report.entries, 'entry', 'entries')}"
     if report.rows:
         said += f", {counted(report.rows, 'other row')}"
+    said += "".join(f", {count:,} {name}" for name, count in report.elsewhere.items())
     say(f"{said}; what they cost is kept under {report.pseudonym}")
     await _vacuum(settings, full)
     return OK
