@@ -114,11 +114,16 @@ async def aside(work: Callable[..., T], /, *given: object) -> T:
     That one's threads are everybody's: the names of hosts are looked up there, and tools do what may take long. Whoever waits there for
     a slow server must not keep others from reading what they were given.
     """
+    return await begun_aside(partial(copy_context().run, work, *given))
+
+
+def begun_aside(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Begin something in a thread, as `aside` does, and return what it will give."""
     loop = asyncio.get_running_loop()
     pool = _POOLS.get(loop)
     if pool is None:
         pool = _POOLS[loop] = ThreadPoolExecutor(THREADS, thread_name_prefix="aside")
-    return await loop.run_in_executor(pool, partial(copy_context().run, work, *given))
+    return loop.run_in_executor(pool, work)
 
 
 async def read_aside(value: object, reading: Callable[[], T]) -> T:

@@ -37,6 +37,7 @@ from llm_client.pricing.model_prices import asked_conditions
 from llm_client.providers.base import Provider
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
+from llm_client.turns import begun_aside
 from llm_client.usage import Usage
 
 _CONTENT = frozenset({"token", "reasoning", "tool_call_start", "tool_call_delta", "tool_call_end"})
@@ -238,7 +239,7 @@ class Attempts:
         estimate = await self._enter_rates(self._rates, attempt) if self._rates is not None else 0
         loading = None
         if prices.needs_loading(provider.name, attempt.model):
-            loading = asyncio.get_running_loop().run_in_executor(None, prices.load)
+            loading = begun_aside(prices.load)
         if hooks:
             await hooks.fire("request.attempt", attempt.call.context, spec=attempt.spec, **about)
         used = 0

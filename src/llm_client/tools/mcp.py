@@ -275,6 +275,8 @@ class McpServer:
         NETWORK.check(self._url)
         import httpx2
 
+        from llm_client.providers.transport.backend import look_up_aside
+
         host = httpx2.URL(self._url).host
         timeout = httpx2.Timeout(30.0, read=300.0)
         http_client = httpx2.AsyncClient(
@@ -288,6 +290,7 @@ class McpServer:
                 "response": [bounding(httpx2.AsyncByteStream, httpx2.StreamError), minding(lambda: requests)]
             },
         )
+        look_up_aside(http_client)
         over_http = streamable_http_client(
             self._url,
             http_client=http_client,

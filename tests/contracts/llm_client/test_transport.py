@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -393,3 +395,54 @@ def test_connections_belong_to_the_loop_they_were_opened_on(kind: Any) -> None:
             return answer
 
     assert [asyncio.run(one_call()) for _ in range(2)] == ['"x"', '"x"']
+
+
+async def test_names_whose_servers_do_not_answer_hold_nobody_else_up(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were looked up in asyncio's own threads, of which there are few: each hung there for half a minute."""
+    answered = threading.Event()
+    look_up = socket.getaddrinfo
+
+    def slow(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if "slow" not in str(host):
+            return look_up(host, *args, **kwargs)
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    transport = make()
+    async with LoopbackServer(json_reply({"a": 1})) as server:
+        waiting = [
+            asyncio.create_task(transport.send(ask(f"http://slow{number % 20}.example")))
+            for number in range(40)
+        ]
+        try:
+            await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                assert await text(transport, ask(f"http://localhost:{server.port}")) == '{"a": 1}'
+                assert await asyncio.to_thread(lambda: "free") == "free"
+        finally:
+            answered.set()
+        failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [ConnectionFailed] * 40
+    assert not any(failure.has_left for failure in failures if isinstance(failure, ConnectionFailed))
+
+
+async def test_a_name_that_takes_too_long_is_a_connection_that_did_not_come_about(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        answered.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    bound = Timeouts(connect=0.05, pool=0.05)
+    try:
+        with pytest.raises(ProviderTimeout) as caught:
+            await make().send(ask("http://slow.example", timeouts=bound))
+    finally:
+        answered.set()
+    assert not caught.value.has_left

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,24 @@ async def test_a_server_on_this_machine_is_reached_through_no_proxy_of_the_envir
             async with McpServer(url=address, headers={"Authorization": "Bearer test"}) as server:
                 assert "add" in await by_name(server)
         assert proxy.seen == []
+
+
+async def test_the_name_of_a_server_is_looked_up_beside_everything_else(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncio's own threads are everybody's, and few."""
+    threads: set[str] = set()
+    look_up = socket.getaddrinfo
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return look_up(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", noted)
+    address = url.replace("127.0.0.1", "LocalHost")
+    async with McpServer(url=address, headers={"Authorization": "Bearer test"}) as server:
+        assert "add" in await by_name(server)
+    assert threads == {"host-name"}
 
 
 async def test_a_blocked_network_blocks_it_too() -> None:

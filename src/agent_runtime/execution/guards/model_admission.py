@@ -37,7 +37,7 @@ from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import asked_conditions
 from llm_client.spec import RequestSpec
 from llm_client.tokens import TokenEstimator
-from llm_client.turns import read_aside
+from llm_client.turns import aside, read_aside
 
 _MOST_OUTPUT: Final = 10**9
 """Tokens of output that a budget reckons with at most; what a request names beyond is no bound."""
@@ -178,7 +178,7 @@ class ModelAdmission:
         prices = attempt.call.prices or self._prices
         estimator = attempt.call.estimator or self._estimator
         if prices.needs_loading(attempt.provider.name, model):
-            await asyncio.get_running_loop().run_in_executor(None, prices.load)
+            await aside(prices.load)
         spec = attempt.spec
         bound: Callable[[], int | Unbounded] = partial(bound_input, spec, model)
         if run.budgets.bounds_input:  # of a long request in a thread, before it is needed

@@ -93,15 +93,20 @@ class AiohttpTransport:
     async def _open_session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
         # Importing aiohttp and reading certificates are not for the event loop to wait for.
-        await aside(load_modules, "aiohttp")
+        await aside(load_modules, "aiohttp", "llm_client.providers.transport.resolver")
         options = self._options
         context = await aside(make_ssl_context, options)
         forget_closed_loops(self._sessions)
         if loop not in self._sessions:  # another task may have been faster
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
+            from llm_client.providers.transport.resolver import OwnResolver
+
             connector = TCPConnector(
-                limit=options.max_connections, keepalive_timeout=options.keepalive_seconds, ssl=context
+                limit=options.max_connections,
+                keepalive_timeout=options.keepalive_seconds,
+                ssl=context,
+                resolver=OwnResolver(),
             )
             self._sessions[loop] = ClientSession(
                 connector=connector,
