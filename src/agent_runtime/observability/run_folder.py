@@ -21,14 +21,20 @@ import orjson
 
 from agent_runtime.observability.summary import Summary
 from agent_runtime.observability.yaml_text import yaml_text
-from llm_client.private_files import make_private_folder
+from llm_client.private_files import bounded_content, make_private_folder
 
 NUMBERS: Final = ".numbering"
 SUMMARY: Final = "summary.yaml"
+MAX_SUMMARY_BYTES: Final = 256 * 1024
+"""More than a summary has. A folder may have been made by anybody, with anything in it."""
+_HEAD_BYTES: Final = 16 * 1024
+"""Of a call's file: what is added up stands before its texts."""
 LOCK_SECONDS: Final = 5.0
 """How long another process is waited for that holds the lock."""
 _AGAIN_SECONDS: Final = 0.01
 _CALL: Final = re.compile(r"call_(\d{3,})_.*\.(yaml|json)")
+_YAML_FACT: Final = re.compile(r"[a-z_]+: [^ \[{&*|>!].*")
+_JSON_FACT: Final = re.compile(r'  "[a-z_]+": [^ \[{].*')
 _OPEN: Final = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -137,11 +143,11 @@ class RunFolder:
         """Return the summary, with the files that its writer has not added up."""
         if self._summary is not None and self._stamp == self._stamp_of_summary():
             return Summary(self._summary.document({}))
-        summary = Summary(self._read(self._path / SUMMARY, "yaml"))
+        summary = Summary(self._read_summary())
         if summary.last_call < last:
             for number, path in sorted(self._numbered().items()):
                 if summary.last_call < number:
-                    summary.add(number, self._read(path, path.suffix[1:]) or {})
+                    summary.add(number, _facts_of(path))
             for rest in self._path.glob(".*.tmp"):  # of a process that is gone: we hold the lock
                 rest.unlink(missing_ok=True)
         return summary
@@ -153,10 +159,10 @@ class RunFolder:
             return None
         return there.st_ino, there.st_mtime_ns
 
-    def _read(self, path: Path, format: str) -> dict[str, Any] | None:  # noqa: A002 -- as above
+    def _read_summary(self) -> dict[str, Any] | None:
         try:
-            content = path.read_bytes()
-            found = orjson.loads(content) if format == "json" else _from_yaml(content)
+            content = bounded_content(self._path / SUMMARY, MAX_SUMMARY_BYTES)
+            found = _from_yaml(content) if len(content) <= MAX_SUMMARY_BYTES else None
         except Exception:  # noqa: BLE001 -- what cannot be read adds nothing up
             return None
         return found if isinstance(found, dict) else None
@@ -186,6 +192,20 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
+    """Return what a call's file says on lines of its own, before its texts; nothing if it cannot be read."""
+    try:
+        head = bounded_content(path, _HEAD_BYTES).decode("utf-8", "replace")
+        lines = [line.rstrip(",") for line in head.splitlines()[:-1]]
+        if path.suffix == ".json":
+            found = orjson.loads("{" + ",".join(line for line in lines if _JSON_FACT.fullmatch(line)) + "}")
+        else:
+            found = _from_yaml("\n".join(line for line in lines if _YAML_FACT.fullmatch(line)).encode())
+    except Exception:  # noqa: BLE001 -- as above
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _from_yaml(content: bytes) -> Any:

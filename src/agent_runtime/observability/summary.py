@@ -18,6 +18,18 @@ _TOKENS: Final = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+_OF_AN_AGENT: Final = (
+    "total_calls",
+    "successful_calls",
+    "failed_calls",
+    "repair_calls",
+    "total_tokens",
+)
+_SECONDS: Final = "total_duration_seconds"
+_OF_AN_ERROR: Final = ("agent", "error_type")
+_LONGEST_NAME: Final = 600
+_MOST: Final = 10**15
+"""Of anything that is added up."""
 _COUNTS: Final = (
     "last_call", "total_calls", "successful_calls", "failed_calls", "cancelled_calls", "repair_calls", "lost_calls",
     "calls_without_content", "iterations",
@@ -34,11 +46,16 @@ class Summary:
         self.seconds = _seconds(found.get("total_duration_seconds"))
         self.cost = _money(found.get("cost"))
         self.unpriced = _whole(found.get("unpriced_calls"))
+        known = [(name, sums) for name, sums in _items(found.get("agents")) if isinstance(sums, Mapping)]
         self.agents: dict[str, dict[str, Any]] = {
-            str(name): dict(sums) for name, sums in _items(found.get("agents")) if isinstance(sums, Mapping)
+            _name(name): _sums(sums) for name, sums in known[: MAX_AGENTS + 1]
         }
         errors = found.get("errors")
-        self.errors: list[Any] = errors[:MAX_ERRORS] if isinstance(errors, list) else []
+        self.errors: list[Any] = [
+            {"call": _whole(error.get("call")), **{key: _name(error.get(key)) for key in _OF_AN_ERROR}}
+            for error in (errors[:MAX_ERRORS] if isinstance(errors, list) else ())
+            if isinstance(error, Mapping)
+        ]
 
     @property
     def last_call(self) -> int:
@@ -75,10 +92,10 @@ class Summary:
             self.cost += _money(cost)
         elif status == "succeeded":
             self.unpriced += 1
-        self._add_to_agent(str(call.get("agent_name", "")), call, seconds)
+        self._add_to_agent(_name(call.get("agent_name")), call, seconds)
         if status == "failed" and len(self.errors) < MAX_ERRORS:
-            what = str(call.get("error_type") or "failed")
-            self.errors.append({"call": number, "agent": call.get("agent_name"), "error_type": what})
+            what = _name(call.get("error_type")) or "failed"
+            self.errors.append({"call": number, "agent": _name(call.get("agent_name")), "error_type": what})
 
     def _add_to_agent(self, name: str, call: Mapping[str, object], seconds: float) -> None:
         if name not in self.agents and len(self.agents) >= MAX_AGENTS:
@@ -118,20 +135,34 @@ class Summary:
         }
 
 
+def _sums(found: Mapping[Any, object]) -> dict[str, Any]:
+    """Return an agent's sums as they are written: whatever else a file holds may be anything, of any size."""
+    sums: dict[str, Any] = {key: _whole(found.get(key)) for key in _OF_AN_AGENT}
+    return sums | {_SECONDS: _seconds(found.get(_SECONDS))}
+
+
+def _name(value: object) -> str:
+    return value[:_LONGEST_NAME] if isinstance(value, str) else ""
+
+
 def _items(value: object) -> Iterable[tuple[Any, Any]]:
     return value.items() if isinstance(value, Mapping) else ()
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    is_one = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MOST
+    return value if is_one and isinstance(value, int) else 0
 
 
 def _seconds(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    is_one = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST
+    return float(value) if is_one and isinstance(value, int | float) else 0.0
 
 
 def _money(value: object) -> Decimal:
+    """Return an amount as it is written: a text."""
     try:
-        return Decimal(str(value)) if value is not None else Decimal(0)
+        amount = Decimal(value) if isinstance(value, str) and len(value) <= _LONGEST_NAME else Decimal(0)
     except InvalidOperation:
         return Decimal(0)
+    return amount if amount.is_finite() and abs(amount) <= _MOST else Decimal(0)

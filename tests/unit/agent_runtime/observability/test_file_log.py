@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,49 @@ def test_what_a_dead_process_wrote_and_did_not_add_up_is_added_up(tmp_path: Path
     summary = summary_of(logger.path)
     assert (summary["total_calls"], summary["failed_calls"], summary["last_call"]) == (4, 1, 5)
     assert list(logger.path.glob(".*.tmp")) == []
+
+
+BOMB = "\n".join(
+    ["errors:", "- &a [x, x, x, x, x, x, x, x]"]
+    + [f"- &{new} [{', '.join([f'*{old}'] * 8)}]" for old, new in pairwise("abcdefghijkl")]
+)
+FOREIGN = {
+    "nested": f"last_call: 1\ntotal_calls: 1\n{BOMB}\nagents: {{planner: {{x: *l}}, 7: *l}}\n",
+    "numbers": f"total_calls: 0x{'f' * 9999}\nlast_call: 1\ntotal_duration_seconds: 0x{'f' * 9999}\ncost: 9e999999\n",
+    "long": "x: " + "[" * 1_000_000,
+    "none": "- 1\n",
+}
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json"])
+@pytest.mark.parametrize("held", FOREIGN.values(), ids=FOREIGN)
+def test_what_others_have_put_into_the_folder_costs_nothing(held: str, kind: Any, tmp_path: Path) -> None:
+    """A link to /dev/zero was read for ever, nested aliases written out without end, by the one thread for all logs of the process."""
+    folder = tmp_path / "run" / "llm_calls"
+    folder.mkdir(parents=True)
+    (folder / run_folder.NUMBERS).write_text(f"{2:020}\n")
+    (folder / "summary.yaml").write_text(held)
+    (folder / "call_002_x.yaml").write_text(
+        f"agent_name: &a [x]\n{BOMB}\ncost: *a\ncost: {{}}\nerror_type: [*a]\n"
+    )
+    logger = logged(tmp_path, format=kind)
+    assert (
+        summary_of(logger.path)["last_call"],
+        summary_of(logger.path)["agents"]["planner"]["total_calls"],
+    ) == (3, 1)
+    assert len((folder / "summary.yaml").read_text()) < 2_000
+
+
+@pytest.mark.parametrize("name", ["summary.yaml", "call_001_x.yaml"])
+@pytest.mark.parametrize("place", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir])
+def test_what_is_no_file_in_the_folder_is_not_read(place: Any, name: str, tmp_path: Path) -> None:
+    """Nobody writes into a pipe, so who opened it waited for ever."""
+    folder = tmp_path / "run" / "llm_calls"
+    folder.mkdir(parents=True)
+    (folder / run_folder.NUMBERS).write_text(f"{1:020}\n")
+    place(folder / name)
+    logger = logged(tmp_path)
+    assert (logger.path / "call_002_planner.yaml").exists()
 
 
 def test_the_numbers_go_on_when_their_file_is_gone(tmp_path: Path) -> None:
