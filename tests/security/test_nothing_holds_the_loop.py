@@ -4,9 +4,9 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import AfterValidator, BaseModel
@@ -39,8 +39,10 @@ from agent_runtime.observability import create_llm_logger
 from agent_runtime.operators.result import plain
 from agent_runtime.policy.policy import Policy
 from agent_runtime.ports.commit import Timer
+from agent_runtime.ports.feed import FeedEntry
 from agent_runtime.runner import AgentSpec, AsyncAgentRunner, attempts
 from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.storage.postgres import values as postgres_values
 from agent_runtime.testing.examples import commit
 from agent_runtime.values.budget import Amount
 from agent_runtime.values.content import decode, encode
@@ -62,7 +64,7 @@ from llm_client.redaction import EMAIL, PHONE, SSN, Redactor, folding, rules, sc
 from llm_client.tools import execution
 from llm_client.tools.execution import NOT_SERIALIZABLE, to_result
 from llm_client.turns import LARGE
-from support.kernels import BOUND, kernel, pending, until
+from support.kernels import BOUND, kernel, opened, pending, until
 from support.loopback import LoopbackServer, Reply, sse_reply
 from support.prompt_packs import prompt_pack
 from support.redaction_corpus import SECRETS
@@ -454,3 +456,43 @@ def test_marks_without_end_are_reckoned_with_at_once() -> None:
     began = time.process_time()
     assert text_bytes("a" + "\u0301" * 3_000_000) == 6_000_001
     assert time.process_time() - began < 2
+
+
+async def noisy(context: OperatorContext, given: Any) -> None:
+    """Tell much, wait, and go on."""
+    for _ in range(3):
+        await context.emit("custom.much", {"text": "long words " * 60_000})
+    await context.sleep(0.2)
+
+
+class Followed:
+    """A projection that only counts."""
+
+    name = "count"
+    begin: Literal["first"] = "first"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def project(self, entries: Sequence[FeedEntry]) -> None:
+        self.count += len(entries)
+
+
+async def test_much_data_of_entries_is_read_in_a_thread_on_postgres(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand entries of a megabyte held the loop for four seconds: at each resume, for each reader and each projection."""
+    read = calls_on_the_loop(monkeypatch, postgres_values, "from_json", when=lambda text: len(text) > LARGE)
+    async with opened(database, Path()) as storage:
+        counted = Followed()
+        async with kernel(storage, operators={"noisy": noisy}, projections=[counted]) as k:
+            handle = await k.execute(ExecutionRequest(operator="noisy"))
+            await handle.result(timeout=BOUND)
+            told = [event async for event in handle.events()]
+
+            async def followed() -> bool:
+                return counted.count == len(told)
+
+            await until(followed)
+    assert read.count(False) >= 9
+    assert not any(read)

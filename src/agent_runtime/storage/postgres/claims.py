@@ -13,7 +13,7 @@ from agent_runtime.storage import rows
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.apply import Claimed
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.values import decode, event_record, from_text, to_text
+from agent_runtime.storage.postgres.values import decode, event_records, from_text, to_text
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.background import gather_or_cancel, in_background
@@ -107,7 +107,7 @@ class ClaimReader:
                 older = events.get(wanted.job_id, [])[: wanted.older]
                 made: list[RuntimeEvent] = []
                 async for part in in_chunks(older):
-                    made += (event_record(job.job_id, job.scope_id, tuple(row)[1:]) for row in part)
+                    made += await event_records([(job.job_id, job.scope_id, tuple(row)[1:]) for row in part])
                 if not wanted.future.done():
                     wanted.future.set_result(wanted.claim(job, made))
         except BaseException as error:

@@ -10,7 +10,7 @@ from agent_runtime.ports.feed import FEED_BYTES, FEED_ENTRIES, Cursor, FeedEntry
 from agent_runtime.storage import cursors
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.locks import writers_gone
-from agent_runtime.storage.postgres.values import decode, event_record, from_text, to_text
+from agent_runtime.storage.postgres.values import decode, event_records, from_text, to_text
 from agent_runtime.storage.rows import CURSOR
 
 _TAKE: Final = cursors.TAKE.format(name="$1", position="$2", holder="$3", until="$4", at="$5")
@@ -40,10 +40,9 @@ class Feed:
         sizes = await self._connections.fetch(_SIZES, after, upto, limit)
         last = cursors.last_of_page(((row[0], row[1]) for row in sizes), max_bytes)
         found = [] if last is None else await self._connections.fetch(_PAGE, after, last)
-        return [
-            FeedEntry(position, event_record(from_text(job_id), from_text(scope_id), row))
-            for position, job_id, scope_id, *row in map(tuple, found)
-        ]
+        rows = [tuple(row) for row in found]
+        events = await event_records([(from_text(row[1]), from_text(row[2]), row[3:]) for row in rows])
+        return [FeedEntry(row[0], event) for row, event in zip(rows, events, strict=True)]
 
     async def cursors(self) -> Sequence[Cursor]:
         """Return all cursors, by name."""

@@ -24,7 +24,7 @@ from agent_runtime.storage.postgres.values import (
     EVENT_COLUMNS,
     decode,
     encode,
-    event_record,
+    event_records,
     from_text,
     to_text,
 )
@@ -75,12 +75,12 @@ class JournalReader:
         owner = from_text(stored)
         if scope_id not in (None, owner):
             return []
-        return [event_record(job_id, owner, tuple(row)) for row in found]
+        return await event_records([(job_id, owner, tuple(row)) for row in found])
 
     async def last_events(self, job_ids: Sequence[str]) -> Sequence[RuntimeEvent]:
         """Return the last entries of jobs."""
         found = await self._connections.fetch(sql.LAST_EVENTS, list(map(to_text, job_ids)))
-        return [event_record(from_text(row[0]), from_text(row[1]), tuple(row)[2:]) for row in found]
+        return await event_records([(from_text(row[0]), from_text(row[1]), tuple(row)[2:]) for row in found])
 
 
 async def extend_trail(

@@ -7,7 +7,7 @@ that what SQLite keeps is kept here too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from agent_runtime.ports.commit import Timer
@@ -15,6 +15,7 @@ from agent_runtime.storage.json_columns import read_json, write_json
 from agent_runtime.storage.queries import Dialect
 from agent_runtime.storage.rows import EVENT, Columns
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.turns import LARGE, aside
 
 _JSON_CONTROL = re.compile(r"\\(u0000|u001a|.)")
 _JSON_ESCAPED = re.compile(r"\\(u001a[01]|.)")
@@ -105,6 +106,19 @@ def event_record(job_id: str, scope_id: str, row: Iterable[object]) -> RuntimeEv
     )
 
 
+async def event_records(rows: Sequence[tuple[str, str, Sequence[Any]]]) -> list[RuntimeEvent]:
+    """Build events from their jobs' ids, scopes, and rows in the order of `EVENT`; much data is read in a thread."""
+
+    def build() -> list[RuntimeEvent]:
+        return [event_record(*row) for row in rows]
+
+    is_much = sum(len(row[_DATA]) for _, _, row in rows) > _MUCH
+    return await aside(build) if is_much else build()
+
+
+_DATA: Final = list(EVENT).index("data")
+_MUCH: Final = 4 * LARGE
+"""Characters of JSON, more than many ordinary entries have together; one entry's data may be four times as long."""
 EVENT_COLUMNS = ", ".join(EVENT)
 
 
