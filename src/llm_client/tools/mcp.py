@@ -275,7 +275,7 @@ class McpServer:
         NETWORK.check(self._url)
         import httpx2
 
-        from llm_client.providers.transport.backend import look_up_aside
+        from llm_client.host_names.backend import look_up_aside
 
         host = httpx2.URL(self._url).host
         timeout = httpx2.Timeout(30.0, read=300.0)

@@ -93,14 +93,14 @@ class AiohttpTransport:
     async def _open_session(self) -> ClientSession:
         loop = asyncio.get_running_loop()
         # Importing aiohttp and reading certificates are not for the event loop to wait for.
-        await aside(load_modules, "aiohttp", "llm_client.providers.transport.resolver")
+        await aside(load_modules, "aiohttp", "llm_client.host_names.resolver")
         options = self._options
         context = await aside(make_ssl_context, options)
         forget_closed_loops(self._sessions)
         if loop not in self._sessions:  # another task may have been faster
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 
-            from llm_client.providers.transport.resolver import OwnResolver
+            from llm_client.host_names.resolver import OwnResolver
 
             connector = TCPConnector(
                 limit=options.max_connections,

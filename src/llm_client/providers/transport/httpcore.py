@@ -62,7 +62,7 @@ class HttpcoreTransport:
         opened = self._loops.get(loop)
         if opened is None:
             # The first import takes some forty milliseconds, which the event loop must not wait for.
-            await aside(load_modules, "httpcore2", "llm_client.providers.transport.backend")
+            await aside(load_modules, "httpcore2", "llm_client.host_names.backend")
             forget_closed_loops(self._loops)
             opened = self._loops.setdefault(loop, _LoopConnections(self._options))
         return await opened.send(request)
@@ -144,7 +144,7 @@ class _LoopConnections:
     def _open(self, url: URL, proxy: SplitResult | None) -> Connections:
         from httpcore2 import AsyncConnectionPool
 
-        from llm_client.providers.transport.backend import BACKEND
+        from llm_client.host_names.backend import BACKEND
 
         # The pool only serves as the factory that knows proxies; it never holds a connection.
         factory = AsyncConnectionPool(

@@ -6,7 +6,7 @@ import socket
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from llm_client.providers.transport.names import addresses_of
+from llm_client.host_names.look_ups import addresses_of
 
 
 class OwnResolver(AbstractResolver):

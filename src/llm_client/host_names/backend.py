@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
 
-from llm_client.providers.transport.names import Address, addresses_of, first_of
+from llm_client.host_names.look_ups import Address, addresses_of, first_of
 
 if TYPE_CHECKING:
     import httpx2

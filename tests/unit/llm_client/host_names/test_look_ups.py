@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from llm_client.providers.transport import names
-from llm_client.providers.transport.names import Address, HostNames, addresses_of, first_of
+from llm_client.host_names import look_ups
+from llm_client.host_names.look_ups import Address, HostNames, addresses_of, first_of
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 HERE = Address(V4, "127.0.0.1")
@@ -60,15 +60,15 @@ async def test_those_who_ask_for_one_name_share_a_look_up_and_one_who_goes_takes
 
 
 async def test_what_hangs_is_looked_up_again_a_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "PATIENCE", 0.0)
+    monkeypatch.setattr(look_ups, "PATIENCE", 0.0)
     server, found = Server(monkeypatch), HostNames(asyncio.get_running_loop())
     tasks = [asyncio.create_task(found.addresses("a.example")) for _ in range(100)]
-    await asked(server, names.THREADS_OF_ONE)
+    await asked(server, look_ups.THREADS_OF_ONE)
     other = asyncio.create_task(found.addresses("b.example"))
-    await asked(server, names.THREADS_OF_ONE + 1)
+    await asked(server, look_ups.THREADS_OF_ONE + 1)
     server.go.set()
     assert await asyncio.gather(*tasks, other) == [[HERE]] * 101
-    assert server.asked == names.THREADS_OF_ONE + 1
+    assert server.asked == look_ups.THREADS_OF_ONE + 1
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ A, B, C = Address(V6, "a"), Address(V6, "b"), Address(V4, "c")
 async def test_the_next_address_is_tried_when_one_fails_or_hangs_and_those_of_another_family_come_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(names, "STAGGER", 0.01)
+    monkeypatch.setattr(look_ups, "STAGGER", 0.01)
     lines = Lines(a=fails, b=comes, c=hangs)
     assert await first_of([A, B, C], lines.connect, lines.close) == "line"
     assert lines.tried == ["a", "c", "b"]
@@ -133,7 +133,7 @@ async def test_where_all_fail_the_first_failure_is_said() -> None:
 
 
 async def test_what_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "STAGGER", 0.001)
+    monkeypatch.setattr(look_ups, "STAGGER", 0.001)
     both = asyncio.Event()
 
     async def together() -> str:
