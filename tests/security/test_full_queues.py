@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
-from agent_runtime import ExecutionRequest, KernelOptions, OperatorContext, QueueFull, RuntimeKernel
+from agent_runtime import (
+    ExecutionRequest,
+    JobFailed,
+    KernelOptions,
+    OperatorContext,
+    QueueFull,
+    RetryPolicy,
+    RuntimeKernel,
+)
 from agent_runtime.ports.commit import Commit, NewEvent
 from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.capacity import NO_BOUNDS
@@ -204,3 +213,26 @@ async def test_two_kernels_that_fill_one_queue_together_stop_at_its_bound(kind: 
         assert all(
             re.search("max_queued_per_scope is 1200", str(e)) for _, refused in results for e in refused
         )
+
+
+async def broken(context: OperatorContext, given: Any) -> None:
+    """Fail."""
+    raise ValueError("broken")
+
+
+async def test_a_job_that_is_retried_waits_like_any_other() -> None:
+    """Whoever had many that had failed passed the bound with them."""
+    storage = MemoryStorage()
+    async with kernel(storage, operators={"broken": broken}, retry=RetryPolicy.none()) as worker:
+        failed = {}
+        for scope_id in ("loud", "quiet"):
+            handle = await worker.execute(ExecutionRequest(operator="broken", scope_id=scope_id))
+            with pytest.raises(JobFailed):
+                await handle.result(timeout=BOUND)
+            failed[scope_id] = handle.job_id
+    await flood(storage, 5)
+    async with submitter(storage, max_queued_per_scope=5) as k:
+        with pytest.raises(QueueFull):
+            await k.retry(failed["loud"])
+        assert (await k.jobs.get(failed["loud"])).successor_id is None
+        await k.retry(failed["quiet"])

@@ -399,6 +399,7 @@ class Kernel:
             InvalidTransition: It has succeeded, or no kernel executes it.
             RetryRefused: Effects followed the failure; the message lists them.
             ContentPruned: Its content was deleted.
+            QueueFull: Too many jobs wait for a worker.
         """
         await self.start()
         asked = Retry(from_step=from_step, budgets=budgets, new_keys=new_keys)
@@ -410,9 +411,10 @@ class Kernel:
             if head.operator is None or head.status is JobStatus.SUCCEEDED:
                 raise InvalidTransition(f"job {head.job_id!r} is {head.status}; there is nothing to retry")
             made = await retried(self.storage, head, asked, self.clock.now())
-            commit = Commit(at=self.clock.now(), **made.parts)
             with contextlib.suppress(DuplicateJob, ActionAlreadyResolved):  # somebody was faster
-                await self.storage.commit(commit)
+                async with self._credits.admitted(made.job, self.options.queue_bounds) as bounds:
+                    parts: CommitParts = {**made.parts, "queue_bounds": bounds}
+                    await self.storage.commit(Commit(at=self.clock.now(), **parts))
                 return self.handle(made.job.job_id)
 
     async def _check_executable(self, operator: str) -> None:
