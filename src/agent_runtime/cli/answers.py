@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Final
@@ -22,6 +23,15 @@ def choices_of(action: ActionRecord) -> list[object]:
     return choices if isinstance(choices, list) else []
 
 
+def labels_of(action: ActionRecord) -> list[str]:
+    """Return how each choice is written: as its text, or as JSON where that could be taken for another one, or for several."""
+    texts = [str(choice) for choice in choices_of(action)]
+    return [
+        json.dumps(choice, ensure_ascii=False) if texts.count(text) > 1 or "," in text else text
+        for choice, text in zip(choices_of(action), texts, strict=True)
+    ]
+
+
 def items_of(action: ActionRecord) -> Mapping[str, str]:
     """Return the single packages that a confirmation is about, if it names any."""
     packages = action.payload.get("packages")
@@ -35,7 +45,7 @@ def how_to_answer(action: ActionRecord) -> str:
             return "--approve (or --deny)"
         case ActionType.CHOOSE:
             return (
-                f"--choice {shlex.quote(printable(choices_of(action)[0]))}"
+                f"--choice {shlex.quote(printable(labels_of(action)[0]))}"
                 if choices_of(action)
                 else "--choice …"
             )
@@ -57,7 +67,7 @@ def prompt_for(action: ActionRecord) -> str:
                 "[y]es to all, [n]o to all, or [e]ach by itself? " if items_of(action) else "[y]es or [n]o? "
             )
         case ActionType.CHOOSE:
-            return printable(f"which of {', '.join(map(str, choices_of(action)))}? ")
+            return printable(f"which of {', '.join(labels_of(action))}? ")
         case ActionType.INPUT:
             return "your answer: "
         case ActionType.RECONCILE:
@@ -103,8 +113,17 @@ def is_yes(text: str) -> bool:
 
 
 def choice_from(action: ActionRecord, text: str) -> object:
-    """Return the choice that is written as `text`; choices need not be text themselves."""
-    return next((choice for choice in choices_of(action) if str(choice) == text), text)
+    """Return the choice that is written as `text`; choices need not be text themselves.
+
+    Raises:
+        InvalidInput: It may be one or another.
+    """
+    choices = choices_of(action)
+    written = [choice for choice, label in zip(choices, labels_of(action), strict=True) if label == text]
+    meant = written or [choice for choice in choices if str(choice) == text]
+    if len(meant) > 1:
+        raise InvalidInput(f"{text!r} may be one or another; choices are {', '.join(labels_of(action))}")
+    return meant[0] if meant else text
 
 
 def from_json(text: str) -> dict[str, JsonValue]:

@@ -66,6 +66,19 @@ def test_a_choice_need_not_be_text() -> None:
     assert choice_from(action("choose"), "free") == "free"
 
 
+def test_choices_that_look_alike_are_told_apart() -> None:
+    """`1` and `"1"` were both shown as 1, and the first was taken for either."""
+    asked = action("choose", choices=[1, "1", "pay, not much", True, "True"])
+    assert prompt_for(asked) == 'which of 1, "1", "pay, not much", true, "True"? '
+    assert how_to_answer(asked) == "--choice 1"
+    assert choice_from(asked, "1") == 1
+    assert choice_from(asked, '"1"') == "1"
+    assert choice_from(asked, "true") is True
+    assert choice_from(asked, "pay, not much") == "pay, not much"
+    with pytest.raises(InvalidInput, match="may be one or another"):
+        choice_from(asked, "True")
+
+
 def test_only_an_object_is_an_answer_in_json() -> None:
     with pytest.raises(InvalidInput, match="not a JSON object"):
         from_json("[1]")
