@@ -25,6 +25,7 @@ from agent_runtime import (
     ToolPolicy,
 )
 from agent_runtime.actions import votes
+from agent_runtime.audit.manager import AuditManager
 from agent_runtime.errors import ResultNotSerializable
 from agent_runtime.execution import completion
 from agent_runtime.execution.guards import model_admission
@@ -38,12 +39,12 @@ from agent_runtime.ledger.token_bounds import text_bytes
 from agent_runtime.observability import create_llm_logger
 from agent_runtime.operators.result import plain
 from agent_runtime.policy.policy import Policy
-from agent_runtime.ports.commit import Timer
+from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.ports.feed import FeedEntry
 from agent_runtime.runner import AgentSpec, AsyncAgentRunner, attempts
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import values as postgres_values
-from agent_runtime.testing.examples import commit
+from agent_runtime.testing.examples import commit, job
 from agent_runtime.values.budget import Amount
 from agent_runtime.values.content import decode, encode
 from llm_client import (
@@ -496,3 +497,14 @@ async def test_much_data_of_entries_is_read_in_a_thread_on_postgres(
             await until(followed)
     assert read.count(False) >= 9
     assert not any(read)
+
+
+async def test_a_verification_of_much_data_lets_others_go_on() -> None:
+    """The links of a page were computed in one go: five hundred entries of a megabyte."""
+    storage, record = MemoryStorage(), job()
+    told = {"numbers": list(range(60_000))}
+    await storage.commit(commit(create=[(record, [NewEvent("custom.much", None, told) for _ in range(20)])]))
+    with Turns() as turns:
+        report = await AuditManager(storage).verify()
+    assert (report.is_intact, report.entries) == (True, 20)
+    assert turns.count >= 5

@@ -11,6 +11,7 @@ from agent_runtime.audit.chain import Salts, first_head, trail_link
 from agent_runtime.audit.report import MOST_FINDINGS, AuditFinding, AuditReport, Problem
 from agent_runtime.errors import UnknownJob
 from agent_runtime.ports.audit import JOB_ENDED, Audit, AuditedEntry, AuditedJob, TrailEntry, TrailHead
+from llm_client.turns import Turns
 
 _JOBS: Final = 200
 _TRIES: Final = 20
@@ -117,9 +118,10 @@ class Verification:
 
     async def _verify_entries(self, job: AuditedJob, seq: int, head: bytes) -> tuple[int, bytes] | None:
         """Verify a job's entries from a place on; return where they end, `None` when something is wrong."""
-        salts = Salts.read(job.salts)
+        salts, turns = Salts.read(job.salts), Turns()
         while page := await self.storage.audited_entries(job.job_id, after_seq=seq):
             for place, entry in enumerate(page):
+                await turns.give()  # the data of one may be a megabyte
                 made = link_of(entry, head, seq + 1, salts) if entry.seq == seq + 1 else None
                 if made is None or made != entry.link:
                     return await self._broken(job, page[place:], seq, head)

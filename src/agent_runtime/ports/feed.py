@@ -15,7 +15,7 @@ from agent_runtime.values.event import RuntimeEvent
 
 FEED_ENTRIES: Final = 1000
 FEED_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of private content that are read at once, or one entry's."""
+"""Bytes of private content, and of data that is long, which are read at once, or one entry's."""
 
 
 class FeedEntry(NamedTuple):

@@ -41,7 +41,7 @@ JOBS_OF_SCOPE: Final = (
     f"{JOBS} scope_id = {{scope}} AND job_id > {{after}} ORDER BY scope_id, job_id LIMIT {{limit}}"
 )
 SIZES: Final = """
-SELECT seq, coalesce({length}(content), 0) FROM runtime_events WHERE job_id = {job} AND seq > {after}
+SELECT seq, {bytes} FROM runtime_events WHERE job_id = {job} AND seq > {after}
 ORDER BY seq LIMIT {limit}
 """
 ENTRIES: Final = f"""

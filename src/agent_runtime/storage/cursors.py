@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from agent_runtime.ports.feed import Cursor
 from agent_runtime.storage.rows import CURSOR, EVENT
+from agent_runtime.values.event import RuntimeEvent
+from llm_client.json_text import dumps
 
 _COLUMNS = ", ".join(CURSOR)
 
@@ -30,8 +32,17 @@ SELECT e.id, e.job_id, j.scope_id, {", ".join(f"e.{name}" for name in EVENT)}
 FROM runtime_events e JOIN runtime_jobs j ON j.job_id = e.job_id
 WHERE e.id > {{after}} AND e.id <= {{upto}} ORDER BY e.id
 """  # noqa: S608
+_NAMES_AND_NUMBERS: Final = 2_000
+"""Bytes of data that are not counted, as most entries have no more."""
+BYTES_ON_POSTGRES: Final = f"""
+coalesce(octet_length(content), 0) + CASE WHEN pg_column_size(data) > {_NAMES_AND_NUMBERS} THEN octet_length(data::text) ELSE 0 END
+"""
+"""What an entry takes. How long data is as text is asked of what is large as it is stored, compressed."""
+BYTES_ON_SQLITE: Final = f"""
+coalesce(length(content), 0) + CASE WHEN length(data) > {_NAMES_AND_NUMBERS} THEN length(data) ELSE 0 END
+"""
 SIZES: Final = """
-SELECT id, coalesce({length}(content), 0) FROM runtime_events WHERE id > {after} AND id <= {upto} ORDER BY id LIMIT {limit}
+SELECT id, {bytes} FROM runtime_events WHERE id > {after} AND id <= {upto} ORDER BY id LIMIT {limit}
 """
 FOLLOWED: Final = """
 coalesce((SELECT e.id FROM runtime_events e WHERE e.job_id = j.job_id ORDER BY e.seq DESC LIMIT 1), 0)
@@ -44,6 +55,12 @@ def cursor_record(row: Iterable[object]) -> Cursor:
     """Build a cursor from its column values."""
     values: dict[str, Any] = dict(zip(CURSOR, row, strict=True))
     return Cursor(**values)
+
+
+def bytes_of(event: RuntimeEvent) -> int:
+    """Return what an entry takes, as the databases reckon it."""
+    data = len(dumps(event.data))
+    return len(event.content or b"") + (data if data > _NAMES_AND_NUMBERS else 0)
 
 
 def last_of_page(sizes: Iterable[tuple[int, int]], max_bytes: int) -> int | None:

@@ -87,6 +87,18 @@ class FeedContract:
         small = await storage.feed(after=large[-1].position, upto=end, max_bytes=200)
         assert [len(event.content or b"") for _, event in small] == [100, 100]
 
+    async def test_long_data_counts_as_content_does(self, storage: Storage) -> None:
+        """Of a page of a thousand entries, each may say a megabyte."""
+        record = job()
+        events = [
+            NewEvent("custom.much", None, {"text": " ".join(map(str, range(20_000)))}) for _ in range(4)
+        ]
+        await storage.commit(commit(create=[(record, events)]))
+        page = await storage.feed(after=0, upto=await storage.feed_end(), max_bytes=300_000)
+        assert [event.seq for _, event in page] == [1, 2]
+        audited = await storage.audited_entries(record.job_id, max_bytes=300_000)
+        assert [entry.seq for entry in audited] == [1, 2]
+
     async def test_entries_of_one_job_stand_in_the_order_of_its_journal(self, storage: Storage) -> None:
         """However many write at once."""
         jobs = [await created(storage) for _ in range(5)]

@@ -10,7 +10,7 @@ from itertools import islice
 from operator import itemgetter
 
 from agent_runtime.ports.feed import FEED_BYTES, FEED_ENTRIES, Cursor, FeedEntry
-from agent_runtime.storage.cursors import last_of_page
+from agent_runtime.storage.cursors import bytes_of, last_of_page
 from agent_runtime.storage.memory.state import State
 
 
@@ -31,7 +31,7 @@ class Feed:
         first = bisect_right(state.feed, after, key=itemgetter(0))
         places = [place for place in islice(state.feed, first, first + limit) if place[0] <= upto]
         found = [FeedEntry(at, state.journals[job_id][seq - 1]) for at, job_id, seq in places]
-        last = last_of_page(((at, len(event.content or b"")) for at, event in found), max_bytes)
+        last = last_of_page(((at, bytes_of(event)) for at, event in found), max_bytes)
         return [] if last is None else [entry for entry in found if entry.position <= last]
 
     async def cursors(self) -> Sequence[Cursor]:

@@ -15,7 +15,7 @@ from agent_runtime.ports.audit import (
     TrailHead,
 )
 from agent_runtime.storage.audit_rows import next_of_trail
-from agent_runtime.storage.cursors import last_of_page
+from agent_runtime.storage.cursors import bytes_of, last_of_page
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.event import RuntimeEvent
 
@@ -83,7 +83,7 @@ class Audit:
         """Return a job's entries in order."""
         chain = self._state.chains.get(job_id)
         page = self._state.journals.get(job_id, [])[after_seq : after_seq + limit]
-        last = last_of_page(((event.seq or 0, len(event.content or b"")) for event in page), max_bytes)
+        last = last_of_page(((event.seq or 0, bytes_of(event)) for event in page), max_bytes)
         return [
             AuditedEntry(
                 seq=event.seq or 0,

@@ -18,7 +18,7 @@ _MOVE: Final = cursors.MOVE.format(
     name="$1", fence="$2", position="$3", at="$4", until="$5::timestamptz", is_held="$5 IS NOT NULL"
 )
 _DROP: Final = cursors.DROP.format(name="$1")
-_SIZES: Final = cursors.SIZES.format(length="octet_length", after="$1", upto="$2", limit="$3")
+_SIZES: Final = cursors.SIZES.format(bytes=cursors.BYTES_ON_POSTGRES, after="$1", upto="$2", limit="$3")
 _PAGE: Final = cursors.PAGE.format(after="$1", upto="$2")
 
 

@@ -16,7 +16,7 @@ from agent_runtime.ports.audit import (
     TrailHead,
 )
 from agent_runtime.storage import audit_rows
-from agent_runtime.storage.cursors import last_of_page
+from agent_runtime.storage.cursors import BYTES_ON_POSTGRES, last_of_page
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
 from agent_runtime.storage.postgres.errors import mapped
@@ -29,6 +29,7 @@ from agent_runtime.storage.postgres.values import (
     to_text,
 )
 from agent_runtime.values.event import RuntimeEvent
+from llm_client.turns import aside
 
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection
@@ -37,7 +38,7 @@ _EVENTS = f"SELECT {EVENT_COLUMNS} FROM runtime_events WHERE job_id = $1"  # noq
 
 _ALL_JOBS: Final = audit_rows.ALL_JOBS.format(after="$1", limit="$2")
 _JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(scope="$3", after="$1", limit="$2")
-_SIZES: Final = audit_rows.SIZES.format(length="octet_length", job="$1", after="$2", limit="$3")
+_SIZES: Final = audit_rows.SIZES.format(bytes=BYTES_ON_POSTGRES, job="$1", after="$2", limit="$3")
 _ENTRIES: Final = audit_rows.ENTRIES.format(job="$1", after="$2", upto="$3")
 _TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(scope="$1", after="$2", limit="$3")
 _LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(scope="$1")
@@ -133,7 +134,7 @@ class Audit:
         if upto is None:
             return []
         found = await self._connections.fetch(_ENTRIES, to_text(job_id), after_seq, upto)
-        return [audit_rows.audited_entry(tuple(row), decode) for row in found]
+        return await aside(lambda: [audit_rows.audited_entry(tuple(row), decode) for row in found])
 
     async def extend_trail(
         self, scope_id: str, *, at: datetime, ended: Sequence[str] = (), notes: Sequence[Note] = ()

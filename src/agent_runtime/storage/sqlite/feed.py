@@ -21,7 +21,7 @@ _PARAMETERS: Final = {
 _TAKE: Final = cursors.TAKE.format(**_PARAMETERS)
 _MOVE: Final = cursors.MOVE.format(**_PARAMETERS)
 _DROP: Final = cursors.DROP.format(**_PARAMETERS)
-_SIZES: Final = cursors.SIZES.format(length="length", after="?", upto="?", limit="?")
+_SIZES: Final = cursors.SIZES.format(bytes=cursors.BYTES_ON_SQLITE, after="?", upto="?", limit="?")
 _PAGE: Final = cursors.PAGE.format(after="?", upto="?")
 
 

@@ -19,7 +19,7 @@ from agent_runtime.ports.audit import (
     TrailHead,
 )
 from agent_runtime.storage import audit_rows
-from agent_runtime.storage.cursors import last_of_page
+from agent_runtime.storage.cursors import BYTES_ON_SQLITE, last_of_page
 from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.claims import EVENTS
 from agent_runtime.storage.sqlite.reader import Reader
@@ -32,7 +32,7 @@ _NAMES: Final = ("scope", "after", "upto", "limit", "job")
 _PLACES: Final = {name: f":{name}" for name in _NAMES}
 _ALL_JOBS: Final = audit_rows.ALL_JOBS.format(**_PLACES)
 _JOBS_OF_SCOPE: Final = audit_rows.JOBS_OF_SCOPE.format(**_PLACES)
-_SIZES: Final = audit_rows.SIZES.format(length="length", **_PLACES)
+_SIZES: Final = audit_rows.SIZES.format(bytes=BYTES_ON_SQLITE, **_PLACES)
 _ENTRIES: Final = audit_rows.ENTRIES.format(**_PLACES)
 _TRAIL_PAGE: Final = audit_rows.TRAIL_PAGE.format(**_PLACES)
 _LAST_OF_TRAIL: Final = audit_rows.LAST_OF_TRAIL.format(**_PLACES)
