@@ -38,8 +38,8 @@ MOST = 1_000
 """Values that an answer of these tests may keep."""
 EVENT = 600
 """Values that stand at one place of one event."""
-TIMES = 40
-"""Events with something at one place: of 24,000 values."""
+TIMES = 20
+"""Events with something at one place: of 12,000 values."""
 BOUND = 2 * MOST + 8 * EVENT
 """Objects that are there at most: an answer's, and some events' that stand in the place of each other; a value of a kind of its own is two."""
 
