@@ -176,9 +176,11 @@ class AsyncAgentRunner:
                 "a conversational agent needs a state: run(spec=…, variables=…, state=AgentState(name=…))"
             )
         if state.conversation_id is None:
-            state.conversation_id, conversation = self._conversations.open(spec.name, state.attempt_count)
+            state.conversation_id, conversation = self._conversations.open(
+                spec.name, state.attempt_count, context.tenant_id
+            )
         else:
-            conversation = self._conversations.get(state.conversation_id)
+            conversation = self._conversations.get(state.conversation_id, spec.name, context.tenant_id)
         async with conversation.lock:
             return await self._continue(conversation, spec, variables, state, context, began)
 

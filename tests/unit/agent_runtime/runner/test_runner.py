@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +13,21 @@ from pydantic import BaseModel
 
 from agent_runtime.errors import ConfigurationError, InvalidInput, RunError
 from agent_runtime.observability import CallRecord
-from agent_runtime.runner import AgentMode, AgentRunner, AgentSpec, AgentState, AsyncAgentRunner
+from agent_runtime.runner import (
+    AgentMode,
+    AgentRunner,
+    AgentSpec,
+    AgentState,
+    AsyncAgentRunner,
+    conversations,
+)
 from llm_client import (
     CompletionResult,
     Delay,
     ExecutionEngine,
     FunctionProvider,
     ProviderUnavailable,
+    RequestContext,
     RequestSpec,
     RetryConfig,
     RunAborted,
@@ -343,6 +351,43 @@ async def test_a_conversation_needs_a_state_that_is_this_runners(packs: Path) ->
     other = AgentState(name="planner", conversation_id="planner_iter0_00000000")
     assert "no conversation" in ((await agents.run(TALK, GOAL, other)).error_message or "")
     assert provider.requests == []
+
+
+async def test_a_conversation_is_its_tenants_and_its_agents(packs: Path) -> None:
+    """Whoever knew an id, of which four bytes were chance, was told what another tenant had said."""
+    agents, provider, _ = runner(packs, GOOD, GOOD)
+    state = AgentState(name="planner")
+    ours = RequestContext(tenant_id="acme")
+    await agents.run(TALK, GOAL, state, context=ours)
+    assert state.conversation_id is not None
+    assert len(state.conversation_id.rpartition("_")[2]) == 32
+    for spec, context in (
+        (TALK, RequestContext(tenant_id="other")),
+        (TALK, RequestContext()),
+        (replace(TALK, name="other", prompt_pack="planner"), ours),
+    ):
+        stolen = AgentState(name="planner", conversation_id=state.conversation_id)
+        assert "no conversation" in (
+            (await agents.run(spec, GOAL, stolen, context=context)).error_message or ""
+        )
+    assert len(provider.requests) == 1
+    assert (await agents.run(TALK, GOAL, state, context=ours)).success
+
+
+async def test_a_flood_of_one_tenants_conversations_forgets_no_other_tenants(
+    packs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversations, "MAX_CONVERSATIONS", 3)
+    agents, _, _ = runner(packs, *[GOOD] * 12)
+    quiet, loud = RequestContext(tenant_id="quiet"), RequestContext(tenant_id="loud")
+    mine = AgentState(name="planner")
+    await agents.run(TALK, GOAL, mine, context=quiet)
+    theirs = [AgentState(name="planner") for _ in range(6)]
+    for state in theirs:
+        await agents.run(TALK, GOAL, state, context=loud)
+    assert (await agents.run(TALK, GOAL, mine, context=quiet)).success
+    kept = [(await agents.run(TALK, GOAL, state, context=loud)).success for state in theirs]
+    assert kept == [False] * 4 + [True] * 2
 
 
 # Other providers
