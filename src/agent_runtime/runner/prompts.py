@@ -30,6 +30,15 @@ USER: Final = "user.j2"
 EXAMPLES: Final = "examples.jsonl"
 MAX_FILE_BYTES: Final = 1_000_000
 """Of one file of a pack."""
+_OF_TEMPLATES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SyntaxError,  # more loops inside each other than Python compiles
+    TypeError,
+    ValueError,
+)
 _ROLES: Final = ("user", "assistant")
 
 
@@ -92,7 +101,7 @@ class PromptPacks:
             line = getattr(error, "lineno", None)
             where = f"{name}, line {line}" if line else name
             raise PromptInvalid(f"{where}: {text_of(error)}") from error
-        except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except _OF_TEMPLATES as error:
             raise PromptInvalid(f"{name}: {type(error).__name__}: {text_of(error)}") from error
 
     def _load(self, name: str) -> tuple[str, str, Callable[[], bool]]:

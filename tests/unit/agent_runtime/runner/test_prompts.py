@@ -61,6 +61,7 @@ async def test_a_template_includes_others_of_the_folder(tmp_path: Path) -> None:
         ({"examples": "{"}, "line 1: not JSON"),
         ({"examples": '{"role": "system", "content": "x"}'}, "an example is"),
         ({"user": "{{ ''.__class__.__mro__ }}"}, "unsafe"),
+        ({"user": "{% for a in [1] %}" * 21 + "{% endfor %}" * 21}, "too many statically nested blocks"),
         ({"user": "{{ goal.__init__.__globals__ }}"}, "unsafe"),
         ({"user": "{{ things.append(1) }}"}, "not safely callable|unsafe"),
         ({"user": "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"}, "RecursionError"),
