@@ -78,7 +78,7 @@ class RunAttempts(ModelMiddleware):
     async def count(self, result: CompletionResult) -> None:
         """Count what a call has used: the answer may be one that was recalled, which no attempt has told of."""
         self.usage += result.usage
-        if not self._is_counted:
+        if not self._is_counted and not result.cached:
             self._spent += _told(result.usage) or await self._most_of_what_is_recalled()
 
     async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:

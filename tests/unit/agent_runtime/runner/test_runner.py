@@ -26,6 +26,7 @@ from llm_client import (
     Delay,
     ExecutionEngine,
     FunctionProvider,
+    MemoryCache,
     ProviderUnavailable,
     RequestContext,
     RequestSpec,
@@ -284,6 +285,15 @@ async def test_an_answer_that_says_nothing_of_its_use_counts_as_the_most_it_can_
     spec = AgentSpec(name="planner", response_model=Plan, token_budget=2000, request=request)
     result = await agents.run(spec, GOAL)
     assert (result.success, len(provider.requests)) == (False, 2)
+
+
+async def test_an_answer_of_the_cache_counts_nothing(packs: Path) -> None:
+    provider = ScriptedProvider([BAD, GOOD])
+    agents = AsyncAgentRunner(ExecutionEngine(provider, cache=MemoryCache()), packs)
+    spec = AgentSpec(name="planner", response_model=Plan, token_budget=2000, max_schema_repair_attempts=0)
+    assert not (await agents.run(spec, GOAL)).success
+    assert (await agents.run(replace(spec, max_schema_repair_attempts=1), GOAL)).success
+    assert len(provider.requests) == 2
 
 
 @pytest.mark.parametrize("status", [None, 503])
