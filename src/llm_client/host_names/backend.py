@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import httpcore2
 from httpcore2 import AnyIOBackend, AsyncNetworkBackend, AsyncNetworkStream
@@ -13,6 +13,7 @@ from llm_client.host_names.look_ups import Address, addresses_of, first_of
 
 if TYPE_CHECKING:
     import httpx2
+    from httpcore2 import SOCKET_OPTION
 
 
 class NamedBackend(AsyncNetworkBackend):
@@ -27,7 +28,7 @@ class NamedBackend(AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,
         local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
         """Connect to the first address of a name that answers, in so many seconds altogether."""
 
@@ -48,7 +49,7 @@ class NamedBackend(AsyncNetworkBackend):
         self,
         path: str,
         timeout: float | None = None,
-        socket_options: Iterable[Any] | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> AsyncNetworkStream:
         """Connect to a socket of this machine."""
         return await self._plain.connect_unix_socket(path, timeout, socket_options)

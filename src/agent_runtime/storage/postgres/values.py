@@ -106,13 +106,13 @@ def event_record(job_id: str, scope_id: str, row: Iterable[object]) -> RuntimeEv
     )
 
 
-async def event_records(rows: Sequence[tuple[str, str, Sequence[Any]]]) -> list[RuntimeEvent]:
+async def event_records(rows: Sequence[tuple[str, str, Sequence[object]]]) -> list[RuntimeEvent]:
     """Build events from their jobs' ids, scopes, and rows in the order of `EVENT`; much data is read in a thread."""
 
     def build() -> list[RuntimeEvent]:
         return [event_record(*row) for row in rows]
 
-    is_much = sum(len(row[_DATA]) for _, _, row in rows) > _MUCH
+    is_much = sum(len(str(row[_DATA])) for _, _, row in rows) > _MUCH
     return await aside(build) if is_much else build()
 
 
