@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Protocol, Unpack
 
 from llm_client.blocking import run_blocking
@@ -12,6 +13,7 @@ from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult, Message, StreamEvent
 from llm_client.providers.base import Provider
 from llm_client.spec import AskedFields, RequestContext, RequestSpec
+from llm_client.usage import Usage
 
 logger = logger_of(__name__)
 
@@ -45,6 +47,8 @@ class CallLogger(Protocol):
         input_tokens: int | None,
         output_tokens: int | None,
         chunks_count: int | None,
+        first_token_ms: int | None,
+        usage: Usage | None,
         metadata: Mapping[str, object] | None,
     ) -> None:
         """Close a record with status `completed`, `failed` or `cancelled`."""
@@ -168,7 +172,7 @@ class LLM:
 
         async def heard(text: str | Exception) -> None:
             if isinstance(text, str):
-                record.chunks.append(text)
+                record.hear(text)
 
         return EventStream(ask, heard)
 
@@ -195,6 +199,14 @@ class _Record:
         self.result: CompletionResult | None = None
         self.error: BaseException | None = None
         self.chunks: list[str] = []
+        self.first_token_ms: int | None = None
+        self._asked_at = 0.0
+
+    def hear(self, text: str) -> None:
+        """Take a piece of the answer."""
+        if not self.chunks:
+            self.first_token_ms = round((monotonic() - self._asked_at) * 1000)
+        self.chunks.append(text)
 
     async def open(
         self,
@@ -203,6 +215,7 @@ class _Record:
         completion_id: str | None,
         metadata: Mapping[str, object] | None,
     ) -> None:
+        self._asked_at = monotonic()
         if self._logger is None:
             return
         provider = self._engine.provider
@@ -221,6 +234,7 @@ class _Record:
         except Exception:
             logger.exception("a model call could not be logged")
             self._logger = None
+        self._asked_at = monotonic()
 
     async def close(self) -> None:
         if self._logger is None:
@@ -236,6 +250,8 @@ class _Record:
                 input_tokens=usage.input_tokens if usage is not None else None,
                 output_tokens=usage.output_tokens if usage is not None else None,
                 chunks_count=len(self.chunks) if self._call_type == "inference_stream" else None,
+                first_token_ms=self.first_token_ms,
+                usage=usage,
                 metadata=None,
             )
         except Exception:

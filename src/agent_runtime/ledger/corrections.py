@@ -6,8 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.ledger.totals import ADJUSTED
-from agent_runtime.values.budget import Amount, Charge, LedgerEntry
+from agent_runtime.values.budget import ADJUSTED, Amount, Charge, LedgerEntry
 from agent_runtime.values.money import to_dollars, to_units
 from llm_client.usage import Usage
 

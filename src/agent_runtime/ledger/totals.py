@@ -9,11 +9,10 @@ from typing import Final, Literal
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.windows import zone
-from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.budget import ADJUSTED, LedgerEntry
 
 CHECK: Final = "budget_check"
 """Type of entries that record a decision, not a use."""
-ADJUSTED: Final = "adjusted"
 
 Group = Literal[
     "scope", "principal", "session", "model", "provider", "agent", "tool", "job", "day", "tier", "price"

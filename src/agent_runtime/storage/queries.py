@@ -118,6 +118,8 @@ def list_ledger(wanted: LedgerFilter, dialect: Dialect) -> Query:
         conditions.add("timestamp >= {}", wanted.since)
     if wanted.until is not None:
         conditions.add("timestamp < {}", wanted.until)
+    if wanted.corrections:
+        conditions.add("status = 'adjusted'")  # said as the index says it
     if wanted.after is not None:
         scope_id, entry_id = wanted.after
         before = "id > (SELECT id FROM runtime_ledger WHERE event_id = {} AND scope_id = {})"

@@ -26,6 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
+from agent_runtime.observability.sql.tables import metadata as log_tables
+
 metadata = MetaData()
 
 Time: TypeEngine[Any] = BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
@@ -447,6 +449,12 @@ ledger = Table(
     UniqueConstraint("event_id", "scope_id", name="runtime_ledger_once"),
     Index("runtime_ledger_of_job", "job_id"),
     Index("runtime_ledger_by_scope", "scope_id", "timestamp"),
+    Index(
+        "runtime_ledger_corrections",
+        "timestamp",
+        sqlite_where=text("status = 'adjusted'"),
+        postgresql_where=text("status = 'adjusted'"),
+    ),
 )
 
 budget_counters = Table(
@@ -500,6 +508,10 @@ workers = Table(
     _required("heartbeat_at", Time),
     _required("info", Json),
 )
+
+
+for logs in log_tables.sorted_tables:  # which may stand in an application's own database as well
+    logs.to_metadata(metadata)
 
 
 def sqlite_script() -> str:

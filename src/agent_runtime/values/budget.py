@@ -56,6 +56,9 @@ class Amount(NamedTuple):
 
 NOTHING = Amount()
 
+ADJUSTED = "adjusted"
+"""Status of an entry that corrects another one."""
+
 
 class Limits(NamedTuple):
     """Upper bounds for settled plus reserved; `None` is no bound."""
@@ -205,6 +208,8 @@ class LedgerFilter:
     since: datetime | None = None
     until: datetime | None = None
     """Entries of this very moment are left out."""
+    corrections: bool = False
+    """Only what was found out later about earlier entries."""
     after: EntryKey | None = None
     """Key of the last entry of the page before."""
     limit: int = 1000
@@ -225,4 +230,5 @@ class LedgerFilter:
             and self.type in (None, entry.type)
             and (self.since is None or entry.timestamp >= self.since)
             and (self.until is None or entry.timestamp < self.until)
+            and (not self.corrections or entry.status == ADJUSTED)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,15 @@ class _Reader:
     """The requests, answers and results of a journal, as far as it has been read."""
 
     def __init__(self) -> None:
-        self.requests: dict[str, ModelRequest] = {}
         self.places: dict[str, str] = {}
         """Of the model calls, by operation id."""
         self._answers: dict[str, Message] = {}
         self._results: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        self._reader = RequestReader(answer=self._answers.__getitem__, result=self._results.__getitem__)
+
+    @property
+    def requests(self) -> Mapping[str, ModelRequest]:
+        return self._reader.requests
 
     def read(self, event: RuntimeEvent) -> None:
         operation_id = event.operation_id
@@ -54,13 +58,34 @@ class _Reader:
         place = operation_id.partition(":")[2]
         if event.type == RuntimeEventType.MODEL_STARTED:
             self.places[operation_id] = place
-            self.requests[place] = self._request(event.body())
+            self._reader.read(place, event.body())
         elif event.type in _ANSWERS:
             self._answers[place] = load_result(event.body()).message()
         elif event.type in _RESULTS:
             self._results[place] = event.data.get("name", ""), event.body()
 
-    def _request(self, body: Mapping[str, Any]) -> ModelRequest:
+
+class RequestReader:
+    """Puts requests together from what is written of each: what was new, and references.
+
+    Args:
+        answer: Returns the answer of the call at a place.
+        result: Returns the name of the tool at a place, and what its call came to.
+    """
+
+    def __init__(
+        self,
+        *,
+        answer: Callable[[str], Message],
+        result: Callable[[str], tuple[str, Mapping[str, Any]]],
+    ) -> None:
+        self.requests: dict[str, ModelRequest] = {}
+        """Those that were read, by place."""
+        self._answer = answer
+        self._result = result
+
+    def read(self, place: str, body: Mapping[str, Any]) -> None:
+        """Put together the request at a place; those that it refers to were read before."""
         fresh = [load_message(message) for message in body["messages"]]
         messages: list[Message] = []
         tools = body.get("tools")
@@ -72,17 +97,17 @@ class _Reader:
             messages += self._referred(part)
             if tools is None and len(part) == 3:
                 tools = self.requests[part[0]].tools
-        return ModelRequest(messages=tuple(messages), tools=tuple(tools or ()))
+        self.requests[place] = ModelRequest(messages=tuple(messages), tools=tuple(tools or ()))
 
     def _referred(self, part: Sequence[Any]) -> Sequence[Message]:
         match part:
             case [place, int(first), int(count)]:
                 return self.requests[place].messages[first : first + count]
             case [place, call_id]:
-                name, body = self._results[place]
+                name, body = self._result(place)
                 text = body.get("content")
                 text = to_result(body.get("value")).content if text is None else text
                 return (Message.tool(text, call_id, name),)
             case [place]:
-                return (self._answers[place],)
+                return (self._answer(place),)
         raise ValueError(f"{part!r} refers to no message")

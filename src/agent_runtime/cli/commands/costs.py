@@ -20,8 +20,8 @@ from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import money, tokens
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
-from agent_runtime.ledger.totals import ADJUSTED, CHECK
-from agent_runtime.values.budget import LedgerEntry, LedgerFilter
+from agent_runtime.ledger.totals import CHECK
+from agent_runtime.values.budget import ADJUSTED, LedgerEntry, LedgerFilter
 from agent_runtime.values.checks import check_text
 
 if TYPE_CHECKING:

@@ -2,6 +2,138 @@ CREATE TABLE runtime_schema_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT runtime_schema_version_pkc PRIMARY KEY (version_num)
 );
+CREATE TABLE execution_log_rollups (
+	hour DATETIME NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	agent_type TEXT NOT NULL, 
+	execution_step TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	executions BIGINT NOT NULL, 
+	timed BIGINT NOT NULL, 
+	duration_ms BIGINT NOT NULL, 
+	shortest_ms BIGINT, 
+	longest_ms BIGINT, 
+	CONSTRAINT execution_log_rollups_key PRIMARY KEY (hour, scope_id, agent_type, execution_step, status)
+);
+CREATE TABLE execution_logs (
+	id TEXT NOT NULL, 
+	execution_id TEXT NOT NULL, 
+	parent_id TEXT, 
+	scope_id TEXT DEFAULT 'default' NOT NULL, 
+	principal_id TEXT, 
+	session_id TEXT, 
+	agent_type TEXT NOT NULL, 
+	execution_step TEXT NOT NULL, 
+	action_type TEXT, 
+	status TEXT DEFAULT 'started' NOT NULL, 
+	start_time DATETIME NOT NULL, 
+	end_time DATETIME, 
+	duration_ms BIGINT, 
+	input_data JSON, 
+	output_data JSON, 
+	error_message TEXT, 
+	metadata JSON, 
+	operation_id TEXT, 
+	report_id TEXT, 
+	completion_id TEXT, 
+	widget_id TEXT, 
+	step_id TEXT, 
+	external_platform TEXT, 
+	external_user_id TEXT, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE INDEX execution_logs_by_scope ON execution_logs (scope_id, start_time, id);
+CREATE INDEX execution_logs_by_time ON execution_logs (start_time, id);
+CREATE INDEX execution_logs_of_execution ON execution_logs (execution_id, start_time);
+CREATE INDEX execution_logs_of_operation ON execution_logs (operation_id);
+CREATE INDEX execution_logs_of_principal ON execution_logs (principal_id);
+CREATE INDEX execution_logs_of_report ON execution_logs (report_id, start_time);
+CREATE TABLE latency_rollups (
+	day DATETIME NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	kind TEXT NOT NULL, 
+	agent TEXT NOT NULL, 
+	model_id TEXT NOT NULL, 
+	bucket INTEGER NOT NULL, 
+	n BIGINT NOT NULL, 
+	CONSTRAINT latency_rollups_key PRIMARY KEY (day, scope_id, kind, agent, model_id, bucket)
+);
+CREATE TABLE llm_call_logs (
+	id TEXT NOT NULL, 
+	execution_log_id TEXT, 
+	scope_id TEXT DEFAULT 'default' NOT NULL, 
+	principal_id TEXT, 
+	session_id TEXT, 
+	agent TEXT DEFAULT '' NOT NULL, 
+	provider TEXT NOT NULL, 
+	model_id TEXT NOT NULL, 
+	call_type TEXT DEFAULT 'inference' NOT NULL, 
+	status TEXT DEFAULT 'started' NOT NULL, 
+	start_time DATETIME NOT NULL, 
+	end_time DATETIME, 
+	duration_ms BIGINT, 
+	first_token_ms BIGINT, 
+	input_tokens BIGINT, 
+	output_tokens BIGINT, 
+	total_tokens BIGINT, 
+	cached_tokens BIGINT, 
+	reasoning_tokens BIGINT, 
+	input_cost_units BIGINT, 
+	input_cost NUMERIC(20, 10) GENERATED ALWAYS AS (input_cost_units / 10000000000.0) STORED, 
+	output_cost_units BIGINT, 
+	output_cost NUMERIC(20, 10) GENERATED ALWAYS AS (output_cost_units / 10000000000.0) STORED, 
+	total_cost_units BIGINT, 
+	total_cost NUMERIC(20, 10) GENERATED ALWAYS AS (total_cost_units / 10000000000.0) STORED, 
+	saved_cost_units BIGINT, 
+	saved_cost NUMERIC(20, 10) GENERATED ALWAYS AS (saved_cost_units / 10000000000.0) STORED, 
+	price_source TEXT, 
+	uncertain BOOLEAN DEFAULT false NOT NULL, 
+	is_streaming BOOLEAN DEFAULT false NOT NULL, 
+	chunks_count INTEGER, 
+	job_id TEXT, 
+	operation_id TEXT, 
+	attempt INTEGER, 
+	prompt TEXT, 
+	request JSON, 
+	response TEXT, 
+	tool_calls JSON, 
+	error_message TEXT, 
+	metadata JSON, 
+	report_id TEXT, 
+	completion_id TEXT, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	PRIMARY KEY (id)
+);
+CREATE INDEX llm_call_logs_by_scope ON llm_call_logs (scope_id, start_time, id);
+CREATE INDEX llm_call_logs_by_time ON llm_call_logs (start_time, id);
+CREATE INDEX llm_call_logs_of_execution ON llm_call_logs (execution_log_id, start_time);
+CREATE INDEX llm_call_logs_of_operation ON llm_call_logs (operation_id);
+CREATE INDEX llm_call_logs_of_principal ON llm_call_logs (principal_id);
+CREATE INDEX llm_call_logs_of_report ON llm_call_logs (report_id, start_time);
+CREATE TABLE llm_call_rollups (
+	hour DATETIME NOT NULL, 
+	scope_id TEXT NOT NULL, 
+	agent TEXT NOT NULL, 
+	provider TEXT NOT NULL, 
+	model_id TEXT NOT NULL, 
+	call_type TEXT NOT NULL, 
+	status TEXT NOT NULL, 
+	calls BIGINT NOT NULL, 
+	timed BIGINT NOT NULL, 
+	duration_ms BIGINT NOT NULL, 
+	input_tokens BIGINT NOT NULL, 
+	output_tokens BIGINT NOT NULL, 
+	cached_tokens BIGINT NOT NULL, 
+	reasoning_tokens BIGINT NOT NULL, 
+	cost_units BIGINT NOT NULL, 
+	saved_units BIGINT NOT NULL, 
+	unpriced BIGINT NOT NULL, 
+	uncertain BIGINT NOT NULL, 
+	CONSTRAINT llm_call_rollups_key PRIMARY KEY (hour, scope_id, agent, provider, model_id, call_type, status)
+);
 CREATE TABLE runtime_action_tokens (
 	token_hash TEXT NOT NULL, 
 	action_id TEXT NOT NULL, 
@@ -196,6 +328,7 @@ CREATE TABLE runtime_ledger (
 	CONSTRAINT runtime_ledger_once UNIQUE (event_id, scope_id)
 );
 CREATE INDEX runtime_ledger_by_scope ON runtime_ledger (scope_id, timestamp);
+CREATE INDEX runtime_ledger_corrections ON runtime_ledger (timestamp) WHERE status = 'adjusted';
 CREATE INDEX runtime_ledger_of_job ON runtime_ledger (job_id);
 CREATE TABLE runtime_messages (
 	message_id TEXT NOT NULL, 

@@ -1,8 +1,10 @@
 """The tables of the first release: what `storage.schema` declares, and what only Postgres has."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, UUID
 
 revision = "0001"
 down_revision = None
@@ -11,6 +13,9 @@ depends_on = None
 
 Time = sa.BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
 Json = sa.Text().with_variant(JSONB(), "postgresql")
+LogTime = sa.DateTime(timezone=True)
+LogJson = sa.JSON().with_variant(JSONB(), "postgresql")
+Id = sa.Text().with_variant(UUID(as_uuid=False), "postgresql")
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # The suspended jobs for which signals or messages are there that satisfy one of their sets of waits, or signals that answer
@@ -52,6 +57,16 @@ WHERE n.unclaimed > 0
     )
   )
 """.strip()
+
+
+def _whose() -> list[sa.Column[Any]]:
+    scope = sa.Column("scope_id", sa.Text, nullable=False, server_default=sa.text("'default'"))
+    return [scope, sa.Column("principal_id", sa.Text), sa.Column("session_id", sa.Text)]
+
+
+def _money(name: str) -> list[sa.Column[Any]]:
+    dollars = sa.Computed(f"{name}_units / 10000000000.0", persisted=True)
+    return [sa.Column(f"{name}_units", sa.BigInteger), sa.Column(name, sa.Numeric(20, 10), dollars)]
 
 
 def upgrade() -> None:
@@ -270,6 +285,7 @@ def upgrade() -> None:
     )
     op.create_index("runtime_ledger_by_scope", "runtime_ledger", ["scope_id", "timestamp"])
     op.create_index("runtime_ledger_of_job", "runtime_ledger", ["job_id"])
+    _partial_index("runtime_ledger_corrections", "runtime_ledger", ["timestamp"], "status = 'adjusted'")
     op.create_table(
         "runtime_policies",
         sa.Column("name", sa.Text, nullable=False),
@@ -376,9 +392,140 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", Time, nullable=False),
         sa.Column("info", Json, nullable=False),
     )
+    _create_logs()
     op.execute(WOKEN)
     if op.get_context().dialect.name == "postgresql":
         _add_what_only_postgres_has()
+
+
+def _create_logs() -> None:
+    op.create_table(
+        "execution_logs",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("execution_id", sa.Text, nullable=False),
+        sa.Column("parent_id", Id),
+        *_whose(),
+        sa.Column("agent_type", sa.Text, nullable=False),
+        sa.Column("execution_step", sa.Text, nullable=False),
+        sa.Column("action_type", sa.Text),
+        sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'started'")),
+        sa.Column("start_time", LogTime, nullable=False),
+        sa.Column("end_time", LogTime),
+        sa.Column("duration_ms", sa.BigInteger),
+        sa.Column("input_data", LogJson),
+        sa.Column("output_data", LogJson),
+        sa.Column("error_message", sa.Text),
+        sa.Column("metadata", LogJson),
+        *(
+            sa.Column(name, sa.Text)
+            for name in (
+                "operation_id",
+                "report_id",
+                "completion_id",
+                "widget_id",
+                "step_id",
+                "external_platform",
+                "external_user_id",
+            )
+        ),
+        sa.Column("created_at", LogTime, nullable=False),
+        sa.Column("updated_at", LogTime, nullable=False),
+    )
+    op.create_table(
+        "llm_call_logs",
+        sa.Column("id", Id, primary_key=True),
+        sa.Column("execution_log_id", sa.Text),
+        *_whose(),
+        sa.Column("agent", sa.Text, nullable=False, server_default=sa.text("''")),
+        sa.Column("provider", sa.Text, nullable=False),
+        sa.Column("model_id", sa.Text, nullable=False),
+        sa.Column("call_type", sa.Text, nullable=False, server_default=sa.text("'inference'")),
+        sa.Column("status", sa.Text, nullable=False, server_default=sa.text("'started'")),
+        sa.Column("start_time", LogTime, nullable=False),
+        sa.Column("end_time", LogTime),
+        *(
+            sa.Column(name, sa.BigInteger)
+            for name in (
+                "duration_ms",
+                "first_token_ms",
+                "input_tokens",
+                "output_tokens",
+                "total_tokens",
+                "cached_tokens",
+                "reasoning_tokens",
+            )
+        ),
+        *_money("input_cost"),
+        *_money("output_cost"),
+        *_money("total_cost"),
+        *_money("saved_cost"),
+        sa.Column("price_source", sa.Text),
+        sa.Column("uncertain", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("is_streaming", sa.Boolean, nullable=False, server_default=sa.text("false")),
+        sa.Column("chunks_count", sa.Integer),
+        sa.Column("job_id", sa.Text),
+        sa.Column("operation_id", sa.Text),
+        sa.Column("attempt", sa.Integer),
+        sa.Column("prompt", sa.Text),
+        sa.Column("request", LogJson),
+        sa.Column("response", sa.Text),
+        sa.Column("tool_calls", LogJson),
+        sa.Column("error_message", sa.Text),
+        sa.Column("metadata", LogJson),
+        sa.Column("report_id", sa.Text),
+        sa.Column("completion_id", sa.Text),
+        sa.Column("created_at", LogTime, nullable=False),
+        sa.Column("updated_at", LogTime, nullable=False),
+    )
+    for table, execution in (("execution_logs", "execution_id"), ("llm_call_logs", "execution_log_id")):
+        op.create_index(f"{table}_of_execution", table, [execution, "start_time"])
+        op.create_index(f"{table}_by_scope", table, ["scope_id", "start_time", "id"])
+        op.create_index(f"{table}_by_time", table, ["start_time", "id"])
+        op.create_index(f"{table}_of_operation", table, ["operation_id"])
+        op.create_index(f"{table}_of_report", table, ["report_id", "start_time"])
+        op.create_index(f"{table}_of_principal", table, ["principal_id"])
+    _create_sums()
+
+
+def _create_sums() -> None:
+    """Create the tables of what is added up of the logs."""
+
+    def table(name: str, keys: list[sa.Column[Any]], *sums: sa.Column[Any]) -> None:
+        key = sa.PrimaryKeyConstraint(*(column.name for column in keys), name=f"{name}_key")
+        op.create_table(name, *keys, *sums, key)
+
+    def texts(*names: str) -> list[sa.Column[Any]]:
+        return [sa.Column(name, sa.Text, nullable=False) for name in names]
+
+    def numbers(*names: str) -> list[sa.Column[Any]]:
+        return [sa.Column(name, sa.BigInteger, nullable=False) for name in names]
+
+    hour, day = (sa.Column(name, LogTime, nullable=False) for name in ("hour", "day"))
+    table(
+        "execution_log_rollups",
+        [hour, *texts("scope_id", "agent_type", "execution_step", "status")],
+        *numbers("executions", "timed", "duration_ms"),
+        sa.Column("shortest_ms", sa.BigInteger),
+        sa.Column("longest_ms", sa.BigInteger),
+    )
+    table(
+        "llm_call_rollups",
+        [
+            sa.Column("hour", LogTime, nullable=False),
+            *texts("scope_id", "agent", "provider", "model_id", "call_type", "status"),
+        ],
+        *numbers("calls", "timed", "duration_ms", "input_tokens", "output_tokens"),
+        *numbers("cached_tokens", "reasoning_tokens", "cost_units", "saved_units", "unpriced", "uncertain"),
+    )
+    table(
+        "latency_rollups",
+        [
+            day,
+            *texts("scope_id", "kind", "agent", "model_id"),
+            sa.Column("bucket", sa.Integer, nullable=False),
+        ],
+        *numbers("n"),
+    )
 
 
 def _partial_index(
@@ -413,6 +560,11 @@ def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP VIEW runtime_woken")
     for table in (
+        "latency_rollups",
+        "llm_call_rollups",
+        "execution_log_rollups",
+        "llm_call_logs",
+        "execution_logs",
         "runtime_receivers",
         "runtime_messages",
         "runtime_inboxes",

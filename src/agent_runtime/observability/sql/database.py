@@ -1,0 +1,344 @@
+"""Where the logs stand: the database of a storage, or one that an application has made an SQLAlchemy engine for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.extras import optional_packages
+from agent_runtime.observability.sql.tables import metadata
+from agent_runtime.observability.sql.writing import Change, write
+from agent_runtime.ports.storage import Storage
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+logger = logger_of(__name__)
+
+T = TypeVar("T")
+BUSY_SECONDS: Final = 10.0
+READERS: Final = 2
+MAX_PENDING: Final = 50_000
+"""Rows that may wait to be written; of a database that stands still for long, later ones are lost."""
+BATCH: Final = 200
+"""Rows that are written at once: others write the same file."""
+
+
+class LogDatabase(Protocol):
+    """Runs what reads and writes the tables of the logs. Work is done on a connection of SQLAlchemy, in a transaction of its own."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns. Raises `StorageError`."""
+        ...
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, which may write. Raises `StorageError`."""
+        ...
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Write changes of rows; those of several callers in one transaction where that is faster. Raises `StorageError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what was given, and leave the database."""
+        ...
+
+
+class _Failed:
+    """Says what a database has against something, without what was to be written."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, SQLAlchemyError):
+            raise StorageError(f"the tables of the logs cannot be used: {_reason(error)}") from None
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    lines = str(getattr(error, "orig", None) or error).splitlines() or [type(error).__name__]
+    return public_text(lines[0], 300)
+
+
+class ThreadedDatabase:
+    """A database behind a synchronous engine: one thread writes, others read. What waits when the process ends is written then.
+
+    Args:
+        engine: The engine.
+        is_ours: Whether the engine is closed with this.
+    """
+
+    def __init__(self, engine: Engine, *, is_ours: bool = False) -> None:
+        self._engine = engine
+        self._changing = threading.Lock()
+        self._pending: list[tuple[Sequence[Change], Future[None]]] = []
+        self._waiting = 0
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
+        self._dispose = finalize(self, engine.dispose) if is_ours else None
+        shares_connection = isinstance(engine.pool, StaticPool)  # of a database in memory
+        self._readers = (
+            self._writer
+            if shares_connection
+            else ThreadPoolExecutor(READERS, thread_name_prefix="log-reader")
+        )
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, which may write."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, work)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Write changes of rows."""
+        done: Future[None] = Future()
+        with self._changing:
+            if self._waiting + len(changes) > MAX_PENDING:
+                raise StorageError(f"{self._waiting} rows of the logs wait to be written already")
+            self._waiting += len(changes)
+            self._pending.append((changes, done))
+            if len(self._pending) == 1:
+                self._writer.submit(self._write_pending)
+        await asyncio.wrap_future(done)
+
+    async def aclose(self) -> None:
+        """Finish what was given, and close the connections."""
+        for pool in {self._writer, self._readers}:
+            await asyncio.to_thread(pool.shutdown)
+        if self._dispose is not None:
+            self._dispose()
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        with _Failed(), self._engine.connect() as connection, connection.begin():
+            return work(connection)
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        with (
+            _Failed(),
+            self._engine.connect().execution_options(writes=True) as connection,
+            connection.begin(),
+        ):
+            return work(connection)
+
+    def _write_pending(self) -> None:
+        while True:
+            with self._changing:
+                taken: list[tuple[Sequence[Change], Future[None]]] = []
+                rows = 0
+                while self._pending and (not taken or rows + len(self._pending[0][0]) <= BATCH):
+                    taken.append(self._pending.pop(0))
+                    rows += len(taken[-1][0])
+                self._waiting -= rows
+            if not taken:
+                return
+            self._write_batch(taken)
+            with self._changing:
+                if not self._pending:
+                    return
+
+    def _write_batch(self, taken: Sequence[tuple[Sequence[Change], Future[None]]]) -> None:
+        try:
+            self._run(partial(write, changes=[change for changes, _ in taken for change in changes]))
+        except Exception as error:  # noqa: BLE001 -- told to whoever waits
+            if len(taken) > 1:  # one of them may be what the database refuses
+                for one in taken:
+                    self._write_batch([one])
+                return
+            _told(taken[0][1], error)
+            return
+        for _, done in taken:
+            _told(done, None)
+
+
+def _told(done: Future[None], error: Exception | None) -> None:
+    if not done.set_running_or_notify_cancel():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+class AsyncDatabase:
+    """A database behind an application's asynchronous engine, or the connection that a session of it is bound to."""
+
+    def __init__(self, bind: AsyncEngine | AsyncConnection) -> None:
+        self._bind = bind
+        self._one = asyncio.Lock()
+        self._in_turn = asyncio.Lock()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns."""
+        return await self.run(work)
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, which may write."""
+        from sqlalchemy.ext.asyncio import AsyncEngine
+
+        with _Failed():
+            if isinstance(self._bind, AsyncEngine):
+                async with self._bind.begin() as connection:
+                    return await connection.run_sync(work)
+            # The transaction is the caller's: what is written goes with it, and nothing of it is ended here.
+            async with self._one, self._bind.begin_nested():
+                return await self._bind.run_sync(work)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Write changes of rows, in the order they are given: the end of a row must not be overtaken by its beginning."""
+        async with self._in_turn:
+            await self.run(partial(write, changes=changes))
+
+    async def aclose(self) -> None:
+        """Leave the engine, which is the application's, as it is."""
+
+
+_KNOWN: Final[WeakValueDictionary[int, LogDatabase]] = WeakValueDictionary()
+_IN_MEMORY: Final[WeakKeyDictionary[Storage, Engine]] = WeakKeyDictionary()
+"""The logs of storages in memory, which go with them."""
+
+
+class StorageDatabase:
+    """The database of one of our storages, which is opened when it is first needed."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._opening = threading.Lock()
+        self._opened: ThreadedDatabase | None = None
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns."""
+        return await (await self._database()).read(work)
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns, which may write."""
+        return await (await self._database()).run(work)
+
+    async def write(self, changes: Sequence[Change]) -> None:
+        """Write changes of rows."""
+        await (await self._database()).write(changes)
+
+    async def aclose(self) -> None:
+        """Finish what was given, and close the connections; the storage stays as it is."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
+
+    async def _database(self) -> ThreadedDatabase:
+        if self._opened is None:
+            await self._storage.open()
+            await asyncio.to_thread(self._open)
+        assert self._opened is not None  # noqa: S101 -- just made
+        return self._opened
+
+    def _open(self) -> None:
+        with self._opening:
+            if self._opened is None:
+                self._opened = ThreadedDatabase(_engine_of(self._storage), is_ours=True)
+
+
+def _engine_of(storage: Storage) -> Engine:
+    path, dsn = getattr(storage, "path", None), getattr(storage, "dsn", None)
+    if isinstance(path, Path):
+        return _sqlite(URL.create("sqlite", database=str(path)))
+    if isinstance(dsn, str):
+        with optional_packages():
+            return create_engine(
+                make_url(dsn).set(drivername="postgresql+psycopg"),
+                hide_parameters=True,
+                pool_size=1 + READERS,
+                pool_pre_ping=True,
+            )
+    if storage.is_durable:
+        raise ConfigurationError(
+            "the logs cannot use the connections of this storage: give them an engine of their own"
+        )
+    engine = _IN_MEMORY.get(storage)
+    if engine is None:
+        engine = _IN_MEMORY[storage] = _sqlite(URL.create("sqlite"), poolclass=StaticPool)
+        metadata.create_all(engine)
+    return engine
+
+
+def _sqlite(url: URL, **options: Any) -> Engine:
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+        **options,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        # Who begins by reading and then writes finds the file changed by another process, and cannot go on.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def database_of(db: Any) -> LogDatabase:
+    """Return where logs are kept: one for each storage and engine, whoever asks.
+
+    Args:
+        db: A storage, an engine of SQLAlchemy, an `AsyncEngine`, or an `AsyncSession`, whose engine is used: its transaction is neither
+            joined nor ended.
+
+    Raises:
+        ConfigurationError: It is nothing of these, or a database other than SQLite and Postgres.
+    """
+    if isinstance(db, ThreadedDatabase | AsyncDatabase | StorageDatabase):
+        return db
+    bind = _bind_of(db)
+    if bind is None:
+        raise ConfigurationError(
+            f"logs are kept in a storage, an SQLAlchemy engine or an AsyncSession, not in a {type(db).__name__}"
+        )
+    found = _KNOWN.get(id(bind))
+    if found is None:
+        found = _KNOWN[id(bind)] = _made(bind)
+    return found
+
+
+def _bind_of(db: Any) -> Any:
+    """Return what a database belongs to: an engine, the connection of a session, or a storage."""
+    if isinstance(db, Engine):
+        return db
+    if (
+        "sqlalchemy.ext.asyncio" in sys.modules
+    ):  # nobody has a session of it otherwise, and importing it takes greenlet
+        from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+
+        if isinstance(db, AsyncSession):
+            db = db.bind
+        if isinstance(db, AsyncEngine | AsyncConnection):
+            return db
+    return db if hasattr(db, "feed_end") else None
+
+
+def _made(bind: Any) -> LogDatabase:
+    dialect = getattr(getattr(bind, "dialect", None), "name", None)
+    if dialect is None:
+        return StorageDatabase(bind)
+    if dialect not in ("sqlite", "postgresql"):
+        raise ConfigurationError(f"logs can be kept in SQLite and Postgres, not in {dialect}")
+    return ThreadedDatabase(bind) if isinstance(bind, Engine) else AsyncDatabase(bind)

@@ -1,0 +1,189 @@
+"""The projection that fills the logs from the journals of all jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Literal
+
+from agent_runtime.observability.sql.database import BATCH, LogDatabase, database_of
+from agent_runtime.observability.sql.entries import EntryReader
+from agent_runtime.observability.sql.ids import call_row_of
+from agent_runtime.observability.sql.tables import llm_call_logs
+from agent_runtime.observability.sql.texts import stored_name
+from agent_runtime.observability.sql.writing import Change
+from agent_runtime.ports.feed import FeedEntry
+from agent_runtime.ports.storage import Storage
+from agent_runtime.values.budget import LedgerEntry, LedgerFilter
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.job import JobRecord
+from llm_client.pricing.book import PriceBook
+
+PROJECTION: Final = "logs"
+MAX_JOBS: Final = 5_000
+"""Jobs whose owners are remembered."""
+LATE: Final = timedelta(minutes=10)
+"""How long a correction may take to be written after the time it bears."""
+_PAGE: Final = 1000
+
+
+class JournalLogs:
+    """Fills `execution_logs` and `llm_call_logs` from the journals: a projection, to be given to a kernel.
+
+    A job is an execution with the job's id as its `execution_id`; its steps and tools' calls are rows below it, each attempt to ask a model
+    is a row of the calls. What a correction of the ledger says is taken over. Given the same journals it writes the same rows, so
+    `agent-runtime logs rebuild` can make them anew.
+
+    Args:
+        storage: Whose journals.
+        db: Where the logs stand; by default in the storage's own database.
+        content: Whether texts are kept: what was asked, answered, given and returned.
+        without_content: Scopes whose texts are not kept in any case.
+        prices: What the parts of a call cost, and what caches saved.
+    """
+
+    name = PROJECTION
+    begin: Literal["first", "now"] = "first"
+
+    def __init__(
+        self,
+        storage: Storage,
+        db: Any = None,
+        *,
+        content: bool = True,
+        without_content: Collection[str] = (),
+        prices: PriceBook | None = None,
+    ) -> None:
+        self._storage = storage
+        self._database: LogDatabase = database_of(storage if db is None else db)
+        self._content = content
+        self._without_content = frozenset(without_content)
+        self._reader = EntryReader(prices or PriceBook())
+        self._jobs: OrderedDict[str, JobRecord] = OrderedDict()
+        self._copying: dict[str, bool] = {}
+        """Of jobs that are retries, whether what comes is still a copy of what the job before has done."""
+        self._corrected_until: datetime | None = None
+
+    async def project(self, entries: Sequence[FeedEntry]) -> None:
+        """Write what entries tell."""
+        jobs = await self._jobs_of(entries)
+        told = [event for _, event in entries if not await self._is_copy(event, jobs[event.job_id or ""])]
+        changes = await asyncio.to_thread(self._changes, told, jobs)
+        for first in range(0, len(changes), BATCH):
+            await self._database.write(changes[first : first + BATCH])
+        doubtful = [event.timestamp for event in told if _may_be_corrected(event)]
+        await self.correct(since=min(doubtful, default=None))
+
+    async def correct(self, *, since: datetime | None = None) -> None:
+        """Take over what the ledger has found out later.
+
+        Args:
+            since: From when on corrections are looked at; those that were not looked at yet are in any case.
+        """
+        known = self._corrected_until
+        since = None if known is None else min(since or known, known - LATE)
+        latest = known
+        async for entry in self._corrections(since):
+            change = await self._correction(entry)
+            if change is not None:
+                await self._database.run(partial(_correct, change=change, scope_id=entry.scope_id))
+            latest = entry.timestamp if latest is None else max(latest, entry.timestamp)
+        self._corrected_until = latest
+
+    async def _corrections(self, since: datetime | None) -> Any:
+        after = None
+        while True:
+            wanted = LedgerFilter(since=since, corrections=True, after=after, limit=_PAGE)
+            page = await self._storage.ledger_entries(wanted)
+            for entry in page:
+                yield entry
+            if len(page) < _PAGE:
+                return
+            after = page[-1].key
+
+    async def _correction(self, entry: LedgerEntry) -> Change | None:
+        """Return what the row says when a correction is taken over: the entry as it was, and the difference."""
+        corrected = entry.metadata.get("corrects")
+        if not isinstance(corrected, str):
+            return None
+        wrong = await self._storage.get_ledger_entry(entry.scope_id, corrected)
+        if wrong is None or wrong.job_id is None:
+            return None
+        values = {
+            "input_tokens": wrong.input_tokens + entry.input_tokens,
+            "output_tokens": wrong.output_tokens + entry.output_tokens,
+            "cached_tokens": wrong.cached_tokens + entry.cached_tokens,
+            "reasoning_tokens": wrong.reasoning_tokens + entry.reasoning_tokens,
+            "total_cost_units": (wrong.units or 0) + (entry.units or 0),
+            "input_cost_units": None,
+            "output_cost_units": None,
+            "saved_cost_units": None,
+            "price_source": stored_name(entry.price_source),
+            "uncertain": False,
+        }
+        return Change(llm_call_logs, call_row_of(corrected), values)
+
+    def _changes(self, told: Iterable[RuntimeEvent], jobs: dict[str, JobRecord]) -> list[Change]:
+        changes = []
+        for event in told:
+            content = self._content and event.scope_id not in self._without_content
+            change = self._reader.read(event, jobs[event.job_id or ""], content=content)
+            if change is not None:
+                changes.append(change)
+        return changes
+
+    async def _jobs_of(self, entries: Sequence[FeedEntry]) -> dict[str, JobRecord]:
+        """Return the jobs of entries; what is looked at of them does not change."""
+        found: dict[str, JobRecord] = {}
+        for _, event in entries:
+            job_id = event.job_id or ""
+            if job_id in found:
+                continue
+            job = self._jobs.get(job_id) or await self._storage.get_job(job_id)
+            if job is None:
+                job = JobRecord(
+                    job_id=job_id,
+                    scope_id=event.scope_id,
+                    created_at=event.timestamp,
+                    updated_at=event.timestamp,
+                )
+            found[job_id] = self._jobs[job_id] = job
+            self._jobs.move_to_end(job_id)
+        while len(self._jobs) > MAX_JOBS:
+            self._jobs.popitem(last=False)
+        return found
+
+    async def _is_copy(self, event: RuntimeEvent, job: JobRecord) -> bool:
+        """Whether an entry repeats what the job before this one has done, and told."""
+        if job.predecessor_id is None:
+            return False
+        copying = self._copying.get(job.job_id)
+        if event.type == RuntimeEventType.JOB_CREATED:
+            copying = "retries" in event.data
+        elif event.type == RuntimeEventType.JOB_STARTED or event.is_terminal:
+            copying = False
+        elif copying is None:  # this process has not seen how the job began
+            before = await self._storage.events(job.job_id, limit=event.seq or 1)
+            begun = any(one.type == RuntimeEventType.JOB_STARTED for one in before)
+            copying = bool(before) and "retries" in before[0].data and not begun
+        if event.is_terminal:
+            self._copying.pop(job.job_id, None)
+        else:
+            self._copying[job.job_id] = copying
+        return copying and event.type != RuntimeEventType.JOB_CREATED
+
+
+def _may_be_corrected(event: RuntimeEvent) -> bool:
+    usage = event.data.get("usage") if event.type.startswith("model.") else None
+    return usage is not None and (bool(event.data.get("uncertain")) or usage.get("cost") is None)
+
+
+def _correct(connection: Any, change: Change, scope_id: str) -> None:
+    from agent_runtime.observability.sql.writing import counted, write
+
+    row = counted(connection, change.table, [change.id]).get(change.id)
+    if row is not None and row["scope_id"] == scope_id:
+        write(connection, [change])

@@ -1,0 +1,220 @@
+"""What is added up of the logs: what each row counts for, so that a change of a row changes the sums by the difference."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Table, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from agent_runtime.observability.sql.tables import (
+    ROLLUPS,
+    call_rollups,
+    execution_logs,
+    execution_rollups,
+    latency_rollups,
+    llm_call_logs,
+)
+
+ACCURACY: Final = 0.02
+"""How far a percentile may be from the true one, as a part of it: the buckets are those of DDSketch."""
+_GAMMA: Final = (1 + ACCURACY) / (1 - ACCURACY)
+_LOG_GAMMA: Final = math.log(_GAMMA)
+
+COUNTED: Final[Mapping[Table, tuple[str, ...]]] = {
+    execution_logs: (
+        "id",
+        "scope_id",
+        "agent_type",
+        "execution_step",
+        "status",
+        "start_time",
+        "end_time",
+        "duration_ms",
+    ),
+    llm_call_logs: (
+        "id",
+        "scope_id",
+        "agent",
+        "provider",
+        "model_id",
+        "call_type",
+        "status",
+        "start_time",
+        "end_time",
+        "duration_ms",
+        "first_token_ms",
+        "input_tokens",
+        "output_tokens",
+        "cached_tokens",
+        "reasoning_tokens",
+        "total_cost_units",
+        "saved_cost_units",
+        "uncertain",
+    ),
+}
+"""Columns that a row counts by."""
+
+HOUR: Final = timedelta(hours=1)
+
+Row = Mapping[str, Any]
+Key = tuple[Any, ...]
+
+
+class Moved(NamedTuple):
+    """How sums change, by table and key."""
+
+    sums: dict[Table, dict[Key, Counter[str]]]
+    durations: dict[Key, tuple[int | None, int | None]]
+    """The shortest and the longest that were added."""
+    narrowed: set[Key]
+    """Of executions, keys from which a duration has gone: the shortest or longest may have been that one."""
+
+
+def bucket_of(milliseconds: int) -> int:
+    """Return the bucket that a duration belongs to; nothing at all has one of its own."""
+    return math.ceil(math.log(milliseconds) / _LOG_GAMMA) if milliseconds > 0 else -1
+
+
+def middle_of(bucket: int) -> float:
+    """Return the milliseconds that stand for a bucket: no duration in it is further away than `ACCURACY` of itself."""
+    return 0.0 if bucket < 0 else 2 * _GAMMA**bucket / (1 + _GAMMA)
+
+
+def hour_of(moment: datetime) -> datetime:
+    """Return the beginning of an hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def day_of(moment: datetime) -> datetime:
+    """Return the beginning of a day, in UTC."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def moved(table: Table, pairs: Iterable[tuple[Row | None, Row | None]]) -> Moved:
+    """Return how the sums change when rows of a table become others: the first of each pair goes, the second comes."""
+    count = _count_execution if table is execution_logs else _count_call
+    changes = Moved({rollup: {} for rollup in ROLLUPS}, {}, set())
+    for before, after in pairs:
+        if before is not None:
+            count(changes, before, -1)
+        if after is not None:
+            count(changes, after, 1)
+    return changes
+
+
+def _add(changes: Moved, table: Table, key: Key, values: Mapping[str, int], sign: int) -> None:
+    sums = changes.sums[table].setdefault(key, Counter())
+    for name, value in values.items():
+        sums[name] += sign * value
+
+
+def _count_execution(changes: Moved, row: Row, sign: int) -> None:
+    duration = row["duration_ms"]
+    scope, agent = row["scope_id"], row["agent_type"]
+    key = (hour_of(row["start_time"]), scope, agent, row["execution_step"], row["status"])
+    values = {"executions": 1, "timed": int(duration is not None), "duration_ms": duration or 0}
+    _add(changes, execution_rollups, key, values, sign)
+    if duration is None:
+        return
+    _add_latency(changes, row["start_time"], scope, "execution", agent, "", duration, sign)
+    if sign < 0:
+        changes.narrowed.add(key)
+        return
+    shortest, longest = changes.durations.get(key, (duration, duration))
+    changes.durations[key] = (min(shortest or 0, duration), max(longest or 0, duration))
+
+
+def _count_call(changes: Moved, row: Row, sign: int) -> None:
+    duration, first = row["duration_ms"], row["first_token_ms"]
+    scope, agent, model = row["scope_id"], row["agent"], row["model_id"]
+    key = (hour_of(row["start_time"]), scope, agent, row["provider"], model, row["call_type"], row["status"])
+    has_ended = row["status"] != "started"
+    values = {
+        "calls": 1,
+        "timed": int(duration is not None),
+        "duration_ms": duration or 0,
+        "input_tokens": row["input_tokens"] or 0,
+        "output_tokens": row["output_tokens"] or 0,
+        "cached_tokens": row["cached_tokens"] or 0,
+        "reasoning_tokens": row["reasoning_tokens"] or 0,
+        "cost_units": row["total_cost_units"] or 0,
+        "saved_units": row["saved_cost_units"] or 0,
+        "unpriced": int(has_ended and row["total_cost_units"] is None),
+        "uncertain": int(bool(row["uncertain"])),
+    }
+    _add(changes, call_rollups, key, values, sign)
+    for kind, value in (("call", duration), ("first_token", first)):
+        if value is not None:
+            _add_latency(changes, row["start_time"], scope, kind, agent, model, value, sign)
+
+
+def _add_latency(
+    changes: Moved, at: datetime, scope: str, kind: str, agent: str, model: str, value: int, sign: int
+) -> None:
+    key = (day_of(at), scope, kind, agent, model, bucket_of(value))
+    _add(changes, latency_rollups, key, {"n": 1}, sign)
+
+
+def apply(connection: Connection, changes: Moved) -> None:
+    """Change the sums. Keys are gone through in one order, so that two who change the same ones wait, and neither for the other."""
+    for table, by_key in changes.sums.items():
+        added = [(key, sums) for key, sums in by_key.items() if any(sums.values())]
+        if added:
+            _upsert(connection, table, sorted(added, key=lambda one: one[0]), changes)
+
+
+def _upsert(
+    connection: Connection, table: Table, added: Sequence[tuple[Key, Counter[str]]], changes: Moved
+) -> None:
+    keys = [column.name for column in table.primary_key]
+    names = [column.name for column in table.columns if column.name not in keys]
+    rows = []
+    for key, sums in added:
+        row = dict(zip(keys, key, strict=True)) | {name: sums[name] for name in names}
+        if table is execution_rollups:
+            row["shortest_ms"], row["longest_ms"] = changes.durations.get(key, (None, None))
+        rows.append(row)
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table)
+    given = statement.excluded
+    new: dict[str, Any] = {name: table.c[name] + given[name] for name in names}
+    if table is execution_rollups:
+        new["shortest_ms"] = _nearer(table.c.shortest_ms, given.shortest_ms, is_less=True)
+        new["longest_ms"] = _nearer(table.c.longest_ms, given.longest_ms, is_less=False)
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)
+
+
+def _nearer(old: Any, new: Any, *, is_less: bool) -> Any:
+    return case((old.is_(None), new), ((new < old) if is_less else (new > old), new), else_=old)
+
+
+def narrow(connection: Connection, keys: Iterable[Key]) -> None:
+    """Look up the shortest and longest of executions anew, where some have gone, and forget sums of nothing."""
+    logs, sums = execution_logs.c, execution_rollups
+    for hour, scope, agent, step, status in sorted(keys):
+        of_key = (logs.scope_id == scope, logs.agent_type == agent, logs.execution_step == step)
+        in_time = (logs.start_time >= hour, logs.start_time < hour + HOUR, logs.status == status)
+        ends = select(func.min(logs.duration_ms), func.max(logs.duration_ms)).where(*of_key, *in_time)
+        shortest, longest = connection.execute(ends).one()
+        connection.execute(
+            update(sums)
+            .where(
+                sums.c.hour == hour,
+                sums.c.scope_id == scope,
+                sums.c.agent_type == agent,
+                sums.c.execution_step == step,
+                sums.c.status == status,
+            )
+            .values(shortest_ms=shortest, longest_ms=longest)
+        )
+
+
+def forget_nothing(connection: Connection) -> None:
+    """Delete the sums of nothing, which rows that have gone leave."""
+    for table, name in ((execution_rollups, "executions"), (call_rollups, "calls"), (latency_rollups, "n")):
+        connection.execute(delete(table).where(table.c[name] <= 0))

@@ -1,0 +1,215 @@
+"""Reading the logs, adding them up, and letting them go."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, Unpack
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.observability.sql import analytics, reading, retention
+from agent_runtime.observability.sql.analytics import CallSums
+from agent_runtime.observability.sql.database import database_of
+from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, check_page
+from agent_runtime.observability.sql.records import ExecutionLog, LLMCallLog
+from agent_runtime.observability.sql.retention import Forgotten
+from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs, metadata
+
+DEFAULT_DAYS: Final = 30
+
+
+class LogStore:
+    """The logs of a database: lists, single rows with their texts, sums, and what is kept for how long.
+
+    Args:
+        db: Where they stand: a storage, an SQLAlchemy engine, an `AsyncEngine` or an `AsyncSession`.
+    """
+
+    def __init__(self, db: Any) -> None:
+        self._database = database_of(db)
+
+    async def create_tables(self) -> None:
+        """Make the tables where they are missing. In a storage's own database they are there."""
+        await self._database.run(metadata.create_all)
+
+    async def executions(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        before: str | None = None,
+        include_llm_calls: bool = False,
+        **filters: Unpack[ExecutionFilters],
+    ) -> list[ExecutionLog]:
+        """Return executions without their texts, the newest first.
+
+        Args:
+            limit: How many, 500 at most.
+            offset: How many to leave out; `before` is faster.
+            before: Id of the last one of the page before.
+            include_llm_calls: Whether the calls that belong to them are read too.
+            filters: Which ones.
+
+        Raises:
+            InvalidInput: A filter or a bound is not valid.
+            StorageError: The database cannot be read.
+        """
+        check_page(limit, offset)
+        return await self._database.read(
+            partial(
+                reading.executions,
+                filters=filters,
+                limit=limit,
+                offset=offset,
+                before=before,
+                include_llm_calls=include_llm_calls,
+            )
+        )
+
+    async def count_executions(self, **filters: Unpack[ExecutionFilters]) -> int:
+        """Return how many executions there are. Raises as `executions` does."""
+        return await self._database.read(partial(reading.count, table=execution_logs, filters=filters))
+
+    async def execution(
+        self,
+        execution_id: str,
+        *,
+        scope_id: str | None = None,
+        include_llm_calls: bool = True,
+        limit: int = 1000,
+    ) -> list[ExecutionLog]:
+        """Return all that belongs to an execution with its texts, in the order it began; of a job, `execution_id` is the job's id.
+
+        Args:
+            execution_id: What belongs together.
+            scope_id: Hides what is another scope's.
+            include_llm_calls: Whether the calls that belong to it are read too, without their texts.
+            limit: How many rows at most.
+        """
+        return await self._database.read(
+            partial(
+                reading.execution,
+                execution_id=execution_id,
+                scope_id=scope_id,
+                include_llm_calls=include_llm_calls,
+                limit=limit,
+            )
+        )
+
+    async def llm_calls(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        before: str | None = None,
+        **filters: Unpack[LLMCallFilters],
+    ) -> list[LLMCallLog]:
+        """Return model calls without their texts, the newest first. Arguments and errors are those of `executions`."""
+        check_page(limit, offset)
+        return await self._database.read(
+            partial(reading.llm_calls, filters=filters, limit=limit, offset=offset, before=before)
+        )
+
+    async def count_llm_calls(self, **filters: Unpack[LLMCallFilters]) -> int:
+        """Return how many model calls there are. Raises as `executions` does."""
+        return await self._database.read(partial(reading.count, table=llm_call_logs, filters=filters))
+
+    async def llm_call(self, id_: str, *, scope_id: str | None = None) -> LLMCallLog | None:
+        """Return a model call with its texts, `None` if there is none.
+
+        Of a call in a job, what was asked is put together from what was new in each of the job's calls.
+
+        Args:
+            id_: The row's.
+            scope_id: Hides another scope's.
+        """
+        return await self._database.read(partial(reading.llm_call, id_=id_, scope_id=scope_id))
+
+    async def summary(
+        self,
+        *,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        report_id: str | None = None,
+        scope_id: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the documented summary: executions and model calls of a period, with rates in per cent and costs in US dollars.
+
+        Args:
+            start_date: From when on; by default 30 days ago.
+            end_date: Before when; by default now.
+            report_id: Only what belongs to a report. This is added up from the rows themselves.
+            scope_id: Only one scope's.
+        """
+        asked = _period(start_date, end_date, scope_id, report_id)
+        return await self._database.read(partial(analytics.summary, asked=asked))
+
+    async def usage(
+        self,
+        *groups: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        report_id: str | None = None,
+        scope_id: str | None = None,
+    ) -> dict[tuple[str, ...], CallSums]:
+        """Return what model calls add up to, for each combination of some of `day` (UTC), `scope`, `agent`, `provider`, `model`, `status`, `call_type`.
+
+        The other arguments are those of `summary`.
+
+        Raises:
+            InvalidInput: There is no such group.
+        """
+        asked = _period(start_date, end_date, scope_id, report_id)
+        return await self._database.read(partial(analytics.usage, asked=asked, groups=groups))
+
+    async def latency(
+        self,
+        kind: str = "call",
+        *,
+        by: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        scope_id: str | None = None,
+    ) -> dict[str, dict[str, float | int]]:
+        """Return how many durations there are, and their percentiles in milliseconds, within 2 % of the true ones.
+
+        Args:
+            kind: Of `call`, until the `first_token` of a stream, or of `execution`.
+            by: `agent`, `model` or `scope`; without it they are taken together, under `all`.
+            start_date: Durations are kept by the day: all of the day (UTC) that this belongs to are looked at.
+            end_date: Likewise.
+            scope_id: Only one scope's.
+        """
+        asked = _period(start_date, end_date, scope_id, None)
+        return await self._database.read(partial(analytics.latency, asked=asked, kind=kind, group=by))
+
+    async def delete_execution(self, execution_id: str, *, scope_id: str | None = None) -> Forgotten:
+        """Delete all rows of an execution, and take them out of the sums. Jobs and their journals stay."""
+        return await retention.delete_execution(self._database, execution_id, scope_id)
+
+    async def forget(
+        self, *, before: datetime, scope_id: str | None = None, only_content: bool = False
+    ) -> Forgotten:
+        """Delete what began before a moment, some hundred rows at a time, and take it out of the sums.
+
+        Args:
+            before: The moment.
+            scope_id: Only one scope's.
+            only_content: Delete only the texts: numbers, names and costs stay, and the sums as they are.
+        """
+        if before.tzinfo is None:
+            raise InvalidInput("before is a time with its zone")
+        return await retention.forget(
+            self._database, before.astimezone(UTC), scope_id, only_content=only_content
+        )
+
+    async def aclose(self) -> None:
+        """Finish what was given to be written, and close what was opened for it."""
+        await self._database.aclose()
+
+
+def _period(
+    start: datetime | None, end: datetime | None, scope_id: str | None, report_id: str | None
+) -> analytics.Period:
+    end = end or datetime.now(UTC)  # noqa: TID251 -- the documented default
+    return analytics.period(start or end - timedelta(days=DEFAULT_DAYS), end, scope_id, report_id)
