@@ -1,0 +1,221 @@
+"""The logs that are filled from the journals of jobs."""
+
+import contextlib
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from agent_runtime import ExecutionRequest, FeedEntry, JobFailed, KernelOptions, RuntimeKernel
+from agent_runtime.observability import JournalLogs, LogStore
+from agent_runtime.ports.storage import Storage
+from agent_runtime.values.budget import LedgerFilter
+from llm_client import (
+    Agent,
+    CompletionResult,
+    ExecutionEngine,
+    RetryConfig,
+    ScriptedProvider,
+    ToolCall,
+    Usage,
+    tool,
+)
+from llm_client.errors import ProviderUnavailable
+from support.logs import everything, follow, recounted, sums
+
+OPTIONS = KernelOptions(projection_interval=0.01)
+
+
+@tool(effect="idempotent")
+async def pay(amount: int) -> dict[str, int]:
+    """Pay an amount."""
+    return {"paid": amount}
+
+
+def answer(text: str, cost: str) -> CompletionResult:
+    usage = Usage(
+        input_tokens=100,
+        output_tokens=20,
+        cache_read_tokens=40,
+        cost=Decimal(cost),
+        price_source="vendor",
+        requests=1,
+    )
+    return CompletionResult(content=text, usage=usage, model="scripted", provider="scripted")
+
+
+def agent(*script: object) -> Agent:
+    engine = ExecutionEngine(ScriptedProvider(list(script)), retry=RetryConfig(attempts=2, backoff=0.001))
+    return Agent(engine=engine, tools=[pay], system_message="Be brief.", name="planner")
+
+
+async def test_a_job_is_an_execution_with_its_steps_and_calls(storage: Storage, logs: LogStore) -> None:
+    script = [ProviderUnavailable("down"), ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", "0.25")]
+    async with RuntimeKernel(
+        storage=storage, agent=agent(*script), projections=[JournalLogs(storage)], options=OPTIONS
+    ) as k:
+        request = ExecutionRequest(
+            prompt="Pay 3.",
+            scope_id="shop",
+            principal_id="ann",
+            session_id="s1",
+            metadata={"report_id": "r1"},
+        )
+        handle = await k.execute(request)
+        await handle.result()
+        await follow(storage)
+    run, step = await logs.execution(handle.job_id, scope_id="shop")
+    assert (run.execution_id, run.agent_type, run.execution_step) == (handle.job_id, "agent", "run")
+    assert (run.status, run.scope_id, run.principal_id, run.session_id) == ("completed", "shop", "ann", "s1")
+    assert run.report_id == "r1"
+    assert run.input_data == {"prompt": "Pay 3."}
+    assert run.output_data["content"] == "Paid."
+    assert run.duration_ms is not None
+    assert (step.execution_step, step.action_type, step.status) == ("tool", "pay", "completed")
+    assert (step.parent_id, step.input_data, step.output_data) == (
+        run.id,
+        {"amount": 3},
+        {"value": {"paid": 3}},
+    )
+    assert [call.status for call in run.llm_calls] == ["failed", "completed", "completed"]
+    lost, asked, last = run.llm_calls
+    assert lost.uncertain
+    assert (asked.attempt, last.attempt) == (2, 1)
+    assert (last.total_cost, last.cached_tokens, last.total_tokens) == (Decimal("0.25"), 40, 120)
+    assert last.response is None  # lists carry no texts
+    whole = await logs.llm_call(last.id)
+    assert whole is not None
+    assert whole.response == "Paid."
+    assert [message.role for message in whole.messages] == ["system", "user", "assistant", "tool"]
+    assert whole.messages[3].text == '{"paid":3}'
+    assert whole.prompt is not None
+    assert whole.prompt.startswith("system: Be brief.\n\nuser: Pay 3.")
+    first = await logs.llm_call(lost.id)
+    again = await logs.llm_call(asked.id)
+    assert first is not None
+    assert again is not None
+    assert first.messages == again.messages == whole.messages[:2]
+    assert again.tool_calls == [{"id": "c1", "name": "pay", "arguments": {"amount": 3}}]
+
+
+async def run(storage: Storage, *script: object, projection: JournalLogs | None = None) -> str:
+    projections = [projection or JournalLogs(storage)]
+    async with RuntimeKernel(
+        storage=storage, agent=agent(*script), projections=projections, options=OPTIONS
+    ) as k:
+        handle = await k.execute(ExecutionRequest(prompt="Pay 3.", scope_id="shop"))
+        with contextlib.suppress(JobFailed):
+            await handle.result()
+        await follow(storage)
+    return handle.job_id
+
+
+async def entries(storage: Storage) -> list[FeedEntry]:
+    return list(await storage.feed(after=0, upto=await storage.feed_end()))
+
+
+async def test_entries_that_come_again_change_nothing(storage: Storage, logs: LogStore) -> None:
+    await run(storage, ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", "0.25"))
+    before = await everything(logs)
+    projection = JournalLogs(storage)
+    told = await entries(storage)
+    await projection.project(told)
+    for entry in told:  # one by one, as after crashes
+        await JournalLogs(storage).project([entry])
+    assert await everything(logs) == before
+    assert await sums(logs) == await recounted(logs)
+
+
+async def test_they_are_the_same_when_they_are_made_anew(storage: Storage, logs: LogStore) -> None:
+    for cost in ("0.25", "0.5"):
+        await run(storage, ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", cost))
+    before, counted = await everything(logs), await sums(logs)
+    await logs.forget(before=datetime(9000, 1, 1, tzinfo=UTC))
+    assert await everything(logs) == ([], [])
+    assert not any(map(len, (await sums(logs)).values()))
+    await JournalLogs(storage).project(await entries(storage))
+    assert await everything(logs) == before
+    assert await sums(logs) == counted
+
+
+async def test_a_retry_does_not_tell_again_what_was_told(storage: Storage, logs: LogStore) -> None:
+    """The journal of a retry begins with copies; one that comes in pieces, to a process that has not seen its beginning, too."""
+    failed = await run(storage, ToolCall("c1", "pay", {"amount": 3}))  # the script ends too early
+    async with RuntimeKernel(storage=storage, agent=agent(answer("Paid.", "0.25")), options=OPTIONS) as k:
+        again = await k.retry(failed)
+        await again.result()
+    for entry in await entries(storage):
+        await JournalLogs(storage).project([entry])
+    assert await logs.count_llm_calls() == 3
+    assert [one.status for one in await logs.llm_calls(job_id=again.job_id)] == ["completed"]
+    assert await logs.count_executions(execution_step="tool") == 1
+    assert await sums(logs) == await recounted(logs)
+    (call,) = await logs.llm_calls(job_id=again.job_id)
+    whole = await logs.llm_call(call.id)
+    assert whole is not None
+    assert [message.role for message in whole.messages] == ["system", "user", "assistant", "tool"]
+    assert whole.messages[3].text == '{"paid":3}'
+
+
+async def test_corrections_of_the_ledger_are_taken_over(storage: Storage, logs: LogStore) -> None:
+    projection = JournalLogs(storage)
+    job_id = await run(storage, ProviderUnavailable("lost"), answer("Yes.", "0.25"), projection=projection)
+    (lost,) = await logs.llm_calls(job_id=job_id, status="failed")
+    assert lost.uncertain
+    (entry,) = [one for one in await storage.ledger_entries(LedgerFilter()) if one.uncertain]
+    truth = Usage(input_tokens=7, output_tokens=5, cost=Decimal("0.5"), price_source="vendor", requests=1)
+    async with RuntimeKernel(storage=storage, worker=False) as k:
+        await k.ledger.reconcile(entry.entry_id, truth, scope_id="shop")
+    await projection.correct()
+    for made in (
+        projection,
+        JournalLogs(storage),
+    ):  # one that comes later takes it over with the entry itself
+        (known,) = await logs.llm_calls(job_id=job_id, status="failed")
+        assert (known.total_cost, known.total_tokens, known.uncertain) == (Decimal("0.5"), 12, False)
+        assert await sums(logs) == await recounted(logs)
+        await made.project(await entries(storage))
+    summary = await logs.summary(scope_id="shop")
+    assert summary["llm_call_analytics"]["token_stats"]["total_cost"] == Decimal("0.75")
+
+
+async def test_content_is_kept_only_where_it_may_be(storage: Storage, logs: LogStore) -> None:
+    projection = JournalLogs(storage, without_content=["shop"])
+    job_id = await run(
+        storage, ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", "0.25"), projection=projection
+    )
+    for row in await logs.execution(job_id):
+        assert row.input_data is row.output_data is None
+        assert row.llm_calls or row.execution_step == "tool"
+    for call in await logs.llm_calls():
+        whole = await logs.llm_call(call.id)
+        assert whole is not None
+        assert whole.prompt is whole.response is whole.tool_calls is None
+        assert whole.messages == ()
+    assert (await logs.summary())["llm_call_analytics"]["token_stats"]["total_cost"] == Decimal("0.25")
+
+
+async def test_no_secret_is_stored(storage: Storage, logs: LogStore) -> None:
+    secret = "sk-" + "proj-" + "Ab3dEf6hIj9kLm2n" * 3
+    await run(storage, answer(f"The key is {secret}", "0.1"))
+    assert secret not in repr(await everything(logs))
+    assert "REDACTED" in repr(await everything(logs))
+
+
+async def test_texts_that_databases_do_not_take_are_kept_all_the_same(
+    storage: Storage, logs: LogStore
+) -> None:
+    await run(storage, answer("a\x00b", "0.1"))
+    (call,) = await logs.llm_calls()
+    whole = await logs.llm_call(call.id)
+    assert whole is not None
+    assert whole.response is not None
+    assert whole.response.startswith("a")
+
+
+async def test_long_texts_are_cut(storage: Storage, logs: LogStore) -> None:
+    await run(storage, answer("x" * 300_000, "0.1"))
+    (call,) = await logs.llm_calls()
+    whole = await logs.llm_call(call.id)
+    assert whole is not None
+    assert whole.response is not None
+    assert len(whole.response) < 201_000
+    assert whole.response.endswith("characters more)")
