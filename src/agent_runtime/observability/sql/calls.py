@@ -18,7 +18,7 @@ from agent_runtime.observability.sql.pricing import TokenPrices, cost_of, repric
 from agent_runtime.observability.sql.prompts import text_of
 from agent_runtime.observability.sql.records import LLMCallLog
 from agent_runtime.observability.sql.tables import llm_call_logs
-from agent_runtime.observability.sql.texts import stored_json, stored_name, stored_text
+from agent_runtime.observability.sql.texts import kept, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.call_record import CallRecord
@@ -26,9 +26,13 @@ from agent_runtime.values.context import DEFAULT_SCOPE
 from llm_client.background import in_background
 from llm_client.blocking import run_blocking
 from llm_client.codec import dump_tool_call
+from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult
 from llm_client.pricing.book import PriceBook
+from llm_client.public_text import text_of as text_of_error
 from llm_client.usage import Usage
+
+logger = logger_of(__name__)
 
 MOST_WRITING: Final = 1000
 ROOM_SECONDS: Final = 5.0
@@ -194,7 +198,7 @@ class LLMCallLogger:
             "completion_id": stored_name(completion_id or (None if around is None else around.completion_id)),
         }
         if self._content:
-            values |= {"prompt": stored_text(prompt), "metadata": stored_json(metadata or None)}
+            values |= await kept(prompt=prompt, metadata=metadata or None)
         id_ = new_row()
         await logged(self._database, Change(llm_call_logs, id_, values))
         return LLMCallLog.of({**values, "id": id_})
@@ -240,19 +244,17 @@ class LLMCallLogger:
         if usage is None and (input_tokens is not None or output_tokens is not None):
             usage = Usage(input_tokens=input_tokens or 0, output_tokens=output_tokens or 0, requests=1)
         if usage is not None:
-            values |= self._costs(log.provider, log.model_id, usage, log.start_time)
+            values |= await self._priced(log.provider, log.model_id, usage, log.start_time)
         if self._content:
-            values |= {"response": stored_text(response), "error_message": stored_text(error_message)}
+            values |= await kept(response=response, error_message=error_message)
             if metadata:
-                values["metadata"] = stored_json(metadata)
+                values |= await kept(metadata=metadata)
         await logged(self._database, Change(llm_call_logs, log.id, values))
 
     def record(self, record: CallRecord) -> None:
         """Take a runner's record of a call, and write it in the background of the running loop."""
-        task = in_background(
-            logged(self._database, Change(llm_call_logs, new_row(), self._recorded(record))),
-            name="writing a log",
-        )
+        around = CURRENT.get()
+        task = in_background(self._write(record, None if around is None else around.id), name="writing a log")
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 
@@ -315,7 +317,21 @@ class LLMCallLogger:
             usage = self._prices.price(provider, model_id, usage)
         return costs(usage, self._prices, provider, model_id)
 
-    def _recorded(self, record: CallRecord) -> dict[str, Any]:
+    async def _priced(self, provider: str, model_id: str, usage: Usage, at: datetime) -> dict[str, Any]:
+        """Return the columns of what a call has used and cost; a price that is none costs only the price."""
+        try:
+            if usage.cost is None and self._prices.needs_loading(provider, model_id):
+                await asyncio.to_thread(self._prices.load)
+            return self._costs(provider, model_id, usage, at)
+        except Exception as error:  # noqa: BLE001 -- logging never touches what it tells of
+            logger.warning("a call of %s has no price in its log: %s", model_id, text_of_error(error))
+            return costs(usage, self._prices, None, None)
+
+    async def _write(self, record: CallRecord, execution_log_id: str | None) -> None:
+        values = await self._recorded(record, execution_log_id)
+        await logged(self._database, Change(llm_call_logs, new_row(), values))
+
+    async def _recorded(self, record: CallRecord, execution_log_id: str | None) -> dict[str, Any]:
         result: CompletionResult | None = record.result
         status = "completed" if record.status == "succeeded" else record.status
         milliseconds = round(record.duration_seconds * 1000)
@@ -325,21 +341,19 @@ class LLMCallLogger:
             "end_time": record.started_at + timedelta(milliseconds=milliseconds),
             "duration_ms": milliseconds,
             "attempt": record.attempt,
+            "execution_log_id": execution_log_id,
         }
-        around = CURRENT.get()
-        if around is not None:
-            values["execution_log_id"] = around.id
         if record.usage is not None:
-            values |= self._costs(record.provider, record.model, record.usage, record.started_at)
+            values |= await self._priced(record.provider, record.model, record.usage, record.started_at)
         if self._content and record.has_content:
-            values |= {
-                "prompt": stored_text(None if record.spec is None else text_of(tuple(record.spec.messages))),
-                "response": stored_text(None if result is None else result.content),
-                "error_message": stored_text(record.error or record.validation_errors),
-                "metadata": stored_json({"call_id": record.call_id, "request_id": record.request_id}),
-            }
-            if result is not None and result.tool_calls:
-                values["tool_calls"] = stored_json([dump_tool_call(call) for call in result.tool_calls])
+            called = () if result is None else result.tool_calls
+            values |= await kept(
+                prompt=None if record.spec is None else text_of(tuple(record.spec.messages)),
+                response=None if result is None else result.content,
+                error_message=record.error or record.validation_errors,
+                metadata={"call_id": record.call_id, "request_id": record.request_id},
+                tool_calls=[dump_tool_call(call) for call in called] or None,
+            )
         return values
 
     def _milliseconds_since(self, start: datetime) -> int:

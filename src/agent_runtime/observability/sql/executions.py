@@ -16,7 +16,7 @@ from agent_runtime.observability.sql.ids import new_row
 from agent_runtime.observability.sql.patience import logged
 from agent_runtime.observability.sql.records import ExecutionLog
 from agent_runtime.observability.sql.tables import execution_logs
-from agent_runtime.observability.sql.texts import stored_json, stored_name, stored_text
+from agent_runtime.observability.sql.texts import kept, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.context import DEFAULT_SCOPE
@@ -157,7 +157,7 @@ class ExecutionLogger:
             **{name: stored_name(value) for name, value in links.items()},
         }
         if self._content:
-            values |= {"input_data": stored_json(input_data), "metadata": stored_json(metadata or None)}
+            values |= await kept(input_data=input_data, metadata=metadata or None)
         id_ = new_row()
         await logged(self._database, Change(execution_logs, id_, values))
         return ExecutionLog.of({**values, "id": id_})
@@ -190,12 +190,9 @@ class ExecutionLogger:
             "duration_ms": max(0, round((now - execution_log.start_time).total_seconds() * 1000)),
         }
         if self._content:
-            values |= {
-                "output_data": stored_json(output_data),
-                "error_message": stored_text(error_message),
-            }
+            values |= await kept(output_data=output_data, error_message=error_message)
             if metadata:
-                values["metadata"] = stored_json(metadata)
+                values |= await kept(metadata=metadata)
         await logged(self._database, Change(execution_logs, execution_log.id, values))
 
     async def aclose(self) -> None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from llm_client.json_text import dumps, loads
 from llm_client.public_text import without_halves
 from llm_client.redaction import redact
+from llm_client.turns import read_aside
 
 MAX_TEXT: Final = 200_000
 """Characters of one text; what is longer is cut, and says so."""
 MAX_NAME: Final = 500
+TEXTS: Final = frozenset({"prompt", "response", "error_message"})
+"""Columns that hold text; the others hold JSON."""
 _MARGIN: Final = 4096
 """Characters behind a cut that are read all the same: a secret that the cut goes through would not be known as one."""
+
+
+async def kept(**columns: object) -> dict[str, Any]:
+    """Return columns with texts and values as they are kept, large ones made so in a thread."""
+    return await read_aside(columns, partial(_kept, columns))
+
+
+def _kept(columns: dict[str, object]) -> dict[str, Any]:
+    return {name: _stored(name, value) for name, value in columns.items()}
+
+
+def _stored(name: str, value: object) -> Any:
+    return stored_text(str(value)) if name in TEXTS and value is not None else stored_json(value)
 
 
 def stored_text(text: str | None, most: int = MAX_TEXT) -> str | None:

@@ -1,0 +1,319 @@
+"""Logging by hand: executions, model calls and streams, in every kind of database, with a database that fails, and in an application's own."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore
+from agent_runtime.ports.storage import Storage
+from agent_runtime.runner import AgentSpec, AsyncAgentRunner
+from llm_client import LLM, Chunks, FunctionProvider, ScriptedProvider, Usage
+from llm_client.errors import ProviderUnavailable
+from support.logs import everything, recounted, sums
+from support.prompt_packs import prompt_pack
+
+
+async def test_what_is_done_inside_belongs_to_what_is_done_around_it(
+    storage: Storage, logs: LogStore
+) -> None:
+    executions = ExecutionLogger(storage, scope_id="shop", principal_id="ann")
+    calls = LLMCallLogger(storage, scope_id="shop")
+    async with executions.log_execution("planner", "plan", input_data={"a": 1}, report_id="r1") as outer:
+        outer.output_data = {"plan": [1]}
+        outer.metadata = {"more": True}
+        async with executions.log_execution("coder", "execute", action_type="write"):
+            llm = LLM(ScriptedProvider(["Yes."]), llm_call_logger=calls)
+            assert await llm.inference_async("Well?") == "Yes."
+    plan, execute = await logs.execution(outer.log.execution_id, scope_id="shop")
+    assert (plan.agent_type, plan.status, plan.output_data) == ("planner", "completed", {"plan": [1]})
+    assert (plan.metadata, plan.parent_id, plan.principal_id) == ({"more": True}, None, "ann")
+    assert (execute.parent_id, execute.action_type, execute.status) == (plan.id, "write", "completed")
+    (call,) = execute.llm_calls
+    assert (call.agent, call.status, call.scope_id) == ("coder", "completed", "shop")
+    whole = await logs.llm_call(call.id)
+    assert whole is not None
+    assert (whole.prompt, whole.response) == ("Well?", "Yes.")
+    assert await logs.executions(scope_id="another") == []
+    assert await logs.llm_call(call.id, scope_id="another") is None
+    assert await sums(logs) == await recounted(logs)
+
+
+async def test_failures_and_cancellations_are_told(storage: Storage, logs: LogStore) -> None:
+    executions = ExecutionLogger(storage)
+    with pytest.raises(ValueError, match="no"):
+        async with executions.log_execution("a", "run"):
+            raise ValueError("no")
+    entered = asyncio.Event()
+
+    async def wait() -> None:
+        async with executions.log_execution("b", "run"):
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await entered.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    rows = {one.agent_type: one for one in (await everything(logs))[0]}
+    assert (rows["a"].status, rows["a"].error_message) == ("failed", "no")
+    assert "ValueError: no" in rows["a"].metadata["stack_trace"]
+    assert rows["b"].status == "cancelled"
+
+
+async def test_streams_are_counted_and_what_is_left_early_is_cancelled(
+    storage: Storage, logs: LogStore
+) -> None:
+    calls = LLMCallLogger(storage)
+    llm = LLM(ScriptedProvider([Chunks(["a", "b", "c"]), Chunks(["a", "b"])]), llm_call_logger=calls)
+    assert [chunk async for chunk in llm.inference_stream("Go.")] == ["a", "b", "c"]
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "x"
+        yield "y"
+
+    stream = calls.log_stream(pieces(), provider="mine", model_id="m", prompt="?")
+    assert await anext(stream) == "x"
+    await stream.aclose()
+    with pytest.raises(ProviderUnavailable):
+        async for _ in calls.log_stream(failing(), provider="mine", model_id="m"):
+            pass
+    failed, left, whole = (await logs.llm_calls())[:3]
+    assert (whole.is_streaming, whole.chunks_count, whole.status) == (True, 3, "completed")
+    assert whole.first_token_ms is not None
+    assert (left.chunks_count, left.status, left.call_type) == (1, "cancelled", "inference_stream")
+    assert (failed.status, failed.chunks_count) == ("failed", 1)
+    assert await sums(logs) == await recounted(logs)
+
+
+async def failing() -> AsyncIterator[str]:
+    yield "x"
+    raise ProviderUnavailable("gone")
+
+
+async def test_prices_are_per_thousand_tokens_and_have_a_history(storage: Storage, logs: LogStore) -> None:
+    calls = LLMCallLogger(storage)
+    calls.token_prices = {"m": {"input": 0.03, "output": 0.06, "cached": 0.003}}
+    usage = Usage(input_tokens=2000, output_tokens=500, cache_read_tokens=1000, requests=1)
+    async with calls.log_llm_call("mine", "m", "?") as call:
+        call.usage = usage
+    async with calls.log_llm_call("mine", "unknown", "?") as call:
+        call.input_tokens, call.output_tokens = 10, 5
+    unknown, known = await logs.llm_calls()
+    assert (known.input_cost, known.output_cost) == (Decimal("0.033"), Decimal("0.03"))
+    assert (known.total_cost, known.saved_cost) == (Decimal("0.063"), Decimal("0.027"))
+    assert (unknown.total_cost, unknown.total_tokens) == (None, 15)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    calls.token_prices["m"] = [
+        {"input": 0.01, "output": 0.01},
+        {"valid_from": tomorrow, "input": 5, "output": 5},
+    ]
+    span = {"start_date": datetime(2026, 1, 1, tzinfo=UTC), "end_date": tomorrow}
+    assert await calls.recompute_costs(**span) == 1
+    assert await calls.recompute_costs(**span) == 0
+    assert (await logs.llm_calls(model_id="m"))[0].total_cost == Decimal("0.025")
+    assert await sums(logs) == await recounted(logs)
+    calls.token_prices["m"] = {"input": "many", "output": 1}
+    with pytest.raises(ConfigurationError, match="dollars for 1,000 tokens"):
+        await calls.recompute_costs(**span)
+    async with calls.log_llm_call("mine", "m", "?") as call:  # the call itself is not touched
+        call.usage = usage
+    assert (await logs.llm_calls(model_id="m"))[0].total_cost is None
+
+
+async def test_an_agent_logs_its_runs_and_calls(storage: Storage, logs: LogStore) -> None:
+    agent = LoggedAgent(
+        db=storage, provider=ScriptedProvider(["Yes.", "No."]), name="planner", scope_id="shop"
+    )
+    assert (await agent.run("Well?")).content == "Yes."
+    async for _ in agent.stream("And?"):
+        pass
+    second, first = await logs.executions(include_llm_calls=True)
+    assert (first.agent_type, first.execution_step, first.status) == ("planner", "run", "completed")
+    assert [call.call_type for call in (*first.llm_calls, *second.llm_calls)] == [
+        "inference",
+        "inference_stream",
+    ]
+    await agent.aclose()
+
+
+class Plan(BaseModel):
+    steps: list[str]
+
+
+async def test_a_runner_logs_to_the_same_rows(storage: Storage, logs: LogStore, tmp_path: Path) -> None:
+    calls = LLMCallLogger(storage)
+    runner = AsyncAgentRunner(ScriptedProvider(['{"steps": ["pack"]}']), prompt_pack(tmp_path), calls)
+    await runner.run(AgentSpec(name="planner", response_model=Plan), {"goal": "a trip"})
+    await calls.flush_async()
+    (call,) = await logs.llm_calls()
+    assert (call.agent, call.status) == ("planner", "completed")
+    whole = await logs.llm_call(call.id)
+    assert whole is not None
+    assert whole.response == '{"steps": ["pack"]}'
+
+
+async def test_a_database_that_fails_is_told_and_touches_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    engine = create_engine("sqlite:////nowhere/at/all.db")
+    executions, calls = ExecutionLogger(engine), LLMCallLogger(engine)
+    with caplog.at_level(logging.WARNING):
+        async with executions.log_execution("a", "run", input_data={"secret": "hush"}) as log:
+            log.output_data = 1
+        assert await LLM(ScriptedProvider(["Yes."]), llm_call_logger=calls).inference_async("?") == "Yes."
+    assert "was not written" in caplog.text
+    assert "hush" not in caplog.text
+    engine.dispose()
+
+
+async def test_one_row_that_a_database_refuses_takes_no_other_with_it(
+    storage: Storage, logs: LogStore
+) -> None:
+    executions = ExecutionLogger(storage)
+
+    async def one(number: int) -> None:
+        async with executions.log_execution("a", "run", input_data={"n": number, "\x00": "\x00"}):
+            pass
+
+    await asyncio.gather(*map(one, range(50)))
+    assert await logs.count_executions(status="completed") == 50
+
+
+async def test_values_of_any_kind_are_kept_as_json(storage: Storage, logs: LogStore) -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    executions = ExecutionLogger(storage)
+    async with executions.log_execution(
+        "a", "run", input_data={"when": datetime.now(UTC), "it": {1, 2}}
+    ) as log:
+        log.output_data = Unprintable()
+    (row,) = (await everything(logs))[0]
+    assert row.input_data["it"] is not None
+    assert row.output_data == "<cannot be written>"
+
+
+async def test_ordinary_code_can_ask_and_log(storage: Storage, logs: LogStore) -> None:
+    llm = LLM(FunctionProvider(lambda spec: "Yes."), llm_call_logger=LLMCallLogger(storage))
+    assert await asyncio.to_thread(llm.inference, "Well?") == "Yes."
+    assert await logs.count_llm_calls(status="completed") == 1
+
+
+HOSTILE = ["' OR '1'='1", "'; DROP TABLE execution_logs; --", "%", "\\", '"', "1) OR (1=1", "\u2019 OR 1=1"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_filters_are_values(storage: Storage, logs: LogStore, value: str) -> None:
+    async with (
+        ExecutionLogger(storage).log_execution("planner", "plan"),
+        LLMCallLogger(storage).log_llm_call("mine", "m"),
+    ):
+        pass
+    for name in [
+        "scope_id",
+        "principal_id",
+        "session_id",
+        "execution_id",
+        "report_id",
+        "agent_type",
+        "execution_step",
+        "action_type",
+        "status",
+        "external_platform",
+        "external_user_id",
+    ]:
+        assert await logs.executions(**{name: value}) == []
+        assert await logs.count_executions(**{name: value}) == 0
+    for name in [
+        "scope_id",
+        "execution_log_id",
+        "job_id",
+        "report_id",
+        "agent",
+        "provider",
+        "model_id",
+        "call_type",
+        "status",
+    ]:
+        assert await logs.llm_calls(**{name: value}) == []
+    assert await logs.execution(value) == []
+    assert (await logs.delete_execution(value)) == (0, 0)
+    assert (await logs.summary(scope_id=value, report_id=value))["llm_call_analytics"]["total_calls"] == 0
+    with pytest.raises(InvalidInput):
+        await logs.llm_call(value)
+    with pytest.raises(InvalidInput):
+        await logs.executions(before=value)
+    with pytest.raises(InvalidInput):
+        await logs.usage(value)
+    assert await logs.count_executions() == 1
+
+
+async def test_bounds_of_pages(storage: Storage, logs: LogStore) -> None:
+    for bad in ({"limit": 0}, {"limit": 501}, {"offset": -1}, {"start_date": datetime(2026, 1, 1)}):  # noqa: DTZ001
+        with pytest.raises(InvalidInput):
+            await logs.executions(**bad)
+    executions = ExecutionLogger(storage)
+    for number in range(7):
+        async with executions.log_execution("a", str(number)):
+            pass
+    first = await logs.executions(limit=3)
+    second = await logs.executions(limit=3, before=first[-1].id)
+    third = await logs.executions(limit=3, before=second[-1].id)
+    assert [one.execution_step for one in (*first, *second, *third)] == list("6543210")
+    assert await logs.executions(limit=3, offset=3) == second
+
+
+async def test_an_applications_own_session(database: str) -> None:
+    """Its transaction is neither joined nor ended."""
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+    async with AsyncSession(engine) as session:
+        await session.execute(text("CREATE TABLE mine (n INT)"))
+        executions, calls = ExecutionLogger(session), LLMCallLogger(session)
+        async with (
+            executions.log_execution("planner", "plan"),
+            calls.log_llm_call("mine", "m", "?") as call,
+        ):
+            call.response = "!"
+        await session.rollback()
+    logs = LogStore(engine)
+    ((execution,), (logged,)) = await everything(logs)
+    assert (execution.status, logged.response, logged.execution_log_id) == ("completed", "!", execution.id)
+    assert await sums(logs) == await recounted(logs)
+    async with engine.connect() as connection:
+        assert (await connection.execute(text("SELECT to_regclass('mine')"))).scalar_one() is None
+    await engine.dispose()
+
+
+async def test_a_session_that_is_bound_to_a_connection_takes_the_rows_with_it(database: str) -> None:
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection:
+        async with AsyncSession(connection) as session:
+            async with ExecutionLogger(session).log_execution("planner", "plan"):
+                pass
+            assert await LogStore(session).count_executions() == 1
+        await connection.rollback()
+    assert await LogStore(engine).count_executions() == 0
+    await engine.dispose()
+
+
+async def test_tables_in_a_database_of_its_own(tmp_path: object) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/logs.db")
+    logs = LogStore(engine)
+    await logs.create_tables()
+    async with ExecutionLogger(engine).log_execution("planner", "plan"):
+        pass
+    assert await logs.count_executions() == 1
+    await logs.aclose()
+    engine.dispose()
+    with pytest.raises(ConfigurationError, match="not in a str"):
+        LogStore("sqlite:///logs.db")
