@@ -249,7 +249,8 @@ class StorageDatabase:
     def _open(self) -> None:
         with self._opening:
             if self._opened is None:
-                self._opened = ThreadedDatabase(_engine_of(self._storage), is_ours=True)
+                engine = _engine_of(self._storage)
+                self._opened = ThreadedDatabase(engine, is_ours=engine is not _IN_MEMORY.get(self._storage))
 
 
 def _engine_of(storage: Storage) -> Engine:
@@ -271,6 +272,7 @@ def _engine_of(storage: Storage) -> Engine:
     engine = _IN_MEMORY.get(storage)
     if engine is None:
         engine = _IN_MEMORY[storage] = _sqlite(URL.create("sqlite"), poolclass=StaticPool)
+        finalize(storage, engine.dispose)
         metadata.create_all(engine)
     return engine
 

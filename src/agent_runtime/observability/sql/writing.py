@@ -125,6 +125,8 @@ def _row(
     row = {**values, "id": id_, "updated_at": now}
     if was is None:
         row = {**_UNKNOWN[table], **row, "created_at": now}
+        if table is execution_logs:
+            row.setdefault("execution_id", id_)
         row.setdefault("start_time", row.get("end_time") or now)
     if table is llm_call_logs and {"input_tokens", "output_tokens"} & row.keys():
         row["total_tokens"] = (row.get("input_tokens") or 0) + (row.get("output_tokens") or 0)
