@@ -86,10 +86,11 @@ async def recounted(logs: LogStore) -> Sums:
 
 def _durations(rows: list[dict[str, Any]], key: tuple[Any, ...]) -> list[int]:
     names = ("scope_id", "agent_type", "execution_step", "status")
+    begin = rollups.GRAINS[key[0]]
     return [
         row["duration_ms"]
         for row in rows
-        if (rollups.hour_of(row["start_time"]), *(row[name] for name in names)) == key
+        if (key[0], begin(row["start_time"]), *(row[name] for name in names)) == key
         and row["duration_ms"] is not None
     ]
 

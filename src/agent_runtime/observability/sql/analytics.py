@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, case, func, select
 
 from agent_runtime.errors import InvalidInput
-from agent_runtime.observability.sql.rollups import HOUR, day_of, hour_of, middle_of
+from agent_runtime.observability.sql import rollups
+from agent_runtime.observability.sql.rollups import day_of, middle_of
 from agent_runtime.observability.sql.tables import (
     call_rollups,
     execution_logs,
@@ -173,36 +174,49 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _pieces(connection: Connection, kind: _Sums, asked: Period, keys: Sequence[str], *, by_day: bool) -> Any:
-    first = hour_of(asked.start)
-    first = first if first == asked.start else first + HOUR
-    last = hour_of(asked.end)
-    if asked.report_id is not None or first >= last:
+    """Yield what the pieces of a period add up to: whole days, whole hours at their edges, and what is left of these, row by row."""
+    if asked.report_id is not None:
         yield _of_rows(connection, kind, asked, asked.start, asked.end, keys, by_day=by_day)
         return
-    if asked.start < first:
-        yield _of_rows(connection, kind, asked, asked.start, first, keys, by_day=by_day)
-    if last < asked.end:
-        # The hour that goes on now: what is in it began before the end, so its sums will do, and it may be a long one.
-        if not _begins_later(connection, kind, asked):
-            last += HOUR
+    start, end = asked.start, _open_end(connection, kind, asked.end)
+    hours = _whole("hour", start, end)
+    days = _whole("day", *hours)
+    for grain, first, last in (
+        ("row", start, hours[0]),
+        ("hour", hours[0], days[0]),
+        ("day", *days),
+        ("hour", days[1], hours[1]),
+        ("row", hours[1], end),
+    ):
+        if first >= last:
+            continue
+        if grain == "row":
+            yield _of_rows(connection, kind, asked, first, last, keys, by_day=by_day)
         else:
-            yield _of_rows(connection, kind, asked, last, asked.end, keys, by_day=by_day)
-    yield _of_hours(connection, kind, asked, first, last, keys, by_day=by_day)
+            yield _of_sums(connection, kind, asked, grain, first, last, keys, by_day=by_day)
 
 
-def _begins_later(connection: Connection, kind: _Sums, asked: Period) -> bool:
-    """Whether something in the last hour of a period began at its end or later."""
+def _whole(grain: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Return from where to where a period has whole hours or days; twice its end where it has none."""
+    begin = rollups.GRAINS[grain]
+    first, last = begin(start), begin(end)
+    first = first if first == start else first + rollups.LENGTHS[grain]
+    return (first, last) if first <= last else (end, end)
+
+
+def _open_end(connection: Connection, kind: _Sums, end: datetime) -> datetime:
+    """Return the end of the day where nothing of it begins later than a period ends: its sums will do then, and it may be a long one."""
+    midnight = day_of(end) + rollups.LENGTHS["day"]
     logs = kind.logs
-    query = select(logs.c.id).where(
-        logs.c.start_time >= asked.end, logs.c.start_time < hour_of(asked.end) + HOUR
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    query = select(logs.c.id).where(logs.c.start_time >= end, logs.c.start_time < midnight)
+    return end if connection.execute(query.limit(1)).first() is not None else midnight
 
 
-def _of_hours(
+def _of_sums(
     connection: Connection,
     kind: _Sums,
     asked: Period,
+    grain: str,
     first: datetime,
     last: datetime,
     keys: Sequence[str],
@@ -212,11 +226,13 @@ def _of_hours(
     table = kind.sums
     columns: list[Any] = [table.c[name] for name in keys]
     if by_day:
-        columns.append(_day(connection, table.c.hour))
+        columns.append(_day(connection, table.c.begins))
     sums: list[Any] = [func.sum(table.c[name]) for name in kind.names]
     if kind is _OF_EXECUTIONS:
         sums += [func.min(table.c.shortest_ms), func.max(table.c.longest_ms)]
-    query = select(*columns, *sums).where(table.c.hour >= first, table.c.hour < last)
+    query = select(*columns, *sums).where(
+        table.c.grain == grain, table.c.begins >= first, table.c.begins < last
+    )
     if asked.scope_id is not None:
         query = query.where(table.c.scope_id == asked.scope_id)
     some = table.c["executions" if kind is _OF_EXECUTIONS else "calls"]
@@ -401,15 +417,16 @@ def latency(
         InvalidInput: There is no such kind or group, or a report is asked for.
     """
     table = latency_rollups
-    columns = {"agent": table.c.agent, "model": table.c.model_id, "scope": table.c.scope_id}
-    if kind not in ("call", "first_token", "execution") or group not in (None, *columns):
+    if kind not in ("call", "first_token", "execution") or group not in (None, "agent", "model", "scope"):
         raise InvalidInput("latencies are those of call, first_token or execution, by agent, model or scope")
     if asked.report_id is not None:
         raise InvalidInput("latencies are not kept by report")
-    keys = [] if group is None else [columns[group]]
+    keys = [] if group is None else [table.c.scope_id if group == "scope" else table.c.name]
+    grouped_by = "all" if group in (None, "scope") else group
     query = (
         select(*keys, table.c.bucket, func.sum(table.c.n))
-        .where(table.c.day >= day_of(asked.start), table.c.day < asked.end, table.c.kind == kind)
+        .where(table.c.kind == kind, table.c.grouped_by == grouped_by)
+        .where(table.c.day >= day_of(asked.start), table.c.day < asked.end)
         .group_by(*keys, table.c.bucket)
         .order_by(*keys, table.c.bucket)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -59,8 +59,6 @@ COUNTED: Final[Mapping[Table, tuple[str, ...]]] = {
 }
 """Columns that a row counts by."""
 
-HOUR: Final = timedelta(hours=1)
-
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
 
@@ -69,7 +67,7 @@ class Moved(NamedTuple):
     """How sums change, by table and key."""
 
     sums: dict[Table, dict[Key, Counter[str]]]
-    durations: dict[Key, tuple[int | None, int | None]]
+    durations: dict[Key, tuple[int, int]]
     """The shortest and the longest that were added."""
     narrowed: set[Key]
     """Of executions, keys from which a duration has gone: the shortest or longest may have been that one."""
@@ -95,6 +93,11 @@ def day_of(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+GRAINS: Final[Mapping[str, Callable[[datetime], datetime]]] = {"hour": hour_of, "day": day_of}
+"""What is added up by the hour, for the edges of periods, and by the day, for the rest of them."""
+LENGTHS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
 def moved(table: Table, pairs: Iterable[tuple[Row | None, Row | None]]) -> Moved:
     """Return how the sums change when rows of a table become others: the first of each pair goes, the second comes."""
     count = _count_execution if table is execution_logs else _count_call
@@ -116,23 +119,24 @@ def _add(changes: Moved, table: Table, key: Key, values: Mapping[str, int], sign
 def _count_execution(changes: Moved, row: Row, sign: int) -> None:
     duration = row["duration_ms"]
     scope, agent = row["scope_id"], row["agent_type"]
-    key = (hour_of(row["start_time"]), scope, agent, row["execution_step"], row["status"])
     values = {"executions": 1, "timed": int(duration is not None), "duration_ms": duration or 0}
-    _add(changes, execution_rollups, key, values, sign)
-    if duration is None:
-        return
-    _add_latency(changes, row["start_time"], scope, "execution", agent, "", duration, sign)
-    if sign < 0:
-        changes.narrowed.add(key)
-        return
-    shortest, longest = changes.durations.get(key, (duration, duration))
-    changes.durations[key] = (min(shortest or 0, duration), max(longest or 0, duration))
+    for grain, begin in GRAINS.items():
+        key = (grain, begin(row["start_time"]), scope, agent, row["execution_step"], row["status"])
+        _add(changes, execution_rollups, key, values, sign)
+        if duration is None:
+            continue
+        if sign < 0:
+            changes.narrowed.add(key)
+        else:
+            shortest, longest = changes.durations.get(key, (duration, duration))
+            changes.durations[key] = (min(shortest, duration), max(longest, duration))
+    if duration is not None:
+        _add_latency(changes, row, "execution", {"all": "", "agent": agent}, duration, sign)
 
 
 def _count_call(changes: Moved, row: Row, sign: int) -> None:
     duration, first = row["duration_ms"], row["first_token_ms"]
     scope, agent, model = row["scope_id"], row["agent"], row["model_id"]
-    key = (hour_of(row["start_time"]), scope, agent, row["provider"], model, row["call_type"], row["status"])
     has_ended = row["status"] != "started"
     values = {
         "calls": 1,
@@ -147,17 +151,21 @@ def _count_call(changes: Moved, row: Row, sign: int) -> None:
         "unpriced": int(has_ended and row["total_cost_units"] is None),
         "uncertain": int(bool(row["uncertain"])),
     }
-    _add(changes, call_rollups, key, values, sign)
+    of_key = (scope, agent, row["provider"], model, row["call_type"], row["status"])
+    for grain, begin in GRAINS.items():
+        _add(changes, call_rollups, (grain, begin(row["start_time"]), *of_key), values, sign)
     for kind, value in (("call", duration), ("first_token", first)):
         if value is not None:
-            _add_latency(changes, row["start_time"], scope, kind, agent, model, value, sign)
+            _add_latency(changes, row, kind, {"all": "", "agent": agent, "model": model}, value, sign)
 
 
 def _add_latency(
-    changes: Moved, at: datetime, scope: str, kind: str, agent: str, model: str, value: int, sign: int
+    changes: Moved, row: Row, kind: str, groups: Mapping[str, str], value: int, sign: int
 ) -> None:
-    key = (day_of(at), scope, kind, agent, model, bucket_of(value))
-    _add(changes, latency_rollups, key, {"n": 1}, sign)
+    day, bucket = day_of(row["start_time"]), bucket_of(value)
+    for grouped_by, name in groups.items():
+        key = (kind, grouped_by, day, row["scope_id"], name, bucket)
+        _add(changes, latency_rollups, key, {"n": 1}, sign)
 
 
 def apply(connection: Connection, changes: Moved) -> None:
@@ -196,15 +204,17 @@ def _nearer(old: Any, new: Any, *, is_less: bool) -> Any:
 def narrow(connection: Connection, keys: Iterable[Key]) -> None:
     """Look up the shortest and longest of executions anew, where some have gone, and forget sums of nothing."""
     logs, sums = execution_logs.c, execution_rollups
-    for hour, scope, agent, step, status in sorted(keys):
+    for grain, begins, scope, agent, step, status in sorted(keys):
         of_key = (logs.scope_id == scope, logs.agent_type == agent, logs.execution_step == step)
-        in_time = (logs.start_time >= hour, logs.start_time < hour + HOUR, logs.status == status)
+        ends_at = begins + LENGTHS[grain]
+        in_time = (logs.start_time >= begins, logs.start_time < ends_at, logs.status == status)
         ends = select(func.min(logs.duration_ms), func.max(logs.duration_ms)).where(*of_key, *in_time)
         shortest, longest = connection.execute(ends).one()
         connection.execute(
             update(sums)
             .where(
-                sums.c.hour == hour,
+                sums.c.grain == grain,
+                sums.c.begins == begins,
                 sums.c.scope_id == scope,
                 sums.c.agent_type == agent,
                 sums.c.execution_step == step,

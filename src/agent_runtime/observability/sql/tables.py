@@ -137,7 +137,8 @@ llm_call_logs: Final = Table(
 execution_rollups: Final = Table(
     "execution_log_rollups",
     metadata,
-    _required("hour", Time),
+    _required("grain", Text),
+    _required("begins", Time),
     _required("scope_id", Text),
     _required("agent_type", Text),
     _required("execution_step", Text),
@@ -148,14 +149,21 @@ execution_rollups: Final = Table(
     Column("shortest_ms", BigInteger),
     Column("longest_ms", BigInteger),
     PrimaryKeyConstraint(
-        "hour", "scope_id", "agent_type", "execution_step", "status", name="execution_log_rollups_key"
+        "grain",
+        "begins",
+        "scope_id",
+        "agent_type",
+        "execution_step",
+        "status",
+        name="execution_log_rollups_key",
     ),
 )
 
 call_rollups: Final = Table(
     "llm_call_rollups",
     metadata,
-    _required("hour", Time),
+    _required("grain", Text),
+    _required("begins", Time),
     _required("scope_id", Text),
     _required("agent", Text),
     _required("provider", Text),
@@ -179,7 +187,8 @@ call_rollups: Final = Table(
         )
     ),
     PrimaryKeyConstraint(
-        "hour",
+        "grain",
+        "begins",
         "scope_id",
         "agent",
         "provider",
@@ -193,15 +202,15 @@ call_rollups: Final = Table(
 latency_rollups: Final = Table(
     "latency_rollups",
     metadata,
+    _required("kind", Text),
+    _required("grouped_by", Text),
     _required("day", Time),
     _required("scope_id", Text),
-    _required("kind", Text),
-    _required("agent", Text),
-    _required("model_id", Text),
+    _required("name", Text),
     _required("bucket", Integer),
     _required("n", BigInteger),
     PrimaryKeyConstraint(
-        "day", "scope_id", "kind", "agent", "model_id", "bucket", name="latency_rollups_key"
+        "kind", "grouped_by", "day", "scope_id", "name", "bucket", name="latency_rollups_key"
     ),
 )
 

@@ -3,7 +3,8 @@ CREATE TABLE runtime_schema_version (
 	CONSTRAINT runtime_schema_version_pkc PRIMARY KEY (version_num)
 );
 CREATE TABLE execution_log_rollups (
-	hour DATETIME NOT NULL, 
+	grain TEXT NOT NULL, 
+	begins DATETIME NOT NULL, 
 	scope_id TEXT NOT NULL, 
 	agent_type TEXT NOT NULL, 
 	execution_step TEXT NOT NULL, 
@@ -13,7 +14,7 @@ CREATE TABLE execution_log_rollups (
 	duration_ms BIGINT NOT NULL, 
 	shortest_ms BIGINT, 
 	longest_ms BIGINT, 
-	CONSTRAINT execution_log_rollups_key PRIMARY KEY (hour, scope_id, agent_type, execution_step, status)
+	CONSTRAINT execution_log_rollups_key PRIMARY KEY (grain, begins, scope_id, agent_type, execution_step, status)
 );
 CREATE TABLE execution_logs (
 	id TEXT NOT NULL, 
@@ -51,14 +52,14 @@ CREATE INDEX execution_logs_of_operation ON execution_logs (operation_id);
 CREATE INDEX execution_logs_of_principal ON execution_logs (principal_id);
 CREATE INDEX execution_logs_of_report ON execution_logs (report_id, start_time);
 CREATE TABLE latency_rollups (
+	kind TEXT NOT NULL, 
+	grouped_by TEXT NOT NULL, 
 	day DATETIME NOT NULL, 
 	scope_id TEXT NOT NULL, 
-	kind TEXT NOT NULL, 
-	agent TEXT NOT NULL, 
-	model_id TEXT NOT NULL, 
+	name TEXT NOT NULL, 
 	bucket INTEGER NOT NULL, 
 	n BIGINT NOT NULL, 
-	CONSTRAINT latency_rollups_key PRIMARY KEY (day, scope_id, kind, agent, model_id, bucket)
+	CONSTRAINT latency_rollups_key PRIMARY KEY (kind, grouped_by, day, scope_id, name, bucket)
 );
 CREATE TABLE llm_call_logs (
 	id TEXT NOT NULL, 
@@ -114,7 +115,8 @@ CREATE INDEX llm_call_logs_of_operation ON llm_call_logs (operation_id);
 CREATE INDEX llm_call_logs_of_principal ON llm_call_logs (principal_id);
 CREATE INDEX llm_call_logs_of_report ON llm_call_logs (report_id, start_time);
 CREATE TABLE llm_call_rollups (
-	hour DATETIME NOT NULL, 
+	grain TEXT NOT NULL, 
+	begins DATETIME NOT NULL, 
 	scope_id TEXT NOT NULL, 
 	agent TEXT NOT NULL, 
 	provider TEXT NOT NULL, 
@@ -132,7 +134,7 @@ CREATE TABLE llm_call_rollups (
 	saved_units BIGINT NOT NULL, 
 	unpriced BIGINT NOT NULL, 
 	uncertain BIGINT NOT NULL, 
-	CONSTRAINT llm_call_rollups_key PRIMARY KEY (hour, scope_id, agent, provider, model_id, call_type, status)
+	CONSTRAINT llm_call_rollups_key PRIMARY KEY (grain, begins, scope_id, agent, provider, model_id, call_type, status)
 );
 CREATE TABLE runtime_action_tokens (
 	token_hash TEXT NOT NULL, 

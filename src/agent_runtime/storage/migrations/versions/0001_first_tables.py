@@ -500,10 +500,12 @@ def _create_sums() -> None:
     def numbers(*names: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, sa.BigInteger, nullable=False) for name in names]
 
-    hour, day = (sa.Column(name, LogTime, nullable=False) for name in ("hour", "day"))
+    def moment(name: str) -> sa.Column[Any]:
+        return sa.Column(name, LogTime, nullable=False)
+
     table(
         "execution_log_rollups",
-        [hour, *texts("scope_id", "agent_type", "execution_step", "status")],
+        [*texts("grain"), moment("begins"), *texts("scope_id", "agent_type", "execution_step", "status")],
         *numbers("executions", "timed", "duration_ms"),
         sa.Column("shortest_ms", sa.BigInteger),
         sa.Column("longest_ms", sa.BigInteger),
@@ -511,7 +513,8 @@ def _create_sums() -> None:
     table(
         "llm_call_rollups",
         [
-            sa.Column("hour", LogTime, nullable=False),
+            *texts("grain"),
+            moment("begins"),
             *texts("scope_id", "agent", "provider", "model_id", "call_type", "status"),
         ],
         *numbers("calls", "timed", "duration_ms", "input_tokens", "output_tokens"),
@@ -520,8 +523,9 @@ def _create_sums() -> None:
     table(
         "latency_rollups",
         [
-            day,
-            *texts("scope_id", "kind", "agent", "model_id"),
+            *texts("kind", "grouped_by"),
+            moment("day"),
+            *texts("scope_id", "name"),
             sa.Column("bucket", sa.Integer, nullable=False),
         ],
         *numbers("n"),
