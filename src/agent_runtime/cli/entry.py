@@ -44,6 +44,11 @@ _COMMANDS = {
         "delete the content of a person's, a session's or a job's work",
     ),
     "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "submit, list, show, resume, retry and cancel jobs"),
+    "logs": (
+        "agent_runtime.cli.commands.logs",
+        "logs",
+        "show what agents did and models were asked, and what it adds up to",
+    ),
     "migrate": (
         "agent_runtime.cli.commands.migrate",
         "migrate",

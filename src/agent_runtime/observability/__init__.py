@@ -18,6 +18,7 @@ from llm_client.lazy_names import lazy_names
 if TYPE_CHECKING:
     from agent_runtime.observability.sql.analytics import CallSums
     from agent_runtime.observability.sql.calls import LLMCallLogger
+    from agent_runtime.observability.sql.catching_up import update_logs
     from agent_runtime.observability.sql.executions import ExecutionLogger
     from agent_runtime.observability.sql.logged_agent import LoggedAgent
     from agent_runtime.observability.sql.projection import JournalLogs
@@ -45,6 +46,7 @@ __all__ = [
     "NullLLMCallLogger",
     "create_llm_logger",
     "metadata",
+    "update_logs",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -52,6 +54,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "sql.analytics": "CallSums",
         "sql.calls": "LLMCallLogger",
+        "sql.catching_up": "update_logs",
         "sql.executions": "ExecutionLogger",
         "sql.logged_agent": "LoggedAgent",
         "sql.projection": "JournalLogs",
