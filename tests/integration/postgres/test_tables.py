@@ -17,7 +17,7 @@ from agent_runtime.testing.storage_contract import NOW, action, commit, job
 from agent_runtime.values.budget import LedgerEntry
 
 COLUMNS = """
-SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_name LIKE 'runtime%'
+SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'public'
 """
 
 

@@ -108,6 +108,8 @@ async def _prune(
 ) -> None:
     async with reading(settings) as kernel:
         now, storage = kernel.clock.now(), kernel.storage
+        if jobs is not None or content is not None:
+            await _bring_logs_up_to_date(storage)
         if jobs is not None:
             before = now - jobs
             deleted = await _until_none(
@@ -129,6 +131,19 @@ async def _prune(
     if file is not None:
         size, left = await vacuum_sqlite(file)
         say(f"{file}: {size:,} → {left:,} bytes")
+
+
+async def _bring_logs_up_to_date(storage: Storage) -> None:
+    """Write what the logs have not been told yet, if there are any: what goes could not be written any more, and is kept until it is."""
+    from agent_runtime.observability.sql.catching_up import update_logs
+    from agent_runtime.observability.sql.projection import PROJECTION, JournalLogs
+
+    if any(cursor.name == PROJECTION for cursor in await storage.cursors()):
+        logs = JournalLogs(storage)
+        try:
+            await update_logs(storage, logs)
+        finally:
+            await logs.aclose()
 
 
 async def _tell_of_those_behind(storage: Storage) -> None:

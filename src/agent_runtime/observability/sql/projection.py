@@ -77,6 +77,10 @@ class JournalLogs:
         doubtful = [event.timestamp for event in told if _may_be_corrected(event)]
         await self.correct(since=min(doubtful, default=None))
 
+    async def aclose(self) -> None:
+        """Close what was opened for it; a kernel does not."""
+        await self._database.aclose()
+
     async def correct(self, *, since: datetime | None = None) -> None:
         """Take over what the ledger has found out later.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -97,4 +98,9 @@ def text_of(messages: tuple[Message, ...]) -> str | None:
     """Return messages as one text, for people."""
     if not messages:
         return None
-    return "\n\n".join(f"{message.role}: {message.text}" for message in messages)
+    return "\n\n".join(f"{message.role}: {_said(message)}" for message in messages)
+
+
+def _said(message: Message) -> str:
+    called = [f"[{call.name} {json.dumps(call.arguments, default=str)}]" for call in message.tool_calls]
+    return "\n".join([*([message.text] if message.text or not called else []), *called])

@@ -24,13 +24,15 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeEngine
 
 metadata: Final = MetaData()
 
 Id: TypeEngine[Any] = Text().with_variant(UUID(as_uuid=False), "postgresql")
-Json: TypeEngine[Any] = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Json: TypeEngine[Any] = JSON(
+    none_as_null=True
+)  # of JSONB beside it Alembic writes a migration that is no Python
 Time: TypeEngine[Any] = DateTime(timezone=True)
 
 

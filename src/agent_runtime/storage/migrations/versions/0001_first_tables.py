@@ -14,7 +14,7 @@ depends_on = None
 Time = sa.BigInteger().with_variant(TIMESTAMP(timezone=True), "postgresql")
 Json = sa.Text().with_variant(JSONB(), "postgresql")
 LogTime = sa.DateTime(timezone=True)
-LogJson = sa.JSON().with_variant(JSONB(), "postgresql")
+LogJson = sa.JSON()
 Id = sa.Text().with_variant(UUID(as_uuid=False), "postgresql")
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
