@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -22,7 +22,20 @@ from agent_runtime.errors import InvalidInput, StorageReadOnly
 
 if TYPE_CHECKING:
     from agent_runtime.observability import ExecutionLog, LLMCallLog, LogStore
+    from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, LogTimes
     from agent_runtime.settings import Settings
+
+    class _Wanted(ExecutionFilters, total=False):
+        limit: int
+        before: str | None
+
+    class _WantedCalls(LLMCallFilters, total=False):
+        limit: int
+        before: str | None
+
+    class _Period(LogTimes, total=False):
+        scope_id: str | None
+
 
 Command = TypeVar("Command", bound=Callable[..., object])
 _MANY: Final = 20_000
@@ -101,11 +114,11 @@ def _period(command: Command) -> Command:
 @logs.command("list")
 @_filters("scope_id", "agent_type", "execution_step", "report_id", "status")
 @_page
-def list_executions(db: str | None, as_json: bool, **wanted: Any) -> int:
+def list_executions(db: str | None, as_json: bool, **wanted: object) -> int:
     """List executions, the newest first: runs of jobs, their tools and steps, and what was logged by hand."""
 
     async def show(store: LogStore) -> int:
-        found = await store.executions(include_llm_calls=True, **wanted)
+        found = await store.executions(include_llm_calls=True, **cast("_Wanted", wanted))
         if as_json:
             _echo([_execution_json(one) for one in found])
         elif not found:
@@ -154,11 +167,11 @@ def show_execution(db: str | None, execution: str, scope_id: str | None, as_json
 @logs.command("calls")
 @_filters("scope_id", "agent", "job_id", "model_id", "report_id", "status")
 @_page
-def list_calls(db: str | None, as_json: bool, **wanted: Any) -> int:
+def list_calls(db: str | None, as_json: bool, **wanted: object) -> int:
     """List model calls, the newest first: each attempt is one, failed and lost ones too."""
 
     async def show(store: LogStore) -> int:
-        found = await store.llm_calls(**wanted)
+        found = await store.llm_calls(**cast("_WantedCalls", wanted))
         if as_json:
             _echo([_call_json(one) for one in found])
         elif not found:
@@ -203,11 +216,11 @@ def show_call(db: str | None, call: str, scope_id: str | None, as_json: bool) ->
 @logs.command("summary")
 @click.option("--report", "report_id", metavar="REPORT", help="Only what belongs to this report.")
 @_period
-def show_summary(db: str | None, as_json: bool, **period: Any) -> int:
+def show_summary(db: str | None, as_json: bool, **period: object) -> int:
     """Add up a period: executions, success rates, model calls, tokens and costs."""
 
     async def show(store: LogStore) -> int:
-        summary = await store.summary(**period)
+        summary = await store.summary(**cast("_Period", period))
         if as_json:
             _echo(summary)
             return OK
@@ -241,12 +254,12 @@ def show_summary(db: str | None, as_json: bool, **period: Any) -> int:
 @logs.command("usage")
 @click.option("--by", "groups", multiple=True, type=click.Choice(_GROUPS), help="May be repeated.")
 @_period
-def show_usage(db: str | None, as_json: bool, groups: tuple[str, ...], **period: Any) -> int:
+def show_usage(db: str | None, as_json: bool, groups: tuple[str, ...], **period: object) -> int:
     """Add model calls up by day, scope, agent, provider, model, status or type; by agent and model if nothing is said."""
     groups = groups or ("agent", "model")
 
     async def show(store: LogStore) -> int:
-        found = await store.usage(*groups, **period)
+        found = await store.usage(*groups, **cast("_Period", period))
         if as_json:
             _echo(
                 [
@@ -282,11 +295,11 @@ def show_usage(db: str | None, as_json: bool, groups: tuple[str, ...], **period:
 @click.option("--of", "kind", type=click.Choice(["call", "first_token", "execution"]), default="call")
 @click.option("--by", type=click.Choice(["agent", "model", "scope"]))
 @_period
-def show_latency(db: str | None, as_json: bool, kind: str, by: str | None, **period: Any) -> int:
+def show_latency(db: str | None, as_json: bool, kind: str, by: str | None, **period: object) -> int:
     """Show percentiles of durations, within 2 %, of the days (UTC) that a period touches."""
 
     async def show(store: LogStore) -> int:
-        found = await store.latency(kind, by=by, **period)
+        found = await store.latency(kind, by=by, **cast("LogTimes", period))
         if as_json:
             _echo(found)
         elif not found:

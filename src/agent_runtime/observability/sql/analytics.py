@@ -198,8 +198,8 @@ def _pieces(connection: Connection, kind: _Sums, asked: Period, keys: Sequence[s
 
 def _whole(grain: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
     """Return from where to where a period has whole hours or days; twice its end where it has none."""
-    begin = rollups.GRAINS[grain]
-    first, last = begin(start), begin(end)
+    beginning_of = rollups.GRAINS[grain]
+    first, last = beginning_of(start), beginning_of(end)
     first = first if first == start else first + rollups.LENGTHS[grain]
     return (first, last) if first <= last else (end, end)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from agent_runtime.observability.sql.database import database_of
 from agent_runtime.observability.sql.entries import costs
@@ -36,6 +36,18 @@ logger = logger_of(__name__)
 
 MOST_WRITING: Final = 1000
 ROOM_SECONDS: Final = 5.0
+
+
+class CallFacts(TypedDict, total=False):
+    """What is known of a call besides who is asked what; see `LLMCallLogger.start_llm_call`."""
+
+    call_type: str
+    is_streaming: bool
+    execution_log_id: str | None
+    report_id: str | None
+    completion_id: str | None
+    metadata: Mapping[str, object] | None
+    agent: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +90,7 @@ class LLMCallLogger:
 
     def __init__(
         self,
-        db: Any,
+        db: object,
         *,
         scope_id: str = DEFAULT_SCOPE,
         principal_id: str | None = None,
@@ -104,7 +116,7 @@ class LLMCallLogger:
 
     @asynccontextmanager
     async def log_llm_call(
-        self, provider: str, model_id: str, prompt: str | None = None, **more: Any
+        self, provider: str, model_id: str, prompt: str | None = None, **more: Unpack[CallFacts]
     ) -> AsyncIterator[CallContext]:
         """Log a call that the body makes: `completed`, `failed` with what was raised, or `cancelled`.
 
@@ -144,14 +156,14 @@ class LLMCallLogger:
         provider: str,
         model_id: str,
         prompt: str | None = None,
-        **more: Any,
+        **more: Unpack[CallFacts],
     ) -> AsyncIterator[str]:
         """Pass the pieces of an answer on, and log the call: what came, in how many pieces, and when the first one did.
 
         A reader who leaves has the call logged as `cancelled` when this is closed. The other arguments are those of `log_llm_call`.
         """
-        more = {"call_type": "inference_stream", "is_streaming": True} | more
-        async with self.log_llm_call(provider, model_id, prompt, **more) as call:
+        facts: CallFacts = {"call_type": "inference_stream", "is_streaming": True, **more}
+        async with self.log_llm_call(provider, model_id, prompt, **facts) as call:
             heard: list[str] = []
             try:
                 async for chunk in chunks:

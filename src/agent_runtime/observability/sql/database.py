@@ -125,16 +125,14 @@ class ThreadedDatabase:
             self._dispose()
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        with _Failed(), self._engine.connect() as connection, connection.begin():
+        with _Failed(), self._engine.connect() as connection:
             return work(connection)
 
     def _run(self, work: Callable[[Connection], T]) -> T:
-        with (
-            _Failed(),
-            self._engine.connect().execution_options(writes=True) as connection,
-            connection.begin(),
-        ):
-            return work(connection)
+        with _Failed(), self._engine.connect().execution_options(writes=True) as connection:
+            result = work(connection)
+            connection.commit()
+            return result
 
     def _write_pending(self) -> None:
         while True:
@@ -193,8 +191,10 @@ class AsyncDatabase:
 
         with _Failed():
             if isinstance(self._bind, AsyncEngine):
-                async with self._bind.begin() as connection:
-                    return await connection.run_sync(work)
+                async with self._bind.connect() as connection:
+                    result = await connection.run_sync(work)
+                    await connection.commit()
+                    return result
             # The transaction is the caller's: what is written goes with it, and nothing of it is ended here.
             async with self._one, self._bind.begin_nested():
                 return await self._bind.run_sync(work)
@@ -298,7 +298,7 @@ def _sqlite(url: URL, **options: Any) -> Engine:
     return engine
 
 
-def database_of(db: Any) -> LogDatabase:
+def database_of(db: object) -> LogDatabase:
     """Return where logs are kept: one for each storage and engine, whoever asks.
 
     Args:

@@ -132,7 +132,7 @@ MAX_REQUEST: Final = 2_000_000
 """Characters of the new messages of one request."""
 
 
-def costs(usage: Usage, prices: PriceBook, provider: str | None, model: str | None) -> dict[str, Any]:
+def costs(usage: Usage, prices: PriceBook, provider: str | None, model: str | None) -> dict[str, object]:
     """Return the columns that tell what a call has used, and what it cost.
 
     The parts of the cost are there where the price is one of the price book's, of today; what the vendor has billed has no parts.
@@ -201,7 +201,7 @@ def _run(event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change:
     return Change(execution_logs, run_row(job.job_id), values)
 
 
-def links(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def links(metadata: Mapping[str, object]) -> dict[str, object]:
     """Return the columns that say what an execution belongs to, from what a caller has said of it."""
     return {name: stored_name(metadata[name]) for name in _LINKS if metadata.get(name) is not None}
 

@@ -54,7 +54,7 @@ class ExecutionLogger:
 
     def __init__(
         self,
-        db: Any,
+        db: object,
         *,
         scope_id: str = DEFAULT_SCOPE,
         principal_id: str | None = None,
@@ -79,7 +79,7 @@ class ExecutionLogger:
         *,
         action_type: str | None = None,
         input_data: object = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         execution_id: str | None = None,
         **links: str | None,
     ) -> AsyncIterator[LogContext]:
@@ -136,7 +136,7 @@ class ExecutionLogger:
         *,
         action_type: str | None = None,
         input_data: object = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
         execution_id: str | None = None,
         **links: str | None,
     ) -> ExecutionLog:
@@ -169,7 +169,7 @@ class ExecutionLogger:
         *,
         output_data: object = None,
         error_message: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> None:
         """Log how something ended.
 

@@ -40,7 +40,7 @@ class LoggedAgent(Agent):
     def __init__(
         self,
         *,
-        db: Any,
+        db: object,
         scope_id: str = DEFAULT_SCOPE,
         principal_id: str | None = None,
         session_id: str | None = None,

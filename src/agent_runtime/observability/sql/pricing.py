@@ -18,7 +18,7 @@ from agent_runtime.observability.sql.writing import Change, utc, write
 from agent_runtime.values.money import as_decimal, to_units
 from llm_client.usage import VENDOR, Usage
 
-ModelPrice: TypeAlias = Mapping[str, Any]
+ModelPrice: TypeAlias = Mapping[str, object]
 """`input`, `output` and perhaps `cached`, in US dollars for 1,000 tokens; `valid_from` in a history."""
 TokenPrices: TypeAlias = dict[str, ModelPrice | Sequence[ModelPrice]]
 """By the model's name."""
@@ -27,7 +27,7 @@ _CHUNK: Final = 200
 _TOKENS: Final = 1000
 
 
-def cost_of(prices: TokenPrices, model_id: str, usage: Usage, at: datetime) -> dict[str, Any] | None:
+def cost_of(prices: TokenPrices, model_id: str, usage: Usage, at: datetime) -> dict[str, object] | None:
     """Return the columns of what a call has used and cost by a list of prices, `None` if the model has no price at that time.
 
     Raises:
@@ -70,7 +70,7 @@ def _begins(price: ModelPrice, at: datetime) -> datetime:
 
 
 def _rate(price: ModelPrice, name: str) -> Decimal | None:
-    value = price.get(name)
+    value: Any = price.get(name)
     if value is None:
         return None
     try:
@@ -82,7 +82,7 @@ def _rate(price: ModelPrice, name: str) -> Decimal | None:
     return rate
 
 
-Price: TypeAlias = Callable[[str, str, Usage, datetime], dict[str, Any]]
+Price: TypeAlias = Callable[[str, str, Usage, datetime], dict[str, object]]
 
 
 async def repriced(

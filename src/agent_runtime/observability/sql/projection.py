@@ -51,7 +51,7 @@ class JournalLogs:
     def __init__(
         self,
         storage: Storage,
-        db: Any = None,
+        db: object = None,
         *,
         content: bool = True,
         without_content: Collection[str] = (),

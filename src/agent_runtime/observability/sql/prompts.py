@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, RowMapping, select
 
 from agent_runtime.observability.sql.ids import place_of, run_row
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
@@ -18,7 +18,7 @@ GONE: Final = "<not kept>"
 """Stands for a message that was not kept, or is kept no longer."""
 
 
-def messages_of(connection: Connection, row: Mapping[Any, Any]) -> tuple[Message, ...]:
+def messages_of(connection: Connection, row: RowMapping) -> tuple[Message, ...]:
     """Return all messages of the request that a row of the calls tells of; none where they were not kept."""
     job_id, operation_id = row["job_id"], row["operation_id"]
     if job_id is None or operation_id is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, func, or_, select
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.observability.sql.ids import run_row
@@ -62,7 +62,7 @@ class LLMCallFilters(LogTimes, total=False):
     status: str | None
 
 
-def conditions_of(table: Table, filters: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+def conditions_of(table: Table, filters: Mapping[str, object]) -> list[ColumnElement[bool]]:
     """Return the conditions of filters.
 
     Raises:
@@ -94,13 +94,13 @@ def check_page(limit: int, offset: int) -> None:
 def page(
     connection: Connection,
     table: Table,
-    filters: Mapping[str, Any],
+    filters: Mapping[str, object],
     *,
     limit: int,
     offset: int,
     before: str | None,
     content: bool = False,
-) -> list[Mapping[Any, Any]]:
+) -> list[RowMapping]:
     """Return rows, the newest first."""
     conditions = conditions_of(table, filters)
     if before is not None:
@@ -116,7 +116,7 @@ def page(
 
 
 def _older(connection: Connection, table: Table, before: str) -> ColumnElement[bool]:
-    row = connection.execute(by_id(select(table.c.start_time), table, before)).one_or_none()
+    row = connection.execute(select(table.c.start_time).where(has_id(table, before))).one_or_none()
     if row is None:
         raise InvalidInput(f"there is no row {before!r} to go on after")
     return or_(
@@ -125,15 +125,15 @@ def _older(connection: Connection, table: Table, before: str) -> ColumnElement[b
     )
 
 
-def by_id(query: Select[Any], table: Table, id_: str) -> Select[Any]:
-    """Return a query of the row with an id. Raises `InvalidInput`: it is none."""
+def has_id(table: Table, id_: str) -> ColumnElement[bool]:
+    """Return the condition of the row with an id. Raises `InvalidInput`: it is none."""
     try:
-        return query.where(table.c.id == str(UUID(id_)))
+        return table.c.id == str(UUID(id_))
     except (ValueError, AttributeError, TypeError):
         raise InvalidInput(f"{id_!r} is not the id of a row") from None
 
 
-def count(connection: Connection, table: Table, filters: Mapping[str, Any]) -> int:
+def count(connection: Connection, table: Table, filters: Mapping[str, object]) -> int:
     """Return how many rows there are."""
     query = select(func.count()).select_from(table).where(*conditions_of(table, filters))
     return int(connection.execute(query).scalar_one())
@@ -141,7 +141,7 @@ def count(connection: Connection, table: Table, filters: Mapping[str, Any]) -> i
 
 def executions(
     connection: Connection,
-    filters: Mapping[str, Any],
+    filters: Mapping[str, object],
     *,
     limit: int,
     offset: int = 0,
@@ -191,16 +191,16 @@ MAX_CALLS: Final = 10_000
 
 def llm_calls(
     connection: Connection,
-    filters: Mapping[str, Any],
+    filters: Mapping[str, object],
     *,
     limit: int,
     offset: int = 0,
     before: str | None = None,
 ) -> list[LLMCallLog]:
     """Return calls without their texts, the newest first."""
-    filters = dict(filters)
-    if filters.get("job_id") is not None:
-        filters["execution_log_id"] = run_row(filters["job_id"])  # which an index knows
+    job_id = filters.get("job_id")
+    if job_id is not None:
+        filters = {**filters, "execution_log_id": run_row(str(job_id))}  # which an index knows
     rows = page(connection, llm_call_logs, filters, limit=limit, offset=offset, before=before)
     return [LLMCallLog.of(row) for row in rows]
 
@@ -208,7 +208,7 @@ def llm_calls(
 def llm_call(connection: Connection, id_: str, *, scope_id: str | None) -> LLMCallLog | None:
     """Return a call with its texts, all that it asked put together."""
     table = llm_call_logs
-    query = by_id(select(*columns_of(table, content=True)), table, id_)
+    query = select(*columns_of(table, content=True)).where(has_id(table, id_))
     if scope_id is not None:
         query = query.where(table.c.scope_id == scope_id)
     row = connection.execute(query).mappings().one_or_none()

@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Self
 
+from sqlalchemy import Column, RowMapping, Table
+
 from agent_runtime.observability.sql.tables import CONTENT
 from agent_runtime.observability.sql.writing import as_written
 from agent_runtime.values.money import to_dollars
@@ -70,11 +72,11 @@ class LLMCallLog:
     updated_at: datetime | None = None
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any]) -> Self:
+    def of(cls, row: RowMapping | Mapping[str, object]) -> Self:
         """Return what a row of the table says."""
         values = as_written(row)
         for name in _AMOUNTS:
-            units = values.pop(f"{name}_units", None)
+            units: Any = values.pop(f"{name}_units", None)
             values[name] = None if units is None else to_dollars(units)
         return cls(**_known(cls, values))
 
@@ -118,7 +120,7 @@ class ExecutionLog:
     """Where they were asked for."""
 
     @classmethod
-    def of(cls, row: Mapping[Any, Any]) -> Self:
+    def of(cls, row: RowMapping | Mapping[str, object]) -> Self:
         """Return what a row of the table says."""
         return cls(**_known(cls, as_written(row)))
 
@@ -136,7 +138,7 @@ def _known(record: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def columns_of(table: Any, *, content: bool) -> list[Any]:
+def columns_of(table: Table, *, content: bool) -> list[Column[object]]:
     """Return the columns that are read of a table: dollars are made of the units."""
     texts = () if content else CONTENT[table]
     return [column for column in table.columns if column.computed is None and column.name not in texts]

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Table, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -59,8 +59,8 @@ COUNTED: Final[Mapping[Table, tuple[str, ...]]] = {
 }
 """Columns that a row counts by."""
 
-Row = Mapping[str, Any]
-Key = tuple[Any, ...]
+Row = Mapping[str, object]
+Key = tuple[object, ...]
 
 
 class Moved(NamedTuple):
@@ -116,12 +116,12 @@ def _add(changes: Moved, table: Table, key: Key, values: Mapping[str, int], sign
         sums[name] += sign * value
 
 
-def _count_execution(changes: Moved, row: Row, sign: int) -> None:
+def _count_execution(changes: Moved, row: Mapping[str, Any], sign: int) -> None:
     duration = row["duration_ms"]
     scope, agent = row["scope_id"], row["agent_type"]
     values = {"executions": 1, "timed": int(duration is not None), "duration_ms": duration or 0}
-    for grain, begin in GRAINS.items():
-        key = (grain, begin(row["start_time"]), scope, agent, row["execution_step"], row["status"])
+    for grain, beginning_of in GRAINS.items():
+        key = (grain, beginning_of(row["start_time"]), scope, agent, row["execution_step"], row["status"])
         _add(changes, execution_rollups, key, values, sign)
         if duration is None:
             continue
@@ -134,7 +134,7 @@ def _count_execution(changes: Moved, row: Row, sign: int) -> None:
         _add_latency(changes, row, "execution", {"all": "", "agent": agent}, duration, sign)
 
 
-def _count_call(changes: Moved, row: Row, sign: int) -> None:
+def _count_call(changes: Moved, row: Mapping[str, Any], sign: int) -> None:
     duration, first = row["duration_ms"], row["first_token_ms"]
     scope, agent, model = row["scope_id"], row["agent"], row["model_id"]
     has_ended = row["status"] != "started"
@@ -152,15 +152,15 @@ def _count_call(changes: Moved, row: Row, sign: int) -> None:
         "uncertain": int(bool(row["uncertain"])),
     }
     of_key = (scope, agent, row["provider"], model, row["call_type"], row["status"])
-    for grain, begin in GRAINS.items():
-        _add(changes, call_rollups, (grain, begin(row["start_time"]), *of_key), values, sign)
+    for grain, beginning_of in GRAINS.items():
+        _add(changes, call_rollups, (grain, beginning_of(row["start_time"]), *of_key), values, sign)
     for kind, value in (("call", duration), ("first_token", first)):
         if value is not None:
             _add_latency(changes, row, kind, {"all": "", "agent": agent, "model": model}, value, sign)
 
 
 def _add_latency(
-    changes: Moved, row: Row, kind: str, groups: Mapping[str, str], value: int, sign: int
+    changes: Moved, row: Mapping[str, Any], kind: str, groups: Mapping[str, str], value: int, sign: int
 ) -> None:
     day, bucket = day_of(row["start_time"]), bucket_of(value)
     for grouped_by, name in groups.items():
@@ -173,7 +173,7 @@ def apply(connection: Connection, changes: Moved) -> None:
     for table, by_key in changes.sums.items():
         added = [(key, sums) for key, sums in by_key.items() if any(sums.values())]
         if added:
-            _upsert(connection, table, sorted(added, key=lambda one: one[0]), changes)
+            _upsert(connection, table, sorted(added, key=lambda one: tuple(map(str, one[0]))), changes)
 
 
 def _upsert(
@@ -204,7 +204,8 @@ def _nearer(old: Any, new: Any, *, is_less: bool) -> Any:
 def narrow(connection: Connection, keys: Iterable[Key]) -> None:
     """Look up the shortest and longest of executions anew, where some have gone, and forget sums of nothing."""
     logs, sums = execution_logs.c, execution_rollups
-    for grain, begins, scope, agent, step, status in sorted(keys):
+    for key in sorted(keys, key=lambda one: tuple(map(str, one))):
+        grain, begins, scope, agent, step, status = cast("tuple[Any, ...]", key)
         of_key = (logs.scope_id == scope, logs.agent_type == agent, logs.execution_step == step)
         ends_at = begins + LENGTHS[grain]
         in_time = (logs.start_time >= begins, logs.start_time < ends_at, logs.status == status)

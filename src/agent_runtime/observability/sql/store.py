@@ -25,7 +25,7 @@ class LogStore:
         db: Where they stand: a storage, an SQLAlchemy engine, an `AsyncEngine` or an `AsyncSession`.
     """
 
-    def __init__(self, db: Any) -> None:
+    def __init__(self, db: object) -> None:
         self._database = database_of(db)
 
     async def create_tables(self) -> None:

@@ -19,7 +19,7 @@ _MARGIN: Final = 4096
 """Characters behind a cut that are read all the same: a secret that the cut goes through would not be known as one."""
 
 
-async def kept(**columns: object) -> dict[str, Any]:
+async def kept(**columns: object) -> dict[str, object]:
     """Return columns with texts and values as they are kept, large ones made so in a thread."""
     return await read_aside(columns, partial(_kept, columns))
 
@@ -50,7 +50,7 @@ def stored_name(name: object) -> str | None:
     return stored_text(str(name), MAX_NAME)
 
 
-def stored_json(value: object, most: int = MAX_TEXT) -> Any:
+def stored_json(value: object, most: int = MAX_TEXT) -> object:
     """Return a value as JSON values to be kept; what is none becomes its text, what is too long a text that is cut."""
     if value is None:
         return None

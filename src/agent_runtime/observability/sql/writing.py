@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from agent_runtime.observability.sql import rollups
@@ -56,9 +56,9 @@ def utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def merged(changes: Iterable[Change]) -> dict[Table, dict[str, dict[str, Any]]]:
+def merged(changes: Iterable[Change]) -> dict[Table, dict[str, dict[str, object]]]:
     """Return what becomes of each row, by table and id."""
-    rows: dict[Table, dict[str, dict[str, Any]]] = {execution_logs: {}, llm_call_logs: {}}
+    rows: dict[Table, dict[str, dict[str, object]]] = {execution_logs: {}, llm_call_logs: {}}
     for change in changes:
         rows[change.table].setdefault(change.id, {}).update(change.values)
     return rows
@@ -71,7 +71,7 @@ def write(connection: Connection, changes: Sequence[Change]) -> None:
             _write(connection, table, rows)
 
 
-def _write(connection: Connection, table: Table, rows: dict[str, dict[str, Any]]) -> None:
+def _write(connection: Connection, table: Table, rows: dict[str, dict[str, object]]) -> None:
     now = datetime.now(UTC)  # noqa: TID251 -- `updated_at`: when the row was written, not when something happened
     for number in range(TRIES):
         before = counted(connection, table, sorted(rows), locked=True)
@@ -103,7 +103,7 @@ def _write(connection: Connection, table: Table, rows: dict[str, dict[str, Any]]
 
 def counted(
     connection: Connection, table: Table, ids: Sequence[str], *, locked: bool = False
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     """Return what rows count by, of those that are there."""
     columns = [table.c[name] for name in rollups.COUNTED[table]]
     found = {}
@@ -114,7 +114,7 @@ def counted(
     return found
 
 
-def as_written(row: Mapping[Any, Any]) -> dict[str, Any]:
+def as_written(row: RowMapping | Mapping[str, object]) -> dict[str, object]:
     """Return a row with its times in UTC."""
     return {str(name): utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
