@@ -156,8 +156,10 @@ class Projector:
     async def _keep(self, cursor: Cursor, position: int) -> bool:
         """Store how far everything was dealt with, and hold the cursor; return whether it is still ours."""
         asked_at = asyncio.get_running_loop().time()
+        # Known before it is stored: who is stopped meanwhile gives up a cursor that may stand there already.
+        self._cursor = replace(cursor, position=position)
         if await self._move(cursor, position, is_held=True):
-            self._cursor, self._held_since = replace(cursor, position=position), asked_at
+            self._held_since = asked_at
             return True
         self._cursor = None
         return False

@@ -212,3 +212,25 @@ async def test_names_are_told_apart_before_anything_begins(storage: Storage) -> 
         projecting(storage, Recording(), Recording())
     with pytest.raises(ConfigurationError, match="cannot be called ''"):
         projecting(storage, Recording(""))
+
+
+async def test_a_process_that_stops_while_it_stores_how_far_it_is_gives_the_cursor_up(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The position may be stored, and the answer cut off: what is given up then must not stand before it."""
+    move, stored = type(storage).move_cursor, asyncio.Event()
+
+    async def moved(self: Storage, name: str, **to: Any) -> bool:
+        is_ours = await move(self, name, **to)
+        if to["until"] is not None and to["position"] > 0:
+            stored.set()
+            await asyncio.Event().wait()
+        return is_ours
+
+    monkeypatch.setattr(type(storage), "move_cursor", moved)
+    async with projecting(storage, Recording()) as k:
+        await run(k)
+        await stored.wait()
+    (cursor,) = await storage.cursors()
+    assert cursor.held_until is None
+    assert cursor.position > 0
