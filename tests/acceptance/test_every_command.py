@@ -18,6 +18,7 @@ import pytest
 
 from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext
 from agent_runtime.cli.entry import commands
+from agent_runtime.observability import LLMCallLogger
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.cli import BOUND, CommandLine
 from support.kernels import kernel, pending, status_becomes
@@ -89,7 +90,7 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("jobs", "show"): ["DONE"],
             ("jobs", "submit"): ["op", "1"],
             ("jobs", "unblock"): ["DONE"],
-            ("logs", "call"): ["no-such-call"],
+            ("logs", "call"): ["CALL"],
             ("logs", "delete"): ["DONE"],
             ("logs", "forget"): ["--before", "9000d"],
             ("logs", "show"): ["DONE"],
@@ -193,8 +194,13 @@ async def fill(path: Path) -> dict[str, str]:
     await storage.open()
     now = storage.clock.now()
     await storage.take_cursor(TEXT, holder=TEXT, at=now, until=now)
+    calls = LLMCallLogger(storage)
+    async with calls.log_llm_call(TEXT, TEXT, TEXT) as call:
+        call.response = TEXT
+    await calls.aclose()
     await storage.aclose()
-    return {"DONE": done.job_id, "FAILED": failed.job_id, "ASKED": action.action_id, "WAITING": waits.job_id}
+    names = {"DONE": done.job_id, "FAILED": failed.job_id, "ASKED": action.action_id, "WAITING": waits.job_id}
+    return names | {"CALL": call.log.id}
 
 
 @pytest.fixture
