@@ -1,23 +1,19 @@
 """Processes that keep a projection up die, stand still, and come back: it is handed everything, in order for each job."""
 
 import asyncio
-import contextlib
-import os
 import random
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from agent_runtime import ExecutionRequest, RuntimeKernel, open_storage
 from support.kernels import BOUND, until
+from support.projecting import workers
 from support.projecting_child import OPTIONS, Written, work
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 6)]
-TESTS = Path(__file__).parent.parent
 JOBS, STEPS, DEATHS = 8, 3, 3
 
 
@@ -26,32 +22,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgres":
         return str(request.getfixturevalue("database"))
     return f"sqlite:///{tmp_path / 'runs.db'}"
-
-
-async def begun(address: str, path: Path) -> Process:
-    """Start a worker process, and wait until it works."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.projecting_child", address, str(path)),
-        stdout=PIPE,
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-    )
-    assert child.stdout is not None
-    async with asyncio.timeout(BOUND):
-        assert await child.stdout.readline() == b"ready\n"
-    return child
-
-
-@contextlib.asynccontextmanager
-async def workers(address: str, path: Path, count: int) -> AsyncIterator[list[Process]]:
-    """Some worker processes, which are killed in the end."""
-    children = [await begun(address, path) for _ in range(count)]
-    try:
-        yield children
-    finally:
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
-            await child.wait()
 
 
 def lines(path: Path) -> list[tuple[int, str, int, str]]:

@@ -1,6 +1,6 @@
 """A worker process with a projection that writes down in a file what it is handed, until it is killed.
 
-Usage: `python -m support.projecting_child STORAGE FILE`. Prints `ready` when it works.
+Usage: `python -m support.projecting_child STORAGE FILE`; with `logs` for the file it keeps the logs up. Prints `ready` when it works.
 """
 
 import asyncio
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from agent_runtime import FeedEntry, KernelOptions, OperatorContext, RuntimeKernel
+from agent_runtime import FeedEntry, KernelOptions, OperatorContext, RuntimeKernel, open_storage
+from agent_runtime.observability import JournalLogs
+from llm_client import Agent, FunctionProvider, RequestSpec, ToolCall, tool
 from support.kernels import QUICK
 
 OPTIONS: KernelOptions = replace(
@@ -47,6 +49,27 @@ async def work(context: OperatorContext, steps: int) -> int:
     return steps
 
 
+async def ask(context: OperatorContext, turns: int) -> str:
+    """Ask a model some times, with a tool's call between."""
+    answer = await AGENT.run(f"Count to {turns}.")
+    return answer.content
+
+
+@tool(effect="idempotent")
+async def count(number: int) -> int:
+    """Count on."""
+    return number + 1
+
+
+def _next(spec: RequestSpec) -> str | ToolCall:
+    counted = sum(message.role == "tool" for message in spec.messages)
+    return "Done." if counted == 3 else ToolCall(f"c{counted}", "count", {"number": counted})
+
+
+LOGS = "logs"
+AGENT = Agent(provider=FunctionProvider(_next), tools=[count], system_message="Be brief.")
+
+
 async def add(number: int) -> int:
     """Add one."""
     return number + 1
@@ -54,8 +77,10 @@ async def add(number: int) -> int:
 
 async def main(storage: str, path: str) -> None:
     """Work until killed."""
+    opened = open_storage(storage)
+    projection = JournalLogs(opened) if path == LOGS else Written(path)
     async with RuntimeKernel(
-        storage=storage, operators=[work], projections=[Written(path)], options=OPTIONS, dispatch="local"
+        storage=opened, operators=[work, ask], projections=[projection], options=OPTIONS, dispatch="local"
     ):
         print("ready", flush=True)
         await asyncio.Event().wait()

@@ -171,6 +171,7 @@ def execution(
 
 def _with_calls(connection: Connection, found: Sequence[ExecutionLog]) -> list[ExecutionLog]:
     calls: dict[str, list[LLMCallLog]] = {one.id: [] for one in found}
+    scopes = {one.id: one.scope_id for one in found}
     table, ids = llm_call_logs, list(calls)
     for first in range(0, len(ids), IDS):
         query = (
@@ -181,7 +182,8 @@ def _with_calls(connection: Connection, found: Sequence[ExecutionLog]) -> list[E
         )
         for row in connection.execute(query).mappings():
             call = LLMCallLog.of(row)
-            calls[call.execution_log_id or ""].append(call)
+            if call.scope_id == scopes[call.execution_log_id or ""]:  # anybody may name any execution
+                calls[call.execution_log_id or ""].append(call)
     return [replace(one, llm_calls=tuple(calls[one.id])) for one in found]
 
 

@@ -46,7 +46,8 @@ async def delete_execution(database: LogDatabase, execution_id: str, scope_id: s
     calls = 0
     for first in range(0, len(ids), CHUNK):
         some = llm_call_logs.c.execution_log_id.in_(ids[first : first + CHUNK])
-        calls += await _in_chunks(database, llm_call_logs, [some], only_content=False)
+        of_scope = conditions_of(llm_call_logs, {"scope_id": scope_id})
+        calls += await _in_chunks(database, llm_call_logs, [some, *of_scope], only_content=False)
     return Forgotten(await _in_chunks(database, execution_logs, of_execution, only_content=False), calls)
 
 
