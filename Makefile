@@ -47,6 +47,7 @@ bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (AR
 	$(VENV)/bin/python benchmarks/runtime/run_holds.py $(ARGS)
 	$(VENV)/bin/python benchmarks/runtime/run_postgres.py $(ARGS)
 	$(VENV)/bin/python benchmarks/logging/run.py $(ARGS)
+	$(VENV)/bin/python benchmarks/logging/run_rows.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs
