@@ -431,5 +431,6 @@ def erasers_of(storage: Storage) -> tuple[Eraser, ...]:
 
     Whoever adds a table, a folder or an index with content adds its `Eraser` here; a test looks for tables without one.
     """
-    del storage
-    return ()
+    from agent_runtime.observability.sql.erasing import LogEraser
+
+    return (LogEraser(storage),)

@@ -25,6 +25,7 @@ from agent_runtime import (
 from agent_runtime.cli.commands.audit import audit
 from agent_runtime.cli.commands.erase import erase
 from agent_runtime.errors import ExecutorBusy, StorageError
+from agent_runtime.observability import JournalLogs, update_logs
 from agent_runtime.storage.sqlite import SQLiteStorage
 from support.agents import scripted
 from support.kernels import BOUND, QUICK, opened, pending, until
@@ -118,6 +119,9 @@ async def fill(where: str, folder: Path) -> None:
             return bool(heads) and heads[0].number == 5
 
         await until(is_followed)
+        logs = JournalLogs(kernel.storage)
+        await update_logs(kernel.storage, logs)
+        await logs.aclose()
 
 
 def run(command: click.Command, *arguments: str) -> Result:
@@ -184,7 +188,7 @@ async def left_in_tables(database: str) -> list[str]:
         found = await connection.fetch(
             r"""
             SELECT c.relname FROM pg_class c LEFT JOIN pg_class t ON t.reltoastrelid = c.oid
-            WHERE c.relkind IN ('r', 'i', 't') AND (c.relname LIKE 'runtime\_%' OR t.relname LIKE 'runtime\_%')
+            WHERE c.relkind IN ('r', 'i', 't') AND coalesce(t.relname, c.relname) ~ '^(runtime|execution_log|llm_call|latency)_'
               AND position($1::bytea IN pg_read_binary_file(pg_relation_filepath(c.oid))) > 0
             """,
             MARK.encode(),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agent_runtime.observability.sql.analytics import CallSums
     from agent_runtime.observability.sql.calls import LLMCallLogger
     from agent_runtime.observability.sql.catching_up import update_logs
+    from agent_runtime.observability.sql.erasing import LogEraser
     from agent_runtime.observability.sql.executions import ExecutionLogger
     from agent_runtime.observability.sql.logged_agent import LoggedAgent
     from agent_runtime.observability.sql.projection import JournalLogs
@@ -41,6 +42,7 @@ __all__ = [
     "LLMCallLog",
     "LLMCallLogger",
     "LLMLoggingConfig",
+    "LogEraser",
     "LogStore",
     "LoggedAgent",
     "NullLLMCallLogger",
@@ -55,6 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "sql.analytics": "CallSums",
         "sql.calls": "LLMCallLogger",
         "sql.catching_up": "update_logs",
+        "sql.erasing": "LogEraser",
         "sql.executions": "ExecutionLogger",
         "sql.logged_agent": "LoggedAgent",
         "sql.projection": "JournalLogs",

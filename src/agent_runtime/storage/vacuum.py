@@ -26,6 +26,8 @@ VACUUMED: Final = (
     "runtime_ledger",
     "runtime_budgets",
     "runtime_budget_counters",
+    "execution_logs",
+    "llm_call_logs",
 )
 """The tables that an erasure changes rows of."""
 LONG_SECONDS: Final = 86_400.0
