@@ -94,7 +94,7 @@ async def _erase(
     said = f"{counted(report.jobs, 'job')} erased, {counted(report.entries, 'entry', 'entries')}"
     if report.rows:
         said += f", {counted(report.rows, 'other row')}"
-    said += "".join(f", {count:,} {name}" for name, count in report.elsewhere.items())
+    said += "".join(f", {count:,} {name}" for name, count in report.elsewhere.items() if count)
     say(f"{said}; what they cost is kept under {report.pseudonym}")
     await _vacuum(settings, full)
     return OK

@@ -28,7 +28,7 @@ class LogEraser:
         db: Where the logs stand: a storage, an SQLAlchemy engine, an `AsyncEngine` or an `AsyncSession`.
     """
 
-    name = "logs"
+    name = "rows of logs"
     tables = frozenset(metadata.tables)
 
     def __init__(self, db: object) -> None:
