@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent_runtime.ports.erasure import ErasedSubject
+from llm_client.private_files import bounded_content
 
 _JOB: Final = {
     ".yaml": re.compile(rb'^job_id: ["\']?([^\s"\']++)', re.MULTILINE),
@@ -43,8 +44,7 @@ class ErasedCallLogs:
     def _delete(self, jobs: set[bytes]) -> int:
         count = 0
         for path in self._calls():
-            with path.open("rb") as file:
-                found = _JOB[path.suffix].search(file.read(_HEAD))
+            found = _JOB[path.suffix].search(bounded_content(path, _HEAD))
             if found is not None and found[1] in jobs:
                 path.unlink(missing_ok=True)
                 count += 1
@@ -55,5 +55,7 @@ class ErasedCallLogs:
             for place, _, names in os.walk(folder):
                 for name in names:
                     path = Path(place, name)
-                    if name.startswith("call_") and path.suffix in _JOB and not path.is_symlink():
+                    # Where anybody may write, a pipe may have the name of a file, and would be read without an end.
+                    is_file = path.is_file() and not path.is_symlink()
+                    if name.startswith("call_") and path.suffix in _JOB and is_file:
                         yield path

@@ -1,5 +1,6 @@
 """Files of calls that erased jobs have made are deleted, and no other."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ async def test_links_and_what_is_no_call_stay(tmp_path: Path) -> None:
     target.write_text("job_id: job-1\n")
     (tmp_path / "call_001_x.yaml").symlink_to(target)
     (tmp_path / "call_002_x.txt").write_text("job_id: job-1\n")
+    os.mkfifo(tmp_path / "call_003_x.yaml")  # read, it would be waited for without an end
     subject = ErasedSubject(scope_id="default", job_ids=["job-1"], pseudonym="p", at=NOW)
     assert await ErasedCallLogs([tmp_path]).erase(subject) == 0
     assert target.exists()
