@@ -76,7 +76,7 @@ USAGE: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "more dollars than there are": (("run", *MODEL, "--max-cost", "1e30", "hi"), ("max_cost",)),
     "a deadline that is no number": (("run", *MODEL, "--deadline", "nan", "hi"), ("deadline_seconds",)),
     "a deadline after all dates": (("run", *MODEL, "--deadline", "1e300", "hi"), ("deadline_seconds",)),
-    "unknown revision": (("migrate", "--to", "9999"), ("no schema '9999'", "base, 0001")),
+    "unknown revision": (("migrate", "--to", "9999"), ("no schema '9999'", "base, 0004")),
     "no policy": (("run", *MODEL, "--policy", "none.yaml", "hi"), ("none.yaml", "cannot be read")),
     "a policy for an application": (
         ("run", "--app", "math:pi", "--policy", "x", "hi"),

@@ -43,7 +43,7 @@ async def test_a_database_without_tables_is_refused_with_what_to_run(postgres_ds
 async def test_migrations_lead_up_and_back_to_nothing(postgres_dsn: str) -> None:
     assert await migrate_postgres(postgres_dsn) == (None, HEAD)
     assert await migrate_postgres(postgres_dsn) == (HEAD, HEAD)
-    with pytest.raises(InvalidInput, match="no schema '9999'; known are base, 0001"):
+    with pytest.raises(InvalidInput, match="no schema '9999'; known are base, 0004"):
         await migrate_postgres(postgres_dsn, "9999")
     assert await migrate_postgres(postgres_dsn, "base") == (HEAD, None)
     connection = await asyncpg.connect(postgres_dsn)

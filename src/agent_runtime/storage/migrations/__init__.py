@@ -4,9 +4,9 @@ from typing import Final
 
 from agent_runtime.errors import SchemaMismatch
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0004",)
 HEAD: Final = REVISIONS[-1]
-UNRELEASED: Final = frozenset({"0002", "0003"})
+UNRELEASED: Final = frozenset({"0001", "0002", "0003"})
 """Revisions from before the first release, which nothing leads away from; these numbers are not used again."""
 VERSION_TABLE: Final = "runtime_schema_version"
 
