@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,15 @@ async def test_rows_that_killed_processes_wrote_are_those_of_the_journals(addres
         await store.aclose()
     engine.dispose()
     await storage.aclose()
+
+
+def test_processes_that_are_forked_log_as_their_parent_does(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "support.forked_logger", str(tmp_path / "logs.db")],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=BOUND * 4,
+        check=False,
+    )
+    assert done.stdout.strip() == "['after', 'before', 'child 0', 'child 1', 'child 2']", done.stderr

@@ -317,3 +317,22 @@ async def test_tables_in_a_database_of_its_own(tmp_path: object) -> None:
     engine.dispose()
     with pytest.raises(ConfigurationError, match="not in a str"):
         LogStore("sqlite:///logs.db")
+
+
+async def test_one_who_closes_leaves_an_engine_to_its_other_users(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/logs.db")
+    logs, executions = LogStore(engine), ExecutionLogger(engine)
+    await logs.create_tables()
+    await logs.aclose()
+    async with executions.log_execution("planner", "plan"):
+        pass
+    assert await LogStore(engine).count_executions(status="completed") == 1
+    engine.dispose()
+
+
+async def test_a_closed_store_opens_again(storage: Storage, logs: LogStore) -> None:
+    executions = ExecutionLogger(storage)
+    await logs.aclose()
+    async with executions.log_execution("planner", "plan"):
+        pass
+    assert await logs.count_executions(status="completed") == 1

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -35,7 +38,7 @@ BUSY_SECONDS: Final = 10.0
 READERS: Final = 2
 MAX_PENDING: Final = 50_000
 """Rows that may wait to be written; of a database that stands still for long, later ones are lost."""
-BATCH: Final = 200
+BATCH: Final = 100
 """Rows that are written at once: others write the same file."""
 
 
@@ -78,6 +81,9 @@ def _reason(error: SQLAlchemyError) -> str:
 class ThreadedDatabase:
     """A database behind a synchronous engine: one thread writes, others read. What waits when the process ends is written then.
 
+    A SQLite file has one writer at a time, and who waits for it looks again every now and then. So between two transactions of ours in a
+    storage's file there is as much time for others as the first has taken.
+
     Args:
         engine: The engine.
         is_ours: Whether the engine is closed with this.
@@ -85,28 +91,45 @@ class ThreadedDatabase:
 
     def __init__(self, engine: Engine, *, is_ours: bool = False) -> None:
         self._engine = engine
+        self._is_in_memory = isinstance(engine.pool, StaticPool)
+        self._dispose = finalize(self, engine.dispose) if is_ours else None
+        self._makes_room = is_ours and engine.dialect.name == "sqlite"
+        self._next_at = 0.0
+        """When the next transaction may begin, by `time.monotonic`."""
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
         self._changing = threading.Lock()
-        self._pending: list[tuple[Sequence[Change], Future[None]]] = []
+        self._pending: deque[tuple[Sequence[Change], Future[None]]] = deque()
         self._waiting = 0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
-        self._dispose = finalize(self, engine.dispose) if is_ours else None
-        shares_connection = isinstance(engine.pool, StaticPool)  # of a database in memory
-        self._readers = (
+        self._readers = (  # of a database in memory there is one connection
             self._writer
-            if shares_connection
+            if self._is_in_memory
             else ThreadPoolExecutor(READERS, thread_name_prefix="log-reader")
         )
 
+    def _begin_anew_in_a_fork(self) -> None:
+        """Leave threads and connections to the process that this one was forked from."""
+        if self._process != os.getpid():
+            if not self._is_in_memory:
+                self._engine.dispose(close=False)
+            self._start()
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns."""
+        self._begin_anew_in_a_fork()
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, which may write."""
+        self._begin_anew_in_a_fork()
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._run, work)
 
     async def write(self, changes: Sequence[Change]) -> None:
         """Write changes of rows."""
+        self._begin_anew_in_a_fork()
         done: Future[None] = Future()
         with self._changing:
             if self._waiting + len(changes) > MAX_PENDING:
@@ -118,21 +141,31 @@ class ThreadedDatabase:
         await asyncio.wrap_future(done)
 
     async def aclose(self) -> None:
-        """Finish what was given, and close the connections."""
+        """Finish what was given, and close the connections of an engine of ours: another one may have further users."""
+        self._begin_anew_in_a_fork()
+        if self._dispose is None:
+            await asyncio.get_running_loop().run_in_executor(self._writer, _nothing)
+            return
         for pool in {self._writer, self._readers}:
             await asyncio.to_thread(pool.shutdown)
-        if self._dispose is not None:
-            self._dispose()
+        self._dispose()
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         with _Failed(), self._engine.connect() as connection:
             return work(connection)
 
     def _run(self, work: Callable[[Connection], T]) -> T:
-        with _Failed(), self._engine.connect().execution_options(writes=True) as connection:
-            result = work(connection)
-            connection.commit()
-            return result
+        if self._makes_room:
+            time.sleep(max(0.0, self._next_at - time.monotonic()))
+        began = time.monotonic()
+        try:
+            with _Failed(), self._engine.connect().execution_options(writes=True) as connection:
+                result = work(connection)
+                connection.commit()
+                return result
+        finally:
+            ended = time.monotonic()
+            self._next_at = ended + (ended - began)
 
     def _write_pending(self) -> None:
         while True:
@@ -140,7 +173,7 @@ class ThreadedDatabase:
                 taken: list[tuple[Sequence[Change], Future[None]]] = []
                 rows = 0
                 while self._pending and (not taken or rows + len(self._pending[0][0]) <= BATCH):
-                    taken.append(self._pending.pop(0))
+                    taken.append(self._pending.popleft())
                     rows += len(taken[-1][0])
                 self._waiting -= rows
             if not taken:
@@ -162,6 +195,10 @@ class ThreadedDatabase:
             return
         for _, done in taken:
             _told(done, None)
+
+
+def _nothing() -> None:
+    """Be done when everything before is."""
 
 
 def _told(done: Future[None], error: Exception | None) -> None:
