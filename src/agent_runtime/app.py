@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
@@ -170,6 +171,7 @@ class RuntimeKernel(Kernel):
             agent=agent,
             storage=opened,
             owns_storage=shared is None,
+            erasers=partial(erasers_of, opened),
             dispatcher=dispatcher or _choose_dispatcher(opened, options, dispatch),
             ledger=ledger,
             policy_engine=policy_engine,
@@ -431,6 +433,7 @@ def erasers_of(storage: Storage) -> tuple[Eraser, ...]:
 
     Whoever adds a table, a folder or an index with content adds its `Eraser` here; a test looks for tables without one.
     """
+    from agent_runtime.observability.sql.database import has_logs
     from agent_runtime.observability.sql.erasing import LogEraser
 
-    return (LogEraser(storage),)
+    return (LogEraser(storage),) if has_logs(storage) else ()

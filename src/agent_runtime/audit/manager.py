@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from agent_runtime.audit.erasure import Erasure, ErasureReport, ErasureSubject
 from agent_runtime.audit.report import AuditReport
@@ -19,10 +19,12 @@ class AuditManager:
 
     Args:
         storage: The storage.
+        erasers: Returns what keeps content beside the storage's own tables; asked when something is erased.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, erasers: Callable[[], Iterable[Eraser]] = tuple) -> None:
         self._storage = storage
+        self._erasers = erasers
 
     async def verify(
         self,
@@ -59,14 +61,15 @@ class AuditManager:
             subject: Whose.
             by: Who erases, for the trail.
             reason: Why, for the trail; no content.
-            erasers: What else keeps content.
+            erasers: What else keeps content, besides the logs in the storage's own database.
 
         Raises:
             InvalidTransition: A job has not ended. Nothing was erased.
             InvalidInput: A job's parent is not meant, and has its result.
             UnknownJob: There is no such job in this scope.
         """
-        return await Erasure(self._storage, erasers=erasers).erase(subject, by=by, reason=reason)
+        everywhere = (*self._erasers(), *erasers)
+        return await Erasure(self._storage, erasers=everywhere).erase(subject, by=by, reason=reason)
 
     async def heads(self) -> Sequence[TrailHead]:
         """Return where the trails of all scopes end, to be kept elsewhere."""

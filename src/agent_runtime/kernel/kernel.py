@@ -48,6 +48,7 @@ from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitParts, NewEvent
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.dispatcher import Dispatcher, SharedDispatcher
+from agent_runtime.ports.erasure import Eraser
 from agent_runtime.ports.feed import Projection
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
@@ -107,6 +108,7 @@ class Kernel:
         retry: What outages mean to jobs whose request and operator do not say.
         orchestration: How far a job may spread.
         projections: What is kept up with the journals of all jobs, while this process executes.
+        erasers: Returns what keeps content of jobs beside the storage's own tables.
         worker: Whether this process executes jobs, or only submits and follows them.
     """
 
@@ -129,6 +131,7 @@ class Kernel:
         retry: RetryPolicy | None = None,
         orchestration: OrchestrationConfig | None = None,
         projections: Iterable[Projection] = (),
+        erasers: Callable[[], Iterable[Eraser]] = tuple,
         worker: bool = True,
     ) -> None:
         self._owns_storage = owns_storage
@@ -140,7 +143,7 @@ class Kernel:
         self.bus: EventBus = event_bus or InMemoryEventBus()
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
-        self.audit = AuditManager(self.storage)
+        self.audit = AuditManager(self.storage, erasers=erasers)
         self.inbox = InboxManager(view, clock=self.clock, max_inbox=self.options.max_inbox)
         self.ledger = ledger or Ledger(view, clock=self.clock)
         engines = [policy_engine] if isinstance(policy_engine, PolicyEngine) else list(policy_engine or ())

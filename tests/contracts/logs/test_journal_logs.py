@@ -4,7 +4,7 @@ import contextlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agent_runtime import ExecutionRequest, FeedEntry, JobFailed, KernelOptions, RuntimeKernel
+from agent_runtime import ErasureSubject, ExecutionRequest, FeedEntry, JobFailed, KernelOptions, RuntimeKernel
 from agent_runtime.observability import JournalLogs, LogStore
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import LedgerFilter
@@ -219,3 +219,17 @@ async def test_long_texts_are_cut(storage: Storage, logs: LogStore) -> None:
     assert whole.response is not None
     assert len(whole.response) < 201_000
     assert whole.response.endswith("characters more)")
+
+
+async def test_an_erasure_takes_the_texts_of_the_logs_too(storage: Storage, logs: LogStore) -> None:
+    job_id = await run(storage, ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", "0.25"))
+    before = await sums(logs)
+    async with RuntimeKernel(storage=storage, worker=False) as k:
+        report = await k.audit.erase(ErasureSubject(scope_id="shop", job_id=job_id), by="me")
+    assert report.elsewhere == {"rows of logs": 4}
+    executions, calls = await everything(logs)
+    for row in (*executions, *calls):
+        assert (row.metadata, row.error_message, row.operation_id) == ({}, None, None)
+    assert all(row.input_data is row.output_data is row.action_type is None for row in executions)
+    assert all(row.prompt is row.response is row.tool_calls is None for row in calls)
+    assert await sums(logs) == before == await recounted(logs)

@@ -290,6 +290,14 @@ class StorageDatabase:
                 self._opened = ThreadedDatabase(engine, is_ours=engine is not _IN_MEMORY.get(self._storage))
 
 
+def has_logs(storage: Storage) -> bool:
+    """Whether logs can be kept in a storage's own database: not where it lives on a caller's connections."""
+    is_reached = isinstance(getattr(storage, "path", None), Path) or isinstance(
+        getattr(storage, "dsn", None), str
+    )
+    return is_reached or not storage.is_durable
+
+
 def _engine_of(storage: Storage) -> Engine:
     path, dsn = getattr(storage, "path", None), getattr(storage, "dsn", None)
     if isinstance(path, Path):
@@ -302,7 +310,7 @@ def _engine_of(storage: Storage) -> Engine:
                 pool_size=1 + READERS,
                 pool_pre_ping=True,
             )
-    if storage.is_durable:
+    if not has_logs(storage):
         raise ConfigurationError(
             "the logs cannot use the connections of this storage: give them an engine of their own"
         )
