@@ -11,7 +11,7 @@ import click
 from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import FAILED, OK
 from agent_runtime.cli.output.amounts import counted
-from agent_runtime.cli.output.printable import say
+from agent_runtime.cli.output.printable import say, say_json
 
 if TYPE_CHECKING:
     from agent_runtime.audit.report import AuditReport
@@ -130,7 +130,7 @@ async def _export(settings: Settings, job_id: str, scope: str | None) -> int:
 
     async with stored(settings) as here:
         async for line in evidence(here.storage, job_id, scope_id=scope):
-            click.echo(dumps(line))
+            say_json(dumps(line))
     return OK
 
 

@@ -16,7 +16,7 @@ from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import counted, moment, money, seconds, tokens
-from agent_runtime.cli.output.printable import printable_text, say
+from agent_runtime.cli.output.printable import say, say_text
 from agent_runtime.cli.output.table import in_a_cell, show_table
 from agent_runtime.errors import InvalidInput, StorageReadOnly
 
@@ -410,14 +410,15 @@ async def _opened(settings: Settings) -> AsyncIterator[LogStore]:
         nonlocal is_told
         if left > _MANY and not is_told:
             is_told = True
-            say(f"agent-runtime: writing the logs of {left:,} entries", err=True)
+            say(f"agent-runtime: writing the logs of {counted(left, 'entry', 'entries')}", err=True)
 
     async with stored(settings) as here:
         store = LogStore(here.storage)
         try:
             left = await update_logs(here.storage, told=tell)
             if left:
-                say(f"agent-runtime: the logs are {left:,} positions behind the journals", err=True)
+                behind = counted(left, "position")
+                say(f"agent-runtime: the logs are {behind} behind the journals", err=True)
         except StorageReadOnly as error:
             say(f"agent-runtime: the logs are as old as they are: {error}", err=True)
         try:
@@ -481,7 +482,7 @@ def _call_cells(one: LLMCallLog) -> tuple[str, ...]:
 def _show_text(label: str, text: str | None) -> None:
     if text:
         say(f"{label}:")
-        click.echo(printable_text(text))
+        say_text(text)
 
 
 def _duration(milliseconds: float | None) -> str:

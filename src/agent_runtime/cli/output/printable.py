@@ -6,6 +6,8 @@ in a name makes a line that nobody has said. All of it is shown as what it is, s
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from typing import Final
 
@@ -13,6 +15,7 @@ import click
 
 from llm_client.unseen import is_unseen
 
+_NOT_PLAIN: Final = re.compile(r"[^\x20-\x7e]")
 _OF_TEXT: Final = frozenset("\n\t\u200c\u200d\ufe0e\ufe0f")
 """Breaks, joiners of scripts, and what makes an emoji one: welcome in a text that has lines of its own, not in one line."""
 
@@ -33,6 +36,11 @@ def printable_text(text: str) -> str:
 def say(line: object = "", *, err: bool = False) -> None:
     """Print one line."""
     click.echo(printable(line), err=err)
+
+
+def say_json(text: bytes) -> None:
+    """Print a JSON text as one line of plain letters, for those who write their JSON themselves, digit for digit."""
+    click.echo(_NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], text.decode()))
 
 
 def say_text(text: str, *, nl: bool = True) -> None:

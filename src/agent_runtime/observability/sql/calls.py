@@ -103,7 +103,7 @@ class LLMCallLogger:
     ) -> None:
         self._database = database_of(db)
         self._whose = {
-            "scope_id": stored_name(scope_id),
+            "scope_id": scope_id,  # compared as it is
             "principal_id": stored_name(principal_id),
             "session_id": stored_name(session_id),
         }
@@ -264,9 +264,14 @@ class LLMCallLogger:
         await logged(self._database, Change(llm_call_logs, log.id, values))
 
     def record(self, record: CallRecord) -> None:
-        """Take a runner's record of a call, and write it in the background of the running loop."""
+        """Take a runner's record of a call, and write it in the background of the running loop; at once where none runs."""
         around = CURRENT.get()
-        task = in_background(self._write(record, None if around is None else around.id), name="writing a log")
+        work = self._write(record, None if around is None else around.id)
+        try:
+            task = in_background(work, name="writing a log")
+        except RuntimeError:  # there is no loop here: whoever has none can wait
+            run_blocking(work, "await flush_async()")
+            return
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 

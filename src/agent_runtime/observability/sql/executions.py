@@ -64,7 +64,7 @@ class ExecutionLogger:
     ) -> None:
         self._database = database_of(db)
         self._whose = {
-            "scope_id": stored_name(scope_id),
+            "scope_id": scope_id,  # compared as it is
             "principal_id": stored_name(principal_id),
             "session_id": stored_name(session_id),
         }
