@@ -28,9 +28,10 @@ settings.register_profile("agent-runtime", deadline=None)  # no test depends on 
 settings.register_profile("quick", deadline=None, max_examples=10)  # what other interpreters are tried with
 settings.load_profile("agent-runtime")
 
-# A shell lets its background jobs ignore both, and whatever they start; our tests interrupt what they have started.
+# A shell lets its background jobs ignore the first two, `nohup` the third, and whatever they start; our tests send them to what they have started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class NetworkForbiddenError(RuntimeError):

@@ -31,12 +31,12 @@ EVENTS = int(os.environ.get("EVENTS", "100000"))
 JOBS = EVENTS // 10
 FILL = f"""
 INSERT INTO runtime_jobs (job_id, origin, seed, chain_id, predecessor_id, scope_id, operator, queue, priority, depth, status, created_at, updated_at,
-  completed_at, progress, metadata, tags, fence, owner, last_seq, deaths, lone_deaths, open_claim, on_parent_end)
+  completed_at, progress, metadata, tags, fence, owner, last_seq, deaths, lone_deaths, open_claim, on_parent_end, audit_head, audit_salt)
 SELECT 'job-' || lpad(n::text, 12, '0'), 'o', 's', 'chain-' || n / 100, CASE WHEN n % 100 > 0 THEN 'before' END,
   'scope-' || n % 100, 'op', 'default', n % 3, 0,
   CASE WHEN n % 100 = 96 AND n % 1000 < 100 THEN 'blocked' WHEN n % 100 < 97 THEN 'succeeded' WHEN n % 100 = 97 THEN 'queued' WHEN n % 100 = 98 THEN 'waiting' ELSE 'running' END,
   now(), now(), CASE WHEN n % 100 < 97 THEN now() - n * interval '1 s' END, 0, '{{}}', '{{}}', 1,
-  CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0, 0, 0, 'cancel'
+  CASE WHEN n % 100 = 99 AND n % 1000 < 100 THEN 'worker-' || n % 7 END, 10, 0, 0, 0, 'cancel', ''::bytea, ''::bytea
 FROM generate_series(0, {JOBS - 1}) n;
 INSERT INTO runtime_events (job_id, seq, commit_id, type, at, data, content)
 SELECT 'job-' || lpad((n / 10)::text, 12, '0'), n % 10 + 1, 'c-' || n, 'custom.x', now(), '{{}}', 'x'
@@ -158,9 +158,9 @@ async def test_the_queue_finds_its_jobs_by_an_index(filled: str, name: str) -> N
 BURST = 3000
 _FILL_BURST = f"""
 INSERT INTO runtime_jobs (job_id, origin, seed, chain_id, scope_id, operator, queue, priority, depth, status, created_at,
-  updated_at, progress, metadata, tags, fence, last_seq, deaths, lone_deaths, open_claim, on_parent_end)
+  updated_at, progress, metadata, tags, fence, last_seq, deaths, lone_deaths, open_claim, on_parent_end, audit_head, audit_salt)
 SELECT 'job-' || lpad(n::text, 12, '0'), 'o', 's', 'chain-' || n, 'loud', 'op', 'default', n % 3, 0, 'queued', now(),
-  now(), 0, '{{}}', '{{}}', 1, 1, 0, 0, 0, 'cancel' FROM generate_series(1, {BURST}) n;
+  now(), 0, '{{}}', '{{}}', 1, 1, 0, 0, 0, 'cancel', ''::bytea, ''::bytea FROM generate_series(1, {BURST}) n;
 INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock)
 SELECT 'op', 'agent_runtime.advance', 'job-' || lpad(n::text, 12, '0') FROM generate_series(1, {BURST}) n WHERE n % 3 > 0
 """

@@ -57,6 +57,8 @@ async def test_a_call_is_logged_with_its_tokens_and_links() -> None:
     answer = await llm.inference_async("What?", execution_log_id="exec", report_id="rep", metadata={"k": 1})
 
     assert answer == "42"
+    usage = log.ended[0]["usage"]
+    assert (usage.input_tokens, usage.output_tokens, usage.requests) == (2, 1, 1)
     assert log.started == [
         {
             "provider": "scripted",
@@ -79,6 +81,8 @@ async def test_a_call_is_logged_with_its_tokens_and_links() -> None:
             "input_tokens": 2,
             "output_tokens": 1,
             "chunks_count": None,
+            "first_token_ms": None,
+            "usage": usage,
             "metadata": None,
         }
     ]
@@ -96,6 +100,7 @@ async def test_a_stream_yields_text_and_is_logged_with_its_chunks() -> None:
         "abc",
         3,
     )
+    assert log.ended[0]["first_token_ms"] >= 0
 
 
 async def test_a_failure_is_logged_and_raised() -> None:
