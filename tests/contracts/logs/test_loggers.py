@@ -336,3 +336,21 @@ async def test_a_closed_store_opens_again(storage: Storage, logs: LogStore) -> N
     async with executions.log_execution("planner", "plan"):
         pass
     assert await logs.count_executions(status="completed") == 1
+
+
+async def test_an_error_whose_text_cannot_be_read_is_logged_and_stays_the_callers(
+    storage: Storage, logs: LogStore
+) -> None:
+    class Unreadable(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(Unreadable):
+        async with (
+            ExecutionLogger(storage).log_execution("planner", "plan"),
+            LLMCallLogger(storage).log_llm_call("mine", "m"),
+        ):
+            raise Unreadable
+    ((execution,), (call,)) = await everything(logs)
+    for row in (execution, call):
+        assert (row.status, row.error_message) == ("failed", "Unreadable, whose text cannot be read")

@@ -61,19 +61,6 @@ class CallSums(NamedTuple):
         return _rate(self.completed, self.completed + self.failed + self.cancelled)
 
 
-_CALLS: Final = (
-    "calls",
-    "timed",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "cost_units",
-    "saved_units",
-    "unpriced",
-    "uncertain",
-)
 _COLUMN_OF: Final = {
     "scope": "scope_id",
     "agent": "agent",
@@ -106,9 +93,13 @@ class _Sums(NamedTuple):
 
     logs: Table
     sums: Table
-    names: tuple[str, ...]
     of_row: Mapping[str, Any]
     """What one row counts, by name of a sum."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of the sums."""
+        return tuple(self.of_row)
 
 
 def _ended(table: Table) -> ColumnElement[bool]:
@@ -122,7 +113,6 @@ def _number(condition: Any) -> Any:
 _OF_CALLS: Final = _Sums(
     llm_call_logs,
     call_rollups,
-    _CALLS,
     {
         "calls": 1,
         "timed": _number(llm_call_logs.c.duration_ms.is_not(None)),
@@ -140,7 +130,6 @@ _OF_CALLS: Final = _Sums(
 _OF_EXECUTIONS: Final = _Sums(
     execution_logs,
     execution_rollups,
-    ("executions", "timed", "duration_ms"),
     {
         "executions": 1,
         "timed": _number(execution_logs.c.duration_ms.is_not(None)),
@@ -223,20 +212,15 @@ def _of_sums(
     *,
     by_day: bool,
 ) -> Sequence[Any]:
-    table = kind.sums
-    columns: list[Any] = [table.c[name] for name in keys]
-    if by_day:
-        columns.append(_day(connection, table.c.begins))
-    sums: list[Any] = [func.sum(table.c[name]) for name in kind.names]
+    table = kind.sums.c
+    sums: list[Any] = [func.sum(table[name]) for name in kind.names]
     if kind is _OF_EXECUTIONS:
-        sums += [func.min(table.c.shortest_ms), func.max(table.c.longest_ms)]
-    query = select(*columns, *sums).where(
-        table.c.grain == grain, table.c.begins >= first, table.c.begins < last
-    )
+        sums += [func.min(table.shortest_ms), func.max(table.longest_ms)]
+    counted = table["executions" if kind is _OF_EXECUTIONS else "calls"]
+    among = [table.grain == grain, table.begins >= first, table.begins < last, counted > 0]
     if asked.scope_id is not None:
-        query = query.where(table.c.scope_id == asked.scope_id)
-    some = table.c["executions" if kind is _OF_EXECUTIONS else "calls"]
-    return connection.execute(query.where(some > 0).group_by(*columns)).all()
+        among.append(table.scope_id == asked.scope_id)
+    return _grouped(connection, kind.sums, table.begins if by_day else None, keys, sums, among)
 
 
 def _of_rows(
@@ -249,21 +233,31 @@ def _of_rows(
     *,
     by_day: bool,
 ) -> Sequence[Any]:
-    table = kind.logs
-    columns: list[Any] = [table.c[name] for name in keys]
-    if by_day:
-        columns.append(_day(connection, table.c.start_time))
+    table = kind.logs.c
     sums: list[Any] = [func.sum(kind.of_row[name]) for name in kind.names]
     if kind is _OF_EXECUTIONS:
-        sums += [func.min(table.c.duration_ms), func.max(table.c.duration_ms)]
-    query = select(*columns, *sums).where(table.c.start_time >= start, table.c.start_time < end)
+        sums += [func.min(table.duration_ms), func.max(table.duration_ms)]
+    among = [table.start_time >= start, table.start_time < end]
     for name in ("scope_id", "report_id"):
         value = getattr(asked, name)
         if value is not None:
-            query = query.where(table.c[name] == value)
-    if columns:
-        return connection.execute(query.group_by(*columns)).all()
-    return [row for row in connection.execute(query).all() if row[0]]
+            among.append(table[name] == value)
+    return _grouped(connection, kind.logs, table.start_time if by_day else None, keys, sums, among)
+
+
+def _grouped(
+    connection: Connection,
+    table: Table,
+    moment: Any,
+    keys: Sequence[str],
+    sums: Sequence[Any],
+    among: Sequence[ColumnElement[bool]],
+) -> Sequence[Any]:
+    """Add up by some columns, and by the day of a moment where one is given."""
+    columns: list[Any] = [table.c[name] for name in keys]
+    if moment is not None:
+        columns.append(_day(connection, moment))
+    return connection.execute(select(*columns, *sums).where(*among).group_by(*columns)).all()
 
 
 def _day(connection: Connection, column: Any) -> Any:
@@ -392,7 +386,9 @@ def _plus(sums: CallSums, row: Mapping[str, Any], status: str) -> CallSums:
         for name in ("completed", "failed", "cancelled")
     }
     same = {
-        name: getattr(sums, name) + row[name] for name in _CALLS if name not in ("cost_units", "saved_units")
+        name: getattr(sums, name) + row[name]
+        for name in _OF_CALLS.names
+        if name not in ("cost_units", "saved_units")
     }
     return CallSums(
         **counts,

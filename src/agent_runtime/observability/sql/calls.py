@@ -29,6 +29,7 @@ from llm_client.codec import dump_tool_call
 from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult
 from llm_client.pricing.book import PriceBook
+from llm_client.public_text import raw_text_of
 from llm_client.public_text import text_of as text_of_error
 from llm_client.usage import Usage
 
@@ -140,7 +141,7 @@ class LLMCallLogger:
                 context.log,
                 status=status,
                 response=context.response,
-                error_message=None if error is None else str(error) or type(error).__name__,
+                error_message=None if error is None else raw_text_of(error),
                 input_tokens=context.input_tokens,
                 output_tokens=context.output_tokens,
                 chunks_count=context.chunks_count,

@@ -20,6 +20,7 @@ from agent_runtime.observability.sql.texts import kept, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.context import DEFAULT_SCOPE
+from llm_client.public_text import raw_text_of
 
 CURRENT: ContextVar[ExecutionLog | None] = ContextVar("agent_runtime_execution_log", default=None)
 """The execution that the current task is inside of."""
@@ -125,7 +126,7 @@ class ExecutionLogger:
             context.log,
             status=status,
             output_data=context.output_data,
-            error_message=None if error is None else str(error) or type(error).__name__,
+            error_message=None if error is None else raw_text_of(error),
             metadata=context.metadata,
         )
 

@@ -173,7 +173,12 @@ def apply(connection: Connection, changes: Moved) -> None:
     for table, by_key in changes.sums.items():
         added = [(key, sums) for key, sums in by_key.items() if any(sums.values())]
         if added:
-            _upsert(connection, table, sorted(added, key=lambda one: tuple(map(str, one[0]))), changes)
+            _upsert(connection, table, sorted(added, key=lambda one: _order(one[0])), changes)
+
+
+def _order(key: Key) -> tuple[str, ...]:
+    """Return what keys are gone through by."""
+    return tuple(map(str, key))
 
 
 def _upsert(
@@ -202,9 +207,9 @@ def _nearer(old: Any, new: Any, *, is_less: bool) -> Any:
 
 
 def narrow(connection: Connection, keys: Iterable[Key]) -> None:
-    """Look up the shortest and longest of executions anew, where some have gone, and forget sums of nothing."""
+    """Look up the shortest and longest of executions anew, where some have gone."""
     logs, sums = execution_logs.c, execution_rollups
-    for key in sorted(keys, key=lambda one: tuple(map(str, one))):
+    for key in sorted(keys, key=_order):
         grain, begins, scope, agent, step, status = cast("tuple[Any, ...]", key)
         of_key = (logs.scope_id == scope, logs.agent_type == agent, logs.execution_step == step)
         ends_at = begins + LENGTHS[grain]
