@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from agent_runtime.errors import RunError
 from agent_runtime.ledger.failed_attempts import billed
@@ -45,6 +45,17 @@ class RunFacts:
     trace_id: str | None = None
 
 
+class _Ended(NamedTuple):
+    """An attempt that has ended: all that its record is made of, once it is known what its answer is worth."""
+
+    attempt: ModelAttempt
+    started_at: datetime
+    duration_seconds: float
+    status: CallStatus
+    result: CompletionResult | None = None
+    error: BaseException | None = None
+
+
 class RunAttempts(ModelMiddleware):
     """Stands around each attempt of a run, inside whatever a host has put there: what is recalled is none.
 
@@ -59,7 +70,7 @@ class RunAttempts(ModelMiddleware):
         self._sink = sink
         self._clock = clock
         self._asked: RequestSpec | None = None
-        self._ended: CallRecord | None = None
+        self._ended: _Ended | None = None
         """Of the last attempt, until it is known whether its answer matches, or what has cut it off."""
         self._number = 0
         self.repairs = 0
@@ -90,21 +101,23 @@ class RunAttempts(ModelMiddleware):
             result = await proceed(attempt)
         except (asyncio.CancelledError, HostSignal, GeneratorExit) as error:
             self._spent += at_most
-            self._ended = self._record(attempt, began, started_at, "cancelled", error=error)
+            self._ended = _Ended(
+                attempt, started_at, self._clock.monotonic() - began, "cancelled", error=error
+            )
             raise
         except BaseException as error:
             self._count_failure(error, at_most)
-            self._write(self._record(attempt, began, started_at, "failed", error=error))
+            self._ended = _Ended(attempt, started_at, self._clock.monotonic() - began, "failed", error=error)
+            self._close()
             raise
         self._spent += _told(result.usage) or at_most
         self._is_counted = True
-        if self._sink is not None:
-            self._ended = self._record(attempt, began, started_at, "succeeded", result=result)
+        self._ended = _Ended(attempt, started_at, self._clock.monotonic() - began, "succeeded", result)
         return result
 
     async def matched(self, answer: str, validated: Callable[[], object]) -> None:
         """Say that the last answer is what was asked for, and how it is written as its type."""
-        if self._ended is not None:
+        if self._sink is not None and self._ended is not None:
             self._close(validated=await read_aside(answer, validated))
 
     def unmatched(self, problems: str) -> None:
@@ -129,10 +142,57 @@ class RunAttempts(ModelMiddleware):
             except Exception:
                 logger.exception("the log of model calls has failed")
 
-    def _close(self, **said: Any) -> None:
-        record, self._ended = self._ended, None
-        if record is not None:
-            self._write(record._replace(**said) if said else record)
+    def _close(
+        self,
+        *,
+        status: CallStatus | None = None,
+        error_type: str | None = None,
+        error: str | None = None,
+        validated: object = None,
+        validation_errors: str | None = None,
+    ) -> None:
+        """Record the attempt that has ended, with what has become known of it since; made once, as its caller pays for it."""
+        ended, self._ended = self._ended, None
+        if ended is None or self._sink is None:
+            return
+        facts, (attempt, started_at, seconds, how, result, raised) = self._facts, ended
+        if raised is not None and error_type is None:
+            error_type, error = type(raised).__name__, raw_text_of(raised)
+        usage = result.usage if result is not None else getattr(raised, "usage", None)
+        # A policy may have taken something out of what leaves: then what was rendered is not what was asked.
+        as_asked = self._is_as_asked(attempt.spec)
+        record = CallRecord(
+            call_id=new_id("call"),
+            agent_name=facts.spec.name,
+            agent_mode=facts.spec.mode,
+            iteration=facts.iteration,
+            attempt=self._number,
+            repair_attempts=self.repairs,
+            started_at=started_at,
+            duration_seconds=seconds,
+            status=status or how,
+            model=(result.model if result is not None else "") or attempt.model,
+            provider=attempt.provider.name,
+            temperature=attempt.spec.temperature,
+            usage=usage if isinstance(usage, Usage) else None,
+            finish_reason=None if result is None else result.finish_reason,
+            request_id=result.request_id if result is not None else getattr(raised, "request_id", None),
+            conversation_id=facts.conversation_id,
+            job_id=facts.job_id,
+            trace_id=facts.trace_id,
+            error_type=error_type,
+            error=error,
+            prompts=facts.prompts if as_asked else None,
+            spec=attempt.spec,
+            result=result,
+            validated=validated,
+            validation_errors=validation_errors,
+            context=facts.context if as_asked else {},
+        )
+        try:
+            self._sink.record(record)
+        except Exception:
+            logger.exception("the log of model calls has failed")
 
     async def _bounded(self, attempt: ModelAttempt) -> tuple[ModelAttempt, int]:
         """Return the attempt as it fits the budget, and the most that it can use.
@@ -174,60 +234,9 @@ class RunAttempts(ModelMiddleware):
         said = error.usage if isinstance(error, ProviderError) else None
         self.usage += said or _NOTHING_YET
 
-    def _record(
-        self,
-        attempt: ModelAttempt,
-        began: float,
-        started_at: datetime,
-        status: CallStatus,
-        *,
-        result: CompletionResult | None = None,
-        error: BaseException | None = None,
-    ) -> CallRecord | None:
-        if self._sink is None:
-            return None
-        facts, spec = self._facts, attempt.spec
-        usage = result.usage if result is not None else getattr(error, "usage", None)
-        # A policy may have taken something out of what leaves: then what was rendered is not what was asked.
-        as_asked = self._is_as_asked(spec)
-        return CallRecord(
-            call_id=new_id("call"),
-            agent_name=facts.spec.name,
-            agent_mode=facts.spec.mode,
-            iteration=facts.iteration,
-            attempt=self._number,
-            repair_attempts=self.repairs,
-            started_at=started_at,
-            duration_seconds=self._clock.monotonic() - began,
-            status=status,
-            model=(result.model if result is not None else "") or attempt.model,
-            provider=attempt.provider.name,
-            temperature=spec.temperature,
-            usage=usage if isinstance(usage, Usage) else None,
-            finish_reason=None if result is None else result.finish_reason,
-            request_id=result.request_id if result is not None else getattr(error, "request_id", None),
-            conversation_id=facts.conversation_id,
-            job_id=facts.job_id,
-            trace_id=facts.trace_id,
-            error_type=None if error is None else type(error).__name__,
-            error=None if error is None else raw_text_of(error),
-            prompts=facts.prompts if as_asked else None,
-            spec=spec,
-            result=result,
-            context=facts.context if as_asked else {},
-        )
-
     def _is_as_asked(self, spec: RequestSpec) -> bool:
         # The same messages, as a rule: that is told at once.
         return self._asked is not None and tuple(spec.messages) == tuple(self._asked.messages)
-
-    def _write(self, record: CallRecord | None) -> None:
-        if self._sink is None or record is None:
-            return
-        try:
-            self._sink.record(record)
-        except Exception:
-            logger.exception("the log of model calls has failed")
 
 
 def _told(usage: Usage) -> int:
