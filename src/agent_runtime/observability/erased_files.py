@@ -1,11 +1,12 @@
-"""Taking the calls of erased jobs out of folders of call logs."""
+"""Taking calls out of folders of call logs: those of erased jobs, and those of long ago."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,12 +18,17 @@ _JOB: Final = {
     ".json": re.compile(rb'^  "job_id": "([^"]++)"', re.MULTILINE),
 }
 """The job of a call, by the file's format. What a model or a person has said stands deeper, or on a line with its name."""
+_TIME: Final = {
+    ".yaml": re.compile(rb'^timestamp: ["\']?([0-9T:.+-]{10,40})', re.MULTILINE),
+    ".json": re.compile(rb'^  "timestamp": "([0-9T:.+-]{10,40})"', re.MULTILINE),
+}
+"""When a call began."""
 _HEAD: Final = 8192
 """Bytes; the facts of a call take less."""
 
 
 class ErasedCallLogs:
-    """Deletes the files of calls that erased jobs have made. What summaries add up stays: numbers, and names of agents.
+    """Deletes the files of calls that erased jobs have made, or that began long ago. What summaries add up stays: numbers, and names of agents.
 
     An `Eraser`.
 
@@ -39,13 +45,26 @@ class ErasedCallLogs:
     async def erase(self, subject: ErasedSubject) -> int:
         """Delete the files of jobs; return how many. Raises `OSError` when one cannot be deleted."""
         jobs = {job_id.encode() for job_id in subject.job_ids}
-        return await asyncio.to_thread(self._delete, jobs) if jobs else 0
 
-    def _delete(self, jobs: set[bytes]) -> int:
+        def is_meant(path: Path, head: bytes) -> bool:
+            found = _JOB[path.suffix].search(head)
+            return found is not None and found[1] in jobs
+
+        return await asyncio.to_thread(self._delete, is_meant) if jobs else 0
+
+    async def prune_content(self, *, before: datetime) -> int:
+        """Delete the files of calls that began before a moment; return how many. Raises `OSError` when one cannot be deleted."""
+
+        def is_meant(path: Path, head: bytes) -> bool:
+            found = _TIME[path.suffix].search(head)
+            return found is not None and _is_before(found[1].decode(), before)
+
+        return await asyncio.to_thread(self._delete, is_meant)
+
+    def _delete(self, is_meant: Callable[[Path, bytes], bool]) -> int:
         count = 0
         for path in self._calls():
-            found = _JOB[path.suffix].search(bounded_content(path, _HEAD))
-            if found is not None and found[1] in jobs:
+            if is_meant(path, bounded_content(path, _HEAD)):
                 path.unlink(missing_ok=True)
                 count += 1
         return count
@@ -59,3 +78,11 @@ class ErasedCallLogs:
                     is_file = path.is_file() and not path.is_symlink()
                     if name.startswith("call_") and path.suffix in _JOB and is_file:
                         yield path
+
+
+def _is_before(written: str, moment: datetime) -> bool:
+    """Whether a time that a file tells is before a moment; one that is none, or of no zone, tells nothing."""
+    try:
+        return datetime.fromisoformat(written) < moment
+    except (TypeError, ValueError):
+        return False

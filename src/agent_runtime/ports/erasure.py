@@ -1,4 +1,4 @@
-"""Erasure: what everything that keeps content of jobs does when somebody's is to go."""
+"""Erasure: what everything that keeps content of jobs does when somebody's is to go, or what is old."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ErasedSubject:
 
 
 class Eraser(Protocol):
-    """Takes content away from where it is kept: tables, files, an index.
+    """Takes content away from where it is kept beside the journals: tables, files, an index.
 
     What is done twice does no harm: an erasure that was interrupted is made again. Amounts, times and counts may stay, under the
     pseudonym. Give it to `Erasure(erasers=…)`.
@@ -43,4 +43,11 @@ class Eraser(Protocol):
 
     async def erase(self, subject: ErasedSubject) -> int:
         """Take content away, and return of how many things."""
+        ...
+
+    async def prune_content(self, *, before: datetime) -> int:
+        """Take the content of what began before a moment away, whoever's it is, and return of how many things.
+
+        A few at a time, so that others can write. Told by `agent-runtime prune` when content of jobs goes.
+        """
         ...

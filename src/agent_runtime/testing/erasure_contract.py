@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -103,6 +103,11 @@ class Remembering:
         """Remember."""
         self.told.append(subject)
         return len(subject.job_ids)
+
+    async def prune_content(self, *, before: datetime) -> int:
+        """Nothing is old here."""
+        del before
+        return 0
 
 
 class ErasureContract:

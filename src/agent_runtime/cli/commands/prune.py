@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import click
 
-from agent_runtime.app import sqlite_path
+from agent_runtime.app import erasers_of, sqlite_path
 from agent_runtime.cli.database import db_option, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
+from agent_runtime.observability import ErasedCallLogs
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.ports.storage import Storage
 from agent_runtime.settings import Settings
@@ -75,12 +75,17 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
     "--messages-older-than", "messages", callback=_days, metavar="DAYS",
     help="Delete messages that were received so long ago, by jobs that are gone or have succeeded, and their keys.",
 )  # fmt: skip
+@click.option(
+    "--call-logs", "folders", multiple=True, type=click.Path(exists=True, file_okay=False), metavar="FOLDER",
+    help="With either of the first two: delete the files of calls of that time in a folder of call logs. May be given several times.",
+)  # fmt: skip
 @click.option("--vacuum", is_flag=True, help="Give the space of what is deleted back (SQLite).")
 @db_option
 def prune(
     db: str | None,
     jobs: timedelta | None,
     content: timedelta | None,
+    folders: tuple[str, ...],
     vacuum: bool,
     **others: timedelta | None,
 ) -> int:
@@ -88,14 +93,20 @@ def prune(
 
     Without its content – inputs, messages, arguments, results – a job can be looked at and billed, and no longer be
     replayed. What jobs cost stays in the ledger. Jobs with an open question about a lost effect stay as they are.
+    In the logs of the database the texts of that time go in either case, and the rows stay: `logs forget` is for these.
     """
     settings = existing(db)
     path = sqlite_path(settings.storage)
     if not vacuum and all(age is None for age in (jobs, content, *others.values())):
         raise click.UsageError("say what to delete: --older-than, --content-older-than, … or --vacuum")
+    if folders and jobs is None and content is None:
+        raise click.UsageError("--call-logs goes with --older-than or --content-older-than")
     if vacuum and path is None:
         raise click.UsageError("--vacuum is for SQLite; Postgres uses the space of deleted rows by itself")
-    asyncio.run(_prune(settings, jobs, content, others, path if vacuum else None))
+    asyncio.run(_prune(settings, jobs, content, others, folders))
+    if vacuum and path is not None:
+        size, left = asyncio.run(vacuum_sqlite(path))
+        say(f"{path}: {size:,} → {left:,} bytes")
     return OK
 
 
@@ -104,7 +115,7 @@ async def _prune(
     jobs: timedelta | None,
     content: timedelta | None,
     others: Mapping[str, timedelta | None],
-    file: Path | None,
+    folders: Sequence[str],
 ) -> None:
     async with reading(settings) as kernel:
         now, storage = kernel.clock.now(), kernel.storage
@@ -122,15 +133,21 @@ async def _prune(
                 lambda: storage.prune_content(before=long_ago, limit=JOBS_AT_ONCE, max_events=EVENTS_AT_ONCE)
             )
             say(f"content of {counted(emptied, 'job')} deleted")
+        if ages := [age for age in (jobs, content) if age is not None]:
+            await _prune_beside(storage, now - min(ages), folders)
         for what, names in _NAMES.items():
             if (age := others.get(what)) is not None:
                 count = await _until_none(partial(storage.forget, what, before=now - age))
                 say(f"{counted(count, *names)} deleted")
         if jobs is not None or content is not None:
             await _tell_of_those_behind(storage)
-    if file is not None:
-        size, left = await vacuum_sqlite(file)
-        say(f"{file}: {size:,} → {left:,} bytes")
+
+
+async def _prune_beside(storage: Storage, before: datetime, folders: Sequence[str]) -> None:
+    """Let the content go that is kept beside the journals: it is no younger than theirs."""
+    for eraser in (*erasers_of(storage), *([ErasedCallLogs(folders)] if folders else ())):
+        if count := await eraser.prune_content(before=before):
+            say(f"content deleted in {eraser.name}: {count:,}")
 
 
 async def _bring_logs_up_to_date(storage: Storage) -> None:

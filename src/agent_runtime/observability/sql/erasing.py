@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -9,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, or_, select, upda
 
 from agent_runtime.observability.sql.database import database_of
 from agent_runtime.observability.sql.ids import run_row
+from agent_runtime.observability.sql.retention import forget
 from agent_runtime.observability.sql.tables import CONTENT, execution_logs, llm_call_logs, metadata
 from agent_runtime.observability.sql.texts import stored_name
 from agent_runtime.ports.erasure import ErasedSubject
@@ -50,6 +52,10 @@ class LogEraser:
                     break
                 after = ids[-1]
         return gone
+
+    async def prune_content(self, *, before: datetime) -> int:
+        """Take the texts of what began before a moment away, and return of how many rows."""
+        return sum(await forget(self._database, before, None, only_content=True))
 
     async def aclose(self) -> None:
         """Close what was opened for it."""

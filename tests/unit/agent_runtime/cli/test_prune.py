@@ -19,8 +19,10 @@ from agent_runtime.cli.commands.jobs import jobs
 from agent_runtime.cli.commands.prune import prune
 from agent_runtime.errors import ExecutorBusy, StorageError
 from agent_runtime.kernel.stores import StorageView
+from agent_runtime.observability import LLMCallLogger, LogStore, create_llm_logger
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
+from support.call_logs import call_record
 from support.kernels import kernel
 
 SIZE = 400_000
@@ -74,6 +76,42 @@ def test_content_is_deleted_and_says_so_when_it_is_asked_for(database: Path) -> 
     assert (listed.exit_code, shown.exit_code) == (0, 0), shown.exception
     assert "succeeded" in shown.output
     assert run(prune, "--older-than", "0", "--db", database).output == "3 jobs deleted\n"
+
+
+@pytest.mark.parametrize("option", ["--older-than", "--content-older-than"])
+def test_texts_in_the_logs_go_with_those_of_the_jobs_and_rows_stay(
+    database: Path, tmp_path: Path, option: str
+) -> None:
+    async def log_it() -> None:
+        storage = SQLiteStorage(database)
+        logger = LLMCallLogger(storage)
+        async with logger.log_llm_call("openai", "gpt-5.2", "a question") as call:
+            call.response = "an answer"
+        await logger.aclose()
+        await storage.aclose()
+        files = create_llm_logger(run_id="run", output_dir=tmp_path / "calls")
+        files.record(call_record())
+        await files.flush_async()
+
+    async def left() -> list[str | None]:
+        storage = SQLiteStorage(database)
+        store = LogStore(storage)
+        (row,) = await store.llm_calls()
+        call = await store.llm_call(row.id)
+        await store.aclose()
+        await storage.aclose()
+        assert call is not None
+        return [call.prompt, call.response]
+
+    asyncio.run(log_it())
+    folder = ("--call-logs", str(tmp_path / "calls"))
+    assert "logs" not in run(prune, option, "30d", "--db", database).output
+    assert asyncio.run(left()) == ["a question", "an answer"]
+    told = run(prune, option, "0", *folder, "--db", database).output
+    assert told.endswith("content deleted in rows of logs: 1\ncontent deleted in files of call logs: 1\n")
+    assert asyncio.run(left()) == [None, None]
+    refused = run(prune, *folder, "--vacuum", "--db", database)
+    assert (refused.exit_code, "--call-logs goes with" in refused.output) == (2, True)
 
 
 def test_the_space_of_what_was_deleted_is_given_back(database: Path) -> None:

@@ -1,6 +1,7 @@
 """Files of calls that erased jobs have made are deleted, and no other."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from agent_runtime import ErasedSubject
 from agent_runtime.observability import ErasedCallLogs, create_llm_logger
 from agent_runtime.testing.examples import NOW
-from support.call_logs import call_record, summary_of
+from support.call_logs import WHEN, call_record, summary_of
 
 
 @pytest.mark.parametrize("file_format", ["yaml", "json"])
@@ -31,6 +32,30 @@ async def test_the_files_of_erased_jobs_go_and_others_stay(
     left = sorted(path.name.partition("_agent")[2][0] for path in run.glob("call_*"))
     assert left == ["1", "2", "3"]
     assert summary_of(run)["total_calls"] == 5
+
+
+@pytest.mark.parametrize("file_format", ["yaml", "json"])
+@pytest.mark.parametrize("level", ["minimal", "full"])
+async def test_the_files_of_calls_that_began_long_ago_go(
+    tmp_path: Path, file_format: str, level: str
+) -> None:
+    log = create_llm_logger(run_id="run", output_dir=tmp_path, format=file_format, log_level=level)
+    says = 'timestamp: 2020-01-01T00:00:00+00:00\n  "timestamp": "2020-01-01T00:00:00+00:00"\n'
+    for days in (3, 1, 0, 2):
+        log.record(call_record(f"agent{days}", answer=says, started_at=WHEN - timedelta(days=days)))
+    await log.flush_async()
+    (run,) = [path.parent for path in tmp_path.rglob("summary.yaml")]
+    assert await ErasedCallLogs([tmp_path]).prune_content(before=WHEN - timedelta(days=2)) == 1
+    assert await ErasedCallLogs([run]).prune_content(before=WHEN) == 2
+    assert await ErasedCallLogs([tmp_path]).prune_content(before=WHEN) == 0
+    assert [path.name for path in run.glob("call_*")] == [f"call_003_agent0.{file_format}"]
+    assert summary_of(run)["total_calls"] == 4
+
+
+@pytest.mark.parametrize("said", ["no time", "2020-01-01T00:00:00", "2020-13-01T00:00:00+00:00", ""])
+async def test_a_file_that_tells_no_time_stays(tmp_path: Path, said: str) -> None:
+    (tmp_path / "call_001_x.yaml").write_text(f"timestamp: {said}\n")
+    assert await ErasedCallLogs([tmp_path]).prune_content(before=NOW) == 0
 
 
 async def test_links_and_what_is_no_call_stay(tmp_path: Path) -> None:
