@@ -88,6 +88,8 @@ class Worker:
                 services, dispatcher=dispatcher, executor=executor, changes=changes, heartbeat=heartbeat
             )
             dispatcher.on_change = changes.on_news = self._loop.wake
+        self._strays: dict[str, int] = {}
+        """Jobs that the last sweep has found to be ours without being executed, with their fences."""
         self._stopping = False
         self._started_at = services.clock.now()
         self._heartbeat = heartbeat
@@ -257,11 +259,19 @@ class Worker:
             )
 
     async def _free_forgotten(self) -> None:
-        """Free jobs that are said to be ours and are not: their claim succeeded, and its answer was lost."""
+        """Free jobs that are said to be ours and are not: their claim succeeded, and its answer was lost.
+
+        One that is found for the first time may be on its way to us still; it is freed when the next sweep finds it under the same fence.
+        """
         if not self._changes.executes:
             return
+        before, self._strays = self._strays, {}
         for job_id, fence in await self._storage.owned_jobs(self._services.owner):
-            if job_id not in self._executor.busy and await self._storage.free_job(job_id, fence=fence):
+            if job_id in self._executor.busy:
+                continue
+            if before.get(job_id) != fence:
+                self._strays[job_id] = fence
+            elif await self._storage.free_job(job_id, fence=fence):
                 logger.warning("job %s was ours without being executed; it is due again", job_id)
                 self._ready.signalled(job_id)
 

@@ -294,3 +294,45 @@ def test_branches_that_never_begin_leave_no_coroutine_behind() -> None:
 
     run_in_virtual_time(main())
     gc.collect()
+
+
+class TardyStorage(MemoryStorage):
+    """Stores a job at once, and says so only when others have looked for what was left behind."""
+
+    async def commit(self, commit: Commit) -> int:
+        if not commit.create:
+            return await super().commit(commit)
+        listeners, self._listeners = self._listeners, []
+        first_seq = await super().commit(commit)
+        self._listeners = listeners
+        await asyncio.sleep(QUICK.sweep_interval * 1.5)
+        for listener in listeners:
+            listener.committed(commit, first_seq)
+        return first_seq
+
+
+def test_a_job_that_is_on_its_way_to_us_is_not_taken_for_one_that_was_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with kernel(TardyStorage(), operators=[stamps], clock=LoopClock()) as k:
+            handle = await k.execute(ExecutionRequest(operator="stamps"))
+            await handle.result(timeout=BOUND)
+            assert [event.type for event in await journal(handle)].count("job.started") == 1
+
+    run_in_virtual_time(main())
+    assert "without being executed" not in caplog.text
+
+
+def test_a_job_whose_claim_was_never_answered_is_due_again() -> None:
+    async def main() -> None:
+        storage = FailingStorage("claim", written=True, counts=lambda claim: claim is not None)
+        async with kernel(storage, operators=[ask], clock=LoopClock()) as k:
+            handle = await k.execute(ExecutionRequest(operator="ask"))
+            question = await pending(handle)
+            await status_becomes(handle, "waiting_action")
+            await handle.resolve_action(question.action_id, {"value": 7})
+            assert (await handle.result(timeout=BOUND)).output == {"value": 7}
+            assert storage.failures == 1
+
+    run_in_virtual_time(main())
