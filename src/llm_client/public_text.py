@@ -14,7 +14,7 @@ from llm_client.json_text import whole_text
 from llm_client.redaction import redact
 
 MAX_PUBLIC_CHARACTERS: Final = 4000
-_MARGIN: Final = 4096
+CUT_MARGIN: Final = 4096
 """Characters behind the cut that are redacted too and then dropped: a secret that the cut goes through has no shape there,
 and the marks in place of others make room for it."""
 _CUT_RUN: Final = re.compile(r"[\w.+/=~%-]*+", re.ASCII)
@@ -37,16 +37,34 @@ def public_text(text: str, limit: int = MAX_PUBLIC_CHARACTERS) -> str:
         text: From anywhere.
         limit: Characters that are kept.
     """
-    head = str.__getitem__(text, slice(limit + _MARGIN))
+    head = str.__getitem__(text, slice(limit + CUT_MARGIN))
+    is_cut = limit + CUT_MARGIN < len(text)
     if "input_value=" in head:
         head = _INPUT.sub("input_value=…", head)
-    if limit + _MARGIN >= len(text):
-        return printable(redact(head)[:limit])
-    run = _CUT_RUN.match(head[::-1])
-    if run is not None and run.end() > _MARGIN and any(map(str.isdigit, run[0])):
-        return printable((redact(head[: -run.end()]) + _CUT)[:limit])
+    return printable(_redacted(head, is_cut=is_cut)[:limit])
+
+
+def beginning(text: str, limit: int) -> str:
+    """Return the first characters of a text without secrets, nor any part of one that the cut goes through."""
+    return _redacted(text[: limit + CUT_MARGIN], is_cut=limit + CUT_MARGIN < len(text))[:limit]
+
+
+def _redacted(head: str, *, is_cut: bool) -> str:
+    if not is_cut:
+        return redact(head)
+    whole = without_cut_run(head)
+    if whole is not head:
+        return redact(whole[: -len(_CUT)]) + _CUT
     cleaned = redact(head)
-    return printable(cleaned[: max(0, len(cleaned) - _MARGIN)][:limit])
+    return cleaned[: max(0, len(cleaned) - CUT_MARGIN)]
+
+
+def without_cut_run(head: str) -> str:
+    """Return the head of a text that was cut with a mark in place of what may be the beginning of a long secret; the same one where nothing is."""
+    run = _CUT_RUN.match(head[::-1])
+    if run is None or run.end() <= CUT_MARGIN or not any(map(str.isdigit, run[0])):
+        return head
+    return head[: -run.end()] + _CUT
 
 
 def printable(text: str) -> str:

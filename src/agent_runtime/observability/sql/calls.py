@@ -18,7 +18,7 @@ from agent_runtime.observability.sql.pricing import TokenPrices, cost_of, repric
 from agent_runtime.observability.sql.prompts import text_of
 from agent_runtime.observability.sql.records import LLMCallLog
 from agent_runtime.observability.sql.tables import llm_call_logs
-from agent_runtime.observability.sql.texts import kept, stored_name
+from agent_runtime.observability.sql.texts import kept, stored_id, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.call_record import CallRecord
@@ -105,8 +105,8 @@ class LLMCallLogger:
         self._database = database_of(db)
         self._whose = {
             "scope_id": scope_id,  # compared as it is
-            "principal_id": stored_name(principal_id),
-            "session_id": stored_name(session_id),
+            "principal_id": stored_id(principal_id),
+            "session_id": stored_id(session_id),
         }
         self._agent = agent
         self._content = content

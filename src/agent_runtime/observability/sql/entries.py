@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agent_runtime.observability.sql.ids import call_row, run_row, step_row
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
-from agent_runtime.observability.sql.texts import stored_json, stored_name, stored_text
+from agent_runtime.observability.sql.texts import stored_id, stored_json, stored_name, stored_text
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
@@ -176,8 +176,8 @@ def _answer(body: Mapping[str, Any]) -> dict[str, Any]:
 def _whose(event: RuntimeEvent, job: JobRecord) -> dict[str, Any]:
     return {
         "scope_id": event.scope_id,
-        "principal_id": stored_name(job.principal_id),
-        "session_id": stored_name(job.session_id),
+        "principal_id": stored_id(job.principal_id),
+        "session_id": stored_id(job.session_id),
     }
 
 

@@ -12,7 +12,7 @@ from agent_runtime.observability.sql.database import database_of
 from agent_runtime.observability.sql.ids import run_row
 from agent_runtime.observability.sql.retention import forget
 from agent_runtime.observability.sql.tables import CONTENT, execution_logs, llm_call_logs, metadata
-from agent_runtime.observability.sql.texts import stored_name
+from agent_runtime.observability.sql.texts import stored_id
 from agent_runtime.ports.erasure import ErasedSubject
 
 CHUNK: Final = 200
@@ -70,9 +70,9 @@ def _meant(table: Table, subject: ErasedSubject) -> ColumnElement[bool] | None:
         else:
             conditions.append(table.c.execution_log_id.in_(list(map(run_row, subject.job_ids))))
     if subject.principal_id is not None:
-        conditions.append(table.c.principal_id == stored_name(subject.principal_id))
+        conditions.append(table.c.principal_id == stored_id(subject.principal_id))
     if subject.session_id is not None:
-        conditions.append(table.c.session_id == stored_name(subject.session_id))
+        conditions.append(table.c.session_id == stored_id(subject.session_id))
     return (table.c.scope_id == subject.scope_id) & or_(*conditions) if conditions else None
 
 

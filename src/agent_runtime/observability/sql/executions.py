@@ -16,7 +16,7 @@ from agent_runtime.observability.sql.ids import new_row
 from agent_runtime.observability.sql.patience import logged
 from agent_runtime.observability.sql.records import ExecutionLog
 from agent_runtime.observability.sql.tables import execution_logs
-from agent_runtime.observability.sql.texts import kept, stored_name
+from agent_runtime.observability.sql.texts import kept, stored_id, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.context import DEFAULT_SCOPE
@@ -66,8 +66,8 @@ class ExecutionLogger:
         self._database = database_of(db)
         self._whose = {
             "scope_id": scope_id,  # compared as it is
-            "principal_id": stored_name(principal_id),
-            "session_id": stored_name(session_id),
+            "principal_id": stored_id(principal_id),
+            "session_id": stored_id(session_id),
         }
         self._content = content
         self._clock = clock or SystemClock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from agent_runtime.observability.sql.ids import run_row
 from agent_runtime.observability.sql.prompts import messages_of, text_of
 from agent_runtime.observability.sql.records import ExecutionLog, LLMCallLog, columns_of
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
+from agent_runtime.observability.sql.texts import stored_id, stored_name
 from agent_runtime.observability.sql.writing import IDS, utc
 
 MAX_LIMIT: Final = 500
@@ -78,10 +80,24 @@ def conditions_of(table: Table, filters: Mapping[str, object]) -> list[ColumnEle
             column = table.c.start_time
             conditions.append(column >= utc(value) if name == "start_date" else column < utc(value))
             continue
-        if not isinstance(value, str) or "\x00" in value:
+        if not isinstance(value, str) or _NOT_TEXT.search(value):
             raise InvalidInput(f"{name} is a text")
-        conditions.append(table.c[name] == value)
+        conditions.append(table.c[name] == _as_stored(name, value))
     return conditions
+
+
+_NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
+"""What no database takes."""
+_AS_THEY_ARE: Final = frozenset(
+    {"scope_id", "status", "job_id", "execution_log_id", "parent_id"}
+)
+
+
+def _as_stored(name: str, value: str) -> str | None:
+    """Return what stands in a column for what was given: names are cut, and have no secrets."""
+    if name in _AS_THEY_ARE:
+        return value
+    return stored_id(value) if name in ("principal_id", "session_id") else stored_name(value)
 
 
 def check_page(limit: int, offset: int) -> None:

@@ -1,22 +1,33 @@
-"""What goes into a column: without secrets, in a bounded size, and in characters that databases take."""
+"""What goes into a column: without secrets, in a bounded size, and in characters and numbers that databases take."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from llm_client.json_text import dumps, loads
-from llm_client.public_text import without_halves
+import orjson
+
+from llm_client.json_text import MAX_DEPTH, dumps, exact, read_exactly
+from llm_client.public_text import CUT_MARGIN, beginning, without_cut_run, without_halves
 from llm_client.redaction import redact
 from llm_client.turns import read_aside
 
 MAX_TEXT: Final = 200_000
 """Characters of one text; what is longer is cut, and says so."""
-MAX_NAME: Final = 500
+MAX_NAME: Final = 512
+"""Bytes of a name or an id: several of them together still fit one entry of an index."""
 TEXTS: Final = frozenset({"prompt", "response", "error_message"})
 """Columns that hold text; the others hold JSON."""
-_MARGIN: Final = 4096
-"""Characters behind a cut that are read all the same: a secret that the cut goes through would not be known as one."""
+UNREADABLE: Final = "<cannot be written>"
+_CUT: Final = "…"
+_SHOWN: Final = 32
+"""Characters of an id that stands there as its hash."""
+_HASHED: Final = re.compile("#[0-9a-f]{32}$")
+"""What nobody's own id ends with in the rows."""
 
 
 async def kept(**columns: object) -> dict[str, object]:
@@ -29,7 +40,12 @@ def _kept(columns: dict[str, object]) -> dict[str, Any]:
 
 
 def _stored(name: str, value: object) -> Any:
-    return stored_text(str(value)) if name in TEXTS and value is not None else stored_json(value)
+    if name not in TEXTS or value is None:
+        return stored_json(value)
+    try:
+        return stored_text(str(value))
+    except Exception:  # noqa: BLE001 -- a value that no text can be made of costs its place, not the row
+        return UNREADABLE
 
 
 def stored_text(text: str | None, most: int = MAX_TEXT) -> str | None:
@@ -38,29 +54,91 @@ def stored_text(text: str | None, most: int = MAX_TEXT) -> str | None:
         return None
     if len(text) <= most:
         return _clean(redact(text))
-    head = redact(text[: most + _MARGIN])
-    kept = head[: max(0, min(most, len(head) - _MARGIN))]
-    return _clean(f"{kept} … ({len(text) - most} characters more)")
+    return _clean(f"{beginning(text, most)} … ({len(text) - most} characters more)")
 
 
 def stored_name(name: object) -> str | None:
-    """Return a name or an id as it is kept."""
+    """Return a name as it is kept."""
     if name is None:
         return None
-    return stored_text(str(name), MAX_NAME)
+    text = _clean(beginning(str(name), MAX_NAME + 1))
+    if len(text.encode()) <= MAX_NAME:
+        return text
+    return f"{text.encode()[: MAX_NAME - 3].decode('utf-8', 'ignore')}{_CUT}"
+
+
+def stored_id(id_: str | None) -> str | None:
+    """Return the id of a person or a session as it is kept and looked for: that of nobody else.
+
+    One that cannot be kept, such as a key that is used as one, stands there as its hash.
+    """
+    if id_ is None:
+        return None
+    kept = stored_name(id_) or ""
+    if kept == id_ and not _HASHED.search(id_):
+        return id_
+    digest = hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return f"{kept[:_SHOWN]}#{digest}"
 
 
 def stored_json(value: object, most: int = MAX_TEXT) -> object:
-    """Return a value as JSON values to be kept; what is none becomes its text, what is too long a text that is cut."""
+    """Return a value as JSON values to be kept; what is none becomes its text, what is too long a text that is cut.
+
+    What is too long is shortened as a value, and redacted as one: in the text of JSON a secret looks otherwise, and its neighbours do not
+    tell of it.
+    """
     if value is None:
         return None
     try:
         written = dumps(value, default=str)
+        if len(written) <= most:
+            return _cleaned(redact(_read(written)))
+        short = _Shortened(most + CUT_MARGIN).value(value)
+        text = dumps(_cleaned(redact(_read(dumps(short, default=str))))).decode()
+        kept = text[: max(0, min(most, len(text) - CUT_MARGIN))]
+        return _clean(f"{kept} … ({len(written) - most} characters more)")
     except Exception:  # noqa: BLE001 -- a value that cannot be read costs its place, not the row
-        return "<cannot be written>"
-    if len(written) > most:
-        return stored_text(written.decode("utf-8", "replace"), most)
-    return _cleaned(redact(loads(written)))
+        return UNREADABLE
+
+
+def _read(written: bytes) -> Any:
+    """Read JSON of our own, with all digits of its numbers."""
+    try:
+        return exact(orjson.loads(written), written)
+    except orjson.JSONDecodeError:  # it has a whole number that no float is as large as
+        return read_exactly(written)
+
+
+class _Shortened:
+    """Takes as much of a value as there is room for.
+
+    Args:
+        room: Characters.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def value(self, value: Any, depth: int = 0) -> Any:
+        """Return the beginning of a value."""
+        if isinstance(value, str):
+            room = max(0, self._room)
+            self._room -= len(value) + 2
+            return value if len(value) <= room else without_cut_run(value[:room])
+        if isinstance(value, Mapping | list | tuple):
+            return _CUT if depth > MAX_DEPTH else self._items(value, depth)
+        self._room -= 8
+        return value
+
+    def _items(self, value: Any, depth: int) -> Any:
+        named = isinstance(value, Mapping)
+        taken: dict[Any, Any] = {}
+        for name, item in value.items() if named else enumerate(value):
+            if self._room <= 0:
+                break
+            self._room -= len(name) + 4 if isinstance(name, str) else 1
+            taken[name] = self.value(item, depth + 1)
+        return taken if named else list(taken.values())
 
 
 def _clean(text: str) -> str:
@@ -68,11 +146,13 @@ def _clean(text: str) -> str:
 
 
 def _cleaned(value: Any) -> Any:
-    """Return JSON values without what Postgres's JSON does not take."""
+    """Return JSON values without what Postgres's JSON does not take, and without numbers that no reader of JSON can be trusted with."""
     if isinstance(value, str):
         return value if "\x00" not in value else _clean(value)
     if isinstance(value, dict):
         return {_clean(name): _cleaned(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_cleaned(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value
