@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import StaticPool
 
 from agent_runtime.errors import ConfigurationError, StorageError
@@ -62,6 +62,14 @@ class LogDatabase(Protocol):
         ...
 
 
+class RowRefused(StorageError):
+    """The database does not take what a row says, however often it is tried."""
+
+
+_REFUSALS: Final = ("22", "23", "54")
+"""Classes of SQLSTATE: of values, of constraints, and of what is too long."""
+
+
 class _Failed:
     """Says what a database has against something, without what was to be written."""
 
@@ -69,8 +77,19 @@ class _Failed:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OverflowError | UnicodeEncodeError):  # drivers', which SQLAlchemy passes on
+            raise RowRefused(f"the tables of the logs do not take it: {type(error).__name__}") from None
         if isinstance(error, SQLAlchemyError):
-            raise StorageError(f"the tables of the logs cannot be used: {_reason(error)}") from None
+            kind = RowRefused if _is_refused(error) else StorageError
+            raise kind(f"the tables of the logs cannot be used: {_reason(error)}") from None
+
+
+def _is_refused(error: SQLAlchemyError) -> bool:
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    if isinstance(state, str):
+        return state.startswith(_REFUSALS)
+    is_value = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
+    return is_value or isinstance(error, DataError | IntegrityError)
 
 
 def _reason(error: SQLAlchemyError) -> str:

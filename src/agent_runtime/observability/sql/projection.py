@@ -9,18 +9,23 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
-from agent_runtime.observability.sql.database import BATCH, LogDatabase, database_of
+from agent_runtime.audit.erasure import ERASED
+from agent_runtime.observability.sql.database import BATCH, LogDatabase, RowRefused, database_of
 from agent_runtime.observability.sql.entries import EntryReader
+from agent_runtime.observability.sql.erasing import LogEraser
 from agent_runtime.observability.sql.ids import call_row_of
 from agent_runtime.observability.sql.tables import llm_call_logs
 from agent_runtime.observability.sql.texts import stored_name
 from agent_runtime.observability.sql.writing import Change
+from agent_runtime.ports.erasure import ErasedSubject
 from agent_runtime.ports.feed import FeedEntry
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import LedgerEntry, LedgerFilter
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord
+from llm_client.logs import logger_of
 from llm_client.pricing.book import PriceBook
+from llm_client.public_text import text_of
 
 PROJECTION: Final = "logs"
 MAX_JOBS: Final = 5_000
@@ -28,6 +33,9 @@ MAX_JOBS: Final = 5_000
 LATE: Final = timedelta(minutes=10)
 """How long a correction may take to be written after the time it bears."""
 _PAGE: Final = 1000
+_COPIES: Final = 20
+"""Entries that are read at once: their content may be long."""
+logger = logger_of(__name__)
 
 
 class JournalLogs:
@@ -73,9 +81,37 @@ class JournalLogs:
         told = [event for _, event in entries if not await self._is_copy(event, jobs[event.job_id or ""])]
         changes = await asyncio.to_thread(self._changes, told, jobs)
         for first in range(0, len(changes), BATCH):
-            await self._database.write(changes[first : first + BATCH])
+            await self._write(changes[first : first + BATCH])
+        await self._take_back(list(jobs))
         doubtful = [event.timestamp for event in told if _may_be_corrected(event)]
         await self.correct(since=min(doubtful, default=None))
+
+    async def _write(self, changes: Sequence[Change]) -> None:
+        """Write changes. A row that the database refuses is left out: all jobs' rows wait for this one."""
+        try:
+            await self._database.write(changes)
+        except RowRefused as error:
+            if len(changes) == 1:
+                logger.warning("a row of %s was not written: %s", changes[0].table.name, error)
+                return
+            middle = len(changes) // 2
+            await self._write(changes[:middle])
+            await self._write(changes[middle:])
+
+    async def _take_back(self, job_ids: Sequence[str]) -> None:
+        """Empty the rows of jobs that were erased since their entries were read: their eraser has found nothing of it yet."""
+        erased = [one for one in await self._storage.audited(job_ids) if one.erased_at is not None]
+        for one in erased:
+            self._jobs.pop(one.job_id, None)
+            job = await self._storage.get_job(one.job_id)
+            name = None if job is None else job.principal_id or job.session_id
+            subject = ErasedSubject(
+                scope_id=one.scope_id,
+                job_ids=(one.job_id,),
+                pseudonym=name if name is not None and name.startswith(f"{ERASED}-") else ERASED,
+                at=one.erased_at or self._storage.clock.now(),
+            )
+            await LogEraser(self._database).erase(subject)
 
     async def aclose(self) -> None:
         """Close what was opened for it; a kernel does not."""
@@ -95,7 +131,7 @@ class JournalLogs:
             if change is not None:
                 await self._database.run(partial(_correct, change=change, scope_id=entry.scope_id))
             latest = entry.timestamp if latest is None else max(latest, entry.timestamp)
-        self._corrected_until = latest
+        self._corrected_until = None if latest is None else min(latest, self._storage.clock.now())
 
     async def _corrections(self, since: datetime | None) -> Any:
         after = None
@@ -134,10 +170,23 @@ class JournalLogs:
         changes = []
         for event in told:
             content = self._content and event.scope_id not in self._without_content
-            change = self._reader.read(event, jobs[event.job_id or ""], content=content)
+            change = self._change(event, jobs[event.job_id or ""], content=content)
             if change is not None:
                 changes.append(change)
         return changes
+
+    def _change(self, event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change | None:
+        """Return what an entry changes; without its texts where these cannot be read, nothing where none of it can."""
+        try:
+            return self._reader.read(event, job, content=content)
+        except Exception as error:  # noqa: BLE001 -- all jobs' rows wait for this one
+            logger.warning(
+                "entry %s of job %s is not told in full by the logs: %s",
+                event.seq,
+                event.job_id,
+                text_of(error),
+            )
+        return self._change(event, job, content=False) if content else None
 
     async def _jobs_of(self, entries: Sequence[FeedEntry]) -> dict[str, JobRecord]:
         """Return the jobs of entries; what is looked at of them does not change."""
@@ -170,14 +219,25 @@ class JournalLogs:
         elif event.type == RuntimeEventType.JOB_STARTED or event.is_terminal:
             copying = False
         elif copying is None:  # this process has not seen how the job began
-            before = await self._storage.events(job.job_id, limit=event.seq or 1)
-            begun = any(one.type == RuntimeEventType.JOB_STARTED for one in before)
-            copying = bool(before) and "retries" in before[0].data and not begun
+            copying = await self._still_copies(event, job)
         if event.is_terminal:
             self._copying.pop(job.job_id, None)
         else:
             self._copying[job.job_id] = copying
         return copying and event.type != RuntimeEventType.JOB_CREATED
+
+    async def _still_copies(self, event: RuntimeEvent, job: JobRecord) -> bool:
+        """Whether an entry comes before the beginning of a retry's own work; reads no more of its journal than tells."""
+        page = await self._storage.events(job.job_id, limit=1)
+        if not page or "retries" not in page[0].data:
+            return False
+        here, seq = event.seq or 1, 1
+        while page and seq < here:
+            page = await self._storage.events(job.job_id, after_seq=seq, limit=min(_COPIES, here - seq))
+            if any(one.type == RuntimeEventType.JOB_STARTED for one in page):
+                return False
+            seq += len(page)
+        return True
 
 
 def _may_be_corrected(event: RuntimeEvent) -> bool:

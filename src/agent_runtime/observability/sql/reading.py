@@ -88,9 +88,7 @@ def conditions_of(table: Table, filters: Mapping[str, object]) -> list[ColumnEle
 
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 """What no database takes."""
-_AS_THEY_ARE: Final = frozenset(
-    {"scope_id", "status", "job_id", "execution_log_id", "parent_id"}
-)
+_AS_THEY_ARE: Final = frozenset({"scope_id", "status", "job_id", "execution_log_id", "parent_id"})
 
 
 def _as_stored(name: str, value: str) -> str | None:
