@@ -1,6 +1,7 @@
 """Whatever somebody changes behind the runtime's back, the audit names the first broken entry and says what is wrong with it."""
 
 import asyncio
+import base64
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -8,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 
+from agent_runtime.audit.chain import Salts, content_digest, data_digest
+from agent_runtime.audit.erasure import ErasureSubject
+from agent_runtime.audit.evidence import evidence, verified
 from agent_runtime.audit.manager import AuditManager
 from agent_runtime.audit.report import AuditFinding
 from agent_runtime.audit.trail import AuditTrail
 from agent_runtime.ports.commit import JobChange, NewEvent
 from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.storage.postgres import PostgresStorage
 from agent_runtime.storage.sqlite import SQLiteStorage
 from agent_runtime.testing.examples import NOW, commit, job
 from agent_runtime.testing.feed_contract import all_of
+from agent_runtime.values.content import encode
 from agent_runtime.values.job import JobStatus
+from llm_client.json_text import dumps
 
 JOB = "job-audited"
 
@@ -101,10 +109,63 @@ async def test_a_changed_entry_is_named(tampered: Tampered, what: str) -> None:
     assert "entry 5 (step." in found.text
 
 
+@pytest.mark.parametrize("lie", ["""data = '{"name": "another"}'""", f"operation_id = '{JOB}:5'"])
+async def test_nothing_stands_beside_the_digest_of_an_erased_entry(tampered: Tampered, lie: str) -> None:
+    subject = ErasureSubject(scope_id="default", job_id=JOB)
+    await AuditManager(tampered.storage).erase(subject, by="me")
+    assert await tampered.does() == []
+    (found,) = await tampered.does(UPDATE.format(lie, "seq = 5"))
+    assert (found.problem, found.place) == ("changed", 5)
+
+
+def _say(lines: list[Any], seq: int, **changes: Any) -> None:
+    lines[seq] |= changes
+
+
+def _beside_digest(lines: list[Any]) -> None:
+    salts = Salts.read(bytes.fromhex(lines[0]["salts"]))
+    made = data_digest(salts.data, 5, lines[5]["operation_id"], lines[5]["data"])
+    _say(lines, 5, data_digest=made.hex(), data={"name": "another"})
+
+
+def _without_content(lines: list[Any]) -> None:
+    salts = Salts.read(bytes.fromhex(lines[0]["salts"]))
+    made = content_digest(salts.content, 5, base64.b64decode(lines[5].pop("content")))
+    _say(lines, 5, content_digest=made.hex(), body="another")
+
+
+LIES: dict[str, Callable[[list[Any]], None]] = {
+    "data beside its digest": _beside_digest,
+    "content that was never pruned": _without_content,
+    "a body that is not of the content": lambda lines: _say(lines, 5, body="another"),
+    "how the job ended": lambda lines: _say(lines, 0, status="failed"),
+    "that it has not ended": lambda lines: _say(lines, 0, status="running"),
+}
+
+
+@pytest.mark.parametrize("what", LIES)
+async def test_evidence_that_says_something_else_does_not_verify(what: str) -> None:
+    storage = MemoryStorage()
+    await Tampered(storage, lambda _: None).fill()
+    lines: list[Any] = [orjson.loads(dumps(line)) async for line in evidence(storage, JOB)]
+    assert verified([dumps(line) for line in lines]).is_intact
+    LIES[what](lines)
+    (found,) = verified([dumps(line) for line in lines]).findings
+    assert found.problem == "changed"
+    await storage.aclose()
+
+
+async def test_evidence_with_a_number_of_any_length_verifies() -> None:
+    storage = MemoryStorage()
+    content = encode({"n": 10**400})
+    await storage.commit(commit(create=[(job(job_id=JOB), [NewEvent("job.created", None, {}, content)])]))
+    lines = [dumps(line) async for line in evidence(storage, JOB)]
+    assert verified(lines).is_intact
+    await storage.aclose()
+
+
 async def test_content_that_is_taken_away_with_a_digest_in_its_place_is_said(tampered: Tampered) -> None:
     (audited,) = await tampered.storage.audited([JOB])
-    from agent_runtime.audit.chain import Salts, content_digest
-
     made = content_digest(Salts.read(audited.salts).content, 5, b'"out"').hex()
     (found,) = await tampered.does(UPDATE.format(f"content = NULL, content_digest = X'{made}'", "seq = 5"))
     assert (found.problem, found.place) == ("changed", 5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from agent_runtime.audit.chain import Salts, content_digest, data_digest, link
+from agent_runtime.audit.chain import DIGEST_BYTES, Salts, content_digest, data_digest, link
 from agent_runtime.audit.report import Problem
-from agent_runtime.ports.audit import AuditedEntry
+from agent_runtime.ports.audit import AuditedEntry, AuditedJob
 
 LOOK_AHEAD = 50
 """Entries after a broken one that are looked at for what has become of it."""
@@ -21,8 +21,12 @@ def link_of(entry: AuditedEntry, before: bytes, seq: int, salts: Salts) -> bytes
             if entry.data is None:
                 return None
             data = data_digest(salts.data, seq, entry.operation_id, entry.data)
+        elif entry.data or entry.operation_id is not None:
+            return None  # nothing links what stands beside a digest
         if entry.content is not None:
             content = content_digest(salts.content, seq, entry.content)
+        if len(data) != DIGEST_BYTES or (content is not None and len(content) != DIGEST_BYTES):
+            return None
         return link(before, seq, entry.at, entry.type, data, content)
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError, struct.error):
         return None  # whoever writes into a file of SQLite can put anything into any column
@@ -66,3 +70,13 @@ def _fits_anywhere(entry: AuditedEntry, entries: Sequence[AuditedEntry], salts: 
     known = [other.link for other in entries if other.link is not None]
     places = range(entry.seq, entry.seq + len(entries) + 1)
     return any(link_of(entry, before, seq, salts) in known for before in known for seq in places)
+
+
+def taken_away(job: AuditedJob, entry: AuditedEntry) -> str | None:
+    """Say when something was taken away from an entry of a job that was neither pruned nor erased."""
+    content_gone = entry.content is None and entry.content_digest is not None
+    if content_gone and job.content_pruned_at is None and job.erased_at is None:
+        return f"the content of entry {entry.seq} ({entry.type}) is missing, and the job was neither pruned nor erased"
+    if entry.data_digest is not None and job.erased_at is None:
+        return f"the data of entry {entry.seq} ({entry.type}) is missing, and the job was not erased"
+    return None

@@ -23,6 +23,7 @@ from llm_client.json_text import JsonObject, dumps
 SALT_BYTES: Final = 16
 """Of each of the two salts of a job: the first is for data, the second for content."""
 LINK_BYTES: Final = 32
+DIGEST_BYTES: Final = 32
 _MICROSECOND: Final = timedelta(microseconds=1)
 _PLACE: Final = Struct(">qqI").pack
 _SEQ: Final = Struct(">q").pack

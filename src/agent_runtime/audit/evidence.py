@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import orjson
 
-from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of
+from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of, taken_away
 from agent_runtime.audit.chain import Salts, first_head
 from agent_runtime.audit.report import AuditFinding, AuditReport, Problem
 from agent_runtime.errors import InvalidInput, UnknownJob
 from agent_runtime.ports.audit import Audit, AuditedEntry, AuditedJob
 from agent_runtime.values.content import decode
+from agent_runtime.values.event import TERMINAL_TYPES
 from agent_runtime.values.job import JobStatus
-from llm_client.json_text import JsonObject, exact
+from llm_client.json_text import JsonObject, dumps, exact, read_exactly
 
 FORMAT: Final = "agent-runtime audit 1"
 
@@ -95,20 +96,29 @@ def verified(lines: Iterable[str | bytes]) -> AuditReport:
     """
     rest = iter(lines)
     job, head = _read_job(next(rest, ""))
-    salts, before, seq = Salts.read(job.salts), first_head(job.job_id, job.scope_id), 0
+    salts, before, seq, kind = Salts.read(job.salts), first_head(job.job_id, job.scope_id), 0, ""
     entries = (_read_entry(line) for line in rest if line.strip())
     found: tuple[Problem, str, int] | None = None
-    for entry in entries:
+    for entry, body_differs in entries:
         made = link_of(entry, before, seq + 1, salts) if entry.seq == seq + 1 else None
         if made is None or made != entry.link:
-            found = (*diagnosed([entry, *islice(entries, LOOK_AHEAD)], before, seq + 1, salts), seq + 1)
+            behind = [other for other, _ in islice(entries, LOOK_AHEAD)]
+            found = (*diagnosed([entry, *behind], before, seq + 1, salts), seq + 1)
             break
-        before, seq = made, entry.seq
+        text = taken_away(job, entry)
+        if text is None and body_differs:
+            text = f"the body of entry {entry.seq} ({entry.type}) is not what its content says"
+        if text is not None:
+            found = ("changed", text, entry.seq)
+            break
+        before, seq, kind = made, entry.seq, entry.type
     if found is None and seq != job.last_seq:
-        kind: Problem = "cut_off" if seq < job.last_seq else "inserted"
-        found = (kind, f"there are {seq} entries; the job had {job.last_seq}", min(seq, job.last_seq) + 1)
+        problem: Problem = "cut_off" if seq < job.last_seq else "inserted"
+        found = (problem, f"there are {seq} entries; the job had {job.last_seq}", min(seq, job.last_seq) + 1)
     if found is None and before != head:
         found = ("changed", f"the head does not belong to the last entry, {seq}", seq)
+    if found is None and not _ends_as(job.status, kind):
+        found = ("changed", f"the job is said to be {job.status.value}; its last entry says {kind}", seq)
     findings: tuple[AuditFinding, ...] = ()
     if found is not None:
         problem, text, place = found
@@ -140,7 +150,7 @@ def _read_job(line: str | bytes) -> tuple[AuditedJob, bytes]:
             content_pruned_at=_read_time(told["content_pruned_at"]),
             erased_at=_read_time(told["erased_at"]),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InvalidInput(
             "this is no evidence: its first line is no job of `agent-runtime audit export`"
         ) from error
@@ -151,14 +161,20 @@ def _read_time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _read_entry(line: str | bytes) -> AuditedEntry:
+def _ends_as(status: JobStatus, kind: str) -> bool:
+    """Whether a job with a status may have a last entry of a type."""
+    return kind == f"job.{status.value}" if status.is_terminal else kind not in TERMINAL_TYPES
+
+
+def _read_entry(line: str | bytes) -> tuple[AuditedEntry, bool]:
+    """Return an entry, and whether its body is another than that of its content."""
     try:
-        told = exact(orjson.loads(line), line)
+        told = _loaded(line)
         content = told.get("content")
         at = datetime.fromisoformat(told["at"])
         if at.tzinfo is None or not isinstance(told["data"], dict):
             raise ValueError("no entry of ours")
-        return AuditedEntry(
+        entry = AuditedEntry(
             seq=int(told["seq"]),
             type=str(told["type"]),
             at=at,
@@ -169,8 +185,27 @@ def _read_entry(line: str | bytes) -> AuditedEntry:
             data_digest=_bytes(told.get("data_digest")),
             content_digest=_bytes(told.get("content_digest")),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, binascii.Error) as error:
         raise InvalidInput("this is no evidence: a line of it is no entry") from error
+    body = told.get("body")
+    return entry, body is not None and not _is_body(body, entry.content)
+
+
+def _loaded(line: str | bytes) -> Any:
+    try:
+        return exact(orjson.loads(line), line)
+    except orjson.JSONDecodeError:  # it has a whole number that no float is as large as
+        return read_exactly(line)
+
+
+def _is_body(body: object, content: bytes | None) -> bool:
+    """Whether a body is what content says, as people are shown it."""
+    if content is None:
+        return False
+    try:
+        return dumps(body) == dumps(_loaded(dumps(decode(content))))
+    except Exception:  # noqa: BLE001 -- bytes of anybody's; what cannot be read says nothing
+        return False
 
 
 def _bytes(text: str | None) -> bytes | None:

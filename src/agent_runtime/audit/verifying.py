@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of
+from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of, taken_away
 from agent_runtime.audit.chain import Salts, first_head, trail_link
 from agent_runtime.audit.report import MOST_FINDINGS, AuditFinding, AuditReport, Problem
 from agent_runtime.errors import UnknownJob
@@ -125,9 +125,9 @@ class Verification:
                 made = link_of(entry, head, seq + 1, salts) if entry.seq == seq + 1 else None
                 if made is None or made != entry.link:
                     return await self._broken(job, page[place:], seq, head)
-                if problem := _taken_away(job, entry):
+                if problem := taken_away(job, entry):
                     now = await self.storage.audited([job.job_id])
-                    if not now or _taken_away(now[0], entry):
+                    if not now or taken_away(now[0], entry):
                         self._found("changed", job.scope_id, job.job_id, entry.seq, problem)
                         return None
                 seq, head = entry.seq, made
@@ -210,13 +210,3 @@ class Verification:
             else:
                 text = "the job's head is not the one that the trail has of it: entries were changed, and links with them"
                 self._found("changed", job.scope_id, job_id, None, text)
-
-
-def _taken_away(job: AuditedJob, entry: AuditedEntry) -> str | None:
-    """Say when something was taken away from an entry of a job that was neither pruned nor erased."""
-    content_gone = entry.content is None and entry.content_digest is not None
-    if content_gone and job.content_pruned_at is None and job.erased_at is None:
-        return f"the content of entry {entry.seq} ({entry.type}) is missing, and the job was neither pruned nor erased"
-    if entry.data_digest is not None and job.erased_at is None:
-        return f"the data of entry {entry.seq} ({entry.type}) is missing, and the job was not erased"
-    return None

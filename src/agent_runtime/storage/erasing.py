@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from agent_runtime.audit.chain import Salts, content_digest, data_digest
+from agent_runtime.values.standing_budget import EACH
 
 EMPTIED: Final = frozenset(
     f"runtime_{name}"
@@ -132,18 +133,22 @@ def is_about(
         _, scope, principal, session, _ = parts
     except ValueError:
         return None
-    if scope not in (scope_id, [scope_id], "*"):
+    if not _is_of(scope, scope_id):
         return None
-    is_person = principal_id is not None and principal in (principal_id, [principal_id])
-    is_session = session_id is not None and session in (session_id, [session_id])
-    return list(parts) if is_person or is_session else None
+    is_theirs = _is_of(principal, principal_id) or _is_of(session, session_id)
+    return list(parts) if is_theirs else None
+
+
+def _is_of(part: Any, id_: str | None) -> bool:
+    """Whether a part of a name means somebody, and nobody else: each person's budget is not that of who is called like the sign for each."""
+    return id_ is not None and (part == [id_] or (part == id_ and part != EACH))
 
 
 def renamed(parts: list[Any], principal_id: str | None, session_id: str | None, pseudonym: str) -> str:
     """Return the name of counters with the pseudonym in the place of a person or a session."""
     name, scope, principal, session, model = parts
-    if principal_id is not None and principal in (principal_id, [principal_id]):
+    if _is_of(principal, principal_id):
         principal = [pseudonym] if isinstance(principal, list) else pseudonym
-    if session_id is not None and session in (session_id, [session_id]):
+    if _is_of(session, session_id):
         session = [pseudonym] if isinstance(session, list) else pseudonym
     return f"budget:{orjson.dumps([name, scope, principal, session, model]).decode()}"

@@ -270,6 +270,28 @@ class ErasureContract:
         (entry,) = await storage.ledger_entries(LedgerFilter())
         assert entry.principal_id == report.pseudonym
 
+    @pytest.mark.parametrize("called", ["ada", "*"])
+    async def test_a_budget_that_others_have_as_well_stays(self, storage: Storage, called: str) -> None:
+        budgets = [
+            Budget(scope_id="*", principal_id=called, max_tokens_total=5),
+            Budget(scope_id="*", session_id=called, max_tokens_total=5),
+            Budget(scope_id="default", principal_id="*", max_tokens_total=5),
+            Budget(scope_id="default", session_id="*", max_tokens_total=5),
+            Budget(scope_id="default", name=called, max_tokens_total=5),
+        ]
+        await storage.commit(commit(budgets=budgets))
+
+        for scope_id in ("default", "*"):
+            for subject in (
+                ErasureSubject(scope_id=scope_id, principal_id=called),
+                ErasureSubject(scope_id=scope_id, session_id=called),
+            ):
+                await AuditManager(storage).erase(subject, by="me")
+
+        assert {one.budget_id for one in await storage.standing_budgets()} == {
+            one.budget_id for one in budgets
+        }
+
     @pytest.mark.parametrize(
         "given", [{}, {"principal_id": "a", "job_id": "b"}, {"session_id": "a", "job_id": "b"}]
     )
