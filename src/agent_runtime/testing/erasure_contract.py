@@ -10,7 +10,7 @@ import pytest
 
 from agent_runtime.audit.erasure import ErasureSubject
 from agent_runtime.audit.manager import AuditManager
-from agent_runtime.errors import InvalidInput, InvalidTransition, UnknownJob
+from agent_runtime.errors import ContentPruned, InvalidInput, InvalidTransition, UnknownJob
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.commit import JobChange, NewEvent
 from agent_runtime.ports.erasure import ErasedSubject
@@ -189,6 +189,15 @@ class ErasureContract:
         assert report.jobs == len(family)
         assert all(one.erased_at is not None for one in await storage.audited(family))
         assert [one.erased_at for one in await storage.audited([other.job_id])] == [None]
+
+    async def test_no_job_goes_on_in_place_of_one_that_was_erased(self, storage: Storage) -> None:
+        """A retry may have read it before."""
+        erased = await finished(storage, job())
+        await AuditManager(storage).erase(ErasureSubject(scope_id="default", job_id=erased.job_id), by="me")
+        retry = job(chain_id=erased.job_id, predecessor_id=erased.job_id)
+        with pytest.raises(ContentPruned):
+            await storage.commit(commit(create=[(retry, [NewEvent("job.created")])]))
+        assert await storage.get_job(retry.job_id) is None
 
     async def test_a_child_is_refused_because_its_parent_has_its_result(self, storage: Storage) -> None:
         parent = await finished(storage, job())

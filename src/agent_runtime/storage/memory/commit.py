@@ -31,6 +31,9 @@ class _View:
     def job(self, job_id: str) -> JobRecord | None:
         return self._state.jobs.get(job_id)
 
+    def is_erased(self, job_id: str) -> bool:
+        return not self._state.chains[job_id].salts
+
     def key_holder(self, key: Key) -> tuple[str, str | None] | None:
         job_id = self._state.keys.get(key)
         return None if job_id is None else (job_id, self._state.jobs[job_id].request_hash)

@@ -173,6 +173,10 @@ class LockedRows:
         """Return a locked job."""
         return self.jobs.get(job_id)
 
+    def is_erased(self, job_id: str) -> bool:
+        """Whether the salts of a locked job are gone."""
+        return not self.jobs[job_id].audit_salt
+
     def key_holder(self, key: Key) -> tuple[str, str | None] | None:
         """Return the job that has a key."""
         return self.by_key.get(key)

@@ -4,8 +4,8 @@ A commit has one order of refusals on every storage; of several reasons the firs
 
 1. **owner**: only a fenced commit extends a journal (`InvalidInput`), the job is there (`UnknownJob`), the fence holds
    (`FenceLost`), the status is one that is expected (`InvalidTransition`), no signals wait (`SignalsPending`);
-2. **new jobs**, one after the other: the predecessor is there, has ended and has no successor (`UnknownJob`,
-   `DuplicateJob`, `InvalidTransition`), the key is free (`DuplicateJob`, `IdempotencyConflict`), so is the id
+2. **new jobs**, one after the other: the predecessor is there, has ended, has no successor and was not erased (`UnknownJob`,
+   `DuplicateJob`, `InvalidTransition`, `ContentPruned`), the key is free (`DuplicateJob`, `IdempotencyConflict`), so is the id
    (`DuplicateJob`);
 3. **the queue** has room for those of them that wait for a worker (`QueueFull`);
 4. **questions** are pending and have the votes that were seen (`UnknownAction`, `ActionAlreadyResolved`), those that get
@@ -29,6 +29,7 @@ from agent_runtime.errors import (
     ActionAlreadyResolved,
     AlreadySettled,
     BudgetRejected,
+    ContentPruned,
     DuplicateJob,
     DuplicateMessage,
     FenceLost,
@@ -129,6 +130,8 @@ class _Family:
             raise DuplicateJob(successor_id)
         if status not in TERMINAL:
             raise InvalidTransition(f"job {job_id!r} is {status}")
+        if job_id not in self.created and self.view.is_erased(job_id):
+            raise ContentPruned(f"job {job_id!r} was erased; no other goes on in its place")
 
     def add(self, job: JobRecord) -> Signal | None:
         """Let a job be there; return the request to stop that it is born with."""

@@ -52,6 +52,10 @@ class View(Protocol):
         """Return a job, or `None`."""
         ...
 
+    def is_erased(self, job_id: str) -> bool:
+        """Whether all that a job held was erased."""
+        ...
+
     def key_holder(self, key: Key) -> tuple[str, str | None] | None:
         """Return id and request hash of the job that has an idempotency key of a scope: the last of its chain."""
         ...

@@ -57,6 +57,7 @@ JOB_STATE: Final = "SELECT fence, status FROM runtime_jobs WHERE job_id = ?"
 SEEN_JOB: Final = """
 SELECT fence, status, owner, successor_id, deaths, lone_deaths, open_claim FROM runtime_jobs WHERE job_id = ?
 """
+IS_ERASED: Final = "SELECT length(audit_salt) = 0 FROM runtime_jobs WHERE job_id = ?"
 HAS_SIGNALS: Final = "SELECT EXISTS (SELECT 1 FROM runtime_signals WHERE job_id = ?)"
 INSERT_JOB: Final = insert("runtime_jobs", {**JOB, "audit_head": "plain", "audit_salt": "plain"})
 JOB_BY_KEY: Final = """

@@ -51,6 +51,10 @@ class TableView:
             self._jobs[job_id] = None if row is None else _seen(*row)
         return self._jobs[job_id]
 
+    def is_erased(self, job_id: str) -> bool:
+        """Look whether the salts of a job are gone."""
+        return bool(self._db.execute(sql.IS_ERASED, (job_id,)).fetchone()[0])
+
     def key_holder(self, key: Key) -> tuple[str, str | None] | None:
         """Look for the job that has a key."""
         found: tuple[str, str | None] | None = self._db.execute(sql.JOB_BY_KEY, key).fetchone()
