@@ -25,6 +25,7 @@ PATIENCE: Final = 2.0
 """Seconds after which whoever asks for a name begins a look-up of his own: what hangs may answer when it is asked again."""
 STAGGER: Final = 0.25
 """Seconds after which the next address of a name is tried as well, as RFC 8305 has it."""
+_SHOWN: Final = 100
 
 
 class Address(NamedTuple):
@@ -68,7 +69,14 @@ class HostNames:
         found.add_done_callback(_noticed)
         begun = self._open[name] = _LookUp(found, self._loop.time())
         self._threads[name] += 1
-        threading.Thread(target=self._work, args=(name, found), name="host-name", daemon=True).start()
+        thread = threading.Thread(target=self._work, args=(name, found), name="host-name", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the process may have no more of them, now
+            if known is None:  # else another one looks it up already
+                failure = OSError(f"no thread to look a name up in: {error}")
+                self._told(name, found, (), failure)
+            self._uncount(name)
         return begun
 
     def _work(self, name: tuple[str, int], found: asyncio.Future[Sequence[Address]]) -> None:
@@ -90,9 +98,21 @@ class HostNames:
         addresses: Sequence[Address],
         failure: BaseException | None,
     ) -> None:
+        self._uncount(name)
+        self._told(name, found, addresses, failure)
+
+    def _uncount(self, name: tuple[str, int]) -> None:
         self._threads[name] -= 1
         if not self._threads[name]:
             del self._threads[name]
+
+    def _told(
+        self,
+        name: tuple[str, int],
+        found: asyncio.Future[Sequence[Address]],
+        addresses: Sequence[Address],
+        failure: BaseException | None,
+    ) -> None:
         if found.done():
             return
         if (known := self._open.get(name)) is not None and known.found is found:
@@ -186,7 +206,10 @@ def _literal(host: str) -> Address | None:
 
 
 def _looked_up(host: str, family: int) -> Sequence[Address]:
-    found: list[tuple[Any, ...]] = socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
+    try:
+        found: list[tuple[Any, ...]] = socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a part of it is empty or too long
+        raise OSError(f"{host[:_SHOWN]!r} can be no host's name") from error
     kinds = (socket.AF_INET, socket.AF_INET6)
     addresses = [Address(one[0], str(one[4][0])) for one in found if one[0] in kinds]
     if not addresses:

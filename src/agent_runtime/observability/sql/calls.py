@@ -31,6 +31,7 @@ from llm_client.messages import CompletionResult
 from llm_client.pricing.book import PriceBook
 from llm_client.public_text import raw_text_of
 from llm_client.public_text import text_of as text_of_error
+from llm_client.turns import aside
 from llm_client.usage import Usage
 
 logger = logger_of(__name__)
@@ -365,8 +366,9 @@ class LLMCallLogger:
             values |= await self._priced(record.provider, record.model, record.usage, record.started_at)
         if self._content and record.has_content:
             called = () if result is None else result.tool_calls
+            asked = () if record.spec is None else tuple(record.spec.messages)
             values |= await kept(
-                prompt=None if record.spec is None else text_of(tuple(record.spec.messages)),
+                prompt=await aside(text_of, asked),  # it may be a long conversation
                 response=None if result is None else result.content,
                 error_message=record.error or record.validation_errors,
                 metadata={"call_id": record.call_id, "request_id": record.request_id},

@@ -16,11 +16,12 @@ from agent_runtime.observability.sql.ids import new_row
 from agent_runtime.observability.sql.patience import logged
 from agent_runtime.observability.sql.records import ExecutionLog
 from agent_runtime.observability.sql.tables import execution_logs
-from agent_runtime.observability.sql.texts import kept, stored_id, stored_name
+from agent_runtime.observability.sql.texts import MAX_TEXT, kept, stored_id, stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.values.context import DEFAULT_SCOPE
-from llm_client.public_text import raw_text_of
+from llm_client.public_text import kind_of, raw_text_of
+from llm_client.turns import aside
 
 CURRENT: ContextVar[ExecutionLog | None] = ContextVar("agent_runtime_execution_log", default=None)
 """The execution that the current task is inside of."""
@@ -117,16 +118,17 @@ class ExecutionLogger:
             await self._end(context, error)
 
     async def _end(self, context: LogContext, error: BaseException | None) -> None:
-        status = context.status
+        status, message = context.status, None
         if error is not None:
             status = "failed" if isinstance(error, Exception) else "cancelled"
-            trace = "".join(traceback.format_exception(error))
-            context.metadata.setdefault("stack_trace", trace)
+            if self._content:
+                message, trace = await aside(_told, error)
+                context.metadata.setdefault("stack_trace", trace)
         await self.end_execution(
             context.log,
             status=status,
             output_data=context.output_data,
-            error_message=None if error is None else raw_text_of(error),
+            error_message=message,
             metadata=context.metadata,
         )
 
@@ -199,6 +201,17 @@ class ExecutionLogger:
     async def aclose(self) -> None:
         """Finish what waits to be written, and close what was opened for it."""
         await asyncio.shield(self._database.aclose())
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """Return what an error says and where it was raised, which may be long; none of it may be said by an error of its own."""
+    try:
+        message = raw_text_of(error)
+        if len(message) > MAX_TEXT:  # its lines would be gone through one by one
+            return message, "".join(traceback.format_tb(error.__traceback__))
+        return message, "".join(traceback.format_exception(error))
+    except Exception as other:  # noqa: BLE001 -- an exception is anybody's class
+        return kind_of(error), kind_of(other)
 
 
 _OF_BEGINNING: Final = (

@@ -17,6 +17,7 @@ from llm_client.agent.result import AgentResult
 from llm_client.messages import CompletionResult, Message
 from llm_client.middleware import Emit, ModelAttempt, ModelMiddleware, ProceedAttempt, observing
 from llm_client.spec import RequestContext
+from llm_client.turns import aside
 
 
 class LoggedAgent(Agent):
@@ -49,6 +50,7 @@ class LoggedAgent(Agent):
     ) -> None:
         super().__init__(**arguments)
         self._database = database_of(db)
+        self._keeps_content = content
         self.execution_logger = ExecutionLogger(
             self._database,
             scope_id=scope_id,
@@ -79,7 +81,10 @@ class LoggedAgent(Agent):
         async with self.execution_logger.log_execution(
             self.name, "run", input_data=None if asked is None else {"prompt": asked}
         ) as log:
-            with observing(_LoggedAttempts(self.llm_call_logger, is_streaming=emit is not None)):
+            attempts = _LoggedAttempts(
+                self.llm_call_logger, is_streaming=emit is not None, content=self._keeps_content
+            )
+            with observing(attempts):
                 result = await super()._run(prompt, context, conversation, messages, max_turns, timeout, emit)
             log.status = "completed" if result.success else "failed"
             log.output_data = {"content": result.content, "status": result.status, "turns": result.turns}
@@ -96,16 +101,18 @@ class LoggedAgent(Agent):
 class _LoggedAttempts(ModelMiddleware):
     """Logs what really goes out to a model."""
 
-    def __init__(self, logger: LLMCallLogger, *, is_streaming: bool) -> None:
+    def __init__(self, logger: LLMCallLogger, *, is_streaming: bool, content: bool) -> None:
         self._logger = logger
+        self._content = content
         self._is_streaming = is_streaming
 
     async def attempt(self, attempt: ModelAttempt, proceed: ProceedAttempt) -> CompletionResult:
         """Log one attempt, however it ends."""
+        messages = tuple(attempt.spec.messages)
         async with self._logger.log_llm_call(
             attempt.provider.name,
             attempt.model,
-            text_of(tuple(attempt.spec.messages)),
+            await aside(text_of, messages) if self._content else None,  # it may be a long conversation
             call_type="inference_stream" if self._is_streaming else "inference",
             is_streaming=self._is_streaming,
         ) as call:

@@ -127,8 +127,10 @@ class _Shortened:
             return value if len(value) <= room else without_cut_run(value[:room])
         if isinstance(value, Mapping | list | tuple):
             return _CUT if depth > MAX_DEPTH else self._items(value, depth)
-        self._room -= 8
-        return value
+        if isinstance(value, int | float | None):
+            self._room -= 8
+            return value
+        return self.value(_read(dumps(value, default=str)), depth)
 
     def _items(self, value: Any, depth: int) -> Any:
         named = isinstance(value, Mapping)

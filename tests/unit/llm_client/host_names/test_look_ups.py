@@ -149,3 +149,46 @@ async def test_what_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) ->
     while not lines.closed:
         await asyncio.sleep(0.001)
     assert lines.closed == ["line"]
+
+
+async def test_a_process_without_threads_looks_names_up_again_when_it_has_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server, names = Server(monkeypatch), HostNames(asyncio.get_running_loop())
+    server.go.set()
+    with monkeypatch.context() as without:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        without.setattr(threading.Thread, "start", refuse)
+        for _ in range(2 * look_ups.THREADS_OF_ONE):
+            with pytest.raises(OSError, match="no thread"):
+                await names.addresses("a.example")
+    assert await names.addresses("a.example") == [HERE]
+
+
+async def test_who_waits_for_a_name_goes_on_waiting_when_another_has_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(look_ups, "PATIENCE", 0.0)
+    server, names = Server(monkeypatch), HostNames(asyncio.get_running_loop())
+    first = asyncio.create_task(names.addresses("a.example"))
+    await asked(server, 1)
+    with monkeypatch.context() as without:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        without.setattr(threading.Thread, "start", refuse)
+        second = asyncio.create_task(names.addresses("a.example"))
+        await asyncio.sleep(0.01)
+    server.go.set()
+    assert await asyncio.gather(first, second) == [[HERE], [HERE]]
+
+
+async def test_what_can_be_no_name_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(monkeypatch, UnicodeError("label empty or too long"))
+    server.go.set()
+    with pytest.raises(OSError, match="can be no host's name"):
+        await HostNames(asyncio.get_running_loop()).addresses("a..example")
