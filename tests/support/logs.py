@@ -70,7 +70,7 @@ async def recounted(logs: LogStore) -> Sums:
         for table in (execution_logs, llm_call_logs):
             columns = [table.c[name] for name in rollups.COUNTED[table]]
             rows = [as_written(row) for row in connection.execute(select(*columns)).mappings()]
-            moved = rollups.moved(table, ((None, row) for row in rows))
+            moved = rollups.moved({table: ((None, row) for row in rows)})
             for rollup, by_key in moved.sums.items():
                 for key, counted in by_key.items():
                     values: dict[str, Any] = dict(counted)

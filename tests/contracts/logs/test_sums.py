@@ -1,8 +1,9 @@
 """What is added up equals what the rows say, whatever is written, changed and taken away; and is read right at the edges of a period."""
 
+import asyncio
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import product
 from typing import Any
@@ -83,6 +84,52 @@ async def test_sums_equal_a_recount_whatever_happens(steps: list[Any]) -> None:
         assert await sums(logs) == await recounted(logs)
     await logs.aclose()
     engine.dispose()
+
+
+@pytest.mark.parametrize("closed", ["sqlite", "postgres"], indirect=True)
+async def test_sums_equal_a_recount_when_several_write_the_same_rows_at_once(
+    storage: Storage, logs: LogStore
+) -> None:
+    """Each of them has connections of its own, and what it writes are beginnings and ends of rows that are there or not."""
+    chance = random.Random(5)
+    where = getattr(storage, "dsn", None) or getattr(storage, "path", None)
+    copies = [type(storage)(where) for _ in range(3)]  # type: ignore[call-arg]  # all but the memory's take a place
+    ids = [new_row() for _ in range(60)]
+
+    def some() -> list[Change]:
+        table = chance.choice([execution_logs, llm_call_logs])
+        return [
+            Change(
+                table,
+                id_,
+                {
+                    "start_time": START,
+                    "status": chance.choice(["started", "completed"]),
+                    "duration_ms": chance.choice([None, 1, 100]),
+                },
+            )
+            for id_ in chance.sample(ids, 20)
+        ]
+
+    async def write(copy: Storage) -> None:
+        database = database_of(copy)
+        for _ in range(25):
+            await database.write(some())
+        await database.aclose()
+        await copy.aclose()
+
+    await asyncio.gather(*map(write, copies))
+    assert await logs.count_executions() == await logs.count_llm_calls() == len(ids)
+    assert await sums(logs) == await recounted(logs)
+
+
+async def test_times_of_a_clock_in_another_zone_are_those_of_utc(storage: Storage, logs: LogStore) -> None:
+    there = timezone(timedelta(hours=5, minutes=45))
+    start = datetime(2026, 3, 2, 3, 15, tzinfo=there)  # the day before, in UTC
+    await database_of(storage).write([Change(execution_logs, new_row(), {"start_time": start})])
+    (row,) = await logs.executions()
+    assert row.start_time == start
+    assert await sums(logs) == await recounted(logs)
 
 
 async def filled(storage: Storage, number: int = 400, *, seed: int = 7) -> LogStore:

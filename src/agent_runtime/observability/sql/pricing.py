@@ -122,6 +122,7 @@ def _reprice(connection: Connection, filters: Mapping[str, Any], after: str, pri
         .where(calls.input_tokens.is_not(None), calls.price_source.is_distinct_from(VENDOR))
         .order_by(calls.id)
         .limit(_CHUNK)
+        .with_for_update()  # one that is deleted meanwhile must not come back
     )
     if after:
         query = query.where(calls.id > after)

@@ -248,6 +248,6 @@ def _may_be_corrected(event: RuntimeEvent) -> bool:
 def _correct(connection: Any, change: Change, scope_id: str) -> None:
     from agent_runtime.observability.sql.writing import counted, write
 
-    row = counted(connection, change.table, [change.id]).get(change.id)
+    row = counted(connection, change.table, [change.id], locked=True).get(change.id)
     if row is not None and row["scope_id"] == scope_id:
         write(connection, [change])

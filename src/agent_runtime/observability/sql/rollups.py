@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from sqlalchemy import Connection, Table, case, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, func, select, update
 
+from agent_runtime.observability.sql import many_rows
 from agent_runtime.observability.sql.tables import (
     ROLLUPS,
     call_rollups,
@@ -59,14 +58,16 @@ COUNTED: Final[Mapping[Table, tuple[str, ...]]] = {
 }
 """Columns that a row counts by."""
 
-Row = Mapping[str, object]
-Key = tuple[object, ...]
+Row: TypeAlias = Mapping[str, object]
+Pair: TypeAlias = tuple[Row | None, Row | None]
+"""What a row counted by, and what it counts by now: `None` where there was none, or is none any more."""
+Key: TypeAlias = tuple[object, ...]
 
 
 class Moved(NamedTuple):
     """How sums change, by table and key."""
 
-    sums: dict[Table, dict[Key, Counter[str]]]
+    sums: dict[Table, dict[Key, dict[str, int]]]
     durations: dict[Key, tuple[int, int]]
     """The shortest and the longest that were added."""
     narrowed: set[Key]
@@ -98,20 +99,23 @@ GRAINS: Final[Mapping[str, Callable[[datetime], datetime]]] = {"hour": hour_of, 
 LENGTHS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
-def moved(table: Table, pairs: Iterable[tuple[Row | None, Row | None]]) -> Moved:
-    """Return how the sums change when rows of a table become others: the first of each pair goes, the second comes."""
-    count = _count_execution if table is execution_logs else _count_call
+def moved(pairs: Mapping[Table, Iterable[Pair]]) -> Moved:
+    """Return how the sums change when rows of tables become others."""
     changes = Moved({rollup: {} for rollup in ROLLUPS}, {}, set())
-    for before, after in pairs:
-        if before is not None:
-            count(changes, before, -1)
-        if after is not None:
-            count(changes, after, 1)
+    for table, of_table in pairs.items():
+        count = _count_execution if table is execution_logs else _count_call
+        for before, after in of_table:
+            if before == after:
+                continue
+            if before is not None:
+                count(changes, before, -1)
+            if after is not None:
+                count(changes, after, 1)
     return changes
 
 
 def _add(changes: Moved, table: Table, key: Key, values: Mapping[str, int], sign: int) -> None:
-    sums = changes.sums[table].setdefault(key, Counter())
+    sums = changes.sums[table].setdefault(key, dict.fromkeys(values, 0))
     for name, value in values.items():
         sums[name] += sign * value
 
@@ -171,46 +175,22 @@ def _add_latency(
 def apply(connection: Connection, changes: Moved) -> None:
     """Change the sums. Keys are gone through in one order, so that two who change the same ones wait, and neither for the other."""
     for table, by_key in changes.sums.items():
-        added = [(key, sums) for key, sums in by_key.items() if any(sums.values())]
-        if added:
-            _upsert(connection, table, sorted(added, key=lambda one: _order(one[0])), changes)
-
-
-def _order(key: Key) -> tuple[str, ...]:
-    """Return what keys are gone through by."""
-    return tuple(map(str, key))
-
-
-def _upsert(
-    connection: Connection, table: Table, added: Sequence[tuple[Key, Counter[str]]], changes: Moved
-) -> None:
-    keys = [column.name for column in table.primary_key]
-    names = [column.name for column in table.columns if column.name not in keys]
-    rows = []
-    for key, sums in added:
-        row = dict(zip(keys, key, strict=True)) | {name: sums[name] for name in names}
-        if table is execution_rollups:
-            row["shortest_ms"], row["longest_ms"] = changes.durations.get(key, (None, None))
-        rows.append(row)
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table)
-    given = statement.excluded
-    new: dict[str, Any] = {name: table.c[name] + given[name] for name in names}
-    if table is execution_rollups:
-        new["shortest_ms"] = _nearer(table.c.shortest_ms, given.shortest_ms, is_less=True)
-        new["longest_ms"] = _nearer(table.c.longest_ms, given.longest_ms, is_less=False)
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)
-
-
-def _nearer(old: Any, new: Any, *, is_less: bool) -> Any:
-    return case((old.is_(None), new), ((new < old) if is_less else (new > old), new), else_=old)
+        keys = [column.name for column in table.primary_key]
+        rows = []
+        for key in sorted(key for key, sums in by_key.items() if any(sums.values())):
+            row: dict[str, object] = {**dict(zip(keys, key, strict=True)), **by_key[key]}
+            if table is execution_rollups:
+                row["shortest_ms"], row["longest_ms"] = changes.durations.get(key, (None, None))
+            rows.append(row)
+        if rows:
+            many_rows.add_up(connection, table, rows)
 
 
 def narrow(connection: Connection, keys: Iterable[Key]) -> None:
     """Look up the shortest and longest of executions anew, where some have gone."""
     logs, sums = execution_logs.c, execution_rollups
-    for key in sorted(keys, key=_order):
-        grain, begins, scope, agent, step, status = cast("tuple[Any, ...]", key)
+    for key in sorted(cast("set[tuple[Any, ...]]", keys)):
+        grain, begins, scope, agent, step, status = key
         of_key = (logs.scope_id == scope, logs.agent_type == agent, logs.execution_step == step)
         ends_at = begins + LENGTHS[grain]
         in_time = (logs.start_time >= begins, logs.start_time < ends_at, logs.status == status)

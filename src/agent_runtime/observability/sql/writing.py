@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, Table, bindparam, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, RowMapping, Table, delete, select
 
-from agent_runtime.observability.sql import rollups
+from agent_runtime.observability.sql import many_rows, rollups
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
 
 IDS: Final = 500
 """How many rows are named in one statement."""
-TRIES: Final = 3
 
 _UNKNOWN: Final[Mapping[Table, Mapping[str, Any]]] = {
     execution_logs: {
@@ -65,40 +63,33 @@ def merged(changes: Iterable[Change]) -> dict[Table, dict[str, dict[str, object]
 
 
 def write(connection: Connection, changes: Sequence[Change]) -> None:
-    """Write changes of rows in the order they are given."""
-    for table, rows in merged(changes).items():
-        if rows:
-            _write(connection, table, rows)
+    """Write changes of rows in the order they are given, and then the sums: others change the same ones, and wait for the commit."""
+    pairs = {table: _written(connection, table, rows) for table, rows in merged(changes).items()}
+    moved = rollups.moved(pairs)
+    rollups.apply(connection, moved)
+    rollups.narrow(connection, moved.narrowed)
 
 
-def _write(connection: Connection, table: Table, rows: dict[str, dict[str, object]]) -> None:
+def _written(
+    connection: Connection, table: Table, rows: Mapping[str, dict[str, object]]
+) -> list[rollups.Pair]:
+    """Write rows of a table, and return what they counted by before and what they count by now.
+
+    What is not there is inserted before anything is locked: who waits for another's insertion holds nothing that the other waits for.
+    """
     now = datetime.now(UTC)  # noqa: TID251 -- `updated_at`: when the row was written, not when something happened
-    for number in range(TRIES):
-        before = counted(connection, table, sorted(rows), locked=True)
-        new: list[dict[str, Any]] = []
-        old: list[dict[str, Any]] = []
-        pairs: list[tuple[rollups.Row | None, rollups.Row | None]] = []
-        for id_ in sorted(rows):
-            was = before.get(id_)
-            row = _row(table, id_, rows[id_], was, now)
-            (new if was is None else old).append(row)
-            after = {
-                name: row.get(name, None if was is None else was[name]) for name in rollups.COUNTED[table]
-            }
-            if after != was:
-                pairs.append((was, after))
-        try:
-            with connection.begin_nested():
-                _insert(connection, table, new)
-        except IntegrityError:  # another process has written one of them meanwhile
-            if number == TRIES - 1:
-                raise
-            continue
-        _update(connection, table, old)
-        moved = rollups.moved(table, pairs)
-        rollups.apply(connection, moved)
-        rollups.narrow(connection, moved.narrowed)
-        return
+    made = {id_: _row(table, id_, rows[id_], None, now) for id_ in sorted(rows)}
+    new = many_rows.insert_new(connection, table, list(made.values()))
+    before = counted(connection, table, [id_ for id_ in made if id_ not in new], locked=True)
+    made |= {id_: _row(table, id_, rows[id_], was, now) for id_, was in before.items()}
+    many_rows.change(connection, table, [made[id_] for id_ in before])
+    return [_pair(table, before.get(id_), made[id_]) for id_ in made if id_ in before or id_ in new]
+
+
+def _pair(table: Table, before: rollups.Row | None, row: Mapping[str, object]) -> rollups.Pair:
+    """Return what a row counted by, and what it counts by when it says this."""
+    known = before or dict.fromkeys(rollups.COUNTED[table])
+    return before, {name: row.get(name, known[name]) for name in rollups.COUNTED[table]}
 
 
 def counted(
@@ -115,14 +106,15 @@ def counted(
 
 
 def as_written(row: RowMapping | Mapping[str, object]) -> dict[str, object]:
-    """Return a row with its times in UTC."""
+    """Return a row with its times in UTC: SQLite would keep those of a clock in another zone as if they were."""
     return {str(name): utc(value) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def _row(
     table: Table, id_: str, values: dict[str, Any], was: Mapping[str, Any] | None, now: datetime
 ) -> dict[str, Any]:
-    row = {**values, "id": id_, "updated_at": now}
+    said = as_written(values)
+    row: dict[str, Any] = {**said, "id": id_, "updated_at": now}
     if was is None:
         row = {**_UNKNOWN[table], **row, "created_at": now}
         if table is execution_logs:
@@ -130,40 +122,17 @@ def _row(
         row.setdefault("start_time", row.get("end_time") or now)
     if table is llm_call_logs and {"input_tokens", "output_tokens"} & row.keys():
         row["total_tokens"] = (row.get("input_tokens") or 0) + (row.get("output_tokens") or 0)
-    began = values.get("start_time") or (None if was is None else was["start_time"])
+    began: Any = said.get("start_time") or (None if was is None else was["start_time"])
     ended = row.get("end_time")
     if ended is not None and began is not None and row.get("duration_ms") is None:
         row["duration_ms"] = max(0, round((ended - began).total_seconds() * 1000))
     return row
 
 
-def _insert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        names = set().union(*rows)
-        connection.execute(insert(table), [{name: row.get(name) for name in names} for row in rows])
-
-
-def _update(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    alike: dict[frozenset[str], list[dict[str, Any]]] = {}
-    for row in rows:
-        alike.setdefault(frozenset(row), []).append(row)
-    for names, same in alike.items():
-        statement = (
-            update(table)
-            .where(table.c.id == bindparam("the_id"))
-            .values({name: bindparam(f"new_{name}") for name in names if name != "id"})
-        )
-        given = [
-            {"the_id": row["id"], **{f"new_{name}": row[name] for name in names if name != "id"}}
-            for row in same
-        ]
-        connection.execute(statement, given)
-
-
 def remove(connection: Connection, table: Table, ids: Sequence[str]) -> set[rollups.Key]:
     """Delete rows, and take them out of the sums; return where the shortest and longest are to be looked up anew."""
     before = counted(connection, table, ids, locked=True)
-    moved = rollups.moved(table, [(row, None) for row in before.values()])
+    moved = rollups.moved({table: [(row, None) for row in before.values()]})
     connection.execute(delete(table).where(table.c.id.in_(list(before))))
     rollups.apply(connection, moved)
     return moved.narrowed
