@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llm_client.json_text import dumps
 
-Row: TypeAlias = Mapping[str, Any]
+Row: TypeAlias = Mapping[str, object]
 POSTGRES: Final = "postgresql"
 MADE: Final = 256
 """Statements that are kept: rows name different columns."""
