@@ -7,8 +7,8 @@ Nothing here raises, whatever the text or the exception is.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from llm_client.json_text import whole_text
 from llm_client.redaction import redact
@@ -128,3 +128,14 @@ def without_keys(text: str, keys: Iterable[str]) -> str:
             text = re.sub(re.escape(key), _KEY, text, flags=re.IGNORECASE)
             lowered = ""
     return text
+
+
+def without_keys_in(value: Any, keys: Sequence[str]) -> Any:
+    """Return JSON values without keys that are repeated in their texts and names."""
+    if not keys or not isinstance(value, str | list | dict):
+        return value
+    if isinstance(value, str):
+        return without_keys(value, keys)
+    if isinstance(value, list):
+        return [without_keys_in(entry, keys) for entry in value]
+    return {without_keys(name, keys): without_keys_in(entry, keys) for name, entry in value.items()}

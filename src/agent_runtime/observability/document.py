@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final, Literal
 
@@ -10,6 +10,7 @@ from agent_runtime.values.call_record import CallPrompts, CallRecord
 from llm_client.codec import dump_message, dump_result, dump_spec, dump_tool_call
 from llm_client.json_text import dumps, loads
 from llm_client.messages import Message
+from llm_client.providers.exchanges import Exchange
 from llm_client.redaction import redact
 
 LogLevel = Literal["minimal", "standard", "full"]
@@ -116,9 +117,13 @@ def _add_payloads(document: Document, record: CallRecord) -> None:
         document["request"] = _read(dump_spec, record.spec)
     if record.result is not None:
         document["response"] = _read(dump_result, record.result)
+    if record.exchange is not None:
+        document["request_payload"] = _read(Exchange.request, record.exchange)
+        document["response_payload"] = _read(Exchange.answer, record.exchange)
+        document["response_status"] = record.exchange.status
 
 
-def _read(dump: Callable[[Any], Mapping[str, Any]], value: object) -> Any:
+def _read(dump: Callable[[Any], object], value: object) -> Any:
     """Return a value as JSON values; what somebody has put into it that is none becomes its text."""
     return _jsonable(dump(value))
 

@@ -61,6 +61,7 @@ class FileCallLogger:
         self.log_level = log_level
         self.format = format
         self.sanitize = sanitize
+        self.wants_payloads = log_level == "full"
         self._clock = clock or SystemClock()
         self._shown_run_id = public_text(run_id, _LONGEST_NAME)
         self._folder = RunFolder(self.path, format, self._facts)

@@ -12,6 +12,8 @@ class CallLogSink(Protocol):
 
     A sink never fails whoever hands something over, and never holds him up: `record` takes a reference and returns. What it cannot
     keep or write it counts, and says so.
+
+    One with a true attribute `wants_payloads` is given, in each record, what went over the wire (`CallRecord.exchange`).
     """
 
     def record(self, record: CallRecord) -> None:

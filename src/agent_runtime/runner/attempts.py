@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -21,6 +22,7 @@ from llm_client.errors import HostSignal, ProviderError, ProviderTimeout
 from llm_client.logs import logger_of
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelMiddleware, ProceedAttempt
+from llm_client.providers.exchanges import Exchange, overheard
 from llm_client.public_text import raw_text_of
 from llm_client.spec import RequestSpec
 from llm_client.turns import read_aside
@@ -54,6 +56,7 @@ class _Ended(NamedTuple):
     status: CallStatus
     result: CompletionResult | None = None
     error: BaseException | None = None
+    exchange: Exchange | None = None
 
 
 class RunAttempts(ModelMiddleware):
@@ -68,6 +71,7 @@ class RunAttempts(ModelMiddleware):
     def __init__(self, facts: RunFacts, sink: CallLogSink | None, clock: Clock) -> None:
         self._facts = facts
         self._sink = sink
+        self._wants_payloads = bool(getattr(sink, "wants_payloads", False))
         self._clock = clock
         self._asked: RequestSpec | None = None
         self._ended: _Ended | None = None
@@ -97,22 +101,31 @@ class RunAttempts(ModelMiddleware):
         attempt, at_most = await self._bounded(attempt)
         self._number += 1
         began, started_at = self._clock.monotonic(), self._clock.now()
+        exchanges: Sequence[Exchange] = ()
+
+        def ended(
+            status: CallStatus, result: CompletionResult | None = None, error: BaseException | None = None
+        ) -> _Ended:
+            seconds = self._clock.monotonic() - began
+            return _Ended(
+                attempt, started_at, seconds, status, result, error, exchanges[-1] if exchanges else None
+            )
+
         try:
-            result = await proceed(attempt)
+            with overheard() if self._wants_payloads else nullcontext(()) as exchanges:
+                result = await proceed(attempt)
         except (asyncio.CancelledError, HostSignal, GeneratorExit) as error:
             self._spent += at_most
-            self._ended = _Ended(
-                attempt, started_at, self._clock.monotonic() - began, "cancelled", error=error
-            )
+            self._ended = ended("cancelled", error=error)
             raise
         except BaseException as error:
             self._count_failure(error, at_most)
-            self._ended = _Ended(attempt, started_at, self._clock.monotonic() - began, "failed", error=error)
+            self._ended = ended("failed", error=error)
             self._close()
             raise
         self._spent += _told(result.usage) or at_most
         self._is_counted = True
-        self._ended = _Ended(attempt, started_at, self._clock.monotonic() - began, "succeeded", result)
+        self._ended = ended("succeeded", result)
         return result
 
     async def matched(self, answer: str, validated: Callable[[], object]) -> None:
@@ -155,7 +168,7 @@ class RunAttempts(ModelMiddleware):
         ended, self._ended = self._ended, None
         if ended is None or self._sink is None:
             return
-        facts, (attempt, started_at, seconds, how, result, raised) = self._facts, ended
+        facts, (attempt, started_at, seconds, how, result, raised, exchange) = self._facts, ended
         if raised is not None and error_type is None:
             error_type, error = type(raised).__name__, raw_text_of(raised)
         usage = result.usage if result is not None else getattr(raised, "usage", None)
@@ -188,6 +201,7 @@ class RunAttempts(ModelMiddleware):
             validated=validated,
             validation_errors=validation_errors,
             context=facts.context if as_asked else {},
+            exchange=exchange,
         )
         try:
             self._sink.record(record)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from llm_client.messages import CompletionResult, Message
+from llm_client.providers.exchanges import Exchange
 from llm_client.spec import RequestSpec
 from llm_client.usage import Usage
 
@@ -72,6 +73,8 @@ class CallRecord(NamedTuple):
     """Why the answer does not match."""
     context: Mapping[str, object] = _NOTHING
     """What the prompts were rendered with."""
+    exchange: Exchange | None = None
+    """What went over the wire, where whoever takes records wants it (`CallLogSink.wants_payloads`)."""
     has_content: bool = True
     """Whether the texts are there."""
 
@@ -85,6 +88,7 @@ class CallRecord(NamedTuple):
             validated=None,
             validation_errors=None,
             context=_NOTHING,
+            exchange=None,
             has_content=False,
         )
 
@@ -97,6 +101,8 @@ class CallRecord(NamedTuple):
             size += len(self.result.content) * (1 if self.validated is None else 2) + sum(
                 len(part.text) for part in self.result.reasoning
             )
+        if self.exchange is not None:
+            size += self.exchange.size
         return size
 
 

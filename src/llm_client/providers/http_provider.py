@@ -20,6 +20,7 @@ from llm_client.model_names import checked_model
 from llm_client.providers.capabilities import Capabilities
 from llm_client.providers.endpoint import Endpoint
 from llm_client.providers.event_stream import read_stream
+from llm_client.providers.exchanges import was_answered, was_sent
 from llm_client.providers.failures import (
     Origin,
     failure_of_event,
@@ -169,7 +170,7 @@ class HttpProvider:
             with origin.blamed():
                 await self._refuse_failure(response, origin)
                 if _is_json(response):
-                    content = await self._content(response)
+                    content = await self._content(response, origin)
                     result = await self._read_answer(content, response, origin)
                     for event in events_of(result):
                         yield names.event(event)
@@ -236,16 +237,19 @@ class HttpProvider:
         origin, response = await self._send(path, body, model, accept="application/json")
         with origin.blamed():
             await self._refuse_failure(response, origin)
-            return origin, response, await self._content(response)
+            return origin, response, await self._content(response, origin)
 
-    async def _content(self, response: HttpResponse) -> bytes:
-        return await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
+    async def _content(self, response: HttpResponse, origin: Origin) -> bytes:
+        content = await read_body(response, self._limits.max_bytes, seconds=self._limits.max_seconds)
+        was_answered(response.status, content, origin.secrets)
+        return content
 
     async def _send(
         self, path: str, body: dict[str, Any], model: str, *, accept: str
     ) -> tuple[Origin, HttpResponse]:
-        headers = self._headers_for(body)
-        return await self._endpoint.send(path, _dumps(body), model, accept=accept, headers=headers)
+        headers, content = self._headers_for(body), _dumps(body)
+        was_sent(content)
+        return await self._endpoint.send(path, content, model, accept=accept, headers=headers)
 
     def _headers_for(self, body: Mapping[str, Any]) -> Mapping[str, str]:
         """Return headers that depend on what is asked."""
@@ -262,6 +266,7 @@ class HttpProvider:
             body = await read_body(response, _MAX_ERROR_BYTES, seconds=seconds)
         except ProviderError:
             body = b""  # the status alone says what happened
+        was_answered(response.status, body, origin.secrets)
 
         def read() -> ProviderError:
             failure = failure_of_response(response.status, response.headers, body, origin)

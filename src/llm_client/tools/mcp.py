@@ -18,13 +18,13 @@ from llm_client.json_text import dumps
 from llm_client.logs import clean_foreign
 from llm_client.middleware import HOST
 from llm_client.network import NETWORK, is_here, is_private
-from llm_client.public_text import kind_of, text_of, without_keys
+from llm_client.public_text import kind_of, text_of, without_keys, without_keys_in
 from llm_client.redaction.given_keys import keys_given
 from llm_client.tools.aliases import aliases
 from llm_client.tools.foreign_schema import MAX_DESCRIPTION, bounded_validator, plain_text, shown_schema
 from llm_client.tools.mcp_bounds import BoundedServer, FewCookies
 from llm_client.tools.mcp_connection import Connection, Made
-from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of, without_keys_in
+from llm_client.tools.mcp_content import MAX_REFUSAL, check_digits, result_of, size_of
 from llm_client.tools.mcp_http import MAX_RESPONSE_BYTES, bounding, minding
 from llm_client.tools.mcp_stdio import StdioProgram
 from llm_client.tools.tool import Effect, Tool, ToolContext, ToolResult

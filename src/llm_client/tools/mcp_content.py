@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_client.errors import ToolError
 from llm_client.json_text import JsonObject, dumps, long_floats
 from llm_client.messages import MediaPart
-from llm_client.public_text import without_keys
+from llm_client.public_text import without_keys, without_keys_in
 from llm_client.tools.execution import failure, label_of
 from llm_client.tools.foreign_schema import plain_text
 from llm_client.tools.image_size import sized
@@ -59,17 +59,6 @@ def check_digits(arguments: JsonObject) -> None:
                 f"the tool was not called: the number {number.text[:_MAX_NAME]} has more digits than its server would be told; "
                 "write it with at most 15 digits, or as a text where the tool takes one"
             )
-
-
-def without_keys_in(value: Any, keys: Sequence[str]) -> Any:
-    """Return JSON values without keys that are repeated in their texts and names."""
-    if not keys or not isinstance(value, str | list | dict):
-        return value
-    if isinstance(value, str):
-        return without_keys(value, keys)
-    if isinstance(value, list):
-        return [without_keys_in(entry, keys) for entry in value]
-    return {without_keys(name, keys): without_keys_in(entry, keys) for name, entry in value.items()}
 
 
 def size_of(answer: CallToolResult) -> int:
