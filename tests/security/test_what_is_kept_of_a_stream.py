@@ -6,6 +6,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -257,7 +258,7 @@ def test_an_answer_that_asks_for_each_of_its_pieces_back_may_be_long() -> None:
 def test_of_countless_events_that_say_what_was_used_the_last_are_kept() -> None:
     """Each may tell of a hundred iterations, and was kept until the answer's end."""
     told: list[StreamEvent] = []
-    heard = Heard(told.append)
+    heard = Heard(told.append, monotonic)
     for number in range(1_000):
         heard(StreamEvent(type="token", text="x"))
         heard(StreamEvent(type="usage", usage=Usage(output_tokens=number)))

@@ -1,10 +1,20 @@
 """The logs that are filled from the journals of jobs."""
 
+import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from agent_runtime import ErasureSubject, ExecutionRequest, FeedEntry, JobFailed, KernelOptions, RuntimeKernel
+from agent_runtime import (
+    ErasureSubject,
+    ExecutionRequest,
+    FeedEntry,
+    JobFailed,
+    KernelOptions,
+    OperatorContext,
+    RuntimeKernel,
+)
 from agent_runtime.observability import JournalLogs, LogStore
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import LedgerFilter
@@ -12,6 +22,8 @@ from llm_client import (
     Agent,
     CompletionResult,
     ExecutionEngine,
+    FunctionProvider,
+    RequestSpec,
     RetryConfig,
     ScriptedProvider,
     ToolCall,
@@ -110,6 +122,43 @@ async def run(storage: Storage, *script: object, projection: JournalLogs | None 
 
 async def entries(storage: Storage) -> list[FeedEntry]:
     return list(await storage.feed(after=0, upto=await storage.feed_end()))
+
+
+async def speak(spec: RequestSpec) -> AsyncIterator[str]:
+    await asyncio.sleep(0.05)
+    yield "once "
+    await asyncio.sleep(0.05)
+    yield "upon"
+
+
+async def listens(context: OperatorContext, given: int) -> str:
+    listener, heard = Agent(provider=FunctionProvider(speak)), ""
+    async for event in listener.stream("go"):
+        heard += event.text if event.type == "token" else ""
+        if given and heard:
+            break
+    return heard
+
+
+async def test_an_answer_that_was_read_as_it_came_tells_when_it_began_to(
+    storage: Storage, logs: LogStore
+) -> None:
+    async with RuntimeKernel(
+        storage=storage, operators=[listens], projections=[JournalLogs(storage)], options=OPTIONS
+    ) as k:
+        for given, said in enumerate(["once upon", "once "]):
+            handle = await k.execute(ExecutionRequest(operator="listens", input=given))
+            assert (await handle.result()).content == said
+        await follow(storage)
+    whole, left = sorted(await logs.llm_calls(), key=lambda call: call.start_time)
+    assert (whole.status, left.status) == ("completed", "cancelled")
+    assert whole.is_streaming
+    assert whole.duration_ms is not None
+    assert whole.first_token_ms is not None
+    assert left.first_token_ms is not None
+    assert 40 <= whole.first_token_ms <= whole.duration_ms - 40
+    latency = await logs.latency("first_token")
+    assert latency["all"]["count"] == 2
 
 
 async def test_entries_that_come_again_change_nothing(storage: Storage, logs: LogStore) -> None:

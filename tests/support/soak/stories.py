@@ -30,6 +30,7 @@ from agent_runtime.testing.faults import bury
 from agent_runtime.values.deaths import CRASH_LOOP
 from support.kernels import DOOMED, QUICK
 from support.soak.checks import Ended, Findings, all_jobs, check_story
+from support.soak.logs import check_logs
 from support.soak.mirrors import Mirror, in_order
 from support.soak.plans import JobPlan, Planner, approves
 from support.soak.programs import HASTY, MAX_CRASHES, PRICES, STUMBLED, TOOL_OF, Soaked, make_engine
@@ -170,6 +171,7 @@ class Story:
                 paused=self.paused,
             )
             await check_story(desk, ended, self.findings)
+        await check_logs(self._storage, self._rng, self.findings)
         return self.findings.said
 
     def _begin(self, what: Coroutine[Any, Any, None]) -> None:

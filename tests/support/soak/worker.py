@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_runtime import RuntimeKernel
+from agent_runtime.observability import JournalLogs
 from agent_runtime.ports.clock import ServerClock, SystemClock
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.journal import Claim
@@ -88,7 +89,7 @@ async def main(dsn: str, world: str, seed: int, version: int, skew: float, *, mo
         operators=[Soaked(life, version)],
         tools=[*TOOL_OF.values(), HASTY],
         prices=PRICES,
-        projections=[Mirror(life, chance, FileCopies(Path(f"{world}-copies")).add)],
+        projections=[Mirror(life, chance, FileCopies(Path(f"{world}-copies")).add), JournalLogs(storage)],
         options=replace(WORKER, code_version=f"v{version}", max_crashes=MAX_CRASHES),
     )
     async with kernel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,7 +27,12 @@ class Heard:
     """The events of one call so far, passed on to whoever asked for them."""
 
     emit: Emit
+    now: Callable[[], float]
+    """Tells seconds that only grow."""
     events: list[StreamEvent] = field(default_factory=list)
+    first_after: float | None = None
+    """Seconds from the beginning of the attempt to the first piece of its answer."""
+    _began: float = 0.0
     _usages: list[int] = field(default_factory=list)
     """Where the events stand that say what was used."""
 
@@ -39,8 +44,16 @@ class Heard:
                     self.events[number] = _LEFT_OUT
                 self._usages.clear()
             self._usages.append(len(self.events))
+        elif self.first_after is None and event.type not in _BESIDE:
+            self.first_after = self.now() - self._began
         self.events.append(event)
         self.emit(event)
+
+    def begin(self) -> None:
+        """Listen to a new attempt; one that failed before has said nothing."""
+        self.events.clear()
+        self._usages.clear()
+        self._began, self.first_after = self.now(), None
 
     def said_usage(self) -> Usage | None:
         """Return what the vendor said the answer has cost, if that was after the last piece of it.

@@ -45,6 +45,7 @@ async def settle_answer(
         "final": not attempt.call.transformed,
         "usage": dump_usage(usage),
         "duration_ms": duration,
+        **_first_token(step),
         **about(result),
     }
     if uncertain:
@@ -160,6 +161,7 @@ async def settle_left(step: ModelStep) -> None:
             "attempt": number,
             "uncertain": said is None,
             "usage": dump_usage(usage),
+            **_first_token(step),
             **about(result),
         }
         await _settle(
@@ -248,6 +250,12 @@ def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
         "spent": spent.to_dict(),
     }
     return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
+
+
+def _first_token(step: ModelStep) -> dict[str, JsonValue]:
+    """Return when the answer began to come, of one that was read as it came."""
+    after = None if step.heard is None else step.heard.first_after
+    return {} if after is None else {"first_token_ms": round(after * 1000)}
 
 
 def _milliseconds_since(started_at: float, step: ModelStep) -> int:

@@ -73,7 +73,7 @@ class ModelGuard:
     async def _proceed(self, step: ModelStep, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
         run = step.branch.run
         key, line = call.idempotency_key, step.branch.line
-        step.heard = None if call.emit is None else Heard(call.emit)
+        step.heard = None if call.emit is None else Heard(call.emit, run.services.clock.monotonic)
         call = call.evolve(
             idempotency_key=None if key is None else f"{run.job_id}:{key}",
             emit=_live(step, step.heard),
@@ -141,7 +141,7 @@ class ModelGuard:
             return step.result
         await branch.run.gate.admit()
         if step.heard is not None:
-            step.heard.events.clear()  # of an attempt that failed before it said anything
+            step.heard.begin()
         number = 1 + (recorded.attempts if recorded is not None else 0)
         attempt, bound = await self._admission.admit(step, attempt, number)
         await branch.run.gate.check_alive()
