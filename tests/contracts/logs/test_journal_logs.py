@@ -42,6 +42,12 @@ async def pay(amount: int) -> dict[str, int]:
     return {"paid": amount}
 
 
+@tool(effect="read")
+async def look(at: str) -> str:
+    """Look at something."""
+    return at
+
+
 def answer(text: str, cost: str) -> CompletionResult:
     usage = Usage(
         input_tokens=100,
@@ -56,7 +62,7 @@ def answer(text: str, cost: str) -> CompletionResult:
 
 def agent(*script: object) -> Agent:
     engine = ExecutionEngine(ScriptedProvider(list(script)), retry=RetryConfig(attempts=2, backoff=0.001))
-    return Agent(engine=engine, tools=[pay], system_message="Be brief.", name="planner")
+    return Agent(engine=engine, tools=[pay, look], system_message="Be brief.", name="planner")
 
 
 async def test_a_job_is_an_execution_with_its_steps_and_calls(storage: Storage, logs: LogStore) -> None:
@@ -171,6 +177,38 @@ async def test_entries_that_come_again_change_nothing(storage: Storage, logs: Lo
         await JournalLogs(storage).project([entry])
     assert await everything(logs) == before
     assert await sums(logs) == await recounted(logs)
+
+
+async def test_entries_that_come_late_change_nothing(storage: Storage, logs: LogStore) -> None:
+    """A process that stood still hands them out when another has gone on in its place, and nobody hands out the later ones again."""
+    await run(
+        storage,
+        ProviderUnavailable("down"),
+        ToolCall("c1", "look", {"at": "it"}),
+        ToolCall("c2", "pay", {"amount": 3}),
+        answer("Paid.", "0.25"),
+    )
+    before, counted = await everything(logs), await sums(logs)
+    (looked,) = [row for row in before[0] if row.action_type == "look"]
+    assert (looked.status, looked.duration_ms) == ("completed", None)  # only its end is in the journal
+    told = await entries(storage)
+    for number in range(1, len(told)):
+        await JournalLogs(storage).project(told[:number])
+        assert await everything(logs) == before
+        assert await sums(logs) == counted
+
+
+async def test_they_are_written_anew_when_it_is_asked_for(storage: Storage, logs: LogStore) -> None:
+    without = JournalLogs(storage, content=False)
+    await run(storage, ToolCall("c1", "look", {"at": "it"}), answer("Seen.", "0.25"), projection=without)
+    counted = await sums(logs)
+    projection, told = JournalLogs(storage), await entries(storage)
+    await projection.project(told)
+    assert all(row.output_data is None for row in (await everything(logs))[0])
+    await projection.begin_anew()
+    await projection.project(told)
+    assert all(row.output_data is not None for row in (await everything(logs))[0])
+    assert await sums(logs) == counted == await recounted(logs)
 
 
 async def test_they_are_the_same_when_they_are_made_anew(storage: Storage, logs: LogStore) -> None:

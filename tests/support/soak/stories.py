@@ -251,14 +251,14 @@ class Story:
             await asyncio.sleep(0.1)
 
     async def _all_copied(self) -> None:
-        """Wait until the projection is where the feed ends."""
+        """Wait until the projections are where the feed ends."""
         end = await insist(self._storage.feed_end)
         try:
             async with asyncio.timeout(PATIENCE):
-                while [cursor.position for cursor in await insist(self._storage.cursors)] != [end]:
+                while {cursor.position for cursor in await insist(self._storage.cursors)} != {end}:
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            self.findings.said.append(f"the projection never gets to {end}")
+            self.findings.said.append(f"a projection never gets to {end}")
 
     async def _people(self, desk: RuntimeKernel) -> None:
         """Answer questions, sometimes two people at once, and truthfully about lost effects."""

@@ -330,10 +330,13 @@ def rebuild(db: str | None) -> int:
     settings = existing(db)
 
     async def begin_anew() -> None:
-        from agent_runtime.observability.sql.projection import PROJECTION
+        from agent_runtime.observability import JournalLogs
 
         async with stored(settings) as here:
-            await here.storage.drop_cursor(PROJECTION)
+            await here.storage.drop_cursor(JournalLogs.name)
+            logs = JournalLogs(here.storage)
+            await logs.begin_anew()
+            await logs.aclose()
 
     asyncio.run(begin_anew())
     return _with_logs(db, _show_counts)

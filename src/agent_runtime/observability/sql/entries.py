@@ -83,6 +83,7 @@ class EntryReader:
             "job_id": job.job_id,
             "operation_id": event.operation_id,
             "attempt": attempt,
+            "last_seq": event.seq,
         }
         for name, column in (("provider", "provider"), ("model", "model_id")):
             if data.get(name):
@@ -188,6 +189,7 @@ def _run(event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change:
         **_whose(event, job),
         "agent_type": stored_name(job.operator) or "",
         "execution_step": "run",
+        "last_seq": event.seq,
     }
     if event.type == RuntimeEventType.JOB_STARTED:
         values["start_time"] = event.timestamp
@@ -215,6 +217,7 @@ def _step(event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change:
         "agent_type": stored_name(job.operator) or "",
         "execution_step": event.type.partition(".")[0],
         "operation_id": event.operation_id,
+        "last_seq": event.seq,
     }
     if event.data.get("name"):
         values["action_type"] = stored_name(event.data["name"])

@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
+from sqlalchemy import Connection, Table, select, update
+
 from agent_runtime.audit.erasure import ERASED
 from agent_runtime.observability.sql.database import BATCH, LogDatabase, RowRefused, database_of
 from agent_runtime.observability.sql.entries import EntryReader
 from agent_runtime.observability.sql.erasing import LogEraser
 from agent_runtime.observability.sql.ids import call_row_of
-from agent_runtime.observability.sql.tables import llm_call_logs
+from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
 from agent_runtime.observability.sql.texts import stored_name
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.erasure import ErasedSubject
@@ -112,6 +114,13 @@ class JournalLogs:
                 at=one.erased_at or self._storage.clock.now(),
             )
             await LogEraser(self._database).erase(subject)
+
+    async def begin_anew(self) -> None:
+        """Let every row be written anew by the entries that it tells of; without this, entries that come again change nothing."""
+        for table in (execution_logs, llm_call_logs):
+            after: str | None = ""
+            while after is not None:
+                after = await self._database.run(partial(_rewound, table=table, after=after))
 
     async def aclose(self) -> None:
         """Close what was opened for it; a kernel does not."""
@@ -243,6 +252,16 @@ class JournalLogs:
 def _may_be_corrected(event: RuntimeEvent) -> bool:
     usage = event.data.get("usage") if event.type.startswith("model.") else None
     return usage is not None and (bool(event.data.get("uncertain")) or usage.get("cost") is None)
+
+
+def _rewound(connection: Connection, table: Table, after: str) -> str | None:
+    """Forget of some rows which entries they tell of; return the last one, `None` after all."""
+    query = select(table.c.id).where(table.c.last_seq.is_not(None)).order_by(table.c.id).limit(_PAGE)
+    ids = [
+        str(one) for one in connection.execute(query.where(table.c.id > after) if after else query).scalars()
+    ]
+    connection.execute(update(table).where(table.c.id.in_(ids)).values(last_seq=None))
+    return ids[-1] if ids else None
 
 
 def _correct(connection: Any, change: Change, scope_id: str) -> None:

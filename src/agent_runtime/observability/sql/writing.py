@@ -81,6 +81,7 @@ def _written(
     made = {id_: _row(table, id_, rows[id_], None, now) for id_ in sorted(rows)}
     new = many_rows.insert_new(connection, table, list(made.values()))
     before = counted(connection, table, [id_ for id_ in made if id_ not in new], locked=True)
+    before = {id_: was for id_, was in before.items() if not _is_told(rows[id_], was)}
     made |= {id_: _row(table, id_, rows[id_], was, now) for id_, was in before.items()}
     many_rows.change(connection, table, [made[id_] for id_ in before])
     return [_pair(table, before.get(id_), made[id_]) for id_ in made if id_ in before or id_ in new]
@@ -88,15 +89,28 @@ def _written(
 
 def _pair(table: Table, before: rollups.Row | None, row: Mapping[str, object]) -> rollups.Pair:
     """Return what a row counted by, and what it counts by when it says this."""
-    known = before or dict.fromkeys(rollups.COUNTED[table])
-    return before, {name: row.get(name, known[name]) for name in rollups.COUNTED[table]}
+    counted_by = rollups.COUNTED[table]
+    if before is None:
+        return None, {name: row.get(name) for name in counted_by}
+    return {name: before[name] for name in counted_by}, {
+        name: row.get(name, before[name]) for name in counted_by
+    }
+
+
+def _is_told(values: Mapping[str, Any], was: Mapping[str, Any]) -> bool:
+    """Whether a row tells already what entries of a journal say.
+
+    A process that stood still while another went on in its place hands out entries late, and then nobody hands out the later ones again.
+    """
+    seq, told = values.get("last_seq"), was["last_seq"]
+    return seq is not None and told is not None and bool(seq <= told)
 
 
 def counted(
     connection: Connection, table: Table, ids: Sequence[str], *, locked: bool = False
 ) -> dict[str, dict[str, object]]:
-    """Return what rows count by, of those that are there."""
-    columns = [table.c[name] for name in rollups.COUNTED[table]]
+    """Return what rows count by, and up to which entry of a journal they tell, of those that are there."""
+    columns = [*(table.c[name] for name in rollups.COUNTED[table]), table.c.last_seq]
     found = {}
     for first in range(0, len(ids), IDS):
         query = select(*columns).where(table.c.id.in_(ids[first : first + IDS])).order_by(table.c.id)
@@ -122,11 +136,18 @@ def _row(
         row.setdefault("start_time", row.get("end_time") or now)
     if table is llm_call_logs and {"input_tokens", "output_tokens"} & row.keys():
         row["total_tokens"] = (row.get("input_tokens") or 0) + (row.get("output_tokens") or 0)
-    began: Any = said.get("start_time") or (None if was is None else was["start_time"])
-    ended = row.get("end_time")
+    began, ended = _began(said, was), row.get("end_time")
     if ended is not None and began is not None and row.get("duration_ms") is None:
         row["duration_ms"] = max(0, round((ended - began).total_seconds() * 1000))
     return row
+
+
+def _began(said: Mapping[str, Any], was: Mapping[str, Any] | None) -> Any:
+    """Return when what a row tells of has begun; `None` where only its end was ever told, and stands for both."""
+    if was is None or "start_time" in said:
+        return said.get("start_time")
+    is_known = was["end_time"] is None or was["duration_ms"] is not None
+    return was["start_time"] if is_known else None
 
 
 def remove(connection: Connection, table: Table, ids: Sequence[str]) -> set[rollups.Key]:

@@ -41,6 +41,7 @@ CREATE TABLE execution_logs (
 	step_id TEXT, 
 	external_platform TEXT, 
 	external_user_id TEXT, 
+	last_seq BIGINT, 
 	created_at DATETIME NOT NULL, 
 	updated_at DATETIME NOT NULL, 
 	PRIMARY KEY (id)
@@ -104,6 +105,7 @@ CREATE TABLE llm_call_logs (
 	metadata JSON, 
 	report_id TEXT, 
 	completion_id TEXT, 
+	last_seq BIGINT, 
 	created_at DATETIME NOT NULL, 
 	updated_at DATETIME NOT NULL, 
 	PRIMARY KEY (id)

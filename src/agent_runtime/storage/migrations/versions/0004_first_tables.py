@@ -428,6 +428,7 @@ def _create_logs() -> None:
                 "external_user_id",
             )
         ),
+        sa.Column("last_seq", sa.BigInteger),
         sa.Column("created_at", LogTime, nullable=False),
         sa.Column("updated_at", LogTime, nullable=False),
     )
@@ -474,6 +475,7 @@ def _create_logs() -> None:
         sa.Column("metadata", LogJson),
         sa.Column("report_id", sa.Text),
         sa.Column("completion_id", sa.Text),
+        sa.Column("last_seq", sa.BigInteger),
         sa.Column("created_at", LogTime, nullable=False),
         sa.Column("updated_at", LogTime, nullable=False),
     )
