@@ -72,6 +72,8 @@ async def kept(cli: CommandLine, request: pytest.FixtureRequest) -> Any:
     job = submitted.out.strip()
     done = await cli.run("jobs", "resume", job, "--app", "own:make", "--db", "kept/runs.db")
     assert done.code == 0, done.err
+    logged = await cli.run("logs", "update", "--db", "kept/runs.db")
+    assert logged.code == 0, logged.err
     later = await cli.run("jobs", "submit", "op", "2", "--db", "kept/runs.db")
     if request.param == "permissions":
         for path in folder.iterdir():
@@ -94,6 +96,19 @@ async def test_what_a_read_only_database_holds_is_shown(kept: tuple[Kept, str, s
         ended = await database.run(*command)
         assert (ended.code, ended.err) == (0, ""), ended.err
     assert "result: paid for" in (await database.run("jobs", "show", job)).out
+
+
+async def test_logs_of_a_read_only_database_are_shown_as_they_are(kept: tuple[Kept, str, str]) -> None:
+    database, job, waiting = kept
+    listed = await database.run("logs", "list")
+    assert (listed.code, job in listed.out, waiting in listed.out) == (0, True, False), listed.err
+    for command in (("logs", "show", job), ("logs", "usage"), ("logs", "summary"), ("logs", "latency")):
+        ended = await database.run(*command)
+        assert ended.code == 0, ended.err
+        (said,) = ended.err.splitlines()
+        assert said.startswith("agent-runtime: the logs are as old as they are: "), ended.err
+    refused = await database.run("logs", "forget", "--before", "0d", "--only-content")
+    assert (refused.code, "Traceback" in refused.err) == (3, False), refused.err
 
 
 async def test_what_would_write_a_read_only_database_names_the_cause(kept: tuple[Kept, str, str]) -> None:

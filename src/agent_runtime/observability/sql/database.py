@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import parse_qsl
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -318,9 +319,10 @@ def has_logs(storage: Storage) -> bool:
 
 
 def _engine_of(storage: Storage) -> Engine:
-    path, dsn = getattr(storage, "path", None), getattr(storage, "dsn", None)
-    if isinstance(path, Path):
-        return _sqlite(URL.create("sqlite", database=str(path)))
+    address, dsn = getattr(storage, "address", None), getattr(storage, "dsn", None)
+    if isinstance(address, str):
+        file, _, query = address.partition("?")
+        return _sqlite(URL.create("sqlite", database=file, query={"uri": "true", **dict(parse_qsl(query))}))
     if isinstance(dsn, str):
         with optional_packages():
             return create_engine(

@@ -32,7 +32,7 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
     if not read_only:
         make_private(path)
     db = sqlite3.connect(
-        _uri(path),
+        address(path),
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -54,8 +54,8 @@ def connect(path: Path, *, durability: Durability = "power", read_only: bool = F
     return db
 
 
-def _uri(path: Path) -> str:
-    """Return the file's address: of one in a folder that cannot be written, without the files that SQLite makes beside it.
+def address(path: Path) -> str:
+    """Return the file's address, a URI: of one in a folder that cannot be written, without the files that SQLite makes beside it.
 
     A read-only mount, say. What is in the file can be read all the same, and every write says that it cannot be.
     """

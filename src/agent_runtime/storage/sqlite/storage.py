@@ -19,7 +19,7 @@ from agent_runtime.storage.sqlite import statements as sql
 from agent_runtime.storage.sqlite.actions import ActionReader
 from agent_runtime.storage.sqlite.claims import EVENTS, claim, drain_signals, has_slot
 from agent_runtime.storage.sqlite.commit import apply
-from agent_runtime.storage.sqlite.connection import Durability
+from agent_runtime.storage.sqlite.connection import Durability, address
 from agent_runtime.storage.sqlite.due import DueWork
 from agent_runtime.storage.sqlite.errors import file_error
 from agent_runtime.storage.sqlite.executor_lock import ExecutorLock
@@ -84,6 +84,11 @@ class SQLiteStorage(
     def path(self) -> Path:
         """The file, wherever the current folder was when it was named."""
         return self._path
+
+    @property
+    def address(self) -> str:
+        """The URI by which others open the file, also where it cannot be written. Looks at the folder."""
+        return address(self._path)
 
     async def look_at_clock(self) -> None:
         """Do nothing: everybody who uses it is on this machine."""
