@@ -140,12 +140,12 @@ class ModelGuard:
             step.result = load_result(recorded.outcome.body())
             return step.result
         await branch.run.gate.admit()
-        if step.heard is not None:
-            step.heard.begin()
         number = 1 + (recorded.attempts if recorded is not None else 0)
         attempt, bound = await self._admission.admit(step, attempt, number)
         await branch.run.gate.check_alive()
         started_at = branch.run.services.clock.monotonic()
+        if step.heard is not None:
+            step.heard.begin()
         step.running.add(number)
         step.answers.clear()
         try:
