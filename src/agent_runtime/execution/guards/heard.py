@@ -49,7 +49,7 @@ class Heard:
         self.events.append(event)
         self.emit(event)
 
-    def begin(self) -> None:
+    def start_over(self) -> None:
         """Listen to a new attempt; one that failed before has said nothing."""
         self.events.clear()
         self._usages.clear()

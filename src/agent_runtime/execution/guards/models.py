@@ -145,7 +145,7 @@ class ModelGuard:
         await branch.run.gate.check_alive()
         started_at = branch.run.services.clock.monotonic()
         if step.heard is not None:
-            step.heard.begin()
+            step.heard.start_over()
         step.running.add(number)
         step.answers.clear()
         try:
