@@ -12,10 +12,10 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from serving import stub
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -81,30 +81,9 @@ ENVIRONMENTS = {
     ".venv-bench-litellm": ["-r", f"{HERE}/requirements-litellm.txt"],
 }
 """What pip installs into each virtual environment."""
-RESTING = 5
-"""Seconds after which a server that should have ended is killed."""
 
 Measured = dict[str, dict[str, list[dict[str, float]]]]
 """Answers by case and client."""
-
-
-@contextmanager
-def stub() -> Iterator[str]:
-    """Start the server and yield its address."""
-    process = subprocess.Popen(
-        [sys.executable, HERE / "stub.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(RESTING)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        process.stdout.close()
 
 
 def prepare(clients: list[Client]) -> None:

@@ -12,18 +12,14 @@ WORDS = [f" word{number}" for number in range(CHUNKS)]
 """All different: LiteLLM takes a repeated chunk for a model that has got stuck."""
 
 OPENAI_USAGE = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
+MESSAGE = {"role": "assistant", "content": "It is a fine day.", "refusal": None}
+CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop"}
 OPENAI = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
     "created": 1763700000,
     "model": "gpt-5.2",
-    "choices": [
-        {
-            "index": 0,
-            "message": {"role": "assistant", "content": "It is a fine day.", "refusal": None},
-            "finish_reason": "stop",
-        }
-    ],
+    "choices": [CHOICE],
     "usage": OPENAI_USAGE,
 }
 ANTHROPIC = {
@@ -83,6 +79,11 @@ def whole(payload: object) -> bytes:
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 WHOLE = {b"/v1/chat/completions": whole(OPENAI), b"/v1/messages": whole(ANTHROPIC)}
+WHOLE[b"/json/v1/chat/completions"] = whole(
+    {**OPENAI, "choices": [{**CHOICE, "message": {**MESSAGE, "content": '{"answer": "It is a fine day."}'}}]}
+)
+TAKEN = whole({})
+"""For whoever reports something: on all other paths."""
 STREAMS = {
     path: [STREAM_HEAD, *(b"%x\r\n%b\r\n" % (len(event), event) for event in events), b"0\r\n\r\n"]
     for path, events in ((b"/v1/chat/completions", openai_events()), (b"/v1/messages", anthropic_events()))
@@ -107,11 +108,11 @@ class Connection(asyncio.Protocol):
             body = self._buffer[end + 4 : end + 4 + length]
             self._buffer = self._buffer[end + 4 + length :]
             path = head.split(b" ", 2)[1].partition(b"?")[0]
-            if b'"stream":true' in body or b'"stream": true' in body:
+            if path in STREAMS and (b'"stream":true' in body or b'"stream": true' in body):
                 for piece in STREAMS[path]:
                     self._transport.write(piece)
             else:
-                self._transport.write(WHOLE[path])
+                self._transport.write(WHOLE.get(path, TAKEN))
 
 
 async def main() -> None:

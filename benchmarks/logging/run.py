@@ -1,7 +1,7 @@
 """Measure what the log of model calls costs whoever calls a model, and the thread that writes it; print or record it.
 
-What it costs the caller is measured twice: the hand-over alone, and everything that a runner does for it. Another product's client is not
-among the rows yet.
+What it costs the caller is measured twice: the hand-over alone, and everything that a runner does for it. `run_peers.py` measures it beside other
+products' clients.
 """
 
 import argparse

@@ -282,6 +282,30 @@ def test_what_comes_faster_than_it_is_written_loses_its_texts_and_no_call(
     assert sum("their texts are left out" in record.getMessage() for record in caplog.records) == 1
 
 
+def test_of_what_many_threads_hand_over_at_once_no_call_is_lost(tmp_path: Path) -> None:
+    """`benchmarks/logging/run_many.py` does it with 100,000."""
+    loggers = [FileCallLogger(tmp_path, "run") for _ in range(2)]  # as two parts of a program have them
+
+    def hand_over(number: int) -> None:
+        for call in range(100):
+            loggers[number % 2].record(call_record(f"agent-{number}", answer=f"{number}/{call}"))
+
+    threads = [threading.Thread(target=hand_over, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    loggers[0].flush()
+
+    calls = written_calls(loggers[0].path)
+    assert {call["raw_response"] for call in calls} == {
+        f"{n}/{call}" for n in range(8) for call in range(100)
+    }
+    summary = summary_of(loggers[0].path)
+    assert (len(calls), summary["total_calls"], summary["last_call"]) == (800, 800, 800)
+    assert (summary["lost_calls"], summary["calls_without_content"]) == (0, 0)
+
+
 async def test_the_loop_may_wait_for_the_files_and_is_told_how(tmp_path: Path) -> None:
     logger = FileCallLogger(tmp_path, "run")
     for _ in range(100):
