@@ -102,6 +102,18 @@ Measured = Mapping[str, Mapping[str, list[dict[str, float]]]]
 """Answers by size and log."""
 
 
+WHAT = """\
+So they are not the same thing. Whoever logs rows by hand waits until the database has them, twice for each call: that is the slowest way by far, and the only one beside a projection that loses nothing when a process is killed.
+A projection reads journals that are there anyway; its process makes the rows, so a job that runs at the same time has less of the processor, which is less than what one job's time differs from another's here.
+
+Our logs take more processor time than both others, and more of it with longer texts: they look for secrets in every text. Where a model answers at once, one call after the other, a caller waits for that. Langfuse's client looks for none
+unless it is given a function that does, and LiteLLM's record is written here as it comes. LiteLLM makes that record whether anybody takes it or not, so most of what it costs is in the call without the log. Langfuse's server,
+which has the work of storing and adding up, is not part of this: it is replaced by one that says yes.
+
+What else the machine did is in the ranges. A difference below nothing is nothing."""
+"""What is to be known besides."""
+
+
 def prepare() -> list[Log]:
     """Make the environments of the peers; return the logs that can run here."""
     missing = set()
@@ -179,10 +191,8 @@ def report(measured: Measured, logs: list[Log], on: str, rounds: int) -> str:
     what = (
         "The caller goes on when:\n\n| | |\n|---|---|\n"
         + "\n".join(f"| {log.name} | {log.is_done} |" for log in logs)
-        + "\n\nSo they are not the same thing. Whoever logs rows by hand waits until the database has them, twice for each call; they are never lost with the process, and cost milliseconds. The others lose what\n"
-        "waits when a process is killed. A projection loses nothing, since it reads journals that are there anyway; its process makes the rows, so a job that runs at the same time has less of the processor.\n"
-        "Our logs take secrets out of every text, which is most of their processor time. LiteLLM's record and Langfuse's span are written as they are: neither looks for secrets unless it is given a function for it. Langfuse's server, which has the work of\n"
-        "storing and adding up, is not part of this: it is replaced by one that says yes."
+        + "\n\n"
+        + WHAT
     )
     tables = [table(by_log, size) for size, by_log in measured.items()]
     return "\n\n".join(["# What logging adds to a model call", intro, *tables, what]) + "\n"
