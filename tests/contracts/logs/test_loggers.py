@@ -3,20 +3,25 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from agent_runtime.errors import ConfigurationError, InvalidInput
 from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore
+from agent_runtime.observability.sql import patience
+from agent_runtime.observability.sql.database import database_of
+from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.storage import Storage
 from agent_runtime.runner import AgentSpec, AsyncAgentRunner
+from agent_runtime.storage.memory import MemoryStorage
 from llm_client import LLM, Chunks, FunctionProvider, ScriptedProvider, Usage
 from llm_client.errors import ProviderUnavailable
 from support.logs import everything, recounted, sums
@@ -303,6 +308,78 @@ async def test_a_session_that_is_bound_to_a_connection_takes_the_rows_with_it(da
             assert await LogStore(session).count_executions() == 1
         await connection.rollback()
     assert await LogStore(engine).count_executions() == 0
+    await engine.dispose()
+
+
+async def test_in_a_callers_transaction_nothing_is_written_while_the_caller_does_something_else(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is refused would take back what was said on the connection meanwhile."""
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0)
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.connect() as connection, AsyncSession(connection) as session:
+        await session.execute(text("CREATE TABLE mine (n INT)"))
+        calls = LLMCallLogger(session)
+        statements: list[str] = []
+        event.listen(
+            connection.sync_connection,
+            "before_cursor_execute",
+            lambda *given: statements.append(str(given[2])),
+        )
+        for number in range(20):
+            statements.clear()
+            began = await calls.start_llm_call(provider="p", model_id="m")
+            await calls.end_llm_call(began, input_tokens=2**70, output_tokens=1)  # which is refused
+            said = len(statements)
+            await asyncio.sleep(0.001)
+            assert len(statements) == said
+            await session.execute(text("INSERT INTO mine VALUES (:n)"), {"n": number})
+        provider = ScriptedProvider(['{"steps": ["pack"]}'])
+        runner = AsyncAgentRunner(provider, prompt_pack(tmp_path), calls)
+        await runner.run(AgentSpec(name="planner", response_model=Plan), {"goal": "a trip"})
+        statements.clear()
+        await asyncio.sleep(0.01)
+        assert statements == []
+        await calls.flush_async()
+        assert await LogStore(session).count_llm_calls(agent="planner") == 1
+        await session.commit()
+        assert (await session.execute(text("SELECT count(*) FROM mine"))).scalar_one() == 20
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("kind", ["storage", "engine"])
+async def test_what_waits_for_a_database_that_stands_still_has_a_bound(
+    kind: str, database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0)
+    monkeypatch.setattr(patience, "MOST_WAITING", 1_000_000)
+    engine = create_async_engine(database.replace("postgresql://", "postgresql+asyncpg://"))
+    where: Any = MemoryStorage() if kind == "storage" else engine
+    calls, logs = LLMCallLogger(where), LogStore(where)
+    await logs.count_llm_calls()
+    stands, goes_on = database_of(where), asyncio.Event()
+    write, waiting = stands.write, 0
+
+    async def slowly(changes: Sequence[Change]) -> None:
+        nonlocal waiting
+        waiting += 1
+        await goes_on.wait()
+        await write(changes)
+
+    monkeypatch.setattr(stands, "write", slowly)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            await calls.start_llm_call(provider="p", model_id="m", prompt="x" * 100_000)
+        await asyncio.sleep(0)
+    assert waiting == 9
+    assert "too much waits" in caplog.text
+    goes_on.set()
+    async with asyncio.timeout(10):
+        while await logs.count_llm_calls() < 9:
+            await asyncio.sleep(0.01)
+        while (await calls.start_llm_call(provider="p", model_id="m")) and waiting == 9:
+            await asyncio.sleep(0.01)
+    await calls.aclose()
     await engine.dispose()
 
 

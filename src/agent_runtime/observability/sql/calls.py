@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypedDict, Unpack
 
-from agent_runtime.observability.sql.database import database_of
+from agent_runtime.observability.sql.database import database_of, is_callers
 from agent_runtime.observability.sql.entries import costs
 from agent_runtime.observability.sql.executions import CURRENT, STATUSES
 from agent_runtime.observability.sql.ids import new_row
@@ -115,6 +117,8 @@ class LLMCallLogger:
         self._prices = prices or PriceBook()
         self._clock = clock or SystemClock()
         self._writing: set[asyncio.Task[None]] = set()
+        self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=MOST_WRITING)
+        """What is written when it is the caller's turn; of what is never asked for the oldest goes."""
 
     @asynccontextmanager
     async def log_llm_call(
@@ -266,8 +270,15 @@ class LLMCallLogger:
         await logged(self._database, Change(llm_call_logs, log.id, values))
 
     def record(self, record: CallRecord) -> None:
-        """Take a runner's record of a call, and write it in the background of the running loop; at once where none runs."""
+        """Take a runner's record of a call, and write it in the background of the running loop; at once where none runs.
+
+        In the transaction of a session that is bound to a connection nothing is written in the background: before the runner's next call, or
+        with `flush_async`.
+        """
         around = CURRENT.get()
+        if is_callers(self._database):  # whose transaction nobody may touch meanwhile
+            self._later.append(partial(self._write, record, None if around is None else around.id))
+            return
         work = self._write(record, None if around is None else around.id)
         try:
             task = in_background(work, name="writing a log")
@@ -279,6 +290,7 @@ class LLMCallLogger:
 
     async def room(self) -> None:
         """Return when little waits to be written, or after a while."""
+        await self._write_later()
         if len(self._writing) > MOST_WRITING:
             await asyncio.wait(set(self._writing), timeout=ROOM_SECONDS)
 
@@ -288,8 +300,14 @@ class LLMCallLogger:
 
     async def flush_async(self) -> None:
         """Return when what `record` was given is written, or has failed to be."""
+        await self._write_later()
         if self._writing:
             await asyncio.wait(set(self._writing))
+
+    async def _write_later(self) -> None:
+        """Write what waits for its turn in the caller's transaction."""
+        while self._later:
+            await self._later.popleft()()
 
     async def recompute_costs(
         self,

@@ -238,6 +238,13 @@ class AsyncDatabase:
         self._one = asyncio.Lock()
         self._in_turn = asyncio.Lock()
 
+    @property
+    def is_callers(self) -> bool:
+        """Whether rows are written into the caller's own transaction, so that nothing may be written while he does something else."""
+        from sqlalchemy.ext.asyncio import AsyncEngine
+
+        return not isinstance(self._bind, AsyncEngine)
+
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns."""
         return await self.run(work)
@@ -263,6 +270,11 @@ class AsyncDatabase:
 
     async def aclose(self) -> None:
         """Leave the engine, which is the application's, as it is."""
+
+
+def is_callers(database: LogDatabase) -> bool:
+    """Whether a database is the transaction of whoever logs."""
+    return isinstance(database, AsyncDatabase) and database.is_callers
 
 
 _KNOWN: Final[WeakValueDictionary[int, LogDatabase]] = WeakValueDictionary()
