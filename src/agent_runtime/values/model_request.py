@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_message, load_result
 from llm_client.messages import Message
 from llm_client.tools.execution import to_result
 
+MAX_MESSAGES: Final = 50_000
+"""Of one request. What refers twice to what was before it becomes twice as long with each, and nobody has asked it."""
 _ANSWERS = frozenset({RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_LEFT})
 _RESULTS = frozenset({RuntimeEventType.TOOL_COMPLETED, RuntimeEventType.TOOL_FAILED})
 
@@ -95,6 +97,8 @@ class RequestReader:
                 del fresh[:part]
                 continue
             messages += self._referred(part)
+            if len(messages) > MAX_MESSAGES:
+                raise ValueError(f"a request of more than {MAX_MESSAGES} messages")
             if tools is None and len(part) == 3:
                 tools = self.requests[part[0]].tools
         self.requests[place] = ModelRequest(messages=tuple(messages), tools=tuple(tools or ()))

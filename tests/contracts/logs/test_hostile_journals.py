@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from agent_runtime import ErasureSubject, ExecutionRequest, JobFailed, KernelOpt
 from agent_runtime.observability import JournalLogs, LogStore, update_logs
 from agent_runtime.observability.sql.database import database_of
 from agent_runtime.observability.sql.entries import EntryReader
+from agent_runtime.observability.sql.ids import call_row, run_row
+from agent_runtime.observability.sql.prompts import GONE
 from agent_runtime.observability.sql.tables import llm_call_logs
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
+from agent_runtime.values.model_request import MAX_MESSAGES
 from llm_client import (
     Agent,
     CompletionResult,
@@ -172,6 +176,73 @@ async def test_what_was_read_before_an_erasure_and_written_after_it_is_taken_awa
     ((row,), _) = await everything(logs)
     assert row.principal_id == report.pseudonym
     assert "zebedee" not in repr(row)
+
+
+async def asked_by_hand(storage: Storage, requests: Sequence[Any]) -> str:
+    """Write calls of a job by hand, each with what it asks; return the id of the last one's row."""
+    at = datetime(2026, 11, 30, tzinfo=UTC)
+    changes = [
+        Change(
+            llm_call_logs,
+            call_row("job-x", f"job-x:{number}", 1),
+            {
+                "execution_log_id": run_row("job-x"),
+                "job_id": "job-x",
+                "operation_id": f"job-x:{number}",
+                "attempt": 1,
+                "request": request,
+                "response": "Yes.",
+                "status": "completed",
+                "start_time": at + timedelta(seconds=number),
+            },
+        )
+        for number, request in enumerate(requests)
+    ]
+    await database_of(storage).write(changes)
+    return changes[-1].id
+
+
+FIRST = {"messages": [{"role": "user", "content": "hello"}]}
+
+
+async def test_requests_that_refer_to_each_other_are_put_together(storage: Storage, logs: LogStore) -> None:
+    further = [
+        {**FIRST, "request": [[str(number), 0, 2 * number + 1], [str(number)], 1]} for number in range(300)
+    ]
+    call = await logs.llm_call(await asked_by_hand(storage, [FIRST, *further]))
+    assert call is not None
+    assert [message.text for message in call.messages] == [*["hello", "Yes."] * 300, "hello"]
+
+
+async def test_requests_that_double_fill_no_memory(storage: Storage, logs: LogStore) -> None:
+    doubled = [
+        {"messages": [], "request": [[str(number), 0, 10**9], [str(number), 0, 10**9]]}
+        for number in range(60)
+    ]
+    call = await logs.llm_call(await asked_by_hand(storage, [FIRST, *doubled]))
+    assert call is not None
+    assert len(call.messages) <= MAX_MESSAGES
+    long = {"messages": [{"role": "user", "content": "x" * 1_000_000}]}
+    call = await logs.llm_call(await asked_by_hand(storage, [long, *doubled[:10]]))
+    assert call is not None
+    assert [message.text for message in call.messages] == [GONE]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"messages": ["x"]},
+        {"messages": 5},
+        "cut",
+        {"messages": [], "request": [["0", 0, 5]]},
+        {"messages": [{"role": "user", "content": [{"type": "x"}]}]},
+        {"messages": [], "request": [[["0"], 1, 2], [{}]]},
+    ],
+)
+async def test_a_request_that_is_none_is_not_shown(storage: Storage, logs: LogStore, request_: Any) -> None:
+    call = await logs.llm_call(await asked_by_hand(storage, [request_]))
+    assert call is not None
+    assert [message.text for message in call.messages] == [GONE]
 
 
 async def test_a_process_that_begins_late_reads_no_more_of_a_retry_than_it_needs(

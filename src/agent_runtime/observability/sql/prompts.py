@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from agent_runtime.values.model_request import ModelRequest, RequestReader
 from llm_client.codec import load_tool_call
 from llm_client.messages import Message
 
+MOST: Final = 64 * 1024 * 1024
+"""Characters of one request, and of what it is put together of."""
 GONE: Final = "<not kept>"
 """Stands for a message that was not kept, or is kept no longer."""
 
@@ -36,29 +39,59 @@ class _Requests:
         self._origin = ""
         calls = llm_call_logs.c
         asked = (
-            select(calls.operation_id, calls.request)
+            select(calls.operation_id, calls.id)
             .where(
                 calls.execution_log_id == run_row(job_id),
                 calls.scope_id == scope_id,
                 calls.request.is_not(None),
             )
-            .order_by(calls.start_time, calls.attempt)
+            .order_by(calls.start_time, calls.attempt.desc())
         )
-        self._requests = {place_of(one): request for one, request in connection.execute(asked)}
+        self._rows = {place_of(one): id_ for one, id_ in connection.execute(asked)}
+        """By place, in the order in which they were asked."""
 
     def messages(self, operation_id: str) -> tuple[Message, ...]:
         self._origin = operation_id.partition(":")[0]
         wanted = place_of(operation_id)
+        needed, uses = self._needed(wanted)
         reader = RequestReader(answer=self._answer, result=self._result)
-        for place, request in self._requests.items():
+        for place, request in needed:
             try:
                 reader.read(place, request)
-            except (KeyError, TypeError, ValueError):  # it was cut, or refers to one that has gone
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+                # It was cut, or refers to one that has gone.
                 reader.requests[place] = ModelRequest(messages=(Message.user(GONE),))
-            if place == wanted:
-                break
+            for used in _referred(request):
+                uses[used] -= 1
+                if not uses[used] and used not in (
+                    place,
+                    wanted,
+                ):  # each has all the messages of those before it
+                    reader.requests.pop(used, None)
         found = reader.requests.get(wanted)
-        return () if found is None else found.messages
+        return () if found is None else _within_bounds(found.messages)
+
+    def _needed(self, wanted: str) -> tuple[list[tuple[str, Any]], Counter[str]]:
+        """Return the requests that one is put together of, in their order, and how often each is referred to."""
+        found: dict[str, Any] = {}
+        uses: Counter[str] = Counter()
+        todo, room = [wanted], MOST
+        while todo:
+            place = todo.pop()
+            if place in found or place not in self._rows:
+                continue
+            request = found[place] = self._request(place) if room > 0 else None
+            room -= len(json.dumps(request))
+            referred = _referred(request)
+            uses.update(referred)
+            todo += referred
+        return [(place, found[place]) for place in self._rows if place in found], uses
+
+    def _request(self, place: str) -> Any:
+        calls = llm_call_logs.c
+        return self._connection.execute(
+            select(calls.request).where(calls.id == self._rows[place])
+        ).scalar_one_or_none()
 
     def _answer(self, place: str) -> Message:
         """Return the answer of a call: of this job, or of the one that it retries, under whose id it stands."""
@@ -92,6 +125,29 @@ class _Requests:
         if row is None or not isinstance(row.output_data, dict):
             return "" if row is None else row.action_type or "", {"content": GONE}
         return row.action_type or "", row.output_data
+
+
+def _referred(request: Any) -> list[str]:
+    """Return the places of the requests that one refers to."""
+    parts = request.get("request") if isinstance(request, dict) else None
+    if not isinstance(parts, list):
+        return []
+    return [
+        part[0] for part in parts if isinstance(part, list) and len(part) == 3 and isinstance(part[0], str)
+    ]
+
+
+def _within_bounds(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Return messages, unless all of them together are longer than anybody has sent: one may stand there many times."""
+    sizes: dict[int, int] = {}
+    room = MOST
+    for message in messages:
+        if id(message) not in sizes:
+            sizes[id(message)] = len(_said(message))
+        room -= sizes[id(message)]
+        if room < 0:
+            return (Message.user(GONE),)
+    return messages
 
 
 def text_of(messages: tuple[Message, ...]) -> str | None:
