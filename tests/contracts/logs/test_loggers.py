@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,42 @@ async def test_filters_are_values(storage: Storage, logs: LogStore, value: str) 
     with pytest.raises(InvalidInput):
         await logs.usage(value)
     assert await logs.count_executions() == 1
+
+
+FAR = [
+    datetime.max.replace(tzinfo=UTC),
+    datetime.min.replace(tzinfo=UTC),
+    datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+    datetime.min.replace(tzinfo=timezone(timedelta(hours=12))),
+]
+
+
+@pytest.mark.parametrize("end", [None, *FAR])
+async def test_times_at_the_ends_of_the_calendar(logs: LogStore, end: datetime | None) -> None:
+    for start in (None, *FAR):
+        for asked in (logs.summary, logs.usage, logs.latency, logs.executions, logs.count_llm_calls):
+            with contextlib.suppress(InvalidInput):  # and nothing else is raised
+                await asked(start_date=start, end_date=end)  # type: ignore[operator]
+    with contextlib.suppress(InvalidInput):
+        await logs.forget(before=end or FAR[0])
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\x00b", "\udfff" * 600])
+async def test_names_that_no_database_takes_are_refused_everywhere(logs: LogStore, name: str) -> None:
+    for asked in (
+        logs.summary(scope_id=name),
+        logs.summary(report_id=name),
+        logs.usage(scope_id=name),
+        logs.latency(scope_id=name),
+        logs.executions(agent_type=name),
+        logs.llm_calls(principal_id=name),
+        logs.execution(name),
+        logs.execution("x", scope_id=name),
+        logs.llm_call("5f2d9c1e-6b0a-5a5e-9d3b-7f2c0f4f6a11", scope_id=name),
+        logs.delete_execution(name),
+    ):
+        with pytest.raises(InvalidInput):
+            await asked
 
 
 async def test_bounds_of_pages(storage: Storage, logs: LogStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, func, select
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.observability.sql import rollups
+from agent_runtime.observability.sql.reading import as_moment, as_text
 from agent_runtime.observability.sql.rollups import day_of, middle_of
 from agent_runtime.observability.sql.tables import (
     call_rollups,
@@ -19,9 +20,10 @@ from agent_runtime.observability.sql.tables import (
     latency_rollups,
     llm_call_logs,
 )
-from agent_runtime.observability.sql.writing import utc
 from agent_runtime.values.money import to_dollars
 
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""Further away there is no whole day to add to."""
 PERCENTILES: Final = (50, 90, 95, 99)
 GROUPS: Final = ("day", "scope", "agent", "provider", "model", "status", "call_type")
 
@@ -78,11 +80,12 @@ def _rate(part: int, whole: int) -> float | None:
 def period(
     start: datetime, end: datetime, scope_id: str | None = None, report_id: str | None = None
 ) -> Period:
-    """Return a period. Raises `InvalidInput`: a time has no zone, or it ends before it begins."""
-    for name, moment in (("start_date", start), ("end_date", end)):
-        if moment.tzinfo is None:
-            raise InvalidInput(f"{name} is a time with its zone")
-    first, last = utc(start), utc(end)
+    """Return a period. Raises `InvalidInput`: a time has no zone, it ends before it begins, or a name is no text."""
+    first = max(_FIRST, as_moment("start_date", start))
+    last = min(_LAST, as_moment("end_date", end))
+    for name, id_ in (("scope_id", scope_id), ("report_id", report_id)):
+        if id_ is not None:
+            as_text(name, id_)
     if first > last:
         raise InvalidInput("the period ends before it begins")
     return Period(first, last, scope_id, report_id)

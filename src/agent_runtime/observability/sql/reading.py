@@ -75,20 +75,33 @@ def conditions_of(table: Table, filters: Mapping[str, object]) -> list[ColumnEle
         if value is None:
             continue
         if name in ("start_date", "end_date"):
-            if not isinstance(value, datetime) or value.tzinfo is None:
-                raise InvalidInput(f"{name} is a time with its zone")
-            column = table.c.start_time
-            conditions.append(column >= utc(value) if name == "start_date" else column < utc(value))
+            column, moment = table.c.start_time, as_moment(name, value)
+            conditions.append(column >= moment if name == "start_date" else column < moment)
             continue
-        if not isinstance(value, str) or _NOT_TEXT.search(value):
-            raise InvalidInput(f"{name} is a text")
-        conditions.append(table.c[name] == _as_stored(name, value))
+        conditions.append(table.c[name] == _as_stored(name, as_text(name, value)))
     return conditions
 
 
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 """What no database takes."""
 _AS_THEY_ARE: Final = frozenset({"scope_id", "status", "job_id", "execution_log_id", "parent_id"})
+
+
+def as_moment(name: str, value: object) -> datetime:
+    """Return a time in UTC. Raises `InvalidInput`: it is none, or has no zone."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidInput(f"{name} is a time with its zone")
+    try:
+        return utc(value)
+    except OverflowError:
+        raise InvalidInput(f"{name} is no time in UTC") from None
+
+
+def as_text(name: str, value: object) -> str:
+    """Return a text that a database takes. Raises `InvalidInput`."""
+    if not isinstance(value, str) or _NOT_TEXT.search(value):
+        raise InvalidInput(f"{name} is a text")
+    return value
 
 
 def _as_stored(name: str, value: str) -> str | None:
@@ -226,7 +239,7 @@ def llm_call(connection: Connection, id_: str, *, scope_id: str | None) -> LLMCa
     table = llm_call_logs
     query = select(*columns_of(table, content=True)).where(has_id(table, id_))
     if scope_id is not None:
-        query = query.where(table.c.scope_id == scope_id)
+        query = query.where(table.c.scope_id == as_text("scope_id", scope_id))
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None

@@ -6,16 +6,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Unpack
 
-from agent_runtime.errors import InvalidInput
 from agent_runtime.observability.sql import analytics, reading, retention
 from agent_runtime.observability.sql.analytics import CallSums
 from agent_runtime.observability.sql.database import database_of
-from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, check_page
+from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, as_moment, check_page
 from agent_runtime.observability.sql.records import ExecutionLog, LLMCallLog
 from agent_runtime.observability.sql.retention import Forgotten
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs, metadata
 
 DEFAULT_DAYS: Final = 30
+_EARLIEST: Final = datetime(1, 3, 1, tzinfo=UTC)
 
 
 class LogStore:
@@ -197,11 +197,8 @@ class LogStore:
             scope_id: Only one scope's.
             only_content: Delete only the texts: numbers, names and costs stay, and the sums as they are.
         """
-        if before.tzinfo is None:
-            raise InvalidInput("before is a time with its zone")
-        return await retention.forget(
-            self._database, before.astimezone(UTC), scope_id, only_content=only_content
-        )
+        moment = as_moment("before", before)
+        return await retention.forget(self._database, moment, scope_id, only_content=only_content)
 
     async def aclose(self) -> None:
         """Finish what was given to be written, and close what was opened for it."""
@@ -212,4 +209,6 @@ def _period(
     start: datetime | None, end: datetime | None, scope_id: str | None, report_id: str | None
 ) -> analytics.Period:
     end = end or datetime.now(UTC)  # noqa: TID251 -- the documented default
-    return analytics.period(start or end - timedelta(days=DEFAULT_DAYS), end, scope_id, report_id)
+    if start is None:
+        start = max(as_moment("end_date", end), _EARLIEST) - timedelta(days=DEFAULT_DAYS)
+    return analytics.period(start, end, scope_id, report_id)

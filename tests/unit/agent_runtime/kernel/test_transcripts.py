@@ -304,3 +304,24 @@ async def test_parallel_branches_with_one_beginning_can_each_be_read() -> None:
         events = await journal(handle)
     written = [request.messages for request in model_requests(events).values()]
     assert sorted(map(repr, written)) == sorted(map(repr, map(tuple, requests)))
+
+
+def test_requests_that_double_are_refused() -> None:
+    """Whoever can write rows could have a few of them fill the memory of who reads a journal."""
+    first = {"messages": [{"role": "user", "content": "hello"}]}
+    bodies = [first] + [
+        {"messages": [], "request": [[str(number), 0, 10**9], [str(number), 0, 10**9]]}
+        for number in range(60)
+    ]
+    events = [
+        RuntimeEvent(
+            type="model.started",
+            job_id="j",
+            seq=number + 1,
+            operation_id=f"j:{number}",
+            content=orjson.dumps(body),
+        )
+        for number, body in enumerate(bodies)
+    ]
+    with pytest.raises(ValueError, match="more than"):
+        model_requests(events)
