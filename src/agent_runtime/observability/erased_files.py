@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,9 @@ _TIME: Final = {
 }
 """When a call began."""
 _HEAD: Final = 8192
-"""Bytes; the facts of a call take less."""
+"""Bytes; the facts of most calls take less."""
+_MOST: Final = 16 * 1024 * 1024
+"""Bytes in which they are looked for when they are not there: a name of somebody's may be long."""
 
 
 class ErasedCallLogs:
@@ -46,25 +48,25 @@ class ErasedCallLogs:
         """Delete the files of jobs; return how many. Raises `OSError` when one cannot be deleted."""
         jobs = {job_id.encode() for job_id in subject.job_ids}
 
-        def is_meant(path: Path, head: bytes) -> bool:
-            found = _JOB[path.suffix].search(head)
-            return found is not None and found[1] in jobs
+        def is_meant(path: Path) -> bool:
+            job_id = _found(_JOB, path)
+            return job_id is not None and job_id in jobs
 
         return await asyncio.to_thread(self._delete, is_meant) if jobs else 0
 
     async def prune_content(self, *, before: datetime) -> int:
         """Delete the files of calls that began before a moment; return how many. Raises `OSError` when one cannot be deleted."""
 
-        def is_meant(path: Path, head: bytes) -> bool:
-            found = _TIME[path.suffix].search(head)
-            return found is not None and _is_before(found[1].decode(), before)
+        def is_meant(path: Path) -> bool:
+            began = _found(_TIME, path)
+            return began is not None and _is_before(began.decode(), before)
 
         return await asyncio.to_thread(self._delete, is_meant)
 
-    def _delete(self, is_meant: Callable[[Path, bytes], bool]) -> int:
+    def _delete(self, is_meant: Callable[[Path], bool]) -> int:
         count = 0
         for path in self._calls():
-            if is_meant(path, bounded_content(path, _HEAD)):
+            if is_meant(path):
                 path.unlink(missing_ok=True)
                 count += 1
         return count
@@ -78,6 +80,18 @@ class ErasedCallLogs:
                     is_file = path.is_file() and not path.is_symlink()
                     if name.startswith("call_") and path.suffix in _JOB and is_file:
                         yield path
+
+
+def _found(patterns: Mapping[str, re.Pattern[bytes]], path: Path) -> bytes | None:
+    """Return what a file says of its call; nothing where it says nothing of it."""
+    for most in (_HEAD, _MOST):
+        content = bounded_content(path, most)
+        found = patterns[path.suffix].search(content)
+        if found is not None:
+            return found[1]
+        if len(content) < most:
+            break
+    return None
 
 
 def _is_before(written: str, moment: datetime) -> bool:

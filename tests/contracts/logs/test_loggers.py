@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from agent_runtime.errors import ConfigurationError, InvalidInput
+from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError
 from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore
 from agent_runtime.observability.sql import patience
 from agent_runtime.observability.sql.database import database_of
@@ -417,6 +418,32 @@ async def test_what_waits_for_a_database_that_stands_still_has_a_bound(
             await asyncio.sleep(0.01)
     await calls.aclose()
     await engine.dispose()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_victim_of_a_deadlock_tries_again(is_async: bool, database: str) -> None:
+    dialect = "asyncpg" if is_async else "psycopg"
+    url = database.replace("postgresql://", f"postgresql+{dialect}://")
+    engine: Any = create_async_engine(url) if is_async else create_engine(url)
+    tries: list[int] = []
+
+    class Deadlocked(Exception):
+        sqlstate = "40P01"
+
+    def work(connection: Connection) -> int:
+        tries.append(connection.execute(text("SELECT 1")).scalar_one())
+        if len(tries) < 3:
+            raise OperationalError("UPDATE", None, Deadlocked())
+        return len(tries)
+
+    assert await database_of(engine).run(work) == 3
+    with pytest.raises(StorageError):
+        await database_of(engine).run(lambda _: work_of_nobody())
+    await (engine.dispose() if is_async else asyncio.to_thread(engine.dispose))
+
+
+def work_of_nobody() -> None:
+    raise OperationalError("UPDATE", None, Exception("gone"))
 
 
 async def test_tables_in_a_database_of_its_own(tmp_path: object) -> None:

@@ -16,7 +16,7 @@ from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import counted, moment, money, seconds, tokens
-from agent_runtime.cli.output.printable import printable_text, say
+from agent_runtime.cli.output.printable import say, say_lines
 from agent_runtime.cli.output.table import in_a_cell, show_table
 from agent_runtime.errors import InvalidInput, StorageReadOnly
 
@@ -485,9 +485,7 @@ def _call_cells(one: LLMCallLog) -> tuple[str, ...]:
 def _show_text(label: str, text: str | None) -> None:
     if text:
         say(f"{label}:")
-        click.echo(
-            printable_text(text)
-        )  # others' words, whose pipe may end at a terminal; --json is for programs
+        say_lines(text)  # --json is for programs
 
 
 def _duration(milliseconds: float | None) -> str:

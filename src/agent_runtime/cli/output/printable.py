@@ -43,6 +43,11 @@ def say_json(text: bytes) -> None:
     click.echo(_NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], text.decode()))
 
 
+def say_lines(text: str) -> None:
+    """Print a text of several lines for people, whose pipe may end at a terminal."""
+    click.echo(printable_text(text))
+
+
 def say_text(text: str, *, nl: bool = True) -> None:
     """Print an answer: at a terminal as it can be shown, into a file or a pipe as it is."""
     if sys.stdout.isatty():

@@ -67,6 +67,12 @@ class RowRefused(StorageError):
     """The database does not take what a row says, however often it is tried."""
 
 
+class Deadlock(StorageError):
+    """Others waited for this transaction, and it for them; tried again, it goes through."""
+
+
+_DEADLOCKS: Final = ("40001", "40P01")
+TRIES: Final = 3
 _REFUSALS: Final = ("22", "23", "54")
 """Classes of SQLSTATE: of values, of constraints, and of what is too long."""
 
@@ -81,13 +87,19 @@ class _Failed:
         if isinstance(error, OverflowError | UnicodeEncodeError):  # drivers', which SQLAlchemy passes on
             raise RowRefused(f"the tables of the logs do not take it: {type(error).__name__}") from None
         if isinstance(error, SQLAlchemyError):
-            kind = RowRefused if _is_refused(error) else StorageError
+            refused = RowRefused if _is_refused(error) else StorageError
+            kind = Deadlock if _state_of(error) in _DEADLOCKS else refused
             raise kind(f"the tables of the logs cannot be used: {_reason(error)}") from None
 
 
-def _is_refused(error: SQLAlchemyError) -> bool:
+def _state_of(error: SQLAlchemyError) -> str | None:
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    if isinstance(state, str):
+    return state if isinstance(state, str) else None
+
+
+def _is_refused(error: SQLAlchemyError) -> bool:
+    state = _state_of(error)
+    if state is not None:
         return state.startswith(_REFUSALS)
     is_value = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
     return is_value or isinstance(error, DataError | IntegrityError)
@@ -179,13 +191,22 @@ class ThreadedDatabase:
             time.sleep(max(0.0, self._next_at - time.monotonic()))
         began = time.monotonic()
         try:
-            with _Failed(), self._engine.connect().execution_options(writes=True) as connection:
-                result = work(connection)
-                connection.commit()
-                return result
+            for number in range(TRIES):
+                try:
+                    return self._run_once(work)
+                except Deadlock:
+                    if number == TRIES - 1:
+                        raise
+            raise AssertionError("unreachable: the last try returns or raises")
         finally:
             ended = time.monotonic()
             self._next_at = ended + (ended - began)
+
+    def _run_once(self, work: Callable[[Connection], T]) -> T:
+        with _Failed(), self._engine.connect().execution_options(writes=True) as connection:
+            result = work(connection)
+            connection.commit()
+            return result
 
     def _write_pending(self) -> None:
         while True:
@@ -251,6 +272,17 @@ class AsyncDatabase:
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns, which may write."""
+        from sqlalchemy.ext.asyncio import AsyncEngine
+
+        for number in range(TRIES if isinstance(self._bind, AsyncEngine) else 1):
+            try:
+                return await self._run_once(work)
+            except Deadlock:
+                if number == TRIES - 1 or not isinstance(self._bind, AsyncEngine):
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def _run_once(self, work: Callable[[Connection], T]) -> T:
         from sqlalchemy.ext.asyncio import AsyncEngine
 
         with _Failed():

@@ -52,6 +52,21 @@ async def test_the_files_of_calls_that_began_long_ago_go(
     assert summary_of(run)["total_calls"] == 4
 
 
+@pytest.mark.parametrize("file_format", ["yaml", "json"])
+@pytest.mark.parametrize("field", ["agent_name", "model", "provider", "call_id", "request_id"])
+async def test_no_name_is_so_long_that_a_file_stays(tmp_path: Path, file_format: str, field: str) -> None:
+    long: dict[str, str] = {field: "y" * 30_000 + "\njob_id: job-2\ntimestamp: 2020-01-01T00:00:00+00:00\n"}
+    log = create_llm_logger(run_id="run", output_dir=tmp_path, format=file_format)
+    for job in ("job-1", "job-3", None):
+        log.record(call_record(job_id=job, **long))
+    await log.flush_async()
+    for job, gone in (("job-2", 0), ("job-1", 1)):
+        subject = ErasedSubject(scope_id="default", job_ids=[job], pseudonym="p", at=NOW)
+        assert await ErasedCallLogs([tmp_path]).erase(subject) == gone
+    assert await ErasedCallLogs([tmp_path]).prune_content(before=WHEN) == 0
+    assert await ErasedCallLogs([tmp_path]).prune_content(before=WHEN + timedelta(seconds=1)) == 2
+
+
 @pytest.mark.parametrize("said", ["no time", "2020-01-01T00:00:00", "2020-13-01T00:00:00+00:00", ""])
 async def test_a_file_that_tells_no_time_stays(tmp_path: Path, said: str) -> None:
     (tmp_path / "call_001_x.yaml").write_text(f"timestamp: {said}\n")
