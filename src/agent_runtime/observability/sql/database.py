@@ -71,6 +71,8 @@ class Deadlock(StorageError):
     """Others waited for this transaction, and it for them; tried again, it goes through."""
 
 
+_PATIENCE: Final = "SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '60s'"
+"""Everybody changes the same sums: whoever stands still in the middle of it must not have all others stand still."""
 _DEADLOCKS: Final = ("40001", "40P01")
 TRIES: Final = 3
 _REFUSALS: Final = ("22", "23", "54")
@@ -135,6 +137,7 @@ class ThreadedDatabase:
         self._changing = threading.Lock()
         self._pending: deque[tuple[Sequence[Change], Future[None]]] = deque()
         self._waiting = 0
+        self._is_closing = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="log-writer")
         self._readers = (  # of a database in memory there is one connection
             self._writer
@@ -178,6 +181,7 @@ class ThreadedDatabase:
         if self._dispose is None:
             await asyncio.get_running_loop().run_in_executor(self._writer, _nothing)
             return
+        self._is_closing = True
         for pool in {self._writer, self._readers}:
             await asyncio.to_thread(pool.shutdown)
         self._dispose()
@@ -219,23 +223,31 @@ class ThreadedDatabase:
                 self._waiting -= rows
             if not taken:
                 return
-            self._write_batch(taken)
+            has_failed = not self._write_batch(taken)
             with self._changing:
+                if has_failed and self._is_closing:  # nobody waits for each of the rest to fail
+                    taken, self._waiting = list(self._pending), 0
+                    self._pending.clear()
+                    for _, done in taken:
+                        _told(done, StorageError("the logs were closed before their database took this row"))
                 if not self._pending:
                     return
 
-    def _write_batch(self, taken: Sequence[tuple[Sequence[Change], Future[None]]]) -> None:
+    def _write_batch(self, taken: Sequence[tuple[Sequence[Change], Future[None]]]) -> bool:
+        """Write what callers have given; return whether the database could be written at all."""
         try:
             self._run(partial(write, changes=[change for changes, _ in taken for change in changes]))
         except Exception as error:  # noqa: BLE001 -- told to whoever waits
-            if len(taken) > 1:  # one of them may be what the database refuses
-                for one in taken:
-                    self._write_batch([one])
-                return
-            _told(taken[0][1], error)
-            return
+            is_away = isinstance(error, StorageError) and not isinstance(error, RowRefused)
+            if len(taken) > 1 and not is_away:  # one of them may be what the database refuses
+                written = [self._write_batch([one]) for one in taken]
+                return all(written)
+            for _, done in taken:
+                _told(done, error)
+            return not is_away
         for _, done in taken:
             _told(done, None)
+        return True
 
 
 def _nothing() -> None:
@@ -369,12 +381,7 @@ def _engine_of(storage: Storage) -> Engine:
         return _sqlite(URL.create("sqlite", database=file, query={"uri": "true", **dict(parse_qsl(query))}))
     if isinstance(dsn, str):
         with optional_packages():
-            return create_engine(
-                make_url(dsn).set(drivername="postgresql+psycopg"),
-                hide_parameters=True,
-                pool_size=1 + READERS,
-                pool_pre_ping=True,
-            )
+            return _postgres(make_url(dsn).set(drivername="postgresql+psycopg"))
     if not has_logs(storage):
         raise ConfigurationError(
             "the logs cannot use the connections of this storage: give them an engine of their own"
@@ -384,6 +391,16 @@ def _engine_of(storage: Storage) -> Engine:
         engine = _IN_MEMORY[storage] = _sqlite(URL.create("sqlite"), poolclass=StaticPool)
         finalize(storage, engine.dispose)
         metadata.create_all(engine)
+    return engine
+
+
+def _postgres(url: URL) -> Engine:
+    engine = create_engine(url, hide_parameters=True, pool_size=1 + READERS, pool_pre_ping=True)
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(_PATIENCE)
+
     return engine
 
 
