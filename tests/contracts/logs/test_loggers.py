@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError
 from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore
 from agent_runtime.observability.sql import patience
-from agent_runtime.observability.sql.database import database_of
+from agent_runtime.observability.sql.database import StorageDatabase, database_of
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.storage import Storage
 from agent_runtime.runner import AgentSpec, AsyncAgentRunner
@@ -418,6 +419,23 @@ async def test_what_waits_for_a_database_that_stands_still_has_a_bound(
             await asyncio.sleep(0.01)
     await calls.aclose()
     await engine.dispose()
+
+
+async def test_what_is_given_while_a_database_is_opened_is_written_in_its_order(
+    storage: Storage, logs: LogStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "WAIT_SECONDS", 0)
+    opened, times = StorageDatabase._open, iter([0.3])
+
+    def slow_at_first(database: StorageDatabase) -> None:
+        opened(database)
+        time.sleep(next(times, 0))
+
+    monkeypatch.setattr(StorageDatabase, "_open", slow_at_first)
+    async with ExecutionLogger(storage).log_execution("a", "run"):
+        pass
+    await asyncio.sleep(0.5)
+    assert await logs.count_executions(status="completed") == 1
 
 
 @pytest.mark.parametrize("is_async", [False, True])

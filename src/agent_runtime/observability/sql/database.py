@@ -164,6 +164,10 @@ class ThreadedDatabase:
 
     async def write(self, changes: Sequence[Change]) -> None:
         """Write changes of rows."""
+        await asyncio.wrap_future(self.given(changes))
+
+    def given(self, changes: Sequence[Change]) -> Future[None]:
+        """Take changes of rows, to be written after all that were given before; return what tells when they are. Raises `StorageError`."""
         self._begin_anew_in_a_fork()
         done: Future[None] = Future()
         with self._changing:
@@ -173,7 +177,7 @@ class ThreadedDatabase:
             self._pending.append((changes, done))
             if len(self._pending) == 1:
                 self._writer.submit(self._write_pending)
-        await asyncio.wrap_future(done)
+        return done
 
     async def aclose(self) -> None:
         """Finish what was given, and close the connections of an engine of ours: another one may have further users."""
@@ -333,6 +337,7 @@ class StorageDatabase:
         self._storage = storage
         self._opening = threading.Lock()
         self._opened: ThreadedDatabase | None = None
+        self._in_turn: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Return what `work` returns."""
@@ -343,8 +348,10 @@ class StorageDatabase:
         return await (await self._database()).run(work)
 
     async def write(self, changes: Sequence[Change]) -> None:
-        """Write changes of rows."""
-        await (await self._database()).write(changes)
+        """Write changes of rows, in the order they are given, also while the database is being opened."""
+        async with self._in_turn.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            done = (await self._database()).given(changes)
+        await asyncio.wrap_future(done)
 
     async def aclose(self) -> None:
         """Finish what was given, and close the connections; the storage stays as it is."""
