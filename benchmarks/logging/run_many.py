@@ -74,7 +74,6 @@ def logged(case: str, size: int, calls: int, folder: Path) -> dict[str, object]:
     summary = yaml.safe_load((logger.path / "summary.yaml").read_text())
     return {
         "files": len(files),
-        "others": sorted(path.name for path in logger.path.iterdir() if path not in set(files)),
         "total": summary["total_calls"],
         "lost": summary["lost_calls"],
         "without": summary["calls_without_content"],
