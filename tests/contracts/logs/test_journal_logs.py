@@ -242,6 +242,53 @@ async def test_a_retry_does_not_tell_again_what_was_told(storage: Storage, logs:
     assert whole.messages[3].text == '{"paid":3}'
 
 
+async def retried(storage: Storage) -> list[FeedEntry]:
+    """Have a job retried that has called a tool and gets no further; return what its logs are told, the copies with the rest."""
+    failed = await run(storage, ToolCall("c1", "pay", {"amount": 3}))
+    script = (ToolCall("c2", "pay", {"amount": 4}), answer("Paid.", "0.25"))
+    async with RuntimeKernel(storage=storage, agent=agent(*script), options=OPTIONS) as k:
+        await (await k.retry(failed)).result()
+    return await entries(storage)
+
+
+async def test_what_a_retry_copies_is_not_told_by_who_is_handed_it_again(
+    storage: Storage, logs: LogStore
+) -> None:
+    """As after a write that failed: the portion comes again to the same process, which has seen how the retry's own work began."""
+    told = await retried(storage)
+    projection = JournalLogs(storage)
+    await projection.project(told)
+    before, counted = await everything(logs), await sums(logs)
+    (first,) = [number for number, (_, event) in enumerate(told) if "retries" in event.data]
+    for begun in range(first, len(told)):
+        for end in (len(told) - 1, len(told)):  # the last one ends the job
+            await projection.project(told[begun:end])
+            await projection.project(told[begun : begun + 1])
+            assert await everything(logs) == before
+    assert await sums(logs) == counted == await recounted(logs)
+
+
+async def test_what_a_retry_does_is_told_by_who_has_seen_its_copies_alone(
+    storage: Storage, logs: LogStore
+) -> None:
+    """Another process was handed what followed, the beginning of the retry's own work with it, and then it is this one's turn again."""
+    told = await retried(storage)
+    await JournalLogs(storage).project(told)
+    before = await everything(logs)
+    (first,) = [number for number, (_, event) in enumerate(told) if "retries" in event.data]
+    own = max(number for number, (_, event) in enumerate(told) if event.type == "job.started")
+    assert own > first + 1
+    for seen in range(first + 1, own + 1):
+        for gone_on in range(seen, len(told)):
+            await logs.forget(before=datetime(9000, 1, 1, tzinfo=UTC))
+            projection = JournalLogs(storage)
+            await projection.project(told[:seen])
+            await JournalLogs(storage).project(told[seen:gone_on])
+            await projection.project(told[gone_on:])
+            assert await everything(logs) == before
+            assert await sums(logs) == await recounted(logs)
+
+
 async def test_corrections_of_the_ledger_are_taken_over(storage: Storage, logs: LogStore) -> None:
     projection = JournalLogs(storage)
     job_id = await run(storage, ProviderUnavailable("lost"), answer("Yes.", "0.25"), projection=projection)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Connection, Table, select, update
 
 from agent_runtime.audit.erasure import ERASED
+from agent_runtime.observability.sql.copies import Copies
 from agent_runtime.observability.sql.database import BATCH, LogDatabase, RowRefused, database_of
 from agent_runtime.observability.sql.entries import EntryReader
 from agent_runtime.observability.sql.erasing import LogEraser
@@ -23,7 +24,7 @@ from agent_runtime.ports.erasure import ErasedSubject
 from agent_runtime.ports.feed import FeedEntry
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import LedgerEntry, LedgerFilter
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord
 from llm_client.logs import logger_of
 from llm_client.pricing.book import PriceBook
@@ -35,8 +36,6 @@ MAX_JOBS: Final = 5_000
 LATE: Final = timedelta(minutes=10)
 """How long a correction may take to be written after the time it bears."""
 _PAGE: Final = 1000
-_COPIES: Final = 20
-"""Entries that are read at once: their content may be long."""
 logger = logger_of(__name__)
 
 
@@ -73,14 +72,15 @@ class JournalLogs:
         self._without_content = frozenset(without_content)
         self._reader = EntryReader(prices or PriceBook())
         self._jobs: OrderedDict[str, JobRecord] = OrderedDict()
-        self._copying: dict[str, bool] = {}
-        """Of jobs that are retries, whether what comes is still a copy of what the job before has done."""
+        self._copies = Copies(storage)
         self._corrected_until: datetime | None = None
 
     async def project(self, entries: Sequence[FeedEntry]) -> None:
         """Write what entries tell."""
         jobs = await self._jobs_of(entries)
-        told = [event for _, event in entries if not await self._is_copy(event, jobs[event.job_id or ""])]
+        told = [
+            event for _, event in entries if not await self._copies.is_copy(event, jobs[event.job_id or ""])
+        ]
         changes = await asyncio.to_thread(self._changes, told, jobs)
         for first in range(0, len(changes), BATCH):
             await self._write(changes[first : first + BATCH])
@@ -217,36 +217,6 @@ class JournalLogs:
         while len(self._jobs) > MAX_JOBS:
             self._jobs.popitem(last=False)
         return found
-
-    async def _is_copy(self, event: RuntimeEvent, job: JobRecord) -> bool:
-        """Whether an entry repeats what the job before this one has done, and told."""
-        if job.predecessor_id is None:
-            return False
-        copying = self._copying.get(job.job_id)
-        if event.type == RuntimeEventType.JOB_CREATED:
-            copying = "retries" in event.data
-        elif event.type == RuntimeEventType.JOB_STARTED or event.is_terminal:
-            copying = False
-        elif copying is None:  # this process has not seen how the job began
-            copying = await self._still_copies(event, job)
-        if event.is_terminal:
-            self._copying.pop(job.job_id, None)
-        else:
-            self._copying[job.job_id] = copying
-        return copying and event.type != RuntimeEventType.JOB_CREATED
-
-    async def _still_copies(self, event: RuntimeEvent, job: JobRecord) -> bool:
-        """Whether an entry comes before the beginning of a retry's own work; reads no more of its journal than tells."""
-        page = await self._storage.events(job.job_id, limit=1)
-        if not page or "retries" not in page[0].data:
-            return False
-        here, seq = event.seq or 1, 1
-        while page and seq < here:
-            page = await self._storage.events(job.job_id, after_seq=seq, limit=min(_COPIES, here - seq))
-            if any(one.type == RuntimeEventType.JOB_STARTED for one in page):
-                return False
-            seq += len(page)
-        return True
 
 
 def _may_be_corrected(event: RuntimeEvent) -> bool:
