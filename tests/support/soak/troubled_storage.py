@@ -88,7 +88,7 @@ class TroubledStorage(DyingStorage):
 
     async def commit(self, commit: Commit) -> int:
         seq: int = await self._write(lambda: self._inner.commit(commit))
-        self._life.learn(commit.events)
+        self._life.learn(commit.job_id, commit.events)
         return seq
 
     async def claim(self, job_id: str, **options: Any) -> Claim | None:

@@ -44,7 +44,7 @@ class MortalStorage(PostgresStorage):
     async def commit(self, commit: Commit) -> int:
         self.perhaps_die()
         seq = await super().commit(commit)
-        self.life.learn(commit.events)
+        self.life.learn(commit.job_id, commit.events)
         self.perhaps_die()
         return seq
 

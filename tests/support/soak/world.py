@@ -96,6 +96,8 @@ class Life:
         """Ends the process, whether it is its time or not."""
         self._finished: dict[str | None, str] = {}
         """Steps and tools that have ended by the journals this process has read and written, with the names of steps."""
+        self._retried: set[str] = set()
+        """Jobs in whose place this process has been given another one."""
 
     async def die(self) -> NoReturn:
         """Be killed by what has just been read."""
@@ -103,8 +105,12 @@ class Life:
         await asyncio.get_running_loop().create_future()
         raise AssertionError("unreachable: nobody completes the future")
 
-    def learn(self, events: Iterable[NewEvent | RuntimeEvent]) -> None:
-        """Take note of what a journal says that this process has read or written."""
+    def learn(self, job_id: str | None, events: Iterable[NewEvent | RuntimeEvent]) -> None:
+        """Take note of what a job's journal says that this process has read or written."""
+        if job_id in self._retried:
+            # The storage tells late that the last commit of the job was written, and others were faster: somebody has read that it
+            # failed and has had it retried, and this process was given the retry, whose journal says what is to be done anew.
+            return
         for event in events:
             if event.type == RuntimeEventType.JOB_RETRIED:
                 for operation in (*event.data["reopens"], *event.data["drops"]):
@@ -121,7 +127,9 @@ class Life:
             gone = [one for one in self._finished if (one or "").startswith(f"{job.origin}:")]
             for operation in gone:
                 del self._finished[operation]
-        self.learn(claim.events)
+            if job.predecessor_id is not None:
+                self._retried.add(job.predecessor_id)
+        self.learn(job.job_id, claim.events)
 
     async def _live(self) -> None:
         if self.rng.random() < 0.6:
