@@ -235,7 +235,6 @@ async def test_filters_are_values(storage: Storage, logs: LogStore, value: str) 
         "agent_type",
         "execution_step",
         "action_type",
-        "status",
         "external_platform",
         "external_user_id",
     ]:
@@ -250,7 +249,6 @@ async def test_filters_are_values(storage: Storage, logs: LogStore, value: str) 
         "provider",
         "model_id",
         "call_type",
-        "status",
     ]:
         assert await logs.llm_calls(**{name: value}) == []
     assert await logs.execution(value) == []
@@ -262,6 +260,9 @@ async def test_filters_are_values(storage: Storage, logs: LogStore, value: str) 
         await logs.executions(before=value)
     with pytest.raises(InvalidInput):
         await logs.usage(value)
+    for status in (logs.executions, logs.llm_calls, logs.count_executions, logs.count_llm_calls):
+        with pytest.raises(InvalidInput, match="started, completed, failed, cancelled"):
+            await status(status=value)  # type: ignore[operator]
     assert await logs.count_executions() == 1
 
 
@@ -299,6 +300,69 @@ async def test_names_that_no_database_takes_are_refused_everywhere(logs: LogStor
     ):
         with pytest.raises(InvalidInput):
             await asked
+
+
+@pytest.mark.parametrize("status", ["success", "succeeded"])
+async def test_what_is_no_filter_is_refused_with_those_that_are(logs: LogStore, status: str) -> None:
+    unknown: dict[str, Any] = {"agent": "a"}
+    with pytest.raises(InvalidInput, match=r"no filter 'agent': .*agent_type"):
+        await logs.executions(**unknown)
+    with pytest.raises(InvalidInput, match=r"no filter 'agent': .*agent_type"):
+        await logs.count_executions(**unknown)
+    unknown = {"agent_type": "a"}
+    with pytest.raises(
+        InvalidInput, match=r"no filter 'agent_type': agent|no filter 'agent_type': there are agent,"
+    ):
+        await logs.llm_calls(**unknown)
+    with pytest.raises(InvalidInput, match=f"no status '{status}': .*completed"):
+        await logs.executions(status=status)
+    with pytest.raises(InvalidInput, match="agent is given twice"):
+        await logs.usage("agent", "agent")
+    with pytest.raises(InvalidInput, match="no group 'model': there are day, scope, agent"):
+        await logs.runs("model")
+    with pytest.raises(InvalidInput, match="duration, calls, cost"):
+        await logs.executions(sort="size")
+    with pytest.raises(InvalidInput, match="sorted by time"):
+        await logs.executions(sort="cost", before="x")
+
+
+async def test_a_model_is_found_by_its_name_with_and_without_its_providers(
+    storage: Storage, logs: LogStore
+) -> None:
+    calls = LLMCallLogger(storage)
+    for provider, model in (("mine", "llama:8b"), ("yours", "llama:8b"), ("llama", "8b")):
+        async with calls.log_llm_call(provider, model):
+            pass
+    for name, count in (("llama:8b", 3), ("mine:llama:8b", 1), ("8b", 1), ("yours:8b", 0)):
+        assert await logs.count_llm_calls(model_id=name) == count
+
+
+async def test_what_is_done_for_an_execution_is_added_up_with_it(storage: Storage, logs: LogStore) -> None:
+    executions, calls = ExecutionLogger(storage, scope_id="acme"), LLMCallLogger(storage, scope_id="acme")
+    stranger = LLMCallLogger(storage, scope_id="other")
+    async with executions.log_execution("planner", "run") as begun:
+        one = begun.log
+        async with calls.log_llm_call("p", "m") as call:
+            call.usage = Usage(input_tokens=1, cost=Decimal(2), requests=1)
+        async with calls.log_llm_call("p", "m"):
+            pass
+        async with stranger.log_llm_call("p", "m", execution_log_id=one.id):
+            pass
+        child = await executions.start_execution("reader", "run", execution_id="child")
+    await executions.end_execution(child)
+    found = await logs.executions(sort="cost")
+    assert found == await logs.executions(sort="calls")
+    assert found[0].agent_type == "planner"
+    sums = await logs.usage_of(found)
+    assert (sums[found[0].id].calls, sums[found[0].id].cost, sums[found[0].id].unpriced) == (2, 2, 1)
+    assert await logs.execution_ids([one.id, "no id"]) == {one.id: one.execution_id}
+    assert await logs.runs("agent", "scope") == {("planner", "acme"): 1, ("reader", "acme"): 1}
+    (whole, *_) = await logs.execution(one.id)
+    assert whole.execution_id == one.execution_id
+    assert await logs.execution(one.id, scope_id="other") == []
+    (below,) = await logs.descendants(one.execution_id, scope_id="acme")
+    assert (below.execution_id, below.parent_id) == ("child", one.id)
+    assert await logs.descendants(one.execution_id, scope_id="other") == []
 
 
 async def test_bounds_of_pages(storage: Storage, logs: LogStore) -> None:

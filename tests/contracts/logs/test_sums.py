@@ -1,6 +1,7 @@
 """What is added up equals what the rows say, whatever is written, changed and taken away; and is read right at the edges of a period."""
 
 import asyncio
+import math
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -257,6 +258,11 @@ async def test_nothing_adds_up_to_nothing(logs: LogStore) -> None:
             await logs.summary(start_date=start, end_date=end)
 
 
+def near(milliseconds: int) -> Any:
+    """Return what a percentile equals that is as near as is promised, and rounded."""
+    return pytest.approx(milliseconds, abs=milliseconds * rollups.ACCURACY + 0.06)
+
+
 async def test_percentiles_are_near_the_true_ones(storage: Storage) -> None:
     full = await filled(storage, 2000, seed=11)
     end = START + timedelta(days=3)
@@ -269,8 +275,32 @@ async def test_percentiles_are_near_the_true_ones(storage: Storage) -> None:
             durations = sorted(call.duration_ms for call in calls)
             assert percentiles["count"] == len(durations)
             for percent in (50, 90, 95, 99):
-                true = durations[int(percent / 100 * (len(durations) - 1))]
-                assert percentiles[f"p{percent}_ms"] == pytest.approx(true, rel=rollups.ACCURACY, abs=0.1)
+                true = durations[math.ceil(percent * len(durations) / 100) - 1]  # the nearest rank
+                assert percentiles[f"p{percent}_ms"] == near(true)
+
+
+@pytest.mark.parametrize(
+    ("durations", "of_percent"),
+    [
+        ([13, 13, 13, 14, 14, 14, 14, 14, 64, 404], {50: 14, 90: 64, 95: 404, 99: 404}),
+        ([700, 1000, 1000, 17_900], {50: 1000, 90: 17_900, 99: 17_900}),
+        ([5], {50: 5, 99: 5}),
+        (list(range(1, 101)), {50: 50, 90: 90, 95: 95, 99: 99}),
+    ],
+)
+async def test_percentiles_of_few_do_not_hide_the_slowest(
+    storage: Storage, logs: LogStore, durations: list[int], of_percent: dict[int, int]
+) -> None:
+    rows = [{"start_time": START, "provider": "p", "model_id": "m", "duration_ms": one} for one in durations]
+    await database_of(storage).write([Change(llm_call_logs, new_row(), row) for row in rows])
+    told = (await logs.latency(start_date=START, end_date=START + timedelta(days=1)))["all"]
+    for percent, true in of_percent.items():
+        assert told[f"p{percent}_ms"] == near(true)
+
+
+async def test_executions_have_no_model(logs: LogStore) -> None:
+    with pytest.raises(InvalidInput, match="by agent or scope"):
+        await logs.latency("execution", by="model")
 
 
 @given(milliseconds=st.integers(1, 10**12))

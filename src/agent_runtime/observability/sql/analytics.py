@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Table, case, func, select
 from agent_runtime.errors import InvalidInput
 from agent_runtime.observability.sql import rollups
 from agent_runtime.observability.sql.reading import as_moment, as_text
+from agent_runtime.observability.sql.records import ExecutionLog
 from agent_runtime.observability.sql.rollups import day_of, middle_of
 from agent_runtime.observability.sql.tables import (
     call_rollups,
@@ -20,12 +21,14 @@ from agent_runtime.observability.sql.tables import (
     latency_rollups,
     llm_call_logs,
 )
+from agent_runtime.observability.sql.writing import IDS
 from agent_runtime.values.money import to_dollars
 
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """Further away there is no whole day to add to."""
 PERCENTILES: Final = (50, 90, 95, 99)
 GROUPS: Final = ("day", "scope", "agent", "provider", "model", "status", "call_type")
+RUN_GROUPS: Final = ("day", "scope", "agent")
 
 
 class Period(NamedTuple):
@@ -51,8 +54,9 @@ class CallSums(NamedTuple):
     cost: Decimal = Decimal(0)
     """US dollars, of those that have a price."""
     saved: Decimal = Decimal(0)
-    """US dollars that the tokens from vendors' caches would have cost more."""
+    """US dollars that the tokens from vendors' caches would have cost more, of calls where that is known."""
     unpriced: int = 0
+    """Calls that have ended and have no known price: what they cost is in no sum."""
     uncertain: int = 0
     duration_ms: int = 0
     timed: int = 0
@@ -60,9 +64,15 @@ class CallSums(NamedTuple):
     @property
     def success_rate(self) -> float | None:
         """Per cent of the calls that have ended."""
-        return _rate(self.completed, self.completed + self.failed + self.cancelled)
+        return _rate(self.completed, self.ended)
+
+    @property
+    def ended(self) -> int:
+        """Calls that have ended."""
+        return self.completed + self.failed + self.cancelled
 
 
+_RUN_COLUMN_OF: Final = {"scope": "scope_id", "agent": "agent_type"}
 _COLUMN_OF: Final = {
     "scope": "scope_id",
     "agent": "agent",
@@ -336,6 +346,9 @@ def _call_analytics(added: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[
     def tokens(row: Mapping[str, Any]) -> int:
         return int(row["input_tokens"] + row["output_tokens"])
 
+    def unpriced(row: Mapping[str, Any]) -> int:
+        return int(row["unpriced"])
+
     statuses = _counts(added, 2, "calls")
     timed = total("timed")
     return {
@@ -360,6 +373,8 @@ def _call_analytics(added: Mapping[tuple[Any, ...], Mapping[str, Any]]) -> dict[
         "cost_by_provider": by(0, cost, Decimal(0)),
         "tokens_by_model": by(1, tokens, 0),
         "tokens_by_provider": by(0, tokens, 0),
+        "unpriced_by_model": by(1, unpriced, 0),
+        "unpriced_by_provider": by(0, unpriced, 0),
     }
 
 
@@ -369,9 +384,7 @@ def usage(connection: Connection, asked: Period, groups: Sequence[str]) -> dict[
     Raises:
         InvalidInput: There is no such group.
     """
-    unknown = [name for name in groups if name not in GROUPS]
-    if unknown or len(set(groups)) < len(groups):
-        raise InvalidInput(f"calls are grouped by some of {', '.join(GROUPS)}")
+    _check_groups(groups, GROUPS)
     columns = [_COLUMN_OF[name] for name in groups if name != "day"]
     keys = [*columns, *([] if "status" in columns else ["status"])]
     added = _added(connection, _OF_CALLS, asked, keys, by_day="day" in groups)
@@ -381,6 +394,53 @@ def usage(connection: Connection, asked: Period, groups: Sequence[str]) -> dict[
         group = tuple(str(key[place]) for place in places)
         found[group] = _plus(found.get(group, CallSums()), row, key[keys.index("status")])
     return dict(sorted(found.items()))
+
+
+def _check_groups(groups: Sequence[str], known: Sequence[str]) -> None:
+    for name in groups:
+        if name not in known:
+            raise InvalidInput(f"there is no group {name!r}: there are {', '.join(known)}")
+        if groups.count(name) > 1:
+            raise InvalidInput(f"{name} is given twice: a group counts once")
+
+
+def runs(connection: Connection, asked: Period, groups: Sequence[str]) -> dict[tuple[str, ...], int]:
+    """Count runs by day (UTC), scope or agent, in the order of the names.
+
+    Raises:
+        InvalidInput: There is no such group.
+    """
+    _check_groups(groups, RUN_GROUPS)
+    columns = [_RUN_COLUMN_OF[name] for name in groups if name != "day"]
+    keys = [*columns, "execution_step"]
+    added = _added(connection, _OF_EXECUTIONS, asked, keys, by_day="day" in groups)
+    places = [(len(keys) if name == "day" else keys.index(_RUN_COLUMN_OF[name])) for name in groups]
+    found: dict[tuple[str, ...], int] = {}
+    for key, row in added.items():
+        if key[keys.index("execution_step")] == "run":
+            group = tuple(str(key[place]) for place in places)
+            found[group] = found.get(group, 0) + row["executions"]
+    return dict(sorted(found.items()))
+
+
+def of_executions(connection: Connection, executions: Sequence[ExecutionLog]) -> dict[str, CallSums]:
+    """Add up the calls that belong to executions, by the ids of their rows."""
+    scopes = {one.id: one.scope_id for one in executions}
+    found = {id_: CallSums() for id_ in scopes}
+    calls, ids = llm_call_logs.c, list(scopes)
+    keys = ("execution_log_id", "scope_id", "status")
+    sums: list[Any] = [func.sum(_OF_CALLS.of_row[name]) for name in _OF_CALLS.names]
+    for first in range(0, len(ids), IDS):
+        among = [calls.execution_log_id.in_(ids[first : first + IDS])]
+        for row in _grouped(connection, llm_call_logs, None, keys, sums, among):
+            id_, scope, status = row[: len(keys)]
+            if scopes[id_] != scope:  # anybody may name any execution
+                continue
+            values = {
+                name: int(value or 0) for name, value in zip(_OF_CALLS.names, row[len(keys) :], strict=True)
+            }
+            found[id_] = _plus(found[id_], values, status)
+    return found
 
 
 def _plus(sums: CallSums, row: Mapping[str, Any], status: str) -> CallSums:
@@ -420,6 +480,8 @@ def latency(
         raise InvalidInput("latencies are those of call, first_token or execution, by agent, model or scope")
     if asked.report_id is not None:
         raise InvalidInput("latencies are not kept by report")
+    if kind == "execution" and group == "model":
+        raise InvalidInput("executions have no model: their durations are by agent or scope")
     keys = [] if group is None else [table.c.scope_id if group == "scope" else table.c.name]
     grouped_by = "all" if group in (None, "scope") else group
     query = (
@@ -442,10 +504,10 @@ def _percentiles(buckets: Sequence[tuple[int, int]]) -> dict[str, float | int]:
     total = sum(n for _, n in buckets)
     found: dict[str, float | int] = {"count": total}
     for percent in PERCENTILES:
-        rank, passed = percent / 100 * (total - 1), 0
+        rank, passed = -(-percent * total // 100), 0  # the nearest rank: of few durations, p99 is the longest
         for bucket, n in buckets:
             passed += n
-            if passed > rank:
+            if passed >= rank:
                 found[f"p{percent}_ms"] = round(middle_of(bucket), 1)
                 break
     return found

@@ -5,11 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
-from typing import Final, TypedDict
+from datetime import datetime, timedelta
+from typing import Any, Final, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, and_, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    func,
+    or_,
+    select,
+)
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.observability.sql.ids import run_row
@@ -60,6 +72,7 @@ class LLMCallFilters(LogTimes, total=False):
     agent: str | None
     provider: str | None
     model_id: str | None
+    """A model's name, or `provider:model`."""
     call_type: str | None
     status: str | None
 
@@ -68,20 +81,42 @@ def conditions_of(table: Table, filters: Mapping[str, object]) -> list[ColumnEle
     """Return the conditions of filters.
 
     Raises:
-        InvalidInput: A time has no zone, or a value is no text.
+        InvalidInput: There is no such filter or status, a time has no zone, or a value is no text.
     """
     conditions: list[ColumnElement[bool]] = []
+    allowed = _ALLOWED[table]
     for name, value in filters.items():
+        if name not in allowed:
+            raise InvalidInput(f"there is no filter {name!r}: there are {', '.join(allowed)}")
         if value is None:
             continue
         if name in ("start_date", "end_date"):
             column, moment = table.c.start_time, as_moment(name, value)
             conditions.append(column >= moment if name == "start_date" else column < moment)
             continue
-        conditions.append(table.c[name] == _as_stored(name, as_text(name, value)))
+        text = as_text(name, value)
+        if name == "status" and text not in STATUSES:
+            raise InvalidInput(f"there is no status {text!r}: there are {', '.join(STATUSES)}")
+        is_meant = table.c[name] == _as_stored(name, text)
+        conditions.append(_is_of_model(text) if name == "model_id" else is_meant)
     return conditions
 
 
+def _is_of_model(value: str) -> ColumnElement[bool]:
+    """Return the condition of a model, by its name alone or as `provider:model`. Names of models have colons too."""
+    calls = llm_call_logs.c
+    named = calls.model_id == stored_name(value)
+    provider, colon, model = value.partition(":")
+    if not colon:
+        return named
+    return or_(named, and_(calls.provider == stored_name(provider), calls.model_id == stored_name(model)))
+
+
+STATUSES: Final = ("started", "completed", "failed", "cancelled")
+_ALLOWED: Final = {
+    execution_logs: tuple(sorted(ExecutionFilters.__optional_keys__)),
+    llm_call_logs: tuple(sorted(LLMCallFilters.__optional_keys__)),
+}
 _NOT_TEXT: Final = re.compile("[\x00\ud800-\udfff]")
 """What no database takes."""
 _AS_THEY_ARE: Final = frozenset({"scope_id", "status", "job_id", "execution_log_id", "parent_id"})
@@ -126,23 +161,61 @@ def page(
     limit: int,
     offset: int,
     before: str | None,
-    content: bool = False,
+    errors: bool = False,
+    among: Sequence[ColumnElement[bool]] = (),
+    sort: str | None = None,
 ) -> list[RowMapping]:
-    """Return rows, the newest first."""
-    conditions = conditions_of(table, filters)
+    """Return rows, the newest first or the largest, of them with the beginnings of what errors say."""
+    conditions = [*conditions_of(table, filters), *among]
+    columns: list[ColumnElement[Any]] = [*columns_of(table, content=False)]
+    if errors:
+        columns.append(func.substr(table.c.error_message, 1, MAX_REASON).label("error_message"))
+    query, order = select(*columns), [table.c.start_time.desc(), table.c.id.desc()]
+    if sort is not None:
+        if before is not None:
+            raise InvalidInput("before goes on after a row of the list that is sorted by time")
+        query, largest = _sorted(query, filters, sort)
+        order = [*largest, *order]
     if before is not None:
         conditions.append(_older(connection, table, before))
-    query = (
-        select(*columns_of(table, content=content))
-        .where(*conditions)
-        .order_by(table.c.start_time.desc(), table.c.id.desc())
-        .limit(limit)
-        .offset(offset)
-    )
+    query = query.where(*conditions).order_by(*order).limit(limit).offset(offset)
     return list(connection.execute(query).mappings())
 
 
+MAX_REASON: Final = 200
+"""Characters of an error that lists read."""
+SORTS: Final = ("duration", "calls", "cost")
+
+
+def _sorted(query: Select[Any], filters: Mapping[str, object], sort: str) -> tuple[Select[Any], list[Any]]:
+    """Return a query of executions, and what it is to be ordered by. What their calls add up to is added up of the rows of the period."""
+    if sort not in SORTS:
+        raise InvalidInput(f"executions are sorted by {', '.join(SORTS)}, or by time")
+    if sort == "duration":
+        return query, [execution_logs.c.duration_ms.desc().nulls_last()]
+    calls = llm_call_logs.c
+    same = {name: value for name, value in filters.items() if name in ("scope_id", "start_date")}
+    sums = (
+        select(
+            calls.execution_log_id,
+            calls.scope_id,
+            func.count().label("calls"),
+            func.sum(calls.total_cost_units).label("cost"),
+        )
+        .where(*conditions_of(llm_call_logs, same), calls.execution_log_id.is_not(None))
+        .group_by(calls.execution_log_id, calls.scope_id)
+        .subquery()
+    )
+    is_of = (cast(execution_logs.c.id, Text) == sums.c.execution_log_id) & (
+        execution_logs.c.scope_id == sums.c.scope_id
+    )
+    largest = ("cost", "calls") if sort == "cost" else ("calls", "cost")
+    return query.outerjoin(sums, is_of), [sums.c[name].desc().nulls_last() for name in largest]
+
+
 def _older(connection: Connection, table: Table, before: str) -> ColumnElement[bool]:
+    if table is execution_logs and _row_id(before) is None:
+        before = run_row(before)  # of a job
     row = connection.execute(select(table.c.start_time).where(has_id(table, before))).one_or_none()
     if row is None:
         raise InvalidInput(f"there is no row {before!r} to go on after")
@@ -154,10 +227,18 @@ def _older(connection: Connection, table: Table, before: str) -> ColumnElement[b
 
 def has_id(table: Table, id_: str) -> ColumnElement[bool]:
     """Return the condition of the row with an id. Raises `InvalidInput`: it is none."""
+    row = _row_id(id_)
+    if row is None:
+        raise InvalidInput(f"{id_!r} is not the id of a row")
+    return table.c.id == row
+
+
+def _row_id(id_: str) -> str | None:
+    """Return an id of a row as it is stored, `None` for what is none."""
     try:
-        return table.c.id == str(UUID(id_))
+        return str(UUID(id_))
     except (ValueError, AttributeError, TypeError):
-        raise InvalidInput(f"{id_!r} is not the id of a row") from None
+        return None
 
 
 def count(connection: Connection, table: Table, filters: Mapping[str, object]) -> int:
@@ -174,9 +255,23 @@ def executions(
     offset: int = 0,
     before: str | None = None,
     include_llm_calls: bool = False,
+    steps: bool = True,
+    errors: bool = False,
+    sort: str | None = None,
 ) -> list[ExecutionLog]:
     """Return executions without their texts, the newest first."""
-    rows = page(connection, execution_logs, filters, limit=limit, offset=offset, before=before)
+    among = [] if steps else [execution_logs.c.execution_step.not_in(STEPS)]
+    rows = page(
+        connection,
+        execution_logs,
+        filters,
+        limit=limit,
+        offset=offset,
+        before=before,
+        errors=errors,
+        among=among,
+        sort=sort,
+    )
     found = [ExecutionLog.of(row) for row in rows]
     return _with_calls(connection, found) if include_llm_calls else found
 
@@ -185,6 +280,17 @@ def execution(
     connection: Connection, execution_id: str, *, scope_id: str | None, include_llm_calls: bool, limit: int
 ) -> list[ExecutionLog]:
     """Return all that belongs to an execution with its texts, in the order it began."""
+    found = _of_execution(connection, execution_id, scope_id, limit)
+    if not found and _row_id(execution_id) is not None:
+        query = select(execution_logs.c.execution_id).where(has_id(execution_logs, execution_id))
+        named = connection.execute(query).scalar_one_or_none()
+        found = [] if named is None else _of_execution(connection, named, scope_id, limit)
+    return _with_calls(connection, found) if include_llm_calls else found
+
+
+def _of_execution(
+    connection: Connection, execution_id: str, scope_id: str | None, limit: int
+) -> list[ExecutionLog]:
     logs = execution_logs
     query = (
         select(*columns_of(logs, content=True))
@@ -192,8 +298,52 @@ def execution(
         .order_by(logs.c.start_time, logs.c.id)
         .limit(limit)
     )
-    found = [ExecutionLog.of(row) for row in connection.execute(query).mappings()]
-    return _with_calls(connection, found) if include_llm_calls else found
+    return [ExecutionLog.of(row) for row in connection.execute(query).mappings()]
+
+
+STEPS: Final = ("step", "tool")
+"""What is done within a run of a job."""
+_CLOCKS: Final = timedelta(hours=1)
+"""How far the clocks of two processes may be apart."""
+
+
+def descendants(
+    connection: Connection, execution_id: str, *, scope_id: str | None, limit: int
+) -> list[ExecutionLog]:
+    """Return the executions that an execution has begun, and those which they have, in the order of the generations.
+
+    A child begins while its parent is running, so this looks at no other time.
+    """
+    logs, found = execution_logs.c, dict[str, ExecutionLog]()
+    parents = _of_execution(connection, execution_id, scope_id, MAX_LIMIT)
+    known = {one.id for one in parents}
+    while parents and len(found) < limit:
+        ends = [one.end_time for one in parents]
+        among = [
+            logs.parent_id.in_([one.id for one in parents]),
+            logs.scope_id == parents[0].scope_id,
+            logs.start_time >= min(one.start_time for one in parents) - _CLOCKS,
+            logs.execution_id != execution_id,
+        ]
+        if None not in ends:
+            among.append(logs.start_time <= max(end for end in ends if end is not None) + _CLOCKS)
+        query = select(*columns_of(execution_logs, content=False)).where(*among)
+        query = query.order_by(logs.start_time, logs.id).limit(min(limit - len(found), MAX_LIMIT))
+        rows = map(ExecutionLog.of, connection.execute(query).mappings())
+        parents = [row for row in rows if row.id not in known]
+        known.update(one.id for one in parents)
+        found.update((one.id, one) for one in parents if one.execution_step not in STEPS)
+    return list(found.values())
+
+
+def execution_ids(connection: Connection, rows: Sequence[str]) -> dict[str, str]:
+    """Return to which executions rows belong."""
+    logs, found = execution_logs.c, dict[str, str]()
+    ids = sorted({one for one in map(_row_id, rows) if one is not None})
+    for first in range(0, len(ids), IDS):
+        query = select(logs.id, logs.execution_id).where(logs.id.in_(ids[first : first + IDS]))
+        found |= {str(id_): execution for id_, execution in connection.execute(query)}
+    return found
 
 
 def _with_calls(connection: Connection, found: Sequence[ExecutionLog]) -> list[ExecutionLog]:
@@ -225,12 +375,13 @@ def llm_calls(
     limit: int,
     offset: int = 0,
     before: str | None = None,
+    errors: bool = False,
 ) -> list[LLMCallLog]:
     """Return calls without their texts, the newest first."""
     job_id = filters.get("job_id")
     if job_id is not None:
         filters = {**filters, "execution_log_id": run_row(str(job_id))}  # which an index knows
-    rows = page(connection, llm_call_logs, filters, limit=limit, offset=offset, before=before)
+    rows = page(connection, llm_call_logs, filters, limit=limit, offset=offset, before=before, errors=errors)
     return [LLMCallLog.of(row) for row in rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Unpack
@@ -39,6 +40,9 @@ class LogStore:
         offset: int = 0,
         before: str | None = None,
         include_llm_calls: bool = False,
+        steps: bool = True,
+        errors: bool = False,
+        sort: str | None = None,
         **filters: Unpack[ExecutionFilters],
     ) -> list[ExecutionLog]:
         """Return executions without their texts, the newest first.
@@ -48,6 +52,9 @@ class LogStore:
             offset: How many to leave out; `before` is faster.
             before: Id of the last one of the page before.
             include_llm_calls: Whether the calls that belong to them are read too.
+            steps: Whether steps and tools' calls of jobs are among them, beside the runs.
+            errors: Whether what errors say is read too, up to 200 characters.
+            sort: `duration`, `calls` or `cost`: the largest first. This is looked up in all rows of the period.
             filters: Which ones.
 
         Raises:
@@ -63,6 +70,9 @@ class LogStore:
                 offset=offset,
                 before=before,
                 include_llm_calls=include_llm_calls,
+                steps=steps,
+                errors=errors,
+                sort=sort,
             )
         )
 
@@ -81,7 +91,7 @@ class LogStore:
         """Return all that belongs to an execution with its texts, in the order it began; of a job, `execution_id` is the job's id.
 
         Args:
-            execution_id: What belongs together.
+            execution_id: What belongs together, or the id of one of its rows.
             scope_id: Hides what is another scope's.
             include_llm_calls: Whether the calls that belong to it are read too, without their texts.
             limit: How many rows at most.
@@ -96,18 +106,47 @@ class LogStore:
             )
         )
 
+    async def descendants(
+        self, execution_id: str, *, scope_id: str | None = None, limit: int = 500
+    ) -> list[ExecutionLog]:
+        """Return the runs that an execution has begun, such as a job's child jobs, and those which they have; without their texts.
+
+        Args:
+            execution_id: The execution's.
+            scope_id: Hides what is another scope's.
+            limit: How many at most.
+        """
+        step = partial(reading.descendants, execution_id=execution_id, scope_id=scope_id, limit=limit)
+        return await self._database.read(step)
+
+    async def execution_ids(self, rows: Sequence[str]) -> dict[str, str]:
+        """Return to which executions rows belong, by the rows' ids; a `parent_id` is one."""
+        return await self._database.read(partial(reading.execution_ids, rows=rows))
+
+    async def usage_of(self, executions: Sequence[ExecutionLog]) -> dict[str, CallSums]:
+        """Return what the model calls of executions add up to, by the ids of their rows."""
+        return await self._database.read(partial(analytics.of_executions, executions=executions))
+
     async def llm_calls(
         self,
         *,
         limit: int = 100,
         offset: int = 0,
         before: str | None = None,
+        errors: bool = False,
         **filters: Unpack[LLMCallFilters],
     ) -> list[LLMCallLog]:
         """Return model calls without their texts, the newest first. Arguments and errors are those of `executions`."""
         check_page(limit, offset)
         return await self._database.read(
-            partial(reading.llm_calls, filters=filters, limit=limit, offset=offset, before=before)
+            partial(
+                reading.llm_calls,
+                filters=filters,
+                limit=limit,
+                offset=offset,
+                before=before,
+                errors=errors,
+            )
         )
 
     async def count_llm_calls(self, **filters: Unpack[LLMCallFilters]) -> int:
@@ -161,6 +200,24 @@ class LogStore:
         """
         asked = _period(start_date, end_date, scope_id, report_id)
         return await self._database.read(partial(analytics.usage, asked=asked, groups=groups))
+
+    async def runs(
+        self,
+        *groups: str,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        report_id: str | None = None,
+        scope_id: str | None = None,
+    ) -> dict[tuple[str, ...], int]:
+        """Return how many runs began, for each combination of some of `day` (UTC), `scope`, `agent`; beside `usage` it tells an agent's calls for each run.
+
+        The other arguments are those of `summary`.
+
+        Raises:
+            InvalidInput: There is no such group.
+        """
+        asked = _period(start_date, end_date, scope_id, report_id)
+        return await self._database.read(partial(analytics.runs, asked=asked, groups=groups))
 
     async def latency(
         self,
