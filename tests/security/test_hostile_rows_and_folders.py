@@ -398,7 +398,7 @@ def test_no_cell_of_costs_begins_a_formula(name: str) -> None:
 
 
 def test_nor_does_one_where_a_semicolon_separates_them(capsys: pytest.CaptureFixture[str]) -> None:
-    _write_csv("scope", [("shop;=1+1", _Sum())])
+    _write_csv(["scope"], [(("shop;=1+1",), _Sum())])
 
     row = capsys.readouterr().out.splitlines()[1]
     assert next(csv.reader([row], delimiter=";"))[0].startswith("shop;=1+1")

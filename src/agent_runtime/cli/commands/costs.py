@@ -17,7 +17,7 @@ import click
 from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
-from agent_runtime.cli.output.amounts import money, tokens
+from agent_runtime.cli.output.amounts import spent, tokens
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import show_table
 from agent_runtime.ledger.totals import CHECK
@@ -67,8 +67,7 @@ class _Sum:
 
     def cells(self) -> tuple[str, ...]:
         """Return it as the cells of a table's row."""
-        known = money(self.cost)
-        cost = ("no price" if self.unpriced == self.requests else f"≥ {known}") if self.unpriced else known
+        cost = spent(self.cost, unpriced=self.unpriced, of=self.requests)
         return (
             str(self.requests),
             tokens(self.input_tokens),
@@ -85,9 +84,10 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 @click.command()
 @click.option(
     "--by",
+    "groups",
+    multiple=True,
     type=click.Choice(["job", "model", "scope", "principal", "agent", "day", "tier", "price"]),
-    default="job",
-    show_default=True,
+    help="May be repeated; by job if nothing is said.",
 )
 @click.option("--job", "job_id", metavar="JOB", help="Only this job's.")
 @click.option("--scope", "scope_id", metavar="SCOPE", help="Only this tenant's.")
@@ -107,7 +107,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 @db_option
 def costs(
     db: str | None,
-    by: str,
+    groups: tuple[str, ...],
     limit: int,
     as_json: bool,
     as_csv: bool,
@@ -132,13 +132,14 @@ def costs(
         until=until,
         limit=_PAGE,
     )
+    by = tuple(dict.fromkeys(groups)) or ("job",)
     return asyncio.run(
         _costs(existing(db), wanted, by, limit, "json" if as_json else "csv" if as_csv else "table")
     )
 
 
-async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, form: str) -> int:
-    sums: dict[str, _Sum] = {}
+async def _costs(settings: Settings, wanted: LedgerFilter, by: Sequence[str], limit: int, form: str) -> int:
+    sums: dict[tuple[str, ...], _Sum] = {}
     total = _Sum()
     async with stored(settings) as database:
         if wanted.job_id is not None:
@@ -148,7 +149,7 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
                 if entry.type == CHECK:
                     continue
                 total.add(entry)
-                sums.setdefault(_key(entry, by), _Sum()).add(entry)
+                sums.setdefault(tuple(_key(entry, one) for one in by), _Sum()).add(entry)
             wanted = replace(wanted, after=page[-1].key)
     ranked = sorted(sums.items(), key=lambda item: (-item[1].cost, item[0]))
     if form == "csv":
@@ -156,24 +157,29 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: str, limit: int, 
         return OK
     dearest = ranked[:limit]
     if form == "json":
-        click.echo(json.dumps([{by: key, **entry.to_json()} for key, entry in dearest], indent=1))
+        click.echo(
+            json.dumps(
+                [{**dict(zip(by, key, strict=True)), **entry.to_json()} for key, entry in dearest], indent=1
+            )
+        )
         return OK
     if not dearest:
         say("nothing was spent")
         return OK
-    headers = (by, "requests", "input tokens", "output tokens", "cost", "uncertain")
-    rows = [(key, *entry.cells()) for key, entry in dearest]
-    show_table(headers, [*rows, ("total", *total.cells())], right=headers[1:], total=True)
+    headers = ("requests", "input tokens", "output tokens", "cost", "uncertain")
+    rows = [(*key, *entry.cells()) for key, entry in dearest]
+    sum_of_all = ("total", *[""] * (len(by) - 1), *total.cells())
+    show_table((*by, *headers), [*rows, sum_of_all], right=headers, total=True)
     if len(sums) > limit:
         say(f"{len(sums) - limit} more; the total counts them too (--limit {len(sums)})", err=True)
     return OK
 
 
-def _write_csv(by: str, sums: Sequence[tuple[str, _Sum]]) -> None:
+def _write_csv(by: Sequence[str], sums: Sequence[tuple[tuple[str, ...], _Sum]]) -> None:
     # Where a semicolon separates cells, what follows one in a name would be a cell of its own, but for the quotes.
     writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow([by, *_Sum().to_json()])
-    writer.writerows([_plain(key), *entry.to_json().values()] for key, entry in sums)
+    writer.writerow([*by, *_Sum().to_json()])
+    writer.writerows([*map(_plain, key), *entry.to_json().values()] for key, entry in sums)
 
 
 def _plain(cell: str) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     help="May be repeated.",
 )
 @click.option("--scope", metavar="SCOPE", help="Only this scope's.")
+@click.option("--principal", metavar="PRINCIPAL", help="Only this one's.")
+@click.option("--session", metavar="SESSION", help="Only this session's.")
 @click.option("--operator", metavar="NAME", help="Only this operator's.")
 @click.option(
     "--tag",
@@ -51,6 +53,8 @@ def list_jobs(
     db: str | None,
     status: tuple[str, ...],
     scope: str | None,
+    principal: str | None,
+    session: str | None,
     operator: str | None,
     tags: dict[str, str],
     since: datetime | None,
@@ -62,6 +66,8 @@ def list_jobs(
     wanted = JobFilter(
         status=frozenset(JobStatus(name) for name in status) or None,
         scope_id=scope,
+        principal_id=principal,
+        session_id=session,
         operator=operator,
         tags=tags,
         since=since,

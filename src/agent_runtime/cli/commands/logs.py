@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import click
 
 from agent_runtime.cli.database import db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
-from agent_runtime.cli.output.amounts import counted, moment, money, seconds, tokens
-from agent_runtime.cli.output.printable import say, say_lines
+from agent_runtime.cli.output.amounts import counted, moment, spent, tokens
+from agent_runtime.cli.output.logs import (
+    CALL_COLUMNS,
+    EXECUTION_COLUMNS,
+    SPARSE,
+    call_json,
+    call_rows,
+    calls_in_words,
+    cost_of,
+    counts,
+    duration,
+    echo,
+    execution_json,
+    execution_rows,
+    in_all,
+    near,
+    percent,
+    saved,
+    saved_of,
+    show_call_texts,
+    show_execution_texts,
+)
+from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import in_a_cell, show_table
 from agent_runtime.errors import InvalidInput, StorageReadOnly
+from agent_runtime.ports.clock import SystemClock
 
 if TYPE_CHECKING:
-    from agent_runtime.observability import ExecutionLog, LLMCallLog, LogStore
+    from agent_runtime.observability import ExecutionLog, LogStore
+    from agent_runtime.observability.sql.analytics import CallSums
     from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, LogTimes
+    from agent_runtime.ports.storage import Storage
     from agent_runtime.settings import Settings
 
     class _Wanted(ExecutionFilters, total=False):
@@ -55,16 +77,23 @@ def _filters(*names: str) -> Callable[[Command], Command]:
     """Add options that narrow a list, and those of its page."""
     help_of = {
         "scope_id": "Only this tenant's.",
+        "principal_id": "Only this one's.",
+        "session_id": "Only this session's.",
         "agent_type": "Only this agent's.",
         "agent": "Only this agent's.",
-        "execution_step": "Only such as run, tool or step.",
+        "execution_step": "Only such as run, tool or step; without it, runs and what was logged by hand.",
         "job_id": "Only this job's.",
-        "model_id": "Only calls of this model.",
+        "model_id": "Only calls of this model: its name, or PROVIDER:MODEL.",
         "report_id": "Only what belongs to this report.",
         "status": "Only those that started, completed, failed or were cancelled.",
     }
     flags = {"scope_id": "--scope", "agent_type": "--agent", "execution_step": "--step", "job_id": "--job"}
-    flags |= {"model_id": "--model", "report_id": "--report"}
+    flags |= {
+        "principal_id": "--principal",
+        "session_id": "--session",
+        "model_id": "--model",
+        "report_id": "--report",
+    }
 
     def add(command: Command) -> Command:
         for name in reversed(names):
@@ -82,7 +111,11 @@ def _page(command: Command) -> Command:
     for option in (
         db_option,
         click.option("--json", "as_json", is_flag=True, help="One JSON array."),
-        click.option("--before", metavar="ID", help="Go on after this row: the last one of the page before."),
+        click.option(
+            "--before",
+            metavar="ID",
+            help="Go on after this row, or this job's: the last one of the page before.",
+        ),
         click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True),
         click.option("--until", "end_date", type=MOMENT, metavar="TIME", help="Begun before then."),
         click.option(
@@ -112,24 +145,36 @@ def _period(command: Command) -> Command:
 
 
 @logs.command("list")
-@_filters("scope_id", "agent_type", "execution_step", "report_id", "status")
+@_filters("scope_id", "principal_id", "session_id", "agent_type", "execution_step", "report_id", "status")
+@click.option("--steps", "with_steps", is_flag=True, help="Steps and tools' calls of jobs too.")
+@click.option(
+    "--sort",
+    type=click.Choice(["duration", "calls", "cost"]),
+    help="The largest first instead of the newest, of the last 30 days if nothing else is said.",
+)
 @_page
-def list_executions(db: str | None, as_json: bool, **wanted: object) -> int:
-    """List executions, the newest first: runs of jobs, their tools and steps, and what was logged by hand."""
+def list_executions(
+    db: str | None, as_json: bool, with_steps: bool, sort: str | None, **wanted: object
+) -> int:
+    """List runs of jobs and what was logged by hand, the newest first, with their model calls and what these have cost."""
+    steps = with_steps or wanted["execution_step"] is not None
+    if sort is not None and wanted["start_date"] is None:
+        wanted["start_date"] = SystemClock().now() - timedelta(days=30)
 
     async def show(store: LogStore) -> int:
-        found = await store.executions(include_llm_calls=True, **cast("_Wanted", wanted))
+        found = await store.executions(
+            include_llm_calls=as_json, steps=steps, errors=True, sort=sort, **cast("_Wanted", wanted)
+        )
         if as_json:
-            _echo([_execution_json(one) for one in found])
+            parents = await store.execution_ids([one.parent_id for one in found if one.parent_id])
+            echo([execution_json(one, parents) for one in found])
         elif not found:
-            say("no executions")
+            say(f"no executions{await _meant(store, wanted)}")
         else:
-            show_table(
-                ("execution", "agent", "step", "action", "status", "started", "duration", "calls", "cost"),
-                [_execution_cells(one) for one in found],
-                right=("duration", "calls", "cost"),
-                sparse=("action",),
-            )
+            rows = execution_rows(found, await store.usage_of(found))
+            show_table(EXECUTION_COLUMNS, rows, right=("duration", "calls", "cost"), sparse=SPARSE)
+            if len(found) == wanted["limit"] and sort is None:
+                say(f"more: --before {found[-1].id}", err=True)
         return OK
 
     return _with_logs(db, show)
@@ -141,47 +186,86 @@ def list_executions(db: str | None, as_json: bool, **wanted: object) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON array.")
 @db_option
 def show_execution(db: str | None, execution: str, scope_id: str | None, as_json: bool) -> int:
-    """Show all that belongs to an execution, such as a job, with its texts; `logs call` shows those of a model call."""
+    """Show all that belongs to an execution, such as a job, with its texts; `logs call` shows those of a model call.
 
-    async def show(store: LogStore) -> int:
+    What it has begun, such as child jobs, is named, and added up with it. EXECUTION may be the id of a row.
+    """
+
+    async def show(store: LogStore, storage: Storage) -> int:
         found = await store.execution(execution, scope_id=scope_id)
         if not found:
-            raise InvalidInput(f"nothing is logged of an execution {execution!r}")
+            raise InvalidInput(await _no_execution(store, execution, scope_id))
         if as_json:
-            _echo([_execution_json(one) for one in found])
+            parents = await store.execution_ids([one.parent_id for one in found if one.parent_id])
+            echo([execution_json(one, parents) for one in found])
             return OK
         for one in found:
-            name = " ".join(filter(None, (one.agent_type, one.execution_step, one.action_type)))
-            say(f"{name}: {one.status}, {moment(one.start_time)}, {_duration(one.duration_ms)}")
-            for label, value in (("input", one.input_data), ("output", one.output_data)):
-                if value is not None:
-                    _show_text(label, json.dumps(value, indent=1, ensure_ascii=False))
-            _show_text("error", one.error_message)
-            for call in one.llm_calls:
-                say(f"  {'  '.join(_call_cells(call))}")
+            show_execution_texts(one)
+        if not any(one.input_data or one.output_data or one.error_message for one in found):
+            await _tell_why_empty(storage, found[0].execution_id, found[0].scope_id, found[0].status)
+        await _show_sums(store, found)
         return OK
 
-    return _with_logs(db, show)
+    return _with_storage(db, show)
+
+
+async def _show_sums(store: LogStore, found: Sequence[ExecutionLog]) -> None:
+    """Print the calls of an execution, and those of what it has begun."""
+    below = await store.descendants(found[0].execution_id, scope_id=found[0].scope_id)
+    sums = await store.usage_of([*found, *below])
+    own = [sums[one.id] for one in found]
+    depths = {one.id: 0 for one in found}
+    if below:
+        say("children:")
+    for one in below:
+        depths[one.id] = depths.get(one.parent_id or "", 0) + 1
+        said = (one.execution_id, one.agent_type, one.status, duration(one.duration_ms))
+        say(f"{'  ' * depths[one.id]}{'  '.join(said)}  {calls_in_words([sums[one.id]])}")
+    say(f"in all: {calls_in_words(own)}")
+    if below:
+        say(f"with its children: {calls_in_words(list(sums.values()))}")
+
+
+async def _no_execution(store: LogStore, id_: str, scope_id: str | None) -> str:
+    try:
+        call = await store.llm_call(id_, scope_id=scope_id)
+    except InvalidInput:  # it is no id of a row
+        call = None
+    if call is not None:
+        return f"{id_!r} is a model call: see `agent-runtime logs call {id_}`"
+    return f"nothing is logged of an execution {id_!r}"
+
+
+async def _tell_why_empty(storage: Storage, job_id: str | None, scope_id: str, status: str) -> None:
+    """Say why no texts are there."""
+    known = [] if job_id is None else await storage.audited([job_id])
+    for one in known:
+        if one.scope_id == scope_id and one.erased_at is not None:
+            return say(f"its content was erased at {moment(one.erased_at)}")
+        if one.scope_id == scope_id and one.content_pruned_at is not None:
+            return say(f"its content was pruned at {moment(one.content_pruned_at)}")
+    if status != "started":
+        say("no content is there: it was deleted from the logs, or never kept")
+    return None
 
 
 @logs.command("calls")
-@_filters("scope_id", "agent", "job_id", "model_id", "report_id", "status")
+@_filters("scope_id", "principal_id", "session_id", "agent", "job_id", "model_id", "report_id", "status")
 @_page
 def list_calls(db: str | None, as_json: bool, **wanted: object) -> int:
     """List model calls, the newest first: each attempt is one, failed and lost ones too."""
 
     async def show(store: LogStore) -> int:
-        found = await store.llm_calls(**cast("_WantedCalls", wanted))
+        found = await store.llm_calls(errors=True, **cast("_WantedCalls", wanted))
         if as_json:
-            _echo([_call_json(one) for one in found])
+            echo([call_json(one) for one in found])
         elif not found:
-            say("no model calls")
+            say(f"no model calls{await _meant(store, wanted)}")
         else:
-            show_table(
-                ("call", "agent", "model", "status", "started", "duration", "input", "output", "cost"),
-                [_call_cells(one) for one in found],
-                right=("duration", "input", "output", "cost"),
-            )
+            right = ("duration", "input", "output", "cost")
+            show_table(CALL_COLUMNS, call_rows(found), right=right, sparse=SPARSE)
+            if len(found) == wanted["limit"]:
+                say(f"more: --before {found[-1].id}", err=True)
         return OK
 
     return _with_logs(db, show)
@@ -195,22 +279,36 @@ def list_calls(db: str | None, as_json: bool, **wanted: object) -> int:
 def show_call(db: str | None, call: str, scope_id: str | None, as_json: bool) -> int:
     """Show a model call with what was asked and answered."""
 
-    async def show(store: LogStore) -> int:
+    async def show(store: LogStore, storage: Storage) -> int:
+        if await store.execution(call, scope_id=scope_id, include_llm_calls=False, limit=1):
+            raise InvalidInput(f"{call!r} is an execution: see `agent-runtime logs show {call}`")
         found = await store.llm_call(call, scope_id=scope_id)
         if found is None:
             raise InvalidInput(f"no model call {call!r} is logged")
         if as_json:
-            _echo(_call_json(found))
+            echo(call_json(found))
             return OK
-        say("  ".join(_call_cells(found)))
-        _show_text("prompt", found.prompt)
-        _show_text("response", found.response)
-        if found.tool_calls:
-            _show_text("tool calls", json.dumps(found.tool_calls, indent=1, ensure_ascii=False))
-        _show_text("error", found.error_message)
+        show_call_texts(found)
+        if not (found.prompt or found.response or found.tool_calls or found.error_message):
+            await _tell_why_empty(storage, found.job_id, found.scope_id, found.status)
         return OK
 
-    return _with_logs(db, show)
+    return _with_storage(db, show)
+
+
+async def _meant(store: LogStore, wanted: Mapping[str, object]) -> str:
+    """Return which names of agents and models may have been meant, where nothing has those that are asked for."""
+    period = cast("_Period", {"scope_id": wanted["scope_id"]})
+    for name, group in (("agent_type", "agent"), ("agent", "agent"), ("model_id", "model")):
+        asked = wanted.get(name)
+        if not isinstance(asked, str):
+            continue
+        known = await store.runs(group, **period) if name == "agent_type" else {}
+        names = [key for (key,) in known or await store.usage(group, **period)]
+        said = near(asked.rpartition(":")[2] if name == "model_id" else asked, names)
+        if said:
+            return said
+    return ""
 
 
 @logs.command("summary")
@@ -222,26 +320,34 @@ def show_summary(db: str | None, as_json: bool, **period: object) -> int:
     async def show(store: LogStore) -> int:
         summary = await store.summary(**cast("_Period", period))
         if as_json:
-            _echo(summary)
+            echo(summary)
             return OK
         executions, calls = summary["execution_analytics"], summary["llm_call_analytics"]
         stats, spans = calls["token_stats"], executions["duration_stats"]
+        statuses = calls["status_counts"]
+        ended = calls["total_calls"] - statuses.get("started", 0)
+        dates = summary["date_range"]
         rows = [
+            ("from", moment(dates["start_date"])),
+            ("to", moment(dates["end_date"])),
+            ("runs", f"{sum(executions['run_status_counts'].values()):,}"),
+            ("  by status", counts(executions["run_status_counts"])),
+            ("  succeeded", percent(executions["run_success_rate"])),
             ("executions", f"{executions['total_executions']:,}"),
-            ("  by status", _counts(executions["status_counts"])),
-            ("  by agent", _counts(executions["agent_type_counts"])),
-            ("  succeeded", _percent(executions["success_rate"])),
-            ("  duration on average", _duration(spans["avg_duration_ms"])),
-            ("  from", _duration(spans["min_duration_ms"])),
-            ("  to", _duration(spans["max_duration_ms"])),
+            ("  by status", counts(executions["status_counts"])),
+            ("  by agent", counts(executions["agent_type_counts"])),
+            ("  succeeded", percent(executions["success_rate"])),
+            ("  duration on average", duration(spans["avg_duration_ms"])),
+            ("  from", duration(spans["min_duration_ms"])),
+            ("  to", duration(spans["max_duration_ms"])),
             ("model calls", f"{calls['total_calls']:,}"),
-            ("  by model", _counts(calls["model_counts"])),
-            ("  succeeded", _percent(calls["success_rate"])),
+            ("  by model", counts(calls["model_counts"])),
+            ("  succeeded", percent(calls["success_rate"])),
             ("  input tokens", tokens(stats["total_input_tokens"])),
             ("  output tokens", tokens(stats["total_output_tokens"])),
             ("  from caches", tokens(stats["cached_tokens"])),
-            ("  cost", money(stats["total_cost"])),
-            ("  saved by caches", money(stats["cache_savings"])),
+            ("  cost", spent(stats["total_cost"], unpriced=stats["unpriced_calls"], of=ended)),
+            ("  saved by caches", saved(stats["cache_savings"], stats["cached_tokens"])),
             ("  without a price", f"{stats['unpriced_calls']:,}"),
             ("  uncertain", f"{stats['uncertain_calls']:,}"),
         ]
@@ -255,13 +361,18 @@ def show_summary(db: str | None, as_json: bool, **period: object) -> int:
 @click.option("--by", "groups", multiple=True, type=click.Choice(_GROUPS), help="May be repeated.")
 @_period
 def show_usage(db: str | None, as_json: bool, groups: tuple[str, ...], **period: object) -> int:
-    """Add model calls up by day, scope, agent, provider, model, status or type; by agent and model if nothing is said."""
-    groups = groups or ("agent", "model")
+    """Add model calls up by day, scope, agent, provider, model, status or type; by agent and model if nothing is said.
+
+    By agent, it tells how often each has run, and how many calls a run has made.
+    """
+    shown = tuple(dict.fromkeys(groups)) or ("agent", "model")
+    # Two vendors may have models of one name, and other prices.
+    groups = (*shown, "provider") if "model" in shown and "provider" not in shown else shown
 
     async def show(store: LogStore) -> int:
         found = await store.usage(*groups, **cast("_Period", period))
         if as_json:
-            _echo(
+            echo(
                 [
                     dict(zip(groups, key, strict=True)) | one._asdict() | {"success_rate": one.success_rate}
                     for key, one in found.items()
@@ -270,25 +381,53 @@ def show_usage(db: str | None, as_json: bool, groups: tuple[str, ...], **period:
         elif not found:
             say("no model calls")
         else:
-            headers = ("calls", "succeeded", "input", "output", "cached", "cost", "saved", "uncertain")
-            rows = [
-                (
-                    *map(in_a_cell, key),
-                    f"{one.calls:,}",
-                    _percent(one.success_rate),
-                    tokens(one.input_tokens),
-                    tokens(one.output_tokens),
-                    tokens(one.cached_tokens),
-                    money(one.cost) if not one.unpriced else f"≥ {money(one.cost)}",
-                    money(one.saved),
-                    f"{one.uncertain:,}" if one.uncertain else "",
-                )
-                for key, one in sorted(found.items(), key=lambda item: (-item[1].cost, item[0]))
-            ]
-            show_table((*groups, *headers), rows, right=headers)
+            of_runs = tuple(name for name in shown if name in ("day", "scope", "agent"))
+            runs = await store.runs(*of_runs, **cast("_Period", period)) if "agent" in shown else {}
+            _show_usage(shown, groups, found, of_runs, runs)
         return OK
 
     return _with_logs(db, show)
+
+
+def _show_usage(
+    shown: Sequence[str],
+    groups: Sequence[str],
+    found: Mapping[tuple[str, ...], CallSums],
+    of_runs: Sequence[str],
+    runs: Mapping[tuple[str, ...], int],
+) -> None:
+    """Print sums of calls: the dearest first, or day by day, and all of them together."""
+    of_calls = ("runs", "calls", "calls/run", "succeeded", "input", "output", "cached", "cost", "saved")
+    headers = (*of_calls, "uncertain")
+    rows = []
+    by_day = shown[0] == "day"
+    order = sorted(found.items(), key=lambda one: one[0] if by_day else (-one[1].cost, -one[1].calls, one[0]))
+    for key, one in order:
+        named = dict(zip(groups, key, strict=True))
+        number = runs.get(tuple(named[name] for name in of_runs), 0)
+        if "provider" in named and "provider" not in shown:
+            named["model"] = f"{named['provider']}:{named['model']}"
+        rows.append((*(in_a_cell(named[name]) for name in shown), *_usage_cells(one, number)))
+    total = in_all(found.values())
+    row = ("total", *[""] * (len(shown) - 1), *_usage_cells(total, sum(runs.values())))
+    show_table(
+        (*shown, *headers), [*rows, row], right=headers, total=True, sparse=("runs", "calls/run", "uncertain")
+    )
+
+
+def _usage_cells(one: CallSums, runs: int) -> tuple[str, ...]:
+    return (
+        f"{runs:,}" if runs else "",
+        f"{one.calls:,}",
+        f"{one.calls / runs:,.1f}" if runs else "",
+        percent(one.success_rate),
+        tokens(one.input_tokens),
+        tokens(one.output_tokens),
+        tokens(one.cached_tokens),
+        cost_of(one),
+        saved_of(one),
+        f"{one.uncertain:,}" if one.uncertain else "",
+    )
 
 
 @logs.command("latency")
@@ -301,13 +440,13 @@ def show_latency(db: str | None, as_json: bool, kind: str, by: str | None, **per
     async def show(store: LogStore) -> int:
         found = await store.latency(kind, by=by, **cast("LogTimes", period))
         if as_json:
-            _echo(found)
+            echo(found)
         elif not found:
             say("nothing has been timed")
         else:
             columns = ("count", "p50_ms", "p90_ms", "p95_ms", "p99_ms")
             rows = [
-                (in_a_cell(name), f"{one['count']:,}", *(_duration(one[column]) for column in columns[1:]))
+                (in_a_cell(name), f"{one['count']:,}", *(duration(one[column]) for column in columns[1:]))
                 for name, one in found.items()
             ]
             show_table((by or "", "count", "p50", "p90", "p95", "p99"), rows, right=columns)
@@ -395,15 +534,23 @@ async def _show_counts(store: LogStore) -> int:
 
 
 def _with_logs(db: str | None, work: Callable[[LogStore], Awaitable[int]]) -> int:
+    async def alone(store: LogStore, storage: Storage) -> int:
+        del storage
+        return await work(store)
+
+    return _with_storage(db, alone)
+
+
+def _with_storage(db: str | None, work: Callable[[LogStore, Storage], Awaitable[int]]) -> int:
     async def run(settings: Settings) -> int:
-        async with _opened(settings) as store:
-            return await work(store)
+        async with _opened(settings) as (store, storage):
+            return await work(store, storage)
 
     return asyncio.run(run(existing(db)))
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[LogStore]:
+async def _opened(settings: Settings) -> AsyncIterator[tuple[LogStore, Storage]]:
     """Open the logs of a database, as far as its journals are by now."""
     from agent_runtime.observability import LogStore, update_logs
 
@@ -425,76 +572,6 @@ async def _opened(settings: Settings) -> AsyncIterator[LogStore]:
         except StorageReadOnly as error:
             say(f"agent-runtime: the logs are as old as they are: {error}", err=True)
         try:
-            yield store
+            yield store, here.storage
         finally:
             await store.aclose()
-
-
-def _echo(value: object) -> None:
-    click.echo(json.dumps(value, indent=1, default=_written))
-
-
-def _written(value: object) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return float(value) if type(value).__name__ == "Decimal" else str(value)  # type: ignore[arg-type]
-
-
-def _execution_json(one: ExecutionLog) -> dict[str, Any]:
-    said = {name: value for name, value in asdict(one).items() if name != "llm_calls"}
-    return said | {"llm_calls": [_call_json(call) for call in one.llm_calls]}
-
-
-def _call_json(one: LLMCallLog) -> dict[str, Any]:
-    from llm_client.codec import dump_message
-
-    said = {name: getattr(one, name) for name in one.__dataclass_fields__ if name != "messages"}
-    return said | {"messages": [dump_message(message) for message in one.messages]}
-
-
-def _execution_cells(one: ExecutionLog) -> tuple[str, ...]:
-    costs = [call.total_cost for call in one.llm_calls if call.total_cost is not None]
-    return (
-        one.execution_id,
-        in_a_cell(one.agent_type, 30),
-        in_a_cell(one.execution_step, 20),
-        in_a_cell(one.action_type or "", 30),
-        one.status,
-        moment(one.start_time),
-        _duration(one.duration_ms),
-        str(len(one.llm_calls) or ""),
-        money(sum(costs[1:], costs[0])) if costs else "",
-    )
-
-
-def _call_cells(one: LLMCallLog) -> tuple[str, ...]:
-    cost = "" if one.status == "started" else money(one.total_cost)
-    return (
-        one.id,
-        in_a_cell(one.agent, 30),
-        in_a_cell(f"{one.provider}:{one.model_id}", 40),
-        one.status,
-        moment(one.start_time),
-        _duration(one.duration_ms),
-        tokens(one.input_tokens or 0),
-        tokens(one.output_tokens or 0),
-        f"{cost}?" if one.uncertain else cost,
-    )
-
-
-def _show_text(label: str, text: str | None) -> None:
-    if text:
-        say(f"{label}:")
-        say_lines(text)  # --json is for programs
-
-
-def _duration(milliseconds: float | None) -> str:
-    return "–" if milliseconds is None else seconds(milliseconds / 1000)
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else f"{rate:g} %"
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name or '–'} {count:,}" for name, count in list(counts.items())[:5])

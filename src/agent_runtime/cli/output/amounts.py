@@ -24,6 +24,13 @@ def money(cost: Decimal | None) -> str:
     return f"${whole}.{places.rstrip('0'):0<6}"
 
 
+def spent(cost: Decimal, *, unpriced: int, of: int) -> str:
+    """Return what some requests have cost, of which a few have no known price: an unknown price is not nothing."""
+    if not unpriced:
+        return money(cost)
+    return money(None) if unpriced >= of else f"≥ {money(cost)}"
+
+
 def counted(number: int, what: str, many: str | None = None) -> str:
     """Return a number of things: `1 job`, `2 jobs`; `many` where no s makes a plural."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {many or f'{what}s'}"

@@ -69,11 +69,16 @@ def steps_of(events: Iterable[RuntimeEvent]) -> list[Step]:
             continue
         step = steps.get(event.operation_id)
         if step is None:
-            name = str(event.data.get("model" if kind == "model" else "name", kind))
+            name = _model(event) if kind == "model" else str(event.data.get("name", kind))
             step = Step(operation_id=event.operation_id, kind=kind, name=name, began=event.timestamp)
             steps[event.operation_id] = step
         _apply(step, state, event)
     return list(steps.values())
+
+
+def _model(event: RuntimeEvent) -> str:
+    model, provider = event.data.get("model", "model"), event.data.get("provider")
+    return f"{provider}:{model}" if provider else str(model)
 
 
 def _apply(step: Step, state: str, event: RuntimeEvent) -> None:

@@ -64,10 +64,10 @@ async def test_a_step_has_one_line_with_its_end_its_attempts_and_its_cost() -> N
     steps = steps_of(events)
 
     assert [(step.kind, step.name, step.state) for step in steps] == [
-        ("model", "function", "completed"),
+        ("model", "function:function", "completed"),
         ("tool", "save", "completed"),
         ("tool", "fail", "failed"),
-        ("model", "function", "completed"),
+        ("model", "function:function", "completed"),
     ]
     assert [step.attempts for step in steps] == [2, 1, 0, 1]
     assert steps[0].note == "→ save, fail"
