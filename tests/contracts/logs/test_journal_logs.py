@@ -15,7 +15,7 @@ from agent_runtime import (
     OperatorContext,
     RuntimeKernel,
 )
-from agent_runtime.observability import JournalLogs, LogStore
+from agent_runtime.observability import JournalLogs, LogStore, update_logs
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.budget import LedgerFilter
 from llm_client import (
@@ -23,6 +23,8 @@ from llm_client import (
     CompletionResult,
     ExecutionEngine,
     FunctionProvider,
+    ModelPrices,
+    PriceBook,
     RequestSpec,
     RetryConfig,
     ScriptedProvider,
@@ -287,6 +289,26 @@ async def test_what_a_retry_does_is_told_by_who_has_seen_its_copies_alone(
             await projection.project(told[gone_on:])
             assert await everything(logs) == before
             assert await sums(logs) == await recounted(logs)
+
+
+async def test_a_cost_by_prices_of_ones_own_has_its_parts(storage: Storage, logs: LogStore) -> None:
+    """Also for a process that writes the rows and has heard of no such prices."""
+    usage = Usage(input_tokens=1000, output_tokens=20, cache_read_tokens=400, requests=1)
+    said = CompletionResult(content="Well.", usage=usage, model="m", provider="scripted")
+    prices = PriceBook({"scripted:*": ModelPrices.of(input=10, output=100, cache_read=1)})
+    priced = ExecutionEngine(ScriptedProvider([said]))
+    async with RuntimeKernel(
+        storage=storage, agent=Agent(engine=priced), prices=prices, options=OPTIONS
+    ) as k:
+        await (await k.execute(ExecutionRequest(prompt="?"))).result()
+    projection = JournalLogs(storage)
+    await update_logs(storage, projection)
+    (call,) = await logs.llm_calls()
+    assert call.input_cost == Decimal("0.0064")  # 600 at 10 and 400 at 1 dollars for a million
+    assert call.output_cost == Decimal("0.002")
+    assert call.total_cost == Decimal("0.0084")
+    assert call.saved_cost == Decimal("0.0036")
+    await projection.aclose()
 
 
 async def test_corrections_of_the_ledger_are_taken_over(storage: Storage, logs: LogStore) -> None:

@@ -21,6 +21,7 @@ from llm_client.codec import dump_usage
 from llm_client.json_text import JsonObject, JsonValue
 from llm_client.messages import CompletionResult
 from llm_client.middleware import ModelAttempt, ModelCall
+from llm_client.pricing.parts import cost_parts
 from llm_client.usage import Usage
 
 
@@ -50,6 +51,8 @@ async def settle_answer(
     }
     if uncertain:
         data["uncertain"] = True
+    else:
+        data |= _cost_parts(attempt, usage)
     spent = bound.spent(usage, is_turn=not attempt.call.embeds)
     step.result = result
     await _settle(
@@ -250,6 +253,18 @@ def _overrun(step: ModelStep, bound: AtMost, spent: Amount) -> list[NewEvent]:
         "spent": spent.to_dict(),
     }
     return [NewEvent(RuntimeEventType.BUDGET_OVERRUN, step.operation_id, data)]
+
+
+def _cost_parts(attempt: ModelAttempt, usage: Usage) -> dict[str, JsonValue]:
+    """Return what a cost is made of, by the prices that held: whoever reads the journal may know others."""
+    prices = attempt.call.prices
+    parts = None if prices is None else cost_parts(prices, attempt.provider.name, attempt.model, usage)
+    if parts is None:
+        return {}
+    said: dict[str, JsonValue] = {"read": str(parts.read)}
+    if parts.saved is not None:
+        said["saved"] = str(parts.saved)
+    return {"cost_parts": said}
 
 
 def _first_token(step: ModelStep) -> dict[str, JsonValue]:

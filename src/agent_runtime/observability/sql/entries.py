@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 
 from agent_runtime.observability.sql.ids import call_row, run_row, step_row
@@ -15,7 +15,8 @@ from agent_runtime.values.job import JobRecord
 from agent_runtime.values.money import to_units
 from llm_client.codec import load_result, load_usage
 from llm_client.pricing.book import PriceBook
-from llm_client.usage import VENDOR, Usage
+from llm_client.pricing.parts import CostParts, cost_parts
+from llm_client.usage import Usage
 
 STATUS: Final = {
     RuntimeEventType.JOB_SUCCEEDED: "completed",
@@ -105,7 +106,7 @@ class EntryReader:
         ended["uncertain"] = bool(data.get("uncertain"))
         if "usage" in data:
             provider, model = values.get("provider"), values.get("model_id")
-            ended |= costs(load_usage(data["usage"]), self._prices, provider, model)
+            ended |= costs(load_usage(data["usage"]), self._prices, provider, model, _parts(data))
         elif event.type == RuntimeEventType.MODEL_ATTEMPT_FAILED:  # it was not billed
             ended |= {"input_tokens": 0, "output_tokens": 0, "total_cost_units": 0}
         ended["metadata"] = stored_json(
@@ -133,10 +134,16 @@ MAX_REQUEST: Final = 2_000_000
 """Characters of the new messages of one request."""
 
 
-def costs(usage: Usage, prices: PriceBook, provider: str | None, model: str | None) -> dict[str, object]:
+def costs(
+    usage: Usage,
+    prices: PriceBook,
+    provider: str | None,
+    model: str | None,
+    parts: CostParts | None = None,
+) -> dict[str, object]:
     """Return the columns that tell what a call has used, and what it cost.
 
-    The parts of the cost are there where the price is one of the price book's, of today; what the vendor has billed has no parts.
+    Where nobody has told the parts of the cost, they are those of the price book, of today; what the vendor has billed has no parts.
     """
     columns: dict[str, Any] = {
         "input_tokens": usage.input_tokens,
@@ -146,24 +153,23 @@ def costs(usage: Usage, prices: PriceBook, provider: str | None, model: str | No
         "total_cost_units": None if usage.cost is None else to_units(usage.cost),
         "price_source": stored_name(usage.price_source),
     }
+    if parts is None and provider is not None and model is not None:
+        parts = cost_parts(prices, provider, model, usage)
     total = columns["total_cost_units"]
-    if total is None or usage.price_source in (None, VENDOR) or provider is None or model is None:
-        return columns
-    read = replace(usage, output_tokens=0, reasoning_tokens=0, iterations=(), cost=None)
-    read = replace(read, output_audio_tokens=0, output_image_tokens=0, output_video_tokens=0)
-    input_cost = prices.cost(provider, model, read)
-    if input_cost is not None and to_units(input_cost) <= total:
-        columns["input_cost_units"] = to_units(input_cost)
+    if parts is not None and total is not None and to_units(parts.read) <= total:
+        columns["input_cost_units"] = to_units(parts.read)
         columns["output_cost_units"] = total - columns["input_cost_units"]
-        if usage.cache_read_tokens:
-            whole = prices.cost(
-                provider,
-                model,
-                replace(read, cache_read_tokens=0, cache_read_audio_tokens=0, cache_read_image_tokens=0),
-            )
-            if whole is not None:
-                columns["saved_cost_units"] = max(0, to_units(whole) - columns["input_cost_units"])
+        columns["saved_cost_units"] = None if parts.saved is None else to_units(parts.saved)
     return columns
+
+
+def _parts(data: Mapping[str, Any]) -> CostParts | None:
+    """Return the parts of a cost as an entry tells them: whoever reads it need not know the prices that held."""
+    said = data.get("cost_parts")
+    if not isinstance(said, Mapping):
+        return None
+    saved = said.get("saved")
+    return CostParts(Decimal(said["read"]), None if saved is None else Decimal(saved))
 
 
 def _answer(body: Mapping[str, Any]) -> dict[str, Any]:
