@@ -157,11 +157,8 @@ async def _costs(settings: Settings, wanted: LedgerFilter, by: Sequence[str], li
         return OK
     dearest = ranked[:limit]
     if form == "json":
-        click.echo(
-            json.dumps(
-                [{**dict(zip(by, key, strict=True)), **entry.to_json()} for key, entry in dearest], indent=1
-            )
-        )
+        told = [{**dict(zip(by, key, strict=True)), **entry.to_json()} for key, entry in dearest]
+        click.echo(json.dumps(told, indent=1))
         return OK
     if not dearest:
         say("nothing was spent")

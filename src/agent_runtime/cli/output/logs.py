@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -121,7 +122,7 @@ def saved_of(sums: CallSums) -> str:
     return saved(sums.saved, sums.cached_tokens)
 
 
-def saved(amount: Any, cached_tokens: int) -> str:
+def saved(amount: Decimal, cached_tokens: int) -> str:
     """Return what tokens from caches have saved: without a price of theirs, nobody knows."""
     if not cached_tokens:
         return "–"
@@ -143,14 +144,14 @@ def calls_in_words(sums: Iterable[CallSums]) -> str:
     return f"{number}, {cost_of(total)}" if total.ended else number
 
 
-def execution_json(one: ExecutionLog, parents: Mapping[str, str]) -> dict[str, Any]:
+def execution_json(one: ExecutionLog, parents: Mapping[str, str]) -> dict[str, object]:
     """Return an execution as JSON values, with the id of its parent's execution beside that of its row."""
-    said = {name: value for name, value in asdict(one).items() if name != "llm_calls"}
+    said: dict[str, object] = {name: value for name, value in asdict(one).items() if name != "llm_calls"}
     said["parent_execution_id"] = parents.get(one.parent_id or "")
     return said | {"llm_calls": [call_json(call) for call in one.llm_calls]}
 
 
-def call_json(one: LLMCallLog) -> dict[str, Any]:
+def call_json(one: LLMCallLog) -> dict[str, object]:
     """Return a model call as JSON values."""
     from llm_client.codec import dump_message
 
