@@ -28,7 +28,7 @@ from llm_client.pricing.book import PriceBook
 from llm_client.pricing.model_prices import ModelPrices
 from llm_client.tools.tool import Effect, Reconciliation
 from support.soak.plans import ENOUGH, TOOLS, Node, told_of
-from support.soak.world import Life
+from support.soak.world import Happening, Life
 
 LIFE: ContextVar[Life] = ContextVar("soak_life")
 """The process that the current task belongs to."""
@@ -94,6 +94,7 @@ async def _model(spec: RequestSpec) -> Any:
         raise ProviderUnavailable("busy", status=503, provider="function", model="function")
     await life.happen("answer", script["id"])
     if script.get("poison"):
+        life.world.add(Happening("death", script["id"], ""))
         await life.die()
     if turn == len(script["turns"]):
         return f"done {script['id']}"
