@@ -433,7 +433,7 @@ def erasers_of(storage: Storage) -> tuple[Eraser, ...]:
 
     Whoever adds a table, a folder or an index with content adds its `Eraser` here; a test looks for tables without one.
     """
+    from agent_runtime.observability.sql.catching_up import StoredLogEraser
     from agent_runtime.observability.sql.database import has_logs
-    from agent_runtime.observability.sql.erasing import LogEraser
 
-    return (LogEraser(storage),) if has_logs(storage) else ()
+    return (StoredLogEraser(storage),) if has_logs(storage) else ()

@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
+from agent_runtime.observability import ExecutionLogger, LogStore
 from support.cli import CommandLine, Ended, bound_by_permissions
 from support.loopback import LoopbackServer, Reply, json_reply, sse_reply
 from support.wire import openai_chat
@@ -219,12 +221,43 @@ async def test_a_file_that_is_no_database_is_left_as_it_is(cli: CommandLine) -> 
     assert (cli.folder / "notes.txt").read_text() == "not a database, but mine\n" * 100
 
 
+async def test_looking_at_another_programs_database_makes_no_tables_in_it(cli: CommandLine) -> None:
+    with closing(sqlite3.connect(cli.folder / "app.db")) as db, db:
+        db.execute("CREATE TABLE customers (name TEXT)")
+    (cli.folder / "empty.db").touch()
+    for command in (("logs", "list"), ("jobs", "list"), ("costs",), ("erase", "--principal", "ann", "--yes")):
+        for name in ("app.db", "empty.db"):
+            check_one_sentence(
+                await cli.run(*command, "--db", name), 3, f"{name}' is no database of agent-runtime"
+            )
+    with closing(sqlite3.connect(cli.folder / "app.db")) as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("customers",)]
+    assert (cli.folder / "empty.db").stat().st_size == 0
+
+
+async def test_logs_alone_are_shown_where_no_jobs_are(cli: CommandLine) -> None:
+    engine = create_engine(f"sqlite:///{cli.folder / 'app.db'}")
+    store = LogStore(engine)
+    await store.create_tables()
+    async with ExecutionLogger(engine).log_execution("planner", "plan"):
+        pass
+    engine.dispose()
+    listed = await cli.run("logs", "list", "--db", "app.db")
+    assert (listed.code, "planner" in listed.out, listed.err) == (0, True, "")
+    check_one_sentence(await cli.run("jobs", "list", "--db", "app.db"), 3, "no jobs are kept in it")
+    with closing(sqlite3.connect(cli.folder / "app.db")) as db:
+        names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert not {name for name in names if name.startswith("runtime_")}
+
+
 async def test_a_database_in_a_missing_folder_is_not_made(cli: CommandLine) -> None:
     cli.environment["OPENAI_API_KEY"] = "k"
     check_one_sentence(
         await cli.run("run", *MODEL, "hi", "--db", "no/such/runs.db"), 3, "does its folder exist"
     )
     check_one_sentence(await cli.run("jobs", "list", "--db", "runs.db"), 3, "there is no database 'runs.db'")
+    cli.environment["AGENT_RUNTIME_STORAGE"] = "sqlite:///runs.db"
+    check_one_sentence(await cli.run("logs", "usage"), 3, "there is no database 'runs.db'")
 
     assert not (cli.folder / "runs.db").exists()
     assert not (cli.folder / "no").exists()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agent_runtime.ports.storage import Storage
     from agent_runtime.settings import Settings
 
+JOBS: Final = "runtime_jobs"
+LOGS: Final = "execution_logs"
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -90,25 +92,35 @@ def _without_password(url: str) -> str:
     return f"{scheme}://{user.partition(':')[0]}{at}{place}{mark if shown else ''}{shown}"
 
 
-def existing(db: str | None) -> Settings:
-    """Return the settings for a command that only looks: it makes no file that `--db` names.
+def existing(db: str | None, *, holds: str = JOBS) -> Settings:
+    """Return the settings for a command that only looks: it makes no file, and no tables in another program's.
+
+    Args:
+        db: What `--db` names.
+        holds: The table that has to be in a file, if that of jobs is not.
 
     Raises:
         ConfigurationError: A setting is wrong.
-        StorageError: There is no such file.
+        StorageError: There is no such file, or it is another program's.
     """
     settings = settings_for(db)
-    existing_file(db, settings)
+    existing_file(db, settings, holds=holds)
     return settings
 
 
-def existing_file(db: str | None, settings: Settings) -> None:
-    """See that the file that `--db` names is there. Raises `StorageError`."""
-    from agent_runtime.storage.opening import sqlite_path
+def existing_file(db: str | None, settings: Settings, *, holds: str = JOBS) -> None:
+    """See that the file that is named is there, and ours. The default one may not be there yet. Raises `StorageError`."""
+    from agent_runtime.settings import is_default
+    from agent_runtime.storage.opening import sqlite_path, sqlite_tables
 
     path = sqlite_path(settings.storage)
-    if db is not None and path is not None and not path.exists():
-        raise StorageError(f"there is no database {str(path)!r}")
+    if path is None:
+        return
+    if not path.exists():
+        if db is not None or not is_default(settings.storage):
+            raise StorageError(f"there is no database {str(path)!r}")
+    elif not sqlite_tables(path, {JOBS, holds}):
+        raise StorageError(f"{str(path)!r} is no database of agent-runtime: no jobs are kept in it")
 
 
 class Stored:

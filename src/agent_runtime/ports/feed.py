@@ -115,6 +115,8 @@ class Projection(Protocol):
     Give it to a kernel (`projections=`). It is handed every entry of every job at least once, in the order of the feed, by one
     process at a time; what a process was in the middle of when it died is handed to the next one again. So it does the same
     thing twice without harm: it knows an entry by its position, or by job and `seq`.
+
+    An asynchronous method `prepare`, if it has one, is called before the first entries, and again when it has failed.
     """
 
     @property

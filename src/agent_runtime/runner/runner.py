@@ -231,11 +231,14 @@ class AsyncAgentRunner:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever failed is the run's outcome, and told in it
             attempts.gave_up(error)
-            return _ended(question, attempts, self._clock.monotonic() - began, error=error), None
+            ended, answer = _ended(question, attempts, self._clock.monotonic() - began, error=error), None
+        else:
+            data = dict(value) if spec.response_model is dict else value
+            ended = _ended(question, attempts, self._clock.monotonic() - began, data=data)
         finally:
             attempts.close()
-        data = dict(value) if spec.response_model is dict else value
-        return _ended(question, attempts, self._clock.monotonic() - began, data=data), answer
+        await attempts.room()  # the program may end with this run, and with it whatever still writes
+        return ended, answer
 
     async def _answered(
         self, question: _Question, output: OutputType, attempts: RunAttempts, context: RequestContext

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from agent_runtime.errors import ConfigurationError
+from agent_runtime.errors import ConfigurationError, StorageError
 from agent_runtime.extras import optional_packages
 
 if TYPE_CHECKING:
@@ -96,3 +98,17 @@ def sqlite_path(url: str) -> Path | None:
             "sqlite:////var/lib/runs.db"
         )
     return path
+
+
+def sqlite_tables(path: Path, names: Collection[str]) -> frozenset[str]:
+    """Return which of these tables a SQLite file has; all, where it cannot be read: whoever opens it says what is wrong with it."""
+    import sqlite3
+
+    from agent_runtime.storage.sqlite.connection import connect
+
+    try:
+        with closing(connect(path, read_only=True)) as db:
+            found = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.Error, StorageError):
+        return frozenset(names)
+    return frozenset(names) & found

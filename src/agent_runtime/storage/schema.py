@@ -517,7 +517,7 @@ for logs in log_tables.sorted_tables:  # which may stand in an application's own
 def sqlite_script() -> str:
     """Return the SQL that makes all tables in a new SQLite file: the text of `sqlite/schema.sql`."""
     from sqlalchemy.dialects import sqlite
-    from sqlalchemy.schema import CreateIndex, CreateTable
+    from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
     from agent_runtime.storage.migrations import VERSION_TABLE
 
@@ -526,7 +526,9 @@ def sqlite_script() -> str:
         f"CREATE TABLE {VERSION_TABLE} (\n\tversion_num VARCHAR(32) NOT NULL, \n\tCONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)\n)"
     ]
     for table in metadata.sorted_tables:
-        statements.append(str(CreateTable(table).compile(dialect=dialect)).strip())
+        may_exist = table.name in log_tables.tables  # an application has made them for itself before
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        statements.extend(str(CreateIndex(index).compile(dialect=dialect)).strip() for index in indexes)
+        made: list[DDLElement] = [CreateTable(table, if_not_exists=may_exist)]
+        made += [CreateIndex(index, if_not_exists=may_exist) for index in indexes]
+        statements += [str(one.compile(dialect=dialect)).strip() for one in made]
     return "".join(f"{statement};\n" for statement in [*statements, WOKEN])

@@ -143,6 +143,8 @@ class Projector:
 
     async def _take(self) -> Cursor | None:
         """Become the one who follows, unless another process does."""
+        if (prepare := getattr(self._projection, "prepare", None)) is not None:
+            await prepare()
         begin_at = 0 if self._projection.begin == "first" else await self._storage.feed_end()
         asked_at = asyncio.get_running_loop().time()
         now = self._clock.now()

@@ -5,6 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
+
+import pytest
 
 from agent_runtime import (
     ErasureSubject,
@@ -204,7 +207,7 @@ async def test_they_are_written_anew_when_it_is_asked_for(storage: Storage, logs
     without = JournalLogs(storage, content=False)
     await run(storage, ToolCall("c1", "look", {"at": "it"}), answer("Seen.", "0.25"), projection=without)
     counted = await sums(logs)
-    projection, told = JournalLogs(storage), await entries(storage)
+    projection, told = JournalLogs(storage, content=True), await entries(storage)
     await projection.project(told)
     assert all(row.output_data is None for row in (await everything(logs))[0])
     await projection.begin_anew()
@@ -375,6 +378,49 @@ async def test_long_texts_are_cut(storage: Storage, logs: LogStore) -> None:
     assert whole.response is not None
     assert len(whole.response) < 201_000
     assert whole.response.endswith("characters more)")
+
+
+async def test_what_an_erasure_takes_from_the_journals_is_in_the_logs_before(
+    storage: Storage, logs: LogStore
+) -> None:
+    script = (ToolCall("c1", "pay", {"amount": 3}), answer("Paid.", "0.25"))
+    async with RuntimeKernel(storage=storage, agent=agent(*script), options=OPTIONS) as k:
+        handle = await k.execute(ExecutionRequest(prompt="Pay 3.", scope_id="shop", principal_id="ann"))
+        await handle.result()
+        report = await k.audit.erase(ErasureSubject(scope_id="shop", principal_id="ann"), by="me")
+        again = await k.audit.erase(ErasureSubject(scope_id="shop", job_id=handle.job_id), by="me")
+    assert report.elsewhere == {"rows of logs": 4}
+    assert again.jobs == 1
+    assert await update_logs(storage) == 0
+    run, step = await logs.execution(handle.job_id)
+    assert (run.status, run.input_data) == ("completed", None)
+    assert (run.principal_id or "").startswith("erased-")
+    assert (step.status, step.output_data) == ("completed", None)
+    assert [call.total_cost for call in run.llm_calls] == [None, Decimal("0.25")]
+    (used,) = (await logs.usage()).values()
+    assert (used.calls, used.cost) == (2, Decimal("0.25"))
+    assert await sums(logs) == await recounted(logs)
+
+
+@pytest.mark.parametrize("rule", [{"content": False}, {"without_content": ["shop"]}])
+async def test_whose_texts_are_kept_is_known_to_other_processes(
+    storage: Storage, logs: LogStore, rule: dict[str, Any]
+) -> None:
+    """A command that brings the logs up to date, say, before the process that follows has written anything."""
+    async with RuntimeKernel(
+        storage=storage, agent=agent(), projections=[JournalLogs(storage, **rule)], options=OPTIONS
+    ) as k:
+        await follow(storage)
+        assert k.executes
+    async with RuntimeKernel(storage=storage, agent=agent(answer("Paid.", "0.25")), options=OPTIONS) as k:
+        await (await k.execute(ExecutionRequest(prompt="Pay 3.", scope_id="shop"))).result()
+    assert await update_logs(storage) == 0
+    executions, calls = await everything(logs)
+    assert [row.input_data for row in executions] == [row.response for row in calls] == [None]
+    projection = JournalLogs(storage, content=True)
+    await projection.begin_anew()
+    await projection.project(await entries(storage))
+    assert (await everything(logs))[1][0].response == "Paid."
 
 
 async def test_an_erasure_takes_the_texts_of_the_logs_too(storage: Storage, logs: LogStore) -> None:

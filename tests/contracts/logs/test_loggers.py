@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -12,22 +13,27 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+from agent_runtime import ExecutionRequest, RuntimeKernel
 from agent_runtime.errors import ConfigurationError, InvalidInput, StorageError
-from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore
+from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LoggedAgent, LogStore, update_logs
 from agent_runtime.observability.sql import patience
 from agent_runtime.observability.sql.database import StorageDatabase, database_of
 from agent_runtime.observability.sql.writing import Change
 from agent_runtime.ports.storage import Storage
 from agent_runtime.runner import AgentSpec, AsyncAgentRunner
 from agent_runtime.storage.memory import MemoryStorage
-from llm_client import LLM, Chunks, FunctionProvider, ScriptedProvider, Usage
+from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.storage.sqlite import SQLiteStorage
+from llm_client import LLM, Agent, Chunks, FunctionProvider, ScriptedProvider, Usage
 from llm_client.errors import ProviderUnavailable
 from support.logs import everything, recounted, sums
 from support.prompt_packs import prompt_pack
+from support.services import Postgres
 
 
 async def test_what_is_done_inside_belongs_to_what_is_done_around_it(
@@ -161,9 +167,11 @@ class Plan(BaseModel):
 async def test_a_runner_logs_to_the_same_rows(storage: Storage, logs: LogStore, tmp_path: Path) -> None:
     calls = LLMCallLogger(storage)
     runner = AsyncAgentRunner(ScriptedProvider(['{"steps": ["pack"]}']), prompt_pack(tmp_path), calls)
-    await runner.run(AgentSpec(name="planner", response_model=Plan), {"goal": "a trip"})
-    await calls.flush_async()
-    (call,) = await logs.llm_calls()
+    spec = AgentSpec(name="planner", response_model=Plan)
+    assert (await runner.run(spec, {"goal": "a trip"})).success
+    (call,) = await logs.llm_calls()  # the program may end after it
+    assert not (await runner.run(spec, {"goal": "a trip"})).success  # the script has ended
+    assert await logs.count_llm_calls(status="failed") == 1
     assert (call.agent, call.status) == ("planner", "completed")
     whole = await logs.llm_call(call.id)
     assert whole is not None
@@ -539,6 +547,44 @@ async def test_tables_in_a_database_of_its_own(tmp_path: object) -> None:
     engine.dispose()
     with pytest.raises(ConfigurationError, match="not in a str"):
         LogStore("sqlite:///logs.db")
+
+
+async def keep_logs_first(engine: Engine) -> None:
+    """Do what an application does that keeps logs, and has no jobs yet."""
+    logs = LogStore(engine)
+    await logs.create_tables()
+    async with ExecutionLogger(engine).log_execution("planner", "plan"):
+        pass
+    await logs.aclose()
+    engine.dispose()
+
+
+async def check_that_jobs_come(storage: Storage) -> None:
+    await storage.open()
+    logs = LogStore(storage)
+    async with RuntimeKernel(storage=storage, agent=Agent(provider=ScriptedProvider(["Yes."]))) as k:
+        await (await k.execute(ExecutionRequest(prompt="Well?"))).result()
+    assert await update_logs(storage) == 0
+    assert await logs.count_executions(status="completed") == 2
+    await logs.aclose()
+    await storage.aclose()
+
+
+async def test_jobs_come_to_a_file_in_which_an_application_has_kept_logs(tmp_path: Path) -> None:
+    await keep_logs_first(create_engine(f"sqlite:///{tmp_path}/app.db"))
+    await check_that_jobs_come(SQLiteStorage(tmp_path / "app.db"))
+
+
+async def test_jobs_come_to_a_postgres_database_in_which_an_application_has_kept_logs(
+    postgres: Postgres,
+) -> None:
+    name = f"app_{secrets.token_hex(6)}"
+    await asyncio.to_thread(postgres.execute, f"CREATE DATABASE {name}")
+    dsn = postgres.dsn(name)
+    await keep_logs_first(create_engine(make_url(dsn).set(drivername="postgresql+psycopg")))
+    await PostgresStorage(dsn).setup()
+    await check_that_jobs_come(PostgresStorage(dsn))
+    await asyncio.to_thread(postgres.execute, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def test_one_who_closes_leaves_an_engine_to_its_other_users(tmp_path: Path) -> None:

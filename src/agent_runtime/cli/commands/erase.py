@@ -18,7 +18,7 @@ from agent_runtime.errors import ExecutorBusy, InvalidTransition
 from agent_runtime.values.context import DEFAULT_SCOPE
 
 if TYPE_CHECKING:
-    from agent_runtime.audit.erasure import ErasureSubject
+    from agent_runtime.audit.erasure import ErasureReport, ErasureSubject
     from agent_runtime.settings import Settings
     from agent_runtime.values.job import JobRecord
 
@@ -85,26 +85,38 @@ async def _erase(
             f"{counted(len(active), 'job')} of {len(jobs)} have not ended; --cancel ends them first"
         )
     if not yes:
-        await asyncio.to_thread(_confirm, len(jobs), len(active), name_of(settings))
+        await asyncio.to_thread(_confirm, len(jobs), len(active), subject.scope_id, name_of(settings))
     for job in _first_ones(active):
         await stopped(settings, job.job_id, reason)
     async with stored(settings) as here:
         erasers = [*erasers_of(here.storage), *([ErasedCallLogs(folders)] if folders else ())]
         report = await Erasure(here.storage, erasers=erasers).erase(subject, by=by, reason=reason)
-    said = f"{counted(report.jobs, 'job')} erased, {counted(report.entries, 'entry', 'entries')}"
-    if report.rows:
-        said += f", {counted(report.rows, 'other row')}"
-    said += "".join(f", {count:,} {name}" for name, count in report.elsewhere.items() if count)
-    say(f"{said}; what they cost is kept under {report.pseudonym}")
+    say(_what_went(report, subject))
     await _vacuum(settings, full)
     return OK
 
 
-def _confirm(jobs: int, active: int, name: str) -> None:
+def _what_went(report: ErasureReport, subject: ErasureSubject) -> str:
+    """Return what was erased; where nothing was, a name may be written wrong, or the scope another one."""
+    if not report.jobs and not report.rows and not any(report.elsewhere.values()):
+        return (
+            f"nothing is kept of the {subject.kind} {subject.principal_id or subject.session_id!r} in the scope {subject.scope_id!r}: "
+            "see whether both are written as they were given (--scope)"
+        )
+    said = f"{counted(report.jobs, 'job')} erased, {counted(report.entries, 'entry', 'entries')}"
+    if report.rows:
+        said += f", {counted(report.rows, 'other row')}"
+    said += "".join(f", {count:,} {name}" for name, count in report.elsewhere.items() if count)
+    return f"{said}; what they cost is kept under {report.pseudonym}"
+
+
+def _confirm(jobs: int, active: int, scope: str, name: str) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("nobody is there to be asked; --yes erases without a question")
     cancelled = f", {active} of which are cancelled" if active else ""
-    say(f"The content of {counted(jobs, 'job')}{cancelled} in {name} will be gone for good.")
+    say(
+        f"The content of {counted(jobs, 'job')}{cancelled} of the scope {scope!r} in {name} will be gone for good."
+    )
     click.confirm("Erase it?", abort=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import click
 
-from agent_runtime.cli.database import db_option, existing, stored
+from agent_runtime.cli.database import JOBS, LOGS, db_option, existing, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.filters import MOMENT
 from agent_runtime.cli.output.amounts import counted, moment, spent, tokens
@@ -41,6 +41,8 @@ from agent_runtime.errors import InvalidInput, StorageReadOnly
 from agent_runtime.ports.clock import SystemClock
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent_runtime.observability import ExecutionLog, LogStore
     from agent_runtime.observability.sql.analytics import CallSums
     from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, LogTimes
@@ -546,13 +548,34 @@ def _with_storage(db: str | None, work: Callable[[LogStore, Storage], Awaitable[
         async with _opened(settings) as (store, storage):
             return await work(store, storage)
 
-    return asyncio.run(run(existing(db)))
+    return asyncio.run(run(existing(db, holds=LOGS)))
+
+
+def _logs_alone(settings: Settings) -> Path | None:
+    """Return the SQLite file in which an application keeps logs without jobs, if this is one."""
+    from agent_runtime.storage.opening import sqlite_path, sqlite_tables
+
+    path = sqlite_path(settings.storage)
+    is_there = path is not None and path.exists()
+    return path if path is not None and is_there and sqlite_tables(path, {JOBS, LOGS}) == {LOGS} else None
 
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[tuple[LogStore, Storage]]:
-    """Open the logs of a database, as far as its journals are by now."""
+    """Open the logs of a database, as far as its journals are by now, if there are any: an application may keep logs alone."""
     from agent_runtime.observability import LogStore, update_logs
+    from agent_runtime.storage.opening import open_storage
+
+    alone = await asyncio.to_thread(_logs_alone, settings)
+    if alone is not None:
+        from sqlalchemy import create_engine
+
+        store = LogStore(create_engine(f"sqlite:///{alone}"))
+        try:
+            yield store, open_storage("memory://")  # where no jobs are
+        finally:
+            await store.aclose()
+        return
 
     is_told = False
 

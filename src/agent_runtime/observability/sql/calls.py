@@ -15,7 +15,7 @@ from agent_runtime.observability.sql.database import database_of, is_callers
 from agent_runtime.observability.sql.entries import costs
 from agent_runtime.observability.sql.executions import CURRENT, STATUSES
 from agent_runtime.observability.sql.ids import new_row
-from agent_runtime.observability.sql.patience import logged
+from agent_runtime.observability.sql.patience import WAIT_SECONDS, logged
 from agent_runtime.observability.sql.pricing import TokenPrices, cost_of, repriced
 from agent_runtime.observability.sql.prompts import text_of
 from agent_runtime.observability.sql.records import LLMCallLog
@@ -289,10 +289,11 @@ class LLMCallLogger:
         task.add_done_callback(self._writing.discard)
 
     async def room(self) -> None:
-        """Return when little waits to be written, or after a while."""
+        """Return when what was given is written, or after a second; where much waits, after some more."""
         await self._write_later()
-        if len(self._writing) > MOST_WRITING:
-            await asyncio.wait(set(self._writing), timeout=ROOM_SECONDS)
+        if self._writing:
+            seconds = ROOM_SECONDS if len(self._writing) > MOST_WRITING else WAIT_SECONDS
+            await asyncio.wait(set(self._writing), timeout=seconds)
 
     def flush(self) -> None:
         """Return when what `record` was given is written, or has failed to be. Raises `ConfigurationError` in a running loop."""

@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from agent_runtime.observability.sql.erasing import LogEraser
 from agent_runtime.observability.sql.projection import JournalLogs
 from agent_runtime.ports.clock import Clock, clock_of
+from agent_runtime.ports.erasure import ErasedSubject
 from agent_runtime.ports.feed import Cursor
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.storage import Storage
@@ -54,6 +56,24 @@ async def update_logs(
         cursor = replace(cursor, position=position)
     await logs.correct()
     return max(0, end - cursor.position)
+
+
+class StoredLogEraser(LogEraser):
+    """The eraser of the logs in a storage's own database. What the journals of the jobs tell is written first: afterwards they tell no more of it.
+
+    Args:
+        storage: Where both are.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage)
+        self._storage = storage
+
+    async def erase(self, subject: ErasedSubject) -> int:
+        """Take content away, and return of how many rows."""
+        if subject.job_ids:
+            await JournalLogs(self._storage).tell_of(subject.job_ids)
+        return await super().erase(subject)
 
 
 async def _taken(storage: Storage, name: str, clock: Clock, end: int) -> Cursor | None:

@@ -17,6 +17,7 @@ from agent_runtime.observability.sql.database import BATCH, LogDatabase, RowRefu
 from agent_runtime.observability.sql.entries import EntryReader
 from agent_runtime.observability.sql.erasing import LogEraser
 from agent_runtime.observability.sql.ids import call_row_of
+from agent_runtime.observability.sql.kept_texts import KeptTexts, store_rule, stored_rule
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs
 from agent_runtime.observability.sql.texts import stored_name
 from agent_runtime.observability.sql.writing import Change
@@ -36,6 +37,8 @@ MAX_JOBS: Final = 5_000
 LATE: Final = timedelta(minutes=10)
 """How long a correction may take to be written after the time it bears."""
 _PAGE: Final = 1000
+_AT_ONCE: Final = 20
+"""Entries of a journal that are read at once: their content may be long."""
 logger = logger_of(__name__)
 
 
@@ -49,8 +52,9 @@ class JournalLogs:
     Args:
         storage: Whose journals.
         db: Where the logs stand; by default in the storage's own database.
-        content: Whether texts are kept: what was asked, answered, given and returned.
-        without_content: Scopes whose texts are not kept in any case.
+        content: Whether texts are kept: what was asked, answered, given and returned. By default as it was said last, be it by another
+            process, else they are.
+        without_content: Scopes whose texts are not kept in any case. Likewise.
         prices: What the parts of a call cost, and what caches saved.
     """
 
@@ -62,21 +66,29 @@ class JournalLogs:
         storage: Storage,
         db: object = None,
         *,
-        content: bool = True,
-        without_content: Collection[str] = (),
+        content: bool | None = None,
+        without_content: Collection[str] | None = None,
         prices: PriceBook | None = None,
     ) -> None:
         self._storage = storage
         self._database: LogDatabase = database_of(storage if db is None else db)
-        self._content = content
-        self._without_content = frozenset(without_content)
+        self._said = KeptTexts.said(content, without_content)
+        self._kept: KeptTexts | None = None
         self._reader = EntryReader(prices or PriceBook())
         self._jobs: OrderedDict[str, JobRecord] = OrderedDict()
         self._copies = Copies(storage)
         self._corrected_until: datetime | None = None
 
+    async def prepare(self) -> None:
+        """Have it known whose texts are kept, before anybody writes a row."""
+        if self._said is not None:
+            await self._database.run(partial(store_rule, rule=self._said))
+        self._kept = self._said or await self._database.read(stored_rule)
+
     async def project(self, entries: Sequence[FeedEntry]) -> None:
         """Write what entries tell."""
+        if self._kept is None:
+            await self.prepare()
         jobs = await self._jobs_of(entries)
         told = [
             event for _, event in entries if not await self._copies.is_copy(event, jobs[event.job_id or ""])
@@ -114,6 +126,17 @@ class JournalLogs:
                 at=one.erased_at or self._storage.clock.now(),
             )
             await LogEraser(self._database).erase(subject)
+
+    async def tell_of(self, job_ids: Iterable[str]) -> None:
+        """Write what the journals of jobs tell, without texts: afterwards they tell it no more."""
+        self._kept = KeptTexts(everywhere=False)
+        for job_id in job_ids:
+            after = 0
+            while events := await self._storage.events(job_id, after_seq=after, limit=_AT_ONCE):
+                if not after and not events[0].data:
+                    break  # it was erased before
+                after = events[-1].seq or 0
+                await self.project([FeedEntry(0, event) for event in events])
 
     async def begin_anew(self) -> None:
         """Let every row be written anew by the entries that it tells of; without this, entries that come again change nothing."""
@@ -178,7 +201,7 @@ class JournalLogs:
     def _changes(self, told: Iterable[RuntimeEvent], jobs: dict[str, JobRecord]) -> list[Change]:
         changes = []
         for event in told:
-            content = self._content and event.scope_id not in self._without_content
+            content = self._kept is not None and self._kept.of(event.scope_id)
             change = self._change(event, jobs[event.job_id or ""], content=content)
             if change is not None:
                 changes.append(change)

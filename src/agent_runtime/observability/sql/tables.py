@@ -218,6 +218,13 @@ latency_rollups: Final = Table(
     ),
 )
 
+log_settings: Final = Table(
+    "log_settings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("value", Json),
+)
+
 ROLLUPS: Final = (execution_rollups, call_rollups, latency_rollups)
 CONTENT: Final = {
     execution_logs: ("input_data", "output_data", "error_message", "metadata"),

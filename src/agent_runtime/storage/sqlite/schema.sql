@@ -2,7 +2,7 @@ CREATE TABLE runtime_schema_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT runtime_schema_version_pkc PRIMARY KEY (version_num)
 );
-CREATE TABLE execution_log_rollups (
+CREATE TABLE IF NOT EXISTS execution_log_rollups (
 	grain TEXT NOT NULL, 
 	begins DATETIME NOT NULL, 
 	scope_id TEXT NOT NULL, 
@@ -16,7 +16,7 @@ CREATE TABLE execution_log_rollups (
 	longest_ms BIGINT, 
 	CONSTRAINT execution_log_rollups_key PRIMARY KEY (grain, begins, scope_id, agent_type, execution_step, status)
 );
-CREATE TABLE execution_logs (
+CREATE TABLE IF NOT EXISTS execution_logs (
 	id TEXT NOT NULL, 
 	execution_id TEXT NOT NULL, 
 	parent_id TEXT, 
@@ -46,13 +46,13 @@ CREATE TABLE execution_logs (
 	updated_at DATETIME NOT NULL, 
 	PRIMARY KEY (id)
 );
-CREATE INDEX execution_logs_by_scope ON execution_logs (scope_id, start_time, id);
-CREATE INDEX execution_logs_by_time ON execution_logs (start_time, id);
-CREATE INDEX execution_logs_of_execution ON execution_logs (execution_id, start_time);
-CREATE INDEX execution_logs_of_operation ON execution_logs (operation_id);
-CREATE INDEX execution_logs_of_principal ON execution_logs (principal_id);
-CREATE INDEX execution_logs_of_report ON execution_logs (report_id, start_time);
-CREATE TABLE latency_rollups (
+CREATE INDEX IF NOT EXISTS execution_logs_by_scope ON execution_logs (scope_id, start_time, id);
+CREATE INDEX IF NOT EXISTS execution_logs_by_time ON execution_logs (start_time, id);
+CREATE INDEX IF NOT EXISTS execution_logs_of_execution ON execution_logs (execution_id, start_time);
+CREATE INDEX IF NOT EXISTS execution_logs_of_operation ON execution_logs (operation_id);
+CREATE INDEX IF NOT EXISTS execution_logs_of_principal ON execution_logs (principal_id);
+CREATE INDEX IF NOT EXISTS execution_logs_of_report ON execution_logs (report_id, start_time);
+CREATE TABLE IF NOT EXISTS latency_rollups (
 	kind TEXT NOT NULL, 
 	grouped_by TEXT NOT NULL, 
 	day DATETIME NOT NULL, 
@@ -62,7 +62,7 @@ CREATE TABLE latency_rollups (
 	n BIGINT NOT NULL, 
 	CONSTRAINT latency_rollups_key PRIMARY KEY (kind, grouped_by, day, scope_id, name, bucket)
 );
-CREATE TABLE llm_call_logs (
+CREATE TABLE IF NOT EXISTS llm_call_logs (
 	id TEXT NOT NULL, 
 	execution_log_id TEXT, 
 	scope_id TEXT DEFAULT 'default' NOT NULL, 
@@ -110,13 +110,13 @@ CREATE TABLE llm_call_logs (
 	updated_at DATETIME NOT NULL, 
 	PRIMARY KEY (id)
 );
-CREATE INDEX llm_call_logs_by_scope ON llm_call_logs (scope_id, start_time, id);
-CREATE INDEX llm_call_logs_by_time ON llm_call_logs (start_time, id);
-CREATE INDEX llm_call_logs_of_execution ON llm_call_logs (execution_log_id, start_time);
-CREATE INDEX llm_call_logs_of_operation ON llm_call_logs (operation_id);
-CREATE INDEX llm_call_logs_of_principal ON llm_call_logs (principal_id);
-CREATE INDEX llm_call_logs_of_report ON llm_call_logs (report_id, start_time);
-CREATE TABLE llm_call_rollups (
+CREATE INDEX IF NOT EXISTS llm_call_logs_by_scope ON llm_call_logs (scope_id, start_time, id);
+CREATE INDEX IF NOT EXISTS llm_call_logs_by_time ON llm_call_logs (start_time, id);
+CREATE INDEX IF NOT EXISTS llm_call_logs_of_execution ON llm_call_logs (execution_log_id, start_time);
+CREATE INDEX IF NOT EXISTS llm_call_logs_of_operation ON llm_call_logs (operation_id);
+CREATE INDEX IF NOT EXISTS llm_call_logs_of_principal ON llm_call_logs (principal_id);
+CREATE INDEX IF NOT EXISTS llm_call_logs_of_report ON llm_call_logs (report_id, start_time);
+CREATE TABLE IF NOT EXISTS llm_call_rollups (
 	grain TEXT NOT NULL, 
 	begins DATETIME NOT NULL, 
 	scope_id TEXT NOT NULL, 
@@ -137,6 +137,11 @@ CREATE TABLE llm_call_rollups (
 	unpriced BIGINT NOT NULL, 
 	uncertain BIGINT NOT NULL, 
 	CONSTRAINT llm_call_rollups_key PRIMARY KEY (grain, begins, scope_id, agent, provider, model_id, call_type, status)
+);
+CREATE TABLE IF NOT EXISTS log_settings (
+	name TEXT NOT NULL, 
+	value JSON NOT NULL, 
+	PRIMARY KEY (name)
 );
 CREATE TABLE runtime_action_tokens (
 	token_hash TEXT NOT NULL, 

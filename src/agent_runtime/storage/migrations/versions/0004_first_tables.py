@@ -431,6 +431,7 @@ def _create_logs() -> None:
         sa.Column("last_seq", sa.BigInteger),
         sa.Column("created_at", LogTime, nullable=False),
         sa.Column("updated_at", LogTime, nullable=False),
+        if_not_exists=True,  # an application has made them for itself before
     )
     op.create_table(
         "llm_call_logs",
@@ -478,14 +479,21 @@ def _create_logs() -> None:
         sa.Column("last_seq", sa.BigInteger),
         sa.Column("created_at", LogTime, nullable=False),
         sa.Column("updated_at", LogTime, nullable=False),
+        if_not_exists=True,  # an application has made them for itself before
     )
     for table, execution in (("execution_logs", "execution_id"), ("llm_call_logs", "execution_log_id")):
-        op.create_index(f"{table}_of_execution", table, [execution, "start_time"])
-        op.create_index(f"{table}_by_scope", table, ["scope_id", "start_time", "id"])
-        op.create_index(f"{table}_by_time", table, ["start_time", "id"])
-        op.create_index(f"{table}_of_operation", table, ["operation_id"])
-        op.create_index(f"{table}_of_report", table, ["report_id", "start_time"])
-        op.create_index(f"{table}_of_principal", table, ["principal_id"])
+        op.create_index(f"{table}_of_execution", table, [execution, "start_time"], if_not_exists=True)
+        op.create_index(f"{table}_by_scope", table, ["scope_id", "start_time", "id"], if_not_exists=True)
+        op.create_index(f"{table}_by_time", table, ["start_time", "id"], if_not_exists=True)
+        op.create_index(f"{table}_of_operation", table, ["operation_id"], if_not_exists=True)
+        op.create_index(f"{table}_of_report", table, ["report_id", "start_time"], if_not_exists=True)
+        op.create_index(f"{table}_of_principal", table, ["principal_id"], if_not_exists=True)
+    op.create_table(
+        "log_settings",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", LogJson, nullable=False),
+        if_not_exists=True,
+    )
     _create_sums()
 
 
@@ -494,7 +502,7 @@ def _create_sums() -> None:
 
     def table(name: str, keys: list[sa.Column[Any]], *sums: sa.Column[Any]) -> None:
         key = sa.PrimaryKeyConstraint(*(column.name for column in keys), name=f"{name}_key")
-        op.create_table(name, *keys, *sums, key)
+        op.create_table(name, *keys, *sums, key, if_not_exists=True)
 
     def texts(*names: str) -> list[sa.Column[Any]]:
         return [sa.Column(name, sa.Text, nullable=False) for name in names]
@@ -566,6 +574,7 @@ def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP VIEW runtime_woken")
     for table in (
+        "log_settings",
         "latency_rollups",
         "llm_call_rollups",
         "execution_log_rollups",
