@@ -118,6 +118,41 @@ async def test_nothing_stands_beside_the_digest_of_an_erased_entry(tampered: Tam
     assert (found.problem, found.place) == ("changed", 5)
 
 
+JOB_ROW = f"UPDATE runtime_jobs SET {{}} WHERE job_id = '{JOB}'"
+UNREADABLE = {
+    "last_seq": JOB_ROW.format("last_seq = 'x'"),
+    "erased_at": JOB_ROW.format("erased_at = 'x'"),
+    "pruned": JOB_ROW.format("content_pruned_at = 9e18"),
+    "status": JOB_ROW.format("status = 'asleep'"),
+    "head": JOB_ROW.format("audit_head = 'x'"),
+    "salt": JOB_ROW.format("audit_salt = 5"),
+    "time of the trail": "UPDATE runtime_audit SET at = 9e18 WHERE number = 1",
+    "data of the trail": "UPDATE runtime_audit SET data = '[1]' WHERE number = 1",
+    "seq of the trail": "UPDATE runtime_audit SET seq = 'x' WHERE number = 1",
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+async def test_a_row_that_cannot_be_read_is_named_and_ends_no_verification(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "runs.db"
+    storage = SQLiteStorage(path)
+    await storage.open()
+
+    async def execute(statement: str) -> None:
+        with closing(sqlite3.connect(path, timeout=60)) as db, db:
+            await asyncio.to_thread(lambda: None)
+            db.execute(statement)
+
+    one = Tampered(storage, execute)
+    await one.fill()
+    await storage.commit(commit(create=[(job(job_id="job-other"), [NewEvent("job.created")])]))
+    (found,) = await one.does(UNREADABLE[what])
+    assert (found.problem, found.job_id) == ("changed", None if "trail" in what else JOB)
+    report = await AuditManager(storage).verify("job-other")
+    assert report.jobs == 1
+    await storage.aclose()
+
+
 def _say(lines: list[Any], seq: int, **changes: Any) -> None:
     lines[seq] |= changes
 

@@ -29,11 +29,14 @@ async def evidence(storage: Audit, job_id: str, *, scope_id: str | None = None) 
 
     Raises:
         UnknownJob: There is none, or not in this scope.
+        InvalidInput: Its row cannot be read.
     """
     found = await storage.audited([job_id])
     if not found or scope_id not in (None, found[0].scope_id):
         raise UnknownJob(f"no job {job_id!r}")
     job = found[0]
+    if not job.is_readable:
+        raise InvalidInput(f"the row of job {job_id!r} cannot be read: `audit verify --job` says so as well")
     yield _of_job(job)
     after = 0
     while page := await storage.audited_entries(job_id, after_seq=after):

@@ -79,6 +79,11 @@ class Verification:
 
     async def _verify_job(self, job: AuditedJob) -> None:
         """Verify a job's entries. One that goes on meanwhile is looked at again from where it was."""
+        if not job.is_readable:
+            self.counted = replace(self.counted, jobs=self.counted.jobs + 1)
+            text = "the job's row cannot be read: what stands in its columns is none of ours"
+            self._found("changed", str(job.scope_id), str(job.job_id), None, text)
+            return
         seq, head = 0, first_head(job.job_id, job.scope_id)
         for _ in range(_TRIES):
             done = await self._verify_entries(job, seq, head)
@@ -202,7 +207,7 @@ class Verification:
                 self.counted = replace(self.counted, gone=self.counted.gone + 1)
         for job_id, job in there.items():
             entry = said[job_id]
-            if (job.last_seq, job.head) == (entry.seq, entry.head):
+            if not job.is_readable or (job.last_seq, job.head) == (entry.seq, entry.head):
                 continue
             if job.last_seq < (entry.seq or 0):
                 text = f"the journal was cut off after entry {job.last_seq}: the trail says that there were {entry.seq}"

@@ -30,6 +30,8 @@ class AuditedJob:
     salts: bytes
     content_pruned_at: datetime | None = None
     erased_at: datetime | None = None
+    is_readable: bool = True
+    """Whether its columns hold what they are for; in a file of SQLite anybody can put anything into any of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

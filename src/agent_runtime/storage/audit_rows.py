@@ -64,23 +64,22 @@ WHERE j.job_id {{among}} AND j.scope_id = {{scope}} AND j.status IN ('succeeded'
 GONE: Final = "UPDATE runtime_audit SET gone_at = {at} WHERE job_id {among} AND gone_at IS NULL"
 
 
-def audited_job(row: Iterable[object]) -> AuditedJob:
-    """Build a job from its columns."""
-    values: Iterable[Any] = row
-    job_id, scope_id, status, last_seq, head, salts, pruned_at, erased_at = values
-    return AuditedJob(
-        job_id=job_id,
-        scope_id=scope_id,
-        status=JobStatus(status),
-        last_seq=last_seq,
-        head=head,
-        salts=salts,
-        content_pruned_at=pruned_at,
-        erased_at=erased_at,
-    )
-
-
 Decode = Callable[[Columns, Iterable[object]], list[object]]
+
+
+def audited_job(row: Sequence[object], decode: Decode) -> AuditedJob:
+    """Build a job from its columns, whatever somebody has written into them."""
+    raw: Sequence[Any] = row
+    try:
+        job_id, scope_id, status, last_seq, head, salts, pruned_at, erased_at = decode(JOB, row)
+        values: dict[str, Any] = {"last_seq": last_seq, "head": head, "salts": salts}
+        kinds = (str, str, int, bytes, bytes)
+        if not all(map(isinstance, (job_id, scope_id, last_seq, head, salts), kinds)):
+            raise TypeError("no job of ours")
+        values |= {"content_pruned_at": pruned_at, "erased_at": erased_at, "status": JobStatus(str(status))}
+    except (ValueError, TypeError, OverflowError):
+        values = {"last_seq": 0, "head": b"", "salts": b"", "status": JobStatus.FAILED, "is_readable": False}
+    return AuditedJob(job_id=raw[0], scope_id=raw[1], **values)
 
 
 def audited_entry(row: Sequence[object], decode: Decode) -> AuditedEntry:
@@ -95,10 +94,20 @@ def audited_entry(row: Sequence[object], decode: Decode) -> AuditedEntry:
         return AuditedEntry(seq=raw["seq"], type=str(raw["type"]), at=EPOCH)
 
 
-def trail_entry(row: Iterable[object]) -> TrailEntry:
-    """Build an entry of a trail from its columns."""
-    values: dict[str, Any] = dict(zip(TRAIL, row, strict=True))
-    return TrailEntry(**values)
+def trail_entry(row: Sequence[object], decode: Decode) -> TrailEntry:
+    """Build an entry of a trail from its columns likewise: what cannot be read has no link that fits."""
+    try:
+        values: dict[str, Any] = dict(zip(TRAIL, decode(TRAIL, row), strict=True))
+        if not (isinstance(values["data"], Mapping) and isinstance(values["at"], datetime)):
+            raise TypeError("no entry of ours")
+        if not isinstance(values["seq"], int | None) or not isinstance(values["head"], bytes | None):
+            raise TypeError("no end of a job")
+        return TrailEntry(**values)
+    except (ValueError, TypeError, OverflowError):
+        raw: dict[str, Any] = dict(zip(TRAIL, row, strict=True))
+        return TrailEntry(
+            scope_id=raw["scope_id"], number=raw["number"], at=EPOCH, kind=str(raw["kind"]), data={}, link=b""
+        )
 
 
 def next_of_trail(

@@ -123,7 +123,7 @@ class Audit:
 
     async def _audited(self, statement: str, *parameters: object) -> list[AuditedJob]:
         found = await self._connections.fetch(statement, *parameters)
-        return [audit_rows.audited_job(decode(audit_rows.JOB, tuple(row))) for row in found]
+        return [audit_rows.audited_job(tuple(row), decode) for row in found]
 
     async def audited_entries(
         self, job_id: str, *, after_seq: int = 0, limit: int = AUDIT_ENTRIES, max_bytes: int = AUDIT_BYTES
@@ -151,7 +151,7 @@ class Audit:
     async def trail(self, scope_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[TrailEntry]:
         """Return entries of a scope's trail."""
         found = await self._connections.fetch(_TRAIL_PAGE, to_text(scope_id), after, limit)
-        return [audit_rows.trail_entry(decode(audit_rows.TRAIL, tuple(row))) for row in found]
+        return [audit_rows.trail_entry(tuple(row), decode) for row in found]
 
     async def trail_heads(self) -> Sequence[TrailHead]:
         """Return where the trails of all scopes end."""

@@ -110,7 +110,7 @@ class Audit:
 
     async def _audited(self, statement: str, parameters: Mapping[str, object]) -> list[AuditedJob]:
         found = await self._reader.rows(statement, parameters)
-        return [audit_rows.audited_job(decode(audit_rows.JOB, row)) for row in found]
+        return [audit_rows.audited_job(row, decode) for row in found]
 
     async def audited_entries(
         self, job_id: str, *, after_seq: int = 0, limit: int = AUDIT_ENTRIES, max_bytes: int = AUDIT_BYTES
@@ -135,7 +135,7 @@ class Audit:
         """Return entries of a scope's trail."""
         page = {"scope": scope_id, "after": after, "limit": limit}
         found = await self._reader.rows(_TRAIL_PAGE, page)
-        return [audit_rows.trail_entry(decode(audit_rows.TRAIL, row)) for row in found]
+        return [audit_rows.trail_entry(row, decode) for row in found]
 
     async def trail_heads(self) -> Sequence[TrailHead]:
         """Return where the trails of all scopes end."""
