@@ -89,6 +89,7 @@ async def test_a_job_is_an_execution_with_its_steps_and_calls(storage: Storage, 
     assert (run.execution_id, run.agent_type, run.execution_step) == (handle.job_id, "agent", "run")
     assert (run.status, run.scope_id, run.principal_id, run.session_id) == ("completed", "shop", "ann", "s1")
     assert run.report_id == "r1"
+    assert {call.report_id for call in run.llm_calls} == {"r1"}
     assert run.input_data == {"prompt": "Pay 3."}
     assert run.output_data["content"] == "Paid."
     assert run.duration_ms is not None
@@ -133,6 +134,32 @@ async def run(storage: Storage, *script: object, projection: JournalLogs | None 
 
 async def entries(storage: Storage) -> list[FeedEntry]:
     return list(await storage.feed(after=0, upto=await storage.feed_end()))
+
+
+async def delegates(context: OperatorContext, given: str) -> str:
+    return (await context.child("planner", {"prompt": given})).content
+
+
+async def test_what_a_job_begins_belongs_to_what_the_job_belongs_to(storage: Storage, logs: LogStore) -> None:
+    operators = {"delegates": delegates, "planner": agent(answer("Paid.", "0.25"))}
+    async with RuntimeKernel(
+        storage=storage, operators=operators, projections=[JournalLogs(storage)], options=OPTIONS
+    ) as k:
+        links = {"report_id": "r9", "external_platform": "slack", "other": "x"}
+        request = ExecutionRequest(operator="delegates", input="Pay 3.", scope_id="shop", metadata=links)
+        await (await k.execute(request)).result()
+        await follow(storage)
+    runs = await logs.executions(report_id="r9", execution_step="run")
+    assert {run.agent_type for run in runs} == {"delegates", "planner"}
+    assert {run.external_platform for run in runs} == {"slack"}
+    summary = await logs.summary(report_id="r9")
+    assert summary["llm_call_analytics"]["total_calls"] == 1
+    before = await everything(logs)
+    projection = JournalLogs(storage)
+    await projection.begin_anew()
+    for entry in await entries(storage):  # a process that sees the child first
+        await JournalLogs(storage).project([entry])
+    assert await everything(logs) == before
 
 
 async def speak(spec: RequestSpec) -> AsyncIterator[str]:

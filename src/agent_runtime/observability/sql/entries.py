@@ -35,7 +35,7 @@ STATUS: Final = {
 }
 _RUN: Final = frozenset({RuntimeEventType.JOB_CREATED, RuntimeEventType.JOB_STARTED})
 _EFFECTS: Final = frozenset({RuntimeEventType.TOOL_STARTED, RuntimeEventType.STEP_STARTED})
-_LINKS: Final = (
+LINKS: Final = (
     "report_id",
     "completion_id",
     "widget_id",
@@ -86,6 +86,8 @@ class EntryReader:
             "attempt": attempt,
             "last_seq": event.seq,
         }
+        belongs = links(job.metadata)
+        values |= {name: belongs[name] for name in ("report_id", "completion_id") if name in belongs}
         for name, column in (("provider", "provider"), ("model", "model_id")):
             if data.get(name):
                 values[column] = stored_name(data[name])
@@ -211,7 +213,7 @@ def _run(event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change:
 
 def links(metadata: Mapping[str, object]) -> dict[str, object]:
     """Return the columns that say what an execution belongs to, from what a caller has said of it."""
-    return {name: stored_name(metadata[name]) for name in _LINKS if metadata.get(name) is not None}
+    return {name: stored_name(metadata[name]) for name in LINKS if metadata.get(name) is not None}
 
 
 def _step(event: RuntimeEvent, job: JobRecord, *, content: bool) -> Change:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Table, select, update
 from agent_runtime.audit.erasure import ERASED
 from agent_runtime.observability.sql.copies import Copies
 from agent_runtime.observability.sql.database import BATCH, LogDatabase, RowRefused, database_of
-from agent_runtime.observability.sql.entries import EntryReader
+from agent_runtime.observability.sql.entries import LINKS, EntryReader
 from agent_runtime.observability.sql.erasing import LogEraser
 from agent_runtime.observability.sql.ids import call_row_of
 from agent_runtime.observability.sql.kept_texts import KeptTexts, store_rule, stored_rule
@@ -34,6 +35,8 @@ from llm_client.public_text import text_of
 PROJECTION: Final = "logs"
 MAX_JOBS: Final = 5_000
 """Jobs whose owners are remembered."""
+MAX_DEPTH: Final = 50
+"""Of families that are looked through for what a job belongs to."""
 LATE: Final = timedelta(minutes=10)
 """How long a correction may take to be written after the time it bears."""
 _PAGE: Final = 1000
@@ -227,19 +230,32 @@ class JournalLogs:
             job_id = event.job_id or ""
             if job_id in found:
                 continue
-            job = self._jobs.get(job_id) or await self._storage.get_job(job_id)
+            job = await self._looked_up(job_id)
             if job is None:
-                job = JobRecord(
+                job = self._jobs[job_id] = JobRecord(
                     job_id=job_id,
                     scope_id=event.scope_id,
                     created_at=event.timestamp,
                     updated_at=event.timestamp,
                 )
-            found[job_id] = self._jobs[job_id] = job
-            self._jobs.move_to_end(job_id)
+            found[job_id] = job
         while len(self._jobs) > MAX_JOBS:
             self._jobs.popitem(last=False)
         return found
+
+    async def _looked_up(self, job_id: str, *, depth: int = 0) -> JobRecord | None:
+        """Return a job as the logs tell of it: it belongs to what its parent belongs to, unless it says so itself."""
+        job = self._jobs.get(job_id)
+        if job is None and (job := await self._storage.get_job(job_id)) is not None:
+            above = job.parent_job_id if depth < MAX_DEPTH else None
+            parent = None if above is None else await self._looked_up(above, depth=depth + 1)
+            if parent is not None and parent.scope_id == job.scope_id:
+                inherited = {name: parent.metadata[name] for name in LINKS if name in parent.metadata}
+                job = replace(job, metadata={**inherited, **job.metadata})
+            self._jobs[job_id] = job
+        if job is not None:
+            self._jobs.move_to_end(job_id)
+        return job
 
 
 def _may_be_corrected(event: RuntimeEvent) -> bool:
