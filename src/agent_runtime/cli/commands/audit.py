@@ -150,7 +150,8 @@ def _tell(report: AuditReport) -> None:
     ):
         if number:
             said += f"; {counted(number, 'job')} {what}"
-    say(f"{said}: {'intact' if report.is_intact else f'{report.problems:,} do not verify'}")
+    verdict = "intact" if report.jobs or report.trail else "there is nothing to verify"
+    say(f"{said}: {verdict if report.is_intact else f'{report.problems:,} do not verify'}")
 
 
 async def _show_heads(settings: Settings, as_json: bool) -> int:

@@ -101,7 +101,10 @@ def test_what_is_no_head_is_refused(database: Path, line: str) -> None:
 @pytest.mark.parametrize("name", ["' OR 1=1 --", "nothing", '"; DROP TABLE runtime_jobs; --', "%"])
 def test_names_are_looked_for_as_they_are(database: Path, name: str) -> None:
     assert isinstance(run("verify", "--db", database, "--job", name).exception, UnknownJob)
-    assert run("verify", "--db", database, "--scope", name).stdout == "0 jobs, 0 entries: intact\n"
+    assert (
+        run("verify", "--db", database, "--scope", name).stdout
+        == "0 jobs, 0 entries: there is nothing to verify\n"
+    )
     job_id = change(database, "SELECT 1")
     assert isinstance(run("verify", "--db", database, "--job", job_id, "--scope", name).exception, UnknownJob)
     assert run("verify", "--db", database).stdout.startswith("2 jobs")
