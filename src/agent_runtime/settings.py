@@ -68,15 +68,10 @@ def default_database() -> Path:
     return data_folder() / "runs.db"
 
 
-def is_default(url: str) -> bool:
-    """Whether a storage is the one that nobody has named."""
-    return url == storage_url(default_database())
-
-
 def make_default_folder(url: str) -> None:
     """Make the folder of the default database; that of a file the user has named is the user's to make."""
     path = default_database()
-    if not is_default(url):
+    if url != storage_url(path):
         return
     try:
         make_private_folder(path.parent)

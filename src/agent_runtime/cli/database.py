@@ -109,15 +109,14 @@ def existing(db: str | None, *, holds: str = JOBS) -> Settings:
 
 
 def existing_file(db: str | None, settings: Settings, *, holds: str = JOBS) -> None:
-    """See that the file that is named is there, and ours. The default one may not be there yet. Raises `StorageError`."""
-    from agent_runtime.settings import is_default
+    """See that a file is ours, and that the one that `--db` names is there: what the settings name may not be yet. Raises `StorageError`."""
     from agent_runtime.storage.opening import sqlite_path, sqlite_tables
 
     path = sqlite_path(settings.storage)
     if path is None:
         return
     if not path.exists():
-        if db is not None or not is_default(settings.storage):
+        if db is not None:
             raise StorageError(f"there is no database {str(path)!r}")
     elif not sqlite_tables(path, {JOBS, holds}):
         raise StorageError(f"{str(path)!r} is no database of agent-runtime: no jobs are kept in it")

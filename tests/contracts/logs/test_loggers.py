@@ -506,7 +506,10 @@ async def test_what_is_given_while_a_database_is_opened_is_written_in_its_order(
     monkeypatch.setattr(StorageDatabase, "_open", slow_at_first)
     async with ExecutionLogger(storage).log_execution("a", "run"):
         pass
-    await asyncio.sleep(0.5)
+    async with asyncio.timeout(20):
+        while not await logs.count_executions():
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     assert await logs.count_executions(status="completed") == 1
 
 
