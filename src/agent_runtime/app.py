@@ -16,7 +16,6 @@ from agent_runtime.execution.options import KernelOptions
 from agent_runtime.extras import optional_packages
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.kernel.stores import shared_storage
-from agent_runtime.ports.erasure import Eraser
 from agent_runtime.ports.storage import Storage
 from agent_runtime.storage.opening import open_storage, sqlite_path, url_parts
 from agent_runtime.worker.local_dispatcher import LocalDispatcher
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from agent_runtime.jobs.store import JobStore
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.store import LedgerWriter
+    from agent_runtime.observability import LogEraser
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
@@ -428,7 +428,7 @@ def uses_storage(application: Application, url: str) -> bool:
     return getattr(storage, "dsn", None) == url
 
 
-def erasers_of(storage: Storage) -> tuple[Eraser, ...]:
+def erasers_of(storage: Storage) -> tuple[LogEraser, ...]:
     """Return what keeps content beside a storage's own tables, and takes it away when somebody's is erased.
 
     Whoever adds a table, a folder or an index with content adds its `Eraser` here; a test looks for tables without one.

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 def call(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     outside = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHON", "VENV", "MAKEFLAGS")
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHON", "VENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
     }
     return subprocess.run(
         command,

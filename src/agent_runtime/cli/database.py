@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -16,6 +16,7 @@ from agent_runtime.errors import StorageError
 if TYPE_CHECKING:
     from agent_runtime.app import Runtime, RuntimeKernel
     from agent_runtime.ports.dispatcher import Dispatcher
+    from agent_runtime.ports.erasure import Eraser
     from agent_runtime.ports.storage import Storage
     from agent_runtime.settings import Settings
 
@@ -120,6 +121,20 @@ def existing_file(db: str | None, settings: Settings, *, holds: str = JOBS) -> N
             raise StorageError(f"there is no database {str(path)!r}")
     elif not sqlite_tables(path, {JOBS, holds}):
         raise StorageError(f"{str(path)!r} is no database of agent-runtime: no jobs are kept in it")
+
+
+@asynccontextmanager
+async def erasers_beside(storage: Storage, folders: Sequence[str]) -> AsyncIterator[tuple[Eraser, ...]]:
+    """Give what keeps content beside the journals: the logs of a database, and folders of call logs."""
+    from agent_runtime.app import erasers_of
+    from agent_runtime.observability import ErasedCallLogs
+
+    erasers = erasers_of(storage)
+    try:
+        yield (*erasers, *([ErasedCallLogs(folders)] if folders else ()))
+    finally:
+        for eraser in erasers:
+            await eraser.aclose()
 
 
 class Stored:

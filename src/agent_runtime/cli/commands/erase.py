@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agent_runtime.cli.commands.jobs_cancel import stopped
-from agent_runtime.cli.database import db_option, existing, name_of, stored
+from agent_runtime.cli.database import db_option, erasers_beside, existing, name_of, stored
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
@@ -73,9 +73,7 @@ async def _erase(
     yes: bool,
     folders: tuple[str, ...],
 ) -> int:
-    from agent_runtime.app import erasers_of
     from agent_runtime.audit.erasure import Erasure
-    from agent_runtime.observability import ErasedCallLogs
 
     async with stored(settings) as here:
         jobs = await Erasure(here.storage).family(subject)
@@ -88,8 +86,7 @@ async def _erase(
         await asyncio.to_thread(_confirm, len(jobs), len(active), subject.scope_id, name_of(settings))
     for job in _first_ones(active):
         await stopped(settings, job.job_id, reason)
-    async with stored(settings) as here:
-        erasers = [*erasers_of(here.storage), *([ErasedCallLogs(folders)] if folders else ())]
+    async with stored(settings) as here, erasers_beside(here.storage, folders) as erasers:
         report = await Erasure(here.storage, erasers=erasers).erase(subject, by=by, reason=reason)
     say(_what_went(report, subject))
     await _vacuum(settings, full)

@@ -10,12 +10,11 @@ from typing import Final
 
 import click
 
-from agent_runtime.app import erasers_of, sqlite_path
-from agent_runtime.cli.database import db_option, existing, reading
+from agent_runtime.app import sqlite_path
+from agent_runtime.cli.database import db_option, erasers_beside, existing, reading
 from agent_runtime.cli.exit_codes import OK
 from agent_runtime.cli.output.amounts import counted
 from agent_runtime.cli.output.printable import say
-from agent_runtime.observability import ErasedCallLogs
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.ports.storage import Storage
 from agent_runtime.settings import Settings
@@ -145,9 +144,10 @@ async def _prune(
 
 async def _prune_beside(storage: Storage, before: datetime, folders: Sequence[str]) -> None:
     """Let the content go that is kept beside the journals: it is no younger than theirs."""
-    for eraser in (*erasers_of(storage), *([ErasedCallLogs(folders)] if folders else ())):
-        if count := await eraser.prune_content(before=before):
-            say(f"content deleted in {eraser.name}: {count:,}")
+    async with erasers_beside(storage, folders) as erasers:
+        for eraser in erasers:
+            if count := await eraser.prune_content(before=before):
+                say(f"content deleted in {eraser.name}: {count:,}")
 
 
 async def _bring_logs_up_to_date(storage: Storage) -> None:
