@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -85,6 +85,8 @@ class Projector:
         self._holder = holder
         self._interval = interval
         self._held_for = held_for
+        self._prepare: Callable[[], Awaitable[object]] | None = getattr(projection, "prepare", None)
+        """What is still to be done before the first entries."""
         self._cursor: Cursor | None = None
         self._held_since = 0.0
         """When the cursor was last asked for, by the loop's clock."""
@@ -143,8 +145,9 @@ class Projector:
 
     async def _take(self) -> Cursor | None:
         """Become the one who follows, unless another process does."""
-        if (prepare := getattr(self._projection, "prepare", None)) is not None:
-            await prepare()
+        if self._prepare is not None:
+            await self._prepare()
+            self._prepare = None  # who waits for the cursor asks for it every few seconds
         begin_at = 0 if self._projection.begin == "first" else await self._storage.feed_end()
         asked_at = asyncio.get_running_loop().time()
         now = self._clock.now()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,10 @@ from agent_runtime import (
     StorageError,
 )
 from agent_runtime.errors import ConfigurationError
+from agent_runtime.ports.clock import SystemClock
 from agent_runtime.ports.storage import Storage
+from agent_runtime.storage.memory import MemoryStorage
+from agent_runtime.worker.projectors import Projector
 from support.kernels import BOUND, QUICK, kernel, opened, until
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -234,3 +238,35 @@ async def test_a_process_that_stops_while_it_stores_how_far_it_is_gives_the_curs
     (cursor,) = await storage.cursors()
     assert cursor.held_until is None
     assert cursor.position > 0
+
+
+async def test_who_waits_for_the_cursor_has_prepared_once() -> None:
+    """And again only when it has failed: it asks for the cursor every few seconds."""
+
+    class Prepared(Recording):
+        tries = 0
+
+        async def prepare(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise StorageError("away")
+
+    storage, clock, projection = MemoryStorage(), SystemClock(), Prepared()
+    until_then = clock.now() + timedelta(hours=1)
+    await storage.take_cursor(projection.name, holder="another", at=clock.now(), until=until_then)
+    asked = 0
+    take = storage.take_cursor
+
+    async def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await take(*arguments, **options)
+
+    storage.take_cursor = counted  # type: ignore[method-assign]
+    projector = Projector(projection, storage, clock, holder="me", interval=0.01, held_for=0.03)
+    projector.start()
+    async with asyncio.timeout(BOUND):
+        while asked < 4:
+            await asyncio.sleep(0.01)
+    await projector.stop()
+    assert projection.tries == 2
