@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,6 +52,7 @@ class BudgetRegistry:
         self._unknown_zones: frozenset[str] = frozenset()
         """Zones of budgets that are not known on this machine: only who spends from these budgets has to wait."""
         self._read_at: float | None = None
+        self._reading: asyncio.Lock | None = None
 
     def set(self, budget: Budget) -> None:
         """Let a budget hold in this process from now on."""
@@ -84,8 +86,17 @@ class BudgetRegistry:
                 self._stored = stored
                 self._index()
         if self._new_zones:
-            self._unknown_zones = await unknown_zones(self._new_zones)
-            self._new_zones = set()
+            await self._read_zones()
+
+    async def _read_zones(self) -> None:
+        """Read them once for all who ask, who go on in the order in which they came: the first of them has the room."""
+        self._reading = self._reading or asyncio.Lock()
+        async with self._reading:
+            while self._new_zones:  # more may come while these are read
+                zones = self._new_zones
+                unknown = await unknown_zones(zones)
+                if zones is self._new_zones:
+                    self._unknown_zones, self._new_zones = unknown, set()
 
     def _index(self) -> None:
         self._by_scope = {}

@@ -19,6 +19,8 @@ from agent_runtime.values.standing_budget import WindowKind
 
 _NAMES: Final = frozenset((pkgutil.get_data("tzdata", "zones") or b"").decode().split())
 """Of all time zones; read with this module, so that nobody reads a file while others wait."""
+_READ: Final = {"UTC"}
+"""The names of the time zones that `zone` returns without reading a file."""
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -60,9 +62,11 @@ def zone(name: str) -> tzinfo:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
-        return ZoneInfo(name)
+        found = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise unknown_zone(name) from error
+    _READ.add(name)
+    return found
 
 
 def unknown_zone(name: str) -> ConfigurationError:
@@ -79,12 +83,12 @@ def check_zone(name: str) -> None:
 
 
 async def unknown_zones(names: Iterable[str]) -> frozenset[str]:
-    """Read the files of time zones in a thread; return those that are not known here."""
+    """Read the files of time zones in a thread, where that was not done yet; return those that are not known here."""
 
     def read() -> frozenset[str]:
         return frozenset(name for name in files if not _is_known(name))
 
-    files = {name for name in names if name != "UTC"}
+    files = set(names) - _READ
     return await asyncio.to_thread(read) if files else frozenset()
 
 
@@ -97,8 +101,8 @@ def _is_known(name: str) -> bool:
 
 
 async def load_zones(names: Iterable[str]) -> None:
-    """Read the files of time zones in a thread. Raises `ConfigurationError`."""
-    files = {name for name in names if name != "UTC"}
+    """Read the files of time zones in a thread, where that was not done yet. Raises `ConfigurationError`."""
+    files = set(names) - _READ
     if files:
         await asyncio.to_thread(lambda: [zone(name) for name in files])
 

@@ -1,7 +1,9 @@
 """The ledger by hand: budgets, questions, reservations, entries, corrections."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -454,6 +456,27 @@ async def test_totals_read_every_page(ledger: Ledger) -> None:
     total = await ledger.total()
 
     assert (total.entries, total.cost) == (1003, Decimal("1.003"))
+
+
+class LateFirst(ThreadPoolExecutor):
+    """Threads of which the first comes back last."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        first = not self._threads
+        return super().submit(lambda: (time.sleep(0.1 if first else 0), fn(*args, **kwargs))[1])
+
+
+async def test_who_comes_first_has_the_room_while_time_zones_are_read() -> None:
+    ledger = Ledger(InMemoryLedgerWriter())
+    ledger.set_budget(Budget(scope_id="a", max_cost_daily=1, timezone="Indian/Kerguelen"))
+    asyncio.get_running_loop().set_default_executor(LateFirst(max_workers=4))
+
+    first, *others = await asyncio.gather(
+        *(ledger.reserve(each, cost=1) for each in (ANN, BOB, BOB)), return_exceptions=True
+    )
+
+    assert not isinstance(first, BaseException)
+    assert [type(other) for other in others] == [BudgetExceededError] * 2
 
 
 async def test_a_budget_in_an_unknown_zone_is_refused(ledger: Ledger) -> None:
