@@ -13,6 +13,8 @@ from agent_runtime.errors import MissingDependency
 EXTRAS: Final = {
     **dict.fromkeys(("asyncpg", "procrastinate", "psycopg", "psycopg_pool"), "postgres"),
     "redis": "redis",
+    **dict.fromkeys(("fastapi", "starlette", "prometheus_client", "uvicorn"), "server"),
+    "opentelemetry": "otel",
 }
 """The extra that brings each of them."""
 
