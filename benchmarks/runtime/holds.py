@@ -111,7 +111,7 @@ OPERATORS = {"line": line, "small": small, "family": family, "large": large}
 @asynccontextmanager
 async def kernel(storage: Any) -> AsyncIterator[Any]:
     from agent_runtime import KernelOptions, RuntimeKernel
-    from agent_runtime.values.orchestration import OrchestrationConfig
+    from agent_runtime.operators.orchestration import OrchestrationConfig
 
     async with RuntimeKernel(
         storage=storage,

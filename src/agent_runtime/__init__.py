@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         StorageError,
         UnknownAction,
         UnknownJob,
+        UnknownKey,
         UnknownMessage,
         UnknownOperator,
         UnknownPolicy,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from agent_runtime.jobs.store import JobStore
     from agent_runtime.kernel.handle import ExecutionHandle
     from agent_runtime.kernel.request import ExecutionRequest, ExecutionResult
+    from agent_runtime.keys.manager import ApiKeyManager
     from agent_runtime.ledger.held import Reservation
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.totals import UsageTotal
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from agent_runtime.operators.context import OperatorContext, current_context
     from agent_runtime.operators.durable_wait import DurableWait, Won
     from agent_runtime.operators.operator import Operator
+    from agent_runtime.operators.orchestration import OrchestrationConfig
     from agent_runtime.operators.result import OperatorResult
     from agent_runtime.policy.conditions import When
     from agent_runtime.policy.engine import PolicyEngine
@@ -93,24 +96,24 @@ if TYPE_CHECKING:
         InMemoryJobStore,
         InMemoryLedgerWriter,
     )
-    from agent_runtime.storage.postgres.storage import PostgresStorage
-    from agent_runtime.storage.postgres.stores import (
+    from agent_runtime.storage.postgres.storage import (
         PostgresActionStore,
         PostgresJobStore,
         PostgresLedgerWriter,
+        PostgresStorage,
     )
     from agent_runtime.storage.redis.actions import RedisActionStore
     from agent_runtime.storage.redis.change_notifier import RedisChangeNotifier
     from agent_runtime.storage.redis.job_cache import RedisJobCache
     from agent_runtime.storage.redis.signals import RedisSignalChannel
     from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionType
+    from agent_runtime.values.api_key import ApiKey, Permission, Role
     from agent_runtime.values.budget import LedgerEntry, LedgerEvent
     from agent_runtime.values.context import BudgetSpec, ExecutionContext, PolicyRef, RunVersions
     from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
     from agent_runtime.values.job import JobFilter, JobRecord, JobSpec, JobStatus
     from agent_runtime.values.message import InboxMessage
     from agent_runtime.values.model_request import ModelRequest, model_requests
-    from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.policy import PolicyAction, PolicyContext, PolicyDecision, PolicyResult
     from agent_runtime.values.retry_policy import RetryPolicy
     from agent_runtime.values.standing_budget import Budget, BudgetDecision, BudgetLine, BudgetStatus
@@ -125,7 +128,7 @@ _HOMES = {
         "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
-        "UnknownMessage UnknownOperator UnknownPolicy"
+        "UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "inbox.manager": "InboxManager",
@@ -139,6 +142,7 @@ _HOMES = {
     "operators.context": "OperatorContext current_context",
     "execution.options": "KernelOptions",
     "kernel.request": "ExecutionRequest ExecutionResult",
+    "keys.manager": "ApiKeyManager",
     "ledger.held": "Reservation",
     "ledger.ledger": "Ledger",
     "ledger.totals": "UsageTotal",
@@ -150,8 +154,7 @@ _HOMES = {
     "settings": "Settings",
     "storage.memory.signals": "InMemorySignalChannel",
     "storage.memory.stores": "InMemoryActionStore InMemoryJobStore InMemoryLedgerWriter",
-    "storage.postgres.storage": "PostgresStorage",
-    "storage.postgres.stores": "PostgresActionStore PostgresJobStore PostgresLedgerWriter",
+    "storage.postgres.storage": "PostgresActionStore PostgresJobStore PostgresLedgerWriter PostgresStorage",
     "storage.redis.actions": "RedisActionStore",
     "storage.redis.change_notifier": "RedisChangeNotifier",
     "storage.redis.job_cache": "RedisJobCache",
@@ -163,13 +166,14 @@ _HOMES = {
     "ports.erasure": "ErasedSubject Eraser",
     "ports.feed": "FeedEntry Projection",
     "values.action": "ActionRecord ActionSpec ActionStatus ActionType",
+    "values.api_key": "ApiKey Permission Role",
     "values.budget": "LedgerEntry LedgerEvent",
     "values.context": "BudgetSpec ExecutionContext PolicyRef RunVersions",
     "values.event": "RuntimeEvent RuntimeEventType",
     "values.model_request": "ModelRequest model_requests",
     "values.job": "JobFilter JobRecord JobSpec JobStatus",
     "values.message": "InboxMessage",
-    "values.orchestration": "OrchestrationConfig",
+    "operators.orchestration": "OrchestrationConfig",
     "values.policy": "PolicyAction PolicyContext PolicyDecision PolicyResult",
     "values.retry_policy": "RetryPolicy",
     "values.standing_budget": "Budget BudgetDecision BudgetLine BudgetStatus",
@@ -185,6 +189,8 @@ __all__ = [
     "ActionType",
     "AgentRuntimeError",
     "AlreadySettled",
+    "ApiKey",
+    "ApiKeyManager",
     "AuditFinding",
     "AuditManager",
     "AuditReport",
@@ -249,6 +255,7 @@ __all__ = [
     "OperatorContext",
     "OperatorResult",
     "OrchestrationConfig",
+    "Permission",
     "Policy",
     "PolicyAction",
     "PolicyContext",
@@ -275,6 +282,7 @@ __all__ = [
     "ResultNotSerializable",
     "RetryPolicy",
     "RetryRefused",
+    "Role",
     "RunSuspended",
     "RunVersions",
     "Runtime",
@@ -289,6 +297,7 @@ __all__ = [
     "TrailHead",
     "UnknownAction",
     "UnknownJob",
+    "UnknownKey",
     "UnknownMessage",
     "UnknownOperator",
     "UnknownPolicy",

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.store import LedgerWriter
     from agent_runtime.observability import LogEraser
+    from agent_runtime.operators.orchestration import OrchestrationConfig
     from agent_runtime.policy.engine import PolicyEngine
     from agent_runtime.ports.clock import Clock
     from agent_runtime.ports.dispatcher import Dispatcher
     from agent_runtime.ports.feed import Projection
     from agent_runtime.settings import Settings
-    from agent_runtime.values.orchestration import OrchestrationConfig
     from agent_runtime.values.retry_policy import RetryPolicy
     from llm_client.agent.agent import Agent
     from llm_client.engine.engine import ExecutionEngine

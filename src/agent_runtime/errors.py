@@ -5,6 +5,7 @@ AgentRuntimeError
 │   ├── UnknownJob
 │   ├── UnknownAction
 │   ├── UnknownMessage
+│   ├── UnknownKey
 │   ├── UnknownOperator
 │   ├── UnknownPolicy
 │   ├── IdempotencyConflict        the key belongs to a different request
@@ -93,6 +94,12 @@ class UnknownMessage(InvalidInput):
     """There is no such message, or it has been forgotten."""
 
     code = "UNKNOWN_MESSAGE"
+
+
+class UnknownKey(InvalidInput):
+    """There is no such API key."""
+
+    code = "UNKNOWN_KEY"
 
 
 class UnknownOperator(InvalidInput):

@@ -14,7 +14,6 @@ from agent_runtime.actions.records import (
     end,
     expiry,
     expiry_timer,
-    hash_token,
     new_action,
     vote,
 )
@@ -25,6 +24,7 @@ from agent_runtime.errors import ActionAlreadyResolved, ActionExpired, StorageEr
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitFields
 from agent_runtime.ports.current_job import CURRENT_JOB, after_the_journal
+from agent_runtime.ports.ids import hash_token
 from agent_runtime.ports.signals import SignalChannel, SignalMessage
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus
 from agent_runtime.values.checks import can_be_id, check_text, check_whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from agent_runtime.actions.resolution import check_resolution
 from agent_runtime.actions.votes import Vote, votes_told
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ports.commit import ActionChange, CommitParts, Signal, Timer
-from agent_runtime.ports.ids import new_id, new_token
+from agent_runtime.ports.ids import hash_token, new_id, new_token
 from agent_runtime.values.action import ActionRecord, ActionSpec, ActionStatus, ActionToken
 from agent_runtime.values.content import encode
 from agent_runtime.values.event import RuntimeEventType
@@ -22,11 +21,6 @@ _EVENT_OF = {
     ActionStatus.CANCELLED: RuntimeEventType.ACTION_CANCELLED,
     ActionStatus.EXPIRED: RuntimeEventType.ACTION_EXPIRED,
 }
-
-
-def hash_token(token: str) -> str:
-    """Return what is stored of a resume token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_action(

@@ -10,7 +10,15 @@ from agent_runtime.audit.broken import LOOK_AHEAD, diagnosed, link_of, taken_awa
 from agent_runtime.audit.chain import Salts, first_head, trail_link
 from agent_runtime.audit.report import MOST_FINDINGS, AuditFinding, AuditReport, Problem
 from agent_runtime.errors import UnknownJob
-from agent_runtime.ports.audit import JOB_ENDED, Audit, AuditedEntry, AuditedJob, TrailEntry, TrailHead
+from agent_runtime.ports.audit import (
+    INSTALLATION,
+    JOB_ENDED,
+    Audit,
+    AuditedEntry,
+    AuditedJob,
+    TrailEntry,
+    TrailHead,
+)
 from llm_client.turns import Turns
 
 _JOBS: Final = 200
@@ -64,7 +72,7 @@ class Verification:
         there = {head.scope_id for head in ends}
         for kept in heads:
             if kept.scope_id not in there and scope_id in (None, kept.scope_id):
-                text = f"the trail of scope {kept.scope_id!r} is not there, and had {kept.number} entries"
+                text = f"{_trail_of(kept.scope_id)} is not there, and had {kept.number} entries"
                 self._found("head", kept.scope_id, None, 1, text)
         return self.counted
 
@@ -165,21 +173,21 @@ class Verification:
             for entry in page:
                 number += 1
                 if entry.number != number:
-                    text = f"entry {number} of the trail of scope {end.scope_id!r} is missing"
+                    text = f"entry {number} of {_trail_of(end.scope_id)} is missing"
                     return self._found("missing", end.scope_id, None, number, text)
                 said = (entry.job_id, entry.seq, entry.head)
                 made = trail_link(before, entry.scope_id, number, entry.at, entry.kind, said, entry.data)
                 if made != entry.link:
-                    text = f"entry {number} ({entry.kind}) of the trail of scope {end.scope_id!r} was changed"
+                    text = f"entry {number} ({entry.kind}) of {_trail_of(end.scope_id)} was changed"
                     return self._found("changed", end.scope_id, None, number, text)
                 if wanted.pop(number, made) != made:
-                    text = f"entry {number} of the trail of scope {end.scope_id!r} is not the one whose head was kept"
+                    text = f"entry {number} of {_trail_of(end.scope_id)} is not the one whose head was kept"
                     return self._found("head", end.scope_id, None, number, text)
                 before = made
             self.counted = replace(self.counted, trail=self.counted.trail + len(page))
             await self._compare(page)
         for missing in sorted(wanted):
-            text = f"the trail of scope {end.scope_id!r} was cut off after entry {number}: a head of entry {missing} was kept"
+            text = f"{_trail_of(end.scope_id)} was cut off after entry {number}: a head of entry {missing} was kept"
             return self._found("cut_off", end.scope_id, None, number + 1, text)
         heads = (*self.counted.heads, TrailHead(end.scope_id, number, before))
         self.counted = replace(self.counted, heads=heads)
@@ -215,3 +223,7 @@ class Verification:
             else:
                 text = "the job's head is not the one that the trail has of it: entries were changed, and links with them"
                 self._found("changed", job.scope_id, job_id, None, text)
+
+
+def _trail_of(scope_id: str) -> str:
+    return "the trail of the installation" if scope_id == INSTALLATION else f"the trail of scope {scope_id!r}"

@@ -12,10 +12,10 @@ from agent_runtime.execution.options import KernelOptions
 from agent_runtime.execution.outages import Queue
 from agent_runtime.execution.policies import Policies
 from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from llm_client.turns import Turns
 

@@ -41,8 +41,10 @@ from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.queue_credits import QueueCredits
 from agent_runtime.kernel.request import ExecutionRequest
 from agent_runtime.kernel.stores import StorageView
+from agent_runtime.keys.manager import ApiKeyManager
 from agent_runtime.ledger.ledger import Ledger
 from agent_runtime.operators.operator import AgentOperator, OperatorRegistry
+from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.policy.engine import PolicyEngine
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.commit import Commit, CommitParts, NewEvent
@@ -58,7 +60,6 @@ from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import FAILURES, JobStatus
 from agent_runtime.values.message import InboxMessage
-from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
@@ -145,6 +146,7 @@ class Kernel:
         self.actions = ActionManager(view, clock=self.clock)
         self.audit = AuditManager(self.storage, erasers=erasers)
         self.inbox = InboxManager(view, clock=self.clock, max_inbox=self.options.max_inbox)
+        self.keys = ApiKeyManager(self.storage, self.clock)
         self.ledger = ledger or Ledger(view, clock=self.clock)
         engines = [policy_engine] if isinstance(policy_engine, PolicyEngine) else list(policy_engine or ())
         self._policies = Policies(engines or [PolicyEngine()], self.storage)

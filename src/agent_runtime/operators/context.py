@@ -15,6 +15,7 @@ from uuid import UUID
 from agent_runtime.errors import CallExpired, CallRefused, InvalidArguments, InvalidInput, StepFailed
 from agent_runtime.operators.child_handle import BareChildHandle, ChildHandle
 from agent_runtime.operators.durable_wait import DurableWait, Won, check_waits
+from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.clock import Clock, SystemClock
 from agent_runtime.ports.current_job import CURRENT_JOB
@@ -24,7 +25,6 @@ from agent_runtime.values.checks import check_seconds
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.message import InboxMessage
-from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.agent.middleware.failures import EXPIRED, REFUSED
 from llm_client.background import begin
 from llm_client.errors import HostSignal

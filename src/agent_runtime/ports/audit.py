@@ -13,6 +13,8 @@ from llm_client.json_text import JsonObject
 AUDIT_ENTRIES: Final = 500
 AUDIT_BYTES: Final = 8 * 1024 * 1024
 """Bytes of private content that are read at once, or one entry's."""
+INSTALLATION: Final = ""
+"""In the place of a scope: the trail of what concerns all of them. No scope is called so."""
 JOB_ENDED: Final = "job.ended"
 """The kind of a trail's entry that says where the chain of an ended job ends; each job has one."""
 
@@ -57,11 +59,12 @@ class TrailEntry:
     """An entry of a scope's trail."""
 
     scope_id: str
+    """The scope; `INSTALLATION` for what concerns all of them."""
     number: int
     """Its place, from 1."""
     at: datetime
     kind: str
-    """`job.ended`, or what was done to jobs from outside: `erased`."""
+    """`job.ended`, or what was done from outside: `erased` to jobs, `key.created`, `key.rotated` or `key.revoked` to API keys."""
     job_id: str | None = None
     seq: int | None = None
     """Of the job's last entry."""

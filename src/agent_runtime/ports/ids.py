@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import secrets
@@ -25,6 +26,16 @@ def new_id(prefix: str) -> str:
 def new_token() -> str:
     """Return a 256-bit secret, safe in URLs."""
     return secrets.token_urlsafe(32)
+
+
+def hash_token(token: str) -> str:
+    """Return what is stored of such a secret, from which nobody finds it: it is too long to be guessed."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_key_id() -> str:
+    """Return the id of an API key, 17 hexadecimal digits: 44 bits of time in milliseconds, then 24 random bits."""
+    return f"{time.time_ns() // 1_000_000:011x}{random_name(3)}"
 
 
 def new_seed() -> str:

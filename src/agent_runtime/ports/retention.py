@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from agent_runtime.ports.audit import Note
 
-Forgettable = Literal["ledger", "actions", "policies", "messages"]
+Forgettable = Literal["ledger", "actions", "policies", "messages", "keys"]
 
 
 class Retention(Protocol):
@@ -20,7 +20,8 @@ class Retention(Protocol):
         Args:
             what: `ledger`: entries, with or before their correction; what is added up later lacks them. `actions`:
                 answered questions that belong to no job. `policies`: versions that no job is kept of. `messages`: those
-                that were received by jobs which are gone or have succeeded; their keys are free again.
+                that were received by jobs which are gone or have succeeded; their keys are free again. `keys`: API keys that
+                were revoked or expired.
             before: The moment.
             limit: How many at most, so that nobody waits long for this.
         """
@@ -78,6 +79,7 @@ class Retention(Protocol):
     ) -> int:
         """Put a pseudonym in the place of a person or a session of a scope, in what belongs to no job.
 
-        That is: ledger entries, counters, and the mail of an inbox that is called like the person; their budgets go. Returns how many rows.
+        That is: ledger entries, counters, and the mail of an inbox that is called like the person; their budgets go. The API keys by
+        which the person is named in this scope are revoked, which the trail is told. Returns how many rows.
         """
         ...

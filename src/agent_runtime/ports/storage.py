@@ -10,6 +10,7 @@ from agent_runtime.ports.due import DueWork
 from agent_runtime.ports.feed import Feed
 from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Journal, JournalReader
+from agent_runtime.ports.keys import ApiKeys
 from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
 from agent_runtime.ports.retention import Retention
 from agent_runtime.ports.workers import Workers
@@ -28,6 +29,7 @@ class Storage(
     Retention,
     Feed,
     Audit,
+    ApiKeys,
     Protocol,
 ):
     """Everything one database does for the runtime."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from agent_runtime.audit.chain import Salts, content_digest, data_digest
+from agent_runtime.ports.audit import Note
+from agent_runtime.ports.keys import REVOKED
 from agent_runtime.values.standing_budget import EACH
 
 EMPTIED: Final = frozenset(
@@ -25,12 +27,12 @@ EMPTIED: Final = frozenset(
             "actions",
             "action_tokens",
         ),
-        *("ledger", "budgets", "budget_counters"),
+        *("ledger", "budgets", "budget_counters", "api_keys"),
     )
 )
 """The tables out of which a storage erases content and names."""
 KEPT: Final = {
-    "runtime_audit": "ids, hashes, and who has erased what",
+    "runtime_audit": "ids, hashes, and who has erased what, or made and ended which API key",
     "runtime_cursors": "names of projections and processes",
     "runtime_operators": "names of code",
     "runtime_policies": "rules, which are nobody's",
@@ -104,6 +106,24 @@ MAIL_OF_PERSON: Final = (
     "UPDATE runtime_inboxes SET unclaimed = 0 WHERE scope_id = {scope} AND identity = {value}",
     f"DELETE FROM runtime_inboxes WHERE scope_id = {{scope}} AND identity = {{value}} AND {_INBOX_LEFT}",  # noqa: S608
 )
+REVOKE_KEYS: Final = """
+UPDATE runtime_api_keys SET revoked_at = {at}
+WHERE scope_id = {scope} AND principal_id = {value} AND revoked_at IS NULL RETURNING key_id
+"""
+NAMES_OF_KEYS: Final = (
+    """
+UPDATE runtime_api_keys SET name = {pseudonym}, principal_id = {pseudonym},
+  created_by = CASE WHEN created_by = {value} THEN {pseudonym} ELSE created_by END
+WHERE scope_id = {scope} AND principal_id = {value}
+""",
+    "UPDATE runtime_api_keys SET created_by = {pseudonym} WHERE scope_id = {scope} AND created_by = {value}",
+)
+"""The name of a key may say whose it is."""
+
+
+def revoked_by_erasure(key_ids: Sequence[str], pseudonym: str) -> list[Note]:
+    """Return what the trail of a scope is told of the API keys of somebody who was erased."""
+    return [Note(REVOKED, {"key_id": key_id, "by": None, "pseudonym": pseudonym}) for key_id in key_ids]
 
 
 def digests(

@@ -1,4 +1,4 @@
-"""What is forgotten: jobs to which no other refers, ledger entries, answered questions of no job, policies of no job."""
+"""What is forgotten: jobs to which no other refers, ledger entries, answered questions and policies of no job, API keys that have ended."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ SELECT m.message_id FROM runtime_messages m WHERE m.claimed_at < {before} AND NO
 ) ORDER BY m.claimed_at LIMIT {limit}
 """
 """A job that has not succeeded may be retried, and then gives back what it has received."""
+_KEYS: Final = """
+DELETE FROM runtime_api_keys WHERE key_id IN (
+  SELECT key_id FROM runtime_api_keys WHERE revoked_at < {before} OR expires_at < {before} LIMIT {limit}
+)
+"""
 _INBOXES: Final = """
 DELETE FROM runtime_inboxes WHERE unclaimed = 0 AND NOT EXISTS (
   SELECT 1 FROM runtime_messages m WHERE m.scope_id = runtime_inboxes.scope_id AND m.identity = runtime_inboxes.identity
@@ -57,6 +62,8 @@ def forget(what: Forgettable, *, dollar: bool) -> list[str]:
         of_job = "j.policy_ref ->> '{}'" if dollar else "json_extract(j.policy_ref, '$.{}')"
         named = {name: of_job.format(name) for name in ("name", "version")}
         return [_POLICIES.format(**places, **named)]
+    if what == "keys":
+        return [_KEYS.format(**places)]
     if what == "messages":
         chosen = _MESSAGES.format(**places)
         used = "$1::timestamptz IS NOT NULL AND $2::int8 > 0" if dollar else "1"

@@ -489,6 +489,24 @@ policies = Table(
     PrimaryKeyConstraint("name", "version", name="runtime_policies_key"),
 )
 
+api_keys = Table(
+    "runtime_api_keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    _required("name", Text),
+    _required("role", Text),
+    Column("scope_id", Text),
+    Column("principal_id", Text),
+    _required("created_at", Time),
+    Column("created_by", Text),
+    Column("expires_at", Time),
+    Column("revoked_at", Time),
+    Column("last_used_at", Time),
+    Column("replaced_by", Text),
+    _required("secret_hash", Text),
+    Index("runtime_api_keys_by_scope", "scope_id", "key_id"),
+)
+
 operators = Table(
     "runtime_operators",
     metadata,

@@ -39,6 +39,7 @@ from agent_runtime.testing.examples import NOW, JobFields, action, commit, job, 
 from agent_runtime.testing.families_contract import FamiliesContract
 from agent_runtime.testing.feed_contract import FeedContract
 from agent_runtime.testing.inbox_contract import InboxContract
+from agent_runtime.testing.keys_contract import KeysContract
 from agent_runtime.testing.money_contract import MoneyContract
 from agent_runtime.testing.refusals_contract import RefusalsContract
 from agent_runtime.values.action import ActionStatus
@@ -81,6 +82,7 @@ class StorageContract(
     FeedContract,
     AuditContract,
     ErasureContract,
+    KeysContract,
 ):
     """The suite."""
 

@@ -37,7 +37,7 @@ def _kept(context: click.Context, option: click.Parameter, values: tuple[str, ..
             head = TrailHead(scope_id, int(number), bytes.fromhex(rest))
         except ValueError:
             head = TrailHead("", 0, b"")
-        if not head.scope_id or not 0 < head.number < 2**63 or len(head.link) != 32:
+        if value.count(":") < 2 or not 0 < head.number < 2**63 or len(head.link) != 32:
             raise click.BadParameter(f"{value!r} is no SCOPE:NUMBER:LINK", param=option)
         heads.append(head)
     return heads

@@ -20,6 +20,7 @@ from agent_runtime.execution.retries import Retry, retried
 from agent_runtime.execution.running_time import handed_on
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.operators.operator import OperatorRegistry
+from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
@@ -28,7 +29,6 @@ from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.fingerprint import hash_of
 from agent_runtime.values.job import JobRecord, JobStatus, OnParentEnd
-from agent_runtime.values.orchestration import OrchestrationConfig
 from llm_client.json_text import JsonValue
 
 

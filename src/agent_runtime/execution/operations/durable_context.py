@@ -37,6 +37,7 @@ from agent_runtime.operators.child_handle import ChildHandle
 from agent_runtime.operators.context import OperatorContext, call, value_of
 from agent_runtime.operators.durable_wait import DurableWait, WaitKind, Won, check_waits
 from agent_runtime.operators.operator import OperatorRegistry
+from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import NewEvent, Timer
 from agent_runtime.values.action import ActionRecord, ActionSpec
@@ -45,7 +46,6 @@ from agent_runtime.values.context import BudgetSpec, ExecutionContext
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import OnParentEnd
 from agent_runtime.values.message import InboxMessage, check_identity
-from agent_runtime.values.orchestration import OrchestrationConfig
 from agent_runtime.values.public_data import public_name
 from llm_client.errors import RunAborted
 from llm_client.exits import PASSING

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from agent_runtime.storage.erasing import is_about, kept_of, renamed
+from agent_runtime.storage.erasing import is_about, kept_of, renamed, revoked_by_erasure
+from agent_runtime.storage.memory.journal import note_in_trail
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.message import Address, InboxMessage
@@ -105,4 +107,22 @@ def erase_names(
         address = Address(scope_id, principal_id)
         count += _forget_mail(state, lambda message: message.address == address)
         _forget_inboxes(state, {address})
+    return count
+
+
+def erase_keys(state: State, scope_id: str, principal_id: str, pseudonym: str, at: datetime) -> int:
+    """Revoke a person's API keys of a scope, and put a pseudonym in the place of the person in all keys of it."""
+    revoked, count = [], 0
+    for key_id, stored in state.api_keys.items():
+        key = stored.key
+        is_theirs, is_made = key.principal_id == principal_id, key.created_by == principal_id
+        if key.scope_id != scope_id or not (is_theirs or is_made):
+            continue
+        if is_theirs:
+            revoked += [key_id] if key.revoked_at is None else []
+            key = replace(key, name=pseudonym, principal_id=pseudonym, revoked_at=key.revoked_at or at)
+        made_by = pseudonym if is_made else key.created_by
+        state.api_keys[key_id] = replace(stored, key=replace(key, created_by=made_by))
+        count += 1
+    note_in_trail(state, scope_id, at, revoked_by_erasure(sorted(revoked), pseudonym))
     return count

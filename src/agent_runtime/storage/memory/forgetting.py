@@ -22,6 +22,8 @@ def forget(state: State, what: Forgettable, before: datetime, limit: int) -> int
             return _forget_policies(state, limit)
         case "messages":
             return _forget_messages(state, before, limit)
+        case "keys":
+            return _forget_keys(state, before, limit)
 
 
 def _forget_entries(state: State, before: datetime, limit: int) -> int:
@@ -75,3 +77,12 @@ def _forget_messages(state: State, before: datetime, limit: int) -> int:
     old = old[:limit]
     state.mail.forget(old)
     return len(old)
+
+
+def _forget_keys(state: State, before: datetime, limit: int) -> int:
+    """Forget API keys that were revoked or expired."""
+    ends = {key_id: (one.key.revoked_at, one.key.expires_at) for key_id, one in state.api_keys.items()}
+    old = [key_id for key_id, some in ends.items() if any(end is not None and end < before for end in some)]
+    for key_id in old[:limit]:
+        del state.api_keys[key_id]
+    return len(old[:limit])

@@ -20,6 +20,13 @@ from agent_runtime.storage.memory.state import State
 from agent_runtime.values.event import RuntimeEvent
 
 
+def note_in_trail(state: State, scope_id: str, at: datetime, notes: Sequence[Note]) -> None:
+    """Add notes to a scope's trail."""
+    trail = state.trails.setdefault(scope_id, [])
+    last = (trail[-1].number, trail[-1].link) if trail else None
+    trail += next_of_trail(scope_id, last, at, (), notes)
+
+
 class JournalReader:
     """Reads journals."""
 

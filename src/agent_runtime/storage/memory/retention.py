@@ -10,11 +10,11 @@ from agent_runtime.audit.chain import SALT_BYTES, Salts, content_digest
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
-from agent_runtime.storage.audit_rows import next_of_trail
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.erasing import digests
-from agent_runtime.storage.memory.erasing import empty_jobs, erase_names, forget_beside
+from agent_runtime.storage.memory.erasing import empty_jobs, erase_keys, erase_names, forget_beside
 from agent_runtime.storage.memory.forgetting import forget
+from agent_runtime.storage.memory.journal import note_in_trail
 from agent_runtime.storage.memory.state import State
 from agent_runtime.values.budget import run_budget_id
 
@@ -87,9 +87,7 @@ class Retention:
             chain.erased_at = chain.erased_at or at
         forget_beside(state, marked)
         if marked:
-            trail = state.trails.setdefault(scope_id, [])
-            last = (trail[-1].number, trail[-1].link) if trail else None
-            trail += next_of_trail(scope_id, last, at, (), [note])
+            note_in_trail(state, scope_id, at, [note])
         return marked
 
     async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
@@ -119,4 +117,7 @@ class Retention:
         self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
     ) -> int:
         """Put a pseudonym in the place of a person or a session, in what belongs to no job."""
-        return erase_names(self._state, scope_id, principal_id, session_id, pseudonym)
+        count = erase_names(self._state, scope_id, principal_id, session_id, pseudonym)
+        if principal_id is None:
+            return count
+        return count + erase_keys(self._state, scope_id, principal_id, pseudonym, self.clock.now())

@@ -19,6 +19,7 @@ from agent_runtime.storage.memory.feed import Feed
 from agent_runtime.storage.memory.inbox import InboxReader
 from agent_runtime.storage.memory.jobs import JobReader
 from agent_runtime.storage.memory.journal import Audit, JournalReader
+from agent_runtime.storage.memory.keys import ApiKeys
 from agent_runtime.storage.memory.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.memory.retention import Retention
 from agent_runtime.storage.memory.state import State
@@ -42,6 +43,7 @@ class MemoryStorage(
     Retention,
     Feed,
     Audit,
+    ApiKeys,
 ):
     """Storage that lives as long as the object."""
 

@@ -149,6 +149,20 @@ class Connections:
         await self.give_back(connection)
         return result
 
+    async def change(self, make: Callable[[Connection], Awaitable[T]]) -> T:
+        """Make a change in one transaction, all of it or nothing.
+
+        Raises:
+            StorageError: The server cannot be reached, or refuses.
+        """
+
+        async def transact(connection: Connection) -> T:
+            async with connection.transaction():
+                return await make(connection)
+
+        with mapped():
+            return await self.run(transact)
+
     async def fetch(self, statement: str, *parameters: object) -> Sequence[asyncpg.Record]:
         """Return all rows of a query; it is asked again when the connection turns out to be stale.
 

@@ -19,7 +19,6 @@ from agent_runtime.storage import audit_rows
 from agent_runtime.storage.cursors import BYTES_ON_POSTGRES, last_of_page
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.errors import mapped
 from agent_runtime.storage.postgres.values import (
     EVENT_COLUMNS,
     decode,
@@ -142,11 +141,9 @@ class Audit:
         """Add ends of jobs and notes to a scope's trail, one after the other of those who do so."""
 
         async def extend(connection: Connection) -> int:
-            async with connection.transaction():
-                return await extend_trail(connection, scope_id, at, ended, notes)
+            return await extend_trail(connection, scope_id, at, ended, notes)
 
-        with mapped():
-            return await self._connections.run(extend)
+        return await self._connections.change(extend)
 
     async def trail(self, scope_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[TrailEntry]:
         """Return entries of a scope's trail."""

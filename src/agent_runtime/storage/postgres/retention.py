@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.audit.chain import Salts
 from agent_runtime.ports.audit import Note
+from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage import erasing
 from agent_runtime.storage.cursors import last_of_page
 from agent_runtime.storage.forgetting import forget
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.connections import Connections
-from agent_runtime.storage.postgres.errors import mapped
 from agent_runtime.storage.postgres.journal import extend_trail
 from agent_runtime.storage.postgres.values import from_json, from_text, to_json, to_text
 
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection
 
-T = TypeVar("T")
 _AMONG: Final = "= ANY($1::text[])"
 _MARK: Final = erasing.MARK.format(at="$3::timestamptz", among=_AMONG, scope="$2")
 _BESIDE: Final = tuple(statement.format(among=_AMONG) for statement in erasing.BESIDE)
@@ -44,12 +43,17 @@ _DROP_BUDGET: Final = erasing.DROP_BUDGET.format(id="$1")
 _MAIL_OF_PERSON: Final = tuple(
     statement.format(scope="$1", value="$2") for statement in erasing.MAIL_OF_PERSON
 )
+_REVOKE_KEYS: Final = erasing.REVOKE_KEYS.format(scope="$1", value="$2", at="$3")
+_NAMES_OF_KEYS: Final = tuple(
+    statement.format(scope="$1", value="$2", pseudonym="$3::text") for statement in erasing.NAMES_OF_KEYS
+)
 
 
 class Retention:
     """Deletes what is old."""
 
     _connections: Connections
+    clock: ServerClock
 
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
@@ -80,7 +84,7 @@ class Retention:
                 await extend_trail(connection, scope_id, at, (), [note])
             return [from_text(job_id) for job_id in marked]
 
-        return await self._change(mark)
+        return await self._connections.change(mark)
 
     async def erase_entries(self, job_id: str, *, limit: int = 500, max_bytes: int = 8 * 1024 * 1024) -> int:
         """Put digests in the place of a marked job's next entries."""
@@ -102,7 +106,7 @@ class Retention:
             await connection.executemany(_ERASE_ENTRY, made)
             return len(made)
 
-        return await self._change(erase)
+        return await self._connections.change(erase)
 
     async def finish_erasing(self, job_ids: Sequence[str], *, pseudonym: str) -> None:
         """Forget the salts of marked jobs, and names in their rows and ledger entries."""
@@ -113,7 +117,7 @@ class Retention:
             await connection.execute(_INBOXES_OF_JOBS, _texts(job_ids))
             await connection.execute(_EMPTY_JOBS, _texts(job_ids), pseudonym, b"")
 
-        await self._change(finish)
+        await self._connections.change(finish)
 
     async def erase_names(
         self, *, scope_id: str, principal_id: str | None, session_id: str | None, pseudonym: str
@@ -135,19 +139,22 @@ class Retention:
                     count += _rows(await connection.execute(_DROP_BUDGET, name))
             for statement in _MAIL_OF_PERSON if principal_id is not None else ():
                 count += _rows(await connection.execute(statement, scope, to_text(principal_id or "")))
+            if principal_id is not None:
+                count += await _erase_keys(connection, scope_id, principal_id, pseudonym, self.clock.now())
             return count
 
-        return await self._change(rename)
+        return await self._connections.change(rename)
 
-    async def _change(self, change: Callable[[Connection], Awaitable[T]]) -> T:
-        """Make a change in one transaction."""
 
-        async def transact(connection: Connection) -> T:
-            async with connection.transaction():
-                return await change(connection)
-
-        with mapped():
-            return await self._connections.run(transact)
+async def _erase_keys(
+    connection: Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Revoke a person's API keys of a scope, and put a pseudonym in the place of the person in all keys of it."""
+    whose = (to_text(scope_id), to_text(principal_id))
+    revoked = sorted(row[0] for row in await connection.fetch(_REVOKE_KEYS, *whose, at))
+    await extend_trail(connection, scope_id, at, (), erasing.revoked_by_erasure(revoked, pseudonym))
+    done = [await connection.execute(statement, *whose, pseudonym) for statement in _NAMES_OF_KEYS]
+    return sum(map(_rows, done))
 
 
 async def _rename_ledger(connection: Connection, found: Sequence[Any], pseudonym: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_runtime.ports.change_notifier import ChangeNotifier
 from agent_runtime.ports.clock import ServerClock
@@ -23,6 +23,7 @@ from agent_runtime.storage.postgres.feed import Feed
 from agent_runtime.storage.postgres.inbox import InboxReader
 from agent_runtime.storage.postgres.jobs import JobReader
 from agent_runtime.storage.postgres.journal import Audit, JournalReader
+from agent_runtime.storage.postgres.keys import ApiKeys
 from agent_runtime.storage.postgres.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.postgres.locks import ExecutorLock
 from agent_runtime.storage.postgres.operations import ClaimOperation, CommitOperation, DrainOperation
@@ -60,6 +61,7 @@ class PostgresStorage(
     Retention,
     Feed,
     Audit,
+    ApiKeys,
 ):
     """Storage in a database that any number of processes share.
 
@@ -282,3 +284,39 @@ class PostgresStorage(
             self._notifier.publish(RemoteChange("appended", job_id))
             for listener in tuple(self._listeners):
                 listener.signals_drained(job_id, events)
+
+
+_OF_POOL: dict[int, tuple[Any, PostgresStorage]] = {}
+"""Each open pool and its storage, by the pool's identity: stores over one pool must be views of one storage, or no
+commit could join them. (A pool can neither carry an attribute nor be referred to weakly.)"""
+
+
+class _View:
+    """What the documented stores are: a view of the storage over a pool, or of a given storage."""
+
+    is_bare = False
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record] | PostgresStorage) -> None:
+        if isinstance(pool, PostgresStorage):
+            self._storage = pool
+            return
+        for key in [key for key, (known, _) in _OF_POOL.items() if known.is_closing()]:
+            del _OF_POOL[key]
+        _, self._storage = _OF_POOL.setdefault(id(pool), (pool, PostgresStorage(pool)))
+
+    @property
+    def storage(self) -> PostgresStorage:
+        """The storage it is a view of."""
+        return self._storage
+
+
+class PostgresJobStore(_View):
+    """Jobs in Postgres."""
+
+
+class PostgresActionStore(_View):
+    """Actions in Postgres."""
+
+
+class PostgresLedgerWriter(_View):
+    """Ledger entries in Postgres."""

@@ -11,6 +11,7 @@ import orjson
 
 from agent_runtime.audit.chain import Salts
 from agent_runtime.ports.audit import Note
+from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.retention import Forgettable
 from agent_runtime.storage import erasing
 from agent_runtime.storage.cursors import last_of_page
@@ -44,6 +45,11 @@ _DROP_BUDGET: Final = erasing.DROP_BUDGET.format(id=":id")
 _MAIL_OF_PERSON: Final = tuple(
     statement.format(scope=":scope", value=":value") for statement in erasing.MAIL_OF_PERSON
 )
+_REVOKE_KEYS: Final = erasing.REVOKE_KEYS.format(at=":at", scope=":scope", value=":value")
+_NAMES_OF_KEYS: Final = tuple(
+    statement.format(scope=":scope", value=":value", pseudonym=":pseudonym")
+    for statement in erasing.NAMES_OF_KEYS
+)
 
 
 def _ids(job_ids: Sequence[str]) -> str:
@@ -55,6 +61,7 @@ class Retention:
 
     _reader: Reader
     _writer: Writer
+    clock: Clock
 
     async def prune(self, *, before: datetime, limit: int = 500, max_events: int = 5000) -> int:
         """Delete jobs that ended before a moment."""
@@ -167,6 +174,8 @@ class Retention:
                     count += db.execute(_DROP_BUDGET, {"id": name}).rowcount
             for statement in _MAIL_OF_PERSON if principal_id is not None else ():
                 count += db.execute(statement, {"scope": scope_id, "value": principal_id}).rowcount
+            if principal_id is not None:
+                count += _erase_keys(db, scope_id, principal_id, pseudonym, self.clock.now())
             return count
 
         return await self._writer.run(rename)
@@ -178,3 +187,13 @@ def _rename_ledger(db: sqlite3.Connection, found: Sequence[tuple[int, str]], pse
         kept = from_json(erasing.kept_of(read_json(metadata)))
         db.execute(_UNDER_PSEUDONYM, {"id": number, "metadata": kept, "pseudonym": pseudonym})
     return len(found)
+
+
+def _erase_keys(
+    db: sqlite3.Connection, scope_id: str, principal_id: str, pseudonym: str, at: datetime
+) -> int:
+    """Revoke a person's API keys of a scope, and put a pseudonym in the place of the person in all keys of it."""
+    whose = {"scope": scope_id, "value": principal_id, "pseudonym": pseudonym, "at": from_time(at)}
+    revoked = sorted(key_id for (key_id,) in db.execute(_REVOKE_KEYS, whose).fetchall())
+    extend_trail(db, scope_id, at, (), erasing.revoked_by_erasure(revoked, pseudonym))
+    return sum(db.execute(statement, whose).rowcount for statement in _NAMES_OF_KEYS)

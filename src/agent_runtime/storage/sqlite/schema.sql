@@ -176,6 +176,22 @@ CREATE TABLE runtime_actions (
 CREATE INDEX runtime_actions_by_scope ON runtime_actions (scope_id, action_id);
 CREATE INDEX runtime_actions_of_job ON runtime_actions (job_id, status);
 CREATE INDEX runtime_actions_pending ON runtime_actions (action_id) WHERE status = 'pending';
+CREATE TABLE runtime_api_keys (
+	key_id TEXT NOT NULL, 
+	name TEXT NOT NULL, 
+	role TEXT NOT NULL, 
+	scope_id TEXT, 
+	principal_id TEXT, 
+	created_at BIGINT NOT NULL, 
+	created_by TEXT, 
+	expires_at BIGINT, 
+	revoked_at BIGINT, 
+	last_used_at BIGINT, 
+	replaced_by TEXT, 
+	secret_hash TEXT NOT NULL, 
+	PRIMARY KEY (key_id)
+);
+CREATE INDEX runtime_api_keys_by_scope ON runtime_api_keys (scope_id, key_id);
 CREATE TABLE runtime_audit (
 	scope_id TEXT NOT NULL, 
 	number BIGINT NOT NULL, 

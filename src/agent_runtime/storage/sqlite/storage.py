@@ -27,6 +27,7 @@ from agent_runtime.storage.sqlite.feed import Feed
 from agent_runtime.storage.sqlite.inbox import InboxReader, woken_by_mail
 from agent_runtime.storage.sqlite.jobs import JobReader
 from agent_runtime.storage.sqlite.journal import Audit, JournalReader
+from agent_runtime.storage.sqlite.keys import ApiKeys
 from agent_runtime.storage.sqlite.ledger import LedgerReader, RuleReader
 from agent_runtime.storage.sqlite.reader import Reader
 from agent_runtime.storage.sqlite.retention import Retention
@@ -56,6 +57,7 @@ class SQLiteStorage(
     Retention,
     Feed,
     Audit,
+    ApiKeys,
 ):
     """Storage in a file. One process at a time executes jobs; any number submit, watch and resolve.
 

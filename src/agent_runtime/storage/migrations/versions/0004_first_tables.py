@@ -377,6 +377,22 @@ def upgrade() -> None:
     op.create_index("runtime_timers_due", "runtime_timers", ["due_at"])
     _partial_index("runtime_timers_of_budgets", "runtime_timers", ["due_at"], "key = 'budget'")
     op.create_table(
+        "runtime_api_keys",
+        sa.Column("key_id", sa.Text, primary_key=True),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("role", sa.Text, nullable=False),
+        sa.Column("scope_id", sa.Text),
+        sa.Column("principal_id", sa.Text),
+        sa.Column("created_at", Time, nullable=False),
+        sa.Column("created_by", sa.Text),
+        sa.Column("expires_at", Time),
+        sa.Column("revoked_at", Time),
+        sa.Column("last_used_at", Time),
+        sa.Column("replaced_by", sa.Text),
+        sa.Column("secret_hash", sa.Text, nullable=False),
+    )
+    op.create_index("runtime_api_keys_by_scope", "runtime_api_keys", ["scope_id", "key_id"])
+    op.create_table(
         "runtime_operators",
         sa.Column("queue", sa.Text, nullable=False),
         sa.Column("operator", sa.Text, nullable=False),
@@ -586,6 +602,7 @@ def downgrade() -> None:
         "runtime_waits",
         "runtime_workers",
         "runtime_operators",
+        "runtime_api_keys",
         "runtime_timers",
         "runtime_signals",
         "runtime_policies",

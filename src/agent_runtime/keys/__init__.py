@@ -1,0 +1,1 @@
+"""API keys: making, ending and recognising them."""
