@@ -224,7 +224,7 @@ class ApiKeyManager:
 
     async def _note_use(self, key_id: str, at: datetime) -> None:
         try:
-            await self._storage.use_key(key_id, at=at, unless_since=at - USED_EVERY)
+            await self._storage.use_key(key_id, at=at, unless_after=at - USED_EVERY)
         except AgentRuntimeError as error:
             if is_news(said := str(error)):
                 logger.warning("when API keys are used cannot be written down: %s", said)

@@ -62,6 +62,6 @@ class ApiKeys(Protocol):
         """Return keys by id, which is the order in which they were made. A given `scope_id` hides all others."""
         ...
 
-    async def use_key(self, key_id: str, *, at: datetime, unless_since: datetime) -> None:
-        """Write down when a key was used, unless that was written since a moment. A key that is not there is passed over."""
+    async def use_key(self, key_id: str, *, at: datetime, unless_after: datetime) -> None:
+        """Write down when a key was used, unless a use after a moment is written down already. A key that is not there is passed over."""
         ...

@@ -36,7 +36,7 @@ WHERE key_id = {key} AND revoked_at IS NULL AND replaced_by IS NULL RETURNING ke
 """
 REVOKE: Final = "UPDATE runtime_api_keys SET revoked_at = {at} WHERE key_id = {key} AND revoked_at IS NULL RETURNING scope_id"
 USE: Final = """
-UPDATE runtime_api_keys SET last_used_at = {at} WHERE key_id = {key} AND (last_used_at IS NULL OR last_used_at < {since})
+UPDATE runtime_api_keys SET last_used_at = {at} WHERE key_id = {key} AND (last_used_at IS NULL OR last_used_at <= {since})
 """
 
 

@@ -132,10 +132,10 @@ class KeysContract:
         one, other = key(), key()
         await added(storage, one, other)
         minute = timedelta(minutes=1)
-        for at, expected in ((NOW, NOW), (NOW + minute / 2, NOW), (NOW + minute * 2, NOW + minute * 2)):
-            await storage.use_key(one.key.key_id, at=at, unless_since=at - minute)
+        for at, expected in ((NOW, NOW), (NOW + minute / 2, NOW), (NOW + minute, NOW + minute)):
+            await storage.use_key(one.key.key_id, at=at, unless_after=at - minute)
             assert (await read(storage, one)).last_used_at == expected
-        await storage.use_key("none", at=NOW, unless_since=NOW)
+        await storage.use_key("none", at=NOW, unless_after=NOW)
         assert await read(storage, other) == other.key
 
     async def test_what_is_done_to_a_key_for_every_scope_is_told_the_installations_trail(

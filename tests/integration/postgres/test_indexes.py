@@ -18,7 +18,7 @@ from agent_runtime.adapters.queue_entries import MOVE_BACK, MOVE_UP, NEXT_READY,
 from agent_runtime.adapters.queue_pool import BY_KEY
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.storage import queries
-from agent_runtime.storage.postgres import PostgresStorage
+from agent_runtime.storage.postgres import PostgresStorage, keys
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.jobs import CHAIN_HEAD
 from agent_runtime.storage.postgres.values import DIALECT
@@ -54,6 +54,9 @@ INSERT INTO runtime_actions (action_id, type, job_id, scope_id, payload, status,
 SELECT 'act-' || lpad(n::text, 12, '0'), 'input', 'job-' || lpad(n::text, 12, '0'), 'scope-' || n % 100, '{{}}',
   CASE WHEN n % 100 = 98 THEN 'pending' ELSE 'resolved' END, now(), 1, '[]', '{{}}', 'h-' || n
 FROM generate_series(0, {JOBS // 2}) n;
+INSERT INTO runtime_api_keys (key_id, name, role, scope_id, created_at, secret_hash)
+SELECT lpad(to_hex(n), 17, '0'), 'ci', 'viewer', CASE WHEN n % 100 > 0 THEN 'scope-' || n % 100 END, now(), 'h-' || n
+FROM generate_series(0, {JOBS // 2}) n;
 """
 JOB = "job-000000000042"
 LATER = NOW + timedelta(days=36500)
@@ -88,10 +91,20 @@ QUERIES: dict[str, tuple[str, list[Any]]] = {
     "list jobs of a scope": queries.list_jobs(JobFilter(scope_id="scope-7", before=LAST, limit=100), DIALECT),
     "list pending actions": queries.list_actions(DIALECT, scope_id=None, job_id=None, status=ActionStatus.PENDING, limit=100, before=None),
     "list ledger of a job": queries.list_ledger(LedgerFilter(job_id=JOB), DIALECT),
+    "list keys": (keys.ALL, [f"{200:017x}", 100]),
+    "list keys of a scope": (keys.OF_SCOPE, [f"{200:017x}", 100, "scope-7"]),
+    "one key": (keys.ONE, [f"{200:017x}"]),
     "jobs to prune": (sql.PRUNE.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
     "content to prune": (sql.PRUNE_CONTENT.partition(", events AS")[0] + "SELECT * FROM ended", [LATER, 500, 5000]),
 }  # fmt: skip
-LARGE = {"runtime_jobs", "runtime_events", "runtime_ledger", "runtime_actions", "runtime_timers"}
+LARGE = {
+    "runtime_jobs",
+    "runtime_events",
+    "runtime_ledger",
+    "runtime_actions",
+    "runtime_timers",
+    "runtime_api_keys",
+}
 
 
 @pytest.fixture(scope="module")

@@ -52,10 +52,12 @@ class ApiKeys:
         keys = (self._state.api_keys[key_id].key for key_id in found)
         return [key for key in keys if scope_id in (None, key.scope_id)][:limit]
 
-    async def use_key(self, key_id: str, *, at: datetime, unless_since: datetime) -> None:
+    async def use_key(self, key_id: str, *, at: datetime, unless_after: datetime) -> None:
         """Write down when a key was used."""
         stored = self._state.api_keys.get(key_id)
-        if stored is not None and (stored.key.last_used_at is None or stored.key.last_used_at < unless_since):
+        if stored is not None and (
+            stored.key.last_used_at is None or stored.key.last_used_at <= unless_after
+        ):
             self._state.api_keys[key_id] = replace(stored, key=replace(stored.key, last_used_at=at))
 
 

@@ -18,7 +18,7 @@ from agent_runtime.values.api_key import ApiKey
 if TYPE_CHECKING:
     from agent_runtime.storage.postgres.connections import Connection
 
-_ONE: Final = key_rows.ONE.format(key="$1")
+ONE: Final = key_rows.ONE.format(key="$1")
 ALL: Final = key_rows.ALL.format(after="$1", limit="$2")
 OF_SCOPE: Final = key_rows.OF_SCOPE.format(after="$1", limit="$2", scope="$3")
 _REPLACE: Final = key_rows.REPLACE.format(key="$1", new="$2", ends="$3::timestamptz")
@@ -61,7 +61,7 @@ class ApiKeys:
 
     async def get_key(self, key_id: str) -> StoredKey | None:
         """Return a key, or `None`."""
-        found = await self._connections.fetch(_ONE, to_text(key_id))
+        found = await self._connections.fetch(ONE, to_text(key_id))
         return key_rows.stored_key(decode(key_rows.KEY, tuple(found[0]))) if found else None
 
     async def list_keys(
@@ -75,6 +75,6 @@ class ApiKeys:
             found = await self._connections.fetch(OF_SCOPE, *page, to_text(scope_id))
         return [key_rows.stored_key(decode(key_rows.KEY, tuple(row))).key for row in found]
 
-    async def use_key(self, key_id: str, *, at: datetime, unless_since: datetime) -> None:
+    async def use_key(self, key_id: str, *, at: datetime, unless_after: datetime) -> None:
         """Write down when a key was used."""
-        await self._connections.fetch(_USE, to_text(key_id), at, unless_since)
+        await self._connections.fetch(_USE, to_text(key_id), at, unless_after)

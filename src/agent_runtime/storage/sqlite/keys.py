@@ -74,7 +74,7 @@ class ApiKeys:
         found = await self._reader.rows(_ALL if scope_id is None else _OF_SCOPE, page)
         return [key_rows.stored_key(decode(key_rows.KEY, row)).key for row in found]
 
-    async def use_key(self, key_id: str, *, at: datetime, unless_since: datetime) -> None:
+    async def use_key(self, key_id: str, *, at: datetime, unless_after: datetime) -> None:
         """Write down when a key was used."""
-        used = {"key": key_id, "at": from_time(at), "since": from_time(unless_since)}
+        used = {"key": key_id, "at": from_time(at), "since": from_time(unless_after)}
         await self._writer.run(lambda db: db.execute(_USE, used))

@@ -89,13 +89,20 @@ def test_a_head_that_was_kept_tells_when_everything_was_made_anew(database: Path
         "default",
         "default:1:xx",
         "default:x:" + "00" * 32,
-        ":1:" + "00" * 32,
+        "1:" + "00" * 32,
+        ":0:" + "00" * 32,
         "d:0:" + "00" * 32,
         "d:1:00",
     ],
 )
 def test_what_is_no_head_is_refused(database: Path, line: str) -> None:
     assert "is no SCOPE:NUMBER:LINK" in str(run("verify", "--db", database, "--head", line).exception)
+
+
+def test_a_head_of_the_installations_trail_has_no_scope(database: Path) -> None:
+    done = run("verify", "--db", database, "--head", ":1:" + "00" * 32)
+    assert done.return_value == 1
+    assert "the trail of the installation is not there, and had 1 entries" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["' OR 1=1 --", "nothing", '"; DROP TABLE runtime_jobs; --', "%"])
