@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ConcurrentSteps,
         ContentPruned,
         ExecutorBusy,
+        ExportFailed,
         FenceLost,
         IdempotencyConflict,
         InboxFull,
@@ -69,6 +70,8 @@ if TYPE_CHECKING:
     from agent_runtime.ledger.held import Reservation
     from agent_runtime.ledger.ledger import Ledger
     from agent_runtime.ledger.totals import UsageTotal
+    from agent_runtime.observability.otel.adapter import OpenTelemetryAdapter
+    from agent_runtime.observability.otel.config import OTelConfig
     from agent_runtime.operators.child_handle import ChildHandle
     from agent_runtime.operators.context import OperatorContext, current_context
     from agent_runtime.operators.durable_wait import DurableWait, Won
@@ -125,7 +128,7 @@ _HOMES = {
     "app": "Runtime RuntimeKernel open_storage",
     "errors": (
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
-        "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
+        "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy ExportFailed FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
         "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
         "UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
@@ -135,6 +138,8 @@ _HOMES = {
     "jobs.manager": "JobManager",
     "jobs.store": "JobStore",
     "kernel.handle": "ExecutionHandle",
+    "observability.otel.adapter": "OpenTelemetryAdapter",
+    "observability.otel.config": "OTelConfig",
     "operators.operator": "Operator",
     "operators.result": "OperatorResult",
     "operators.child_handle": "ChildHandle",
@@ -219,6 +224,7 @@ __all__ = [
     "ExecutionRequest",
     "ExecutionResult",
     "ExecutorBusy",
+    "ExportFailed",
     "FeedEntry",
     "FenceLost",
     "IdempotencyConflict",
@@ -251,6 +257,8 @@ __all__ = [
     "ModelPolicy",
     "ModelRequest",
     "NondeterminismError",
+    "OTelConfig",
+    "OpenTelemetryAdapter",
     "Operator",
     "OperatorContext",
     "OperatorResult",

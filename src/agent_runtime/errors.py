@@ -44,6 +44,7 @@ AgentRuntimeError
 │   ├── StorageFull
 │   └── StorageClosed
 ├── ContentPruned                  the content of this old job was deleted; what it did and cost is kept
+├── ExportFailed                   what a projection tells was not taken; it is told again
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
 └── AlreadySettled, BudgetRejected, DuplicateJob, DuplicateMessage, JobSuspected, SignalsPending    a storage's answers to the
@@ -427,6 +428,12 @@ class StorageClosed(StorageError):
     """The storage is closed."""
 
     code = "STORAGE_CLOSED"
+
+
+class ExportFailed(AgentRuntimeError):
+    """What was told was not taken."""
+
+    code = "EXPORT_FAILED"
 
 
 class ExecutorBusy(AgentRuntimeError):

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Final, Protocol
 
 from agent_runtime.ports.current_job import after_the_journal
+from agent_runtime.ports.storage import Storage
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import CLEAN_UP_SECONDS, ended, in_background, leave
 from llm_client.logs import logger_of
@@ -181,6 +182,13 @@ class InMemoryEventBus:
     def __init__(self) -> None:
         self._by_job: dict[str, set[Subscription]] = {}
         self._all: set[Subscription] = set()
+        self.sources: tuple[Storage, ...] = ()
+        """Whose journals' entries come over it: those of the kernels that were given it."""
+
+    def belongs_to(self, storage: Storage) -> None:
+        """Say whose journals' entries come over it."""
+        if all(storage is not one for one in self.sources):
+            self.sources = (*self.sources, storage)
 
     async def subscribe(
         self,

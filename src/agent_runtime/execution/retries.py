@@ -17,7 +17,7 @@ from agent_runtime.execution.journal.history import History, Step
 from agent_runtime.execution.operations.effects import REPEATABLE
 from agent_runtime.execution.operations.receiving import returned
 from agent_runtime.execution.reopening import Reopening, is_effect, place_of, reopening, sleeps_again
-from agent_runtime.execution.succession import in_place_of
+from agent_runtime.execution.succession import in_place_of, traced_again
 from agent_runtime.jobs.manager import deadline_timer
 from agent_runtime.ports.commit import ActionChange, CommitParts, NewEvent, Timer
 from agent_runtime.ports.ids import new_seed
@@ -208,6 +208,7 @@ class _Journal:
             "operator": self._first.data.get("operator"),
             "retries": self._first.job_id,
             **told_of_agreement(self._first.data),
+            **traced_again(self._first),
             **asked.told,
             **self.history.spent_so_far(),
         }

@@ -10,8 +10,9 @@ from agent_runtime.execution.job_run import JobRun
 from agent_runtime.execution.running_time import handed_on
 from agent_runtime.ports.commit import NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.trace_context import TRACEPARENT, belonging_to, own_context
 from agent_runtime.values.deaths import OpenClaim
-from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEventType
+from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
 from agent_runtime.values.job import JobRecord, JobStatus
 
 
@@ -36,6 +37,16 @@ def in_place_of(before: JobRecord, now: datetime) -> JobRecord:
     )
 
 
+def traced_again(first: RuntimeEvent) -> dict[str, str]:
+    """Return the span that a retry belongs to, as its first entry says it: that of the job which it retries, else that job's own.
+
+    Args:
+        first: The first entry of the job that is retried.
+    """
+    carried = belonging_to(first.data.get(TRACEPARENT))
+    return carried or belonging_to(str(own_context(first.job_id or "")))
+
+
 def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
     """Build the job that goes on in place of `run`'s: the same in everything but its input, its journal and its names.
 
@@ -50,6 +61,7 @@ def successor_job(run: JobRun, content: bytes) -> tuple[JobRecord, NewEvent]:
         "operator": before.operator,
         "continues": before.job_id,
         **handed_on(run, now),
+        **belonging_to(run.history.created_data(TRACEPARENT)),
         **agreed_by(run.history),
         **run.history.spent_so_far(),
     }

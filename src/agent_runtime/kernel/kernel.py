@@ -54,6 +54,7 @@ from agent_runtime.ports.erasure import Eraser
 from agent_runtime.ports.feed import Projection
 from agent_runtime.ports.ids import new_id, new_seed
 from agent_runtime.ports.storage import Storage
+from agent_runtime.ports.trace_context import belonging_to
 from agent_runtime.values.checks import can_be_id
 from agent_runtime.values.content import content_aside
 from agent_runtime.values.context import DEFAULT_SCOPE, BudgetSpec
@@ -69,6 +70,7 @@ from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
 from agent_runtime.worker.worker import Worker
 from llm_client.background import stopped
+from llm_client.json_text import JsonObject
 from llm_client.logs import logger_of
 from llm_client.pricing.book import PriceBook
 from llm_client.tokens import TokenEstimator
@@ -142,6 +144,8 @@ class Kernel:
         self.options = options or KernelOptions()
         self._credits = QueueCredits(self.storage, self.clock)
         self.bus: EventBus = event_bus or InMemoryEventBus()
+        if isinstance(self.bus, InMemoryEventBus):
+            self.bus.belongs_to(self.storage)
         self.jobs = JobManager(view, clock=self.clock)
         self.actions = ActionManager(view, clock=self.clock)
         self.audit = AuditManager(self.storage, erasers=erasers)
@@ -360,9 +364,12 @@ class Kernel:
             priority=request.priority,
             retry=request.retry,
         )
-        created = NewEvent(
-            RuntimeEventType.JOB_CREATED, None, {"format": JOURNAL_FORMAT, "operator": operator}, content
-        )
+        data: JsonObject = {
+            "format": JOURNAL_FORMAT,
+            "operator": operator,
+            **belonging_to(request.traceparent),
+        }
+        created = NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)
         admission = admit(job, created, await self._policies.for_new_job(request.policy_ref))
         end = self._changes.end_of(job.job_id)
         with self._changes.beginning(admission) as stored:

@@ -59,6 +59,8 @@ class ExecutionRequest:
     queue: str = "default"
     metadata: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None
+    """The span of the caller's that the job belongs to, as W3C Trace Context has it; what is none is ignored."""
 
     def __post_init__(self) -> None:
         check_asked(self)

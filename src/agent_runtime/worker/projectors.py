@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from agent_runtime.errors import ConfigurationError, StorageError
+from agent_runtime.errors import ConfigurationError, ExportFailed, StorageError
 from agent_runtime.ports.clock import Clock
 from agent_runtime.ports.feed import Cursor, FeedEntry, Projection
 from agent_runtime.ports.storage import Storage
@@ -94,7 +94,7 @@ class Projector:
             self._follow,
             name=f"projecting {self.name}",
             logger=logger,
-            failures=(StorageError,),
+            failures=(StorageError, ExportFailed),
             backoff=Backoff(RETRY_SECONDS, LONGEST_RETRY_SECONDS),
         )
 

@@ -24,6 +24,7 @@ from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import CommitParts, NewEvent
 from agent_runtime.ports.ids import new_id, new_seed
+from agent_runtime.ports.trace_context import TRACEPARENT, belonging_to, own_context, span_of
 from agent_runtime.values.content import decode, encode
 from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import JOURNAL_FORMAT, RuntimeEvent, RuntimeEventType
@@ -153,7 +154,7 @@ class Children:
         asked = Retry(
             parent=run.job,
             operation_id=operation.id,
-            told=handed_on(run, now),
+            told={**handed_on(run, now), **traced_below(run, operation.id)},
             budgets=request.budgets,
             inherits_budgets=not self._is_bounded or self._limits.inherit_budgets,
         )
@@ -229,6 +230,12 @@ class Children:
         return OperatorResult(content=body.get("content", ""), output_data=body.get("output_data") or {})
 
 
+def traced_below(run: JobRun, operation_id: str) -> dict[str, str]:
+    """Return the span that a child belongs to, as its first entry says it: that of the step which waits for it."""
+    above = own_context(run.job_id, run.history.created_data(TRACEPARENT))
+    return belonging_to(str(above._replace(span_id=span_of(run.job_id, "child", operation_id))))
+
+
 def child_job(
     run: JobRun,
     operator: str,
@@ -271,6 +278,7 @@ def child_job(
         "operator": operator,
         "parent_job_id": parent.job_id,
         **handed_on(run, now),
+        **traced_below(run, operation_id),
         **agreed_by(run.history, operation_id),
     }
     return record, NewEvent(RuntimeEventType.JOB_CREATED, None, data, content)

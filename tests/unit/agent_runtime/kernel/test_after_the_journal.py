@@ -64,6 +64,7 @@ NOT_WAITING: dict[tuple[type, str], str] = {
 NO_SERVICES = {
     "ChildHandle": "writes with a commit of the job itself, which carries what is held back",
     "Operator": "is the user's",
+    "OpenTelemetryAdapter": "tells others of what is in the journal",
     "OperatorContext": "writes with commits of the job itself",
     "EventBus": "is a port; a bus of the user's own has to wait by itself",
     "PolicyEngine": "reads rules in memory",
