@@ -156,15 +156,17 @@ class OpenTelemetryAdapter:
     ) -> None:
         await self.aclose()
 
-    def _told(self) -> Telling:
+    async def _told(self) -> Telling:
         if self._telling is None:
             tracer_provider, meter_provider = self._providers
-            self._telling = Telling(
+            made = await asyncio.to_thread(
+                Telling,
                 self.config,
                 exporter=self._exporter,
                 tracer_provider=tracer_provider,
                 meter_provider=meter_provider,
             )
+            self._telling = made
         return self._telling
 
     def _sources(self) -> Sequence[Storage]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import islice
 from typing import Final
@@ -50,7 +50,7 @@ class LiveSpans:
     """
 
     def __init__(
-        self, bus: EventBus, config: OTelConfig, telling: Callable[[], Telling], clock: Clock
+        self, bus: EventBus, config: OTelConfig, telling: Callable[[], Awaitable[Telling]], clock: Clock
     ) -> None:
         self._bus = bus
         self._telling = telling
@@ -107,7 +107,7 @@ class LiveSpans:
     async def _tell(self) -> float:
         some = list(islice(self._waiting, AT_ONCE))
         if some:
-            await self._telling().tell(some)
+            await (await self._telling()).tell(some)
             for one in some:
                 if self._waiting and self._waiting[0] is one:
                     self._waiting.popleft()

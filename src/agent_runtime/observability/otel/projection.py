@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
 from agent_runtime.observability.otel.config import OTelConfig
@@ -41,7 +41,9 @@ class SpanProjection:
 
     name = PROJECTION
 
-    def __init__(self, storage: Storage, config: OTelConfig, telling: Callable[[], Telling]) -> None:
+    def __init__(
+        self, storage: Storage, config: OTelConfig, telling: Callable[[], Awaitable[Telling]]
+    ) -> None:
         self._storage = storage
         self._config = config
         self._telling = telling
@@ -61,7 +63,7 @@ class SpanProjection:
         try:
             ready = [(await self._trace(job_id, events), events) for job_id, events in by_job.items()]
             ended = await asyncio.to_thread(_read, ready)
-            await self._telling().tell(ended)
+            await (await self._telling()).tell(ended)
         except BaseException:  # these entries come again
             for job_id in by_job:
                 self._traces.pop(job_id, None)

@@ -30,7 +30,7 @@ logger = logger_of(__name__)
 
 
 class Telling:
-    """Hands spans over, one lot at a time.
+    """Hands spans over, one lot at a time. It is made in a thread: exporters and resources look around.
 
     Args:
         config: Under which names, and how long it may take.
@@ -63,13 +63,16 @@ class Telling:
         told = await asyncio.to_thread(self._told, ended)
         for first in range(0, len(told), AT_ONCE):
             await self._hand_over(told[first : first + AT_ONCE])
-        for span, trace in ended:
-            self._metrics.count(span, trace)
+        await asyncio.to_thread(self._count, ended)
 
     async def aclose(self) -> None:
         """Let go of the exporter, if it was made here."""
         async with asyncio.timeout(self._timeout):
             await call_in_thread(self._sink.close, {}, "otel-close")
+
+    def _count(self, ended: Sequence[Ended]) -> None:
+        for span, trace in ended:
+            self._metrics.count(span, trace)
 
     def _told(self, ended: Sequence[Ended]) -> list[ReadableSpan]:
         """Make spans for exporters. One that cannot be made is left out: all others would wait for it."""
