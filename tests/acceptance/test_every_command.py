@@ -16,7 +16,7 @@ from typing import Any, Self
 import click
 import pytest
 
-from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext
+from agent_runtime import ActionSpec, ExecutionRequest, OperatorContext, Role
 from agent_runtime.cli.entry import commands
 from agent_runtime.observability import LLMCallLogger
 from agent_runtime.storage.sqlite import SQLiteStorage
@@ -90,6 +90,9 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("jobs", "show"): ["DONE"],
             ("jobs", "submit"): ["op", "1"],
             ("jobs", "unblock"): ["DONE"],
+            ("keys", "create"): ["ci", "--role", "viewer", "--scope", "acme"],
+            ("keys", "revoke"): ["REVOKED"],
+            ("keys", "rotate"): ["ROTATED"],
             ("logs", "call"): ["CALL"],
             ("logs", "delete"): ["DONE"],
             ("logs", "forget"): ["--before", "9000d"],
@@ -191,6 +194,11 @@ async def fill(path: Path) -> dict[str, str]:
         await status_becomes(asks, "waiting_action")
         waits = await k.execute(ExecutionRequest(operator="op", input="ask"))
         await status_becomes(waits, "waiting_action")
+        name = TEXT.replace("\x1b", "\u202e")
+        rotated, revoked = [
+            (await k.keys.create(name=name, role=Role.VIEWER, scope_id=name, principal_id=name))[0]
+            for _ in range(2)
+        ]
     await storage.open()
     now = storage.clock.now()
     await storage.take_cursor(TEXT, holder=TEXT, at=now, until=now)
@@ -200,7 +208,7 @@ async def fill(path: Path) -> dict[str, str]:
     await calls.aclose()
     await storage.aclose()
     names = {"DONE": done.job_id, "FAILED": failed.job_id, "ASKED": action.action_id, "WAITING": waits.job_id}
-    return names | {"CALL": call.log.id}
+    return names | {"CALL": call.log.id, "ROTATED": rotated.key_id, "REVOKED": revoked.key_id}
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ FORMS: dict[str, str] = {
     "modal": "as-{alnum:22}",
     "friendli": "flp_{alnum:46}",
     "context7": "ctx7sk-{uuid}",
+    "agent-runtime": "ark_{hex:17}_{url:43}",
     "langsmith service": "lsv2_sk_{hex:32}_{hex:10}",
     "hugging face organization": "api_org_{alnum:34}",
     "zhipu": "{hex:32}.{alnum:16}",

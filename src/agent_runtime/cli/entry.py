@@ -44,6 +44,11 @@ _COMMANDS = {
         "delete the content of a person's, a session's or a job's work",
     ),
     "jobs": ("agent_runtime.cli.commands.jobs", "jobs", "submit, list, show, resume, retry and cancel jobs"),
+    "keys": (
+        "agent_runtime.cli.commands.keys",
+        "keys",
+        "make, list, rotate and revoke API keys",
+    ),
     "logs": (
         "agent_runtime.cli.commands.logs",
         "logs",

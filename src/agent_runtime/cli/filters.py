@@ -1,4 +1,4 @@
-"""What lists are narrowed by, as it is written on the command line."""
+"""Times, lengths of time and tags, as they are written on the command line."""
 
 from __future__ import annotations
 
@@ -40,7 +40,24 @@ class _Moment(click.ParamType[datetime]):
             )
 
 
+class _Length(click.ParamType[timedelta]):
+    """A length of time."""
+
+    name = "length"
+
+    def convert(
+        self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        written = _AGO.fullmatch(value)
+        if written is None:
+            self.fail(f"{value!r} is no length of time: write 90m, 12h or 30d", param, ctx)
+        return timedelta(**{_UNITS[written[2]]: int(written[1])})
+
+
 MOMENT: Final = _Moment()
+LENGTH: Final = _Length()
 
 
 def read_tags(context: click.Context, option: click.Parameter, written: Iterable[str]) -> dict[str, str]:

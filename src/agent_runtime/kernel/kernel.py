@@ -323,7 +323,9 @@ class Kernel:
         """Stop; a storage of our own is closed whatever happens, and in the time that is left."""
         closing = (self.storage.aclose,) if self._owns_storage else ()
         try:
-            await stopped(self._worker.stop, *closing, seconds=self.options.shutdown_seconds)
+            await stopped(
+                self._worker.stop, self.keys.aclose, *closing, seconds=self.options.shutdown_seconds
+            )
         finally:
             self._guard.stop()
 

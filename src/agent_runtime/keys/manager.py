@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hmac import compare_digest
 from typing import Final, Protocol
 
-from agent_runtime.errors import AgentRuntimeError, InvalidInput, InvalidTransition, UnknownKey
+from agent_runtime.errors import (
+    AgentRuntimeError,
+    InvalidInput,
+    InvalidTransition,
+    StorageClosed,
+    UnknownKey,
+)
 from agent_runtime.keys.known import KnownKeys
 from agent_runtime.keys.text import KeyText, read_key_text
 from agent_runtime.ports.audit import Note
@@ -18,7 +25,7 @@ from agent_runtime.ports.ids import hash_token, new_key_id, new_token
 from agent_runtime.ports.keys import CREATED, REVOKED, ROTATED, ApiKeys, ReplacedKey, StoredKey
 from agent_runtime.values.api_key import ApiKey, Role
 from agent_runtime.values.checks import MAX_SECONDS, can_be_id, check_text, check_time, check_whole
-from llm_client.background import in_background, is_news
+from llm_client.background import drained, in_background, is_news
 from llm_client.logs import logger_of
 from llm_client.redaction import redact
 
@@ -28,6 +35,8 @@ MAX_PAGE: Final = 1000
 """Keys that one look returns at most."""
 USED_EVERY: Final = timedelta(minutes=1)
 """How often the use of a key is written down."""
+NOTE_SECONDS: Final = 1.0
+"""How long closing waits for what is still written of uses."""
 _NO_OVERLAP: Final = timedelta(0)
 _MOST: Final = timedelta(seconds=MAX_SECONDS)
 _NO_HASH: Final = hash_token("")
@@ -43,7 +52,7 @@ class KeyStorage(ApiKeys, Protocol):
         ...
 
 
-@after_the_journal(but=("authenticate",))
+@after_the_journal(but=("authenticate", "aclose"))
 class ApiKeyManager:
     """The keys of the service.
 
@@ -59,6 +68,7 @@ class ApiKeyManager:
         self._storage = storage
         self._clock = clock or clock_of(storage)
         self._known = KnownKeys(storage.get_key, self._clock)
+        self._notes: set[asyncio.Task[None]] = set()
 
     async def create(
         self,
@@ -212,8 +222,16 @@ class ApiKeyManager:
         used_at = stored.key.last_used_at
         is_old = used_at is None or now - used_at >= USED_EVERY
         if is_old and self._known.is_to_be_noted(parts.key_id, USED_EVERY.total_seconds()):
-            in_background(self._note_use(parts.key_id, now), name="writing down that an API key is used")
+            note = in_background(
+                self._note_use(parts.key_id, now), name="writing down that an API key is used"
+            )
+            self._notes.add(note)
+            note.add_done_callback(self._notes.discard)
         return stored.key
+
+    async def aclose(self) -> None:
+        """Let be written down which keys were used, for a moment. To be called before the storage is closed; idempotent."""
+        await drained(tuple(self._notes), seconds=NOTE_SECONDS)
 
     async def _made(self, key: ApiKey, note: Note, replaces: ReplacedKey | None = None) -> tuple[ApiKey, str]:
         text = KeyText(key.key_id, new_token())
@@ -225,6 +243,8 @@ class ApiKeyManager:
     async def _note_use(self, key_id: str, at: datetime) -> None:
         try:
             await self._storage.use_key(key_id, at=at, unless_after=at - USED_EVERY)
+        except StorageClosed:
+            return
         except AgentRuntimeError as error:
             if is_news(said := str(error)):
                 logger.warning("when API keys are used cannot be written down: %s", said)

@@ -60,6 +60,7 @@ _MODELS: tuple[tuple[str, str, str], ...] = (
     ("modal_token", "as- ak-", _MIXED + r"[A-Za-z0-9]{22}" + AFTER),
     ("friendli_token", "flp_", r"[A-Za-z0-9]{32,}+"),
     ("clarifai_key", "clf_", r"[A-Za-z0-9]{32,}+"),
+    ("agent_runtime_key", "ark_", r"[0-9a-f]{12,}_[\w-]{32,}+"),
     ("context7_key", "ctx7sk-", r"[\w-]{30,}+"),
     ("statsig_key", "secret-", _MIXED + r"[A-Za-z0-9]{32,}+"),
 )  # fmt: skip

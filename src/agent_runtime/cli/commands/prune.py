@@ -32,6 +32,7 @@ _NAMES: Final[Mapping[Forgettable, tuple[str, str]]] = {
     "actions": ("question", "questions"),
     "policies": ("version of a policy", "versions of policies"),
     "messages": ("message", "messages"),
+    "keys": ("API key", "API keys"),
 }
 """What is deleted beside jobs, by its option."""
 
@@ -73,6 +74,10 @@ def _days(context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option(
     "--messages-older-than", "messages", callback=_days, metavar="DAYS",
     help="Delete messages that were received so long ago, by jobs that are gone or have succeeded, and their keys.",
+)  # fmt: skip
+@click.option(
+    "--keys-older-than", "keys", callback=_days, metavar="DAYS",
+    help="Delete API keys that were revoked or expired so long ago.",
 )  # fmt: skip
 @click.option(
     "--call-logs", "folders", multiple=True, type=click.Path(exists=True, file_okay=False), metavar="FOLDER",

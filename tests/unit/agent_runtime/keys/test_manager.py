@@ -15,6 +15,7 @@ from agent_runtime.errors import InvalidTransition
 from agent_runtime.ports.audit import INSTALLATION
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.clock import FakeClock
+from llm_client.redaction import redact
 from support.kernels import BOUND, kernel, until
 
 DAY = timedelta(days=1)
@@ -90,6 +91,13 @@ async def test_the_secret_of_a_key_is_stored_nowhere(keys: ApiKeyManager, storag
 
     assert secret not in repr(storage.inner._state)
     assert secret not in repr(vars(keys)) + repr(await storage.get_key(key.key_id))
+
+
+async def test_redaction_knows_the_text_of_a_key(keys: ApiKeyManager) -> None:
+    for _ in range(50):
+        _, text = await made(keys)
+        assert text[-43:] not in redact(f"Authorization of somebody, who has sent {text}, is refused")
+        assert text[-43:] not in str(redact({"given": ["with", text]}))
 
 
 async def test_no_two_keys_are_alike(keys: ApiKeyManager) -> None:
@@ -504,6 +512,24 @@ async def test_a_note_that_fails_fails_no_request_and_is_tried_again_a_minute_la
     clock.move(seconds=60)
     await keys.authenticate(text)
     await used(keys, key, clock.now())
+
+
+async def test_closing_lets_a_use_be_written_down_and_waits_for_no_storage_that_stands_still(
+    keys: ApiKeyManager, storage: Watched
+) -> None:
+    key, text = await made(keys)
+    await keys.authenticate(text)
+    await keys.aclose()
+    assert (await storage.inner.get_key(key.key_id)).key.last_used_at == key.created_at  # type: ignore[union-attr]
+
+    _, other = await made(keys)
+    await keys.authenticate(text)
+    await keys.authenticate(other)
+    storage.gate = asyncio.Event()
+    async with asyncio.timeout(BOUND):
+        await keys.aclose()
+        await keys.aclose()
+    assert not keys._notes
 
 
 # -- in a kernel -------------------------------------------------------------------------------------------------------
