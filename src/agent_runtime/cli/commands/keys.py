@@ -143,7 +143,7 @@ async def _rotate(settings: Settings, key_id: str, overlap: timedelta, scope: st
 
 def _tell(key: ApiKey, text: str) -> None:
     """Print the text alone, so that it can be piped to where it is kept."""
-    click.echo(text)
+    say(text)
     until = "" if key.expires_at is None else f", until {moment(key.expires_at)}"
     say(
         f"key {key.key_id}: {key.role} of {_scope(key)}{until}; its text is shown this once, keep it where secrets are kept",
