@@ -253,6 +253,7 @@ class Settings(BaseSettings):
     sweep_interval: float = _DEFAULTS.sweep_interval
     projection_interval: float = _DEFAULTS.projection_interval
     audit_trail: bool = _DEFAULTS.audit_trail
+    stream_answers: bool = _DEFAULTS.stream_answers
     queues: Annotated[tuple[str, ...], NoDecode] = _DEFAULTS.queues
     """In the environment `a,b` or a JSON list."""
 

@@ -81,6 +81,9 @@ class KernelOptions:
     """How often projections look whether something new was written."""
     audit_trail: bool = False
     """Keep a trail of each scope's ended jobs, so that `audit verify` misses one that was taken away."""
+    stream_answers: bool = False
+    """Ask models for streams also where nobody listens yet, so that who joins in the middle of an answer is told its beginning.
+    A process that serves does so in any case."""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -118,7 +121,7 @@ def check_option(name: str, value: object) -> None:
         InvalidInput: It names the option.
     """
     match name:
-        case "strict" | "priority_across_scopes" | "spare_slot" | "audit_trail":
+        case "strict" | "priority_across_scopes" | "spare_slot" | "audit_trail" | "stream_answers":
             if not isinstance(value, bool):
                 raise InvalidInput(f"{name} is true or false")
         case "queues":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent_runtime.events.bus import EventBus
+from agent_runtime.events.live_calls import LiveCalls
 from agent_runtime.execution.abilities import Abilities
 from agent_runtime.execution.options import KernelOptions
 from agent_runtime.execution.outages import Queue
@@ -60,6 +61,8 @@ class RunServices:
     """Of jobs whose request and operator have none."""
     ends: Completions
     """Of other jobs."""
+    live: LiveCalls = field(default_factory=LiveCalls)
+    """Answers that are coming."""
     outages: Queue = field(default_factory=Queue)
     turns: Turns = field(default_factory=Turns)
     """Shared by all runs, as the loop is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from agent_runtime.actions.manager import ActionManager
@@ -19,7 +19,9 @@ from agent_runtime.errors import (
     UnknownAction,
 )
 from agent_runtime.events.bus import EventBus
+from agent_runtime.events.live_calls import LiveCalls
 from agent_runtime.jobs.manager import JobManager
+from agent_runtime.kernel.following import Follower
 from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.operators.result import plain_output
 from agent_runtime.ports.current_job import after_the_journal
@@ -31,8 +33,6 @@ from agent_runtime.values.job import JobRecord, JobStatus
 from llm_client.codec import load_usage
 from llm_client.usage import Usage
 
-_PAGE = 500
-
 
 class JobHost(Protocol):
     """What a handle asks of its kernel."""
@@ -40,6 +40,7 @@ class JobHost(Protocol):
     jobs: JobManager
     actions: ActionManager
     bus: EventBus
+    live: LiveCalls
     storage: Storage
 
     async def start(self) -> object:
@@ -100,47 +101,38 @@ class ExecutionHandle:
         self._chain_id = head.chain_id
         return head
 
-    async def events(self, after_seq: int = 0) -> AsyncIterator[RuntimeEvent]:
+    async def events(
+        self, after_seq: int = 0, *, partials: bool = False
+    ) -> AsyncGenerator[RuntimeEvent, None]:
         """Yield the job's stored events after `after_seq`, then live ones, and end after the terminal event.
 
-        Any number of readers see the same sequence. `model.token` events come in between, without a `seq`.
+        Any number of readers see the same sequence. `model.token` events come in between, without a `seq`: text that a model
+        writes now, with how many characters of it came before (`data["offset"]`).
+
+        Args:
+            after_seq: The last event that is known.
+            partials: Whether to be told with `model.partial` events what has come of answers that are coming already, or of
+                which something was missed. Then the texts of an answer, joined from its newest partial on, are the answer.
 
         Raises:
             InvalidInput: `after_seq` is no number of an event, nor 0.
         """
         check_whole("after_seq", after_seq, most=MAX_COUNT)
         await self._reach()
-        subscription = self._kernel.bus.stream(
-            job_id=self.job_id
-        )  # at once: a model call streams if somebody listens
-        last_seq = after_seq
+        follower = Follower(
+            self.job_id,
+            bus=self._kernel.bus,
+            storage=self._kernel.storage,
+            live=self._kernel.live,
+            after_seq=after_seq,
+            partials=partials,
+        )
         try:
             await self._kernel.jobs.get(self.job_id)
-            async for event in self._stored(last_seq):
-                last_seq = event.seq or last_seq
+            async for event in follower.events():
                 yield event
-                if event.is_terminal:
-                    return
-            async for event in subscription:
-                if event.seq is None and event.type != "gap":
-                    yield event
-                    continue
-                if event.seq is not None and event.seq <= last_seq:
-                    continue
-                caught_up = (event,) if event.seq == last_seq + 1 else None
-                async for next_event in _each(caught_up) if caught_up else self._stored(last_seq):
-                    last_seq = next_event.seq or last_seq
-                    yield next_event
-                    if next_event.is_terminal:
-                        return
         finally:
-            subscription.detach()
-
-    async def _stored(self, after_seq: int) -> AsyncIterator[RuntimeEvent]:
-        while page := await self._kernel.storage.events(self.job_id, after_seq=after_seq, limit=_PAGE):
-            for event in page:
-                yield event
-            after_seq = page[-1].seq or after_seq
+            follower.close()
 
     async def result(self, timeout: float | None = None, *, wait_blocked: bool = False) -> ExecutionResult:
         """Wait for the job's end and return its result; of a job in whose place others go on, the last one's.
@@ -212,11 +204,6 @@ class ExecutionHandle:
         if (await self._kernel.actions.get(action_id)).job_id not in of:
             raise UnknownAction(f"job {self.job_id!r} has no action {action_id!r}")
         return await self._kernel.actions.resolve_by_id(action_id, resolution, resolved_by=resolved_by)
-
-
-async def _each(events: tuple[RuntimeEvent, ...]) -> AsyncIterator[RuntimeEvent]:
-    for event in events:
-        yield event
 
 
 def _result(ended: RuntimeEvent) -> ExecutionResult:

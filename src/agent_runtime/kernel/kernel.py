@@ -23,6 +23,7 @@ from agent_runtime.errors import (
     UnknownJob,
 )
 from agent_runtime.events.bus import EventBus, InMemoryEventBus
+from agent_runtime.events.live_calls import LiveCalls
 from agent_runtime.execution.abilities import Abilities
 from agent_runtime.execution.admission import admit
 from agent_runtime.execution.branch import branch_here
@@ -65,6 +66,7 @@ from agent_runtime.values.retry_policy import RetryPolicy
 from agent_runtime.worker.changes import ChangeRouter
 from agent_runtime.worker.completion_waiters import CompletionWaiters
 from agent_runtime.worker.heartbeat import Heartbeat
+from agent_runtime.worker.live_text import LiveText
 from agent_runtime.worker.projectors import Projector, Projectors
 from agent_runtime.worker.ready_queue import ReadyQueue
 from agent_runtime.worker.timers import TimerService
@@ -186,6 +188,11 @@ class Kernel:
         """Put together what executes jobs."""
         heartbeat, ends = self._heartbeat(dispatcher), CompletionWaiters(self.storage)
         services = self._services(heartbeat, ends)
+        self.live = services.live
+        channel = self.storage.live_channel
+        self._live_text = (
+            None if channel is None else LiveText(self.live, bus=self.bus, channel=channel, clock=self.clock)
+        )
         ready = ReadyQueue(
             self.storage,
             dispatcher,
@@ -275,6 +282,7 @@ class Kernel:
             retry=self._retry,
             orchestration=self._orchestration,
             ends=ends,
+            live=LiveCalls(always=self.options.stream_answers),
             lease=lease,
         )
 
@@ -314,6 +322,8 @@ class Kernel:
             await self.storage.open()
             self._guard.start()
             await self._worker.start()
+            if self._live_text is not None:
+                self._live_text.start()
         except BaseException:
             await self._end()  # nothing goes on in the background, and the next try begins anew
             raise
@@ -322,9 +332,10 @@ class Kernel:
     async def _end(self) -> None:
         """Stop; a storage of our own is closed whatever happens, and in the time that is left."""
         closing = (self.storage.aclose,) if self._owns_storage else ()
+        live = () if self._live_text is None else (self._live_text.stop,)
         try:
             await stopped(
-                self._worker.stop, self.keys.aclose, *closing, seconds=self.options.shutdown_seconds
+                self._worker.stop, *live, self.keys.aclose, *closing, seconds=self.options.shutdown_seconds
             )
         finally:
             self._guard.stop()

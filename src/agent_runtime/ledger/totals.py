@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -58,6 +58,14 @@ class UsageTotal:
             uncertain=self.uncertain + sum(entry.uncertain for entry in new) - corrected.count("uncertain"),
             unpriced=self.unpriced + sum(entry.cost is None for entry in new) - corrected.count("unpriced"),
         )
+
+
+def sum_of(totals: Iterable[UsageTotal]) -> UsageTotal:
+    """Return what several sums come to."""
+    found = list(totals)
+    return UsageTotal(
+        **{field.name: sum(getattr(total, field.name) for total in found) for field in fields(UsageTotal)}
+    )
 
 
 def grouping(by: str, timezone: str = "UTC") -> Callable[[LedgerEntry], str]:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.ports.live_channel import LiveChannel
 
 OnChange = Callable[[Sequence[RemoteChange] | None], None]
 """Called on the event loop with what other processes have changed; with `None` when anything may have happened."""
 
 
-class ChangeNotifier(Protocol):
+class ChangeNotifier(LiveChannel, Protocol):
     """Tells others, at once and without a promise: what gets lost is found later by those who look.
 
     Implementations: Postgres (LISTEN and NOTIFY) and Redis; both pass `agent_runtime.testing.change_notifier_contract`.

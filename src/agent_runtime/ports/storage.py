@@ -11,6 +11,7 @@ from agent_runtime.ports.feed import Feed
 from agent_runtime.ports.inbox import InboxReader
 from agent_runtime.ports.journal import Journal, JournalReader
 from agent_runtime.ports.keys import ApiKeys
+from agent_runtime.ports.live_channel import LiveChannel
 from agent_runtime.ports.readers import ActionReader, JobReader, LedgerReader, RuleReader
 from agent_runtime.ports.retention import Retention
 from agent_runtime.ports.workers import Workers
@@ -41,6 +42,11 @@ class Storage(
 
     async def look_at_clock(self) -> None:
         """Compare the server's clock with this machine's, where there is one. `register_worker` does so, too."""
+        ...
+
+    @property
+    def live_channel(self) -> LiveChannel | None:
+        """How its processes tell each other what passes; `None` where only one of them can execute, or nothing carries it."""
         ...
 
     @property

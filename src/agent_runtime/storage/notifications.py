@@ -13,6 +13,7 @@ from typing import Final
 from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, RemoteChange
+from agent_runtime.ports.live_channel import OnText
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -26,6 +27,8 @@ _KINDS: Final[Mapping[str, ChangeKind]] = {
 }  # fmt: skip
 _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 _EVERYTHING: Final = "*"
+_LIVE: Final = "~"
+"""Begins a text that is no change: what passes, and is not to be found anywhere later."""
 
 
 class Notifications:
@@ -48,6 +51,7 @@ class Notifications:
         self._failures = failures
         self._max_bytes = max_bytes
         self._sender = new_id("s")
+        self._on_live: OnText | None = None
         self._words: dict[str, None] = {}
         self._length = 0
         self._urgent = False
@@ -72,6 +76,14 @@ class Notifications:
         self._urgent |= change.kind != "appended"
         self._loop.start()
         self._loop.wake()
+
+    def hear(self, on_text: OnText) -> None:
+        """Pass on what others say that is no change."""
+        self._on_live = on_text
+
+    async def say(self, text: str) -> None:
+        """Say something that is no change, at once. Raises what `send` raises."""
+        await self._send_text(f"{_LIVE}{self._sender} {text}")
 
     async def stop(self) -> None:
         """Send what is left, once. Who tells something later begins anew."""
@@ -103,6 +115,11 @@ class Notifications:
 
     def read(self, text: str, on_change: OnChange) -> None:
         """Pass on what a text says, unless it is our own. One that is longer than any that is sent is not looked at."""
+        if text.startswith(_LIVE):
+            sender, _, said = text[1:].partition(" ")
+            if sender != self._sender and self._on_live is not None:
+                self._on_live(said)
+            return
         if len(text) > self._max_bytes:
             on_change(None)
             return

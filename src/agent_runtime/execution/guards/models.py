@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from agent_runtime.errors import ContentTooLarge, ResultNotSerializable
+from agent_runtime.events.live_calls import LiveCall
 from agent_runtime.execution.branch import Branch
 from agent_runtime.execution.guards.heard import Heard, recorded_events
 from agent_runtime.execution.guards.model_admission import ModelAdmission
@@ -27,6 +29,7 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import dump_usage, load_result
 from llm_client.errors import ConfigurationError
+from llm_client.json_text import JsonValue
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing.book import PriceBook
@@ -71,14 +74,18 @@ class ModelGuard:
                 CURRENT_CALL.reset(token)
 
     async def _proceed(self, step: ModelStep, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
-        run = step.branch.run
-        key, line = call.idempotency_key, step.branch.line
+        run, key = step.branch.run, call.idempotency_key
         step.heard = None if call.emit is None else Heard(call.emit, run.services.clock.monotonic)
-        call = call.evolve(
-            idempotency_key=None if key is None else f"{run.job_id}:{key}",
-            emit=_live(step, step.heard),
-            scope=run.job.scope_id,
-        )
+        with _live(step, step.heard) as emit:
+            call = call.evolve(
+                idempotency_key=None if key is None else f"{run.job_id}:{key}",
+                emit=emit,
+                scope=run.job.scope_id,
+            )
+            return await self._ask(step, call, proceed)
+
+    async def _ask(self, step: ModelStep, call: ModelCall, proceed: ProceedCall) -> CompletionResult:
+        run, line = step.branch.run, step.branch.line
         try:
             result = await proceed(await self._admission.governed(step, call))
         except asyncio.CancelledError:
@@ -244,20 +251,26 @@ async def _recall(step: ModelStep, call: ModelCall, outcome: RuntimeEvent) -> Co
     return result
 
 
-def _live(step: ModelStep, emit: Emit | None) -> Emit | None:
-    """Send tokens to whoever watches the job, and to the caller who asked for them."""
+@contextmanager
+def _live(step: ModelStep, emit: Emit | None) -> Iterator[Emit | None]:
+    """Send tokens to whoever watches the job, and to the caller who asked for them; who comes late is told what has come."""
     run = step.branch.run
-    if not run.services.bus.has_listeners(run.job_id):
-        return emit
+    live = run.services.live
+    if not (live.is_wanted(run.job_id) or run.services.bus.has_listeners(run.job_id)):
+        yield emit
+        return
+    coming = live.add_call(LiveCall(run.job_id, run.job.scope_id, step.operation_id))
 
     def both(event: StreamEvent) -> None:
         if emit is not None:
             emit(event)
         if event.type in ("token", "reasoning") and event.text:
-            run.publish(
-                RuntimeEventType.MODEL_TOKEN,
-                step.operation_id,
-                {"text": event.text, "reasoning": event.type != "token"},
-            )
+            is_reasoning = event.type != "token"
+            offset = live.add(coming, event.text, reasoning=is_reasoning)
+            data: dict[str, JsonValue] = {"text": event.text, "reasoning": is_reasoning, "offset": offset}
+            run.publish(RuntimeEventType.MODEL_TOKEN, step.operation_id, data)
 
-    return both
+    try:
+        yield both
+    finally:
+        live.end(coming)

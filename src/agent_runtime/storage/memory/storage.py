@@ -49,6 +49,7 @@ class MemoryStorage(
 
     is_durable = False
     is_shared = False
+    live_channel = None
     clock: Clock = SystemClock()
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 from agent_runtime.errors import StorageClosed, StorageError
 from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.ports.live_channel import OnText
 from agent_runtime.storage.notifications import Notifications
 from agent_runtime.storage.postgres.connections import CONNECT_TIMEOUT, Connections
 from agent_runtime.storage.postgres.errors import DRIVER_ERRORS, mapped
@@ -61,6 +62,15 @@ class PostgresChangeNotifier:
     def publish(self, change: RemoteChange) -> None:
         """Announce a change, soon."""
         self._notifications.publish(change)
+
+    def hear(self, on_text: OnText) -> None:
+        """Hear what others say that passes."""
+        self._notifications.hear(on_text)
+
+    async def say(self, text: str) -> None:
+        """Say something that passes."""
+        with mapped():
+            await self._notifications.say(text)
 
     async def stop(self) -> None:
         """Send what is left, and hear nothing more."""

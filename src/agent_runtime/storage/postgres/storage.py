@@ -11,6 +11,7 @@ from agent_runtime.ports.change_notifier import ChangeNotifier
 from agent_runtime.ports.clock import ServerClock
 from agent_runtime.ports.commit import Commit
 from agent_runtime.ports.journal import Claim, Listener, RemoteChange
+from agent_runtime.ports.live_channel import LiveChannel
 from agent_runtime.storage.compression import compressed
 from agent_runtime.storage.postgres import statements as sql
 from agent_runtime.storage.postgres.actions import ActionReader
@@ -98,6 +99,11 @@ class PostgresStorage(
 
     def __repr__(self) -> str:
         return "PostgresStorage(…)"
+
+    @property
+    def live_channel(self) -> LiveChannel:
+        """How its processes tell each other what passes: as they tell each other of changes."""
+        return self._notifier
 
     @property
     def dsn(self) -> str | None:

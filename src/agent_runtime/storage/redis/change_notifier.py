@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from agent_runtime.errors import StorageError
 from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.ports.live_channel import OnText
 from agent_runtime.storage.notifications import Notifications
 from agent_runtime.storage.redis.server import Server, client_at
 from agent_runtime.storage.redis.subscriber import Subscriber
@@ -65,6 +66,14 @@ class RedisChangeNotifier:
     def publish(self, change: RemoteChange) -> None:
         """Announce a change, soon."""
         self._notifications.publish(change)
+
+    def hear(self, on_text: OnText) -> None:
+        """Hear what others say that passes."""
+        self._notifications.hear(on_text)
+
+    async def say(self, text: str) -> None:
+        """Say something that passes."""
+        await self._notifications.say(text)
 
     async def stop(self) -> None:
         """Send what is left and stop."""

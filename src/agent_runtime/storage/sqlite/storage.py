@@ -68,6 +68,7 @@ class SQLiteStorage(
 
     is_durable = True
     is_shared = False
+    live_channel = None
     clock: Clock = SystemClock()
 
     def __init__(self, path: str | Path, *, durability: Durability = "power") -> None:

@@ -1,0 +1,173 @@
+"""A job's events as one reader sees them: what is stored, in order, and in between what comes live.
+
+What is stored is read from the storage whenever the bus has not sent it whole. Live text is exact: who joins in the middle of an answer is
+told what has come of it, and from there on nothing is told twice or left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from agent_runtime.events.bus import GAP, EventBus, Subscription
+from agent_runtime.events.live_calls import LiveCalls, TextSoFar
+from agent_runtime.ports.journal import JournalReader
+from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from llm_client.codec import load_result
+
+PARTIAL: Final = "model.partial"
+"""Type of the live event that says what has come of an answer so far: it replaces what a reader had of it."""
+_PAGE: Final = 500
+_ANSWERED: Final = frozenset(
+    {RuntimeEventType.MODEL_COMPLETED, RuntimeEventType.MODEL_FAILED, RuntimeEventType.MODEL_LEFT}
+)
+
+
+class Follower:
+    """One reader of a job.
+
+    Args:
+        job_id: The job.
+        bus: Where live events come from. The reader is registered at once: a model's answer is streamed if somebody listens.
+        storage: Where the others are.
+        live: Answers that are coming.
+        after_seq: The last event that the reader knows.
+        partials: Whether the reader is told what has come of answers, where it cannot know.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        *,
+        bus: EventBus,
+        storage: JournalReader,
+        live: LiveCalls,
+        after_seq: int = 0,
+        partials: bool = False,
+    ) -> None:
+        self._job_id = job_id
+        self._storage = storage
+        self._live = live
+        self._partials = partials
+        self._last_seq = after_seq
+        self._subscription: Subscription = bus.stream(job_id=job_id)
+        live.watch(job_id)
+        self._known: dict[str, list[int]] = {}
+        """Characters of text and of reasoning that the reader has, of each answer that is coming."""
+        self._begun: set[str] = set()
+        """Calls of models that have begun since the reader has come; of others an earlier connection may have brought a part."""
+        self._ended: set[str] = set()
+        """Answers that had come whole when the storage was read: what is still queued of their text is old."""
+        self._joined = live.of(job_id) if partials else ()
+        """What had come when the reader began to listen."""
+
+    def close(self) -> None:
+        """Listen no more. Once."""
+        self._subscription.detach()
+        self._live.unwatch(self._job_id)
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        """Yield events, and end after the terminal one."""
+        async for event in self._stored():
+            yield event
+            if event.is_terminal:
+                return
+        for partial in self._told(self._joined):
+            yield partial
+        self._joined = ()
+        async for event in self._subscription:
+            async for told in self._tell(event):
+                yield told
+                if told.is_terminal:
+                    return
+
+    async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
+        """Yield what an event of the bus comes to: itself, what is stored up to it, or nothing new."""
+        if event.seq is None and event.type != GAP:
+            for told in self._live_event(event):
+                yield told
+            return
+        if event.seq is not None and event.seq <= self._last_seq:
+            return
+        if event.seq == self._last_seq + 1:
+            self._ended.clear()  # all that was queued before the storage was read has been told
+            for told in self._note(event):
+                yield told
+            return
+        async for stored in self._stored():
+            yield stored
+
+    async def _stored(self) -> AsyncIterator[RuntimeEvent]:
+        while page := await self._storage.events(self._job_id, after_seq=self._last_seq, limit=_PAGE):
+            for event in page:
+                if event.type in _ANSWERED and event.operation_id is not None:
+                    self._ended.add(event.operation_id)
+                for told in self._note(event):
+                    yield told
+
+    def _note(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
+        """Return a stored event, and before it all of the answer that it ends, where the reader may have been told a part of it."""
+        self._last_seq = event.seq or self._last_seq
+        operation = event.operation_id or ""
+        if event.type == RuntimeEventType.MODEL_STARTED:
+            self._begun.add(operation)
+        if event.type not in _ANSWERED or not self._partials:
+            return (event,)
+        known = self._known.pop(operation, None)
+        has_nothing = known is None and operation in self._begun
+        self._begun.discard(operation)
+        whole = None if has_nothing else _answer_in(event)
+        if whole is None or (known is not None and len(whole) == known[0]):
+            return (event,)
+        return (self._partial(TextSoFar(operation, whole, "", len(whole), 0)), event)
+
+    def _told(self, coming: Sequence[TextSoFar]) -> list[RuntimeEvent]:
+        """Return what has come of answers, and remember that the reader knows it."""
+        told = [each for each in coming if each.operation_id not in self._ended]
+        for each in told:
+            self._known[each.operation_id] = [each.text_length, each.reasoning_length]
+        return [self._partial(each) for each in told]
+
+    def _partial(self, coming: TextSoFar) -> RuntimeEvent:
+        is_cut = (coming.text_length, coming.reasoning_length) != (len(coming.text), len(coming.reasoning))
+        return RuntimeEvent(
+            type=PARTIAL,
+            job_id=self._job_id,
+            operation_id=coming.operation_id,
+            data={"text": coming.text, "reasoning": coming.reasoning, **({"cut": True} if is_cut else {})},
+        )
+
+    def _live_event(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
+        """Return what a live event says that the reader does not know."""
+        operation, offset = event.operation_id, event.data.get("offset")
+        if not self._partials or event.type != RuntimeEventType.MODEL_TOKEN or operation is None:
+            return (event,)
+        if not isinstance(offset, int):
+            return (event,)
+        if operation in self._ended:
+            return ()
+        text, kind = str(event.data["text"]), int(bool(event.data.get("reasoning")))
+        known = self._known.get(operation)
+        if offset == 0 and (known is None or known[kind]):  # the beginning, or that of another attempt
+            is_new = known is None and operation in self._begun
+            known = self._known[operation] = [0, 0]
+            known[kind] = len(text)
+            return (event,) if is_new else (self._beginning(operation), event)
+        if known is None or offset > known[kind]:  # its beginning, or something in between, was not heard
+            coming = self._live.find(self._job_id, operation)
+            return self._told([] if coming is None else [coming.so_far()])
+        if offset + len(text) <= known[kind]:
+            return ()
+        known[kind] = offset + len(text)
+        return (event,)
+
+    def _beginning(self, operation: str) -> RuntimeEvent:
+        """Say that nothing has come of an answer yet: what an earlier connection, or attempt, has brought does not count."""
+        return self._partial(TextSoFar(operation, "", "", 0, 0))
+
+
+def _answer_in(event: RuntimeEvent) -> str | None:
+    """Return the text of an answer that has come whole, `None` where there is none: it failed, or its content was deleted."""
+    if event.type != RuntimeEventType.MODEL_COMPLETED or event.content is None:
+        return None
+    return load_result(event.body()).content
