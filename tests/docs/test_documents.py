@@ -456,10 +456,10 @@ NOT_BUILT: dict[str, tuple[str, ...]] = {
     "002 Phase 3: Enhanced Sleep/Wake System (1-2 days)": ("agent_runtime.sessions.SleepScheduler",),
     "002 Phase 4: State Persistence (1-2 days)": ("agent_runtime.sessions.AsyncAgentStateStore",),
     "002 2. Async-First Patterns": ("agent_runtime.sessions.AsyncAgentSession",),
-    "002 Example Usage After Refactoring": ("agent_runtime.server",),
-    "004 GET `/execution-logs/executions`": ("agent_runtime.server",),
-    "004 Execution Log": ("agent_runtime.server",),
-    "004 Analytics Summary": ("agent_runtime.server",),
+    "002 Example Usage After Refactoring": ("agent_runtime.sessions",),
+    "004 GET `/execution-logs/executions`": ("agent_runtime.server.routes.execution_logs",),
+    "004 Execution Log": ("agent_runtime.server.routes.execution_logs",),
+    "004 Analytics Summary": ("agent_runtime.server.routes.execution_logs",),
 }
 AT_MOST = 19  # goes down with every snippet that is built, and never up
 

@@ -8,9 +8,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
 
-from agent_runtime.cli.exit_codes import INTERRUPTED
+from agent_runtime.cli.exit_codes import FAILED, INTERRUPTED
 from agent_runtime.cli.terminal import program
+
+GRACE_SECONDS: Final = 10.0
+"""How much longer than its work a process may take until it ends in any case: to close the storage, to leave."""
+GIVE_UP_SECONDS: Final = 3.0
+"""The same once it has been told twice."""
 
 
 @contextmanager
@@ -38,6 +44,36 @@ def resumable(job_id: str, flags: str, say: Callable[[str], None]) -> Iterator[N
         raise
     finally:
         for number in others:  # a second one ends the process at once
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def told_to_stop(seconds: float) -> Iterator[asyncio.Event]:
+    """Give what is set when a signal asks the process to stop. A second one cancels the task that waits for it.
+
+    A process that cannot even do that ends all the same.
+
+    Args:
+        seconds: How long the process may take to stop.
+    """
+    stop = asyncio.Event()
+    main_task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def stop_or_give_up() -> None:
+        again = stop.is_set()
+        stop.set()
+        if again and main_task is not None:
+            main_task.cancel()
+        loop.call_later(GIVE_UP_SECONDS if again else seconds + GRACE_SECONDS, os._exit, FAILED)
+
+    signals = stop_signals()
+    for number in signals:
+        loop.add_signal_handler(number, stop_or_give_up)
+    try:
+        yield stop
+    finally:
+        for number in signals:
             loop.remove_signal_handler(number)
 
 

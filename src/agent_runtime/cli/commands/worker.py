@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from agent_runtime.app import Runtime
 from agent_runtime.cli.applications import Loaded, loaded_app, obeying_app
 from agent_runtime.cli.database import db_option, settings_for
-from agent_runtime.cli.exit_codes import FAILED, OK
-from agent_runtime.cli.interruption import stop_signals
+from agent_runtime.cli.exit_codes import OK
+from agent_runtime.cli.interruption import told_to_stop
 from agent_runtime.cli.operators import known_operators
 from agent_runtime.cli.output.printable import say
 from agent_runtime.errors import ConfigurationError
@@ -20,11 +19,6 @@ from agent_runtime.worker.garbage import few_collections
 
 if TYPE_CHECKING:
     from agent_runtime.settings import Settings
-
-GRACE_SECONDS: Final = 10.0
-"""How much longer than its kernel may take the process has until it ends in any case: to close the storage, to leave."""
-GIVE_UP_SECONDS: Final = 3.0
-"""The same once it has been told twice."""
 
 
 @click.command()
@@ -50,35 +44,17 @@ async def _work(loaded: Loaded, settings: Settings, db: str | None) -> int:
         raise ConfigurationError(
             "the application has no operators; give it some, or name another one with --app"
         )
-    stop = asyncio.Event()
-    main_task = asyncio.current_task()
-    loop = asyncio.get_running_loop()
-
-    def stop_or_give_up() -> None:
-        """Stop; the second time without waiting. A process that cannot even do that ends all the same."""
-        again = stop.is_set()
-        stop.set()
-        if again and main_task is not None:
-            main_task.cancel()
-        seconds = GIVE_UP_SECONDS if again else kernel.options.shutdown_seconds + GRACE_SECONDS
-        loop.call_later(seconds, os._exit, FAILED)
-
-    signals = stop_signals()
-    for number in signals:
-        loop.add_signal_handler(number, stop_or_give_up)
     try:
-        async with chosen:
-            names = ", ".join(sorted(kernel.operators.names()))
-            if kernel.executes:
-                say(f"{kernel.worker_id} executes {names}")
-            else:
-                say(f"{kernel.worker_id} waits: another process executes the jobs of this database")
-            with few_collections():
-                await stop.wait()
-            say("stopping: the steps in flight may end", err=True)
+        with told_to_stop(kernel.options.shutdown_seconds) as stop:
+            async with chosen:
+                names = ", ".join(sorted(kernel.operators.names()))
+                if kernel.executes:
+                    say(f"{kernel.worker_id} executes {names}")
+                else:
+                    say(f"{kernel.worker_id} waits: another process executes the jobs of this database")
+                with few_collections():
+                    await stop.wait()
+                say("stopping: the steps in flight may end", err=True)
     except asyncio.CancelledError:
         say("stopped without waiting; other workers go on with the jobs", err=True)
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
     return OK

@@ -1,0 +1,183 @@
+"""Who asks, and what for: keys are checked before a request is read, and every route says which permission it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agent_runtime.errors import AgentRuntimeError
+from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.server.problems import problem, problem_of
+from agent_runtime.server.rates import Rates
+from agent_runtime.values.api_key import ApiKey, Permission, Role
+from agent_runtime.values.context import DEFAULT_SCOPE
+
+OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
+"""What needs no key, and tells nothing of anybody."""
+CALLER: Final = "agent_runtime.caller"
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="agent-runtime"'}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whoever sent a request."""
+
+    name: str
+    """Of the key, to count by: never the key itself."""
+    key_id: str | None = None
+    role: Role
+    scope_id: str | None = None
+    """The one scope that exists for the caller; `None` is all of them."""
+    principal_id: str | None = None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Caller:
+        """Return who asks with a key."""
+        return cls(
+            name=f"key:{key.key_id}",
+            key_id=key.key_id,
+            role=key.role,
+            scope_id=key.scope_id,
+            principal_id=key.principal_id,
+        )
+
+    @property
+    def person(self) -> str:
+        """Who is named as having done what this caller does: the key's principal, or the key."""
+        return self.principal_id or self.name
+
+    def sees(self, asked: str | None) -> str | None:
+        """Return the scope to look in: the caller's own, or the one that is asked for. `None` is all of them."""
+        if self.scope_id is not None and asked not in (None, self.scope_id):
+            raise HTTPException(403, "this key is for another scope")
+        return self.scope_id or asked
+
+    def acts_in(self, asked: str | None) -> str:
+        """Return the scope to make something in."""
+        return self.sees(asked) or DEFAULT_SCOPE
+
+    def acts_for(self, asked: str | None) -> str | None:
+        """Return on whose behalf something is done: a key that names a person acts for that one alone."""
+        if self.principal_id is not None and asked not in (None, self.principal_id):
+            raise HTTPException(403, "this key is another person's")
+        return self.principal_id or asked
+
+
+EVERYBODY: Final = Caller(name="anybody", role=Role.ADMIN)
+"""Who asks where nobody is asked for a key."""
+
+_bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer ark_…`.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
+
+
+def needs(permission: Permission, *, all_scopes: bool = False) -> Callable[[Request], Caller]:
+    """Return the dependency of a route that takes a permission; it gives the route its caller.
+
+    Args:
+        permission: Which one.
+        all_scopes: Whether it is for those alone who run the installation, with a key for all scopes.
+    """
+
+    def caller_of(
+        request: Request,
+        _bearer: Annotated[object, Depends(_bearer)] = None,
+        _header: Annotated[object, Depends(_header)] = None,
+    ) -> Caller:
+        caller: Caller = request.scope[CALLER]
+        if not caller.role.allows(permission):
+            raise HTTPException(403, f"the role {caller.role} may not {permission}")
+        if all_scopes and caller.scope_id is not None:
+            raise HTTPException(403, "this takes a key for all scopes")
+        return caller
+
+    caller_of.__dict__.update(
+        permission=permission, all_scopes=all_scopes
+    )  # for whoever walks through the routes
+    return caller_of
+
+
+Reader = Annotated[Caller, Depends(needs(Permission.READ))]
+Operating = Annotated[Caller, Depends(needs(Permission.OPERATE))]
+Approving = Annotated[Caller, Depends(needs(Permission.APPROVE))]
+Administering = Annotated[Caller, Depends(needs(Permission.ADMINISTER))]
+INSTALLING = Depends(needs(Permission.ADMINISTER, all_scopes=True))
+"""For routes that ask no more of their caller than to be one of those who run the installation."""
+WATCHING = Depends(needs(Permission.READ, all_scopes=True))
+
+
+class Authentication:
+    """Lets in who has a valid key, as often as the key may ask. Nothing else of a request is read before.
+
+    Args:
+        app: What is behind it.
+        kernel: Whose keys count.
+        required: Whether a key is needed; otherwise everybody is let in.
+        rates: How often each key may ask.
+    """
+
+    def __init__(self, app: ASGIApp, kernel: Kernel, required: bool, rates: Rates) -> None:
+        self._app = app
+        self._kernel = kernel
+        self._required = required
+        self._rates = rates
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request and hand it on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] in OPEN_PATHS:
+            scope[CALLER] = EVERYBODY
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._caller(Headers(scope=scope))
+        except AgentRuntimeError as error:  # the storage is away
+            await problem_of(error)(scope, receive, send)
+            return
+        wait = self._rates.take(_host(scope) if caller is None else caller.name)
+        if wait > 0:
+            refused = problem(
+                429,
+                "TOO_MANY_REQUESTS",
+                "too many requests; wait a moment",
+                headers={"Retry-After": str(wait)},
+            )
+            await refused(scope, receive, send)
+            return
+        if caller is None:
+            refused = problem(401, "UNAUTHORIZED", "a valid API key is needed", headers=_CHALLENGE)
+            await refused(scope, receive, send)
+            return
+        scope[CALLER] = caller
+        await self._app(scope, receive, send)
+
+    async def _caller(self, headers: Headers) -> Caller | None:
+        if not self._required:
+            return EVERYBODY
+        given = _key_in(headers)
+        if given is None:
+            return None
+        await self._kernel.start()  # nobody else has, where this stands behind another application
+        key = await self._kernel.keys.authenticate(given)
+        return None if key is None else Caller.of(key)
+
+
+def _key_in(headers: Headers) -> str | None:
+    """Return the key that a request brings; the one in `Authorization` counts where both are there."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and given:
+        return given.strip()
+    return headers.get("x-api-key")
+
+
+def _host(scope: Scope) -> str:
+    client = scope.get("client")
+    return f"host:{client[0]}" if client else "host:?"

@@ -1,0 +1,87 @@
+"""The service put together: its routes, and what stands before them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from agent_runtime.app import Application, Runtime
+from agent_runtime.server.access import Authentication
+from agent_runtime.server.bodies import BodyLimit
+from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.parts import Service
+from agent_runtime.server.problems import MEDIA_TYPE, Problem, add_handlers
+from agent_runtime.server.rates import Rates
+from agent_runtime.server.routes import (
+    actions,
+    budgets,
+    events,
+    health,
+    jobs,
+    keys,
+    ledger,
+    overview,
+    policies,
+)
+
+VERSION: Final = version("durable-agent-runtime")
+_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, health)
+
+
+def create_app(application: Application, config: ServerConfig | None = None) -> FastAPI:
+    """Return the service of an application, for any ASGI server.
+
+    It starts the application with itself, and closes it at its end. Behind another application, which does not tell it of either, the
+    first request starts it.
+
+    Args:
+        application: Whose jobs it serves: a `Runtime` or a `RuntimeKernel`.
+        config: What it bounds and allows.
+
+    Raises:
+        MissingDependency: The extra `server` is not installed.
+    """
+    config = config or ServerConfig()
+    kernel = application.kernel if isinstance(application, Runtime) else application
+    service = Service(kernel, config)
+    kernel.live.always = True  # readers come after the first call has begun
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with application:
+            yield
+            service.stopping.set()
+
+    app = FastAPI(
+        title="agent-runtime",
+        version=VERSION,
+        summary="Agents as durable jobs.",
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        responses={
+            "default": {"model": Problem, "description": "Why it was not done.", "content": {MEDIA_TYPE: {}}}
+        },
+    )
+    app.state.service = service
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    add_handlers(app)
+    rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
+    app.add_middleware(BodyLimit, most=config.max_body_bytes)
+    app.add_middleware(Authentication, kernel=kernel, required=config.authenticate, rates=rates)
+    if config.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=config.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+            expose_headers=["Location", "Retry-After"],
+        )
+    return app

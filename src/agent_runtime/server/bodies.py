@@ -1,0 +1,89 @@
+"""Bodies of requests: bounded, and read as JSON is read everywhere here: number for number, and no deeper than anybody means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent_runtime.server.problems import problem
+from llm_client.json_text import loads
+
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class BodyLimit:
+    """Refuses requests that are too long, before they are read as far as they say how long they are, and while otherwise.
+
+    Args:
+        app: What is behind it.
+        most: Bytes.
+    """
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        said = Headers(scope=scope).get("content-length", "0")
+        if not said.isascii() or not said.isdigit() or int(said[:19]) > self._most:
+            await self._refuse(scope, receive, send)
+            return
+        body, answered = 0, False
+
+        async def counted() -> Message:
+            nonlocal body
+            message = await receive()
+            body += len(message.get("body", b""))
+            if body > self._most:
+                raise _TooLong
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _TooLong:
+            if answered:
+                raise
+            await self._refuse(scope, receive, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = problem(413, "CONTENT_TOO_LARGE", f"a request may have {self._most:,} bytes")
+        await refused(scope, receive, send)
+
+
+class _TooLong(BaseException):
+    """A request has more bytes than it may have."""
+
+
+class JsonRequest(Request):
+    """A request whose body is read by the bounded reader of the vendors' answers."""
+
+    async def json(self) -> Any:
+        """Return the body. Raises `JSONDecodeError` for what is not JSON, or more than anybody means."""
+        return loads(await self.body())
+
+
+class JsonRoute(APIRoute):
+    """A route whose requests are read so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return handle_json

@@ -1,0 +1,51 @@
+"""What routes are given of the service they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from agent_runtime.kernel.kernel import Kernel
+from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.readers import Readers
+
+LONG_READS: Final = 2
+
+
+class Service:
+    """What one service is made of.
+
+    Args:
+        kernel: Whose jobs it serves.
+        config: What it bounds.
+    """
+
+    def __init__(self, kernel: Kernel, config: ServerConfig) -> None:
+        self.kernel = kernel
+        self.config = config
+        self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
+        self.long_reads = asyncio.Semaphore(LONG_READS)
+        """What reads all of a long table takes its turn, so that it leaves the storage to the others."""
+        self.stopping = asyncio.Event()
+        """Set when the process is going to end: whatever waits answers, and streams end, so that nobody holds it up."""
+
+    async def still_lets_in(self, key_id: str | None) -> bool:
+        """Whether a key that opened a stream still holds. Raises `AgentRuntimeError` when nobody knows."""
+        if key_id is None:
+            return True
+        return (await self.kernel.keys.get(key_id)).holds_at(self.kernel.clock.now())
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _kernel(request: Request) -> Kernel:
+    return _service(request).kernel
+
+
+TheService = Annotated[Service, Depends(_service)]
+TheKernel = Annotated[Kernel, Depends(_kernel)]

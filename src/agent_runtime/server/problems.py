@@ -1,0 +1,155 @@
+"""What went wrong, as `application/problem+json` (RFC 9457): one form for every error of every route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import ceil
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from agent_runtime import errors
+from agent_runtime.errors import AgentRuntimeError, InboxFull, QueueFull
+from agent_runtime.ports.ids import new_id
+from llm_client.errors import ConfigurationError
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text
+
+logger = logger_of(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+MAX_MISTAKES: Final = 20
+"""Fields of a request that are named at most."""
+
+_STATUS: Final[Mapping[type[BaseException], int]] = {
+    AgentRuntimeError: 500,
+    errors.InvalidInput: 422,
+    errors.UnknownJob: 404,
+    errors.UnknownAction: 404,
+    errors.UnknownMessage: 404,
+    errors.UnknownKey: 404,
+    errors.IdempotencyConflict: 409,
+    errors.InvalidTransition: 409,
+    errors.RetryRefused: 409,
+    errors.ActionAlreadyResolved: 409,
+    errors.ContentTooLarge: 413,
+    errors.JobEnded: 409,
+    errors.JobBlocked: 409,
+    errors.LimitReached: 403,
+    errors.BudgetRejected: 409,
+    errors.QueueFull: 429,
+    errors.InboxFull: 429,
+    errors.ContentPruned: 410,
+    errors.StorageError: 503,
+    errors.ExecutorBusy: 503,
+    errors.FenceLost: 409,
+    errors.DuplicateJob: 409,
+    errors.DuplicateMessage: 409,
+    ConfigurationError: 422,
+}
+"""The status of a class, and of those below it that are not named themselves."""
+
+
+class Mistake(BaseModel):
+    """What is wrong with one field of a request."""
+
+    place: str = Field(description="Where it stands, such as `body.priority` or `query.limit`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not done (RFC 9457)."""
+
+    type: str = Field(
+        description="Names the kind of problem.", examples=["urn:agent-runtime:problem:unknown_job"]
+    )
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What is wrong, and what to do about it.")
+    code: str = Field(description="Stable code of the kind.", examples=["UNKNOWN_JOB"])
+    errors: list[Mistake] | None = Field(default=None, description="The fields that are wrong, if some are.")
+    instance: str | None = Field(
+        default=None,
+        description="Names this one occurrence in the service's own log, where the service is at fault.",
+    )
+
+
+def status_of(error: BaseException) -> int:
+    """Return the status with which an error is answered."""
+    return next(_STATUS[kind] for kind in (*type(error).__mro__, AgentRuntimeError) if kind in _STATUS)
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    mistakes: Sequence[Mistake] | None = None,
+    headers: Mapping[str, str] | None = None,
+    instance: str | None = None,
+) -> Response:
+    """Return the answer that says why a request was not done. `detail` is cut and looked through for secrets."""
+    told = Problem(
+        type=f"urn:agent-runtime:problem:{code.lower()}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=public_text(detail),
+        code=code,
+        errors=None if mistakes is None else list(mistakes),
+        instance=instance,
+    )
+    content = told.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Have every error of an application answered as a problem."""
+    app.add_exception_handler(AgentRuntimeError, _runtime_error)
+    app.add_exception_handler(ConfigurationError, _runtime_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _runtime_error(request: Request, error: Any) -> Response:
+    return await _unexpected(request, error) if status_of(error) == 500 else problem_of(error)
+
+
+def problem_of(error: AgentRuntimeError | ConfigurationError) -> Response:
+    """Return the answer that says what the runtime refused."""
+    status, headers = status_of(error), {}
+    if isinstance(error, QueueFull | InboxFull) or status == 503:
+        headers["Retry-After"] = str(ceil(getattr(error, "retry_after", 5.0)))
+    return problem(status, str(error.code), str(error), headers=headers)
+
+
+async def _invalid_request(_: Request, error: Any) -> Response:
+    """Say which fields are wrong, and never what stood there: it may be a secret, in the wrong place."""
+    found = [
+        Mistake(place=public_text(".".join(map(str, wrong["loc"]))), message=public_text(wrong["msg"]))
+        for wrong in error.errors()[:MAX_MISTAKES]
+    ]
+    first = f": {found[0].place}: {found[0].message}" if found else ""
+    return problem(
+        422, errors.InvalidInput.code, f"the request is not as it has to be{first}", mistakes=found
+    )
+
+
+async def _http_error(_: Request, error: Any) -> Response:
+    status = error.status_code
+    code = HTTPStatus(status).name
+    return problem(status, code, str(error.detail), headers=error.headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """Say nothing of a mistake of ours but its name in the log."""
+    instance = new_id("problem")
+    route = getattr(request.scope.get("route"), "path", "?")
+    logger.error("%s: %s %s failed", instance, request.method, route, exc_info=error)
+    detail = "the service made a mistake; its log says more under the name in `instance`"
+    return problem(500, "INTERNAL", detail, instance=instance)

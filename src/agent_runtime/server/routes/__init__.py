@@ -1,0 +1,1 @@
+"""The routes, resource by resource."""

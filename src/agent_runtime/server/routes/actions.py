@@ -1,0 +1,81 @@
+"""`/v1/actions`: the questions that jobs ask people."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.exceptions import HTTPException
+
+from agent_runtime.server import schemas
+from agent_runtime.server.access import Approving, Caller, Reader
+from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.pages import CursorParameter, Limit, Page, page_of
+from agent_runtime.server.parts import TheKernel
+from agent_runtime.server.routes.jobs import ScopeParameter
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.api_key import Permission
+from agent_runtime.values.checks import check_text
+
+router = APIRouter(prefix="/v1/actions", tags=["actions"], route_class=JsonRoute)
+
+
+@router.get("")
+async def list_actions(
+    caller: Reader,
+    kernel: TheKernel,
+    scope_id: ScopeParameter = None,
+    job_id: str | None = None,
+    status: Annotated[
+        ActionStatus | None, Query(description="Only questions that stand so.")
+    ] = ActionStatus.PENDING,
+    everything: Annotated[bool, Query(alias="all", description="Whatever they stand like.")] = False,
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
+) -> Page[schemas.Action]:
+    """List questions, the newest first: those that wait for an answer, unless others are asked for."""
+    scope = caller.sees(scope_id)
+    for name, value in (("scope_id", scope), ("job_id", job_id)):
+        if value is not None:
+            check_text(name, value)
+    if cursor is not None:
+        await kernel.actions.get(cursor, scope_id=scope)
+    found = await kernel.storage.list_actions(
+        scope_id=scope, job_id=job_id, status=None if everything else status, limit=limit + 1, before=cursor
+    )
+    return page_of(found, limit, schemas.Action.of, lambda action: action.action_id)
+
+
+@router.get("/{action_id}")
+async def get_action(action_id: str, caller: Reader, kernel: TheKernel) -> schemas.Action:
+    """Return a question, and its answer if it has one."""
+    return schemas.Action.of(await kernel.actions.get(action_id, scope_id=caller.scope_id))
+
+
+@router.post("/{action_id}/resolve")
+async def resolve_action(
+    action_id: str, answer: schemas.Answer, caller: Approving, kernel: TheKernel
+) -> schemas.Action:
+    """Answer a question. Of several answers one wins; 409 for the others. Of a quorum this is one vote."""
+    action = await kernel.actions.resolve_by_id(
+        action_id, answer.resolution, resolved_by=_who(caller, answer.resolved_by), scope_id=caller.scope_id
+    )
+    return schemas.Action.of(action)
+
+
+@router.post("/{action_id}/cancel")
+async def cancel_action(
+    action_id: str, caller: Approving, kernel: TheKernel, why: schemas.Reason | None = None
+) -> schemas.Action:
+    """Withdraw a question: whoever waits for its answer is told that none will come."""
+    reason = None if why is None else why.reason
+    return schemas.Action.of(await kernel.actions.cancel(action_id, reason, scope_id=caller.scope_id))
+
+
+def _who(caller: Caller, said: str | None) -> str:
+    """Return who answers. Who may name somebody else is an administrator's business, and only where the key names nobody."""
+    if said is None or said == caller.person:
+        return caller.person
+    if caller.principal_id is not None or not caller.role.allows(Permission.ADMINISTER):
+        raise HTTPException(403, "this key answers for nobody else: leave resolved_by out")
+    return said

@@ -1,0 +1,85 @@
+"""`/v1/budgets`: the ceilings that stand, and where each of them is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.ledger.ledger import Ledger
+from agent_runtime.server import schemas
+from agent_runtime.server.access import INSTALLING, Reader
+from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.pages import MAX_PAGE, Page
+from agent_runtime.server.parts import TheKernel
+from agent_runtime.server.routes.jobs import ScopeParameter
+from agent_runtime.values.context import ExecutionContext
+from agent_runtime.values.standing_budget import EACH, Budget, BudgetStatus
+
+router = APIRouter(prefix="/v1/budgets", tags=["budgets"], route_class=JsonRoute)
+
+
+@router.get("")
+async def list_budgets(
+    caller: Reader,
+    kernel: TheKernel,
+    scope_id: ScopeParameter = None,
+    principal_id: Annotated[
+        str | None, Query(description="Says whose, where each has a budget of their own.")
+    ] = None,
+    session_id: Annotated[str | None, Query(description="Likewise.")] = None,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="Where to go on.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
+) -> Page[schemas.Budget]:
+    """List the standing budgets that count what a scope spends, each with its limits as they are now."""
+    scope = caller.sees(scope_id)
+    found = [
+        budget
+        for budget in await kernel.ledger.budgets()
+        if scope is None or budget.scope_id in (scope, EACH)
+    ]
+    page = found[cursor : cursor + limit]
+    items = [
+        schemas.Budget.of(await _status(kernel.ledger, budget, scope, principal_id, session_id))
+        for budget in page
+    ]
+    more = cursor + limit < len(found)
+    return Page(items=items, next=str(cursor + limit) if more else None)
+
+
+async def _status(
+    ledger: Ledger, budget: Budget, scope: str | None, principal: str | None, session: str | None
+) -> BudgetStatus:
+    """Return where a budget stands; without lines where each one has a budget of their own, and nobody is named."""
+    scope = scope if budget.scope_id == EACH else budget.scope_id
+    principal = principal if budget.principal_id == EACH else budget.principal_id
+    session = session if budget.session_id == EACH else budget.session_id
+    asked = ((budget.scope_id, scope), (budget.principal_id, principal), (budget.session_id, session))
+    if any(own == EACH and whose is None for own, whose in asked):
+        return BudgetStatus(budget=budget, lines=())
+    if scope is None:
+        return await ledger.status(budget)
+    return await ledger.status(
+        budget, ExecutionContext(scope_id=scope, principal_id=principal, session_id=session)
+    )
+
+
+@router.put("", dependencies=[INSTALLING])
+async def save_budget(new: schemas.NewBudget, kernel: TheKernel) -> schemas.Budget:
+    """Store a budget for every process, in the place of the one with the same name, scope, principal, session and model.
+
+    It takes an admin's key for all scopes: whoever is bounded does not choose the bound.
+    """
+    budget = Budget.from_dict(new.model_dump(exclude_none=True))
+    await kernel.ledger.save_budget(budget)
+    return schemas.Budget.of(await _status(kernel.ledger, budget, None, None, None))
+
+
+@router.delete("", status_code=204, dependencies=[INSTALLING])
+async def delete_budget(kernel: TheKernel, budget_id: Annotated[str, Query(max_length=4096)]) -> Response:
+    """Delete a stored budget. What was counted against it stays."""
+    if budget_id not in {budget.budget_id for budget in await kernel.storage.standing_budgets()}:
+        raise InvalidInput("no budget with this id is stored")
+    await kernel.ledger.delete_budget(budget_id)
+    return Response(status_code=204)

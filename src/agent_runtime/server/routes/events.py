@@ -1,0 +1,128 @@
+"""`/v1/jobs/…/events`: a job's journal, in pages and as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi.sse import EventSourceResponse
+from starlette.exceptions import HTTPException
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.server import schemas
+from agent_runtime.server.access import Caller, Reader
+from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.pages import Limit, Page
+from agent_runtime.server.parts import TheService
+from agent_runtime.server.streams import frame, stream
+from agent_runtime.values.api_key import Permission
+from agent_runtime.values.checks import MAX_COUNT
+from llm_client.background import in_background
+from llm_client.json_text import dumps
+from llm_client.turns import aside
+
+router = APIRouter(prefix="/v1", tags=["events"], route_class=JsonRoute)
+
+MAX_EVENT_BYTES: Final = 200 * 1024
+"""Of a page of events, unless its first one alone has more."""
+
+
+class Following:
+    """How a stream of events is asked for, and where it goes on."""
+
+    def __init__(
+        self,
+        accept: Annotated[str | None, Header(description="`text/event-stream` for a stream.")] = None,
+        last_event_id: Annotated[
+            str | None, Header(description="Id of the last frame that a stream has brought.")
+        ] = None,
+        named: Annotated[
+            bool, Query(description="Whether frames of a stream are named after the types of events.")
+        ] = True,
+        cancel_on_leave: Annotated[
+            bool, Query(description="Cancel the job when this reader leaves a stream before the end.")
+        ] = False,
+    ) -> None:
+        self.is_asked_for = EventSourceResponse.media_type in (accept or "")
+        self.named = named
+        self._last_event_id = last_event_id
+        self._cancels = cancel_on_leave
+
+    def last_seq(self, after_seq: int) -> int:
+        """Return the last event that a reader knows: what its connection says that was lost counts more than its address."""
+        if self._last_event_id is None:
+            return after_seq
+        if not self._last_event_id.isascii() or not self._last_event_id.isdigit():
+            raise InvalidInput("Last-Event-ID is the id of a frame: a number")
+        return min(int(self._last_event_id[:19]), MAX_COUNT)
+
+    def on_leave(self, caller: Caller, handle: ExecutionHandle) -> Callable[[], None] | None:
+        """Return what happens when the reader leaves. Raises `HTTPException` for one who may not stop a job."""
+        if not self._cancels:
+            return None
+        if not caller.role.allows(Permission.OPERATE):
+            raise HTTPException(403, f"the role {caller.role} may not stop jobs: leave cancel_on_leave out")
+        return lambda: _cancel_soon(handle)
+
+
+def _cancel_soon(handle: ExecutionHandle) -> None:
+    in_background(handle.cancel("its reader has left"), name="cancelling a job whose reader has left")
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    responses={200: {"model": Page[schemas.Event], "content": {EventSourceResponse.media_type: {}}}},
+    response_model=None,
+)
+async def list_events(
+    job_id: str,
+    caller: Reader,
+    service: TheService,
+    following: Annotated[Following, Depends()],
+    after_seq: Annotated[
+        int, Query(ge=0, le=MAX_COUNT, description="`seq` of the last event that is known.")
+    ] = 0,
+    limit: Limit = 100,
+    content: Annotated[bool, Query(description="With messages, arguments and results.")] = False,
+) -> Page[schemas.Event] | Response:
+    """Return entries of a job's journal, in order: a page of 200 KB at most, or one entry.
+
+    With `Accept: text/event-stream` the answer is a stream of server-sent events instead: all entries from `after_seq` on, then what
+    happens, until the job has ended; a last frame `end` says so. Ids of frames are `seq`, so that a browser goes on where it was. In
+    between come `model.token` frames without an id, with the text that a model writes now, and `model.partial` with all that has come of
+    an answer, for whoever joins in the middle of it. Leaving never stops the job, unless `cancel_on_leave` asks for that.
+    """
+    kernel = service.kernel
+    await kernel.jobs.get(job_id, scope_id=caller.scope_id)
+    if following.is_asked_for:
+        handle = kernel.handle(job_id, scope_id=caller.scope_id)
+        frames = _frames(handle, following.last_seq(after_seq), content=content, named=following.named)
+        return stream(service, caller, frames, following.on_leave(caller, handle))
+    found = await kernel.storage.events(
+        job_id, scope_id=caller.scope_id, after_seq=after_seq, limit=limit + 1
+    )
+    return await aside(_events_page, list(found), limit, content)
+
+
+async def _frames(
+    handle: ExecutionHandle, after_seq: int, *, content: bool, named: bool
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(handle.events(after_seq, partials=True)) as events:
+        async for event in events:
+            yield frame(event, content=content, named=named)
+
+
+def _events_page(found: list[Any], limit: int, content: bool) -> Page[schemas.Event]:
+    shown: list[schemas.Event] = []
+    size = 0
+    for event in found[:limit]:
+        told = schemas.Event.of(event, content=content)
+        size += len(dumps(told.model_dump(mode="json")))
+        if shown and size > MAX_EVENT_BYTES:
+            break
+        shown.append(told)
+    more = len(shown) < len(found)
+    return Page(items=shown, next=str(shown[-1].seq) if more else None)

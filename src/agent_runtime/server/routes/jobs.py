@@ -1,0 +1,211 @@
+"""`/v1/jobs`: submit, find, follow, stop and retry."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime
+
+from agent_runtime.errors import InvalidInput
+from agent_runtime.kernel.handle import ExecutionHandle
+from agent_runtime.kernel.request import ExecutionRequest
+from agent_runtime.server import schemas
+from agent_runtime.server.access import Caller, Operating, Reader
+from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.pages import CursorParameter, Limit, Page, page_of
+from agent_runtime.server.parts import Service, TheKernel, TheService
+from agent_runtime.values.context import PolicyRef
+from agent_runtime.values.job import JobFilter, JobStatus
+from llm_client.background import begin, ended
+from llm_client.codec import load_message
+from llm_client.turns import aside
+
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=JsonRoute)
+
+ScopeParameter = Annotated[
+    str | None,
+    Query(max_length=512, description="For keys for all scopes; other keys have one of their own."),
+]
+
+
+@router.post("/jobs", status_code=202)
+async def submit_job(
+    new: schemas.NewJob,
+    caller: Operating,
+    kernel: TheKernel,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(description="A second request with it gives the first one's job.")
+    ] = None,
+) -> schemas.Job:
+    """Submit a job. It is stored when this is answered, and from then on ends in exactly one terminal event.
+
+    With an `Idempotency-Key` a second request gives the first one's job; 409 if it asks for something else.
+    """
+    if idempotency_key is not None and new.idempotency_key not in (None, idempotency_key):
+        raise InvalidInput("the header Idempotency-Key and idempotency_key say different things")
+    request = await aside(_request_of, new, caller, idempotency_key or new.idempotency_key)
+    handle = await kernel.execute(request)
+    response.headers["Location"] = f"/v1/jobs/{handle.job_id}"
+    return schemas.Job.of(await kernel.jobs.get(handle.job_id))
+
+
+def _request_of(new: schemas.NewJob, caller: Caller, key: str | None) -> ExecutionRequest:
+    messages = None if new.messages is None else [load_message(message) for message in new.messages]
+    return ExecutionRequest(
+        prompt=new.prompt,
+        messages=messages,
+        operator=new.operator,
+        input=new.input,
+        scope_id=caller.acts_in(new.scope_id),
+        principal_id=caller.acts_for(new.principal_id),
+        session_id=new.session_id,
+        run_id=new.run_id,
+        identity=new.identity,
+        budgets=None if new.budgets is None else new.budgets.to_spec(),
+        policy_ref=None
+        if new.policy is None
+        else PolicyRef(name=new.policy.name, version=new.policy.version),
+        idempotency_key=key,
+        retry_failed=new.retry_failed,
+        deadline_seconds=new.deadline_seconds,
+        priority=new.priority,
+        queue=new.queue,
+        metadata=new.metadata,
+        tags=new.tags,
+    )
+
+
+@router.get("/jobs")
+async def list_jobs(
+    caller: Reader,
+    kernel: TheKernel,
+    scope_id: ScopeParameter = None,
+    status: Annotated[list[JobStatus] | None, Query(description="May be repeated.")] = None,
+    operator: str | None = None,
+    principal_id: str | None = None,
+    session_id: str | None = None,
+    parent_job_id: str | None = None,
+    chain_id: str | None = None,
+    tag: Annotated[list[str] | None, Query(description="`name=value`; may be repeated.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Made at this time or later.")] = None,
+    limit: Limit = 50,
+    cursor: CursorParameter = None,
+) -> Page[schemas.Job]:
+    """List jobs, the newest first."""
+    scope = caller.sees(scope_id)
+    if cursor is not None:
+        await kernel.jobs.get(cursor, scope_id=scope)
+    wanted = JobFilter(
+        scope_id=scope,
+        principal_id=principal_id,
+        session_id=session_id,
+        parent_job_id=parent_job_id,
+        chain_id=chain_id,
+        status=None if not status else frozenset(status),
+        operator=operator,
+        tags=dict(map(_tag, tag or ())),
+        since=since,
+        before=cursor,
+        limit=limit + 1,
+    )
+    return page_of(await kernel.jobs.list(wanted), limit, schemas.Job.of, lambda job: job.job_id)
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise InvalidInput("a tag is written name=value")
+    return name, value
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(job_id: str, caller: Reader, kernel: TheKernel) -> schemas.Job:
+    """Return a job."""
+    return schemas.Job.of(await kernel.jobs.get(job_id, scope_id=caller.scope_id))
+
+
+@router.get(
+    "/jobs/{job_id}/result",
+    responses={202: {"model": schemas.Result, "description": "It has not ended yet."}},
+)
+async def get_result(
+    job_id: str,
+    caller: Reader,
+    service: TheService,
+    response: Response,
+    wait: Annotated[
+        float,
+        Query(ge=0, le=3600, description="Seconds to wait for its end; cut to what the service allows."),
+    ] = 0,
+) -> schemas.Result:
+    """Return how a job has ended; of one in whose place others go on, the last one's end.
+
+    200 whatever the end was: `status` and `error` tell. 202 while it has not ended, or cannot go on by itself (`blocked`).
+    """
+    handle = service.kernel.handle(job_id, scope_id=caller.scope_id)
+    job = await handle.job()
+    if job.status.is_active and wait > 0:
+        await _ended(handle, min(wait, service.config.longest_wait), service)
+        job = await handle.job()
+    if job.status.is_active:
+        response.status_code = 202
+        response.headers["Retry-After"] = "1"
+        return schemas.Result.unfinished(job)
+    if job.status is JobStatus.SUCCEEDED:
+        return schemas.Result.of(await handle.result())
+    return schemas.Result.unfinished(job)
+
+
+async def _ended(handle: ExecutionHandle, seconds: float, service: Service) -> None:
+    """Wait until a job has ended, cannot go on by itself, or the time is up: the caller's, or this process's."""
+    waiting, stopping = begin(handle.result(seconds)), begin(service.stopping.wait())
+    try:
+        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await ended(waiting, stopping)
+
+
+@router.post("/jobs/{job_id}/cancel", status_code=202)
+async def cancel_job(
+    job_id: str, caller: Operating, kernel: TheKernel, why: schemas.Reason | None = None
+) -> schemas.Job:
+    """Ask a job to stop, or the one that goes on in its place; it ends when its steps in flight have. One that has ended stays as it is."""
+    handle = kernel.handle(job_id, scope_id=caller.scope_id)
+    await handle.cancel(None if why is None else why.reason)
+    return schemas.Job.of(await handle.job())
+
+
+@router.post("/jobs/{job_id}/retry", status_code=202)
+async def retry_job(
+    job_id: str, caller: Operating, kernel: TheKernel, response: Response, how: schemas.Retry | None = None
+) -> schemas.Job:
+    """Have another job go on in the place of one that ended without success: what has succeeded is not done again."""
+    how = how or schemas.Retry()
+    handle = await kernel.retry(
+        job_id,
+        from_step=how.from_step,
+        budgets=None if how.budgets is None else how.budgets.to_spec(),
+        new_keys=how.new_keys,
+        scope_id=caller.scope_id or (await kernel.jobs.get(job_id)).scope_id,
+    )
+    response.headers["Location"] = f"/v1/jobs/{handle.job_id}"
+    return schemas.Job.of(await kernel.jobs.get(handle.job_id))
+
+
+@router.post("/jobs/{job_id}/unblock", status_code=202)
+async def unblock_job(job_id: str, caller: Operating, kernel: TheKernel) -> schemas.Job:
+    """Have a blocked job tried again."""
+    await kernel.unblock(job_id, scope_id=caller.scope_id)
+    return schemas.Job.of(await kernel.jobs.get(job_id, scope_id=caller.scope_id))
+
+
+@router.post("/messages", status_code=202)
+async def send_message(new: schemas.NewMessage, caller: Operating, kernel: TheKernel) -> schemas.SentMessage:
+    """Send a message to whichever job receives under an identity, now or later."""
+    sent = await kernel.send(
+        new.to, new.message, dedupe_key=new.dedupe_key, scope_id=caller.acts_in(new.scope_id)
+    )
+    return schemas.SentMessage.model_validate(sent)

@@ -1,0 +1,141 @@
+"""Server-sent events: what a reader is sent, how it goes on after its connection was lost, and that it never holds anything up.
+
+A reader that is slow is waited for with a few frames in hand. What happens meanwhile is not kept for it: stored events it reads from the
+storage when it comes to them, and of an answer that is being written it is told anew what has come of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Final
+
+from fastapi.sse import EventSourceResponse, format_sse_event
+
+from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
+from agent_runtime.server import schemas
+from agent_runtime.server.access import Caller
+from agent_runtime.server.parts import Service
+from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import in_background, leave
+from llm_client.logs import logger_of
+from llm_client.public_text import public_text
+
+logger = logger_of(__name__)
+
+FRAMES_IN_HAND: Final = 64
+"""Frames that wait for a slow reader; whoever makes them waits then, too."""
+RETRY_MS: Final = 1_000
+"""After which a browser connects anew."""
+KEY_SECONDS: Final = 10.0
+"""How often it is seen whether the key of a stream still holds."""
+END: Final = "end"
+"""Name of the frame after which nothing comes any more: a browser that is not told so would connect again for ever."""
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx holds answers back otherwise
+}
+_HEARTBEAT: Final = b": \n\n"
+
+
+def frame(event: RuntimeEvent, *, content: bool, named: bool, id_: str | None = None) -> bytes:
+    """Return an event as a frame; only what is stored has an id, which is what a reader says when it comes back.
+
+    Args:
+        event: The event.
+        content: With its private content.
+        named: With its type as the frame's name.
+        id_: Instead of its `seq`.
+    """
+    told = schemas.Event.of(event, content=content)
+    seq = None if event.seq is None else str(event.seq)
+    return format_sse_event(
+        data_str=told.model_dump_json(),
+        event=_one_line(event.type) if named else None,
+        id=id_ or seq,
+    )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def stream(
+    service: Service,
+    caller: Caller,
+    frames: AsyncGenerator[bytes, None],
+    on_leave: Callable[[], None] | None = None,
+) -> EventSourceResponse:
+    """Return the answer that sends frames until there are no more, the reader leaves, or the service ends.
+
+    Args:
+        service: The service.
+        caller: Who reads.
+        frames: What is sent. It is closed in any case.
+        on_leave: Called when the reader leaves before the end.
+
+    Raises:
+        HTTPException: Too many read already.
+    """
+    service.readers.check(caller.name)
+    return EventSourceResponse(_sent(service, caller, frames, on_leave), headers=_HEADERS)
+
+
+async def _sent(
+    service: Service, caller: Caller, frames: AsyncGenerator[bytes, None], on_leave: Callable[[], None] | None
+) -> AsyncIterator[bytes]:
+    """Yield what is in hand of frames, and a sign of life where there is nothing for a while."""
+    with service.readers.one_more(caller.name):
+        hand: asyncio.Queue[bytes | None] = asyncio.Queue(FRAMES_IN_HAND)
+        making = in_background(_make(frames, hand), name="making the frames of a stream")
+        stopping = in_background(_stop(service, caller, hand), name="watching over a stream")
+        done = False
+        try:
+            yield format_sse_event(retry=RETRY_MS)
+            while not done:
+                try:
+                    async with asyncio.timeout(service.config.heartbeat):
+                        first = await hand.get()
+                except TimeoutError:
+                    yield _HEARTBEAT
+                    continue
+                ready = [first]
+                while not hand.empty():
+                    ready.append(hand.get_nowait())
+                done = None in ready
+                yield b"".join(each for each in ready if each is not None)
+        finally:
+            if not done and on_leave is not None:
+                on_leave()
+            leave(making)
+            leave(stopping)
+
+
+async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes | None]) -> None:
+    """Put frames into the hand, and its end after the last one."""
+    try:
+        async with aclosing(frames):
+            async for each in frames:
+                await hand.put(each)
+        await hand.put(format_sse_event(event=END, data_str="{}"))
+    except AgentRuntimeError as error:  # the storage is away: the reader connects anew
+        logger.warning("a stream of events was broken off: %s", public_text(str(error)))
+    await hand.put(None)
+
+
+async def _stop(service: Service, caller: Caller, hand: asyncio.Queue[bytes | None]) -> None:
+    """End a stream with the service, or with the key that has opened it."""
+    while not service.stopping.is_set():
+        try:
+            async with asyncio.timeout(KEY_SECONDS):
+                await service.stopping.wait()
+        except TimeoutError:
+            try:
+                if not await service.still_lets_in(caller.key_id):
+                    break
+            except StorageError:  # which says nothing of the key
+                continue
+            except UnknownKey:
+                break
+    await hand.put(None)
