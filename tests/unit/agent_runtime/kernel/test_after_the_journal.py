@@ -12,6 +12,7 @@ import agent_runtime
 from agent_runtime import (
     ActionManager,
     ActionSpec,
+    ApiKeyManager,
     AuditManager,
     ExecutionContext,
     ExecutionHandle,
@@ -45,6 +46,7 @@ SERVICES: tuple[type, ...] = (
     ActionManager,
     AuditManager,
     InboxManager,
+    ApiKeyManager,
     Ledger,
     InMemoryEventBus,
     ExecutionHandle,
@@ -55,6 +57,8 @@ _BEGINS_AND_ENDS = "it shows nothing of the job, and must work when the job's ru
 NOT_WAITING: dict[tuple[type, str], str] = {
     (RuntimeKernel, "aclose"): _BEGINS_AND_ENDS,
     (InMemoryEventBus, "aclose"): _BEGINS_AND_ENDS,
+    (ApiKeyManager, "aclose"): _BEGINS_AND_ENDS,
+    (ApiKeyManager, "authenticate"): "it is asked by a server, for every request, and shows nothing of a job",
     **{
         (channel, name): _BEGINS_AND_ENDS
         for channel in (InMemorySignalChannel, RedisSignalChannel)
