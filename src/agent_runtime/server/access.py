@@ -133,7 +133,7 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN_PATHS:
             scope[CALLER] = EVERYBODY
             await self._app(scope, receive, send)
             return

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from agent_runtime import errors
 from agent_runtime.errors import AgentRuntimeError, InboxFull, QueueFull
@@ -140,10 +141,18 @@ async def _invalid_request(_: Request, error: Any) -> Response:
     )
 
 
-async def _http_error(_: Request, error: Any) -> Response:
-    status = error.status_code
-    code = HTTPStatus(status).name
-    return problem(status, code, str(error.detail), headers=error.headers)
+async def _http_error(request: Request, error: Any) -> Response:
+    status, headers = error.status_code, dict(error.headers or {})
+    if status == 405:
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem(status, HTTPStatus(status).name, str(error.detail), headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """Return the methods of all routes of a path: the router knows those of the first one alone."""
+    paths: dict[str, dict[str, object]] = request.app.openapi()["paths"]
+    found = (methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path))
+    return sorted({method.upper() for methods in found for method in methods})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

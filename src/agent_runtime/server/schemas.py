@@ -19,6 +19,7 @@ from agent_runtime.values.context import BudgetSpec
 from agent_runtime.values.event import RuntimeEvent
 from agent_runtime.values.job import JobRecord, JobStatus
 from agent_runtime.values.standing_budget import BudgetStatus
+from llm_client.messages import Message
 from llm_client.usage import Usage
 
 Id = str
@@ -62,12 +63,23 @@ class PolicyName(Sent):
     version: str | None = None
 
 
+class ChatMessage(Sent):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+    def to_message(self) -> Message:
+        """Return it as the runtime knows it."""
+        return Message(self.role, self.content)
+
+
 class NewJob(Sent):
     """A job to run: a `prompt` (or `messages`) for the default agent, or an `operator` with its `input`."""
 
     operator: str | None = Field(default=None, description="Its name; the default agent if none is given.")
     prompt: str | None = None
-    messages: list[dict[str, Json]] | None = Field(
+    messages: list[ChatMessage] | None = Field(
         default=None, description="A conversation, instead of a prompt."
     )
     input: Json = Field(default=None, description="Any JSON value, for the operator.")

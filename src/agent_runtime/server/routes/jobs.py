@@ -19,7 +19,6 @@ from agent_runtime.server.parts import Service, TheKernel, TheService
 from agent_runtime.values.context import PolicyRef
 from agent_runtime.values.job import JobFilter, JobStatus
 from llm_client.background import begin, ended
-from llm_client.codec import load_message
 from llm_client.turns import aside
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=JsonRoute)
@@ -39,6 +38,9 @@ async def submit_job(
     idempotency_key: Annotated[
         str | None, Header(description="A second request with it gives the first one's job.")
     ] = None,
+    traceparent: Annotated[
+        str | None, Header(description="The caller's trace, which the job's goes on (W3C Trace Context).")
+    ] = None,
 ) -> schemas.Job:
     """Submit a job. It is stored when this is answered, and from then on ends in exactly one terminal event.
 
@@ -46,14 +48,16 @@ async def submit_job(
     """
     if idempotency_key is not None and new.idempotency_key not in (None, idempotency_key):
         raise InvalidInput("the header Idempotency-Key and idempotency_key say different things")
-    request = await aside(_request_of, new, caller, idempotency_key or new.idempotency_key)
+    request = await aside(_request_of, new, caller, idempotency_key or new.idempotency_key, traceparent)
     handle = await kernel.execute(request)
     response.headers["Location"] = f"/v1/jobs/{handle.job_id}"
     return schemas.Job.of(await kernel.jobs.get(handle.job_id))
 
 
-def _request_of(new: schemas.NewJob, caller: Caller, key: str | None) -> ExecutionRequest:
-    messages = None if new.messages is None else [load_message(message) for message in new.messages]
+def _request_of(
+    new: schemas.NewJob, caller: Caller, key: str | None, traceparent: str | None
+) -> ExecutionRequest:
+    messages = None if new.messages is None else [message.to_message() for message in new.messages]
     return ExecutionRequest(
         prompt=new.prompt,
         messages=messages,
@@ -69,6 +73,7 @@ def _request_of(new: schemas.NewJob, caller: Caller, key: str | None) -> Executi
         if new.policy is None
         else PolicyRef(name=new.policy.name, version=new.policy.version),
         idempotency_key=key,
+        traceparent=traceparent,
         retry_failed=new.retry_failed,
         deadline_seconds=new.deadline_seconds,
         priority=new.priority,

@@ -1,0 +1,226 @@
+"""Every route of the service, walked as another tenant, with every role, and without a key: generated from the routes themselves.
+
+A route that is new is walked, too: one that declares no permission, or takes an id that nothing here has, fails the walk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi.routing import APIRoute
+
+from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, Role, RuntimeKernel
+from agent_runtime.server import create_app
+from agent_runtime.server.access import OPEN_PATHS
+from support.kernels import opened
+from support.service import BOUND, Service, problem_in, service_of
+
+MARK = "belongs-to-acme"
+"""Stands in everything that the first tenant has, and must not stand in any answer to another one."""
+BODIES: Mapping[str, Any] = {
+    "POST /v1/jobs": {"operator": "ask", "input": 1},
+    "POST /v1/messages": {"to": "somebody", "message": 1},
+    "POST /v1/actions/{action_id}/resolve": {"resolution": {"confirmed": True}},
+    "POST /v1/policies/explain": {"action": "tool", "name": "x"},
+    "PUT /v1/budgets": {"scope_id": "acme", "max_cost_daily": "1000000"},
+    "POST /v1/keys": {"name": "x", "role": "viewer"},
+}
+"""What is sent where something has to be; every other route takes nothing, or an empty object."""
+MAKES: frozenset[str] = frozenset(
+    {"POST /v1/jobs", "POST /v1/messages", "POST /v1/policies/explain", "POST /v1/keys"}
+)
+"""What makes something of the caller's own scope."""
+
+
+async def ask(context: OperatorContext, given: Any) -> Any:
+    return await context.action(ActionSpec(type="confirm", payload={"message": str(given)}))
+
+
+APP = create_app(RuntimeKernel())
+
+
+def routes(router: Any = APP) -> Iterator[APIRoute]:
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from routes(route.original_router)
+
+
+def documented() -> set[str]:
+    return {f"{method.upper()} {path}" for path, item in APP.openapi()["paths"].items() for method in item}
+
+
+def permission_of(route: APIRoute) -> tuple[Permission, bool] | None:
+    """Return what a route takes, and whether a key for all scopes; `None` for one that takes nothing."""
+    calls = [dependency.call for dependency in route.dependant.dependencies]
+    found = [call for call in calls if hasattr(call, "permission")]
+    assert len(found) <= 1, f"{route.path} takes two permissions"
+    return (found[0].permission, found[0].all_scopes) if found else None
+
+
+PERMISSIONS = {
+    f"{method} {route.path}": permission_of(route) for route in routes() for method in sorted(route.methods)
+}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("database") if request.param == "postgres" else request.param)
+
+
+@pytest.fixture
+async def service(place: str, tmp_path: Path) -> AsyncIterator[Service]:
+    async with (
+        opened(place, tmp_path) as storage,
+        service_of(RuntimeKernel(storage=storage, operators={"ask": ask})) as service,
+    ):
+        yield service
+
+
+async def belongings(service: Service) -> dict[str, str]:
+    """Let the first tenant have one of everything, and return the ids by the names that routes give them."""
+    async with service.client(await service.key(Role.ADMIN, "acme")) as acme:
+        job = (
+            await acme.post(
+                "/v1/jobs",
+                json={
+                    "operator": "ask",
+                    "input": MARK,
+                    "tags": {"mark": MARK},
+                    "principal_id": MARK,
+                    "idempotency_key": MARK,
+                },
+            )
+        ).json()
+        async with asyncio.timeout(BOUND):
+            while (await acme.get(f"/v1/jobs/{job['job_id']}")).json()["status"] != "waiting_action":
+                await asyncio.sleep(0.01)
+        items = (await acme.get("/v1/actions")).json()["items"]
+    budget = Budget(scope_id="acme", name=MARK, max_cost_daily="5")
+    await service.kernel.ledger.save_budget(budget)
+    key, _ = await service.kernel.keys.create(name=MARK, role=Role.VIEWER, scope_id="acme")
+    return {
+        "job_id": job["job_id"],
+        "action_id": items[0]["action_id"],
+        "key_id": key.key_id,
+        "execution_id": job["job_id"],
+    }
+
+
+async def call(
+    client: httpx2.AsyncClient, name: str, ids: Mapping[str, str], **headers: str
+) -> httpx2.Response:
+    method, path = name.split(" ")
+    wanted = re.findall(r"{(\w+)", path)
+    assert set(wanted) <= set(ids), f"{name}: give the first tenant one of these, in `belongings`"
+    for each in wanted:
+        path = path.replace("{" + each + "}", ids[each])
+    body = BODIES.get(name, {} if method in ("POST", "PUT") else None)
+    return await client.request(method, path, json=body, headers=headers)
+
+
+def test_every_route_says_what_it_takes_and_only_health_takes_nothing() -> None:
+    assert set(PERMISSIONS) == documented()
+    assert {name.split(" ")[1] for name, wanted in PERMISSIONS.items() if wanted is None} == set(OPEN_PATHS)
+    reading = {name for name, wanted in PERMISSIONS.items() if wanted and wanted[0] is Permission.READ}
+    changing = {name for name in PERMISSIONS if not name.startswith("GET")}
+    assert reading & changing == {"POST /v1/policies/explain"}  # which changes nothing
+    assert set(BODIES) <= set(PERMISSIONS)
+
+
+@pytest.mark.timeout(120)
+async def test_another_tenant_finds_nothing_anywhere(service: Service) -> None:
+    ids = await belongings(service)
+    before = await stored(service)
+    async with service.client(await service.key(Role.ADMIN, "rival")) as rival:
+        for name, wanted in PERMISSIONS.items():
+            for accept in ("application/json", "text/event-stream"):
+                response = await call(rival, name, ids, Accept=accept)
+                assert MARK not in response.text, name
+                if wanted is not None and wanted[1]:
+                    problem_in(response, 403)
+                elif "{" in name:
+                    problem_in(response, 404)
+                else:
+                    assert response.status_code < 300, (name, response.text)
+        for name, wanted in PERMISSIONS.items():
+            if wanted is None or wanted[1] or "{" in name:
+                continue
+            params = {"scope_id": "acme"}
+            method, path = name.split(" ")
+            if method == "GET":
+                problem_in(await rival.get(path, params=params), 403)
+            elif name in MAKES:
+                problem_in(await rival.request(method, path, json={**BODIES[name], **params}), 403)
+        for cursor in (ids["job_id"], ids["action_id"], json.dumps(["acme", "x"])):
+            for name in PERMISSIONS:
+                if name.startswith("GET") and "{" not in name:
+                    response = await rival.get(name.split(" ")[1], params={"cursor": cursor})
+                    assert MARK not in response.text, name
+    assert await stored(service) == before
+
+
+async def stored(service: Service) -> tuple[Any, ...]:
+    """Return what the first tenant has, as it stands."""
+    storage = service.kernel.storage
+    jobs = await service.kernel.jobs.list()
+    return (
+        [job for job in jobs if job.scope_id == "acme"],
+        await storage.list_actions(scope_id="acme"),
+        await storage.standing_budgets(),
+        [key for key in await service.kernel.keys.list(scope_id="acme") if key.name == MARK],
+    )
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("role", Role)
+async def test_a_role_may_do_what_it_is_for_and_nothing_else(service: Service, role: Role) -> None:
+    ids = await belongings(service)
+    async with service.client(await service.key(role, "acme")) as client:
+        for name, wanted in PERMISSIONS.items():
+            if wanted is None:
+                continue
+            refused = wanted[1] or not role.allows(wanted[0])
+            response = await call(client, name, ids)
+            assert (response.status_code == 403) == refused, (name, response.status_code, response.text)
+            assert response.status_code < 500, name
+
+
+async def test_nobody_without_a_key_is_told_anything(service: Service) -> None:
+    ids = await belongings(service)
+    key, text = await service.kernel.keys.create(name="gone", role=Role.ADMIN, scope_id="acme")
+    await service.kernel.keys.revoke(key.key_id)
+    wrong = text[:-1] + ("A" if text[-1] != "A" else "B")
+    for given in (None, "", text, wrong, "ark_x_y", "x" * 10_000):
+        headers = {} if given is None else {"X-API-Key": given}
+        async with service.client(**headers) as client:
+            for name, wanted in PERMISSIONS.items():
+                response = await call(client, name, ids)
+                if wanted is not None:
+                    told = problem_in(response, 401)
+                    assert told["detail"] == "a valid API key is needed"
+                    assert response.headers["www-authenticate"].startswith("Bearer")
+            for path in ("/nothing", "/openapi.json", "/docs", "/redoc"):
+                problem_in(await client.get(path), 401)
+
+
+async def test_a_persons_key_acts_for_that_person_alone(service: Service) -> None:
+    ids = await belongings(service)
+    async with service.client(await service.key(Role.ADMIN, "acme", principal_id="ann")) as ann:
+        as_bob = await ann.post("/v1/jobs", json={"operator": "ask", "principal_id": "bob"})
+        problem_in(as_bob, 403)
+        own = await ann.post("/v1/jobs", json={"operator": "ask"})
+        assert own.json()["principal_id"] == "ann"
+        answer = {"resolution": {"confirmed": True}, "resolved_by": "bob"}
+        problem_in(await ann.post(f"/v1/actions/{ids['action_id']}/resolve", json=answer), 403)
+    async with service.client(await service.key(Role.ADMIN, "acme")) as program:
+        answered = await program.post(f"/v1/actions/{ids['action_id']}/resolve", json=answer)
+        assert answered.json()["resolved_by"] == "bob"
