@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.readers import Readers
+from agent_runtime.server.tail import FeedTail
 
 LONG_READS: Final = 2
 
@@ -26,6 +27,8 @@ class Service:
         self.kernel = kernel
         self.config = config
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
+        self.tail = FeedTail(kernel.storage)
+        """What is written now, for readers of many jobs."""
         self.long_reads = asyncio.Semaphore(LONG_READS)
         """What reads all of a long table takes its turn, so that it leaves the storage to the others."""
         self.stopping = asyncio.Event()

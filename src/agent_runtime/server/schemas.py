@@ -209,6 +209,7 @@ class Event(Answered):
     )
     type: str
     job_id: str | None
+    scope_id: str
     timestamp: datetime
     operation_id: str | None
     data: dict[str, Json]
@@ -223,6 +224,7 @@ class Event(Answered):
             seq=event.seq,
             type=event.type,
             job_id=event.job_id,
+            scope_id=event.scope_id,
             timestamp=event.timestamp,
             operation_id=event.operation_id,
             data=dict(event.data),

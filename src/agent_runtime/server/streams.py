@@ -32,6 +32,8 @@ KEY_SECONDS: Final = 10.0
 """How often it is seen whether the key of a stream still holds."""
 END: Final = "end"
 """Name of the frame after which nothing comes any more: a browser that is not told so would connect again for ever."""
+GAP_FRAME: Final = format_sse_event(event="gap", data_str="{}")
+"""Says that events are missing before the next one: the reader was away for too long."""
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx holds answers back otherwise

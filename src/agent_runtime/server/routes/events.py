@@ -1,14 +1,15 @@
-"""`/v1/jobs/…/events`: a job's journal, in pages and as a stream."""
+"""`/v1/jobs/…/events` and `/v1/events`: a job's journal, in pages and as a stream, and the journals of many in one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
 
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
@@ -16,16 +17,20 @@ from agent_runtime.server import schemas
 from agent_runtime.server.access import Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.pages import Limit, Page
-from agent_runtime.server.parts import TheService
-from agent_runtime.server.streams import frame, stream
+from agent_runtime.server.parts import Service, TheService
+from agent_runtime.server.routes.jobs import ScopeParameter
+from agent_runtime.server.streams import GAP_FRAME, frame, stream
 from agent_runtime.values.api_key import Permission
 from agent_runtime.values.checks import MAX_COUNT
+from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import in_background
 from llm_client.json_text import dumps
 from llm_client.turns import aside
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=JsonRoute)
 
+MAX_JOBS: Final = 100
+"""Jobs, or types, that a reader of many names."""
 MAX_EVENT_BYTES: Final = 200 * 1024
 """Of a page of events, unless its first one alone has more."""
 
@@ -53,11 +58,7 @@ class Following:
 
     def last_seq(self, after_seq: int) -> int:
         """Return the last event that a reader knows: what its connection says that was lost counts more than its address."""
-        if self._last_event_id is None:
-            return after_seq
-        if not self._last_event_id.isascii() or not self._last_event_id.isdigit():
-            raise InvalidInput("Last-Event-ID is the id of a frame: a number")
-        return min(int(self._last_event_id[:19]), MAX_COUNT)
+        return after_seq if self._last_event_id is None else number_in(self._last_event_id)
 
     def on_leave(self, caller: Caller, handle: ExecutionHandle) -> Callable[[], None] | None:
         """Return what happens when the reader leaves. Raises `HTTPException` for one who may not stop a job."""
@@ -66,6 +67,13 @@ class Following:
         if not caller.role.allows(Permission.OPERATE):
             raise HTTPException(403, f"the role {caller.role} may not stop jobs: leave cancel_on_leave out")
         return lambda: _cancel_soon(handle)
+
+
+def number_in(last_event_id: str) -> int:
+    """Return the place that the id of a frame names. Raises `InvalidInput`."""
+    if not last_event_id.isascii() or not last_event_id.isdigit():
+        raise InvalidInput("Last-Event-ID is the id of a frame: a number")
+    return min(int(last_event_id[:19]), MAX_COUNT)
 
 
 def _cancel_soon(handle: ExecutionHandle) -> None:
@@ -126,3 +134,67 @@ def _events_page(found: list[Any], limit: int, content: bool) -> Page[schemas.Ev
         shown.append(told)
     more = len(shown) < len(found)
     return Page(items=shown, next=str(shown[-1].seq) if more else None)
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    response_model=None,
+    responses={200: {"content": {EventSourceResponse.media_type: {"schema": {"type": "string"}}}}},
+)
+async def stream_all_events(
+    caller: Reader,
+    service: TheService,
+    scope_id: ScopeParameter = None,
+    job_id: Annotated[
+        list[str] | None, Query(max_length=MAX_JOBS, description="Only these jobs'; may be repeated.")
+    ] = None,
+    type: Annotated[  # noqa: A002 -- the name of the field
+        list[str] | None,
+        Query(
+            max_length=MAX_JOBS,
+            description="Only these types, or families of them, such as `job` or `action`; may be repeated.",
+        ),
+    ] = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=MAX_COUNT, description="Position of the last event that is known.")
+    ] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last frame that a stream has brought.")
+    ] = None,
+    named: Annotated[bool, Query(description="Whether frames are named after the types of events.")] = True,
+) -> Response:
+    """Stream the events of many jobs in one line, as server-sent events: what is written from now on, or after a position.
+
+    Ids of frames are positions in that line; a browser that comes back goes on where it was. A reader who was away for too long is told so
+    with a frame `gap`. The text that models write is in the streams of single jobs.
+    """
+    known = after if last_event_id is None else number_in(last_event_id)
+    wanted = _Wanted(caller.sees(scope_id), frozenset(job_id or ()), frozenset(type or ()))
+    return stream(service, caller, _line(service, known, wanted, named=named))
+
+
+class _Wanted(NamedTuple):
+    """Which events a reader of many jobs wants."""
+
+    scope_id: str | None
+    job_ids: frozenset[str]
+    types: frozenset[str]
+
+    def __call__(self, event: RuntimeEvent) -> bool:
+        return (
+            self.scope_id in (None, event.scope_id)
+            and (not self.job_ids or event.job_id in self.job_ids)
+            and (not self.types or event.type in self.types or event.type.partition(".")[0] in self.types)
+        )
+
+
+async def _line(
+    service: Service, after: int | None, wanted: _Wanted, *, named: bool
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(service.tail.follow(after)) as entries:
+        async for entry in entries:
+            if entry is None:
+                yield GAP_FRAME
+            elif wanted(entry.event):
+                yield frame(entry.event, content=False, named=named, id_=str(entry.position))

@@ -1,0 +1,142 @@
+"""The feed of all jobs for readers of the service: looked at once for all of them, and only while somebody reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from agent_runtime.errors import StorageError
+from agent_runtime.ports.commit import Commit
+from agent_runtime.ports.feed import FeedEntry
+from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.ports.storage import Storage
+from agent_runtime.values.event import RuntimeEvent
+from llm_client.background import BackgroundLoop, Backoff
+from llm_client.logs import logger_of
+
+logger = logger_of(__name__)
+
+KEPT: Final = 5_000
+"""Entries that readers find without the storage being asked."""
+MAX_CATCH_UP: Final = 20_000
+"""Entries behind these that a reader who comes back is given; one who was away for longer is told that something is missing."""
+PAGE: Final = 1_000
+LOOK_SECONDS: Final = 1.0
+"""How often it is looked for what nobody has told of."""
+RETRY_SECONDS: Final = 1.0
+
+
+class FeedTail:
+    """What was written last, whichever process wrote it.
+
+    Args:
+        storage: Whose feed.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._kept: deque[FeedEntry] = deque(maxlen=KEPT)
+        self._begin = 0
+        """Everything after this position is kept, as far as it was looked at."""
+        self._end = 0
+        """Up to where that is."""
+        self._readers = 0
+        self._joining = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._looking = BackgroundLoop(
+            self._look,
+            name="reading the feed for readers of the service",
+            logger=logger,
+            failures=(StorageError,),
+            backoff=Backoff(RETRY_SECONDS, RETRY_SECONDS),
+        )
+
+    async def follow(self, after: int | None) -> AsyncGenerator[FeedEntry | None, None]:
+        """Yield entries in their order, without their content, and without an end; `None` where some are missing.
+
+        Args:
+            after: The position of the last entry that the reader knows; `None` for what is written from now on.
+        """
+        await self._join()
+        try:
+            position = self._end if after is None else after
+            while True:
+                news = self._news
+                if position < self._begin:
+                    if self._begin - position > MAX_CATCH_UP:
+                        position = self._begin
+                        yield None
+                        continue
+                    for entry in await self._storage.feed(after=position, upto=self._begin, limit=PAGE):
+                        position = entry.position
+                        yield _public(entry)
+                    continue
+                for entry in self._since(position):
+                    position = entry.position
+                    yield entry
+                if position < self._begin or news.is_set():
+                    continue
+                await news.wait()
+        finally:
+            await self._leave()
+
+    def _since(self, position: int) -> Sequence[FeedEntry]:
+        """Return what is kept behind a position; the newest are looked at first, since most readers have nearly all."""
+        found: list[FeedEntry] = []
+        for entry in reversed(self._kept):
+            if entry.position <= position:
+                break
+            found.append(entry)
+        return found[::-1]
+
+    async def _join(self) -> None:
+        """Count a reader; the first one has the feed looked at."""
+        async with self._joining:
+            if not self._readers:
+                self._begin = self._end = await self._storage.feed_end()
+                self._kept.clear()
+                self._storage.listen(self)
+                self._looking.start(after=0)
+            self._readers += 1
+
+    async def _leave(self) -> None:
+        self._readers -= 1
+        if not self._readers:  # whoever joins now begins anew
+            self._storage.unlisten(self)
+            await self._looking.stop()
+
+    async def _look(self) -> float:
+        end = await self._storage.feed_end()
+        if end <= self._end:
+            return LOOK_SECONDS
+        page = await self._storage.feed(after=self._end, upto=end, limit=PAGE)
+        for entry in page:
+            if len(self._kept) == KEPT:
+                self._begin = self._kept[0].position
+            self._kept.append(_public(entry))
+        self._end = page[-1].position if page else end
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+        return 0.0 if self._end < end else LOOK_SECONDS
+
+    def committed(self, commit: Commit, first_seq: int) -> None:
+        """Look soon."""
+        self._looking.wake()
+
+    def signals_drained(self, job_id: str, events: Sequence[RuntimeEvent]) -> None:
+        """Look soon."""
+        self._looking.wake()
+
+    def mailed(self, job_ids: Sequence[str]) -> None:
+        """Nothing was written into a journal yet."""
+
+    def on_remote_change(self, changes: Sequence[RemoteChange] | None = None) -> None:
+        """Look soon."""
+        self._looking.wake()
+
+
+def _public(entry: FeedEntry) -> FeedEntry:
+    return FeedEntry(entry.position, replace(entry.event, content=None))
