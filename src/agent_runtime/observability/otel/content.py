@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agent_runtime.observability.otel.config import OTelConfig
+from agent_runtime.observability.shortened import Shortened
 from agent_runtime.values.event import RuntimeEvent
 from llm_client.json_text import dumps
-from llm_client.public_text import beginning, printable
+from llm_client.logs import logger_of
+from llm_client.public_text import CUT_MARGIN, printable, text_of
 from llm_client.redaction import redact
 
-MOST_READ: Final = 512 * 1024
-"""Bytes of content that are read as JSON; of more, only the beginning is looked at, as a text."""
 _SHORTER: Final = 4
 _SHORTEST: Final = 16
+logger = logger_of(__name__)
 
 
 class Texts:
@@ -51,10 +52,19 @@ class Texts:
         if event.content is None:
             return None
         limit = self._config.max_attribute_bytes
-        if len(event.content) > MOST_READ:
-            return fitted(printable(beginning(event.content.decode("utf-8", "replace"), limit)), limit)
-        body = event.body()
-        return bounded_json(redact(body if form is None else form(body)), limit)
+        try:
+            return _told(event.body() if form is None else form(event.body()), limit)
+        except Exception as error:  # noqa: BLE001 -- what cannot be read is left out; the span is told all the same
+            logger.warning(
+                "the content of entry %s of job %s is not told: %s", event.seq, event.job_id, text_of(error)
+            )
+            return None
+
+
+def _told(value: object, limit: int) -> str | None:
+    if value in (None, []):
+        return None
+    return bounded_json(redact(Shortened(limit + CUT_MARGIN).value(value)), limit)
 
 
 def bounded_json(value: object, limit: int) -> str:

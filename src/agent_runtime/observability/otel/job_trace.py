@@ -135,14 +135,15 @@ class JobTrace:
         """When what was done last in a line has ended."""
         self._answered: dict[str, tuple[str, datetime]] = {}
         """By line, the last model call that has ended in it."""
-        self._done_anew: dict[str, int] = {}
+        self._times: dict[tuple[Family, str], int] = {}
+        """How often something has ended: what is done anew is another span."""
         self._repeats = False
         """Whether the entries that come are copies of what the job before this one has done."""
         self._ended: list[Span] = []
 
     def __len__(self) -> int:
-        """How many spans are open."""
-        return len(self._open) + 2
+        """How much is kept of it: a few hundred bytes each."""
+        return len(self._open) + len(self._times) + 2
 
     def read(self, event: RuntimeEvent) -> list[Span]:
         """Read the next entry, and return the spans that have ended with it, inner ones first."""
@@ -249,8 +250,8 @@ class JobTrace:
         self._say(span, **_about(event.data))
 
     def _opened(self, family: Family, one: str, at: datetime, job: Span) -> Span:
-        anew = self._done_anew.get(one)
-        name = one if anew is None else f"{one}#{anew}"
+        times = self._times.get((family, one), 0)
+        name = f"{one}#{times}" if times else one
         span = self._span(family, name, at, self._above(one, job))
         span.operation_id = one
         self._open[family, one] = span
@@ -260,6 +261,8 @@ class JobTrace:
         one, at, data = _operation(event), event.timestamp, event.data
         span = self._open.get((family, one))
         if span is None:
+            if family in _WAITS:
+                return  # nobody waits for it any more
             since = self._since(one, job) if family in _LINES else at
             span = self._opened(family, one, min(since, at), job)
             self._say(span, inferred=family in _LINES or None)
@@ -280,15 +283,16 @@ class JobTrace:
             _fail(span, event, otherwise=str(data.get("status") or outcome))
         self._say(span, outcome=data.get("status") if family == "child" else outcome)
         self._open.pop((family, one), None)
+        self._times[family, one] = self._times.get((family, one), 0) + 1
         self._attempted.pop(one, None)
         self._has_reached(family, one, at)
         self._ended.append(span.ended(at))
 
     def _note(self, event: RuntimeEvent, job: Span) -> None:
         if event.type == Type.JOB_RETRIED:
-            for name in ("reopens", "drops"):
-                for one in event.data.get(name, ()):
-                    self._done_anew[one] = self._done_anew.get(one, 0) + 1
+            for one in event.data.get("timers", ()):
+                if ("timer", one) not in self._open:  # a sleep that goes on to its old end
+                    self._opened("timer", one, event.timestamp, job)
         one = _operation(event)
         about = (self._open.get((family, one)) for family in ("model", "tool", "step") if one)
         span = next((found for found in about if found is not None), None) or self._run or job
@@ -354,18 +358,23 @@ def _operation(event: RuntimeEvent) -> str:
 
 def _around(one: str) -> Iterable[str]:
     """Yield the operations in which one may take place, the nearest first."""
-    whole, mark, _ = one.partition("!")
-    if mark:
+    whole = _whole(one)
+    if whole != one:
         yield whole
-    job_id, colon, place = whole.rpartition(":")
+    job_id, colon, place = whole.partition(":")
     while "." in place:
         place = place.rpartition(".")[0]
         yield f"{job_id}{colon}{place}"
 
 
+def _whole(one: str) -> str:
+    """Return what a question is about that has the id of an operation and a mark behind it."""
+    return one.partition("!")[0].partition("?")[0]
+
+
 def _line(one: str) -> str:
     """Return the line that an operation is in."""
-    job_id, colon, place = one.partition("!")[0].rpartition(":")
+    job_id, colon, place = _whole(one).partition(":")
     return f"{job_id}{colon}{place.rpartition('.')[0]}"
 
 

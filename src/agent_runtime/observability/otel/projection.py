@@ -20,8 +20,8 @@ from llm_client.public_text import text_of
 PROJECTION: Final = "otel"
 MAX_JOBS: Final = 5_000
 """Jobs that are followed in the memory; the journals of others are read again when something happens in them."""
-MAX_OPEN: Final = 50_000
-"""Spans that may be open in all of them."""
+MAX_KEPT: Final = 200_000
+"""Operations of all of them that something is known of: some tens of megabytes."""
 _AT_ONCE: Final = 50
 """Entries of a journal that are read at once: their content may be long."""
 logger = logger_of(__name__)
@@ -96,10 +96,10 @@ class SpanProjection:
         for job_id in job_ids:
             if self._traces[job_id].is_over:
                 del self._traces[job_id]
-        still_open = sum(map(len, self._traces.values()))
-        while self._traces and (len(self._traces) > MAX_JOBS or still_open > MAX_OPEN):
+        kept = sum(map(len, self._traces.values()))
+        while self._traces and (len(self._traces) > MAX_JOBS or kept > MAX_KEPT):
             _, trace = self._traces.popitem(last=False)
-            still_open -= len(trace)
+            kept -= len(trace)
 
 
 def _read(ready: Sequence[tuple[JobTrace, Sequence[RuntimeEvent]]]) -> list[Ended]:

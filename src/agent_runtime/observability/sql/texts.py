@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-import orjson
-
-from llm_client.json_text import MAX_DEPTH, dumps, exact, read_exactly
-from llm_client.public_text import CUT_MARGIN, beginning, without_cut_run, without_halves
+from agent_runtime.observability.shortened import Shortened, read_written
+from llm_client.json_text import dumps
+from llm_client.public_text import CUT_MARGIN, beginning, without_halves
 from llm_client.redaction import redact
 from llm_client.turns import read_aside
 
@@ -92,55 +90,13 @@ def stored_json(value: object, most: int = MAX_TEXT) -> object:
     try:
         written = dumps(value, default=str)
         if len(written) <= most:
-            return _cleaned(redact(_read(written)))
-        short = _Shortened(most + CUT_MARGIN).value(value)
-        text = dumps(_cleaned(redact(_read(dumps(short, default=str))))).decode()
+            return _cleaned(redact(read_written(written)))
+        short = Shortened(most + CUT_MARGIN).value(value)
+        text = dumps(_cleaned(redact(read_written(dumps(short, default=str))))).decode()
         kept = text[: max(0, min(most, len(text) - CUT_MARGIN))]
         return _clean(f"{kept} … ({len(written) - most} characters more)")
     except Exception:  # noqa: BLE001 -- a value that cannot be read costs its place, not the row
         return UNREADABLE
-
-
-def _read(written: bytes) -> Any:
-    """Read JSON of our own, with all digits of its numbers."""
-    try:
-        return exact(orjson.loads(written), written)
-    except orjson.JSONDecodeError:  # it has a whole number that no float is as large as
-        return read_exactly(written)
-
-
-class _Shortened:
-    """Takes as much of a value as there is room for.
-
-    Args:
-        room: Characters.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-
-    def value(self, value: Any, depth: int = 0) -> Any:
-        """Return the beginning of a value."""
-        if isinstance(value, str):
-            room = max(0, self._room)
-            self._room -= len(value) + 2
-            return value if len(value) <= room else without_cut_run(value[:room])
-        if isinstance(value, Mapping | list | tuple):
-            return _CUT if depth > MAX_DEPTH else self._items(value, depth)
-        if isinstance(value, int | float | None):
-            self._room -= 8
-            return value
-        return self.value(_read(dumps(value, default=str)), depth)
-
-    def _items(self, value: Any, depth: int) -> Any:
-        named = isinstance(value, Mapping)
-        taken: dict[Any, Any] = {}
-        for name, item in value.items() if named else enumerate(value):
-            if self._room <= 0:
-                break
-            self._room -= len(name) + 4 if isinstance(name, str) else 1
-            taken[name] = self.value(item, depth + 1)
-        return taken if named else list(taken.values())
 
 
 def _clean(text: str) -> str:
