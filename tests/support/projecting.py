@@ -13,10 +13,10 @@ from support.kernels import BOUND
 TESTS = Path(__file__).parent.parent
 
 
-async def begun(address: str, path: Path) -> Process:
+async def begun(address: str, path: Path | str, module: str = "support.projecting_child") -> Process:
     """Start a worker process, and wait until it works."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "support.projecting_child", address, str(path)),
+        *(sys.executable, "-m", module, address, str(path)),
         stdout=PIPE,
         env={**os.environ, "PYTHONPATH": str(TESTS)},
     )
@@ -27,9 +27,11 @@ async def begun(address: str, path: Path) -> Process:
 
 
 @contextlib.asynccontextmanager
-async def workers(address: str, path: Path, count: int) -> AsyncIterator[list[Process]]:
+async def workers(
+    address: str, path: Path | str, count: int, module: str = "support.projecting_child"
+) -> AsyncIterator[list[Process]]:
     """Some worker processes, which are killed in the end."""
-    children = [await begun(address, path) for _ in range(count)]
+    children = [await begun(address, path, module) for _ in range(count)]
     try:
         yield children
     finally:

@@ -68,6 +68,7 @@ class OpenTelemetryAdapter:
         self._exporter = exporter
         self._providers = (tracer_provider, meter_provider)
         self._telling: Telling | None = None
+        self._making = asyncio.Lock()
         self._projection: SpanProjection | None = None
         self._projectors: list[Projector] = []
         self._live: LiveSpans | None = None
@@ -157,17 +158,18 @@ class OpenTelemetryAdapter:
         await self.aclose()
 
     async def _told(self) -> Telling:
-        if self._telling is None:
-            tracer_provider, meter_provider = self._providers
-            made = await asyncio.to_thread(
-                Telling,
-                self.config,
-                exporter=self._exporter,
-                tracer_provider=tracer_provider,
-                meter_provider=meter_provider,
-            )
-            self._telling = made
-        return self._telling
+        """Return what hands spans over: one for all, so that a receiver that hangs is asked by one."""
+        async with self._making:
+            if self._telling is None:
+                tracer_provider, meter_provider = self._providers
+                self._telling = await asyncio.to_thread(
+                    Telling,
+                    self.config,
+                    exporter=self._exporter,
+                    tracer_provider=tracer_provider,
+                    meter_provider=meter_provider,
+                )
+            return self._telling
 
     def _sources(self) -> Sequence[Storage]:
         """Return the storages whose journals are told of."""

@@ -74,7 +74,7 @@ def bounded_json(value: object, limit: int) -> str:
     while len(text) > limit and longest > _SHORTEST:
         longest //= _SHORTER
         text = _json(_cut(value, longest))
-    return fitted(printable(text.decode()), limit)
+    return fitted(text.decode(), limit)
 
 
 def fitted(text: str, limit: int) -> str:
@@ -86,7 +86,7 @@ def fitted(text: str, limit: int) -> str:
 
 
 def _json(value: object) -> bytes:
-    return dumps(value, default=str)
+    return printable(dumps(value, default=str).decode()).encode()
 
 
 def _cut(value: Any, longest: int) -> Any:
