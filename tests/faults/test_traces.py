@@ -18,7 +18,8 @@ from support.projecting import workers
 from support.tracing_child import OPTIONS, leg, trip
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(BOUND * 6)]
-JOBS, DEATHS = 6, 4
+DEATHS, AT_ONCE = 4, 3
+JOBS = DEATHS * AT_ONCE
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 CHILD = "support.tracing_child"
 Shape = Counter[tuple[str, ...]]
@@ -58,22 +59,38 @@ async def answer(k: RuntimeKernel) -> None:
 
 
 @contextlib.asynccontextmanager
-async def jobs(address: str) -> AsyncIterator[tuple[RuntimeKernel, list[str]]]:
-    """Some jobs, which others execute, and whose questions are answered."""
+async def following(address: str) -> AsyncIterator[RuntimeKernel]:
+    """A kernel that executes nothing, and answers what is asked."""
     storage = open_storage(address)
     await storage.open()
     async with RuntimeKernel(
         storage=storage, operators=[trip, leg], options=OPTIONS, dispatch="local", worker=False
     ) as k:
-        asked = ExecutionRequest(operator="trip", traceparent=CALLER)
-        made = [(await k.execute(asked)).job_id for _ in range(JOBS)]
         answering = asyncio.create_task(answer(k))
         try:
-            yield k, made
+            yield k
         finally:
             answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
     await storage.aclose()
+
+
+async def begun(k: RuntimeKernel, count: int) -> list[str]:
+    """Begin some jobs."""
+    asked = ExecutionRequest(operator="trip", traceparent=CALLER)
+    return [(await k.execute(asked)).job_id for _ in range(count)]
+
+
+async def one_runs(k: RuntimeKernel) -> None:
+    """Wait until a job is being run, or all have ended."""
+
+    async def runs() -> bool:
+        found = await k.storage.list_jobs(JobFilter())
+        return any(job.status == "running" and job.owner for job in found) or all(
+            job.status.is_terminal for job in found
+        )
+
+    await until(runs)
 
 
 async def told_of_all(k: RuntimeKernel, made: list[str], otlp: Receiver) -> None:
@@ -104,8 +121,7 @@ def undisturbed() -> Shape:
             async with RuntimeKernel(
                 storage=storage, operators=[trip, leg], projections=[adapter], options=OPTIONS
             ) as k:
-                asked = ExecutionRequest(operator="trip", traceparent=CALLER)
-                made = [(await k.execute(asked)).job_id for _ in range(JOBS)]
+                made = await begun(k, JOBS)
                 answering = asyncio.create_task(answer(k))
                 await told_of_all(k, made, otlp)
                 answering.cancel()
@@ -122,16 +138,18 @@ async def test_killed_and_stopped_workers_neither_lose_nor_double_nor_change_a_s
 ) -> None:
     chance = random.Random(5)
     count = 1 if address.startswith("sqlite") else 2
+    made: list[str] = []
     with receiver() as otlp:
-        async with jobs(address) as (k, made):
+        async with following(address) as k:
             for _ in range(DEATHS):
                 async with workers(address, otlp.endpoint, count, CHILD) as children:
-                    await asyncio.sleep(chance.uniform(0.05, 0.4))
+                    made += await begun(k, AT_ONCE)
+                    await one_runs(k)
+                    await asyncio.sleep(chance.uniform(0.0, 0.2))
                     still = children[0]
                     still.send_signal(signal.SIGSTOP)
                     await asyncio.sleep(OPTIONS.worker_timeout * 1.5 if count > 1 else 0.01)
                     still.send_signal(signal.SIGCONT)
-                    await asyncio.sleep(chance.uniform(0.0, 0.2))
             async with workers(address, otlp.endpoint, count, CHILD):
                 await told_of_all(k, made, otlp)
             assert len(await k.storage.list_jobs(JobFilter())) == JOBS * 2
@@ -145,8 +163,9 @@ async def test_a_receiver_that_is_away_and_refuses_while_workers_die_has_everyth
 ) -> None:
     with receiver() as otlp:
         otlp.refuses = 3
-        async with jobs(address) as (k, made):
+        async with following(address) as k:
             async with workers(address, otlp.endpoint, 1, CHILD):
+                made = await begun(k, JOBS)
                 await asyncio.sleep(0.5)
                 otlp.away = True
                 await asyncio.sleep(0.5)

@@ -31,7 +31,7 @@ OPTIONS: KernelOptions = replace(
 @tool(effect="idempotent")
 async def count(number: int) -> int:
     """Count on."""
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)
     return number + 1
 
 
@@ -73,7 +73,7 @@ async def leg(context: OperatorContext, given: int) -> int:
 
 async def add(number: int) -> int:
     """Add one."""
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)
     return number + 1
 
 
