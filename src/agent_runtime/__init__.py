@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         StepFailed,
         StorageError,
         UnknownAction,
+        UnknownExecution,
         UnknownJob,
         UnknownKey,
         UnknownMessage,
@@ -130,8 +131,8 @@ _HOMES = {
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy ExportFailed FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
-        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownJob "
-        "UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
+        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownExecution "
+        "UnknownJob UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
     "inbox.manager": "InboxManager",
@@ -304,6 +305,7 @@ __all__ = [
     "ToolPolicy",
     "TrailHead",
     "UnknownAction",
+    "UnknownExecution",
     "UnknownJob",
     "UnknownKey",
     "UnknownMessage",

@@ -6,6 +6,7 @@ AgentRuntimeError
 │   ├── UnknownAction
 │   ├── UnknownMessage
 │   ├── UnknownKey
+│   ├── UnknownExecution
 │   ├── UnknownOperator
 │   ├── UnknownPolicy
 │   ├── IdempotencyConflict        the key belongs to a different request
@@ -101,6 +102,12 @@ class UnknownKey(InvalidInput):
     """There is no such API key."""
 
     code = "UNKNOWN_KEY"
+
+
+class UnknownExecution(InvalidInput):
+    """Nothing is logged of such an execution."""
+
+    code = "UNKNOWN_EXECUTION"
 
 
 class UnknownOperator(InvalidInput):

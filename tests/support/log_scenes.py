@@ -1,5 +1,6 @@
 """Scenes for the snippets of the fourth document: executions and model calls as rows. See `tests/docs/test_documents.py`."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,9 +11,12 @@ from typing import Any
 
 from sqlalchemy import create_engine, inspect
 
+from agent_runtime import RuntimeKernel
 from agent_runtime.observability import ExecutionLogger, LLMCallLogger, LogStore, metadata
 from agent_runtime.storage.memory import MemoryStorage
 from llm_client import Chunks, ScriptedProvider
+from support.log_rows import documented_month, documented_plan
+from support.service import service_of
 
 Stage = dict[str, Any]
 Scene = Callable[[], AsyncGenerator[Stage, None]]
@@ -204,3 +208,54 @@ def upgrade():
 def downgrade():
     ${downgrades if downgrades else "pass"}
 '''
+
+
+@scene("004 GET `/execution-logs/executions`")
+async def get_executions() -> AsyncGenerator[Stage, None]:
+    async with service_of(RuntimeKernel()) as service:
+        await documented_plan(service.kernel.storage)
+        stage: Stage = {}
+        yield stage
+        method, address = stage["text"].split()
+        async with service.client(await service.key()) as client:
+            response = await client.request(method, address)
+        told = response.json()
+        assert (response.status_code, told["total"], told["limit"], told["offset"]) == (200, 1, 20, 0)
+        assert [one["execution_id"] for one in told["executions"]] == ["exec_abc123_1704067200"]
+
+
+@scene("004 Execution Log")
+async def execution_log() -> AsyncGenerator[Stage, None]:
+    async with service_of(RuntimeKernel()) as service:
+        await documented_plan(service.kernel.storage)
+        stage: Stage = {}
+        yield stage
+        documented = json.loads(stage["text"].replace("{...}", "{}"))
+        async with service.client(await service.key()) as client:
+            response = await client.get(f"/execution-logs/executions/{documented['execution_id']}")
+        (told,) = response.json()["executions"]
+        (call,), (documented_call,) = told.pop("llm_calls"), documented.pop("llm_calls")
+        assert {name: told[name] for name in documented} == documented
+        assert documented_call.pop("id") == "..."
+        assert {name: call[name] for name in documented_call} == documented_call
+
+
+@scene("004 Analytics Summary")
+async def analytics_summary() -> AsyncGenerator[Stage, None]:
+    async with service_of(RuntimeKernel()) as service:
+        await documented_month(service.kernel.storage)
+        stage: Stage = {}
+        yield stage
+        documented = json.loads(stage["text"])
+        async with service.client(await service.key()) as client:
+            response = await client.get("/execution-logs/analytics/summary", params=documented["date_range"])
+        _says(response.json(), documented)
+
+
+def _says(told: Any, documented: Any) -> None:
+    """See that an answer says what is documented; it may say more."""
+    if not isinstance(documented, dict):
+        assert told == documented
+        return
+    for name, value in documented.items():
+        _says(told[name], value)

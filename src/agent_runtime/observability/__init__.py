@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agent_runtime.observability.sql.erasing import LogEraser
     from agent_runtime.observability.sql.executions import ExecutionLogger
     from agent_runtime.observability.sql.logged_agent import LoggedAgent
+    from agent_runtime.observability.sql.pages import LogPage
     from agent_runtime.observability.sql.projection import JournalLogs
     from agent_runtime.observability.sql.records import ExecutionLog, LLMCallLog
     from agent_runtime.observability.sql.retention import Forgotten
@@ -43,6 +44,7 @@ __all__ = [
     "LLMCallLogger",
     "LLMLoggingConfig",
     "LogEraser",
+    "LogPage",
     "LogStore",
     "LoggedAgent",
     "NullLLMCallLogger",
@@ -60,6 +62,7 @@ __getattr__, __dir__ = lazy_names(
         "sql.erasing": "LogEraser",
         "sql.executions": "ExecutionLogger",
         "sql.logged_agent": "LoggedAgent",
+        "sql.pages": "LogPage",
         "sql.projection": "JournalLogs",
         "sql.records": "ExecutionLog LLMCallLog",
         "sql.retention": "Forgotten",

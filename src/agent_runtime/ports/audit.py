@@ -64,7 +64,8 @@ class TrailEntry:
     """Its place, from 1."""
     at: datetime
     kind: str
-    """`job.ended`, or what was done from outside: `erased` to jobs, `key.created`, `key.rotated` or `key.revoked` to API keys."""
+    """`job.ended`, or what was done from outside: `erased` to jobs, `key.created`, `key.rotated` or `key.revoked` to API keys,
+    `logs.deleted` to execution logs."""
     job_id: str | None = None
     seq: int | None = None
     """Of the job's last entry."""

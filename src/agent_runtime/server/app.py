@@ -21,6 +21,7 @@ from agent_runtime.server.routes import (
     actions,
     budgets,
     events,
+    execution_logs,
     health,
     jobs,
     keys,
@@ -30,7 +31,7 @@ from agent_runtime.server.routes import (
 )
 
 VERSION: Final = version("durable-agent-runtime")
-_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, health)
+_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, execution_logs, health)
 
 
 def create_app(application: Application, config: ServerConfig | None = None) -> FastAPI:
@@ -56,6 +57,7 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
         async with application:
             yield
             service.stopping.set()
+            await service.logs.aclose()
 
     app = FastAPI(
         title="agent-runtime",

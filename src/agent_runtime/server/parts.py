@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.logs import ServedLogs
 from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
 
@@ -26,6 +27,7 @@ class Service:
     def __init__(self, kernel: Kernel, config: ServerConfig) -> None:
         self.kernel = kernel
         self.config = config
+        self.logs = ServedLogs(kernel)
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
         self.tail = FeedTail(kernel.storage)
         """What is written now, for readers of many jobs."""

@@ -37,6 +37,7 @@ from agent_runtime.cli.output.logs import (
 )
 from agent_runtime.cli.output.printable import say
 from agent_runtime.cli.output.table import in_a_cell, show_table
+from agent_runtime.cli.terminal import user_name
 from agent_runtime.errors import InvalidInput, StorageReadOnly
 from agent_runtime.ports.clock import SystemClock
 
@@ -517,16 +518,17 @@ def forget(db: str | None, before: datetime, scope_id: str | None, only_content:
 @click.option("--scope", "scope_id", metavar="SCOPE", help="Not another tenant's.")
 @db_option
 def delete(db: str | None, execution: str, scope_id: str | None) -> int:
-    """Delete all rows of an execution. The journal of a job stays."""
+    """Delete all rows of an execution. The journal of a job stays; who has deleted what is written into the trail of the scope."""
 
-    async def show(store: LogStore) -> int:
-        gone = await store.delete_execution(execution, scope_id=scope_id)
-        if not any(gone):
-            raise InvalidInput(f"nothing is logged of an execution {execution!r}")
+    async def show(store: LogStore, storage: Storage) -> int:
+        from agent_runtime.observability.sql.deleting import delete_logs
+
+        by = user_name()
+        gone = await delete_logs(store, storage, execution, scope_id=scope_id, by=by)
         say(f"{counted(gone.executions, 'execution')} and {counted(gone.llm_calls, 'model call')} deleted")
         return OK
 
-    return _with_logs(db, show)
+    return _with_storage(db, show)
 
 
 async def _show_counts(store: LogStore) -> int:

@@ -280,12 +280,26 @@ def execution(
     connection: Connection, execution_id: str, *, scope_id: str | None, include_llm_calls: bool, limit: int
 ) -> list[ExecutionLog]:
     """Return all that belongs to an execution with its texts, in the order it began."""
-    found = _of_execution(connection, execution_id, scope_id, limit)
-    if not found and _row_id(execution_id) is not None:
-        query = select(execution_logs.c.execution_id).where(has_id(execution_logs, execution_id))
-        named = connection.execute(query).scalar_one_or_none()
-        found = [] if named is None else _of_execution(connection, named, scope_id, limit)
+    named = execution_named(connection, execution_id, scope_id)
+    found = _of_execution(connection, named, scope_id, limit)
     return _with_calls(connection, found) if include_llm_calls else found
+
+
+def execution_named(connection: Connection, execution_id: str, scope_id: str | None) -> str:
+    """Return the id of an execution; it may be given by the id of one of its rows."""
+    logs = execution_logs
+    among = conditions_of(logs, {"execution_id": execution_id, "scope_id": scope_id})
+    if _row_id(execution_id) is None or connection.execute(select(logs.c.id).where(*among).limit(1)).first():
+        return execution_id
+    query = select(logs.c.execution_id).where(has_id(logs, execution_id))
+    return connection.execute(query).scalar_one_or_none() or execution_id
+
+
+def scopes_of(connection: Connection, execution_id: str, scope_id: str | None) -> list[str]:
+    """Return in which scopes there are rows of an execution."""
+    among = conditions_of(execution_logs, {"execution_id": execution_id, "scope_id": scope_id})
+    scope = execution_logs.c.scope_id
+    return list(connection.execute(select(scope).where(*among).distinct().order_by(scope)).scalars())
 
 
 def _of_execution(

@@ -7,15 +7,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, Unpack
 
-from agent_runtime.observability.sql import analytics, reading, retention
+from agent_runtime.observability.sql import analytics, pages, reading, retention
 from agent_runtime.observability.sql.analytics import CallSums
 from agent_runtime.observability.sql.database import database_of
+from agent_runtime.observability.sql.pages import LogPage
 from agent_runtime.observability.sql.reading import ExecutionFilters, LLMCallFilters, as_moment, check_page
 from agent_runtime.observability.sql.records import ExecutionLog, LLMCallLog
 from agent_runtime.observability.sql.retention import Forgotten
 from agent_runtime.observability.sql.tables import execution_logs, llm_call_logs, metadata
 
 DEFAULT_DAYS: Final = 30
+MAX_CHARACTERS: Final = 1_000_000
+"""Of texts that are read at once."""
 _EARLIEST: Final = datetime(1, 3, 1, tzinfo=UTC)
 
 
@@ -106,6 +109,65 @@ class LogStore:
             )
         )
 
+    async def page_of_executions(
+        self,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        include_llm_calls: bool = False,
+        **filters: Unpack[ExecutionFilters],
+    ) -> LogPage[ExecutionLog]:
+        """Return executions without their texts, the newest first, with how many there are in all, both of one moment.
+
+        Args:
+            limit: How many, 500 at most.
+            offset: How many to leave out.
+            include_llm_calls: Whether calls that belong to them are read too: 500 at most, first each one's first.
+            filters: Which ones.
+
+        Raises:
+            InvalidInput: A filter or a bound is not valid.
+            StorageError: The database cannot be read.
+        """
+        check_page(limit, offset)
+        step = partial(
+            pages.executions, filters=filters, limit=limit, offset=offset, include_llm_calls=include_llm_calls
+        )
+        return await self._database.read(step)
+
+    async def page_of_execution(
+        self,
+        execution_id: str,
+        *,
+        scope_id: str | None = None,
+        include_llm_calls: bool = True,
+        limit: int = 100,
+        offset: int = 0,
+        max_characters: int = MAX_CHARACTERS,
+    ) -> LogPage[ExecutionLog]:
+        """Return what belongs to an execution with its texts, in the order it began, with how much there is in all.
+
+        Args:
+            execution_id: What belongs together, or the id of one of its rows.
+            scope_id: Hides what is another scope's.
+            include_llm_calls: As of `page_of_executions`.
+            limit: How many rows, 500 at most.
+            offset: How many to leave out.
+            max_characters: How long their texts may be together; the first row is given in any case.
+        """
+        check_page(limit, offset)
+        return await self._database.read(
+            partial(
+                pages.execution,
+                execution_id=execution_id,
+                scope_id=scope_id,
+                include_llm_calls=include_llm_calls,
+                limit=limit,
+                offset=offset,
+                most=max_characters,
+            )
+        )
+
     async def descendants(
         self, execution_id: str, *, scope_id: str | None = None, limit: int = 500
     ) -> list[ExecutionLog]:
@@ -148,6 +210,14 @@ class LogStore:
                 errors=errors,
             )
         )
+
+    async def page_of_llm_calls(
+        self, *, limit: int = 100, offset: int = 0, **filters: Unpack[LLMCallFilters]
+    ) -> LogPage[LLMCallLog]:
+        """Return model calls without their texts, the newest first, with how many there are in all. Arguments and errors are those of `page_of_executions`."""
+        check_page(limit, offset)
+        step = partial(pages.llm_calls, filters=filters, limit=limit, offset=offset)
+        return await self._database.read(step)
 
     async def count_llm_calls(self, **filters: Unpack[LLMCallFilters]) -> int:
         """Return how many model calls there are. Raises as `executions` does."""
@@ -239,6 +309,11 @@ class LogStore:
         """
         asked = _period(start_date, end_date, scope_id, None)
         return await self._database.read(partial(analytics.latency, asked=asked, kind=kind, group=by))
+
+    async def scopes_of(self, execution_id: str, *, scope_id: str | None = None) -> list[str]:
+        """Return in which scopes something is logged of an execution; a job has one, of others anybody chooses the name."""
+        step = partial(reading.scopes_of, execution_id=execution_id, scope_id=scope_id)
+        return await self._database.read(step)
 
     async def delete_execution(self, execution_id: str, *, scope_id: str | None = None) -> Forgotten:
         """Delete all rows of an execution, and take them out of the sums. Jobs and their journals stay."""
