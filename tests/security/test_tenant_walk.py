@@ -21,6 +21,8 @@ from agent_runtime import ActionSpec, Budget, OperatorContext, Permission, Role,
 from agent_runtime.server import create_app
 from agent_runtime.server.access import OPEN_PATHS
 from support.kernels import opened
+from support.log_rows import call as logged_call
+from support.log_rows import write
 from support.service import BOUND, Service, problem_in, served
 
 MARK = "belongs-to-acme"
@@ -109,11 +111,14 @@ async def belongings(service: Service) -> dict[str, str]:
     budget = Budget(scope_id="acme", name=MARK, max_cost_daily="5")
     await service.kernel.ledger.save_budget(budget)
     key, _ = await service.kernel.keys.create(name=MARK, role=Role.VIEWER, scope_id="acme")
+    asked = logged_call(scope_id="acme", prompt=MARK, principal_id=MARK)
+    await write(service.kernel.storage, [asked])
     return {
         "job_id": job["job_id"],
         "action_id": items[0]["action_id"],
         "key_id": key.key_id,
         "execution_id": job["job_id"],
+        "call_id": asked.id,
     }
 
 

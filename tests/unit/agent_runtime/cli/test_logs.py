@@ -306,3 +306,23 @@ def test_a_name_that_nothing_has_is_told_with_those_that_are_near(
     scene: Scene, command: str, option: str, wrong: str, right: str
 ) -> None:
     assert f"{wrong!r} is not logged, but {right!r}" in said(scene, command, option, wrong)
+
+
+def test_who_deletes_an_executions_logs_stands_in_the_trail(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    async def prepare() -> str:
+        async with kernel(SQLiteStorage(path, durability="process"), operators={"planner": planner}) as k:
+            handle = await k.execute(ExecutionRequest(operator="planner", input=1, scope_id="acme"))
+            await handle.result()
+            return handle.job_id
+
+    async def trail() -> list[tuple[str, object]]:
+        async with kernel(SQLiteStorage(path, durability="process"), worker=False) as k:
+            return [(one.kind, one.data.get("execution_id")) for one in await k.storage.trail("acme")]
+
+    job_id = asyncio.run(prepare())
+    delete = ["delete", job_id, "--db", str(path)]
+    assert CliRunner().invoke(logs, delete).exit_code == 0
+    assert ("logs.deleted", job_id) in asyncio.run(trail())
+    assert CliRunner().invoke(logs, delete).exit_code != 0
