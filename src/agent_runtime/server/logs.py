@@ -14,6 +14,7 @@ from agent_runtime.observability import JournalLogs, LogStore, metadata, update_
 from agent_runtime.observability.sql.database import has_logs
 from llm_client.background import begin, ended, is_news
 from llm_client.logs import logger_of
+from llm_client.turns import aside
 
 logger = logger_of(__name__)
 
@@ -59,10 +60,11 @@ class ServedLogs:
             await self._kernel.start()
             storage = self._kernel.storage
             if has_logs(storage):
-                self._told = self._told or JournalLogs(storage)
+                told = await aside(JournalLogs, storage)  # which looks its prices up
+                self._told = self._told or told
                 self._store = LogStore(storage)
             else:
-                self._nothing = await asyncio.to_thread(_empty)
+                self._nothing = self._nothing or await aside(_empty)
                 self._store = LogStore(self._nothing)
         return self._store
 
