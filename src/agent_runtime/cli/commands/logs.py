@@ -521,7 +521,7 @@ def delete(db: str | None, execution: str, scope_id: str | None) -> int:
     """Delete all rows of an execution. The journal of a job stays; who has deleted what is written into the trail of the scope."""
 
     async def show(store: LogStore, storage: Storage) -> int:
-        from agent_runtime.observability.sql.deleting import delete_logs
+        from agent_runtime.observability.deleting import delete_logs
 
         by = user_name()
         gone = await delete_logs(store, storage, execution, scope_id=scope_id, by=by)

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from agent_runtime.errors import UnknownExecution
 from agent_runtime.observability import ExecutionLog, LogPage
-from agent_runtime.observability.sql.deleting import delete_logs
+from agent_runtime.observability.deleting import delete_logs
 from agent_runtime.server import log_schemas
 from agent_runtime.server.access import Administering, Reader
 from agent_runtime.server.bodies import JsonRoute
