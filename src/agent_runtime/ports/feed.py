@@ -116,7 +116,8 @@ class Projection(Protocol):
     process at a time; what a process was in the middle of when it died is handed to the next one again. So it does the same
     thing twice without harm: it knows an entry by its position, or by job and `seq`.
 
-    An asynchronous method `prepare`, if it has one, is called before the first entries, and again when it has failed.
+    An asynchronous method `prepare`, if it has one, is called before the first entries, and again when it has failed. A method
+    `belongs_to`, if it has one, is told the storage whose journals it will be handed when a kernel is made with it.
     """
 
     @property

@@ -85,6 +85,9 @@ class Projector:
         self._holder = holder
         self._interval = interval
         self._held_for = held_for
+        told: Callable[[Storage], object] | None = getattr(projection, "belongs_to", None)
+        if told is not None:
+            told(storage)
         self._prepare: Callable[[], Awaitable[object]] | None = getattr(projection, "prepare", None)
         """What is still to be done before the first entries."""
         self._cursor: Cursor | None = None

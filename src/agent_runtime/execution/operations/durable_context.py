@@ -40,6 +40,7 @@ from agent_runtime.operators.operator import OperatorRegistry
 from agent_runtime.operators.orchestration import OrchestrationConfig
 from agent_runtime.operators.result import OperatorResult
 from agent_runtime.ports.commit import NewEvent, Timer
+from agent_runtime.ports.trace_context import TRACEPARENT, own_context
 from agent_runtime.values.action import ActionRecord, ActionSpec
 from agent_runtime.values.checks import MAX_LABELS_BYTES, check_choice, check_json, check_seconds, check_text
 from agent_runtime.values.context import BudgetSpec, ExecutionContext
@@ -51,6 +52,7 @@ from llm_client.errors import RunAborted
 from llm_client.exits import PASSING
 from llm_client.middleware import ToolInvocation
 from llm_client.public_text import text_of
+from llm_client.spec import RequestContext
 from llm_client.tools.execution import execute
 from llm_client.tools.tool import Effect, Reconcile, Tool, ToolResult
 from llm_client.turns import read_aside
@@ -75,9 +77,10 @@ class DurableContext(OperatorContext):
         engine: ExecutionEngine | None,
         tools: Mapping[str, Tool],
     ) -> None:
-        job = run.job
+        job, traced = run.job, own_context(run.job_id, run.history.created_data(TRACEPARENT))
         super().__init__(
             execution_ctx=ExecutionContext(
+                request=RequestContext(trace_id=f"{traced.trace_id:032x}", span_id=f"{traced.span_id:016x}"),
                 scope_id=job.scope_id,
                 principal_id=job.principal_id,
                 session_id=job.session_id,

@@ -29,6 +29,7 @@ HELD_SECONDS: Final = 15.0
 """How long no other process takes over after the last sign of life of one that tells."""
 FLUSH_SECONDS: Final = 10.0
 _PAUSE: Final = 0.02
+_NEEDS: Final = "an OpenTelemetryAdapter needs a kernel that it is a projection of, or a bus, or a storage"
 logger = logger_of(__name__)
 
 
@@ -39,9 +40,9 @@ class OpenTelemetryAdapter:
     does, so that nothing is lost or told twice under two ids, whatever happens to processes. With a bus that belongs to no kernel it tells of what is heard on it, as long as the process lives.
 
     Args:
-        event_bus: A kernel's (`kernel.bus`, or one that a kernel was given), or one of somebody's own.
+        event_bus: A kernel's (`kernel.bus`), or one of somebody's own. A projection needs none.
         config: What is told, and how.
-        storage: Whose journals are told of, where no bus says so.
+        storage: Whose journals are told of, where neither a kernel nor a bus says so.
         exporter: Where spans go, and that says whether they have arrived. Without one they go to the processors of the tracer provider; without an SDK's provider, to where
             `OTEL_EXPORTER_OTLP_ENDPOINT` says.
         tracer_provider: By default the process's.
@@ -60,8 +61,6 @@ class OpenTelemetryAdapter:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
     ) -> None:
-        if event_bus is None and storage is None:
-            raise ConfigurationError("an OpenTelemetryAdapter needs an event_bus or a storage")
         self.config = config or OTelConfig()
         self._bus = event_bus
         self._storage = storage
@@ -72,6 +71,17 @@ class OpenTelemetryAdapter:
         self._projection: SpanProjection | None = None
         self._projectors: list[Projector] = []
         self._live: LiveSpans | None = None
+
+    def belongs_to(self, storage: Storage) -> None:
+        """Learn whose journals it is handed, from the kernel that was given it as a projection.
+
+        Raises:
+            ConfigurationError: Another kernel was given it, with another storage.
+        """
+        if self._projection is not None and self._projection.storage is not storage:
+            raise ConfigurationError("an OpenTelemetryAdapter tells of one storage's jobs; make one for each")
+        self._storage = storage
+        self._projection = self._projection or SpanProjection(storage, self.config, self._told)
 
     @property
     def begin(self) -> Literal["first", "now"]:
@@ -92,7 +102,8 @@ class OpenTelemetryAdapter:
             return
         sources = self._sources()
         if not sources:
-            assert self._bus is not None  # noqa: S101 -- one of the two is there
+            if self._bus is None:
+                raise ConfigurationError(_NEEDS)
             self._live = LiveSpans(self._bus, self.config, self._told, SystemClock())
             await self._live.start()
             return
@@ -182,9 +193,7 @@ class OpenTelemetryAdapter:
         if self._projection is None:
             sources = self._sources()
             if len(sources) != 1:
-                raise ConfigurationError(
-                    "an OpenTelemetryAdapter among a kernel's projections needs that kernel's bus, or its storage"
-                )
+                raise ConfigurationError(_NEEDS)
             self._projection = SpanProjection(sources[0], self.config, self._told)
         return self._projection
 

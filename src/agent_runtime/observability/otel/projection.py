@@ -44,7 +44,7 @@ class SpanProjection:
     def __init__(
         self, storage: Storage, config: OTelConfig, telling: Callable[[], Awaitable[Telling]]
     ) -> None:
-        self._storage = storage
+        self.storage = storage
         self._config = config
         self._telling = telling
         self._texts = Texts(config)
@@ -53,7 +53,7 @@ class SpanProjection:
     @property
     def begin(self) -> Literal["first", "now"]:
         """As the configuration says; what is only in the memory of this process is told from its beginning."""
-        return self._config.begin if self._storage.is_durable else "first"
+        return self._config.begin if self.storage.is_durable else "first"
 
     async def project(self, entries: Sequence[FeedEntry]) -> None:
         """Tell of the spans that end with entries. Raises `ExportFailed`."""
@@ -74,16 +74,14 @@ class SpanProjection:
         """Return what is known of a job before entries of it; of these, none may be missing in between."""
         first, last = events[0].seq or 0, events[-1].seq or 0
         if len(events) != last - first + 1:
-            events[:] = await self._storage.events(
-                job_id, after_seq=first - 1, limit=max(1, last - first + 1)
-            )
+            events[:] = await self.storage.events(job_id, after_seq=first - 1, limit=max(1, last - first + 1))
         trace = self._traces.get(job_id)
         if trace is None or trace.seq >= first:
-            job = None if first == 1 and not events[0].data else await self._storage.get_job(job_id)
+            job = None if first == 1 and not events[0].data else await self.storage.get_job(job_id)
             trace = JobTrace(job_id, texts=self._texts, session_id=None if job is None else job.session_id)
         while trace.seq < first - 1:
             limit = min(_AT_ONCE, first - 1 - trace.seq)
-            page = await self._storage.events(job_id, after_seq=trace.seq, limit=limit)
+            page = await self.storage.events(job_id, after_seq=trace.seq, limit=limit)
             if not page:
                 break
             await asyncio.to_thread(_read, [(trace, page)])

@@ -154,10 +154,22 @@ async def test_spans_go_to_the_processors_of_a_tracer_provider() -> None:
     assert len({span.context.span_id for span in exporter.get_finished_spans() if span.context}) == 1_200
 
 
-async def test_a_projection_without_a_kernels_journals_says_what_it_needs() -> None:
-    with pytest.raises(ConfigurationError, match="event_bus or a storage"):
-        OpenTelemetryAdapter()
-    with pytest.raises(ConfigurationError, match="that kernel's bus"):
+async def test_a_projection_learns_from_its_kernel_whose_journals_it_follows(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    adapter = OpenTelemetryAdapter(config=SOON, exporter=exporter)
+    address = f"sqlite:///{tmp_path / 'runs.db'}"
+    async with RuntimeKernel(storage=address, operators=[work], projections=[adapter], options=QUICK) as k:
+        await run(k)
+        assert await adapter.flush(BOUND)
+    assert len(exporter.get_finished_spans()) == 3
+    with pytest.raises(ConfigurationError, match="one storage"):
+        kernel(operators=[work], projections=[adapter])
+
+
+async def test_an_adapter_without_journals_says_what_it_needs() -> None:
+    with pytest.raises(ConfigurationError, match="needs a kernel"):
+        await OpenTelemetryAdapter().start()
+    with pytest.raises(ConfigurationError, match="needs a kernel"):
         await OpenTelemetryAdapter(InMemoryEventBus()).project([])
 
 

@@ -93,3 +93,16 @@ async def test_a_request_that_is_sent_again_in_another_span_is_the_same_request(
         assert len(set(made)) == 1
         first = (await k.storage.events(made[0]))[0]
     assert first.data["traceparent"] == GOOD
+
+
+async def whose_trace(context: OperatorContext, given: object) -> str:
+    await context.sleep(0.05)
+    return context.execution_ctx.request.trace_id
+
+
+@pytest.mark.parametrize("traceparent", [GOOD, None])
+async def test_a_job_knows_its_trace_in_every_run(traceparent: str | None) -> None:
+    async with kernel(operators=[whose_trace]) as k:
+        handle = await k.execute(ExecutionRequest(operator="whose_trace", traceparent=traceparent))
+        known = (await handle.result(timeout=BOUND)).output
+    assert known == f"{own_context(handle.job_id, traceparent).trace_id:032x}"
