@@ -14,6 +14,7 @@ from agent_runtime.app import Application, Runtime
 from agent_runtime.server.access import Authentication
 from agent_runtime.server.bodies import BodyLimit
 from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.metrics import Counted
 from agent_runtime.server.parts import Service
 from agent_runtime.server.problems import MEDIA_TYPE, Problem, add_handlers
 from agent_runtime.server.rates import Rates
@@ -26,12 +27,13 @@ from agent_runtime.server.routes import (
     jobs,
     keys,
     ledger,
+    metrics,
     overview,
     policies,
 )
 
 VERSION: Final = version("durable-agent-runtime")
-_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, execution_logs, health)
+_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, execution_logs, health, metrics)
 
 
 def create_app(application: Application, config: ServerConfig | None = None) -> FastAPI:
@@ -78,6 +80,7 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
     rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
     app.add_middleware(BodyLimit, most=config.max_body_bytes)
     app.add_middleware(Authentication, kernel=kernel, required=config.authenticate, rates=rates)
+    app.add_middleware(Counted, metrics=service.metrics, clock=kernel.clock)
     if config.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.logs import ServedLogs
+from agent_runtime.server.metrics import ServiceMetrics
 from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
 
@@ -29,6 +30,7 @@ class Service:
         self.config = config
         self.logs = ServedLogs(kernel)
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
+        self.metrics = ServiceMetrics(kernel, self.readers)
         self.tail = FeedTail(kernel.storage)
         """What is written now, for readers of many jobs."""
         self.long_reads = asyncio.Semaphore(LONG_READS)
