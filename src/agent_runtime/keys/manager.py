@@ -17,14 +17,21 @@ from agent_runtime.errors import (
     UnknownKey,
 )
 from agent_runtime.keys.known import KnownKeys
-from agent_runtime.keys.text import KeyText, read_key_text
+from agent_runtime.keys.text import KeyText, SessionText, read_key_text, read_session_text
 from agent_runtime.ports.audit import Note
 from agent_runtime.ports.clock import Clock, clock_of
 from agent_runtime.ports.current_job import after_the_journal
 from agent_runtime.ports.ids import hash_token, new_key_id, new_token
 from agent_runtime.ports.keys import CREATED, REVOKED, ROTATED, ApiKeys, ReplacedKey, StoredKey
 from agent_runtime.values.api_key import ApiKey, Role
-from agent_runtime.values.checks import MAX_SECONDS, can_be_id, check_text, check_time, check_whole
+from agent_runtime.values.checks import (
+    MAX_SECONDS,
+    can_be_id,
+    check_seconds,
+    check_text,
+    check_time,
+    check_whole,
+)
 from llm_client.background import drained, in_background, is_news
 from llm_client.logs import logger_of
 from llm_client.redaction import redact
@@ -37,6 +44,8 @@ USED_EVERY: Final = timedelta(minutes=1)
 """How often the use of a key is written down."""
 NOTE_SECONDS: Final = 1.0
 """How long closing waits for what is still written of uses."""
+SESSION_SECONDS: Final = 12 * 3600.0
+"""How long a session lasts if nothing else is said."""
 _NO_OVERLAP: Final = timedelta(0)
 _MOST: Final = timedelta(seconds=MAX_SECONDS)
 _NO_HASH: Final = hash_token("")
@@ -52,7 +61,7 @@ class KeyStorage(ApiKeys, Protocol):
         ...
 
 
-@after_the_journal(but=("authenticate", "aclose"))
+@after_the_journal(but=("authenticate", "authenticate_session", "open_session", "aclose"))
 class ApiKeyManager:
     """The keys of the service.
 
@@ -228,6 +237,43 @@ class ApiKeyManager:
             self._notes.add(note)
             note.add_done_callback(self._notes.discard)
         return stored.key
+
+    async def open_session(self, text: str, *, seconds: float = SESSION_SECONDS) -> tuple[ApiKey, str] | None:
+        """Return the key whose text this is, and the text of a session that stands for it for some time; `None` for everything else.
+
+        A browser keeps the session where scripts do not see it, instead of the key. It ends with the key, at the latest, and nothing of it is stored.
+
+        Args:
+            text: Of the key.
+            seconds: How long it lasts.
+
+        Raises:
+            StorageError: The keys cannot be looked at.
+        """
+        check_seconds("seconds", seconds, zero=False)
+        key = await self.authenticate(text)
+        stored = None if key is None else await self._known.get(key.key_id)
+        if key is None or stored is None:
+            return None
+        ends_at = self._clock.now() + timedelta(seconds=seconds)
+        ends_at = ends_at if key.expires_at is None else min(ends_at, key.expires_at)
+        session = SessionText.made(key.key_id, int(ends_at.timestamp()), stored.secret_hash)
+        return key, str(session)
+
+    async def authenticate_session(self, text: str) -> ApiKey | None:
+        """Return the key that a session stands for, if both hold; `None` for everything else, whatever it may be.
+
+        Raises:
+            StorageError: The keys cannot be looked at.
+        """
+        session = read_session_text(text)
+        if session is None:
+            return None
+        stored, now = await self._known.get(session.key_id), self._clock.now()
+        is_right = session.is_made_with(_NO_HASH if stored is None else stored.secret_hash)
+        if stored is None or not is_right or session.ends_at <= now.timestamp():
+            return None
+        return stored.key if stored.key.holds_at(now) else None
 
     async def aclose(self) -> None:
         """Let be written down which keys were used, for a moment. To be called before the storage is closed; idempotent."""

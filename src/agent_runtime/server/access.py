@@ -10,6 +10,8 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent_runtime.errors import AgentRuntimeError
@@ -19,8 +21,14 @@ from agent_runtime.server.rates import Rates
 from agent_runtime.values.api_key import ApiKey, Permission, Role
 from agent_runtime.values.context import DEFAULT_SCOPE
 
-OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
+HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 """What needs no key, and tells nothing of anybody."""
+OPEN: Final = frozenset({("POST", "/v1/session")})
+"""What a key is brought to in another way."""
+COOKIE: Final = "agent_runtime_session"
+OWN_PAGE: Final = "X-Own-Page"
+"""A header that a page of another origin cannot send without being asked for leave: who changes something with a cookie sends it."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CALLER: Final = "agent_runtime.caller"
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="agent-runtime"'}
 
@@ -107,8 +115,10 @@ Reader = Annotated[Caller, Depends(needs(Permission.READ))]
 Operating = Annotated[Caller, Depends(needs(Permission.OPERATE))]
 Approving = Annotated[Caller, Depends(needs(Permission.APPROVE))]
 Administering = Annotated[Caller, Depends(needs(Permission.ADMINISTER))]
+READING = Depends(needs(Permission.READ))
+"""For routes that ask no more of their caller than a key."""
 INSTALLING = Depends(needs(Permission.ADMINISTER, all_scopes=True))
-"""For routes that ask no more of their caller than to be one of those who run the installation."""
+"""For routes that ask no more than that their caller is one of those who run the installation."""
 WATCHING = Depends(needs(Permission.READ, all_scopes=True))
 
 
@@ -133,40 +143,37 @@ class Authentication:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["path"].removeprefix(scope.get("root_path", "")) in OPEN_PATHS:
-            scope[CALLER] = EVERYBODY
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in HEALTH:
             await self._app(scope, receive, send)
             return
+        is_open = (scope["method"], path) in OPEN
         try:
-            caller = await self._caller(Headers(scope=scope))
+            caller = None if is_open else await self._caller(Headers(scope=scope), scope["method"])
         except AgentRuntimeError as error:  # the storage is away
             await problem_of(error)(scope, receive, send)
             return
-        wait = self._rates.take(_host(scope) if caller is None else caller.name)
-        if wait > 0:
-            refused = problem(
-                429,
-                "TOO_MANY_REQUESTS",
-                "too many requests; wait a moment",
-                headers={"Retry-After": str(wait)},
-            )
-            await refused(scope, receive, send)
-            return
-        if caller is None:
+        refused: Response | None = None
+        if (wait := self._rates.take(_host(scope) if caller is None else caller.name)) > 0:
+            retry = {"Retry-After": str(wait)}
+            refused = problem(429, "TOO_MANY_REQUESTS", "too many requests; wait a moment", headers=retry)
+        elif caller is None and not is_open:
             refused = problem(401, "UNAUTHORIZED", "a valid API key is needed", headers=_CHALLENGE)
-            await refused(scope, receive, send)
-            return
         scope[CALLER] = caller
-        await self._app(scope, receive, send)
+        await (self._app if refused is None else refused)(scope, receive, send)
 
-    async def _caller(self, headers: Headers) -> Caller | None:
+    async def _caller(self, headers: Headers, method: str) -> Caller | None:
+        """Return who asks: by a key, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
         if not self._required:
             return EVERYBODY
-        given = _key_in(headers)
-        if given is None:
-            return None
         await self._kernel.start()  # nobody else has, where this stands behind another application
-        key = await self._kernel.keys.authenticate(given)
+        keys, given = self._kernel.keys, _key_in(headers)
+        if given is not None:
+            key = await keys.authenticate(given)
+        elif method in _SAFE or OWN_PAGE in headers:
+            key = await keys.authenticate_session(_session_in(headers))
+        else:
+            key = None
         return None if key is None else Caller.of(key)
 
 
@@ -176,6 +183,10 @@ def _key_in(headers: Headers) -> str | None:
     if scheme.lower() == "bearer" and given:
         return given.strip()
     return headers.get("x-api-key")
+
+
+def _session_in(headers: Headers) -> str:
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
 
 
 def _host(scope: Scope) -> str:

@@ -30,10 +30,24 @@ from agent_runtime.server.routes import (
     metrics,
     overview,
     policies,
+    session,
 )
 
 VERSION: Final = version("durable-agent-runtime")
-_ROUTERS = (jobs, events, actions, budgets, ledger, policies, keys, overview, execution_logs, health, metrics)
+_ROUTERS = (
+    jobs,
+    events,
+    actions,
+    budgets,
+    ledger,
+    policies,
+    keys,
+    session,
+    overview,
+    execution_logs,
+    health,
+    metrics,
+)
 
 
 def create_app(application: Application, config: ServerConfig | None = None) -> FastAPI:

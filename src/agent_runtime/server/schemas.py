@@ -12,7 +12,7 @@ from agent_runtime.kernel.request import ExecutionResult
 from agent_runtime.ledger.totals import UsageTotal
 from agent_runtime.ports.workers import WorkerRecord
 from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.api_key import ApiKey, Role
+from agent_runtime.values.api_key import ApiKey, Permission, Role
 from agent_runtime.values.budget import LedgerEntry
 from agent_runtime.values.checks import MAX_SECONDS
 from agent_runtime.values.context import BudgetSpec
@@ -560,3 +560,19 @@ class KeyWithText(Key):
     def of_text(cls, key: ApiKey, text: str) -> Self:
         """Return a key with its text."""
         return cls(**Key.of(key).model_dump(), text=text)
+
+
+class NewSession(Sent):
+    """What a browser brings once."""
+
+    key: str = Field(max_length=512, description="The text of an API key.")
+
+
+class Caller(BaseModel):
+    """Who asks."""
+
+    name: str = Field(description="Of the key, which is no secret.")
+    role: Role
+    scope_id: str | None = Field(description="Null for every scope.")
+    principal_id: str | None
+    permissions: list[Permission]

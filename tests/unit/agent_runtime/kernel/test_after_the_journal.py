@@ -58,7 +58,10 @@ NOT_WAITING: dict[tuple[type, str], str] = {
     (RuntimeKernel, "aclose"): _BEGINS_AND_ENDS,
     (InMemoryEventBus, "aclose"): _BEGINS_AND_ENDS,
     (ApiKeyManager, "aclose"): _BEGINS_AND_ENDS,
-    (ApiKeyManager, "authenticate"): "it is asked by a server, for every request, and shows nothing of a job",
+    **{
+        (ApiKeyManager, name): "it is asked by a server, for every request, and shows nothing of a job"
+        for name in ("authenticate", "authenticate_session", "open_session")
+    },
     **{
         (channel, name): _BEGINS_AND_ENDS
         for channel in (InMemorySignalChannel, RedisSignalChannel)
