@@ -11,7 +11,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from agent_runtime.errors import ConfigurationError
+from agent_runtime.errors import ConfigurationError, ExportFailed
 from agent_runtime.events.bus import EventBus
 from agent_runtime.observability.otel.config import OTelConfig
 from agent_runtime.observability.otel.live import LiveSpans
@@ -135,7 +135,7 @@ class OpenTelemetryAdapter:
                     await self._live.flush()
                 for storage in self._sources():
                     await _caught_up(storage)
-        except TimeoutError:
+        except (TimeoutError, ExportFailed):
             return False
         return True
 
@@ -144,9 +144,7 @@ class OpenTelemetryAdapter:
         if not self._projectors and self._live is None:
             return
         if not await self.flush(timeout):
-            logger.warning(
-                "not everything was told to OpenTelemetry in %g seconds; the next process goes on", timeout
-            )
+            logger.warning("not everything was told to OpenTelemetry in %g seconds", timeout)
         live, self._live = self._live, None
         projectors, self._projectors = self._projectors, []
         steps = [projector.stop for projector in projectors]

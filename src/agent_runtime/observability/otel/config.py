@@ -15,6 +15,7 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "names": get_args(Names),
     "begin": ("now", "first"),
 }
+_WHOLE: Final = {"max_attribute_bytes": "whole number"}
 _BOUNDS: Final = {
     "sampling_rate": (0, 1),
     "max_attribute_bytes": (256, 1024 * 1024),  # receivers refuse requests of more than some megabytes
@@ -64,5 +65,8 @@ class OTelConfig:
                 raise ConfigurationError(f"{name} is one of {', '.join(choices)}")
         for name, (least, most) in _BOUNDS.items():
             value: object = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-                raise ConfigurationError(f"{name} is a number from {least:g} to {most:g}")
+            kinds = int if name in _WHOLE else int | float
+            if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+                raise ConfigurationError(
+                    f"{name} is a {_WHOLE.get(name, 'number')} from {least:g} to {most:g}"
+                )

@@ -149,7 +149,7 @@ SAID: Final[Mapping[Family, Mapping[str, str]]] = {
         "agent.child.status": "outcome",
     },
     "timer": {"agent.timer.name": "name", "agent.timer.outcome": "outcome"},
-    "message": {"agent.message.identity": "name", "agent.message.outcome": "outcome"},
+    "message": {"agent.message.outcome": "outcome"},  # an identity may be a person's
 }
 """By what a span tells of: attributes, and the facts that they are."""
 

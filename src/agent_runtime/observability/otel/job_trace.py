@@ -335,7 +335,9 @@ class JobTrace:
             self._answered[line] = (one, at)
 
     def _say(self, span: Span, **facts: JsonValue) -> None:
-        span.facts.update((name, value) for name, value in facts.items() if value is not None)
+        for name, value in facts.items():
+            if value is not None:
+                span.facts[name] = value
 
 
 def _fail(span: Span, event: RuntimeEvent, *, otherwise: str) -> None:

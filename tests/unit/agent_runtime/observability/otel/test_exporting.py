@@ -183,6 +183,7 @@ async def test_an_adapter_without_journals_says_what_it_needs() -> None:
         {"names": "otel"},
         {"begin": "later"},
         {"max_attribute_bytes": 0},
+        {"max_attribute_bytes": 300.5},
         {"export_timeout": 0},
     ],
 )
@@ -252,3 +253,28 @@ async def test_without_anything_else_spans_go_where_the_environment_says(
         assert isinstance(telling, Telling)
         await adapter.aclose()
         assert sorted(span.name for span in otlp.spans) == ["agent.job", "agent.run", "agent.step"]
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_an_adapter_of_a_bus_alone_stops_though_nobody_takes_its_spans(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing(Hanging):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return SpanExportResult.FAILURE if how == "refuses" else super().export(spans)
+
+    bus, exporter = InMemoryEventBus(), Refusing()
+    adapter = OpenTelemetryAdapter(bus, exporter=exporter)
+    await adapter.start()
+    for type_ in ("job.created", "job.succeeded"):
+        await bus.publish(RuntimeEvent(type=type_, job_id="job-1"))
+
+    async def heard() -> bool:
+        return adapter._live is not None and len(adapter._live._waiting) == 1
+
+    await until(heard)
+    async with asyncio.timeout(BOUND):
+        await adapter.stop(0.2)
+    exporter.let_go.set()
+    assert "not everything was told" in caplog.text
+    assert not bus.has_listeners("job-1")
