@@ -49,6 +49,8 @@ if TYPE_CHECKING:
         ResultNotSerializable,
         RetryRefused,
         RunSuspended,
+        ServiceError,
+        ServiceUnreachable,
         StepFailed,
         StorageError,
         UnknownAction,
@@ -131,7 +133,7 @@ _HOMES = {
         "ActionAlreadyResolved ActionExpired AgentRuntimeError AlreadySettled BudgetExceededError "
         "CallExpired CallRefused ChildFailed ConcurrentSteps ContentPruned ExecutorBusy ExportFailed FenceLost IdempotencyConflict InboxFull InvalidArguments InvalidInput "
         "InvalidTransition JobBlocked JobCancelled JobEnded JobFailed JobTimedOut NondeterminismError PolicyDenied RunSuspended UnrecordedCancellation "
-        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused StepFailed StorageError UnknownAction UnknownExecution "
+        "PolicyInvalid QueueFull ResultNotSerializable RetryRefused ServiceError ServiceUnreachable StepFailed StorageError UnknownAction UnknownExecution "
         "UnknownJob UnknownKey UnknownMessage UnknownOperator UnknownPolicy"
     ),
     "events.bus": "EventBus InMemoryEventBus Subscription",
@@ -298,6 +300,8 @@ __all__ = [
     "RuntimeEvent",
     "RuntimeEventType",
     "RuntimeKernel",
+    "ServiceError",
+    "ServiceUnreachable",
     "Settings",
     "StepFailed",
     "StorageError",

@@ -46,6 +46,8 @@ AgentRuntimeError
 │   └── StorageClosed
 ├── ContentPruned                  the content of this old job was deleted; what it did and cost is kept
 ├── ExportFailed                   what a projection tells was not taken; it is told again
+├── ServiceError                   a service has refused a request; raised by its client
+│   └── ServiceUnreachable         it does not answer; try again later
 ├── ExecutorBusy                   another process executes the jobs of this file
 ├── FenceLost                      another worker has taken the job
 └── AlreadySettled, BudgetRejected, DuplicateJob, DuplicateMessage, JobSuspected, SignalsPending    a storage's answers to the
@@ -58,6 +60,7 @@ AgentRuntimeError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from llm_client.errors import ConfigurationError, HostSignal, MissingDependency, RunAborted
@@ -441,6 +444,43 @@ class ExportFailed(AgentRuntimeError):
     """What was told was not taken."""
 
     code = "EXPORT_FAILED"
+
+
+class ServiceError(AgentRuntimeError):
+    """The service has refused a request; raised by its client, and the cause of errors that it raises in its name.
+
+    Attributes:
+        status: Of HTTP; `None` where there was no answer.
+        code: Stable code of what is wrong, such as `UNAUTHORIZED`.
+        fields: What is wrong with fields of the request, by their places, such as `body.priority`.
+        instance: Names this occurrence in the service's own log, where the service is at fault.
+        retry_after: Seconds after which another try makes sense, where the service says so.
+    """
+
+    code = "SERVICE_ERROR"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        instance: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code or type(self).code  # type: ignore[misc]  # one class for every cause
+        self.fields = dict(fields or {})
+        self.instance = instance
+        self.retry_after = retry_after
+
+
+class ServiceUnreachable(ServiceError):
+    """The service does not answer."""
+
+    code = "SERVICE_UNREACHABLE"
 
 
 class ExecutorBusy(AgentRuntimeError):

@@ -11,12 +11,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from agent_runtime.app import Application, Runtime
+from agent_runtime.client.models import Problem
 from agent_runtime.server.access import Authentication
 from agent_runtime.server.bodies import BodyLimit
 from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.metrics import Counted
 from agent_runtime.server.parts import Service
-from agent_runtime.server.problems import MEDIA_TYPE, Problem, add_handlers
+from agent_runtime.server.problems import MEDIA_TYPE, add_handlers
 from agent_runtime.server.rates import Rates
 from agent_runtime.server.routes import (
     actions,

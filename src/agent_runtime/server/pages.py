@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+
+from agent_runtime.client.models import Page
 
 MAX_PAGE: Final = 500
 
@@ -16,15 +17,6 @@ Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items of a page.")]
 CursorParameter = Annotated[
     str | None, Query(max_length=2048, description="Where to go on: `next` of the page before.")
 ]
-
-
-class Page(BaseModel, Generic[Item]):
-    """A part of a list."""
-
-    items: list[Item]
-    next: str | None = Field(
-        default=None, description="Where the next page goes on; null when there is none."
-    )
 
 
 def page_of(

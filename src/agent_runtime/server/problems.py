@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import compile_path
 
 from agent_runtime import errors
+from agent_runtime.client.models import Mistake, Problem
 from agent_runtime.errors import AgentRuntimeError, InboxFull, QueueFull
 from agent_runtime.ports.ids import new_id
 from llm_client.errors import ConfigurationError
@@ -55,30 +55,6 @@ _STATUS: Final[Mapping[type[BaseException], int]] = {
     ConfigurationError: 422,
 }
 """The status of a class, and of those below it that are not named themselves."""
-
-
-class Mistake(BaseModel):
-    """What is wrong with one field of a request."""
-
-    place: str = Field(description="Where it stands, such as `body.priority` or `query.limit`.")
-    message: str
-
-
-class Problem(BaseModel):
-    """Why a request was not done (RFC 9457)."""
-
-    type: str = Field(
-        description="Names the kind of problem.", examples=["urn:agent-runtime:problem:unknown_job"]
-    )
-    title: str = Field(description="The status in words.")
-    status: int
-    detail: str = Field(description="What is wrong, and what to do about it.")
-    code: str = Field(description="Stable code of the kind.", examples=["UNKNOWN_JOB"])
-    errors: list[Mistake] | None = Field(default=None, description="The fields that are wrong, if some are.")
-    instance: str | None = Field(
-        default=None,
-        description="Names this one occurrence in the service's own log, where the service is at fault.",
-    )
 
 
 def status_of(error: BaseException) -> int:

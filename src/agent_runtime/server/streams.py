@@ -13,8 +13,8 @@ from typing import Final
 
 from fastapi.sse import EventSourceResponse, format_sse_event
 
+from agent_runtime.client import models as schemas
 from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
-from agent_runtime.server import schemas
 from agent_runtime.server.access import Caller
 from agent_runtime.server.parts import Service
 from agent_runtime.values.event import RuntimeEvent

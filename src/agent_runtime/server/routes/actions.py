@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
-from agent_runtime.server import schemas
+from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.server.access import Approving, Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, Page, page_of
+from agent_runtime.server.pages import CursorParameter, Limit, page_of
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.action import ActionStatus

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.ledger import Ledger
-from agent_runtime.server import schemas
 from agent_runtime.server.access import INSTALLING, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import MAX_PAGE, Page
+from agent_runtime.server.pages import MAX_PAGE
 from agent_runtime.server.parts import TheKernel
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.context import ExecutionContext

@@ -11,12 +11,13 @@ from fastapi.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
+from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
-from agent_runtime.server import schemas
 from agent_runtime.server.access import Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import Limit, Page
+from agent_runtime.server.pages import Limit
 from agent_runtime.server.parts import Service, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.server.streams import GAP_FRAME, frame, stream

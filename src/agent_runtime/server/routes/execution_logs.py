@@ -7,13 +7,13 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Response
 from pydantic import AwareDatetime, BaseModel
 
+from agent_runtime.client import log_models as log_schemas
+from agent_runtime.client.log_models import LogStatus
 from agent_runtime.errors import UnknownExecution
 from agent_runtime.observability import ExecutionLog, LogPage
 from agent_runtime.observability.deleting import delete_logs
-from agent_runtime.server import log_schemas
 from agent_runtime.server.access import Administering, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.log_schemas import LogStatus
 from agent_runtime.server.pages import MAX_PAGE
 from agent_runtime.server.parts import TheService
 from agent_runtime.server.routes.jobs import ScopeParameter

@@ -7,8 +7,8 @@ from typing import Final
 
 from fastapi import APIRouter, Response
 
+from agent_runtime.client import models as schemas
 from agent_runtime.errors import AgentRuntimeError
-from agent_runtime.server import schemas
 from agent_runtime.server.parts import TheService
 
 router = APIRouter(prefix="/health", tags=["health"])

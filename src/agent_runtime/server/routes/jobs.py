@@ -8,13 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
+from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.kernel.request import ExecutionRequest
-from agent_runtime.server import schemas
 from agent_runtime.server.access import Caller, Operating, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, Page, page_of
+from agent_runtime.server.pages import CursorParameter, Limit, page_of
 from agent_runtime.server.parts import Service, TheKernel, TheService
 from agent_runtime.values.context import PolicyRef
 from agent_runtime.values.job import JobFilter, JobStatus

@@ -7,13 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
+from agent_runtime.client import models as schemas
+from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.ledger.entries import EntryFilters
 from agent_runtime.ledger.totals import Group, sum_of
-from agent_runtime.server import schemas
 from agent_runtime.server.access import Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
-from agent_runtime.server.pages import CursorParameter, Limit, Page, page_of
+from agent_runtime.server.pages import CursorParameter, Limit, page_of
 from agent_runtime.server.parts import TheKernel, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
 from agent_runtime.values.budget import EntryKey, LedgerEntry, LedgerFilter

@@ -6,8 +6,8 @@ import asyncio
 
 from fastapi import APIRouter
 
+from agent_runtime.client import models as schemas
 from agent_runtime.ports.workers import WorkerRecord
-from agent_runtime.server import schemas
 from agent_runtime.server.access import WATCHING, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.parts import TheKernel, TheService

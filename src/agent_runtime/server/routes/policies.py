@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from agent_runtime.server import schemas
+from agent_runtime.client import models as schemas
 from agent_runtime.server.access import Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.parts import TheKernel

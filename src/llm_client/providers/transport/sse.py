@@ -16,11 +16,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class ServerSentEvent(NamedTuple):
-    """One event. Ids and retry times are not kept: no model vendor lets a client resume a stream by them."""
+    """One event. Retry times are not kept."""
 
     event: str
     """Event type; `message` when the server names none."""
     data: bytes
+    id: str = ""
+    """Its own id; empty when the server gives it none. No model vendor lets a client resume a stream by one, the runtime's service does."""
 
 
 class SSEParser:
@@ -39,6 +41,7 @@ class SSEParser:
         self._data: list[bytes] = []
         self._data_size = 0
         self._event = ""
+        self._id = ""
         self._first_line = True
         self._after_cr = False
 
@@ -83,11 +86,11 @@ class SSEParser:
             if not line:
                 if self._data:
                     data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-                    events.append(ServerSentEvent(self._event or "message", data))
+                    events.append(ServerSentEvent(self._event or "message", data, self._id))
                     self.delivered += 1
                     self._data.clear()
                     self._data_size = 0
-                self._event = ""
+                self._event = self._id = ""
             elif line.startswith(b"data:"):
                 self._add_data(line[6:] if line[5:6] == b" " else line[5:])
             elif line[0] != 58:  # a line that starts with a colon is a comment
@@ -97,6 +100,8 @@ class SSEParser:
         name, _, value = line.partition(b":")
         if name == b"event":
             self._event = value.removeprefix(b" ").decode("utf-8", "replace")
+        elif name == b"id":
+            self._id = value.removeprefix(b" ").decode("utf-8", "replace")
         elif name == b"data":
             self._add_data(b"")
 

@@ -1,27 +1,36 @@
-"""What is sent and answered, as it stands in the OpenAPI document."""
+"""What is sent and answered, as it stands in the OpenAPI document: the same for the service and for its client.
+
+The service makes what is answered of the runtime's own values; the client knows none of these.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from agent_runtime.kernel.request import ExecutionResult
-from agent_runtime.ledger.totals import UsageTotal
-from agent_runtime.ports.workers import WorkerRecord
-from agent_runtime.values.action import ActionRecord, ActionStatus
-from agent_runtime.values.api_key import ApiKey, Permission, Role
-from agent_runtime.values.budget import LedgerEntry
+from agent_runtime.values.action import ActionStatus
+from agent_runtime.values.api_key import Permission, Role
 from agent_runtime.values.checks import MAX_SECONDS
-from agent_runtime.values.context import BudgetSpec
-from agent_runtime.values.event import RuntimeEvent
-from agent_runtime.values.job import JobRecord, JobStatus
-from agent_runtime.values.standing_budget import BudgetStatus
+from agent_runtime.values.job import JobStatus
 from llm_client.messages import Message
-from llm_client.usage import Usage
 
+if TYPE_CHECKING:
+    from agent_runtime.kernel.request import ExecutionResult
+    from agent_runtime.ledger.totals import UsageTotal
+    from agent_runtime.ports.workers import WorkerRecord
+    from agent_runtime.values.action import ActionRecord
+    from agent_runtime.values.api_key import ApiKey
+    from agent_runtime.values.budget import LedgerEntry
+    from agent_runtime.values.context import BudgetSpec
+    from agent_runtime.values.event import RuntimeEvent
+    from agent_runtime.values.job import JobRecord
+    from agent_runtime.values.standing_budget import BudgetStatus
+    from llm_client.usage import Usage
+
+Item = TypeVar("Item")
 Id = str
 Json = Any
 """Any JSON value."""
@@ -39,6 +48,39 @@ class Answered(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+class Page(BaseModel, Generic[Item]):
+    """A part of a list."""
+
+    items: list[Item]
+    next: str | None = Field(
+        default=None, description="Where the next page goes on; null when there is none."
+    )
+
+
+class Mistake(BaseModel):
+    """What is wrong with one field of a request."""
+
+    place: str = Field(description="Where it stands, such as `body.priority` or `query.limit`.")
+    message: str
+
+
+class Problem(BaseModel):
+    """Why a request was not done (RFC 9457)."""
+
+    type: str = Field(
+        description="Names the kind of problem.", examples=["urn:agent-runtime:problem:unknown_job"]
+    )
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What is wrong, and what to do about it.")
+    code: str = Field(description="Stable code of the kind.", examples=["UNKNOWN_JOB"])
+    errors: list[Mistake] | None = Field(default=None, description="The fields that are wrong, if some are.")
+    instance: str | None = Field(
+        default=None,
+        description="Names this one occurrence in the service's own log, where the service is at fault.",
+    )
+
+
 class RunBudget(Sent):
     """Limits of one run, its children included; what is not given has none."""
 
@@ -53,6 +95,8 @@ class RunBudget(Sent):
 
     def to_spec(self) -> BudgetSpec:
         """Return it as the runtime knows it. Raises `InvalidInput`."""
+        from agent_runtime.values.context import BudgetSpec
+
         return BudgetSpec(**self.model_dump())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, Field
 
-from agent_runtime.observability import ExecutionLog, LLMCallLog
-from agent_runtime.server.schemas import Answered, Json
+from agent_runtime.client.models import Answered, Json
+
+if TYPE_CHECKING:
+    from agent_runtime.observability import ExecutionLog, LLMCallLog
 
 LogStatus = Literal["started", "completed", "failed", "cancelled"]
 
