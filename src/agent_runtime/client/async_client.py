@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Final, Self
 
 import httpx2
@@ -72,8 +73,10 @@ class AsyncClient:
         check_seconds("patience", patience)
         check_whole("tries", tries, least=1)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout, transport=transport)
-        self._sender = sender = Sender(self._http, tries=tries, patience=patience)
+        make = partial(
+            httpx2.AsyncClient, base_url=url, headers=headers, timeout=timeout, transport=transport
+        )
+        self._sender = sender = Sender(make, tries=tries, patience=patience)
         self.jobs = AsyncJobs(sender)
         self.messages = AsyncMessages(sender)
         self.actions = AsyncActions(sender)
@@ -134,7 +137,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
-        await self._http.aclose()
+        await self._sender.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -80,11 +80,18 @@ class JobFilters(TypedDict, total=False):
 class AsyncJobs(Resource):
     """Jobs of the service."""
 
-    async def submit(self, *, idempotency_key: str | None = None, **fields: Unpack[JobFields]) -> Job:
+    async def submit(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
+        **fields: Unpack[JobFields],
+    ) -> Job:
         """Submit a job. It is stored when this returns.
 
         Args:
             idempotency_key: A second request with it gives the first one's job. Without one, one is made for the tries of this call.
+            traceparent: The trace that the job belongs to, as W3C Trace Context writes it.
             fields: A `prompt` or `messages` for the default agent, or an `operator` with its `input`, and what else `models.NewJob` has.
 
         Raises:
@@ -97,7 +104,7 @@ class AsyncJobs(Resource):
             "/v1/jobs",
             Job,
             body=_job_of(fields),
-            headers={"Idempotency-Key": idempotency_key or new_id("submit")},
+            headers={"Idempotency-Key": idempotency_key or new_id("submit"), "traceparent": traceparent},
             again=True,
         )
 

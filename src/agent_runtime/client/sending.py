@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, TypeVar
@@ -17,6 +17,7 @@ from agent_runtime.client.models import Page
 from agent_runtime.errors import ServiceError, ServiceUnreachable
 from llm_client.background import Backoff
 from llm_client.public_text import public_text
+from llm_client.turns import aside
 
 Model = TypeVar("Model", bound=BaseModel)
 Item = TypeVar("Item", bound=BaseModel)
@@ -34,15 +35,31 @@ class Sender:
     """Sends requests to one service.
 
     Args:
-        http: Where they go, and with which key.
+        make: Makes what sends them, with the key: once, and in a thread, since it reads certificates.
         tries: How often a request is sent at most.
         patience: Seconds for which tries of one request may wait, all together.
     """
 
-    def __init__(self, http: httpx2.AsyncClient, *, tries: int, patience: float) -> None:
-        self.http = http
+    def __init__(self, make: Callable[[], httpx2.AsyncClient], *, tries: int, patience: float) -> None:
+        self._make = make
+        self._http: httpx2.AsyncClient | None = None
         self.tries = tries
         self._patience = patience
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+    async def _connected(self) -> httpx2.AsyncClient:
+        if self._http is None:
+            self._http = await self._made()
+        return self._http
+
+    async def _made(self) -> httpx2.AsyncClient:
+        made = await aside(self._make)
+        return self._http or made  # another request may have been faster; this one has nothing open
 
     async def call(
         self,
@@ -53,7 +70,7 @@ class Sender:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, QueryValue] | None = None,
         body: BaseModel | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         again: bool | None = None,
     ) -> Model:
         """Send a request, and return what is answered.
@@ -65,7 +82,7 @@ class Sender:
             path: The ids.
             query: Parameters; what is `None` is left out.
             body: What is sent; what was not set is left out.
-            headers: Further ones.
+            headers: Further ones; what is `None` is left out.
             again: Whether it may be done twice, and is sent again when nobody knows whether it was done; by default what only reads.
 
         Raises:
@@ -91,12 +108,13 @@ class Sender:
         path: Mapping[str, str] | None = None,
         query: Mapping[str, QueryValue] | None = None,
         body: BaseModel | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str | None] | None = None,
         again: bool | None = None,
     ) -> httpx2.Response:
         """Send a request, and return the answer, which is none of a failure. Arguments and errors are those of `call`."""
         again = method == "GET" if again is None else again
-        sent = dict(headers or {})
+        http = await self._connected()
+        sent = {name: value for name, value in (headers or {}).items() if value is not None}
         content = None if body is None else body.model_dump_json(exclude_unset=True).encode()
         if content is not None:
             sent["Content-Type"] = "application/json"
@@ -107,9 +125,7 @@ class Sender:
             is_last = backoff.failures + 1 >= self.tries
             asked: float | None = None
             try:
-                response = await self.http.request(
-                    method, where, params=params, content=content, headers=sent
-                )
+                response = await http.request(method, where, params=params, content=content, headers=sent)
             except httpx2.TransportError as error:
                 is_last = is_last or not (again or isinstance(error, httpx2.ConnectError))
                 failure: Exception = unreachable(error)
@@ -162,8 +178,9 @@ class Sender:
         headers: Mapping[str, str],
     ) -> AsyncIterator[httpx2.Response]:
         """Give the answer of a request whose content is read as it comes. Raises as `call` does, and `ServiceUnreachable` where the connection is lost."""
+        http = await self._connected()
         try:
-            async with self.http.stream(
+            async with http.stream(
                 "GET", address(route, path), params=parameters(query), headers=dict(headers)
             ) as response:
                 if not response.is_success:

@@ -1,0 +1,376 @@
+"""The client against the service: every operation has a method, and what it says and raises is what the runtime itself would."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import random
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import httpx2
+import pytest
+
+from agent_runtime import (
+    ActionSpec,
+    IdempotencyConflict,
+    JobCancelled,
+    JobFailed,
+    KernelOptions,
+    OperatorContext,
+    QueueFull,
+    Role,
+    RuntimeKernel,
+    ServiceError,
+    UnknownAction,
+    UnknownExecution,
+    UnknownJob,
+)
+from agent_runtime.client import AnswerTexts, AsyncClient, Client, async_client, models
+from agent_runtime.client.blocking import Blocking
+from agent_runtime.client.jobs import JobFields
+from agent_runtime.client.resource import Resource
+from agent_runtime.server import create_app
+from llm_client import ExecutionEngine, FunctionProvider
+from support.log_rows import documented_plan
+from support.service import Service, served
+
+WORDS = [f"word{number} " for number in range(40)]
+CLIENT = Path(async_client.__file__).parent
+OF_STREAMS = {"last-event-id", "accept"}
+"""Headers that every stream has."""
+
+
+async def write(spec: Any) -> AsyncIterator[str]:
+    for word in WORDS:
+        await asyncio.sleep(0.005)
+        yield word
+
+
+async def echo(context: OperatorContext, given: Any) -> Any:
+    return {"got": given}
+
+
+async def fail(context: OperatorContext, given: Any) -> Any:
+    raise ValueError("not today")
+
+
+async def ask(context: OperatorContext, given: Any) -> Any:
+    return await context.action(ActionSpec(type="confirm", payload={"message": "go on?"}))
+
+
+OPERATORS = {"echo": echo, "fail": fail, "ask": ask}
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    kernel = RuntimeKernel(engine=ExecutionEngine(FunctionProvider(write)), operators=OPERATORS)
+    async with served(kernel) as service:
+        yield service
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(service.url, await service.key(Role.ADMIN)) as client:
+        yield client
+
+
+# Nothing of the service is left out
+
+
+def calls_of(module: Path) -> list[tuple[str, set[str]]]:
+    """Return the operations that a module of the client asks for, each with the names of its parameters."""
+    found = []
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        texts = [
+            arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+        ]
+        route = next((text for text in texts if text.startswith("/")), None)
+        if route is None:
+            continue
+        method = next((text for text in texts if text.isupper()), "GET")
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        names = {
+            ast.literal_eval(key).lower()
+            for told in (given.get("query"), given.get("headers"))
+            if isinstance(told, ast.Dict)
+            for key in told.keys
+            if key is not None
+        }
+        names |= set(re.findall(r"{(\w+)}", route))
+        if "pages" in ast.unparse(node.func):
+            names.add(ast.literal_eval(given["cursor"]) if "cursor" in given else "cursor")
+        found.append((f"{method} {route}", names))
+    return found
+
+
+def test_every_operation_and_every_parameter_of_the_service_has_its_place_in_the_client() -> None:
+    asked: dict[str, set[str]] = {}
+    for module in CLIENT.glob("*.py"):
+        for name, parameters in calls_of(module):
+            asked.setdefault(name, set()).update(parameters)
+    told = {
+        f"{method.upper()} {path}": {
+            one["name"].lower()
+            for one in operation.get("parameters", ())
+            if one["name"].lower() not in OF_STREAMS
+        }
+        for path, item in create_app(RuntimeKernel()).openapi()["paths"].items()
+        for method, operation in item.items()
+    }
+    assert asked == told
+
+
+def parts(client: type) -> dict[str, type]:
+    return {
+        name: type(value)
+        for name, value in vars(client("http://service")).items()
+        if isinstance(value, Resource | Blocking)
+    }
+
+
+def test_the_client_for_ordinary_code_has_every_method_of_the_other_one() -> None:
+    pairs = [(AsyncClient, Client)]
+    asynchronous, ordinary = parts(AsyncClient), parts(Client)
+    assert asynchronous.keys() == ordinary.keys() - {"_part"}
+    pairs += [(asynchronous[name], ordinary[name]) for name in asynchronous]
+    for theirs, ours in pairs:
+        names = {name for name in vars(theirs) if not name.startswith("_")}
+        renamed = {"aclose": "close"}
+        for name in names:
+            method = getattr(ours, renamed.get(name, name))
+            assert inspect.signature(method) == inspect.signature(getattr(theirs, name)), name
+            assert method.__doc__ == getattr(theirs, name).__doc__
+
+
+def test_a_job_is_submitted_with_every_field_that_there_is() -> None:
+    fields = {name for name in models.NewJob.model_fields if name != "idempotency_key"}
+    assert set(get_type_hints(JobFields)) == fields
+
+
+def test_the_client_needs_nothing_of_the_service() -> None:
+    code = (
+        "import sys, agent_runtime.client as client\n"
+        "client.Client, client.AsyncClient\n"
+        "print({'fastapi', 'starlette', 'uvicorn', 'sqlalchemy', 'sqlite3', 'agent_runtime.kernel'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+# It does what the runtime does
+
+
+async def test_jobs_are_submitted_found_followed_and_waited_for(client: AsyncClient) -> None:
+    made = [
+        await client.jobs.submit(operator="echo", input=number, tags={"n": str(number % 2)})
+        for number in range(5)
+    ]
+    result = await client.jobs.result(made[3].job_id, timeout=20)
+    assert (result.status, result.output) == ("succeeded", {"got": 3})
+
+    listed = [job.job_id async for job in client.jobs.list(limit=2)]
+    assert listed == [job.job_id for job in reversed(made)]
+    odd = [
+        job.job_id async for job in client.jobs.list(tags={"n": "1"}, since=datetime(2020, 1, 1, tzinfo=UTC))
+    ]
+    assert odd == [made[3].job_id, made[1].job_id]
+    history = [event async for event in client.jobs.history(made[3].job_id, limit=1)]
+    followed = [event async for event in client.jobs.events(made[3].job_id)]
+    assert history == followed
+    assert (await client.jobs.get(made[3].job_id)).last_seq == history[-1].seq
+    assert (await client.overview()).jobs["succeeded"] >= 1
+
+
+async def test_texts_are_joined_while_they_are_written(client: AsyncClient) -> None:
+    job = await client.jobs.submit(prompt="Tell me.")
+    texts, begun = AnswerTexts(), list[str]()
+    async for event in client.jobs.events(job.job_id):
+        if (text := texts.add(event)) is not None:
+            begun.append(text)
+    result = await client.jobs.result(job.job_id)
+    assert list(texts.values()) == [result.content] == ["".join(WORDS)]
+    assert len(begun) > 1
+    (run,) = (await client.execution_logs.executions(execution_step="run", include_llm_calls=True)).executions
+    assert run.llm_calls is not None
+    whole = await client.execution_logs.llm_call(run.llm_calls[0].id)
+    assert whole.response == result.content
+
+
+async def test_a_reader_whose_connections_are_cut_has_every_event_once(
+    service: Service, client: AsyncClient
+) -> None:
+    cuts, chance = {"count": 0}, random.Random(3)
+
+    class Cutting(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            response = await super().handle_async_request(request)
+            if request.url.path.endswith("/events"):
+                response.stream = Cut(response.stream)
+            return response
+
+    class Cut(httpx2.AsyncByteStream):
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            left = chance.randint(2, 6)
+            async for chunk in self._stream:
+                left -= 1
+                if not left:
+                    cuts["count"] += 1
+                    yield chunk[: len(chunk) // 2]
+                    raise httpx2.ReadError("cut")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    job = await client.jobs.submit(prompt="Tell me.")
+    texts, seen = AnswerTexts(), list[int]()
+    async with AsyncClient(service.url, await service.key(), transport=Cutting()) as unlucky:
+        async for event in unlucky.jobs.events(job.job_id):
+            texts.add(event)
+            if event.seq is not None:
+                seen.append(event.seq)
+    assert cuts["count"] > 1
+    assert seen == list(range(1, (await client.jobs.get(job.job_id)).last_seq + 1))
+    assert set(texts.values()) <= {"".join(WORDS)}
+
+
+async def test_what_goes_wrong_is_raised_as_in_the_process(service: Service, client: AsyncClient) -> None:
+    failed = await client.jobs.submit(operator="fail")
+    with pytest.raises(JobFailed, match="not today") as raised:
+        await client.jobs.result(failed.job_id)
+    assert raised.value.job_id == failed.job_id
+    asking = await client.jobs.submit(operator="ask")
+    with pytest.raises(TimeoutError):
+        await client.jobs.result(asking.job_id, timeout=0.1)
+    await client.jobs.cancel(asking.job_id, reason="no more")
+    with pytest.raises(JobCancelled):
+        await client.jobs.result(asking.job_id)
+
+    await client.jobs.submit(operator="echo", input=1, idempotency_key="k")
+    with pytest.raises(IdempotencyConflict):
+        await client.jobs.submit(operator="echo", input=2, idempotency_key="k")
+    with pytest.raises(UnknownJob):
+        await client.jobs.get("nobody's")
+    with pytest.raises(UnknownAction):
+        await client.actions.get("nobody's")
+    with pytest.raises(UnknownExecution):
+        await client.execution_logs.delete("nobody's")
+    with pytest.raises(ServiceError) as refused:
+        await client.workers()
+    assert (refused.value.status, refused.value.code) == (403, "FORBIDDEN")
+    async with AsyncClient(service.url, "ark_x_y") as stranger:
+        with pytest.raises(ServiceError) as unknown:
+            await stranger.jobs.get("x")
+        assert unknown.value.code == "UNAUTHORIZED"
+        assert await stranger.is_live()
+
+
+async def test_a_full_queue_is_told_with_its_wait() -> None:
+    kernel = RuntimeKernel(operators={"ask": ask}, worker=False, options=KernelOptions(max_queued=1))
+    async with served(kernel) as service, AsyncClient(service.url, await service.key(), tries=1) as client:
+        await client.jobs.submit(operator="ask")
+        with pytest.raises(QueueFull, match="wait for a worker already") as raised:
+            await client.jobs.submit(operator="ask")
+        assert raised.value.retry_after > 0
+
+
+async def test_questions_budgets_keys_rules_and_costs(service: Service) -> None:
+    async with AsyncClient(service.url, await service.key(Role.ADMIN, None)) as client:
+        job = await client.jobs.submit(operator="ask", scope_id="acme")
+        question = await first(lambda: client.actions.list(job_id=job.job_id))
+        answered = await client.actions.resolve(question.action_id, {"confirmed": True})
+        assert answered.status == "resolved"
+        assert (await client.jobs.result(job.job_id)).output["resolution"] == {"confirmed": True}
+        assert [one.action_id async for one in client.actions.list(status=None)] == [question.action_id]
+
+        saved = await client.budgets.save(models.NewBudget(scope_id="acme", max_cost_daily=Decimal("1.5")))
+        assert [one.budget_id async for one in client.budgets.list(scope_id="acme")] == [saved.budget_id]
+        await client.budgets.delete(saved.budget_id)
+        assert [one async for one in client.budgets.list()] == []
+
+        made = await client.keys.create(models.NewKey(name="shop", role=Role.VIEWER, scope_id="acme"))
+        rotated = await client.keys.rotate(made.key_id)
+        assert (await client.keys.revoke(rotated.key_id)).revoked_at is not None
+        assert {made.key_id, rotated.key_id} <= {one.key_id async for one in client.keys.list()}
+
+        told = await client.policies.explain(
+            models.PolicyQuestion(action="tool", name="mail", scope_id="acme")
+        )
+        assert told.decision["effect" if "effect" in told.decision else "decision"]
+        written = await client.jobs.submit(prompt="x", scope_id="acme")
+        await client.jobs.result(written.job_id)
+        entries = [one async for one in client.ledger.entries(job_id=written.job_id)]
+        costs = await client.ledger.costs("agent", job_id=written.job_id)
+        assert (len(entries), costs.total.entries) == (1, 1)
+        assert (await client.messages.send("somebody", {"a": 1}, scope_id="acme")).message_id
+        assert [worker.worker_id for worker in await client.workers()]
+        assert await client.is_ready()
+
+
+async def first(listed: Callable[[], Any]) -> Any:
+    async with asyncio.timeout(20):
+        while True:
+            async for one in listed():
+                return one
+            await asyncio.sleep(0.01)
+
+
+async def test_logs_are_read_added_up_and_deleted(service: Service, client: AsyncClient) -> None:
+    await documented_plan(service.kernel.storage)
+    page = await client.execution_logs.executions(agent_type="planner", status="completed", limit=1)
+    assert (page.total, page.executions[0].execution_id) == (1, "exec_abc123_1704067200")
+    found = await client.execution_logs.execution("exec_abc123_1704067200")
+    assert found.executions[0].input_data == {"prompt": "Create a sales dashboard", "schemas": "..."}
+    calls = await client.execution_logs.llm_calls(end_date=datetime(2025, 1, 1, tzinfo=UTC))
+    assert calls.llm_calls[0].total_cost == 0.045
+    summary = await client.execution_logs.summary(start_date=datetime(2024, 1, 1, tzinfo=UTC))
+    assert summary.execution_analytics.total_executions == 1
+    assert (await client.execution_logs.delete("exec_abc123_1704067200")).llm_calls == 1
+
+
+async def test_the_events_of_many_jobs_are_one_stream(service: Service, client: AsyncClient) -> None:
+    jobs = [(await client.jobs.submit(operator="echo", input=n)).job_id for n in range(3)]
+    for job in jobs:
+        await client.jobs.result(job)
+    ended = set()
+    async with asyncio.timeout(20):
+        async for event in client.events(after=0, types=["job.succeeded"]):
+            assert event is not None
+            ended.add(event.job_id)
+            if len(ended) == 3:
+                break
+    assert ended == set(jobs)
+
+
+async def test_ordinary_code_waits_for_the_same(service: Service) -> None:
+    key = await service.key()
+
+    def program() -> tuple[Any, list[str], int]:
+        with Client(service.url, key) as client:
+            job = client.jobs.submit(operator="echo", input=[1])
+            result = client.jobs.result(job.job_id, timeout=20)
+            types = [event.type for event in client.jobs.events(job.job_id)]
+            with pytest.raises(UnknownJob):
+                client.jobs.get("nobody's")
+            events = client.jobs.history(job.job_id)
+            next(events)
+            events.close()  # in the middle
+            return result.output, types, len(list(client.jobs.list(limit=1)))
+
+    output, types, count = await asyncio.to_thread(program)
+    assert (output, types[-1], count) == ({"got": [1]}, "job.succeeded", 1)
+    with pytest.raises(Exception, match="inside a running event loop"):
+        Client(service.url, key).jobs.get("x")
