@@ -18,7 +18,7 @@ from agent_runtime.client.jobs import AsyncJobs
 from agent_runtime.client.keys import AsyncKeys
 from agent_runtime.client.ledger import AsyncLedger
 from agent_runtime.client.messages import AsyncMessages
-from agent_runtime.client.models import Event, Health, Overview, Worker
+from agent_runtime.client.models import Caller, Event, Health, Overview, Worker
 from agent_runtime.client.policies import AsyncPolicies
 from agent_runtime.client.sending import Sender
 from agent_runtime.errors import AgentRuntimeError
@@ -89,6 +89,14 @@ class AsyncClient:
     async def overview(self, *, scope_id: str | None = None) -> Overview:
         """Return what a first page shows, in one request."""
         return await self._sender.call("GET", "/v1/overview", Overview, query={"scope_id": scope_id})
+
+    async def whoami(self) -> Caller:
+        """Return who the key makes of this client, and what it may do."""
+        return await self._sender.call("GET", "/v1/session", Caller)
+
+    async def metrics(self) -> str:
+        """Return what Prometheus reads. It takes a key for all scopes."""
+        return (await self._sender.send("GET", "/metrics")).text
 
     async def workers(self) -> Sequence[Worker]:
         """Return the processes that execute jobs. It takes a key for all scopes."""

@@ -117,6 +117,8 @@ class Client(Blocking[AsyncClient]):
         self.execution_logs = ExecutionLogs(part.execution_logs)
 
     overview = waited(AsyncClient.overview)
+    whoami = waited(AsyncClient.whoami)
+    metrics = waited(AsyncClient.metrics)
     workers = waited(AsyncClient.workers)
     events = one_by_one(AsyncClient.events)
     is_live = waited(AsyncClient.is_live)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from agent_runtime.keys.manager import SESSION_SECONDS
 from agent_runtime.client import models as schemas
+from agent_runtime.keys.manager import SESSION_SECONDS
 from agent_runtime.server.access import COOKIE, READING, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.parts import TheKernel
