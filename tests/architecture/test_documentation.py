@@ -11,8 +11,8 @@ import yaml
 
 import agent_runtime
 import llm_client
+from agent_runtime import client, observability, runner, server
 from agent_runtime import errors as runtime_errors
-from agent_runtime import observability, runner, server
 from agent_runtime.execution.options import KernelOptions
 from agent_runtime.values.event import RuntimeEventType
 
@@ -112,7 +112,7 @@ def test_the_reference_has_every_public_name_once() -> None:
         for page in pages
         for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     ]
-    packages = (agent_runtime, llm_client, observability, runner, server)
+    packages = (agent_runtime, client, llm_client, observability, runner, server)
     public = [f"{package.__name__}.{name}" for package in packages for name in package.__all__]
     public.remove("agent_runtime.observability.metadata")  # SQLAlchemy's value, told of in words
 

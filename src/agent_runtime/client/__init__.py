@@ -10,13 +10,45 @@ from typing import TYPE_CHECKING
 from llm_client.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from agent_runtime.client.actions import AsyncActions
     from agent_runtime.client.async_client import AsyncClient
     from agent_runtime.client.blocking_client import Client
+    from agent_runtime.client.budgets import AsyncBudgets
+    from agent_runtime.client.execution_logs import AsyncExecutionLogs
+    from agent_runtime.client.jobs import AsyncJobs
+    from agent_runtime.client.keys import AsyncKeys
+    from agent_runtime.client.ledger import AsyncLedger
+    from agent_runtime.client.messages import AsyncMessages
+    from agent_runtime.client.policies import AsyncPolicies
     from agent_runtime.client.texts import AnswerTexts
 
-__all__ = ["AnswerTexts", "AsyncClient", "Client"]
+__all__ = [
+    "AnswerTexts",
+    "AsyncActions",
+    "AsyncBudgets",
+    "AsyncClient",
+    "AsyncExecutionLogs",
+    "AsyncJobs",
+    "AsyncKeys",
+    "AsyncLedger",
+    "AsyncMessages",
+    "AsyncPolicies",
+    "Client",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
-    {"async_client": "AsyncClient", "blocking_client": "Client", "texts": "AnswerTexts"},
+    {
+        "actions": "AsyncActions",
+        "async_client": "AsyncClient",
+        "blocking_client": "Client",
+        "budgets": "AsyncBudgets",
+        "execution_logs": "AsyncExecutionLogs",
+        "jobs": "AsyncJobs",
+        "keys": "AsyncKeys",
+        "ledger": "AsyncLedger",
+        "messages": "AsyncMessages",
+        "policies": "AsyncPolicies",
+        "texts": "AnswerTexts",
+    },
 )
