@@ -21,14 +21,14 @@ AGAIN = 0.3
 
 async def check_logs(storage: Storage, rng: random.Random, findings: Findings) -> None:
     """Compare logs that were kept up beside the story, or that are filled in portions now, with those that are made anew in one go."""
-    entries = await _all(storage)
+    entries = await every_entry(storage)
     anew = await _filled(storage, [entries])
     if any(cursor.name == JournalLogs.name for cursor in await storage.cursors()):
         left = await update_logs(storage)
         findings.check(left == 0, f"{left} positions are missing in the logs")
         kept = LogStore(storage)
     else:
-        kept = await _filled(storage, list(_portions(entries, rng)))
+        kept = await _filled(storage, list(portions_of(entries, rng)))
     expected, found = await everything(anew), await everything(kept)
     for mine, its, what in zip(expected, found, ("executions", "calls"), strict=True):
         missing = {row.id for row in mine} ^ {row.id for row in its}
@@ -44,7 +44,8 @@ async def check_logs(storage: Storage, rng: random.Random, findings: Findings) -
         await store.aclose()
 
 
-async def _all(storage: Storage) -> list[FeedEntry]:
+async def every_entry(storage: Storage) -> list[FeedEntry]:
+    """Return all that a story has written."""
     entries: list[FeedEntry] = []
     end = await storage.feed_end()
     while page := await storage.feed(after=entries[-1].position if entries else 0, upto=end):
@@ -52,7 +53,8 @@ async def _all(storage: Storage) -> list[FeedEntry]:
     return entries
 
 
-def _portions(entries: Sequence[FeedEntry], rng: random.Random) -> list[Sequence[FeedEntry]]:
+def portions_of(entries: Sequence[FeedEntry], rng: random.Random) -> list[Sequence[FeedEntry]]:
+    """Return the entries in portions, some of them begun before and handed out again."""
     portions: list[Sequence[FeedEntry]] = []
     first = 0
     while first < len(entries):

@@ -34,6 +34,7 @@ from support.soak.logs import check_logs
 from support.soak.mirrors import Mirror, in_order
 from support.soak.plans import JobPlan, Planner, approves
 from support.soak.programs import HASTY, MAX_CRASHES, PRICES, STUMBLED, TOOL_OF, Soaked, make_engine
+from support.soak.traces import check_traces
 from support.soak.troubled_storage import TroubledStorage, Troubles
 from support.soak.world import Life, ListedWorld, World
 
@@ -172,6 +173,7 @@ class Story:
             )
             await check_story(desk, ended, self.findings)
         await check_logs(self._storage, self._rng, self.findings)
+        await check_traces(self._storage, self._rng, self.findings)
         return self.findings.said
 
     def _begin(self, what: Coroutine[Any, Any, None]) -> None:

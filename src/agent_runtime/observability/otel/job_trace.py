@@ -47,6 +47,9 @@ ENDS: Final[Mapping[str, tuple[Family, str]]] = {
     Type.TIMER_FIRED: ("timer", "fired"),
     Type.MESSAGE_RECEIVED: ("message", "received"),
 }
+_GOOD_ENDS: Final = frozenset(
+    {*(outcome for _, outcome in ENDS.values()), "succeeded", "withdrawn"} - {"failed"}
+)
 _WAITS: Final[tuple[Family, ...]] = ("action", "child", "timer", "message")
 _LINES: Final[tuple[Family, ...]] = ("tool", "step")
 """What has steps below it while it goes on."""
@@ -279,9 +282,11 @@ class JobTrace:
                 return  # a middleware has not had it yet
         elif family in _LINES:
             self._say(span, gave=self._texts.gave(event))
-        if outcome == "failed" or (family == "child" and data.get("status") != "succeeded"):
-            _fail(span, event, otherwise=str(data.get("status") or outcome))
-        self._say(span, outcome=data.get("status") if family == "child" else outcome)
+        if outcome == "ended":  # a child, in its own way
+            outcome = _text(data.get("status")) or outcome
+        if outcome not in _GOOD_ENDS:
+            _fail(span, event, otherwise=outcome)
+        self._say(span, outcome=outcome)
         self._open.pop((family, one), None)
         self._times[family, one] = self._times.get((family, one), 0) + 1
         self._attempted.pop(one, None)
