@@ -76,7 +76,7 @@ class AsyncClient:
         make = partial(
             httpx2.AsyncClient, base_url=url, headers=headers, timeout=timeout, transport=transport
         )
-        self._sender = sender = Sender(make, tries=tries, patience=patience)
+        self._sender = sender = Sender(make, timeout=timeout, tries=tries, patience=patience)
         self.jobs = AsyncJobs(sender)
         self.messages = AsyncMessages(sender)
         self.actions = AsyncActions(sender)

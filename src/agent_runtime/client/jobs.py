@@ -31,6 +31,8 @@ from agent_runtime.values.job import JobStatus
 
 POLL_SECONDS: Final = 20.0
 """For which one request waits for a job's end."""
+POLL_PAUSE: Final = 1.0
+"""From one such request to the next at least."""
 
 
 class JobFields(TypedDict, total=False):
@@ -166,14 +168,20 @@ class AsyncJobs(Resource):
             JobTimedOut: Its deadline passed.
             TimeoutError: `timeout` passed.
         """
+        loop = asyncio.get_running_loop()
+        wait = min(POLL_SECONDS, self._sender.timeout / 2)  # an answer is to come before it is given up
         async with asyncio.timeout(timeout):
             while True:
-                outcome = await self.outcome(job_id, wait=POLL_SECONDS)
+                asked_at = loop.time()
+                outcome = await self.outcome(job_id, wait=wait)
                 failure = end_of(outcome)
                 if failure is not None:
                     raise failure
                 if outcome.status is JobStatus.SUCCEEDED:
                     return outcome
+                await asyncio.sleep(
+                    asked_at + POLL_PAUSE - loop.time()
+                )  # a service that ends waits for nothing
 
     async def cancel(self, job_id: str, *, reason: str | None = None) -> Job:
         """Ask a job to stop, or the one that goes on in its place. One that has ended stays as it is."""

@@ -27,6 +27,8 @@ FIRST_WAIT: Final = 0.2
 LONGEST_WAIT: Final = 10.0
 REFUSED: Final = 429
 """Nothing was done: whatever it was may be sent again."""
+QUIET: Final = 60.0
+"""Seconds for which a stream may bring nothing: the service gives signs of life more often."""
 AWAY: Final = frozenset({502, 503, 504})
 """Nobody knows whether it was done."""
 
@@ -36,13 +38,17 @@ class Sender:
 
     Args:
         make: Makes what sends them, with the key: once, and in a thread, since it reads certificates.
+        timeout: Seconds for which an answer may keep one waiting.
         tries: How often a request is sent at most.
         patience: Seconds for which tries of one request may wait, all together.
     """
 
-    def __init__(self, make: Callable[[], httpx2.AsyncClient], *, tries: int, patience: float) -> None:
+    def __init__(
+        self, make: Callable[[], httpx2.AsyncClient], *, timeout: float, tries: int, patience: float
+    ) -> None:
         self._make = make
         self._http: httpx2.AsyncClient | None = None
+        self.timeout = timeout
         self.tries = tries
         self._patience = patience
 
@@ -180,8 +186,9 @@ class Sender:
         """Give the answer of a request whose content is read as it comes. Raises as `call` does, and `ServiceUnreachable` where the connection is lost."""
         http = await self._connected()
         try:
+            quiet = httpx2.Timeout(self.timeout, read=max(self.timeout, QUIET))
             async with http.stream(
-                "GET", address(route, path), params=parameters(query), headers=dict(headers)
+                "GET", address(route, path), params=parameters(query), headers=dict(headers), timeout=quiet
             ) as response:
                 if not response.is_success:
                     content = await response.aread()

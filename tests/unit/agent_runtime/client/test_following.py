@@ -51,9 +51,11 @@ class Streams(httpx2.AsyncBaseTransport):
     def __init__(self, *streams: Sequence[bytes | Exception] | httpx2.Response) -> None:
         self._streams = list(streams)
         self.last_ids: list[str | None] = []
+        self.patience: list[float] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         self.last_ids.append(request.headers.get("last-event-id"))
+        self.patience.append(request.extensions["timeout"]["read"])
         stream = self._streams.pop(0) if len(self._streams) > 1 else self._streams[0]
         if isinstance(stream, httpx2.Response):
             return stream
@@ -119,3 +121,10 @@ async def test_what_is_no_event_is_said_to_be_none() -> None:
     async with Streams([BEGIN, b"id: 1\ndata: {}\n\n"]).client() as client:
         with pytest.raises(ServiceError, match="no event"):
             [event async for event in client.jobs.events("j")]
+
+
+async def test_a_stream_that_is_quiet_is_waited_for_as_long_as_its_signs_of_life_take() -> None:
+    streams = Streams([BEGIN, END])
+    async with streams.client(timeout=2) as client:
+        assert [event async for event in client.jobs.events("j")] == []
+    assert streams.patience == [60.0]

@@ -225,3 +225,26 @@ def test_live_texts_are_joined_as_they_are_told() -> None:
     assert texts.add(event("custom.note", "no")) is None
     assert texts.add(event("model.token", "other", "p")) == "other"
     assert dict(texts) == {"o": "Hello, you", "p": "other"}
+
+
+async def test_a_wait_for_a_result_is_shorter_than_an_answer_may_take() -> None:
+    """Otherwise a job that takes its time is a service that does not answer."""
+    done = {"job_id": "job-1", "status": "succeeded", "content": "well"}
+    for timeout, longest in ((5.0, 2.5), (60.0, 20.0)):
+        service = Service(
+            lambda _: httpx2.Response(202, json={**done, "status": "running"}),
+            lambda _: httpx2.Response(200, json=done),
+        )
+        async with service.client(timeout=timeout) as client:
+            assert (await client.jobs.result("job-1")).content == "well"
+        assert [float(request.url.params["wait"]) for request in service.requests] == [longest, longest]
+
+
+async def test_a_service_that_does_not_wait_is_not_asked_without_a_pause() -> None:
+    """It is about to end, and answers everybody at once."""
+    running = {"job_id": "job-1", "status": "running"}
+    service = Service(lambda _: httpx2.Response(202, json=running))
+    async with service.client() as client:
+        with pytest.raises(TimeoutError):
+            await client.jobs.result("job-1", timeout=0.3)
+    assert len(service.requests) == 1
