@@ -62,6 +62,21 @@ async def asks(kernel: RuntimeKernel) -> None:
     LLM("openai:gpt-5.2").inference("hello", temperature=0.1, metadata=counts)
 """
 
+CLIENT = """
+from agent_runtime.client import AsyncClient, Client
+from agent_runtime.client.models import Job, Result
+
+with Client("http://service", "key") as client:
+    job: Job = client.jobs.submit(prompt="x", tags={"a": "b"}, idempotency_key="k")
+    result: Result = client.jobs.result(job.job_id, timeout=5)
+    types: list[str] = [event.type for event in client.jobs.events(job.job_id)]
+
+
+async def main(client: AsyncClient) -> list[str]:
+    await client.jobs.cancel("j", reason="no more")
+    return [job.job_id async for job in client.jobs.list(operator="ship")]
+"""
+
 
 @pytest.mark.parametrize(
     ("code", "passes"),
@@ -70,9 +85,12 @@ async def asks(kernel: RuntimeKernel) -> None:
         (BUDGETS + "BudgetSpec(max_cost=[1])\n", False),
         (JSON, True),
         (JSON + "read({'a': object()})\n", False),
+        (CLIENT, True),
+        (CLIENT + "client.jobs.submit(promt='x')\n", False),
+        (CLIENT + "number: int = client.jobs.get('j')\n", False),
         (JSON + "LLM('openai:gpt-5.2').inference('hello', temperature='hot')\n", False),
     ],
-    ids=["dollars", "no dollars", "json", "no json", "no temperature"],
+    ids=["dollars", "no dollars", "json", "no json", "client", "no field", "no number", "no temperature"],
 )
 def test_what_users_write_is_typed(code: str, passes: bool, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
