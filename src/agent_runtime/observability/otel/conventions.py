@@ -87,7 +87,9 @@ def attributes_of(span: Span, trace: JobTrace, config: OTelConfig) -> Attributes
     if span.family == "model":
         _add_call(said, span, config)
     elif span.family == "job":
-        _add_usage(said, usage_of(span), "agent.usage", ("cache_write",))
+        usage = usage_of(span)
+        _add_usage(said, usage, "agent.usage", ("cache_write",))
+        _add(said, "agent.usage.cost", _dollars(usage))
     if span.events_left_out:
         said["agent.events_left_out"] = span.events_left_out
     if facts.get("inferred"):
@@ -120,6 +122,7 @@ SAID: Final[Mapping[Family, Mapping[str, str]]] = {
         "agent.model.attempts": "attempt",
         "agent.model.cached": "cached",
         "agent.model.outcome": "outcome",
+        "agent.model.request_id": "request_id",
         "agent.model.shared_messages": "shared",
         "gen_ai.input.messages": "asked",
         "gen_ai.output.messages": "answered",
@@ -166,7 +169,9 @@ def _add_call(said: Attributes, span: Span, config: OTelConfig) -> None:
     if isinstance(first, int | float):
         said["gen_ai.request.stream"] = True
         said["gen_ai.response.time_to_first_chunk"] = first / 1000
-    _add_usage(said, usage_of(span), "gen_ai.usage", CACHE_WRITES[config.profile])
+    usage = usage_of(span)
+    _add_usage(said, usage, "gen_ai.usage", CACHE_WRITES[config.profile])
+    _add(said, "agent.model.cost", _dollars(usage))
 
 
 def _add(said: Attributes, name: str, value: object, *, is_text: bool = False) -> None:
@@ -177,6 +182,10 @@ def _add(said: Attributes, name: str, value: object, *, is_text: bool = False) -
         said[name] = [name_text(one) for one in value[:MAX_LISTED]]
     elif isinstance(value, str) and value:
         said[name] = value if is_text else name_text(value)
+
+
+def _dollars(usage: Usage | None) -> float | None:
+    return None if usage is None or usage.cost is None else float(usage.cost)
 
 
 def _add_usage(said: Attributes, usage: Usage | None, prefix: str, cache_writes: tuple[str, ...]) -> None:
@@ -191,8 +200,6 @@ def _add_usage(said: Attributes, usage: Usage | None, prefix: str, cache_writes:
         said |= {f"{prefix}.{name}.input_tokens": usage.cache_write_tokens for name in cache_writes}
     if usage.reasoning_tokens:
         said[f"{prefix}.reasoning.output_tokens"] = usage.reasoning_tokens
-    if usage.cost is not None:
-        said["agent.usage.cost"] = float(usage.cost)
 
 
 def _joined(operation: str, what: object) -> str:

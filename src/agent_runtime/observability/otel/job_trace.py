@@ -95,6 +95,7 @@ _ABOUT: Final = (
     "provider",
     "finish",
     "first_token_ms",
+    "request_id",
     "cached",
     "uncertain",
     "effect",

@@ -157,7 +157,8 @@ async def test_sums_of_a_job_have_names_of_their_own_and_costs_are_told_once_for
     job, tool_call = found.said("agent.job"), found.said("agent.tool")
     assert not [name for name in job if name.startswith("gen_ai.usage")]
     assert (job["agent.usage.input_tokens"], job["agent.usage.cost"], job["agent.turns"]) == (200, 0.5, 2)
-    assert found.said("chat gpt-5.2")["agent.usage.cost"] == 0.25
+    assert found.said("chat gpt-5.2")["agent.model.cost"] == 0.25
+    assert "agent.usage.cost" not in found.said("chat gpt-5.2")
     assert (job["gen_ai.operation.name"], job["gen_ai.agent.name"]) == ("invoke_agent", "agent")
     assert (tool_call["gen_ai.operation.name"], tool_call["gen_ai.tool.name"]) == ("execute_tool", "search")
 
