@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from opentelemetry import trace
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -48,8 +49,13 @@ class ExporterSink:
         self._is_own = is_own
 
     def take(self, spans: Sequence[ReadableSpan]) -> None:
-        """Export."""
-        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+        """Export. What instruments HTTP clients makes no spans of it, which would be exported too."""
+        token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            detach(token)
+        if result is not SpanExportResult.SUCCESS:
             raise ExportFailed(
                 "the exporter has not taken the spans; what it says is in the log of opentelemetry"
             )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -278,3 +279,18 @@ async def test_an_adapter_of_a_bus_alone_stops_though_nobody_takes_its_spans(
     exporter.let_go.set()
     assert "not everything was told" in caplog.text
     assert not bus.has_listeners("job-1")
+
+
+async def test_an_export_is_no_span_itself() -> None:
+    seen: list[object] = []
+
+    class Looking(InMemorySpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            seen.append(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+            return super().export(spans)
+
+    adapter = OpenTelemetryAdapter(config=SOON, exporter=Looking())
+    async with kernel(operators=[work], projections=[adapter]) as k:
+        await run(k)
+        assert await adapter.flush(BOUND)
+    assert set(seen) == {True}
