@@ -12,7 +12,7 @@ from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.observability import JournalLogs, LogStore, metadata, update_logs
 from agent_runtime.observability.sql.database import has_logs
-from llm_client.background import begin, ended, is_news
+from llm_client.background import begin, drained, is_news
 from llm_client.logs import logger_of
 from llm_client.turns import aside
 
@@ -20,6 +20,8 @@ logger = logger_of(__name__)
 
 PATIENCE: Final = 2.0
 """Seconds for which a request waits until the rows say what the journals do. After that it reads what is there; the rest goes on being written."""
+
+LAST_SECONDS: Final = 1.0
 
 
 class ServedLogs:
@@ -48,8 +50,9 @@ class ServedLogs:
         return store
 
     async def aclose(self) -> None:
-        """Leave what is being written for another time, and close the connections."""
-        await ended(self._writing)
+        """Let what is being written end, for a moment, and close the connections: who breaks off keeps the others waiting for their turn."""
+        if self._writing is not None:
+            await drained((self._writing,), seconds=LAST_SECONDS)
         if self._store is not None:
             await self._store.aclose()
         if self._nothing is not None:

@@ -38,6 +38,7 @@ from agent_runtime.client.blocking import Blocking
 from agent_runtime.client.jobs import JobFields
 from agent_runtime.client.resource import Resource
 from agent_runtime.server import create_app
+from agent_runtime.server.running import serving
 from llm_client import ExecutionEngine, FunctionProvider
 from support.log_rows import documented_plan
 from support.service import Service, served
@@ -68,6 +69,18 @@ async def fail(context: OperatorContext, given: Any) -> Any:
 
 async def ask(context: OperatorContext, given: Any) -> Any:
     return await context.action(ActionSpec(type="confirm", payload={"message": "go on?"}))
+
+
+released: list[asyncio.Event] = []
+"""What the jobs of this test wait for in the middle."""
+
+
+async def counts(context: OperatorContext, given: int) -> int:
+    for number in range(given):
+        await context.emit("custom.step", {"number": number})
+        if number == given // 2:
+            await released[-1].wait()
+    return given
 
 
 OPERATORS = {"echo": echo, "fail": fail, "ask": ask}
@@ -257,6 +270,41 @@ async def test_a_reader_whose_connections_are_cut_has_every_event_once(
     for seen, texts in found:
         assert seen == stored
         assert texts <= {"".join(WORDS)}
+
+
+async def test_a_service_that_is_restarted_is_followed_on(database: str) -> None:
+    """As in a deployment: the job is executed elsewhere, and the service ends in the middle and is there again."""
+    released.append(asyncio.Event())
+
+    def serving_only() -> Any:
+        return create_app(RuntimeKernel(storage=database, worker=False))
+
+    async with RuntimeKernel(storage=database, operators={"counts": counts}) as worker:
+        _, key = await worker.keys.create(name="x", role=Role.ADMIN, scope_id="acme")
+        seen: list[int | None] = []
+        async with serving(serving_only()) as url:
+            client = AsyncClient(url, key)
+            job = await client.jobs.submit(operator="counts", input=20)
+            reading = asyncio.ensure_future(_read(client, job.job_id, seen))
+            waiting = asyncio.ensure_future(client.jobs.result(job.job_id, timeout=30))
+            await until(lambda: len(seen) > 10)
+        released[-1].set()
+        async with serving(serving_only(), port=int(url.rpartition(":")[2])):
+            await asyncio.wait_for(reading, 30)
+            assert (await waiting).output == 20
+            assert seen == list(range(1, (await client.jobs.get(job.job_id)).last_seq + 1))
+            await client.aclose()
+
+
+async def _read(client: AsyncClient, job_id: str, seen: list[int | None]) -> None:
+    async for event in client.jobs.events(job_id):
+        seen.append(event.seq)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 async def test_what_goes_wrong_is_raised_as_in_the_process(service: Service, client: AsyncClient) -> None:
