@@ -17,6 +17,7 @@ from agent_runtime.values.deaths import SUSPECT_AFTER
 from support import mixed_job
 from support.answers import answer_questions, check_promises
 from support.kernels import BOUND, DOOMED, kernel, opened, status_becomes
+from support.traces import Shape, shape_of
 
 COMMITS = 37
 """Most commits of the whole job, those of answers and timers included; a few depend on who is faster."""
@@ -28,6 +29,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "effects"
     monkeypatch.setenv(mixed_job.EFFECTS, str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Shape:
+    """What a job to which nothing happens tells OpenTelemetry."""
+
+    async def run(world: Path) -> Shape:
+        async with opened("memory", world.parent) as storage:
+            await life(storage, world, None)
+            return await shape_of(storage)
+
+    with pytest.MonkeyPatch.context() as patch:
+        world = tmp_path_factory.mktemp("undisturbed") / "effects"
+        patch.setenv(mixed_job.EFFECTS, str(world))
+        return asyncio.run(run(world))
 
 
 def request() -> ExecutionRequest:
@@ -62,7 +78,7 @@ async def test_the_job_without_a_crash(kind: str, tmp_path: Path, world: Path) -
 @pytest.mark.parametrize("number", range(2, COMMITS + 1))
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 async def test_a_crash_at_any_commit_loses_nothing_and_repeats_nothing(
-    kind: str, number: int, moment: Moment, tmp_path: Path, world: Path
+    kind: str, number: int, moment: Moment, tmp_path: Path, world: Path, undisturbed: Shape
 ) -> None:
     async with opened(kind, tmp_path) as storage:
         dying = DyingStorage(storage, nth_commit(number), moment=moment)
@@ -77,6 +93,7 @@ async def test_a_crash_at_any_commit_loses_nothing_and_repeats_nothing(
         await asyncio.gather(answering, death, return_exceptions=True)
         await bury(doomed, dying, storage)
         await life(storage, world, handle.job_id)
+        assert await shape_of(storage) == undisturbed
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
