@@ -49,6 +49,7 @@ _STATUS: Final[Mapping[type[BaseException], int]] = {
     errors.ContentPruned: 410,
     errors.StorageError: 503,
     errors.ExecutorBusy: 503,
+    errors.ServiceError: 502,  # of another service, which this one has asked
     errors.FenceLost: 409,
     errors.DuplicateJob: 409,
     errors.DuplicateMessage: 409,
