@@ -68,7 +68,7 @@ HAS_JSON = {
     if any("--json" in p.opts and p.is_flag for p in command_of(path).params if isinstance(p, click.Option))
 }
 HAS_DB = {path for path in COMMANDS if any("--db" in parameter.opts for parameter in command_of(path).params)}
-LASTS = {("worker",), ("demo",)}
+LASTS = {("worker",), ("serve",), ("demo",)}
 """What goes on for long: here it is only asked for what cannot be."""
 
 
@@ -104,6 +104,7 @@ def given(path: tuple[str, ...]) -> list[str]:
             ("prune",): ["--older-than", "9000"],
             ("run",): ["--app", "own:make", "hi"],
             ("send",): ["somebody", '"hi"'],
+            ("serve",): ["--app", "nowhere:app"],
             ("worker",): ["--app", "nowhere:app"],
             ("demo",): ["--db", "no/such/runs.db"],
         }.get(path, unknown(path))
@@ -119,7 +120,7 @@ def unknown(path: tuple[str, ...]) -> list[str]:
             found.append(
                 next(iter(kind.choices)) if isinstance(kind, click.Choice) else f"no-such-{parameter.name}"
             )
-    if path == ("worker",):
+    if path in {("worker",), ("serve",)}:
         found += ["--app", "nowhere:app"]
     if path == ("run",):
         found += ["--model", "no-such-vendor:model", "hi"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -85,7 +85,9 @@ _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: 
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
 
 
-def needs(permission: Permission, *, all_scopes: bool = False) -> Callable[[Request], Caller]:
+def needs(
+    permission: Permission, *, all_scopes: bool = False
+) -> Callable[[Request], Coroutine[None, None, Caller]]:
     """Return the dependency of a route that takes a permission; it gives the route its caller.
 
     Args:
@@ -93,7 +95,7 @@ def needs(permission: Permission, *, all_scopes: bool = False) -> Callable[[Requ
         all_scopes: Whether it is for those alone who run the installation, with a key for all scopes.
     """
 
-    def caller_of(
+    async def caller_of(
         request: Request,
         _bearer: Annotated[object, Depends(_bearer)] = None,
         _header: Annotated[object, Depends(_header)] = None,

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.config import ServerConfig
+from agent_runtime.server.frames import Frames
 from agent_runtime.server.logs import ServedLogs
 from agent_runtime.server.metrics import ServiceMetrics
 from agent_runtime.server.readers import Readers
@@ -30,6 +31,7 @@ class Service:
         self.config = config
         self.logs = ServedLogs(kernel)
         self.readers = Readers(most=config.max_streams, most_each=config.max_streams_per_key)
+        self.frames = Frames()
         self.metrics = ServiceMetrics(kernel, self.readers)
         self.tail = FeedTail(kernel.storage)
         """What is written now, for readers of many jobs."""
@@ -45,13 +47,14 @@ class Service:
         return (await self.kernel.keys.get(key_id)).holds_at(self.kernel.clock.now())
 
 
-def _service(request: Request) -> Service:
+# Asynchronous, because FastAPI gives every other dependency a thread.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _kernel(request: Request) -> Kernel:
-    return _service(request).kernel
+async def _kernel(request: Request) -> Kernel:
+    return (await _service(request)).kernel
 
 
 TheService = Annotated[Service, Depends(_service)]

@@ -64,6 +64,7 @@ async def serving(
         date_header=False,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
+        http="h11",  # which bounds what stands before a body
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_graceful_shutdown=DRAIN_SECONDS,
         ws="none",

@@ -13,11 +13,10 @@ from typing import Final
 
 from fastapi.sse import EventSourceResponse, format_sse_event
 
-from agent_runtime.client import models as schemas
 from agent_runtime.errors import AgentRuntimeError, StorageError, UnknownKey
 from agent_runtime.server.access import Caller
+from agent_runtime.server.frames import END_FRAME
 from agent_runtime.server.parts import Service
-from agent_runtime.values.event import RuntimeEvent
 from llm_client.background import in_background, leave
 from llm_client.logs import logger_of
 from llm_client.public_text import public_text
@@ -30,37 +29,12 @@ RETRY_MS: Final = 1_000
 """After which a browser connects anew."""
 KEY_SECONDS: Final = 10.0
 """How often it is seen whether the key of a stream still holds."""
-END: Final = "end"
-"""Name of the frame after which nothing comes any more: a browser that is not told so would connect again for ever."""
-GAP_FRAME: Final = format_sse_event(event="gap", data_str="{}")
-"""Says that events are missing before the next one: the reader was away for too long."""
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx holds answers back otherwise
 }
+MAX__HEARTBEAT: Final = b": \n\n"
 _HEARTBEAT: Final = b": \n\n"
-
-
-def frame(event: RuntimeEvent, *, content: bool, named: bool, id_: str | None = None) -> bytes:
-    """Return an event as a frame; only what is stored has an id, which is what a reader says when it comes back.
-
-    Args:
-        event: The event.
-        content: With its private content.
-        named: With its type as the frame's name.
-        id_: Instead of its `seq`.
-    """
-    told = schemas.Event.of(event, content=content)
-    seq = None if event.seq is None else str(event.seq)
-    return format_sse_event(
-        data_str=told.model_dump_json(),
-        event=_one_line(event.type) if named else None,
-        id=id_ or seq,
-    )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def stream(
@@ -120,7 +94,7 @@ async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes |
         async with aclosing(frames):
             async for each in frames:
                 await hand.put(each)
-        await hand.put(format_sse_event(event=END, data_str="{}"))
+        await hand.put(END_FRAME)
     except AgentRuntimeError as error:  # the storage is away: the reader connects anew
         logger.warning("a stream of events was broken off: %s", public_text(str(error)))
     await hand.put(None)

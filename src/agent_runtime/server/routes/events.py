@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -17,10 +18,11 @@ from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
 from agent_runtime.server.access import Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
+from agent_runtime.server.frames import GAP_FRAME, Frames
 from agent_runtime.server.pages import Limit
 from agent_runtime.server.parts import Service, TheService
 from agent_runtime.server.routes.jobs import ScopeParameter
-from agent_runtime.server.streams import GAP_FRAME, frame, stream
+from agent_runtime.server.streams import stream
 from agent_runtime.values.api_key import Permission
 from agent_runtime.values.checks import MAX_COUNT
 from agent_runtime.values.event import RuntimeEvent
@@ -36,38 +38,47 @@ MAX_EVENT_BYTES: Final = 200 * 1024
 """Of a page of events, unless its first one alone has more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
     """How a stream of events is asked for, and where it goes on."""
 
-    def __init__(
-        self,
-        accept: Annotated[str | None, Header(description="`text/event-stream` for a stream.")] = None,
-        last_event_id: Annotated[
-            str | None, Header(description="Id of the last frame that a stream has brought.")
-        ] = None,
-        named: Annotated[
-            bool, Query(description="Whether frames of a stream are named after the types of events.")
-        ] = True,
-        cancel_on_leave: Annotated[
-            bool, Query(description="Cancel the job when this reader leaves a stream before the end.")
-        ] = False,
-    ) -> None:
-        self.is_asked_for = EventSourceResponse.media_type in (accept or "")
-        self.named = named
-        self._last_event_id = last_event_id
-        self._cancels = cancel_on_leave
+    is_asked_for: bool
+    named: bool
+    last_event_id: str | None
+    cancels: bool
 
     def last_seq(self, after_seq: int) -> int:
         """Return the last event that a reader knows: what its connection says that was lost counts more than its address."""
-        return after_seq if self._last_event_id is None else number_in(self._last_event_id)
+        return after_seq if self.last_event_id is None else number_in(self.last_event_id)
 
     def on_leave(self, caller: Caller, handle: ExecutionHandle) -> Callable[[], None] | None:
         """Return what happens when the reader leaves. Raises `HTTPException` for one who may not stop a job."""
-        if not self._cancels:
+        if not self.cancels:
             return None
         if not caller.role.allows(Permission.OPERATE):
             raise HTTPException(403, f"the role {caller.role} may not stop jobs: leave cancel_on_leave out")
         return lambda: _cancel_soon(handle)
+
+
+async def following(
+    accept: Annotated[str | None, Header(description="`text/event-stream` for a stream.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last frame that a stream has brought.")
+    ] = None,
+    named: Annotated[
+        bool, Query(description="Whether frames of a stream are named after the types of events.")
+    ] = True,
+    cancel_on_leave: Annotated[
+        bool, Query(description="Cancel the job when this reader leaves a stream before the end.")
+    ] = False,
+) -> Following:
+    """Return how a request asks for a stream."""
+    return Following(
+        is_asked_for=EventSourceResponse.media_type in (accept or ""),
+        named=named,
+        last_event_id=last_event_id,
+        cancels=cancel_on_leave,
+    )
 
 
 def number_in(last_event_id: str) -> int:
@@ -90,7 +101,7 @@ async def list_events(
     job_id: str,
     caller: Reader,
     service: TheService,
-    following: Annotated[Following, Depends()],
+    how: Annotated[Following, Depends(following)],
     after_seq: Annotated[
         int, Query(ge=0, le=MAX_COUNT, description="`seq` of the last event that is known.")
     ] = 0,
@@ -106,10 +117,10 @@ async def list_events(
     """
     kernel = service.kernel
     await kernel.jobs.get(job_id, scope_id=caller.scope_id)
-    if following.is_asked_for:
+    if how.is_asked_for:
         handle = kernel.handle(job_id, scope_id=caller.scope_id)
-        frames = _frames(handle, following.last_seq(after_seq), content=content, named=following.named)
-        return stream(service, caller, frames, following.on_leave(caller, handle))
+        frames = _frames(handle, service.frames, how.last_seq(after_seq), content=content, named=how.named)
+        return stream(service, caller, frames, how.on_leave(caller, handle))
     found = await kernel.storage.events(
         job_id, scope_id=caller.scope_id, after_seq=after_seq, limit=limit + 1
     )
@@ -117,11 +128,11 @@ async def list_events(
 
 
 async def _frames(
-    handle: ExecutionHandle, after_seq: int, *, content: bool, named: bool
+    handle: ExecutionHandle, made: Frames, after_seq: int, *, content: bool, named: bool
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(handle.events(after_seq, partials=True)) as events:
         async for event in events:
-            yield frame(event, content=content, named=named)
+            yield made.of(event, content=content, named=named)
 
 
 def _events_page(found: list[Any], limit: int, content: bool) -> Page[schemas.Event]:
@@ -198,4 +209,4 @@ async def _line(
             if entry is None:
                 yield GAP_FRAME
             elif wanted(entry.event):
-                yield frame(entry.event, content=False, named=named, id_=str(entry.position))
+                yield service.frames.of(entry.event, content=False, named=named, id_=str(entry.position))

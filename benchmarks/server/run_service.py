@@ -1,0 +1,258 @@
+"""Measure the service: requests a second to submit, get and list jobs, how long an event takes to a reader, and a thousand readers of a hundred jobs.
+
+The service is a process of its own, with SQLite or Postgres behind it; who asks is another one. Print it, or record it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "benchmarks" / "runtime"))
+
+import httpx2  # noqa: E402
+from postgres_server import bench_server  # noqa: E402
+
+from agent_runtime import Role, RuntimeKernel  # noqa: E402
+from agent_runtime.server import ServerConfig, create_app  # noqa: E402
+from agent_runtime.server.running import serving  # noqa: E402
+from agent_runtime.storage.migrate import migrate_postgres  # noqa: E402
+
+RECORD = ROOT / "docs" / "benchmarks" / "service.md"
+SECONDS = 5.0
+CONNECTIONS = 16
+READERS, JOBS, EVENTS = 1_000, 100, 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured on one database."""
+
+    submit: float
+    """Requests a second."""
+    get: float
+    list: float
+    result: float
+    """Jobs a second, from their submission to their result."""
+    delivery: tuple[float, float]
+    """Milliseconds from an entry's time to its reader: the median, and the 99th percentile; one reader."""
+    crowd: tuple[float, float]
+    """The same with a thousand readers of a hundred jobs."""
+    crowd_events: float
+    """Events a second that they were given, all together."""
+    lost: int
+    """Entries that one of them was not given."""
+
+
+async def echo(context: Any, given: Any) -> Any:
+    return given
+
+
+async def tick(context: Any, given: Any) -> int:
+    """Write entries, a moment apart."""
+    await context.sleep(given["wait"])
+    for number in range(given["events"]):
+        await context.emit("custom.tick", {"number": number})
+        await asyncio.sleep(given["pause"])
+    return int(given["events"])
+
+
+async def serve(storage: str) -> None:
+    """Serve until told to stop; print the address and a key."""
+    kernel = RuntimeKernel(storage=storage, operators={"echo": echo, "tick": tick})
+    config = ServerConfig(
+        requests_per_second=1e9, burst=1_000_000, max_streams=READERS * 2, max_streams_per_key=READERS * 2
+    )
+    async with serving(create_app(kernel, config)) as url:
+        _, key = await kernel.keys.create(name="bench", role=Role.ADMIN, scope_id="bench")
+        print(json.dumps([url, key]), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+@asynccontextmanager
+async def service(storage: str) -> AsyncIterator[tuple[str, str]]:
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--serve", storage],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        url, key = json.loads(await asyncio.to_thread(process.stdout.readline))
+        yield url, key
+    finally:
+        process.stdin.close()
+        process.wait(30)
+
+
+async def rate(ask: Any) -> float:
+    """Return how many requests a second are answered, over some connections."""
+    done, until = 0, time.perf_counter() + SECONDS
+
+    async def go_on() -> None:
+        nonlocal done
+        while time.perf_counter() < until:
+            await ask()
+            done += 1
+
+    await asyncio.gather(*(go_on() for _ in range(CONNECTIONS)))
+    return done / SECONDS
+
+
+class Crowd:
+    """Readers of jobs, each on a connection of its own, with as little work for each as can be."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._host, self._port = url.removeprefix("http://").split(":")
+        self._key = key
+        self.delays: list[float] = []
+        self.events = 0
+        self.lost = 0
+
+    async def read(self, job: str, wanted: int) -> None:
+        reader, writer = await asyncio.open_connection(self._host, int(self._port))
+        writer.write(
+            f"GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: x\r\nX-API-Key: {self._key}\r\n"
+            "Accept: text/event-stream\r\n\r\n".encode()
+        )
+        seen = 0
+        while True:
+            line = await reader.readline()
+            if line.startswith(b"id: "):
+                seen += 1
+            elif line.startswith(b"data: {") and b'"custom.tick"' in line:
+                now = time.time()
+                told = json.loads(line[6:])
+                at = datetime.fromisoformat(told["timestamp"]).timestamp()
+                self.delays.append((now - at) * 1000)
+                self.events += 1
+            elif line.startswith(b"event: end") or not line:
+                break
+        writer.close()
+        self.lost += wanted - seen
+
+
+def quantiles(delays: list[float]) -> tuple[float, float]:
+    ordered = sorted(delays)
+    return statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+
+
+async def delivered(
+    client: Any, url: str, key: str, readers: int, jobs: int, pause: float
+) -> tuple[Crowd, float]:
+    """Let readers read jobs that write entries, and return what came, and in how many seconds."""
+    crowd = Crowd(url, key)
+    given = {"events": EVENTS, "pause": pause, "wait": 3.0 if readers > 1 else 0.5}
+    made = [
+        (await client.post("/v1/jobs", json={"operator": "tick", "input": given})).json()["job_id"]
+        for _ in range(jobs)
+    ]
+    began = time.perf_counter()
+    reading = [asyncio.ensure_future(crowd.read(made[number % jobs], 0)) for number in range(readers)]
+    await asyncio.gather(*reading)
+    seconds = time.perf_counter() - began - given["wait"]
+    for job in made:
+        told = (await client.get(f"/v1/jobs/{job}")).json()
+        crowd.lost += told["last_seq"] * (readers // jobs)
+    return crowd, seconds
+
+
+async def measure(storage: str) -> Measured:
+    async with service(storage) as (url, key):
+        limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+        async with httpx2.AsyncClient(
+            base_url=url, headers={"X-API-Key": key}, limits=limits, timeout=60
+        ) as client:
+
+            async def submit() -> str:
+                response = await client.post("/v1/jobs", json={"operator": "echo", "input": {"n": 1}})
+                assert response.status_code == 202, response.text
+                return str(response.json()["job_id"])
+
+            async def whole() -> None:
+                job = await submit()
+                response = await client.get(f"/v1/jobs/{job}/result", params={"wait": 30})
+                assert response.status_code == 200
+
+            job = await submit()
+            submitted = await rate(submit)
+            got = await rate(lambda: client.get(f"/v1/jobs/{job}"))
+            listed = await rate(lambda: client.get("/v1/jobs", params={"limit": 20}))
+            results = await rate(whole)
+            alone, _ = await delivered(client, url, key, 1, 1, 0.02)
+            crowd, seconds = await delivered(client, url, key, READERS, JOBS, 0.05)
+    return Measured(
+        submit=submitted,
+        get=got,
+        list=listed,
+        result=results,
+        delivery=quantiles(alone.delays),
+        crowd=quantiles(crowd.delays),
+        crowd_events=crowd.events / seconds,
+        lost=crowd.lost,
+    )
+
+
+def page(found: dict[str, Measured]) -> str:
+    names = list(found)
+    rows: list[tuple[str, list[str]]] = [
+        ("submit a job, requests/s", [f"{one.submit:,.0f}" for one in found.values()]),
+        ("get a job, requests/s", [f"{one.get:,.0f}" for one in found.values()]),
+        ("list 20 jobs, requests/s", [f"{one.list:,.0f}" for one in found.values()]),
+        ("submit a job and wait for its result, jobs/s", [f"{one.result:,.0f}" for one in found.values()]),
+        ("an entry to its one reader, ms: median, p99", [f"{a:.1f}, {b:.1f}" for a, b in (one.delivery for one in found.values())]),
+        (f"an entry to {READERS:,} readers of {JOBS} jobs, ms: median, p99", [f"{a:,.0f}, {b:,.0f}" for a, b in (one.crowd for one in found.values())]),
+        ("events/s that they were given", [f"{one.crowd_events:,.0f}" for one in found.values()]),
+        ("entries that one of them was not given", [str(one.lost) for one in found.values()]),
+    ]  # fmt: skip
+    table = "\n".join(f"| {name} | {' | '.join(values)} |" for name, values in rows)
+    return f"""# The service
+
+Measured with `benchmarks/server/run_service.py --record` on {os.cpu_count()} cores, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}. One process serves and executes; another one asks, on the same
+machine, over {CONNECTIONS} connections. Both have the same cores, and Postgres too. An entry's way is from the time that stands in it to its reader.
+
+| | {" | ".join(names)} |
+|---|{"---:|" * len(names)}
+{table}
+
+A thousand readers are given each of {JOBS} jobs' {EVENTS} entries, one every 50 ms: 20,000 events a second are due. What they get later than that is what one process sends on this machine; nothing is lost.
+"""
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--record", action="store_true")
+    parser.add_argument("--serve")
+    arguments = parser.parse_args()
+    if arguments.serve:
+        await serve(arguments.serve)
+        return
+    found: dict[str, Measured] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        found["SQLite"] = await measure(f"sqlite:///{folder}/runs.db")
+    with bench_server() as server, server.database() as environment:
+        await migrate_postgres(environment["DATABASE_URL"])
+        found["Postgres"] = await measure(environment["DATABASE_URL"])
+    text = page(found)
+    print(text)
+    if arguments.record:
+        RECORD.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

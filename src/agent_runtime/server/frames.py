@@ -1,0 +1,56 @@
+"""Events as frames of a stream."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from fastapi.sse import format_sse_event
+
+from agent_runtime.client import models as schemas
+from agent_runtime.values.event import RuntimeEvent
+
+END_FRAME: Final = format_sse_event(event="end", data_str="{}")
+"""After it nothing comes any more: a browser that is not told so would connect again for ever."""
+GAP_FRAME: Final = format_sse_event(event="gap", data_str="{}")
+"""Says that events are missing before the next one: the reader was away for too long."""
+REMEMBERED: Final = 4_096
+"""Frames that are remembered: all readers of a job are sent the same ones, and making one takes longer than sending it."""
+MAX_REMEMBERED: Final = 8 * 1024
+"""Bytes of a frame that is remembered."""
+
+
+class Frames:
+    """Makes frames, each that several readers are sent only once."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, bool, str | None], bytes] = OrderedDict()
+
+    def of(self, event: RuntimeEvent, *, content: bool, named: bool, id_: str | None = None) -> bytes:
+        """Return an event as a frame; only what is stored has an id, which is what a reader says when it comes back.
+
+        Args:
+            event: The event.
+            content: With its private content.
+            named: With its type as the frame's name.
+            id_: Instead of its `seq`.
+        """
+        if content or event.seq is None:
+            return _frame(event, content, named, id_)
+        key = (event.event_id, named, id_)
+        made = self._known.get(key)
+        if made is None:
+            made = _frame(event, content, named, id_)
+            if len(made) <= MAX_REMEMBERED:
+                self._known[key] = made
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+        return made
+
+
+def _frame(event: RuntimeEvent, content: bool, named: bool, id_: str | None) -> bytes:
+    return format_sse_event(
+        data_str=schemas.Event.of(event, content=content).model_dump_json(),
+        event=" ".join(event.type.split()) if named else None,
+        id=id_ or (None if event.seq is None else str(event.seq)),
+    )
