@@ -49,6 +49,7 @@ bench: $(DEV) $(BENCH) ## compare with the vendors' SDKs, LangGraph and DBOS (AR
 	$(VENV)/bin/python benchmarks/logging/run.py $(ARGS)
 	$(VENV)/bin/python benchmarks/logging/run_peers.py $(ARGS)
 	$(VENV)/bin/python benchmarks/logging/run_rows.py $(ARGS)
+	$(VENV)/bin/python benchmarks/server/run_service.py $(ARGS)
 
 docs: $(DOCS) ## build the documentation into build/docs and check its links
 	scripts/docs

@@ -33,7 +33,6 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx holds answers back otherwise
 }
-MAX__HEARTBEAT: Final = b": \n\n"
 _HEARTBEAT: Final = b": \n\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -244,3 +245,18 @@ async def test_frames_without_names_are_plain_messages_for_browsers() -> None:
             told = [frame async for frame in frames(response)]
     assert [frame.event for frame in told if frame.event not in (None, "end")] == []
     assert told[-1].event == "end"
+
+
+async def test_no_answer_waits_for_its_head_to_be_acknowledged() -> None:
+    async with served(RuntimeKernel()) as service:
+        loop, accepted = asyncio.get_running_loop(), []
+        host, port = service.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for transport in list(getattr(loop, "_transports", {}).values()):
+            sock = transport.get_extra_info("socket")
+            if sock is not None and sock.getsockname()[1] == int(port):
+                accepted.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+        del reader
+        assert accepted
+        assert all(accepted)
