@@ -28,12 +28,22 @@ class Texts:
     def __init__(self, config: OTelConfig) -> None:
         self._config = config
 
-    def given(self, event: RuntimeEvent) -> str | None:
-        """Return what a job was given."""
-        return self._text(event) if self._config.capture_input else None
+    def given(self, event: RuntimeEvent) -> dict[str, str | None]:
+        """Return what a job was given, as a conversation where it is one."""
+        if not self._config.capture_input:
+            return {}
+        asked = self._text(event, _prompted)
+        return {"asked": asked, "given": self._text(event, _beside if asked else None)}
+
+    def result(self, event: RuntimeEvent) -> dict[str, str | None]:
+        """Return what a job gave: an answer, values, or both."""
+        if not self._config.capture_output:
+            return {}
+        answered = self._text(event, _replied)
+        return {"answered": answered, "gave": self._text(event, _values if answered else None)}
 
     def gave(self, event: RuntimeEvent) -> str | None:
-        """Return what a job, a step or a tool gave."""
+        """Return what a step or a tool gave."""
         return self._text(event) if self._config.capture_output else None
 
     def arguments(self, event: RuntimeEvent) -> str | None:
@@ -95,6 +105,31 @@ def _cut(value: Any, longest: int) -> Any:
     if isinstance(value, Mapping):
         return {key: _cut(one, longest) for key, one in value.items()}
     return [_cut(one, longest) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _prompted(body: object) -> list[dict[str, Any]]:
+    """Return the messages of a request that has a prompt, or messages; of another, none."""
+    if not isinstance(body, Mapping) or not {"prompt", "messages"} & body.keys():
+        return []
+    messages = [_message(one) for one in body.get("messages", ())]
+    prompt = body.get("prompt")
+    return [*messages, _message({"role": "user", "content": prompt})] if prompt else messages
+
+
+def _beside(body: Mapping[str, Any]) -> object:
+    """Return what a job was given beside a prompt and messages."""
+    return {name: value for name, value in body.items() if name not in ("prompt", "messages")} or None
+
+
+def _replied(body: object) -> list[dict[str, Any]]:
+    """Return the answer of a job that has one."""
+    content = body.get("content") if isinstance(body, Mapping) else None
+    return _answer({"content": content}) if isinstance(content, str) and content else []
+
+
+def _values(body: Mapping[str, Any]) -> object:
+    """Return what a job gave beside its answer."""
+    return body.get("output_data") or None
 
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:

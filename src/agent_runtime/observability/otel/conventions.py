@@ -110,6 +110,8 @@ SAID: Final[Mapping[Family, Mapping[str, str]]] = {
         "agent.turns": "turns",
         "agent.input": "given",
         "agent.output": "gave",
+        "gen_ai.input.messages": "asked",
+        "gen_ai.output.messages": "answered",
     },
     "run": {
         "agent.run.segment": "segment",

@@ -194,7 +194,7 @@ class JobTrace:
             if isinstance(before, str):
                 carried = str(above) if above is not None and not _is_of(above, before) else None
                 self._job.links.append((own_context(before, carried), name))
-        self._say(self._job, given=self._texts.given(event))
+        self._say(self._job, **self._texts.given(event))
         return self._job
 
     def _enter(self, event: RuntimeEvent, job: Span) -> None:
@@ -232,7 +232,7 @@ class JobTrace:
             outcome=outcome,
             usage=event.data.get("usage"),
             turns=turns,
-            gave=self._texts.gave(event),
+            **self._texts.result(event),
         )
         for span in (job, *(() if self._run is None else (self._run,))):
             if event.type != Type.JOB_SUCCEEDED:

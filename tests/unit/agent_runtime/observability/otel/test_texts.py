@@ -167,9 +167,11 @@ def test_large_content_becomes_a_short_text(value: Any) -> None:
 def test_content_that_cannot_be_read_is_left_out(content: bytes) -> None:
     event = RuntimeEvent(type="model.started", job_id="job-1", seq=3, content=content)
     texts = Texts(EVERYTHING)
-    for read in (texts.given, texts.gave, texts.arguments, texts.asked, texts.answered):
+    for read in (texts.gave, texts.arguments, texts.asked, texts.answered):
         found = read(event)
         assert found is None or len(found) < 300
+    for several in (texts.given(event), texts.result(event)):
+        assert all(found is None or len(found) < 300 for found in several.values())
 
 
 def test_a_key_that_the_cut_goes_through_is_not_told_in_part() -> None:
@@ -181,3 +183,26 @@ def test_a_key_that_the_cut_goes_through_is_not_told_in_part() -> None:
         text = texts.gave(event)
         assert text is not None
         assert KEY[:16] not in text
+
+
+async def test_what_an_agents_job_was_asked_and_answered_is_a_conversation() -> None:
+    storage, exporter = MemoryStorage(), InMemorySpanExporter()
+    adapter = OpenTelemetryAdapter(storage=storage, config=EVERYTHING, exporter=exporter)
+    async with kernel(storage, agent=AGENT, projections=[adapter]) as k:
+        for request in (
+            ExecutionRequest(prompt="the prompt"),
+            ExecutionRequest(prompt="the prompt", input={"style": "brief"}),
+        ):
+            await (await k.execute(request)).result(timeout=BOUND)
+        assert await adapter.flush(BOUND)
+    plain, more = [
+        dict(span.attributes or {}) for span in exporter.get_finished_spans() if span.name == "agent.job"
+    ]
+    for said in (plain, more):
+        assert json.loads(said["gen_ai.input.messages"]) == [  # type: ignore[arg-type]
+            {"role": "user", "parts": [{"type": "text", "content": "the prompt"}]}
+        ]
+        (answer,) = json.loads(said["gen_ai.output.messages"])  # type: ignore[arg-type]
+        assert answer["parts"][0]["content"].startswith("the answer")
+    assert "agent.input" not in plain
+    assert more["agent.input"] == '{"style":"brief"}'
