@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from agent_runtime import Budget, OperatorContext, RuntimeKernel
-from llm_client import ExecutionEngine, ScriptedProvider
+from llm_client import ExecutionEngine, Message, RequestSpec, ScriptedProvider
 from support.service import BOUND, service_of
 
 pytestmark = pytest.mark.timeout(BOUND * 3)
@@ -27,7 +27,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 
 
 async def asks(context: OperatorContext, given: object) -> str:
-    return (await context.model("hello")).content
+    return (await context.model(RequestSpec(messages=[Message.user("hello")]))).content
 
 
 async def has_asked(context: OperatorContext, given: object) -> Any:

@@ -72,6 +72,8 @@ class Follower:
             yield event
             if event.is_terminal:
                 return
+        if await self._has_ended():
+            return
         for partial in self._told(self._joined):
             yield partial
         self._joined = ()
@@ -80,6 +82,11 @@ class Follower:
                 yield told
                 if told.is_terminal:
                     return
+
+    async def _has_ended(self) -> bool:
+        """Whether the reader knew the last event already: its connection was lost between that and the end."""
+        newest = await self._storage.tail(self._job_id, 1)
+        return bool(newest) and newest[0].is_terminal and (newest[0].seq or 0) <= self._last_seq
 
     async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
         """Yield what an event of the bus comes to: itself, what is stored up to it, or nothing new."""
