@@ -13,6 +13,7 @@ import pytest
 
 from agent_runtime.ports.change_notifier import ChangeNotifier
 from agent_runtime.ports.journal import RemoteChange
+from agent_runtime.ports.live_channel import MAX_LIVE_BYTES
 
 BOUND: Final = 20.0
 """Seconds after which a test that waits has failed."""
@@ -115,6 +116,23 @@ class ChangeNotifierContract:
         pair[0].publish(RemoteChange("appended", "last"))
         await ears[1].hears(RemoteChange("appended", "last"))
         assert ears[1].heard.count(RemoteChange("appended", "job-1")) == 1
+
+    async def test_what_passes_is_heard_by_others_alone_whole_and_is_no_change(
+        self, pair: Pair, ears: tuple[Ear, Ear]
+    ) -> None:
+        said: tuple[asyncio.Queue[str], asyncio.Queue[str]] = asyncio.Queue(), asyncio.Queue()
+        for one, words in zip(pair, said, strict=True):
+            one.hear(words.put_nowait)
+        texts = ["a text", "ein Wort – 日本\n", "x" * MAX_LIVE_BYTES]
+        before = ears[1].anything
+        for text in texts:
+            await pair[0].say(text)
+        pair[0].publish(RemoteChange("appended", "after"))
+        await ears[1].hears(RemoteChange("appended", "after"))
+        async with asyncio.timeout(BOUND):
+            assert [await said[1].get() for _ in texts] == texts
+        assert said[0].empty()
+        assert (ears[1].anything, ears[1].heard) == (before, [RemoteChange("appended", "after")])
 
     async def test_what_was_told_last_still_goes_out_on_stop(self, pair: Pair, ears: tuple[Ear, Ear]) -> None:
         pair[0].publish(RemoteChange("appended", "late"))
