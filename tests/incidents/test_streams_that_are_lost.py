@@ -1,6 +1,5 @@
-"""langgraph #8112, #7778: after a reconnection ids of a stream came twice, and events of sub-graphs were gone.
-
-hermes-agent #85016, bagofwords #612: a closed tab killed the turn, and a refresh lost the text that had been written.
+"""langgraph #8112, #7778, hermes-agent #85016, bagofwords #612: after a reconnection ids of a stream came twice, and events of sub-graphs were gone; a
+closed tab killed the turn, and a refresh lost the text that had been written.
 
 Here a job with a child is read with a connection that is lost after every single frame; and an answer that is being written is left and read
 again, as a tab that is closed and opened.
