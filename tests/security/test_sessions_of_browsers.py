@@ -8,6 +8,7 @@ import pytest
 
 from agent_runtime import ApiKey, JobSpec, Role, RuntimeKernel
 from agent_runtime.keys.text import SessionText, read_session_text
+from agent_runtime.server import ServerConfig
 from agent_runtime.server.access import COOKIE, OWN_PAGE
 from agent_runtime.storage.memory import MemoryStorage
 from agent_runtime.testing.clock import FakeClock
@@ -34,7 +35,12 @@ async def test_a_cookie_reads_and_changes_nothing_that_a_page_of_another_site_se
             assert (told["role"], told["scope_id"]) == ("admin", "acme")
             assert "approve" in told["permissions"]
             message = {"to": "somebody", "message": 1}
-            problem_in(await browser.post("/v1/messages", json=message), 401)
+            refused = problem_in(await browser.post("/v1/messages", json=message), 403)
+            assert OWN_PAGE in refused["detail"]
+            cancelling = await browser.get(
+                "/v1/jobs/x/events", params={"cancel_on_leave": True}, headers={"Accept": "text/event-stream"}
+            )
+            problem_in(cancelling, 404)
             own = await browser.post("/v1/messages", json=message, headers={OWN_PAGE: "1"})
             assert own.status_code == 202
             ended = await browser.delete("/v1/session", headers={OWN_PAGE: "1"})
@@ -55,6 +61,57 @@ async def test_a_browser_follows_a_job_with_its_cookie() -> None:
             reader = Reading()
             await reader.connect(browser, f"/v1/jobs/{job.job_id}/events")
             assert reader.ended
+
+
+async def test_a_stream_that_would_cancel_takes_the_header_too() -> None:
+    async with served(RuntimeKernel()) as service:
+        _, cookie = await logged_in(service)
+        job = await service.kernel.jobs.create(JobSpec(scope_id="acme"))
+        path, asked = f"/v1/jobs/{job.job_id}/events", {"Accept": "text/event-stream"}
+        async with service.client(Cookie=f"{COOKIE}={cookie}") as browser:
+            told = await browser.get(path, params={"cancel_on_leave": True}, headers=asked)
+            assert OWN_PAGE in problem_in(told, 403)["detail"]
+
+
+NO_KEYS = ServerConfig(authenticate=False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({"Host": "localhost:8321"}, True),
+        ({"Host": "127.0.0.1"}, True),
+        ({"Host": "[::1]:8321"}, True),
+        ({"Host": "LOCALHOST"}, True),
+        ({"Host": "localhost:8321", "Origin": "http://localhost:8321"}, True),
+        ({"Host": "localhost:8321", "Sec-Fetch-Site": "same-origin"}, True),
+        ({"Host": "evil.example.com"}, False),
+        ({"Host": "localhost.evil.example.com"}, False),
+        ({"Host": "127.0.0.1.nip.io:8321"}, False),
+        ({"Host": ""}, False),
+        ({"Host": "localhost:8321", "Origin": "https://evil.example.com"}, False),
+        ({"Host": "localhost:8321", "Origin": "http://localhost:3000"}, False),
+        ({"Host": "localhost:8321", "Origin": "null"}, False),
+        ({"Host": "localhost:8321", "Sec-Fetch-Site": "cross-site"}, False),
+        ({"Host": "localhost:8321", "Sec-Fetch-Site": "same-site"}, False),
+    ],
+)
+async def test_without_keys_no_page_of_another_site_is_answered(
+    headers: dict[str, str], allowed: bool
+) -> None:
+    async with service_of(RuntimeKernel(), NO_KEYS) as service, service.client(**headers) as client:
+        for method, path in (("GET", "/v1/jobs"), ("POST", "/v1/jobs/none/cancel")):
+            response = await client.request(method, path)
+            assert (response.status_code == 403) != allowed, response.text
+
+
+async def test_without_a_key_none_is_made() -> None:
+    async with service_of(RuntimeKernel(), NO_KEYS) as service:
+        key, _ = await service.kernel.keys.create(name="x", role=Role.VIEWER, scope_id="acme")
+        async with service.client(Host="localhost") as client:
+            new = {"name": "x", "role": "admin", "all_scopes": True}
+            problem_in(await client.post("/v1/keys", json=new), 403)
+            problem_in(await client.post(f"/v1/keys/{key.key_id}/rotate"), 403)
 
 
 async def test_a_session_ends_with_its_time_and_with_its_key() -> None:

@@ -251,7 +251,7 @@ class AsyncJobs(Resource):
         """Yield the events of a job as they happen, until it has ended: each stored one once, and in between what models write now.
 
         A connection that is lost is made again, from where it was. Live text comes as `model.token` and `model.partial` events without
-        a `seq`, which `AnswerTexts` joins.
+        a `seq`, which `AnswerTexts` joins. Of a job that goes on as another one, the last event's `data["continued_as"]` names that.
 
         Args:
             job_id: The job.

@@ -12,7 +12,8 @@ from typing import Final
 from agent_runtime.events.bus import GAP, EventBus, Subscription
 from agent_runtime.events.live_calls import LiveCalls, TextSoFar
 from agent_runtime.ports.journal import JournalReader
-from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
+from agent_runtime.values.context import DEFAULT_SCOPE
+from agent_runtime.values.event import EPOCH, RuntimeEvent, RuntimeEventType
 from llm_client.codec import load_result
 
 PARTIAL: Final = "model.partial"
@@ -50,6 +51,8 @@ class Follower:
         self._live = live
         self._partials = partials
         self._last_seq = after_seq
+        self._scope_id, self._at = DEFAULT_SCOPE, EPOCH
+        """The job's scope, and the time of what was told last: of what is put together here, too."""
         self._subscription: Subscription = bus.stream(job_id=job_id)
         live.watch(job_id)
         self._known: dict[str, list[int]] = {}
@@ -86,6 +89,8 @@ class Follower:
     async def _has_ended(self) -> bool:
         """Whether the reader knew the last event already: its connection was lost between that and the end."""
         newest = await self._storage.tail(self._job_id, 1)
+        for event in newest:
+            self._scope_id, self._at = event.scope_id, event.timestamp
         return bool(newest) and newest[0].is_terminal and (newest[0].seq or 0) <= self._last_seq
 
     async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
@@ -115,6 +120,7 @@ class Follower:
     def _note(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
         """Return a stored event, and before it all of the answer that it ends, where the reader may have been told a part of it."""
         self._last_seq = event.seq or self._last_seq
+        self._scope_id, self._at = event.scope_id, event.timestamp
         operation = event.operation_id or ""
         if event.type == RuntimeEventType.MODEL_STARTED:
             self._begun.add(operation)
@@ -140,12 +146,15 @@ class Follower:
         return RuntimeEvent(
             type=PARTIAL,
             job_id=self._job_id,
+            scope_id=self._scope_id,
+            timestamp=self._at,
             operation_id=coming.operation_id,
             data={"text": coming.text, "reasoning": coming.reasoning, **({"cut": True} if is_cut else {})},
         )
 
     def _live_event(self, event: RuntimeEvent) -> Sequence[RuntimeEvent]:
         """Return what a live event says that the reader does not know."""
+        self._scope_id, self._at = event.scope_id, max(self._at, event.timestamp)
         operation, offset = event.operation_id, event.data.get("offset")
         if not self._partials or event.type != RuntimeEventType.MODEL_TOKEN or operation is None:
             return (event,)

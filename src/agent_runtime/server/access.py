@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -26,6 +26,7 @@ HEALTH: Final = frozenset({"/health/live", "/health/ready"})
 OPEN: Final = frozenset({("POST", "/v1/session")})
 """What a key is brought to in another way."""
 COOKIE: Final = "agent_runtime_session"
+FROM_ELSEWHERE: Final = "who changes something with a cookie sends the header X-Own-Page: 1"
 OWN_PAGE: Final = "X-Own-Page"
 """A header that a page of another origin cannot send without being asked for leave: who changes something with a cookie sends it."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,11 +45,14 @@ class Caller:
     scope_id: str | None = None
     """The one scope that exists for the caller; `None` is all of them."""
     principal_id: str | None = None
+    only_reads: bool = False
+    """It came by a cookie, and perhaps from a page of another site: whatever its role, it changes nothing."""
 
     @classmethod
-    def of(cls, key: ApiKey) -> Caller:
+    def of(cls, key: ApiKey, *, only_reads: bool = False) -> Caller:
         """Return who asks with a key."""
         return cls(
+            only_reads=only_reads,
             name=f"key:{key.key_id}",
             key_id=key.key_id,
             role=key.role,
@@ -80,6 +84,8 @@ class Caller:
 
 EVERYBODY: Final = Caller(name="anybody", role=Role.ADMIN)
 """Who asks where nobody is asked for a key."""
+OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""What a machine is called by itself."""
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer ark_…`.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="An API key.")
@@ -101,6 +107,8 @@ def needs(
         _header: Annotated[object, Depends(_header)] = None,
     ) -> Caller:
         caller: Caller = request.scope[CALLER]
+        if caller.only_reads and permission is not Permission.READ:
+            raise HTTPException(403, FROM_ELSEWHERE)
         if not caller.role.allows(permission):
             raise HTTPException(403, f"the role {caller.role} may not {permission}")
         if all_scopes and caller.scope_id is not None:
@@ -130,14 +138,18 @@ class Authentication:
     Args:
         app: What is behind it.
         kernel: Whose keys count.
-        required: Whether a key is needed; otherwise everybody is let in.
+        required: Whether a key is needed; otherwise everybody on this machine is let in.
+        origins: Of pages that may ask without one.
         rates: How often each key may ask.
     """
 
-    def __init__(self, app: ASGIApp, kernel: Kernel, required: bool, rates: Rates) -> None:
+    def __init__(
+        self, app: ASGIApp, kernel: Kernel, *, required: bool, origins: Collection[str], rates: Rates
+    ) -> None:
         self._app = app
         self._kernel = kernel
         self._required = required
+        self._origins = origins
         self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,24 +171,52 @@ class Authentication:
         if (wait := self._rates.take(_host(scope) if caller is None else caller.name)) > 0:
             retry = {"Retry-After": str(wait)}
             refused = problem(429, "TOO_MANY_REQUESTS", "too many requests; wait a moment", headers=retry)
+        elif caller is None and not is_open and not self._required:
+            refused = problem(
+                403, "FORBIDDEN", "without keys, only this machine is answered, by its own names"
+            )
         elif caller is None and not is_open:
             refused = problem(401, "UNAUTHORIZED", "a valid API key is needed", headers=_CHALLENGE)
+        elif caller is not None and caller.only_reads and scope["method"] not in _SAFE:
+            refused = problem(403, "FORBIDDEN", FROM_ELSEWHERE)
         scope[CALLER] = caller
         await (self._app if refused is None else refused)(scope, receive, send)
 
     async def _caller(self, headers: Headers, method: str) -> Caller | None:
         """Return who asks: by a key, or by the cookie of a session, which changes nothing unless a page of our own sends it."""
         if not self._required:
-            return EVERYBODY
+            return EVERYBODY if is_at_home(headers, self._origins) else None
         await self._kernel.start()  # nobody else has, where this stands behind another application
         keys, given = self._kernel.keys, _key_in(headers)
         if given is not None:
             key = await keys.authenticate(given)
-        elif method in _SAFE or OWN_PAGE in headers:
-            key = await keys.authenticate_session(_session_in(headers))
-        else:
-            key = None
-        return None if key is None else Caller.of(key)
+            return None if key is None else Caller.of(key)
+        key = await keys.authenticate_session(_session_in(headers))
+        return None if key is None else Caller.of(key, only_reads=OWN_PAGE not in headers)
+
+
+def is_at_home(headers: Headers, origins: Collection[str] = ()) -> bool:
+    """Whether a request that brings no key was sent by a program of this machine, or by a page that came from this service.
+
+    A browser sends what any page asks it to. So the name that it was given for this machine has to be one of its own, which no other site has,
+    and the page, if it says where it came from, has to have come from here.
+
+    Args:
+        headers: Of the request.
+        origins: Of other pages that may ask.
+    """
+    host, origin = headers.get("host", ""), headers.get("origin")
+    if _name_in(host) not in OWN_NAMES or len(headers.getlist("host")) > 1:
+        return False
+    if origin is not None and origin not in origins:
+        return origin in (f"http://{host}", f"https://{host}")
+    return origin is not None or headers.get("sec-fetch-site", "none") in ("none", "same-origin")
+
+
+def _name_in(host: str) -> str:
+    """Return the name of a host, without its port."""
+    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    return name.lower()
 
 
 def _key_in(headers: Headers) -> str | None:

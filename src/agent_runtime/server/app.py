@@ -94,7 +94,13 @@ def create_app(application: Application, config: ServerConfig | None = None) -> 
     add_handlers(app)
     rates = Rates(kernel.clock, per_second=config.requests_per_second, burst=config.burst)
     app.add_middleware(BodyLimit, most=config.max_body_bytes)
-    app.add_middleware(Authentication, kernel=kernel, required=config.authenticate, rates=rates)
+    app.add_middleware(
+        Authentication,
+        kernel=kernel,
+        required=config.authenticate,
+        origins=config.cors_origins,
+        rates=rates,
+    )
     app.add_middleware(Counted, metrics=service.metrics, clock=kernel.clock)
     if config.cors_origins:
         app.add_middleware(

@@ -29,6 +29,8 @@ AT_ONCE: Final = 20_000
 MAX_ACTIONS: Final = 1_000
 """Questions that are counted."""
 _BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_METHODS: Final = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""Those that are told apart: a stranger may write anything there."""
 _ACTIVE: Final = tuple(status for status in JobStatus if status.is_active)
 
 
@@ -172,7 +174,7 @@ class Counted:
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = _route_of(scope)
-                method = scope["method"] if route else "other"  # strangers choose it
+                method = scope["method"] if route and scope["method"] in _METHODS else "other"
                 self._metrics.requests.labels(method, route, message["status"]).inc()
                 self._metrics.seconds.labels(method, route).observe(self._clock.monotonic() - began)
             await send(message)

@@ -96,6 +96,8 @@ async def _make(frames: AsyncGenerator[bytes, None], hand: asyncio.Queue[bytes |
         await hand.put(END_FRAME)
     except AgentRuntimeError as error:  # the storage is away: the reader connects anew
         logger.warning("a stream of events was broken off: %s", public_text(str(error)))
+    except Exception:
+        logger.exception("a stream of events was broken off by a mistake")
     await hand.put(None)
 
 

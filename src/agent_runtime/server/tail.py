@@ -70,9 +70,13 @@ class FeedTail:
                         position = self._begin
                         yield None
                         continue
-                    for entry in await self._storage.feed(after=position, upto=self._begin, limit=PAGE):
+                    upto = self._begin
+                    page = await self._storage.feed(after=position, upto=upto, limit=PAGE)
+                    for entry in page:
                         position = entry.position
                         yield _public(entry)
+                    if not page:  # what stood there was pruned or erased
+                        position = upto
                     continue
                 for entry in self._since(position):
                     position = entry.position

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -143,5 +144,33 @@ async def test_without_a_position_a_reader_hears_what_happens_from_now_on() -> N
                 while not line.seen:
                     await asyncio.sleep(0.01)
             assert {job for _, job, _ in line.seen} == {after}
+            reading.cancel()
+            await asyncio.wait([reading])
+
+
+async def test_a_reader_who_knows_a_place_that_is_not_there_any_more_goes_on_behind_it(
+    place: str, tmp_path: Path
+) -> None:
+    async with opened(place, tmp_path) as storage:
+        kernel = RuntimeKernel(storage=storage, operators={"steps": steps})
+        async with served(kernel) as service:
+            key = await service.key(Role.OPERATOR)
+            async with service.client(key) as client:
+                gone = (await client.post("/v1/jobs", json={"operator": "steps", "input": 3})).json()[
+                    "job_id"
+                ]
+                await kernel.handle(gone).result(timeout=BOUND)
+                before = kernel.clock.now() + timedelta(days=1)
+                assert await storage.prune(before=before)
+                line = Line(service, key, after=1)
+                reading = asyncio.ensure_future(line.read())
+                async with asyncio.timeout(BOUND):
+                    while not len(service.app.state.service.readers):
+                        await asyncio.sleep(0.01)
+                job = (await client.post("/v1/jobs", json={"operator": "steps", "input": 1})).json()["job_id"]
+                async with asyncio.timeout(BOUND):
+                    while not line.seen:
+                        await asyncio.sleep(0.01)
+            assert {job_id for _, job_id, _ in line.seen} == {job}
             reading.cancel()
             await asyncio.wait([reading])

@@ -88,11 +88,12 @@ async def test_strangers_make_no_labels(monkeypatch: pytest.MonkeyPatch) -> None
         async with service.client() as stranger:
             for number in range(5):
                 await stranger.request(f"M{number}", f"/path{number}")
+                await stranger.request(f"M{number}", "/health/live")
         for number in range(5):
             await spend(service, f"model-{number}", "1")
         told = await read(service)
     requests = [key for key in told if key[0] == "agent_runtime_http_requests_total"]
-    assert [(*key[1:],) for key in requests] == [("other", "", "401")]
+    assert {(*key[1:],) for key in requests} == {("other", "", "401"), ("other", "/health/live", "405")}
     models = {key[1]: value for key, value in told.items() if key[0] == "agent_runtime_spent_dollars_total"}
     assert (len(models), sum(models.values())) == (3, 5)
     assert models["other"] == 3

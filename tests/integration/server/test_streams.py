@@ -247,6 +247,53 @@ async def test_frames_without_names_are_plain_messages_for_browsers() -> None:
     assert told[-1].event == "end"
 
 
+async def test_a_stream_that_a_mistake_breaks_off_ends_and_half_a_character_breaks_none(
+    monkeypatch: pytest.MonkeyPatch, waits: asyncio.Event
+) -> None:
+    async def halves(spec: Any) -> AsyncIterator[str]:
+        yield "a"
+        yield "\ud83d"
+        await waits.wait()
+        yield "b"
+
+    async with (
+        served(RuntimeKernel(engine=engine(halves), operators={"steps": steps})) as service,
+        service.client(await service.key()) as client,
+    ):
+        reader = Reading()
+        job = await submit(client, prompt="x")
+        reading = asyncio.ensure_future(reader.connect(client, f"/v1/jobs/{job}/events"))
+        await until(lambda: bool(reader.texts))
+        waits.set()
+        await reading
+        assert reader.ended
+        assert [text.startswith("a") and text.endswith("b") for text in reader.texts.values()] == [True]
+
+        broken = await submit(client, operator="steps", input=1)
+        await client.get(f"/v1/jobs/{broken}/result", params={"wait": BOUND})
+        monkeypatch.setattr(service.app.state.service.frames, "of", lambda *_, **__: 1 / 0)
+        async with asyncio.timeout(BOUND):
+            await reader.connect(client, f"/v1/jobs/{broken}/events")
+        assert len(service.app.state.service.readers) == 0
+
+
+async def test_what_has_come_of_an_answer_is_told_with_its_scope_and_a_time(waits: asyncio.Event) -> None:
+    async with (
+        served(RuntimeKernel(engine=engine(hesitate))) as service,
+        service.client(await service.key()) as client,
+    ):
+        job = await submit(client, prompt="x")
+        await until(lambda: any(one.text for one in service.kernel.live.of(job)))
+        headers = {"Accept": "text/event-stream"}
+        async with client.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as response:
+            async for each in frames(response):
+                if each.event == "model.partial":
+                    assert each.data["scope_id"] == "acme"
+                    assert each.data["timestamp"] > "2026"
+                    break
+        waits.set()
+
+
 async def test_no_answer_waits_for_its_head_to_be_acknowledged() -> None:
     async with served(RuntimeKernel()) as service:
         loop, accepted = asyncio.get_running_loop(), []

@@ -29,7 +29,7 @@ from agent_runtime.ports.commit import NewEvent
 from agent_runtime.values.event import RuntimeEvent, RuntimeEventType
 from llm_client.codec import dump_usage, load_result
 from llm_client.errors import ConfigurationError
-from llm_client.json_text import JsonValue
+from llm_client.json_text import JsonValue, whole_text
 from llm_client.messages import CompletionResult, StreamEvent
 from llm_client.middleware import Emit, ModelAttempt, ModelCall, ProceedAttempt, ProceedCall
 from llm_client.pricing.book import PriceBook
@@ -265,9 +265,9 @@ def _live(step: ModelStep, emit: Emit | None) -> Iterator[Emit | None]:
         if emit is not None:
             emit(event)
         if event.type in ("token", "reasoning") and event.text:
-            is_reasoning = event.type != "token"
-            offset = live.add(coming, event.text, reasoning=is_reasoning)
-            data: dict[str, JsonValue] = {"text": event.text, "reasoning": is_reasoning, "offset": offset}
+            is_reasoning, text = event.type != "token", whole_text(event.text)
+            offset = live.add(coming, text, reasoning=is_reasoning)
+            data: dict[str, JsonValue] = {"text": text, "reasoning": is_reasoning, "offset": offset}
             run.publish(RuntimeEventType.MODEL_TOKEN, step.operation_id, data)
 
     try:

@@ -16,7 +16,7 @@ from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
 from agent_runtime.errors import InvalidInput
 from agent_runtime.kernel.handle import ExecutionHandle
-from agent_runtime.server.access import Caller, Reader
+from agent_runtime.server.access import FROM_ELSEWHERE, Caller, Reader
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.frames import GAP_FRAME, Frames
 from agent_runtime.server.pages import Limit
@@ -55,6 +55,8 @@ class Following:
         """Return what happens when the reader leaves. Raises `HTTPException` for one who may not stop a job."""
         if not self.cancels:
             return None
+        if caller.only_reads:
+            raise HTTPException(403, FROM_ELSEWHERE)
         if not caller.role.allows(Permission.OPERATE):
             raise HTTPException(403, f"the role {caller.role} may not stop jobs: leave cancel_on_leave out")
         return lambda: _cancel_soon(handle)
@@ -113,7 +115,8 @@ async def list_events(
     With `Accept: text/event-stream` the answer is a stream of server-sent events instead: all entries from `after_seq` on, then what
     happens, until the job has ended; a last frame `end` says so. Ids of frames are `seq`, so that a browser goes on where it was. In
     between come `model.token` frames without an id, with the text that a model writes now, and `model.partial` with all that has come of
-    an answer, for whoever joins in the middle of it. Leaving never stops the job, unless `cancel_on_leave` asks for that.
+    an answer, for whoever joins in the middle of it. A job that goes on as another one ends with `data.continued_as`, and one that is retried has a
+    `successor_id`: go on with that one's events. Leaving never stops the job, unless `cancel_on_leave` asks for that.
     """
     kernel = service.kernel
     await kernel.jobs.get(job_id, scope_id=caller.scope_id)

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from agent_runtime.client import models as schemas
 from agent_runtime.client.models import Page
-from agent_runtime.server.access import Administering
+from agent_runtime.server.access import EVERYBODY, Administering, Caller
 from agent_runtime.server.bodies import JsonRoute
 from agent_runtime.server.pages import CursorParameter, Limit, page_of
 from agent_runtime.server.parts import TheKernel
@@ -34,6 +34,7 @@ async def list_keys(
 @router.post("", status_code=201)
 async def create_key(new: schemas.NewKey, caller: Administering, kernel: TheKernel) -> schemas.KeyWithText:
     """Make a key. Its text is in this answer, and nowhere else ever again."""
+    _check_known(caller)
     scope = caller.sees(new.scope_id)
     if scope is None and not new.all_scopes:
         raise HTTPException(422, "say which scope the key is for, or all_scopes")
@@ -57,6 +58,7 @@ async def rotate_key(
     key_id: str, caller: Administering, kernel: TheKernel, how: schemas.Rotation | None = None
 ) -> schemas.KeyWithText:
     """Make a key in the place of another one, which ends after the overlap."""
+    _check_known(caller)
     overlap = timedelta(seconds=0 if how is None else how.overlap_seconds)
     key, text = await kernel.keys.rotate(key_id, overlap=overlap, scope_id=caller.scope_id, by=caller.person)
     return schemas.KeyWithText.of_text(key, text)
@@ -66,3 +68,9 @@ async def rotate_key(
 async def revoke_key(key_id: str, caller: Administering, kernel: TheKernel) -> schemas.Key:
     """Let a key hold no more: here at once, in other processes within a second or two. Streams that it has opened end soon after."""
     return schemas.Key.of(await kernel.keys.revoke(key_id, scope_id=caller.scope_id, by=caller.person))
+
+
+def _check_known(caller: Caller) -> None:
+    """Let nobody make keys who has none: they would hold on when the service asks for keys again."""
+    if caller is EVERYBODY:
+        raise HTTPException(403, "without a key none is made here: use `agent-runtime keys`")
