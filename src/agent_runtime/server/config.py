@@ -20,7 +20,8 @@ class ServerConfig:
     """
 
     authenticate: bool = True
-    """Without keys everybody may do everything: for a process that only its own machine can reach."""
+    """Without keys everybody may do everything but make keys: for a process that only its own machine can reach. It answers to that
+    machine's own names alone (`localhost`, `127.0.0.1`, `[::1]`), and to pages that came from there or from one of `cors_origins`."""
     max_body_bytes: int = 2 * MEBIBYTE
     """Of a request. What is longer is refused before it is read."""
     requests_per_second: float = 50.0
