@@ -127,6 +127,7 @@ async def test_a_storage_that_is_away_is_no_answer_about_a_key(monkeypatch: pyte
             assert problem_in(told, 503)["code"] == "STORAGE_ERROR"
             assert told.headers["retry-after"] == "5"
             assert (await client.get("/health/live")).json() == {"status": "ok"}
+            assert (await client.head("/health/live")).status_code == 200
             ready = await client.get("/health/ready")
             assert (ready.status_code, ready.json()) == (503, {"status": "unavailable"})
         monkeypatch.undo()

@@ -87,11 +87,16 @@ class Follower:
                     return
 
     async def _has_ended(self) -> bool:
-        """Whether the reader knew the last event already: its connection was lost between that and the end."""
-        newest = await self._storage.tail(self._job_id, 1)
-        for event in newest:
+        """Whether the reader knew the last event already: its connection was lost between that and the end.
+
+        One who claims to know more than there is – the database is older than it was – goes on behind the last one.
+        """
+        for event in await self._storage.tail(self._job_id, 1):
             self._scope_id, self._at = event.scope_id, event.timestamp
-        return bool(newest) and newest[0].is_terminal and (newest[0].seq or 0) <= self._last_seq
+            if (event.seq or 0) <= self._last_seq:
+                self._last_seq = event.seq or 0
+                return event.is_terminal
+        return False
 
     async def _tell(self, event: RuntimeEvent) -> AsyncIterator[RuntimeEvent]:
         """Yield what an event of the bus comes to: itself, what is stored up to it, or nothing new."""

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from agent_runtime.errors import AgentRuntimeError
 from agent_runtime.kernel.kernel import Kernel
 from agent_runtime.server.config import ServerConfig
 from agent_runtime.server.frames import Frames
@@ -16,6 +17,9 @@ from agent_runtime.server.readers import Readers
 from agent_runtime.server.tail import FeedTail
 
 LONG_READS: Final = 2
+READY_SECONDS: Final = 2.0
+"""How long the storage may take to answer, to be called ready."""
+READY_EVERY: Final = 1.0
 
 
 class Service:
@@ -37,8 +41,26 @@ class Service:
         """What is written now, for readers of many jobs."""
         self.long_reads = asyncio.Semaphore(LONG_READS)
         """What reads all of a long table takes its turn, so that it leaves the storage to the others."""
+        self._looking = asyncio.Lock()
+        self._looked_at: float | None = None
+        self._answers = False
         self.stopping = asyncio.Event()
         """Set when the process is going to end: whatever waits answers, and streams end, so that nobody holds it up."""
+
+    async def storage_answers(self) -> bool:
+        """Whether the storage answers in time. Asked by anybody, so it is looked at once a second."""
+        async with self._looking:
+            now = self.kernel.clock.monotonic()
+            if self._looked_at is None or now - self._looked_at >= READY_EVERY:
+                self._looked_at = now
+                try:
+                    async with asyncio.timeout(READY_SECONDS):
+                        await self.kernel.start()
+                        await self.kernel.storage.list_workers()
+                    self._answers = True
+                except (AgentRuntimeError, TimeoutError):
+                    self._answers = False
+            return self._answers
 
     async def still_lets_in(self, key_id: str | None) -> bool:
         """Whether a key that opened a stream still holds. Raises `AgentRuntimeError` when nobody knows."""

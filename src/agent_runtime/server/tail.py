@@ -63,6 +63,9 @@ class FeedTail:
         await self._join()
         try:
             position = self._end if after is None else after
+            if position > self._end:  # the database is older than it was
+                position = self._end
+                yield None
             while True:
                 news = self._news
                 if position < self._begin:

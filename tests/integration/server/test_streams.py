@@ -294,6 +294,40 @@ async def test_what_has_come_of_an_answer_is_told_with_its_scope_and_a_time(wait
         waits.set()
 
 
+async def test_who_claims_to_know_more_than_there_is_is_told_the_end() -> None:
+    async with (
+        served(RuntimeKernel(operators={"steps": steps})) as service,
+        service.client(await service.key()) as client,
+    ):
+        job = await submit(client, operator="steps", input=1)
+        await client.get(f"/v1/jobs/{job}/result", params={"wait": BOUND})
+        for last in (10**6, 10**15):
+            reader = Reading()
+            reader.last_id = str(last)
+            async with asyncio.timeout(BOUND):
+                await reader.connect(client, f"/v1/jobs/{job}/events")
+            assert (reader.ended, reader.seen) == (True, [])
+
+
+async def test_who_waits_for_a_result_and_goes_leaves_nothing_behind(waits: asyncio.Event) -> None:
+    async with (
+        served(RuntimeKernel(engine=engine(hesitate))) as service,
+        service.client(await service.key()) as client,
+    ):
+        job = await submit(client, prompt="x")
+        await until(lambda: bool(service.kernel.live.of(job)))
+        before = len(asyncio.all_tasks())
+        asked = [
+            asyncio.ensure_future(client.get(f"/v1/jobs/{job}/result", params={"wait": 60})) for _ in range(8)
+        ]
+        await until(lambda: len(asyncio.all_tasks()) >= before + 16)
+        for each in asked:
+            each.cancel()
+        await asyncio.wait(asked)
+        await until(lambda: len(asyncio.all_tasks()) <= before + 2)
+        waits.set()
+
+
 async def test_no_answer_waits_for_its_head_to_be_acknowledged() -> None:
     async with served(RuntimeKernel()) as service:
         loop, accepted = asyncio.get_running_loop(), []

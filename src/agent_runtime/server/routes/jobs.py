@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import AwareDatetime
 
 from agent_runtime.client import models as schemas
@@ -24,6 +24,8 @@ from llm_client.turns import aside
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=JsonRoute)
 
+LOOK_SECONDS: Final = 1.0
+"""How often it is seen whether who waits for a result is still there."""
 ScopeParameter = Annotated[
     str | None,
     Query(max_length=512, description="For keys for all scopes; other keys have one of their own."),
@@ -141,6 +143,7 @@ async def get_result(
     job_id: str,
     caller: Reader,
     service: TheService,
+    request: Request,
     response: Response,
     wait: Annotated[
         float,
@@ -154,7 +157,7 @@ async def get_result(
     handle = service.kernel.handle(job_id, scope_id=caller.scope_id)
     job = await handle.job()
     if job.status.is_active and wait > 0:
-        await _ended(handle, min(wait, service.config.longest_wait), service)
+        await _ended(handle, min(wait, service.config.longest_wait), service, request)
         job = await handle.job()
     if job.status.is_active:
         response.status_code = 202
@@ -165,11 +168,15 @@ async def get_result(
     return schemas.Result.unfinished(job)
 
 
-async def _ended(handle: ExecutionHandle, seconds: float, service: Service) -> None:
-    """Wait until a job has ended, cannot go on by itself, or the time is up: the caller's, or this process's."""
+async def _ended(handle: ExecutionHandle, seconds: float, service: Service, request: Request) -> None:
+    """Wait until a job has ended, cannot go on by itself, the caller has gone, or the time is up: the caller's, or this process's."""
     waiting, stopping = begin(handle.result(seconds)), begin(service.stopping.wait())
     try:
-        await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        done: set[asyncio.Task[Any]] = set()
+        while not done and not await request.is_disconnected():
+            done, _ = await asyncio.wait(
+                {waiting, stopping}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
     finally:
         await ended(waiting, stopping)
 
