@@ -21,7 +21,7 @@ from agent_runtime.client.messages import AsyncMessages
 from agent_runtime.client.models import Caller, Event, Health, Overview, Worker
 from agent_runtime.client.policies import AsyncPolicies
 from agent_runtime.client.sending import Sender
-from agent_runtime.errors import AgentRuntimeError
+from agent_runtime.errors import AgentRuntimeError, InvalidInput
 from agent_runtime.values.checks import check_seconds, check_whole
 
 TIMEOUT: Final = 60.0
@@ -72,7 +72,7 @@ class AsyncClient:
         check_seconds("timeout", timeout, zero=False)
         check_seconds("patience", patience)
         check_whole("tries", tries, least=1)
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        headers = {} if key is None else {"Authorization": f"Bearer {_sent(key)}"}
         make = partial(
             httpx2.AsyncClient, base_url=url, headers=headers, timeout=timeout, transport=transport
         )
@@ -152,3 +152,11 @@ class AsyncClient:
 
     async def __aexit__(self, *error: object) -> None:
         await self.aclose()
+
+
+def _sent(key: str) -> str:
+    """Return a key without the end of the line it was read from. Raises `InvalidInput`, which does not repeat it, for what no header can be."""
+    key = key.strip()
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidInput("this is no API key: it has characters that no key has")
+    return key

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent_runtime.client.failures import error_of
 from agent_runtime.client.models import Page
-from agent_runtime.errors import ServiceError, ServiceUnreachable
+from agent_runtime.errors import InvalidInput, ServiceError, ServiceUnreachable
 from llm_client.background import Backoff
 from llm_client.public_text import public_text
 from llm_client.turns import aside
@@ -199,8 +199,10 @@ class Sender:
 
 
 def address(route: str, path: Mapping[str, str]) -> str:
-    """Return the address of a route, with ids in their places."""
+    """Return the address of a route, with ids in their places. Raises `InvalidInput` for what would be another address."""
     for name, id_ in path.items():
+        if id_ in ("", ".", ".."):
+            raise InvalidInput(f"{name} cannot be {id_!r}")
         route = route.replace("{" + name + "}", quote(id_, safe=""))
     return route
 

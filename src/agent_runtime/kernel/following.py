@@ -59,6 +59,8 @@ class Follower:
         """Characters of text and of reasoning that the reader has, of each answer that is coming."""
         self._begun: set[str] = set()
         """Calls of models that have begun since the reader has come; of others an earlier connection may have brought a part."""
+        self._cut: set[str] = set()
+        """Answers of whose beginning nothing was kept any more."""
         self._ended: set[str] = set()
         """Answers that had come whole when the storage was read: what is still queued of their text is old."""
         self._joined = live.of(job_id) if partials else ()
@@ -135,8 +137,9 @@ class Follower:
         has_nothing = known is None and operation in self._begun
         self._begun.discard(operation)
         whole = None if has_nothing else _answer_in(event)
-        if whole is None or (known is not None and len(whole) == known[0]):
+        if whole is None or (known is not None and len(whole) == known[0] and operation not in self._cut):
             return (event,)
+        self._cut.discard(operation)
         return (self._partial(TextSoFar(operation, whole, "", len(whole), 0)), event)
 
     def _told(self, coming: Sequence[TextSoFar]) -> list[RuntimeEvent]:
@@ -144,6 +147,8 @@ class Follower:
         told = [each for each in coming if each.operation_id not in self._ended]
         for each in told:
             self._known[each.operation_id] = [each.text_length, each.reasoning_length]
+            if each.text_length != len(each.text):
+                self._cut.add(each.operation_id)
         return [self._partial(each) for each in told]
 
     def _partial(self, coming: TextSoFar) -> RuntimeEvent:

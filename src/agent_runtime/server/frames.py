@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Final
 
 from fastapi.sse import format_sse_event
@@ -24,7 +25,7 @@ class Frames:
     """Makes frames, each that several readers are sent only once."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, bool, str | None], bytes] = OrderedDict()
+        self._known: OrderedDict[tuple[str, bool, str | None], tuple[RuntimeEvent, bytes]] = OrderedDict()
 
     def of(self, event: RuntimeEvent, *, content: bool, named: bool, id_: str | None = None) -> bytes:
         """Return an event as a frame; only what is stored has an id, which is what a reader says when it comes back.
@@ -38,13 +39,15 @@ class Frames:
         if content or event.seq is None:
             return _frame(event, content, named, id_)
         key = (event.event_id, named, id_)
-        made = self._known.get(key)
-        if made is None:
-            made = _frame(event, content, named, id_)
-            if len(made) <= MAX_REMEMBERED:
-                self._known[key] = made
-                if len(self._known) > REMEMBERED:
-                    self._known.popitem(last=False)
+        known = self._known.get(key)
+        if known is not None and known[0].data == event.data:  # else it was erased meanwhile
+            return known[1]
+        made = _frame(event, content, named, id_)
+        self._known.pop(key, None)
+        if len(made) <= MAX_REMEMBERED:
+            self._known[key] = (replace(event, content=None), made)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
         return made
 
 

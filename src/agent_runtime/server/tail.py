@@ -21,6 +21,8 @@ logger = logger_of(__name__)
 
 KEPT: Final = 5_000
 """Entries that readers find without the storage being asked."""
+KEPT_SECONDS: Final = 30.0
+"""How long they are kept: what is erased is not told from here for longer."""
 MAX_CATCH_UP: Final = 20_000
 """Entries behind these that a reader who comes back is given; one who was away for longer is told that something is missing."""
 PAGE: Final = 1_000
@@ -39,6 +41,8 @@ class FeedTail:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._kept: deque[FeedEntry] = deque(maxlen=KEPT)
+        self._read_at: deque[float] = deque()
+        """When each of them was read."""
         self._begin = 0
         """Everything after this position is kept, as far as it was looked at."""
         self._end = 0
@@ -105,6 +109,7 @@ class FeedTail:
             if not self._readers:
                 self._begin = self._end = await self._storage.feed_end()
                 self._kept.clear()
+                self._read_at.clear()
                 self._storage.listen(self)
                 self._looking.start(after=0)
             self._readers += 1
@@ -116,6 +121,10 @@ class FeedTail:
             await self._looking.stop()
 
     async def _look(self) -> float:
+        now = asyncio.get_running_loop().time()
+        while self._kept and now - self._read_at[0] > KEPT_SECONDS:
+            self._begin = self._kept.popleft().position
+            self._read_at.popleft()
         end = await self._storage.feed_end()
         if end <= self._end:
             return LOOK_SECONDS
@@ -123,7 +132,9 @@ class FeedTail:
         for entry in page:
             if len(self._kept) == KEPT:
                 self._begin = self._kept[0].position
+                self._read_at.popleft()
             self._kept.append(_public(entry))
+            self._read_at.append(now)
         self._end = page[-1].position if page else end
         news, self._news = self._news, asyncio.Event()
         news.set()

@@ -13,7 +13,7 @@ from typing import Final
 from agent_runtime.ports.change_notifier import OnChange
 from agent_runtime.ports.ids import new_id
 from agent_runtime.ports.journal import ChangeKind, RemoteChange
-from agent_runtime.ports.live_channel import OnText
+from agent_runtime.ports.live_channel import MAX_LIVE_BYTES, OnText
 from llm_client.background import BackgroundLoop, Backoff
 from llm_client.logs import logger_of
 
@@ -29,6 +29,7 @@ _LETTERS: Final = {kind: letter for letter, kind in _KINDS.items()}
 _EVERYTHING: Final = "*"
 _LIVE: Final = "~"
 """Begins a text that is no change: what passes, and is not to be found anywhere later."""
+_MAX_SENDER: Final = 64
 
 
 class Notifications:
@@ -115,7 +116,7 @@ class Notifications:
 
     def read(self, text: str, on_change: OnChange) -> None:
         """Pass on what a text says, unless it is our own. One that is longer than any that is sent is not looked at."""
-        if text.startswith(_LIVE):
+        if text.startswith(_LIVE) and len(text) <= MAX_LIVE_BYTES + _MAX_SENDER:
             sender, _, said = text[1:].partition(" ")
             if sender != self._sender and self._on_live is not None:
                 self._on_live(said)

@@ -34,6 +34,8 @@ AGAIN_SECONDS: Final = 1.0
 """How often the beginning of a job's answers is asked for at most."""
 MAX_WANTED: Final = 10_000
 """Jobs that are watched elsewhere; of more, those that were asked for longest ago are forgotten."""
+MAX_CALLS: Final = 100
+"""Answers of one job that are followed at a time."""
 _JOBS_AT_ONCE: Final = 100
 """Names of jobs in one message."""
 _TEXT_AT_ONCE: Final = 1_000
@@ -60,6 +62,8 @@ class LiveText:
         """Until when each job counts as watched elsewhere."""
         self._asked: dict[str, float] = {}
         """When the beginning of a job's answers was asked for."""
+        self._begun: dict[str, float] = {}
+        """For whom the beginning of a job's answers was said, by the same clock: many may ask at once, and all of them hear it."""
         self._to_say: deque[list[JsonValue]] = deque()
         self._saying = BackgroundLoop(
             self._say, name="telling of live text", logger=logger, failures=(StorageError,)
@@ -127,6 +131,7 @@ class LiveText:
         """Say which jobs are watched here, again and again."""
         now = self._clock.monotonic()
         self._asked = {job: at for job, at in self._asked.items() if now - at < AGAIN_SECONDS}
+        self._begun = {job: at for job, at in self._begun.items() if at > now}
         watched = self._live.watched
         for start in range(0, len(watched), _JOBS_AT_ONCE):
             await self._say_one([_WANT, False, *watched[start : start + _JOBS_AT_ONCE]])
@@ -169,7 +174,10 @@ class LiveText:
             self._wanted.move_to_end(job_id)
             if len(self._wanted) > MAX_WANTED:
                 self._wanted.popitem(last=False)
-            for call in self._live.calls(job_id) if from_beginning else ():
+            if not from_beginning or until - self._begun.get(job_id, 0.0) < AGAIN_SECONDS:
+                continue
+            self._begun[job_id] = until
+            for call in self._live.calls(job_id):
                 if call.is_ours:
                     so_far = call.so_far()
                     self._tell(call, so_far.reasoning, 1, 0)
@@ -185,6 +193,8 @@ class LiveText:
         if call is None or call.call_id != told.call_id:
             if offset > 0:
                 self._ask(told.job_id)
+                return
+            if call is None and len(self._live.calls(told.job_id)) >= MAX_CALLS:
                 return
             call = self._live.add_call(told)
         known = call.length(reasoning=reasoning)

@@ -103,7 +103,8 @@ async def _serve(
                 say(f"serving on {address}; {_work(kernel)}")
                 if config.authenticate and not await kernel.keys.list(limit=1):
                     say(
-                        f"there is no key yet: {program()} keys create NAME --role admin --all-scopes",
+                        f"there is no key in this database yet: {program()} keys create NAME --role admin --all-scopes, with --db or "
+                        "AGENT_RUNTIME_STORAGE where the application names its database itself",
                         err=True,
                     )
                 with few_collections():

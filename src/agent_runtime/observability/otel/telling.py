@@ -71,8 +71,12 @@ class Telling:
             await call_in_thread(self._sink.close, {}, "otel-close")
 
     def _count(self, ended: Sequence[Ended]) -> None:
+        """Count spans. One that cannot be counted is left out: its span was told, and all others would wait for it."""
         for span, trace in ended:
-            self._metrics.count(span, trace)
+            try:
+                self._metrics.count(span, trace)
+            except Exception as error:  # noqa: BLE001 -- whatever is wrong with it
+                logger.warning("a span of job %s is not counted: %s", span.job_id, text_of(error))
 
     def _told(self, ended: Sequence[Ended]) -> list[ReadableSpan]:
         """Make spans for exporters. One that cannot be made is left out: all others would wait for it."""
